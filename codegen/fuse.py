@@ -1,0 +1,384 @@
+"""Which nodes are computed in one kernel?  Partition of a graph into groups.
+
+Nodes are visited in order. Views and generated values are *virtual*: index arithmetic in whoever reads them. An element-wise node that depends on
+no kernel's result yet *floats*: it is computed inside its consumers. Every other node joins the latest group that produces one of its
+arguments, if it reads that group's members only at its own index (or, for members that were reduced, at the index that is left), and if
+joining makes no cycle; else it opens a group. So element-wise work ends up in the epilogue of the contraction or the
+reduction that feeds it, and a reduction in the kernel of what it reduces: softmax is one kernel over rows.
+
+Each decision leaves a reason on the group, for the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from graphc.dims import Dim, Extent
+from graphc.lowering import Contract, Elementwise, Gather, Generate, Leaf, Reduce, Region, Scatter, Verify, View
+from graphc.node import Node
+from graphc.ops.operands import constant_op
+from graphc.ops.special import project_op
+from graphc.types import Shape, TensorType, TupleType
+
+# An element-wise value dearer than this, needed by several kernels, is stored rather than recomputed.
+RECOMPUTE_COST = 8
+# Nodes examined when looking for a cycle before a join is refused.
+CYCLE_SEARCH = 4096
+# A reduction to fewer elements than this is split over its reduced axes, and nothing may follow it in its kernel.
+FEW_RESULTS = 64
+SPLIT_ELEMENTS = 65536
+
+
+@dataclass(eq=False)
+class Group:
+    """Nodes computed by one kernel (or by one region statement).
+
+    `domain` is the shape that is iterated; `reduced` the axes that its reductions take away, if it has some.
+    """
+
+    kind: str  # "nest", "contract", "scatter", "check", "region"
+    domain: Shape
+    members: list[Node] = field(default_factory=list)
+    reduced: tuple[int, ...] | None = None
+    needs: set[Group] = field(default_factory=set)
+    reasons: list[str] = field(default_factory=list)
+
+    @property
+    def kept(self) -> Shape:
+        """The shape that is left after the reductions."""
+        gone = self.reduced or ()
+        return tuple(e for axis, e in enumerate(self.domain) if axis not in gone)
+
+
+def variables(count: int) -> tuple[Dim, ...]:
+    """Stand-ins for the index of a domain, while relations between indices are found."""
+    return tuple(Dim.symbol(f"%{axis}") for axis in range(count))
+
+
+class Partition:
+    """The groups of a graph in an order in which they can run, and the group of every node that has one."""
+
+    def __init__(self, order: Sequence[Node], outputs: Sequence[Node], external: set[Node]) -> None:
+        self.external = external
+        self.group_of: dict[Node, Group] = {}
+        self.groups: list[Group] = []
+        self.users: dict[Node, list[Node]] = {}
+        for node in order:
+            for argument in node.args:
+                self.users.setdefault(argument, []).append(node)
+        self._dependencies: dict[Node, frozenset[Group]] = {}
+        for node in order:
+            self._place(node)
+        self._ground(order, outputs)
+
+    # -- classification --------------------------------------------------------------------------------
+
+    def is_external(self, node: Node) -> bool:
+        """Whether the node is in memory before the procedure starts."""
+        return node in self.external or (node.op is constant_op and node.shape != ())
+
+    def is_virtual(self, node: Node) -> bool:
+        """Whether the node is nothing but index arithmetic, or a literal."""
+        form = node.op.lowering
+        if isinstance(form, Leaf):
+            return not self.is_external(node)
+        return isinstance(form, (View, Generate))
+
+    def floats(self, node: Node) -> bool:
+        """Whether the node is computed inside each of its consumers."""
+        return node not in self.group_of and not self.is_external(node)
+
+    # -- placing ---------------------------------------------------------------------------------------
+
+    def _place(self, node: Node) -> None:
+        form = node.op.lowering
+        needed = frozenset().union(
+            *(self._produced_by(argument) for argument in node.args)
+        )
+        if self.is_external(node):
+            self._dependencies[node] = frozenset()
+            return
+        if isinstance(form, (Leaf, View, Generate)):
+            self._dependencies[node] = needed
+            return
+        if isinstance(form, (Elementwise, Gather)) and not needed:
+            self._dependencies[node] = frozenset()
+            return
+        group = self._join(node, needed) or self._open(node, needed)
+        group.members.append(node)
+        group.needs |= needed - {group}
+        self.group_of[node] = group
+        self._dependencies[node] = frozenset((group,))
+
+    def _produced_by(self, node: Node) -> frozenset[Group]:
+        return self._dependencies[node]
+
+    def _open(self, node: Node, needed: frozenset[Group]) -> Group:
+        form = node.op.lowering
+        if isinstance(form, Reduce):
+            group = Group("nest", node.args[0].shape, reduced=node.attrs["axes"])
+        elif isinstance(form, Contract):
+            group = Group("contract", node.shape)
+        elif isinstance(form, Scatter):
+            group = Group("scatter", node.shape)
+        elif isinstance(form, Verify):
+            group = Group("check", node.args[1].shape)
+        elif isinstance(form, Region):
+            group = Group("region", ())
+        else:
+            group = Group("nest", result_shape(node))
+        self.groups.append(group)
+        return group
+
+    def _join(self, node: Node, needed: frozenset[Group]) -> Group | None:
+        form = node.op.lowering
+        if not isinstance(form, (Elementwise, Gather, Reduce)):
+            return None
+        for group in sorted(needed, key=self.groups.index, reverse=True):
+            why = self._refusal(node, group, needed)
+            if why is None:
+                if isinstance(form, Reduce):
+                    group.reduced = node.attrs["axes"]
+                group.reasons.append(f"{node.op.name} fused: reads the kernel's values at its own index")
+                return group
+            group.reasons.append(f"{node.op.name} not fused: {why}")
+        return None
+
+    def _refusal(self, node: Node, group: Group, needed: frozenset[Group]) -> str | None:
+        """Why `node` cannot be computed in `group`; None if it can."""
+        form = node.op.lowering
+        if group.kind not in ("nest", "contract"):
+            return f"a {group.kind} kernel takes no further work"
+        shape = node.args[0].shape if isinstance(form, Reduce) else result_shape(node)
+        if isinstance(form, Reduce):
+            if group.kind == "contract":
+                return "a contraction's tiles are not whole rows"
+            if shape != group.domain or group.reduced not in (None, node.attrs["axes"]):
+                return "it reduces other axes than the kernel does"
+            if self._after_split(group) and any(m.op.lowering.__class__ is Reduce for m in group.members):
+                return "few results of many elements are reduced in parallel parts"
+        elif shape == group.domain:
+            if group.reduced is not None and self._after_split(group):
+                return "few results of many elements are reduced in parallel parts"
+        elif group.reduced is None or shape != group.kept:
+            return f"its shape {_text(shape)} is not the kernel's {_text(group.domain)}"
+        if not self._reads_in_place(node, group, shape):
+            return "it reads the kernel's values at other positions"
+        if any(self._reaches(other, group) for other in needed if other is not group):
+            return "it also needs a kernel that needs this one"
+        return None
+
+    def _after_split(self, group: Group) -> bool:
+        """Whether the group's reduction is one that is split into parts for parallelism."""
+        return group.reduced is not None and splits(group.domain, group.reduced)
+
+    def _reads_in_place(self, node: Node, group: Group, shape: Shape) -> bool:
+        """Whether every value of `group` that `node` reads is read at the node's own index, or what is left of it."""
+        index: tuple[Extent, ...] = variables(len(shape))
+        full = shape == group.domain
+        reduced = group.reduced or ()
+        if isinstance(node.op.lowering, Reduce) and group.reduced is None:
+            reduced = node.attrs["axes"]
+        left = tuple(v for axis, v in enumerate(index) if axis not in reduced) if full else index
+        for member, at in self.reads(node, index):
+            if self.group_of.get(member) is not group:
+                continue
+            is_row = group.reduced is not None and is_row_member(member, group)
+            if at != (left if is_row else index) or (not full and not is_row):
+                return False
+        return True
+
+    def reads(self, node: Node, index: tuple[Extent, ...]) -> Iterator[tuple[Node, tuple[Extent, ...]]]:
+        """The placed nodes that `node` reads through virtual and floating ones, and the index at which."""
+        stack: list[tuple[Node, tuple[Extent, ...]]] = []
+        seen: set[tuple[Node, tuple[Extent, ...]]] = set()
+
+        def push(reader: Node, at: tuple[Extent, ...]) -> None:
+            for argument, where in reads_at(reader, at):
+                if (argument, where) not in seen:
+                    seen.add((argument, where))
+                    stack.append((argument, where))
+
+        push(node, index)
+        while stack:
+            current, at = stack.pop()
+            if current in self.group_of:
+                yield current, at
+            elif not self.is_external(current):
+                push(current, at)
+
+    def _reaches(self, start: Group, goal: Group) -> bool:
+        """Whether `start` needs `goal`, directly or not; True when the search is too long to tell."""
+        stack, seen = [start], {start}
+        while stack:
+            group = stack.pop()
+            if goal in group.needs:
+                return True
+            if len(seen) > CYCLE_SEARCH:
+                return True
+            fresh = group.needs - seen
+            seen |= fresh
+            stack.extend(fresh)
+        return False
+
+    # -- what must be in memory ------------------------------------------------------------------------
+
+    def _ground(self, order: Sequence[Node], outputs: Sequence[Node]) -> None:
+        """Open groups for floating values that must be stored: outputs, operands of regions, dear shared values."""
+        consumers: dict[Node, set[Group]] = {}
+        must: set[Node] = set()
+        position = {node: i for i, node in enumerate(order)}
+        for node in reversed(order):
+            if node in self.group_of:
+                users = {self.group_of[node]}
+                form = node.op.lowering
+                if isinstance(form, Region):
+                    must.update(node.args)
+                elif isinstance(form, (Contract, Gather, Scatter)):
+                    must.update(a for a in node.args if self._is_dear(a, order))
+            else:
+                users = consumers.get(node, set())
+                if isinstance(node.op.lowering, Gather) and self._is_dear(node.args[0], order):
+                    must.add(node.args[0])
+            for argument in node.args:
+                consumers.setdefault(argument, set()).update(users)
+        for node in order:
+            form = node.op.lowering
+            dear = isinstance(form, Elementwise) and form.cost > RECOMPUTE_COST
+            if dear and self.floats(node) and len(consumers.get(node, ())) > 1:
+                must.add(node)
+        must.update(outputs)
+        for node in sorted(must, key=position.__getitem__):
+            if self.floats(node) and not (isinstance(node.type, TensorType) and node.type.shape == () and node.op is constant_op and node not in outputs):
+                self._ground_one(node)
+        self._sort()
+
+    def _is_dear(self, node: Node, order: Sequence[Node]) -> bool:
+        """Whether recomputing a floating value at every read would cost more than storing it once."""
+        total = 0
+        stack, seen = [node], {node}
+        while stack:
+            current = stack.pop()
+            if current in self.group_of or self.is_external(current):
+                continue
+            form = current.op.lowering
+            total += form.cost if isinstance(form, Elementwise) else 0
+            if isinstance(form, Gather) or total > RECOMPUTE_COST:
+                return True
+            for argument in current.args:
+                if argument not in seen:
+                    seen.add(argument)
+                    stack.append(argument)
+        return False
+
+    def _ground_one(self, node: Node) -> None:
+        if node.op is project_op and isinstance(node.args[0].op.lowering, Region):
+            return
+        if node.op is project_op:
+            node = node.args[0]
+            if node in self.group_of:
+                return
+        group = Group("nest", result_shape(node))
+        group.needs |= self._dependencies[node]
+        group.members.append(node)
+        group.reasons.append(f"{node.op.name} stored: several kernels or a region need it")
+        self.groups.append(group)
+        self.group_of[node] = group
+
+    def _sort(self) -> None:
+        """Order the groups so that each comes after those that it needs, floats included."""
+        needs: dict[Group, list[Group]] = {group: [] for group in self.groups}
+        for group in self.groups:
+            for member in group.members:
+                for other in self._needed_groups(member):
+                    if other is not group and other not in needs[group]:
+                        needs[group].append(other)
+        done: set[Group] = set()
+        order: list[Group] = []
+        for root in self.groups:
+            stack = [(root, iter(needs[root]))]
+            if root in done:
+                continue
+            done.add(root)
+            while stack:
+                group, rest = stack[-1]
+                following = next((g for g in rest if g not in done), None)
+                if following is None:
+                    stack.pop()
+                    order.append(group)
+                else:
+                    done.add(following)
+                    stack.append((following, iter(needs[following])))
+        self.groups = order
+
+    def _needed_groups(self, node: Node) -> list[Group]:
+        found: list[Group] = []
+        stack, seen = list(node.args), set(node.args)
+        while stack:
+            current = stack.pop()
+            group = self.group_of.get(current)
+            if group is not None:
+                found.append(group)
+                continue
+            if self.is_external(current):
+                continue
+            for argument in current.args:
+                if argument not in seen:
+                    seen.add(argument)
+                    stack.append(argument)
+        return found
+
+
+def splits(domain: Shape, reduced: tuple[int, ...]) -> bool:
+    """Whether a reduction of `domain` over `reduced` is done in parallel parts that a second kernel combines."""
+    kept: Extent = 1
+    total: Extent = 1
+    for axis, extent in enumerate(domain):
+        total = total * extent
+        if axis not in reduced:
+            kept = kept * extent
+    if not isinstance(kept, int) or kept > FEW_RESULTS:
+        return False
+    return not isinstance(total, int) or total > SPLIT_ELEMENTS
+
+
+def is_row_member(node: Node, group: Group) -> bool:
+    """Whether a member of a reducing group has one value for each row: a reduction, or made of such."""
+    return isinstance(node.op.lowering, Reduce) or (
+        result_shape(node) == group.kept and result_shape(node) != group.domain
+    )
+
+
+def result_shape(node: Node) -> Shape:
+    """The shape of a node's results; those of an element-wise node with several are equal."""
+    if isinstance(node.type, TupleType):
+        return node.type.items[0].shape if node.type.items else ()
+    return node.type.shape
+
+
+def reads_at(node: Node, index: tuple[Extent, ...]) -> list[tuple[Node, tuple[Extent, ...]]]:
+    """The arguments of a node and the index at which it reads each, to compute its element at `index`.
+
+    An index that data decides is given as positions named `?`, equal to no other.
+    """
+    form = node.op.lowering
+    if isinstance(form, View):
+        types = [argument.type for argument in node.args]
+        pieces = form.pieces(index, types, node.type, **node.attrs)
+        return [(node.args[piece.argument], piece.index) for piece in pieces]
+    if isinstance(form, Gather):
+        axis, indices = node.attrs["axis"], node.args[1]
+        unknown = Dim.symbol("?")
+        rank = indices.ndim
+        source = (*index[:axis], unknown, *index[axis + rank :])
+        return [(node.args[0], source), (indices, index[axis : axis + rank])]
+    if isinstance(form, (Elementwise, Reduce)) or node.op is project_op:
+        return [(argument, index) for argument in node.args]
+    if isinstance(form, Verify):
+        return [(node.args[0], index)]
+    return [(argument, tuple(Dim.symbol("?") for _ in argument.shape)) for argument in node.args]
+
+
+def _text(shape: Shape) -> str:
+    return f"[{', '.join(map(str, shape))}]"

@@ -1,0 +1,338 @@
+"""What is a kernel?  A loop nest over buffers, in a closed language with stated rules.
+
+The statements are those of `scalar` (values, loads, stores, loops with roles, accumulators, checks) plus one tile contraction.
+A `Kernel` binds them to an ordered list of buffers and to the extents it needs; the order of both is the layout of the frame that a launch fills
+in. `verify` is the executable statement of the rules; tests run it after every pass. `text` prints a kernel with
+canonical names: equal text means equal kernels.
+
+Meaning: see `docs/decisions/0002-kernel-languages.md` and the interpreter, which is the reference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphc.codegen.scalar import (
+    Accumulate,
+    Accumulator,
+    Address,
+    Check,
+    For,
+    Scope,
+    Store,
+    Value,
+    walk,
+)
+from graphc.dims import Extent, symbols_of
+
+COMBINERS = ("add", "mul", "max", "min", "and", "or")
+# The least iterations of a vector loop that are worth a task of their own, in elements.
+CHUNK = 4096
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A typed array that a kernel reads or writes.
+
+    `layout` is "contiguous" (C order, strides follow from the shape) or "strided" (strides in bytes come with the
+    frame). `space` is "global", or "worker": scratch of which each worker has its own copy of this shape.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Extent, ...]
+    layout: str = "contiguous"
+    space: str = "global"
+
+
+@dataclass(eq=False)
+class Region:
+    """A scope with bound index variables and, for prologues, the value that it computes."""
+
+    variables: tuple[str, ...]
+    body: Scope
+    value: Value | None = None
+
+
+@dataclass(eq=False)
+class Contract:
+    """For every (b, i, j): the sum over k of left(b, i, k) * right(b, k, j), handed to the epilogue as `product`.
+
+    `left` binds (b, i, k), `right` binds (b, k, j), `epilogue` binds (b, i, j) and stores what it makes of `product`, the
+    finished sum: a value of opcode "result" whose immediate is this statement.
+    """
+
+    batch: Extent
+    rows: Extent
+    columns: Extent
+    depth: Extent
+    dtype: str
+    left: Region
+    right: Region
+    epilogue: Region
+    product: Value | None = None
+
+
+@dataclass(eq=False)
+class Kernel:
+    """One launchable kernel: `body` holds a single parallel `For`, or a single `Contract`."""
+
+    buffers: list[Buffer]
+    body: Scope
+    title: str = ""
+    notes: list[str] = field(default_factory=list)
+    name: str = ""
+
+    @property
+    def nest(self) -> For | Contract:
+        """The parallel loop or contraction that the kernel is."""
+        return next(s for s in self.body.statements if isinstance(s, (For, Contract)))
+
+    @property
+    def extents(self) -> tuple[str, ...]:
+        """The names of the extents that the kernel reads, in order."""
+        return tuple(sorted(free_extents(self)))
+
+    def frame(self) -> list[tuple[str, Any]]:
+        """The words of a frame: ("buffer", b), ("stride", (b, axis)), ("extent", name), ("status", None)."""
+        words: list[tuple[str, Any]] = [("buffer", buffer) for buffer in self.buffers]
+        words += [
+            ("stride", (buffer, axis))
+            for buffer in self.buffers
+            if buffer.layout == "strided"
+            for axis in range(len(buffer.shape))
+        ]
+        words += [("extent", name) for name in self.extents]
+        return [*words, ("status", None)]
+
+    def written(self) -> list[Buffer]:
+        """The buffers that the kernel stores to."""
+        stores = {s.buffer for scope in scopes(self) for s in walk(scope) if isinstance(s, Store)}
+        return [buffer for buffer in self.buffers if buffer in stores]
+
+    def text(self) -> str:
+        """The kernel in canonical names: what it computes, without where it came from."""
+        return _Printer(self).text()
+
+
+def scopes(kernel: Kernel) -> list[Scope]:
+    """The kernel's own scope and the regions of its contraction: what `walk` must be started from."""
+    found = [kernel.body]
+    for statement in kernel.body.statements:
+        if isinstance(statement, Contract):
+            found += [region.body for region in (statement.left, statement.right, statement.epilogue)]
+    return found
+
+
+def free_extents(kernel: Kernel) -> set[str]:
+    """Names in index expressions, loop bounds and buffer shapes that no loop binds."""
+    names: set[str] = set()
+    bound: set[str] = set()
+
+    def note(*extents: Extent) -> None:
+        for extent in extents:
+            names.update(symbols_of(extent))
+
+    for buffer in kernel.buffers:
+        if buffer.layout == "contiguous":
+            note(*buffer.shape)
+    for scope in scopes(kernel):
+        bound |= scope.variables
+        for statement in walk(scope):
+            if isinstance(statement, For):
+                bound.add(statement.variable)
+                note(statement.start, statement.stop)
+            elif isinstance(statement, Contract):
+                note(statement.batch, statement.rows, statement.columns, statement.depth)
+            elif isinstance(statement, Store):
+                note(*statement.index)
+            elif isinstance(statement, Value):
+                if isinstance(statement.immediate, Address):
+                    note(*statement.immediate.index)
+                elif statement.opcode == "index":
+                    note(statement.immediate)
+    return {name for name in names - bound if not name.startswith("@")}
+
+
+class _Printer:
+    """Prints statements with values, loops and accumulators numbered in order of appearance."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.names: dict[int, str] = {}
+        self.lines: list[str] = []
+
+    def text(self) -> str:
+        kernel = self.kernel
+        head = ", ".join(
+            f"{b.name}: {b.dtype}[{', '.join(map(str, b.shape))}] {b.layout} {b.space}"
+            for b in kernel.buffers
+        )
+        self.lines.append(f"kernel ({head}) extents ({', '.join(kernel.extents)})")
+        self.scope(kernel.body, 1)
+        return "\n".join(self.lines) + "\n"
+
+    def name(self, item: Any, prefix: str) -> str:
+        return self.names.setdefault(id(item), f"{prefix}{len(self.names)}")
+
+    def values(self, values: tuple[Value, ...]) -> str:
+        return ", ".join(self.name(value, "v") for value in values)
+
+    def scope(self, scope: Scope, indent: int) -> None:
+        for statement in scope.statements:
+            self.statement(statement, indent)
+
+    def put(self, indent: int, line: str) -> None:
+        self.lines.append("  " * indent + line)
+
+    def statement(self, s: Any, indent: int) -> None:
+        if isinstance(s, Value):
+            what = f"{s.opcode} {self.values(s.args)}".rstrip()
+            if isinstance(s.immediate, Accumulator):
+                what += f" {self.name(s.immediate, 'a')}"
+            elif isinstance(s.immediate, Contract):
+                what += " product"
+            elif s.immediate is not None:
+                what += f" {s.immediate!r}" if s.opcode == "const" else f" {s.immediate}"
+            self.put(indent, f"{self.name(s, 'v')}: {s.dtype} = {what}")
+        elif isinstance(s, Store):
+            index = ", ".join(map(str, s.index))
+            mask = "" if s.mask is None else f" if {self.name(s.mask, 'v')}"
+            args = f" with {self.values(s.args)}" if s.args else ""
+            self.put(indent, f"{s.buffer.name}[{index}] = {self.name(s.value, 'v')}{args}{mask}")
+        elif isinstance(s, Accumulate):
+            accumulator = s.accumulator
+            mask = "" if s.mask is None else f" if {self.name(s.mask, 'v')}"
+            value = self.name(s.value, "v")
+            self.put(indent, f"{self.name(accumulator, 'a')} {accumulator.combiner}= {value}{mask}")
+        elif isinstance(s, Check):
+            condition, index = self.name(s.condition, "v"), self.name(s.index, "v")
+            self.put(indent, f"check {condition} code {s.code} node {s.node} index {index}")
+        elif isinstance(s, For):
+            self.put(indent, f"for {s.variable} in {s.start}..{s.stop} {s.role}:")
+            self.scope(s.body, indent + 1)
+        elif isinstance(s, Contract):
+            sizes = ", ".join(map(str, (s.batch, s.rows, s.columns, s.depth)))
+            self.put(indent, f"contract {s.dtype} [{sizes}]:")
+            for label, region in (("left", s.left), ("right", s.right), ("epilogue", s.epilogue)):
+                self.put(indent + 1, f"{label} ({', '.join(region.variables)}):")
+                self.scope(region.body, indent + 2)
+                if region.value is not None:
+                    self.put(indent + 2, f"yield {self.name(region.value, 'v')}")
+
+
+class KernelError(Exception):
+    """A kernel breaks a rule of the language: a fault of graphc, never of its user."""
+
+
+def verify(kernel: Kernel) -> None:
+    """Raise `KernelError` unless the kernel keeps the rules of the language.
+
+    Rules: one parallel loop, outermost, or one contraction; no vector loop inside a vector loop; every value is
+    defined before its uses, in a scope that encloses them; buffers are declared; indices have the buffer's rank and name only
+    variables in scope; stores and accumulations match dtypes; accumulators belong to an enclosing loop.
+    """
+    _Verifier(kernel).run()
+
+
+class _Verifier:
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.defined: set[int] = set()
+        self.finished: set[int] = set()
+        self.extents = set(kernel.extents)
+
+    def fail(self, why: str) -> None:
+        raise KernelError(f"{why}\n{self.kernel.text()}")
+
+    def run(self) -> None:
+        nests = [s for s in self.kernel.body.statements if isinstance(s, (For, Contract))]
+        if len(nests) != 1:
+            self.fail(f"a kernel holds one loop nest or contraction, this has {len(nests)}")
+        if isinstance(nests[0], For) and nests[0].role != "parallel":
+            self.fail("the outermost loop must be parallel")
+        self.scope(self.kernel.body, [], set())
+
+    def scope(self, scope: Scope, loops: list[For], variables: set[str]) -> None:
+        mine: list[int] = []
+        for s in scope.statements:
+            if isinstance(s, Value):
+                self.value(s, variables)
+                self.defined.add(id(s))
+                mine.append(id(s))
+            elif isinstance(s, Store):
+                self.uses(s.value, *s.args, *([] if s.mask is None else [s.mask]))
+                self.address(s.buffer, s.index, len(s.args), variables)
+                if s.value.dtype != s.buffer.dtype:
+                    self.fail(f"store of {s.value.dtype} to {s.buffer.name}: {s.buffer.dtype}")
+            elif isinstance(s, Accumulate):
+                self.uses(s.value, *([] if s.mask is None else [s.mask]))
+                owners = [loop for loop in loops if s.accumulator in loop.accumulators]
+                if not owners or s.value.dtype != s.accumulator.dtype:
+                    self.fail("accumulation outside its loop, or of another dtype")
+                if s.accumulator.combiner not in COMBINERS:
+                    self.fail(f"unknown combiner {s.accumulator.combiner}")
+            elif isinstance(s, Check):
+                self.uses(s.condition, s.index)
+            elif isinstance(s, For):
+                self.loop(s, loops, variables)
+            elif isinstance(s, Contract):
+                self.contract(s, variables)
+            else:
+                self.fail(f"not a statement: {s!r}")
+        self.defined.difference_update(mine)
+
+    def loop(self, s: For, loops: list[For], variables: set[str]) -> None:
+        if s.role == "parallel" and loops:
+            self.fail("a parallel loop inside a loop")
+        if s.role == "vector" and any(loop.role == "vector" for loop in loops):
+            self.fail("a vector loop inside a vector loop")
+        self.names((s.start, s.stop), 0, variables)
+        self.scope(s.body, [*loops, s], variables | {s.variable})
+        self.finished.update(map(id, s.accumulators))
+
+    def contract(self, s: Contract, variables: set[str]) -> None:
+        for region in (s.left, s.right, s.epilogue):
+            for name in region.variables:
+                if name in variables:
+                    self.fail(f"region variable {name} shadows another")
+            if region is s.epilogue and s.product is not None:
+                self.defined.add(id(s.product))
+            self.scope(region.body, [], variables | set(region.variables))
+        for region in (s.left, s.right):
+            if region.value is None or region.value.dtype != s.dtype:
+                self.fail("an operand of a contraction has another dtype")
+
+    def uses(self, *values: Value) -> None:
+        for value in values:
+            if id(value) not in self.defined:
+                self.fail(f"{value!r} is used where it is not defined")
+
+    def value(self, value: Value, variables: set[str]) -> None:
+        self.uses(*value.args)
+        if isinstance(value.immediate, Address):
+            address = value.immediate
+            if len(value.args) not in (address.count, address.count + 2):
+                self.fail("a load has index arguments, and a mask with its fill or neither")
+            self.address(address.buffer, address.index, address.count, variables)
+        elif value.opcode == "index":
+            self.names((value.immediate,), len(value.args), variables)
+        elif isinstance(value.immediate, Accumulator) and id(value.immediate) not in self.finished:
+            self.fail("the result of an accumulator is read before its loop has ended")
+
+    def address(
+        self, buffer: Buffer, index: tuple[Extent, ...], count: int, variables: set[str]
+    ) -> None:
+        if buffer not in self.kernel.buffers:
+            self.fail(f"buffer {buffer.name} is not a parameter of the kernel")
+        if len(index) != len(buffer.shape):
+            self.fail(f"{buffer.name} has rank {len(buffer.shape)}, index {index}")
+        self.names(index, count, variables)
+
+    def names(self, extents: tuple[Extent, ...], count: int, variables: set[str]) -> None:
+        known = variables | self.extents | {f"@{i}" for i in range(count)}
+        for extent in extents:
+            for name in symbols_of(extent):
+                if name not in known:
+                    self.fail(f"{name} is not in scope in index {extent}")

@@ -1,0 +1,158 @@
+"""Where do temporaries live?  One arena for a call, planned from lifetimes.
+
+Statements are numbered in program order. A temporary lives from its first to its last use; one that is used inside a loop
+but first used outside lives to the loop's end. Temporaries of known size are placed best-fit, largest first, among those
+alive at the same time. Those of symbolic size share a place only with others of the same size. Every place is
+aligned to 64 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.codegen.program import Call, Loop, Procedure, Program, Statement, Storage
+from graphc.dims import Extent, ceildiv, substitute
+
+ALIGNMENT = 64
+
+
+@dataclass
+class _Life:
+    storage: Storage
+    first: int
+    last: int
+    loops: tuple[int, ...]
+
+
+def plan(program: Program, workers: int) -> None:
+    """Give every temporary an offset in bytes, and every procedure the size of its arena."""
+    for procedure in (*program.procedures, program.main):
+        _plan_procedure(procedure, workers)
+
+
+def aligned(size: Extent) -> Extent:
+    """`size` rounded up to the alignment."""
+    return ceildiv(size, ALIGNMENT) * ALIGNMENT
+
+
+def storage_bytes(storage: Storage, workers: int) -> Extent:
+    """Bytes that a temporary takes in the arena."""
+    copies = workers if storage.kind == "worker" else 1
+    return aligned(storage.bytes) * copies
+
+
+def _reserve_callees(body: list[Statement]) -> None:
+    """Give every call scratch of the size of its callee's arena. Callees are planned before callers."""
+    for statement in body:
+        if isinstance(statement, Loop):
+            _reserve_callees(statement.body)
+        elif isinstance(statement, Call):
+            size = substitute(statement.procedure.arena, statement.sizes)
+            statement.scratch = Storage("temporary", np.dtype("uint8"), (size,)) if size != 0 else None
+
+
+def _plan_procedure(procedure: Procedure, workers: int) -> None:
+    _reserve_callees(procedure.body)
+    lives = _lifetimes(procedure.body)
+    static = [life for life in lives if isinstance(storage_bytes(life.storage, workers), int)]
+    dynamic = [life for life in lives if life not in static]
+    total: Extent = _place_static(static, workers)
+    total = _place_dynamic(dynamic, total, workers)
+    procedure.arena = total
+
+
+def _lifetimes(body: list[Statement]) -> list[_Life]:
+    lives: dict[int, _Life] = {}
+    clock = 0
+    loop_ends: dict[int, int] = {}
+
+    def use(storage: Storage | None, now: int, loops: tuple[int, ...]) -> None:
+        if storage is None or storage.kind not in ("temporary", "worker"):
+            return
+        life = lives.get(id(storage))
+        if life is None:
+            lives[id(storage)] = _Life(storage, now, now, loops)
+            return
+        life.last = max(life.last, now)
+        common = [a for a, b in zip(life.loops, loops, strict=False) if a == b]
+        if len(loops) > len(common):  # used again inside a loop that it was not born in
+            pending.append((life, loops[len(common)]))
+        if len(life.loops) > len(common):  # born inside a loop, used after it
+            life.loops = tuple(common)
+
+    pending: list[tuple[_Life, int]] = []
+    counter = 0
+    stack: list[tuple[list[Statement], int, tuple[int, ...]]] = [(body, 0, ())]
+    while stack:
+        statements, position, loops = stack.pop()
+        if position == len(statements):
+            if loops:
+                loop_ends[loops[-1]] = clock
+            continue
+        stack.append((statements, position + 1, loops))
+        statement = statements[position]
+        clock += 1
+        if isinstance(statement, Loop):
+            counter += 1
+            stack.append((statement.body, 0, (*loops, counter)))
+            continue
+        for operand in statement.operands:
+            use(operand.storage, clock, loops)
+        use(statement.scratch, clock, loops)
+    for life, loop in pending:
+        life.last = max(life.last, loop_ends[loop])
+    return list(lives.values())
+
+
+def _place_static(lives: list[_Life], workers: int) -> int:
+    placed: list[tuple[int, int, _Life]] = []
+    total = 0
+    for life in sorted(lives, key=lambda life: (-_bytes(life, workers), life.first)):
+        size = _bytes(life, workers)
+        taken = sorted(
+            (start, end)
+            for start, end, other in placed
+            if other.first <= life.last and life.first <= other.last
+        )
+        offset = _best_gap(taken, size)
+        life.storage.offset = offset
+        placed.append((offset, offset + size, life))
+        total = max(total, offset + size)
+    return total
+
+
+def _bytes(life: _Life, workers: int) -> int:
+    size = storage_bytes(life.storage, workers)
+    assert isinstance(size, int)
+    return size
+
+
+def _best_gap(taken: list[tuple[int, int]], size: int) -> int:
+    """The start of the smallest gap that holds `size`, else the end of what is taken."""
+    best: tuple[int, int] | None = None
+    end = 0
+    for start, stop in taken:
+        if start - end >= size and (best is None or start - end < best[0]):
+            best = (start - end, end)
+        end = max(end, stop)
+    return end if best is None else best[1]
+
+
+def _place_dynamic(lives: list[_Life], base: Extent, workers: int) -> Extent:
+    slots: list[tuple[Extent, Extent, int]] = []  # size, offset, free from
+    total = base
+    for life in sorted(lives, key=lambda life: life.first):
+        size = storage_bytes(life.storage, workers)
+        for i, (held, offset, free) in enumerate(slots):
+            if held == size and free < life.first:
+                life.storage.offset = offset
+                slots[i] = (held, offset, life.last)
+                break
+        else:
+            life.storage.offset = total
+            slots.append((size, total, life.last))
+            total = total + size
+    return total
+

@@ -1,0 +1,497 @@
+"""Which loops compute one register tile of a matrix product, and how are its operands packed?
+
+Every kernel takes sizes and byte strides at run time, so a handful serve all shapes:
+
+- `tile_kernel`: out[rows, columns] (+)= sum over k of left[:, k] * right[k, :], with the sums in
+  registers. The rows of a kernel are exact; its columns are a whole number of vectors.
+- `dot_kernel`: the same where both operands are contiguous along k, which is faster when one of
+  the two sides is much narrower than a vector.
+- `stream_kernel`: a few rows of the left operand against rows of the right one as they lie, for
+  products that read the right operand only once.
+- `pack_kernel`: copies a panel of an operand into the order in which a tile kernel reads it.
+
+A machine with lane masks uses them at the right edge. Any other computes full vectors into a
+scratch tile there, from a packed panel, so that its kernels contain no masks at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.codegen.irtext import Function, Operand, TypedOperand, VectorType
+from graphc.codegen.machine import Machine
+
+ELEMENTS = {"float32": "float", "float64": "double"}
+SHORT_NAMES = {"float32": "f32", "float64": "f64"}
+ROWS_PER_POINTER = 3  # [p], [p + s], [p + 2 s]: x86 scales an index by 1, 2, 4 or 8, not by 3
+DOT_TILE = (4, 2, 1)  # rows and columns of the dot kernels
+STREAM_ROWS = (4, 3, 2, 1)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """The register tile of a machine for one dtype: ``rows`` by ``vectors`` vectors of columns."""
+
+    dtype: str
+    machine: Machine
+    vector: VectorType
+    rows: int
+    vectors: int
+
+    @staticmethod
+    def of(dtype: str, machine: Machine) -> Tile:
+        """Fill the registers with sums, leaving room for one row of vectors and one broadcast.
+
+        Wide vectors take two to a row: more would waste lanes at the right edge of C. Narrow ones
+        take three, which needs fewer loads for each multiplication. Rows come in groups that
+        share a pointer.
+        """
+        element = ELEMENTS[dtype]
+        width = VectorType(element, 1).bytes
+        vector = VectorType(element, machine.vector_bytes // width)
+        many_registers = machine.vector_registers >= 32
+        vectors = 3 if many_registers and machine.vector_bytes < 32 else 2
+        rows = (machine.vector_registers - vectors - 1) // vectors
+        return Tile(
+            dtype, machine, vector, rows // ROWS_PER_POINTER * ROWS_PER_POINTER, vectors
+        )
+
+    @property
+    def columns(self) -> int:
+        return self.vectors * self.vector.lanes
+
+    @property
+    def heights(self) -> tuple[int, ...]:
+        """Rows of the kernels, largest first: the full tile, then what remains at the bottom."""
+        return (self.rows, *(rows for rows in (8, 4, 3, 2, 1) if rows < self.rows))
+
+    @property
+    def prefix(self) -> str:
+        return f"graphc_gemm_{SHORT_NAMES[self.dtype]}"
+
+    def next_height(self, rows: int) -> int:
+        """Rows of the kernel that runs next when ``rows`` remain."""
+        return max(height for height in self.heights if height <= rows)
+
+    def kernel_name(self, rows: int, vectors: int, edge: bool = False) -> str:
+        return f"{self.prefix}_{'edge' if edge else 'tile'}_{rows}x{vectors}"
+
+    def dot_name(self, rows: int, columns: int) -> str:
+        return f"{self.prefix}_dot_{rows}x{columns}"
+
+    def stream_name(self, rows: int) -> str:
+        return f"{self.prefix}_stream_{rows}"
+
+    def pack_name(self, side: str) -> str:
+        return f"{self.prefix}_pack_{side}"
+
+
+# Arguments, in order, of every kernel that computes an out tile: the addresses of the first
+# element of left, right and out; then bytes from row to row (left, out) and from k to k + 1.
+TILE_PARAMETERS = (
+    "ptr noalias left, ptr noalias right, ptr noalias out, i64 depth, i64 left_row, i64 left_step,"
+    "i64 right_step, i64 out_row, i64 columns, i64 accumulate"
+)
+TILE_TYPES = ("ptr", "ptr", "ptr", "i64", "i64", "i64", "i64", "i64", "i64", "i64")
+
+
+def tile_kernel(tile: Tile, rows: int, vectors: int, edge: bool = False) -> Function:
+    """A ``rows`` by ``vectors`` register tile; ``depth >= 1``.
+
+    An ``edge`` kernel (for machines with masks) touches only the first ``columns`` columns of it,
+    which costs 2 to 4 % of speed; any other ignores ``columns``. ``accumulate`` adds the sums to
+    what out holds, otherwise they replace it.
+    """
+    vector = tile.vector
+    f = Function(tile.kernel_name(rows, vectors, edge), TILE_PARAMETERS)
+    left, right, out, depth, left_row, left_step, right_step, out_row, columns, accumulate = (
+        f.parameters
+    )
+    masks = [
+        f.mask_below(vector, f.subtract(columns, j * vector.lanes)) if edge else None
+        for j in range(vectors)
+    ]
+    out_rows = _rows_from(f, out, out_row, rows)
+    twice = f.multiply(left_row, 2)
+    groups = range(0, rows, ROWS_PER_POINTER)
+    starts = [f.at(left, f.multiply(left_row, first)) for first in groups]
+    pointers: list[TypedOperand] = [("ptr", start) for start in [*starts, right]]
+    zeros: list[TypedOperand] = [(vector.text, "zeroinitializer")] * (rows * vectors)
+    with f.repeat(depth, [*pointers, *zeros]) as loop:
+        *lefts, here = loop.carried[: len(pointers)]
+        sums = loop.carried[len(pointers) :]
+        b = [
+            f.load_lanes(vector, f.at(here, j * vector.bytes), masks[j]) for j in range(vectors)
+        ]
+        new: list[Operand] = []
+        for i in range(rows):
+            group, place = divmod(i, ROWS_PER_POINTER)
+            address = f.at(lefts[group], (0, left_row, twice)[place])
+            a = f.splat(vector, f.load(vector.element, address, vector.element_bytes))
+            for j in range(vectors):
+                new.append(_multiply_add(f, tile, a, b[j], sums[i * vectors + j]))
+        moved = [f.at(pointer, left_step) for pointer in lefts]
+        loop.next = [*moved, f.at(here, right_step), *new]
+    sums = loop.next[len(pointers) :]
+    places = [
+        (f.at(out_rows[i], j * vector.bytes), masks[j]) for i in range(rows) for j in range(vectors)
+    ]
+    with f.when(f.compare("ne", accumulate, 0)) as adding:
+        added = [
+            f.let(f"fadd {vector.text} {f.load_lanes(vector, address, mask)}, {total}")
+            for (address, mask), total in zip(places, sums, strict=True)
+        ]
+    values = [adding.merge(vector.text, a, b) for a, b in zip(added, sums, strict=True)]
+    for (address, mask), value in zip(places, values, strict=True):
+        f.store_lanes(vector, value, address, mask)
+    return f
+
+
+DOT_PARAMETERS = (
+    "ptr noalias left, ptr noalias right, ptr noalias out, i64 depth, i64 left_row,"
+    "i64 right_column, i64 out_row, i64 accumulate"
+)
+DOT_TYPES = ("ptr", "ptr", "ptr", "i64", "i64", "i64", "i64", "i64")
+
+
+def dot_kernel(tile: Tile, rows: int, columns: int) -> Function:
+    """``rows * columns`` dot products of vectors that are contiguous along k; ``depth >= 0``.
+
+    The terms of one lane are added first, then the lanes, so the order of additions differs from
+    that of `tile_kernel`. Few sums cannot hide the latency of an addition, so small tiles keep
+    several partial sums of each.
+    """
+    vector = tile.vector
+    f = Function(tile.dot_name(rows, columns), DOT_PARAMETERS)
+    left, right, out, depth, left_row, right_column, out_row, accumulate = f.parameters
+    lefts = _rows_from(f, left, left_row, rows)
+    rights = _rows_from(f, right, right_column, columns)
+    parts = max(1, 8 // (rows * columns))
+    pairs = [(i, j) for i in range(rows) for j in range(columns)]
+
+    def step(offset: Operand, sums: list[Operand], mask: str | None = None) -> list[Operand]:
+        a = [f.load_lanes(vector, f.at(p, offset), mask) for p in lefts]
+        b = [f.load_lanes(vector, f.at(p, offset), mask) for p in rights]
+        return [
+            _multiply_add(f, tile, a[i], b[j], total)
+            for (i, j), total in zip(pairs, sums, strict=True)
+        ]
+
+    zeros: list[Operand] = ["zeroinitializer"] * (len(pairs) * parts)
+    whole = f.multiply(f.divide(depth, parts * vector.lanes), parts * vector.bytes)
+    with f.loop(0, whole, parts * vector.bytes, _typed(vector.text, zeros)) as loop:
+        for part in range(parts):
+            own = loop.carried[part * len(pairs) : (part + 1) * len(pairs)]
+            loop.next += step(f.add(loop.index, part * vector.bytes), list(own))
+    sums: list[Operand] = list(loop.carried[: len(pairs)])
+    for part in range(1, parts):
+        own = loop.carried[part * len(pairs) : (part + 1) * len(pairs)]
+        sums = [f.let(f"fadd {vector.text} {a}, {b}") for a, b in zip(sums, own, strict=True)]
+    vectors = f.multiply(f.divide(depth, vector.lanes), vector.bytes)
+    with f.loop(whole, vectors, vector.bytes, _typed(vector.text, sums)) as loop:
+        loop.next = step(loop.index, list(loop.carried))
+    sums = list(loop.carried)
+    rest = f.subtract(depth, f.divide(vectors, vector.element_bytes))
+    row_type = VectorType(vector.element, columns)
+    if tile.machine.has_masks:
+        with f.when(f.compare("sgt", rest, 0)) as tail:
+            last = step(vectors, sums, f.mask_below(vector, rest))
+        sums = [tail.merge(vector.text, a, b) for a, b in zip(last, sums, strict=True)]
+        totals = _totals(f, vector, sums, row_type)
+    else:
+        totals = _totals(f, vector, sums, row_type)
+        bytes_ = f.multiply(depth, vector.element_bytes)
+        with f.loop(vectors, bytes_, vector.element_bytes, _typed(row_type.text, totals)) as loop:
+            scalars = [
+                f.load(vector.element, f.at(p, loop.index), vector.element_bytes) for p in rights
+            ]
+            b = _gathered(f, row_type, scalars)
+            for p, total in zip(lefts, loop.carried, strict=True):
+                a = f.load(vector.element, f.at(p, loop.index), vector.element_bytes)
+                loop.next.append(
+                    f.multiply_add(row_type, f.splat(row_type, a), b, total, tile.machine.has_fma)
+                )
+        totals = list(loop.carried)
+    outs = _rows_from(f, out, out_row, rows)
+    with f.when(f.compare("ne", accumulate, 0)) as adding:
+        added = [
+            f.let(f"fadd {row_type.text} {f.load(row_type.text, p, vector.element_bytes)}, {total}")
+            for p, total in zip(outs, totals, strict=True)
+        ]
+    values = [adding.merge(row_type.text, a, b) for a, b in zip(added, totals, strict=True)]
+    for p, value in zip(outs, values, strict=True):
+        f.store(row_type.text, value, p, vector.element_bytes)
+    return f
+
+
+STREAM_PARAMETERS = (
+    "ptr noalias left, ptr noalias right, ptr noalias out, i64 depth, i64 left_row, i64 left_step,"
+    "i64 right_step, i64 out_row, i64 columns, i64 accumulate"
+)
+
+
+def stream_kernel(tile: Tile, rows: int) -> Function:
+    """``rows`` rows of out over a range of columns, reading whole rows of the right operand.
+
+    Several rows of the right operand are added at a time, so that out, which stays in the first
+    level of cache, is loaded and stored once for all of them.
+    """
+    vector, masked = tile.vector, tile.machine.has_masks
+    f = Function(tile.stream_name(rows), STREAM_PARAMETERS)
+    left, right, out, depth, left_row, left_step, right_step, out_row, columns, accumulate = (
+        f.parameters
+    )
+    lefts, outs = _rows_from(f, left, left_row, rows), _rows_from(f, out, out_row, rows)
+    row_bytes = f.multiply(columns, vector.element_bytes)
+    whole = f.multiply(f.divide(columns, vector.lanes), vector.bytes)
+    rest = f.subtract(columns, f.divide(whole, vector.element_bytes))
+    mask = f.mask_below(vector, rest) if masked else None
+    with f.when(f.compare("eq", accumulate, 0)):
+        for p in outs:
+            with f.loop(0, whole, vector.bytes) as loop:
+                f.store_lanes(vector, "zeroinitializer", f.at(p, loop.index), None)
+            with f.loop(whole, row_bytes, vector.element_bytes) as loop:
+                f.store(vector.element, "0.0", f.at(p, loop.index), vector.element_bytes)
+
+    def add_rows(k: Operand, count: int) -> None:
+        """Add rows k .. k + count - 1 of the right operand to out."""
+        offset = f.multiply(k, left_step)
+        a = [
+            [
+                f.load(vector.element, p, vector.element_bytes)
+                for p in _rows_from(f, f.at(start, offset), left_step, count)
+            ]
+            for start in lefts
+        ]
+        splats = [[f.splat(vector, scalar) for scalar in line] for line in a]
+        rights = _rows_from(f, f.at(right, f.multiply(k, right_step)), right_step, count)
+
+        def at(place: Operand, lanes: str | None) -> None:
+            b = [f.load_lanes(vector, f.at(p, place), lanes) for p in rights]
+            for p, line in zip(outs, splats, strict=True):
+                total: Operand = f.load_lanes(vector, f.at(p, place), lanes)
+                for u in range(count):
+                    total = _multiply_add(f, tile, line[u], b[u], total)
+                f.store_lanes(vector, total, f.at(p, place), lanes)
+
+        with f.loop(0, whole, vector.bytes) as loop:
+            at(loop.index, None)
+        if masked:
+            with f.when(f.compare("sgt", rest, 0)):
+                at(whole, mask)
+            return
+        single = VectorType(vector.element, 1)
+        with f.loop(whole, row_bytes, vector.element_bytes) as loop:
+            for p, line in zip(outs, a, strict=True):
+                place = f.at(p, loop.index)
+                total: Operand = f.load(single.text, place, vector.element_bytes)
+                for u in range(count):
+                    b = f.load(single.text, f.at(rights[u], loop.index), vector.element_bytes)
+                    total = f.multiply_add(
+                        single, f.splat(single, line[u]), b, total, tile.machine.has_fma
+                    )
+                f.store(single.text, total, place, vector.element_bytes)
+
+    at_a_time = max(1, min(8, tile.machine.vector_registers // (2 * rows)))
+    grouped = f.multiply(f.divide(depth, at_a_time), at_a_time)
+    with f.loop(0, grouped, at_a_time) as loop:
+        add_rows(loop.index, at_a_time)
+    with f.loop(grouped, depth) as loop:
+        add_rows(loop.index, 1)
+    return f
+
+
+def pack_kernel(tile: Tile, side: str) -> Function:
+    """Copy a panel, W rows of the left or W columns of the right operand, into packed order.
+
+    Element (i, k), i across the panel, goes to ``destination + (k * W + i) * element bytes``. Of
+    i >= count nothing is read; what the panel holds there is unspecified, and so is a vector's
+    worth of bytes after its last row (`panel_bytes` counts it).
+    """
+    vector = tile.vector
+    width = tile.rows if side == "left" else tile.columns
+    f = Function(
+        tile.pack_name(side),
+        "ptr noalias source, i64 across, i64 along, i64 count, i64 depth, ptr noalias destination",
+    )
+    source, across, along, count, depth, destination = f.parameters
+    with f.when(f.compare("eq", across, vector.element_bytes)):
+        _copy_panel(f, tile, width)
+        f.leave()
+    with f.when(f.compare("eq", along, vector.element_bytes)):
+        done = _transpose_panel(f, tile, width)
+        _gather_panel(f, tile, width, done)
+        f.leave()
+    _gather_panel(f, tile, width, 0)
+    return f
+
+
+def _copy_panel(f: Function, tile: Tile, width: int) -> None:
+    """Elements across the panel are neighbours in the source."""
+    source, _, along, count, depth, destination = f.parameters
+    vector, size = tile.vector, tile.vector.element_bytes
+    if tile.machine.has_masks:
+        firsts = range(0, width, vector.lanes)
+        masks = [f.mask_below(vector, f.subtract(count, first)) for first in firsts]
+        with f.loop(0, depth, 1, [("ptr", source), ("ptr", destination)]) as loop:
+            here, there = loop.carried
+            for first, mask in zip(firsts, masks, strict=True):
+                value = f.load_lanes(vector, f.at(here, first * size), mask)
+                f.store_lanes(vector, value, f.at(there, first * size), None)
+            loop.next = [f.at(here, along), f.at(there, width * size)]
+        return
+    with f.when(f.compare("ne", count, width)):
+        _gather_panel(f, tile, width, 0)
+        f.leave()
+    with f.loop(0, depth, 1, [("ptr", source), ("ptr", destination)]) as loop:
+        here, there = loop.carried
+        for first, lanes in _pieces(width, vector.lanes):
+            piece = VectorType(vector.element, lanes)
+            value = f.load(piece.text, f.at(here, first * size), size)
+            f.store(piece.text, value, f.at(there, first * size), size)
+        loop.next = [f.at(here, along), f.at(there, width * size)]
+
+
+def _transpose_panel(f: Function, tile: Tile, width: int) -> Operand:
+    """Elements along k are neighbours in the source: transpose squares of vectors by shuffles.
+
+    Returns the first k that was not packed. Where the width is not a whole number of vectors, a
+    square's last stores run over into elements of the following k, which must be written later:
+    hence squares from the last to the first.
+    """
+    source, across, _, count, depth, destination = f.parameters
+    vector, size = tile.vector, tile.vector.element_bytes
+    lanes, masked = vector.lanes, tile.machine.has_masks
+    squares = -(-width // lanes)
+    done = depth if masked else f.multiply(f.divide(depth, lanes), lanes)
+    last = f.subtract(count, 1)
+    with f.loop(0, done, lanes) as k, f.loop(0, squares) as square:
+        mask = f.mask_below(vector, f.subtract(depth, k.index)) if masked else None
+        first = f.multiply(f.subtract(squares - 1, square.index), lanes)
+        corner = f.at(source, f.multiply(k.index, size))
+        here = f.at(corner, f.multiply(f.minimum(first, last), across))
+        rows: list[Operand] = []
+        for i in range(min(lanes, width)):
+            rows.append(f.load_lanes(vector, here, mask))
+            more = f.compare("slt", f.add(first, i), last)
+            here = f.at(here, f.select(more, across, 0))
+        rows += ["zeroinitializer"] * (lanes - len(rows))
+        there = f.at(destination, f.multiply(f.add(f.multiply(k.index, width), first), size))
+        for column in _transposed(f, vector, rows):
+            f.store(vector.text, column, there, size)
+            there = f.at(there, width * size)
+    return done
+
+
+def _gather_panel(f: Function, tile: Tile, width: int, first: Operand) -> None:
+    """Any strides, one element at a time, from k = first on."""
+    source, across, along, count, depth, destination = f.parameters
+    element, size = tile.vector.element, tile.vector.element_bytes
+    with f.loop(first, depth) as k:
+        row = f.at(source, f.multiply(k.index, along))
+        there = f.at(destination, f.multiply(k.index, width * size))
+        with f.loop(0, count, 1, [("ptr", row), ("ptr", there)]) as loop:
+            here, to = loop.carried
+            f.store(element, f.load(element, here, size), to, size)
+            loop.next = [f.at(here, across), f.at(to, size)]
+
+
+def _transposed(f: Function, vector: VectorType, rows: list[Operand]) -> list[Operand]:
+    """The columns of a square of vectors, in log2(lanes) rounds of two-source shuffles."""
+    lanes, distance = vector.lanes, 1
+    while distance < lanes:
+        swapped: list[Operand] = list(rows)
+        keep = [lane if not lane & distance else lanes + lane - distance for lane in range(lanes)]
+        take = [lane + distance if not lane & distance else lanes + lane for lane in range(lanes)]
+        for i in (i for i in range(lanes) if not i & distance):
+            pair = rows[i], rows[i + distance]
+            swapped[i] = f.shuffle(vector.text, *pair, keep)
+            swapped[i + distance] = f.shuffle(vector.text, *pair, take)
+        rows, distance = swapped, 2 * distance
+    return rows
+
+
+def _totals(
+    f: Function, vector: VectorType, sums: list[Operand], row_type: VectorType
+) -> list[Operand]:
+    """Add the lanes of every vector; returns one short vector for each row of the dot tile.
+
+    Pairs of vectors are blended and added until each lane belongs to one of them, which takes
+    about one shuffle and addition for each vector where separate sums would take log2(lanes).
+    """
+    together = min(len(sums), vector.lanes)
+    flat: list[Operand] = []
+    for start in range(0, len(sums), together):
+        flat += _lanes_of(f, vector, _added_lanes(f, vector, sums[start : start + together]))
+    width = row_type.lanes
+    return [
+        _gathered(f, row_type, flat[start : start + width]) for start in range(0, len(flat), width)
+    ]
+
+
+def _added_lanes(f: Function, vector: VectorType, sums: list[Operand]) -> tuple[int, Operand]:
+    """Lane i of the result, a vector of ``len(sums)`` lanes, is the sum of the lanes of sums[i]."""
+    lanes, distance, count = vector.lanes, 1, len(sums)
+    while len(sums) > 1:
+        keep = [lane if not lane & distance else lanes + lane - distance for lane in range(lanes)]
+        take = [lane + distance if not lane & distance else lanes + lane for lane in range(lanes)]
+        pairs = zip(sums[::2], sums[1::2], strict=True)
+        sums = [
+            f.let(
+                f"fadd {vector.text} {f.shuffle(vector.text, a, b, keep)},"
+                f" {f.shuffle(vector.text, a, b, take)}"
+            )
+            for a, b in pairs
+        ]
+        distance *= 2
+    total = sums[0]
+    while lanes > count:
+        type_, lanes = f"<{lanes} x {vector.element}>", lanes // 2
+        low = f.shuffle(type_, total, "poison", range(lanes))
+        high = f.shuffle(type_, total, "poison", range(lanes, 2 * lanes))
+        total = f.let(f"fadd <{lanes} x {vector.element}> {low}, {high}")
+    return count, total
+
+
+def _lanes_of(f: Function, vector: VectorType, value: tuple[int, Operand]) -> list[Operand]:
+    lanes, text = value
+    type_ = f"<{lanes} x {vector.element}>"
+    return [f.let(f"extractelement {type_} {text}, i64 {lane}") for lane in range(lanes)]
+
+
+def _gathered(f: Function, type_: VectorType, scalars: list[Operand]) -> Operand:
+    """A vector of the given scalars."""
+    value: Operand = "poison"
+    for lane, scalar in enumerate(scalars):
+        value = f.let(
+            f"insertelement {type_.text} {value}, {type_.element} {scalar}, i64 {lane}"
+        )
+    return value
+
+
+def _multiply_add(f: Function, tile: Tile, a: Operand, b: Operand, c: Operand) -> str:
+    return f.multiply_add(tile.vector, a, b, c, tile.machine.has_fma)
+
+
+def _rows_from(f: Function, first: Operand, stride: Operand, count: int) -> list[Operand]:
+    """Addresses of ``count`` rows."""
+    rows = [first]
+    for _ in range(count - 1):
+        rows.append(f.at(rows[-1], stride))
+    return rows
+
+
+def _typed(type_: str, values: list[Operand]) -> list[TypedOperand]:
+    return [(type_, value) for value in values]
+
+
+def _pieces(width: int, lanes: int) -> list[tuple[int, int]]:
+    """``width`` elements as (first, count) pieces, counts powers of two up to ``lanes``."""
+    pieces, first = [], 0
+    while first < width:
+        count = lanes
+        while count > width - first:
+            count //= 2
+        pieces.append((first, count))
+        first += count
+    return pieces

@@ -1,0 +1,129 @@
+"""What runs when a Function is called?  A program: launches of kernels over storages, loops, and calls of procedures.
+
+This is the outermost of the three kernel languages. A `Storage` is an array with a place: an input, an output, a constant, or a temporary to which the
+memory plan gives an offset in the arena of the call. A `Procedure` is a list of statements with formal parameters; a
+`Program` is a main procedure and those that `gx.call` made, each lowered once however often it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphc.codegen.loops import Kernel
+from graphc.dims import Extent, product
+from graphc.types import Shape
+
+
+@dataclass(eq=False)
+class Storage:
+    """An array in memory, C-contiguous unless it is an input of a strided variant.
+
+    `kind`: "input" and "output" (formal parameters of the procedure, numbered by `position`), "constant" (with its
+    `array`), "temporary" (planned), or "worker" (scratch: one copy of `shape` for each worker).
+    """
+
+    kind: str
+    dtype: np.dtype[Any]
+    shape: Shape
+    position: int = -1
+    array: Any = None
+    strided: bool = False
+    offset: Extent = 0
+
+    @property
+    def bytes(self) -> Extent:
+        return product(self.shape) * self.dtype.itemsize
+
+
+@dataclass(eq=False)
+class Operand:
+    """A storage as a kernel or a callee sees it: `offset` elements from its start (a loop variable may occur in it)."""
+
+    storage: Storage
+    offset: Extent = 0
+
+
+@dataclass(eq=False)
+class Launch:
+    """Run a kernel. `operands` go with `kernel.buffers`; `tasks` is the count of its parallel loop.
+
+    Ranges of `grain` tasks are handed out to workers. `nodes` are the graph nodes that it computes.
+    """
+
+    kernel: Kernel
+    operands: list[Operand]
+    tasks: Extent
+    grain: Extent
+    nodes: list[Any] = field(default_factory=list)
+    reason: str = ""
+    scratch: Storage | None = None
+
+
+@dataclass(eq=False)
+class Loop:
+    """Run `body` for `variable` in range(length), from the last if `reverse`."""
+
+    variable: str
+    length: Extent
+    reverse: bool
+    body: list[Statement]
+
+
+@dataclass(eq=False)
+class Call:
+    """Run a procedure on operands: its inputs, then its outputs. `sizes` gives the values of its named extents."""
+
+    procedure: Procedure
+    operands: list[Operand]
+    sizes: dict[str, Extent]
+    scratch: Storage | None = None
+
+
+Statement = Launch | Loop | Call
+
+
+@dataclass(eq=False)
+class Procedure:
+    """Statements over formal parameters (`inputs`, `outputs`) and the extents named in `sizes`."""
+
+    name: str
+    inputs: list[Storage]
+    outputs: list[Storage]
+    sizes: tuple[str, ...]
+    body: list[Statement] = field(default_factory=list)
+    arena: Extent = 0
+
+
+@dataclass(eq=False)
+class Program:
+    """`main` and the procedures it calls, callees first. `checks` are the nodes that status records number."""
+
+    main: Procedure
+    procedures: list[Procedure]
+    checks: list[Any]
+
+    def launches(self) -> Iterator[Launch]:
+        """Every launch in the program's text, callees first."""
+        for procedure in (*self.procedures, self.main):
+            yield from _launches(procedure.body)
+
+    def kernels(self) -> list[Kernel]:
+        """Every kernel once, in order."""
+        return list({id(launch.kernel): launch.kernel for launch in self.launches()}.values())
+
+
+def _launches(body: list[Statement]) -> Iterator[Launch]:
+    for statement in body:
+        if isinstance(statement, Launch):
+            yield statement
+        elif isinstance(statement, Loop):
+            yield from _launches(statement.body)
+
+
+def operands_of(statement: Statement) -> list[Operand]:
+    """The operands of a launch or a call."""
+    return [] if isinstance(statement, Loop) else statement.operands

@@ -1,0 +1,396 @@
+"""How are exp, log, tanh and their like computed from scalar instructions?
+
+A procedure takes the builder `k` and values, and emits instructions; the same text serves SIMD lanes, CUDA threads and the NumPy
+interpreter, so their results have the same bits. There are no branches and no tables in memory: an argument is reduced to a
+small interval, a polynomial is evaluated with fused multiply-adds, and the result is put together again, carrying
+the rounding error of the largest term where it matters. Special values come out of the arithmetic where they can; a
+`select` does the rest.
+
+Errors are measured in units in the last place of the exact result, over the full range including subnormal arguments and results.
+The bounds in the docstrings hold for float32 and float64, and tests compare them with mpmath. float16 and bfloat16 compute in float32.
+
+Coefficients: interpolation of the stated function at Chebyshev nodes in 300-bit arithmetic, rounded to the dtype;
+`tests/codegen/test_vecmath.py` derives every table again. The reductions are Cody and Waite (1980); the forms of exp and expm1
+follow Tang (ACM TOMS 15, 1989), those of log and log1p fdlibm (Sun Microsystems, 1993).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from graphc.codegen.scalar import Scope, Value
+
+Procedure = Callable[..., Value]
+
+
+@dataclass(frozen=True)
+class Format:
+    """What the procedures need to know about a binary floating-point format.
+
+    `magic` is 1.5 * 2**fraction: adding it rounds to an integer, which is then found in the low bits. `ln2` is in
+    two parts, the upper one short enough that its product with any exponent is exact. The arguments beyond which exp is surely
+    infinite or zero are `largest` and `least`; below `saturated`, 1 + exp(x) is 1.
+    """
+
+    dtype: str
+    word: str
+    fraction: int
+    bias: int
+    inverse_ln2: float
+    ln2: tuple[float, float]
+    least: float
+    largest: float
+    saturated: float
+
+    @property
+    def magic(self) -> float:
+        return 1.5 * 2.0**self.fraction
+
+    @property
+    def magic_bits(self) -> int:
+        """The bits of `magic`: exponent `fraction`, upper fraction bit set."""
+        return (self.bias + self.fraction << self.fraction) | 1 << self.fraction - 1
+
+    @property
+    def exponent_of_one(self) -> int:
+        return self.bias << self.fraction
+
+    @property
+    def normal(self) -> float:
+        """The least normal number."""
+        return 2.0 ** (1 - self.bias)
+
+
+FORMATS = {
+    "float64": Format(
+        dtype="float64",
+        word="uint64",
+        fraction=52,
+        bias=1023,
+        inverse_ln2=1.4426950408889634,
+        ln2=(0.6931471805598903, 5.497923018708371e-14),
+        least=-746.0,
+        largest=710.0,
+        saturated=-40.0,
+    ),
+    "float32": Format(
+        dtype="float32",
+        word="uint32",
+        fraction=23,
+        bias=127,
+        inverse_ln2=1.4426950216293335,
+        ln2=(0.693145751953125, 1.428606765330187e-06),
+        least=-104.0,
+        largest=89.0,
+        saturated=-18.0,
+    ),
+}
+
+# (exp(r) - 1 - r) / r**2 on |r| <= ln(2)/2; relative error of exp 2**-58 and 2**-29
+EXP = {
+    "float64": (
+        0.5,
+        0.16666666666666688,
+        0.04166666666666833,
+        0.008333333333313618,
+        0.0013888888888355883,
+        0.00019841269903393853,
+        2.4801588101056327e-05,
+        2.755722884186362e-06,
+        2.75567383591521e-07,
+        2.5113886261876557e-08,
+        2.1055245993118447e-09,
+    ),
+    "float32": (
+        0.5,
+        0.1666666716337204,
+        0.041666243225336075,
+        0.00833328627049923,
+        0.001394755905494094,
+        0.00019906436500605196,
+    ),
+}
+# (log((1 + s)/(1 - s)) - 2 s) / s**3 in s**2 <= 0.04; relative error of log 2**-62 and 2**-28
+LOG = {
+    "float64": (
+        0.6666666666666659,
+        0.40000000000061936,
+        0.28571428554935835,
+        0.222222243716142,
+        0.18181662399016713,
+        0.15391201834056953,
+        0.1317238261853732,
+        0.13849746991816575,
+    ),
+    "float32": (
+        0.6666697859764099,
+        0.39955654740333557,
+        0.3039637804031372,
+    ),
+}
+# -- pieces ------------------------------------------------------------------------------------
+
+
+def polynomial(k: Scope, x: Value, coefficients: tuple[float, ...]) -> Value:
+    """The polynomial with these coefficients (constant first), as two interleaved Horner chains in x**2."""
+    if len(coefficients) < 4:
+        return _horner(k, x, coefficients)
+    square = k.mul(x, x)
+    even = _horner(k, square, coefficients[0::2])
+    odd = _horner(k, square, coefficients[1::2])
+    return k.fma(odd, x, even)
+
+
+def _horner(k: Scope, x: Value, coefficients: tuple[float, ...]) -> Value:
+    result = k.const(coefficients[-1], x.dtype)
+    for coefficient in reversed(coefficients[:-1]):
+        result = k.fma(result, x, coefficient)
+    return result
+
+
+def _at_most(k: Scope, x: Value, limit: float) -> Value:
+    """The smaller of x and a limit; NaN passes."""
+    return k.select(k.gt(x, limit), k.const(limit, x.dtype), x)
+
+
+def _at_least(k: Scope, x: Value, limit: float) -> Value:
+    return k.select(k.lt(x, limit), k.const(limit, x.dtype), x)
+
+
+def _bits(k: Scope, x: Value) -> Value:
+    return k.bitcast(x, FORMATS[x.dtype].word)
+
+
+def _power_of_two(k: Scope, shifted: Value, bias: Value | int) -> Value:
+    """2**(n + bias - the format's bias) for an integer n in the low bits of `shifted`, which is magic + n."""
+    format_ = FORMATS[shifted.dtype]
+    exponent = k.shl(_bits(k, shifted), format_.fraction)
+    return k.bitcast(k.add(exponent, bias), shifted.dtype)
+
+
+@dataclass(frozen=True)
+class _Exponential:
+    """exp(x) = 2**n * (1 + high + correction); `high` is exact, `shifted` holds n, |high + correction| < 0.42."""
+
+    shifted: Value
+    high: Value
+    correction: Value
+
+
+def _exponential(k: Scope, x: Value) -> _Exponential:
+    """The reduced exponential of a finite x between the format's `least` and `largest`."""
+    format_ = FORMATS[x.dtype]
+    shifted = k.fma(x, format_.inverse_ln2, format_.magic)
+    n = k.sub(shifted, format_.magic)
+    high = k.fma(n, -format_.ln2[0], x)
+    low = k.mul(n, -format_.ln2[1])
+    reduced = k.add(high, low)
+    cube = k.mul(k.mul(reduced, reduced), reduced)
+    cubic = k.fma(cube, polynomial(k, reduced, EXP[x.dtype][1:]), low)
+    correction = k.fma(k.mul(reduced, EXP[x.dtype][0]), reduced, cubic)  # the coefficient is 1/2
+    return _Exponential(shifted, high, correction)
+
+
+def _expm1_parts(k: Scope, parts: _Exponential, scale: Value, unit: float) -> tuple[Value, Value]:
+    """unit * (exp(x) - 1) as a value and a smaller one; `scale` is unit * 2**n, and unit a power of two."""
+    offset = k.sub(scale, unit)
+    product = k.mul(scale, parts.high)
+    total = k.add(offset, product)
+    error = k.sub(product, k.sub(total, offset))  # |offset| >= |product|, or offset is 0
+    return total, k.fma(scale, parts.correction, error)
+
+
+# -- the exponential family --------------------------------------------------------------------
+
+
+def exp(k: Scope, x: Value) -> Value:
+    """exp(x), within 1 ulp."""
+    format_ = FORMATS[x.dtype]
+    x = _at_least(k, _at_most(k, x, format_.largest), format_.least)
+    shifted = k.fma(x, format_.inverse_ln2, format_.magic)
+    n = k.sub(shifted, format_.magic)
+    reduced = k.fma(n, -format_.ln2[1], k.fma(n, -format_.ln2[0], x))
+    square = k.mul(reduced, reduced)
+    tail = k.fma(square, polynomial(k, reduced, EXP[x.dtype]), reduced)
+    return _scaled(k, x, shifted, tail)
+
+
+def _scaled(k: Scope, x: Value, shifted: Value, tail: Value) -> Value:
+    """2**n * (1 + tail), where n may be one beyond the exponents of the format, or far below them.
+
+    The power is taken 2 times too small for positive x and 2**64 times too large otherwise: one last product makes up for it, and
+    is the only rounding of a subnormal result.
+    """
+    format_ = FORMATS[x.dtype]
+    shrinks = k.lt(x, 0.0)
+    lift = 64 if x.dtype == "float64" else 32
+    biases = [k.const(format_.bias + by << format_.fraction, format_.word) for by in (lift, -1)]
+    scale = _power_of_two(k, shifted, k.select(shrinks, *biases))
+    rest = k.select(shrinks, k.const(2.0**-lift, x.dtype), k.const(2.0, x.dtype))
+    return k.mul(k.fma(scale, tail, scale), rest)
+
+
+def expm1(k: Scope, x: Value) -> Value:
+    """exp(x) - 1, within 1 ulp; the sign of a zero is kept."""
+    format_ = FORMATS[x.dtype]
+    inside = _at_least(k, _at_most(k, x, format_.largest), format_.saturated)
+    parts = _exponential(k, inside)
+    # Halved, because 2**1024 is not a float64.
+    scale = _power_of_two(k, parts.shifted, format_.bias - 1 << format_.fraction)
+    half = k.add(*_expm1_parts(k, parts, scale, 0.5))
+    tiny = k.lt(k.abs(x), 2.0 ** -(format_.fraction + 2))
+    return k.select(tiny, x, k.add(half, half))
+
+
+def tanh(k: Scope, x: Value) -> Value:
+    """With e = expm1(-2|x|), tanh|x| = -e / (2 + e), within 1 ulp.
+
+    Rounding e and 2 + e costs up to 2 ulp near 1, so the quotient is corrected for what both lost; 1 / (2 + e) is found
+    from the quotient itself.
+    """
+    format_ = FORMATS[x.dtype]
+    argument = _at_least(k, k.mul(k.abs(x), -2.0), format_.saturated)
+    parts = _exponential(k, argument)
+    scale = _power_of_two(k, parts.shifted, format_.exponent_of_one)
+    total, rest = _expm1_parts(k, parts, scale, 1.0)
+    rest = k.add(rest, k.sub(scale, k.add(k.sub(scale, 1.0), 1.0)))  # what scale - 1 lost
+    change = k.add(total, rest)
+    change_lost = k.sub(rest, k.sub(change, total))
+    denominator = k.add(change, 2.0)
+    denominator_lost = k.sub(change, k.sub(denominator, 2.0))
+    quotient = k.div(change, denominator)
+    twice_reciprocal = k.sub(1.0, quotient)
+    wrong = k.fma(k.neg(quotient), denominator, change)
+    wrong = k.fma(k.neg(quotient), denominator_lost, wrong)
+    wrong = k.fma(change_lost, twice_reciprocal, wrong)
+    result = k.fma(k.mul(wrong, 0.5), twice_reciprocal, quotient)
+    return k.copysign(result, x)
+
+
+def sigmoid(k: Scope, x: Value) -> Value:
+    """1 / (1 + exp(-x)), within 1 ulp.
+
+    The denominator is carried in two parts and the reciprocal corrected for the lower one. Where the result is
+    subnormal the denominator would be infinite, so it is taken times a power of two for large negative x.
+    """
+    format_ = FORMATS[x.dtype]
+    argument = _at_least(k, _at_most(k, k.neg(x), -format_.least), format_.saturated)
+    parts = _exponential(k, argument)
+    lift = 128 if x.dtype == "float64" else 32
+    large = k.gt(argument, -format_.least / 2)
+    biases = [k.const(format_.bias - by << format_.fraction, format_.word) for by in (lift, 0)]
+    unit = k.select(large, k.const(2.0**-lift, x.dtype), k.const(1.0, x.dtype))
+    scale = _power_of_two(k, parts.shifted, k.select(large, *biases))
+
+    offset = k.add(unit, scale)
+    lost = k.sub(unit, k.sub(offset, scale))
+    product = k.mul(scale, parts.high)
+    total = k.add(offset, product)
+    error = k.add(k.sub(product, k.sub(total, offset)), lost)
+    rest = k.fma(scale, parts.correction, error)
+    denominator = k.add(total, rest)
+    residue = k.sub(rest, k.sub(denominator, total))
+
+    reciprocal = k.div(1.0, denominator)
+    wrong = k.fma(k.neg(reciprocal), denominator, 1.0)
+    wrong = k.fma(k.neg(reciprocal), residue, wrong)
+    return k.mul(k.fma(reciprocal, wrong, reciprocal), unit)
+
+
+# -- the logarithm family ----------------------------------------------------------------------
+
+
+def _split(k: Scope, positive: Value) -> tuple[Value, Value]:
+    """For a normal x = m * 2**n with 0.75 <= m < 1.5: the bits of m, and magic + bias + 1 + n."""
+    format_ = FORMATS[positive.dtype]
+    three_quarters = format_.exponent_of_one - (1 << format_.fraction - 1)
+    two = format_.exponent_of_one + (1 << format_.fraction)
+    moved = k.add(_bits(k, positive), two - three_quarters)
+    mantissa = k.add(k.and_(moved, (1 << format_.fraction) - 1), three_quarters)
+    exponent = k.or_(k.shr(moved, format_.fraction), format_.magic_bits)
+    return mantissa, k.bitcast(exponent, positive.dtype)
+
+
+def _log_of(k: Scope, f: Value, n: Value) -> Value:
+    """log(1 + f) + n ln 2 for -0.25 <= f <= 0.5: with s = f/(2 + f), log(1 + f) = f - f**2/2 + s (f**2/2 + s**2 R(s**2))."""
+    format_ = FORMATS[f.dtype]
+    s = k.div(f, k.add(f, 2.0))
+    z = k.mul(s, s)
+    half_square = k.mul(k.mul(f, 0.5), f)
+    series = k.fma(z, polynomial(k, z, LOG[f.dtype]), half_square)
+    tail = k.sub(half_square, k.fma(s, series, k.mul(n, format_.ln2[1])))
+    return k.fma(n, format_.ln2[0], k.sub(f, tail))
+
+
+def log(k: Scope, x: Value) -> Value:
+    """The natural logarithm, within 1 ulp; -inf at 0, NaN below."""
+    format_ = FORMATS[x.dtype]
+    subnormal = k.lt(x, format_.normal)
+    lift = format_.fraction + 2
+    mantissa, shifted = _split(k, k.select(subnormal, k.mul(x, 2.0**lift), x))
+    origin = format_.magic + format_.bias + 1
+    n = k.sub(
+        shifted, k.select(subnormal, k.const(origin + lift, x.dtype), k.const(origin, x.dtype))
+    )
+    result = _log_of(k, k.sub(k.bitcast(mantissa, x.dtype), 1.0), n)
+    return _log_edges(k, x, result)
+
+
+def _log_edges(k: Scope, x: Value, result: Value) -> Value:
+    """A logarithm of x: infinity and NaN are themselves, zero gives -inf, a negative number NaN."""
+    result = k.select(k.lt(x, float("inf")), result, x)
+    result = k.select(k.eq(x, 0.0), k.const(float("-inf"), x.dtype), result)
+    return k.select(k.lt(x, 0.0), k.const(float("nan"), x.dtype), result)
+
+
+def _log1p_inside(k: Scope, x: Value) -> Value:
+    """log(1 + x) for finite x > -1. f = (1 + x) / 2**n - 1 is found from x itself, exactly while 2**n is small."""
+    format_ = FORMATS[x.dtype]
+    three_quarters = format_.exponent_of_one - (1 << format_.fraction - 1)
+    two = format_.exponent_of_one + (1 << format_.fraction)
+    moved = k.add(_bits(k, k.add(x, 1.0)), two - three_quarters)
+    exponent = k.bitcast(k.or_(k.shr(moved, format_.fraction), format_.magic_bits), x.dtype)
+    n = k.sub(exponent, format_.magic + format_.bias + 1)
+    every = (1 << BITS_OF_WORD[format_.word]) - 1
+    field = k.sub(k.and_(moved, every << format_.fraction & every), two)
+    scaled = k.bitcast(k.sub(_bits(k, x), field), x.dtype)
+    power = k.bitcast(k.sub(k.const(two + (9 << format_.fraction), format_.word), field), x.dtype)
+    f = k.add(scaled, k.fma(power, 2.0**-10, -1.0))  # 2**(10 - n) is normal for every n
+    return _log_of(k, f, n)
+
+
+def log1p(k: Scope, x: Value) -> Value:
+    """log(1 + x), within 1 ulp; the sign of a zero is kept."""
+    result = k.copysign(_log1p_inside(k, x), x)
+    result = k.select(k.lt(x, float("inf")), result, x)
+    result = k.select(k.eq(x, -1.0), k.const(float("-inf"), x.dtype), result)
+    return k.select(k.lt(x, -1.0), k.const(float("nan"), x.dtype), result)
+
+
+def softplus(k: Scope, x: Value) -> Value:
+    """log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)), within 2 ulp."""
+    return k.add(k.max(x, 0.0), _log1p_inside(k, exp(k, k.neg(k.abs(x)))))
+
+
+def _through_float32(procedure: Procedure) -> Procedure:
+    """`procedure`, which computes in float32 for the 16-bit formats."""
+
+    @functools.wraps(procedure)
+    def widened(k: Scope, *values: Value) -> Value:
+        dtype = values[0].dtype
+        if dtype in FORMATS:
+            return procedure(k, *values)
+        wide = procedure(k, *(k.convert(value, "float32") for value in values))
+        return k.convert(wide, dtype)
+
+    return widened
+
+
+BITS_OF_WORD = {"uint32": 32, "uint64": 64}
+
+PROCEDURES: dict[str, Procedure] = {
+    procedure.__name__: _through_float32(procedure)
+    for procedure in (exp, expm1, log, log1p, tanh, sigmoid, softplus)
+}

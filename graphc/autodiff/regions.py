@@ -1,0 +1,217 @@
+"""How are Graphs differentiated?  The transformation that rules of `call` and `scan` receive.
+
+A derivative of a Graph is a Graph, cached by what it was made of, so the fifty calls of one layer share one derivative body and are
+lowered once. The reverse of a scan runs the body's derivative from the last step to the first over the states that a
+forward scan has saved; the rewriter merges that scan with the original one.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+from graphc.autodiff.chain import Maybe, is_real, plus, zero
+from graphc.graph import Graph, close, placeholder
+from graphc.node import Node
+
+
+class Transform:
+    """Derivatives of closed Graphs, and of scans over them."""
+
+    def __init__(self) -> None:
+        self._cache: weakref.WeakKeyDictionary[Graph, dict[Any, Graph]] = weakref.WeakKeyDictionary()
+
+    def jvp(self, graph: Graph, moving: tuple[int, ...]) -> Graph:
+        """(parameters, tangents of the `moving` ones) -> tangents of the real outputs."""
+        return self._cached(graph, ("jvp", moving), lambda: _jvp_graph(graph, moving))
+
+    def vjp(self, graph: Graph, given: tuple[int, ...], asked: tuple[int, ...]) -> Graph:
+        """(parameters, cotangents of the `given` outputs) -> cotangents of the `asked` parameters."""
+        return self._cached(graph, ("vjp", given, asked), lambda: _vjp_graph(graph, given, asked))
+
+    def _cached(self, graph: Graph, key: Any, make: Any) -> Graph:
+        held = self._cache.setdefault(graph, {})
+        if key not in held:
+            held[key] = make()
+        return held[key]
+
+    def scan_jvp(self, node: Node, tangents: Sequence[Maybe]) -> list[Maybe]:
+        return _scan_jvp(node, tangents)
+
+    def scan_vjp(
+        self, node: Node, cotangents: Sequence[Maybe], wanted: Sequence[bool]
+    ) -> list[Maybe]:
+        return _scan_vjp(node, cotangents, wanted)
+
+
+TRANSFORM = Transform()
+
+
+def _closed(inputs: Sequence[Node], outputs: Sequence[Node]) -> Graph:
+    graph, captured = close(inputs, outputs)
+    assert not captured, "the derivative of a closed graph is closed"
+    return graph
+
+
+def _or_zero(value: Maybe, type_: Any) -> Node:
+    return zero(type_) if value is None else value
+
+
+def _jvp_graph(graph: Graph, moving: tuple[int, ...]) -> Graph:
+    from graphc.autodiff.forward import push_forward
+
+    inputs = [placeholder(type_) for type_ in graph.parameters]
+    tangents = [placeholder(graph.parameters[i]) for i in moving]
+    outputs = graph(*inputs)
+    pushed = push_forward(outputs, [inputs[i] for i in moving], tangents)
+    live = [_or_zero(p, o.type) for p, o in zip(pushed, outputs, strict=True) if is_real(o.type)]
+    return _closed([*inputs, *tangents], live)
+
+
+def _vjp_graph(graph: Graph, given: tuple[int, ...], asked: tuple[int, ...]) -> Graph:
+    from graphc.autodiff.reverse import pull_back
+
+    inputs = [placeholder(type_) for type_ in graph.parameters]
+    outputs = graph(*inputs)
+    cotangents = [placeholder(outputs[i].type) for i in given]
+    chosen = [inputs[i] for i in asked]
+    pulled = pull_back([outputs[i] for i in given], chosen, cotangents)
+    answer = [_or_zero(p, i.type) for p, i in zip(pulled, chosen, strict=True)]
+    return _closed([*inputs, *cotangents], answer)
+
+
+def _real(indices: Any, types: Sequence[Any]) -> list[int]:
+    return [i for i in indices if is_real(types[i])]
+
+
+def _scan_jvp(node: Node, tangents: Sequence[Maybe]) -> list[Maybe]:
+    """One scan over states and their tangents; the originals are computed along, and merged by the rewriter."""
+    from graphc.autodiff.forward import push_forward
+    from graphc.ops.control import scan_graph
+
+    attrs = node.attrs
+    graph, carry, steps = attrs["graph"], attrs["carry"], attrs["steps"]
+    types = graph.parameters
+    states = _real(range(carry), types)
+    moving_slices = [i for i in range(carry, carry + steps) if tangents[i] is not None]
+    moving_rest = [i for i in range(carry + steps, len(types)) if tangents[i] is not None]
+    inputs = [placeholder(type_) for type_ in types]
+    moved = {i: placeholder(types[i]) for i in (*states, *moving_slices, *moving_rest)}
+    outputs = graph(*inputs)
+    pushed = push_forward(outputs, [inputs[i] for i in moved], list(moved.values()))
+    new_tangents = [_or_zero(pushed[i], types[i]) for i in states]
+    results = _real(range(carry, len(outputs)), [o.type for o in outputs])
+    stacked = [_or_zero(pushed[i], outputs[i].type) for i in results]
+    body = _closed(
+        [
+            *inputs[:carry],
+            *[moved[i] for i in states],
+            *inputs[carry : carry + steps],
+            *[moved[i] for i in moving_slices],
+            *inputs[carry + steps :],
+            *[moved[i] for i in moving_rest],
+        ],
+        [*outputs[:carry], *new_tangents, *stacked],
+    )
+    args = [
+        *node.args[:carry],
+        *[_or_zero(tangents[i], types[i]) for i in states],
+        *node.args[carry : carry + steps],
+        *[tangents[i] for i in moving_slices],
+        *node.args[carry + steps :],
+        *[tangents[i] for i in moving_rest],
+    ]
+    found = scan_graph(
+        body,
+        args,  # type: ignore[arg-type]
+        carry + len(states),
+        steps + len(moving_slices),
+        attrs["length"],
+        attrs["reverse"],
+    )
+    answer: list[Maybe] = [None] * len(outputs)
+    for i, value in zip(states, found[carry : carry + len(states)], strict=True):
+        answer[i] = value
+    for i, value in zip(results, found[carry + len(states) :], strict=True):
+        answer[i] = value
+    return answer
+
+
+def _scan_vjp(node: Node, cotangents: Sequence[Maybe], wanted: Sequence[bool]) -> list[Maybe]:
+    from graphc.autodiff.reverse import pull_back
+    from graphc.ops.control import scan_graph
+
+    attrs = node.attrs
+    graph, carry, steps = attrs["graph"], attrs["carry"], attrs["steps"]
+    length, reverse = attrs["length"], attrs["reverse"]
+    types = graph.parameters
+    states = _real(range(carry), types)
+    slices = [i for i in _real(range(carry, carry + steps), types) if wanted[i]]
+    rest = [i for i in _real(range(carry + steps, len(types)), types) if wanted[i]]
+    given = [i for i in range(carry, len(graph.outputs)) if cotangents[i] is not None]
+
+    saved = _saved_states(node)
+    inputs = [placeholder(type_) for type_ in types]
+    outputs = graph(*inputs)
+    state_cotangents = [placeholder(types[i]) for i in states]
+    sums = [placeholder(types[i]) for i in rest]
+    result_cotangents = [placeholder(outputs[i].type) for i in given]
+    chosen = [inputs[i] for i in (*states, *slices, *rest)]
+    pulled = pull_back(
+        [*[outputs[i] for i in states], *[outputs[i] for i in given]],
+        chosen,
+        [*state_cotangents, *result_cotangents],
+    )
+    answers = [_or_zero(p, c.type) for p, c in zip(pulled, chosen, strict=True)]
+    to_states = answers[: len(states)]
+    to_slices = answers[len(states) : len(states) + len(slices)]
+    to_rest = [
+        plus(total, p) for total, p in zip(sums, pulled[len(states) + len(slices) :], strict=True)
+    ]
+    body = _closed(
+        [
+            *state_cotangents,
+            *sums,
+            *inputs[: carry + steps],
+            *result_cotangents,
+            *inputs[carry + steps :],
+        ],
+        [*to_states, *to_rest, *to_slices],  # type: ignore[list-item]
+    )
+    found = scan_graph(
+        body,
+        [
+            *[_or_zero(cotangents[i], types[i]) for i in states],
+            *[zero(types[i]) for i in rest],
+            *saved,
+            *node.args[carry : carry + steps],
+            *[cotangents[i] for i in given],  # type: ignore[list-item]
+            *node.args[carry + steps :],
+        ],
+        len(states) + len(rest),
+        carry + steps + len(given),
+        length,
+        not reverse,
+    )
+    answer: list[Maybe] = [None] * len(node.args)
+    for i, value in zip((*states, *rest, *slices), found, strict=True):
+        answer[i] = value
+    return answer
+
+
+def _saved_states(node: Node) -> list[Node]:
+    """The state before every step, from a forward scan that also gives them out."""
+    from graphc.ops.control import scan_graph
+
+    attrs = node.attrs
+    graph, carry = attrs["graph"], attrs["carry"]
+    inputs = [placeholder(type_) for type_ in graph.parameters]
+    outputs = graph(*inputs)
+    body = _closed(inputs, [*outputs, *inputs[:carry]])
+    found = scan_graph(
+        body, node.args, carry, attrs["steps"], attrs["length"], attrs["reverse"]
+    )
+    return found[len(outputs) :]
+
+

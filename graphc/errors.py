@@ -1,0 +1,27 @@
+"""Which errors does graphc raise on purpose, and what do their messages look like?
+
+`GraphError` while a graph is built, `CompileError` while it is compiled. Bad arguments of a call raise `TypeError` or `ValueError`, as NumPy does. A message has at most
+eight lines: what was expected, what came, for which node, built where, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class GraphError(ValueError):
+    """An expression cannot be built: shapes, dtypes, attributes or a missing derivative."""
+
+
+class CompileError(RuntimeError):
+    """A graph cannot be compiled."""
+
+
+class MissingExtra(ImportError):
+    """An optional feature needs a package that is not installed."""
+
+
+def missing_extra(package: str, extra: str, what: str) -> MissingExtra:
+    """The error that names the extra: `pip install "graphc-compiler[extra]"`."""
+    return MissingExtra(
+        f"{what} needs the package {package!r}, which is not installed.\n"
+        f'Install it with: pip install "graphc-compiler[{extra}]"'
+    )

@@ -1,0 +1,115 @@
+"""What is the value of an expression?  Each op's NumPy function, over the graph as it was written.
+
+Slow and plain: this is the truth that every rewrite, every kernel and every backend is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc.dims import Extent, affine, evaluate as evaluate_extent, symbols_of
+from graphc.errors import GraphError
+from graphc.graph import Graph, parameter_op, substitute_in, symbol_op
+from graphc.node import Node, topological
+from graphc.tree import flatten
+from graphc.types import TensorType, Type
+
+
+def evaluate(expression: Any, values: Mapping[Node, Any] | None = None) -> Any:
+    """The value of a node, or of a nested container of nodes, given arrays for its symbols.
+
+    Raises `GraphError` for a symbol without a value, `ValueError` or `TypeError` for one whose value does not fit.
+    """
+    from graphc.ops.operands import as_node
+
+    leaves, structure = flatten(expression)
+    nodes = [as_node(leaf) if not isinstance(leaf, Node) else leaf for leaf in leaves]
+    given = dict(values or {})
+    arrays: dict[Node, Any] = {}
+    sizes: dict[str, int] = {}
+    for node, value in given.items():
+        if not isinstance(node, Node) or node.op is not symbol_op:
+            raise GraphError(f"values are given for symbols, not for {node!r}")
+        arrays[node] = _fitting(np.asarray(value), node.type, node.attrs["name"])
+    for node, array in arrays.items():
+        bind_extents(node.type, array.shape, sizes, node.attrs["name"])
+    for node in topological(nodes):
+        if node.op is symbol_op and node not in arrays:
+            known = ", ".join(sorted(n.attrs["name"] for n in given)) or "none"
+            raise GraphError(f"symbol {node.attrs['name']!r} has no value; given are: {known}")
+    results = run(nodes, arrays, sizes)
+    return structure.unflatten(results)
+
+
+def run_graph(graph: Graph, arrays: Sequence[Any]) -> list[Any]:
+    """The outputs of a closed graph on arrays."""
+    sizes: dict[str, int] = {}
+    given = [np.asarray(array) for array in arrays]
+    for i, (type_, array) in enumerate(zip(graph.parameters, given, strict=True)):
+        bind_extents(type_, array.shape, sizes, f"argument {i}")
+    values = {}
+    for node in topological(graph.outputs):
+        if node.op is parameter_op:
+            values[node] = given[node.attrs["index"]]
+    return run(graph.outputs, values, sizes)
+
+
+def run(outputs: Sequence[Node], values: Mapping[Node, Any], sizes: Mapping[str, int]) -> list[Any]:
+    """The values of `outputs`; what no later node needs is let go."""
+    held: dict[Node, Any] = dict(values)
+    order = topological(outputs, known=values)
+    last = {argument: node for node in order for argument in node.args}
+    keep = set(outputs) | set(values)
+    for node in order:
+        attrs = node.attrs
+        if attrs:
+            attrs = {name: substitute_in(value, sizes) for name, value in attrs.items()}
+        held[node] = node.op.numpy(*[held[argument] for argument in node.args], **attrs)
+        for argument in node.args:
+            if last[argument] is node and argument not in keep:
+                held.pop(argument, None)
+    return [held[node] for node in outputs]
+
+
+def _fitting(array: Any, type_: Type, name: str) -> Any:
+    assert isinstance(type_, TensorType)
+    if array.ndim != type_.ndim:
+        raise ValueError(f"{name!r} has rank {type_.ndim} ({type_}), got shape {array.shape}")
+    if array.dtype != type_.dtype:
+        if not np.can_cast(array.dtype, type_.dtype, "safe") and array.ndim:
+            raise TypeError(f"{name!r} is {type_.dtype.name}, got {array.dtype.name}")
+        array = array.astype(type_.dtype)
+    return array
+
+
+def bind_extents(type_: Type, shape: tuple[int, ...], sizes: dict[str, int], name: str) -> None:
+    """Learn the values of dimensions from a shape; `ValueError` if they contradict what is known."""
+    if not isinstance(type_, TensorType):
+        return
+    for axis, (extent, size) in enumerate(zip(type_.shape, shape, strict=True)):
+        learned = solve_extent(extent, size, sizes)
+        if learned is not None:
+            sizes.update(learned)
+        unknown = symbols_of(extent) - sizes.keys()
+        if not unknown and evaluate_extent(extent, sizes) != size:
+            raise ValueError(
+                f"axis {axis} of {name!r} has extent {extent} = {evaluate_extent(extent, sizes)}, got {size}"
+            )
+
+
+def solve_extent(extent: Extent, size: int, sizes: Mapping[str, int]) -> dict[str, int] | None:
+    """The one unknown name in an affine extent, solved for; None if nothing is to be learned."""
+    unknown = symbols_of(extent) - sizes.keys()
+    if len(unknown) != 1:
+        return None
+    (name,) = unknown
+    split = affine(extent, name)
+    if split is None:
+        return None
+    slope, rest = (evaluate_extent(part, sizes) for part in split)
+    if slope == 0 or (size - rest) % slope != 0:
+        return None
+    return {name: (size - rest) // slope}

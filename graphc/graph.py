@@ -1,0 +1,191 @@
+"""What is a Graph?  A closed value: positional parameters and outputs, with nothing captured.
+
+A Graph can be an attribute of a node: `call` and `scan` carry one. Its parameters are known by position only, so its digest does not depend on anybody's names, and two functions
+that compute the same are the same Graph. Building one from a Python function goes through fresh placeholders, which
+are then replaced by positional parameters; what the body uses from outside is *lifted*: it becomes a further parameter, and
+its node an argument of the op that carries the Graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from graphc import origin
+from graphc.dims import Extent, substitute
+from graphc.errors import GraphError
+from graphc.lowering import Leaf
+from graphc.node import Attributes, Node, digest, intern, topological
+from graphc.op import Op, no_derivative, register
+from graphc.types import TensorType, Type
+
+_serial = itertools.count()
+
+
+def _leaf(name: str, attributes: tuple[str, ...], why: str = "it is an input") -> Op:
+    def infer(**attrs: Any) -> Type:
+        return attrs["type"]
+
+    def no_value(**attrs: Any) -> Any:
+        raise GraphError(f"{name} {attrs} has no value of its own")
+
+    return register(
+        Op(name, infer, no_value, Leaf(), no_derivative(why), attributes=attributes)
+    )
+
+
+symbol_op = _leaf("symbol", ("name", "type", "facts"))
+parameter_op = _leaf("parameter", ("index", "type"))
+placeholder_op = _leaf("placeholder", ("serial", "type"))
+
+
+def parameter(index: int, type_: Type) -> Node:
+    """The positional parameter of a Graph."""
+    return parameter_op(index=index, type=type_)
+
+
+def placeholder(type_: Type) -> Node:
+    """A fresh leaf, equal to no other: stands for a bound variable while a body is traced."""
+    return placeholder_op(serial=next(_serial), type=type_)
+
+
+class Graph:
+    """`parameters` (their types) and `outputs` (nodes over `parameter` leaves). Equal by digest."""
+
+    __slots__ = ("__dict__", "__weakref__", "outputs", "parameters")
+
+    def __init__(self, parameters: Sequence[Type], outputs: Sequence[Node]) -> None:
+        self.parameters = tuple(parameters)
+        self.outputs = tuple(outputs)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """16 bytes that identify what the graph computes."""
+        parts = [b"graph", *(repr(type_).encode() for type_ in self.parameters)]
+        parts += [digest(node) for node in self.outputs]
+        return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
+
+    @property
+    def types(self) -> tuple[Type, ...]:
+        """The types of the outputs."""
+        return tuple(node.type for node in self.outputs)
+
+    def nodes(self) -> list[Node]:
+        """Every node, arguments before users."""
+        return topological(self.outputs)
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and self.digest == other.digest
+
+    def __repr__(self) -> str:
+        head = ", ".join(map(repr, self.parameters))
+        return f"<graph ({head}) -> ({', '.join(map(repr, self.types))}) {self.digest.hex()[:8]}>"
+
+    def __call__(self, *args: Node) -> tuple[Node, ...]:
+        """The outputs with `args` in place of the parameters: the graph inlined."""
+        if len(args) != len(self.parameters):
+            raise GraphError(f"the graph takes {len(self.parameters)} arguments, got {len(args)}")
+        return self._inline(args)
+
+    def _inline(self, args: Sequence[Node]) -> tuple[Node, ...]:
+        mapping = {parameter(i, t): a for i, (t, a) in enumerate(zip(self.parameters, args, strict=True))}
+        return tuple(replace(self.outputs, mapping))
+
+    def __reduce__(self) -> Any:
+        from graphc.graphfile import pack, unpack_graph
+
+        return (unpack_graph, (self.parameters, pack(self.outputs)))
+
+
+def close(inputs: Sequence[Node], outputs: Sequence[Node]) -> tuple[Graph, tuple[Node, ...]]:
+    """The Graph of `outputs` as a function of the leaves `inputs`, and the nodes that it captured.
+
+    Parameters are `inputs` in order, then the captured nodes in order. Captured are the largest expressions that
+    do not depend on an input; constants and values made from nothing but attributes stay inside.
+    """
+    order = topological(outputs)
+    bound = set(inputs)
+    for node in order:
+        if any(argument in bound for argument in node.args):
+            bound.add(node)
+    inside = _stays_inside(order, bound)
+    captured: list[Node] = []
+    seen: set[Node] = set()
+    for node in (*[a for n in order if n in bound for a in n.args], *outputs):
+        if node not in bound and node not in inside and node not in seen:
+            seen.add(node)
+            captured.append(node)
+    leaves = [*inputs, *captured]
+    mapping = {leaf: parameter(i, leaf.type) for i, leaf in enumerate(leaves)}
+    graph = Graph([leaf.type for leaf in leaves], replace(outputs, mapping))
+    return graph, tuple(captured)
+
+
+def _stays_inside(order: Iterable[Node], bound: set[Node]) -> set[Node]:
+    """Unbound nodes that have no leaf but constants beneath them: cheap to repeat, and useful to fold."""
+    inside: set[Node] = set()
+    for node in order:
+        leaf = node.op in (symbol_op, parameter_op, placeholder_op)
+        if node not in bound and not leaf and all(argument in inside for argument in node.args):
+            inside.add(node)
+    return inside
+
+
+def trace(function: Callable[..., Any], types: Sequence[Type]) -> tuple[tuple[Node, ...], Any]:
+    """Fresh placeholders of `types`, and what `function` makes of them."""
+    inputs = tuple(placeholder(type_) for type_ in types)
+    return inputs, function(*inputs)
+
+
+def rebuild(node: Node, args: Sequence[Node]) -> Node:
+    """The same op with the same attributes over other arguments, keeping the node's origins."""
+    if all(mine is other for mine, other in zip(node.args, args, strict=True)):
+        return node
+    with origin.origins(False):
+        made = intern(node.op, tuple(args), node.attrs)
+    made._origins = origin.unite(made._origins, node._origins)
+    return made
+
+
+def replace(outputs: Sequence[Node], mapping: Mapping[Node, Node]) -> list[Node]:
+    """`outputs` with every node in `mapping` replaced; what does not depend on one is shared."""
+    done: dict[Node, Node] = dict(mapping)
+    for node in topological(outputs, known=mapping):
+        done[node] = rebuild(node, [done[argument] for argument in node.args])
+    return [done[node] for node in outputs]
+
+
+def substitute_dims(outputs: Sequence[Node], sizes: Mapping[str, Extent]) -> list[Node]:
+    """`outputs` with named dimensions replaced by extents, in types and attributes alike."""
+    done: dict[Node, Node] = {}
+    for node in topological(outputs):
+        attrs = Attributes({name: substitute_in(value, sizes) for name, value in node.attrs.items()})
+        args = tuple(done[argument] for argument in node.args)
+        with origin.origins(False):
+            made = intern(node.op, args, attrs if attrs else node.attrs)
+        made._origins = origin.unite(made._origins, node._origins)
+        done[node] = made
+    return [done[node] for node in outputs]
+
+
+def substitute_in(value: Any, sizes: Mapping[str, Extent]) -> Any:
+    """An attribute's value with named dimensions replaced."""
+    if hasattr(value, "symbols") and hasattr(value, "substitute"):
+        return value.substitute(sizes)
+    if isinstance(value, tuple):
+        return tuple(substitute_in(item, sizes) for item in value)
+    if isinstance(value, TensorType):
+        return TensorType(value.dtype, tuple(substitute(extent, sizes) for extent in value.shape))
+    if isinstance(value, Graph):
+        parameters = [substitute_in(type_, sizes) for type_ in value.parameters]
+        return Graph(parameters, substitute_dims(value.outputs, sizes))
+    return value
+
+
+__all__ = ["Graph", "close", "parameter", "placeholder", "rebuild", "replace", "trace"]

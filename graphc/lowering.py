@@ -1,0 +1,105 @@
+"""How does an op say what its kernel computes, without knowing any backend?
+
+By one of these forms, plain data on the op's record. Code generation knows the forms and never an op; an op knows a form and never a
+backend. A user's op from outside uses the same ones. The builder `k` that a kernel procedure receives has a method for each
+scalar instruction (`k.add`, `k.select`, `k.fma`, ...) and `k.call("exp", x)` for mathematical functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from graphc.dims import Extent
+
+Index = tuple[Extent, ...]
+
+
+@dataclass(frozen=True)
+class Elementwise:
+    """`kernel(k, *values, **attrs)` gives the value of one element, or a tuple of values for several results.
+
+    `cost` is an estimate in additions; it decides whether a value is recomputed or stored.
+    """
+
+    kernel: Callable[..., Any]
+    cost: int = 1
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where an output element may come from: `argument[index]`, if `low <= position < high` for all of `inside`."""
+
+    argument: int
+    index: Index
+    inside: tuple[tuple[Extent, Extent, Extent], ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """`pieces(index, types, result, **attrs)` says where the element at `index` of the result comes from.
+
+    `types` are the arguments' types and `result` the node's. The first piece whose conditions hold is taken; where none holds the element is 0.
+    """
+
+    pieces: Callable[..., list[Piece]]
+
+
+@dataclass(frozen=True)
+class Generate:
+    """`value(k, index, **attrs)`: an element computed from its own index alone."""
+
+    value: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Reduce:
+    """Combine over the attribute `axes` with `add`, `mul`, `max`, `min`, `and` or `or`, in the result's dtype."""
+
+    combiner: str
+
+
+@dataclass(frozen=True)
+class Contract:
+    """Sum of products over the attributes `batch` and `contract`: pairs of axes of the two arguments."""
+
+
+@dataclass(frozen=True)
+class Gather:
+    """The first argument, read along the attribute `axis` at the positions that the second gives."""
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Zeros, with the second argument added along the attribute `axis` at the positions that the first gives."""
+
+
+@dataclass(frozen=True)
+class Compose:
+    """`build(*args, **attrs)` is a graph of other ops; it is expanded before lowering."""
+
+    build: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Region:
+    """Carries Graphs; the program languages have a statement for it: "call" or "scan"."""
+
+    statement: str
+
+
+@dataclass(frozen=True)
+class Verify:
+    """The first argument, after checking that every element of the second is true; the message is an attribute."""
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """Has no arguments: an input, a constant, or one result of another node."""
+
+
+Form = (
+    Elementwise | View | Generate | Reduce | Contract | Gather | Scatter | Compose | Region | Verify
+    | Leaf
+)

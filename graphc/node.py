@@ -1,0 +1,314 @@
+"""What is a node, and when are two nodes the same?
+
+A node is an op, its arguments, its attributes and a type: immutable, slotted, and *interned*. Writing an expression
+twice gives the same object, so common sub-expressions are shared from the moment they are written, through
+differentiation and rewriting, to the kernels; a dictionary from nodes to anything needs no structural comparison. The hash is
+the identity; `==` builds an element-wise comparison, as in NumPy, and `bool(node)` raises.
+
+The table holds weak references keyed by the hash of (op, arguments, attributes): a graph nobody refers to is freed. Nothing
+here recurses over a graph.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphc import origin
+from graphc.dims import Dim, Extent
+from graphc.errors import GraphError
+from graphc.tensor import TensorMethods
+from graphc.types import TensorType, TupleType, Type
+
+if TYPE_CHECKING:
+    from graphc.op import Op
+
+
+class Attributes(Mapping[str, Any]):
+    """The attributes of a node: an immutable, hashable mapping in the order that the op declares."""
+
+    __slots__ = ("_hash", "_items")
+
+    def __init__(self, items: Mapping[str, Any]) -> None:
+        self._items = dict(items)
+        self._hash = hash(tuple(self._items.values()))
+
+    def __getitem__(self, name: str) -> Any:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, Attributes) and self._items == other._items
+
+    def __repr__(self) -> str:
+        return ", ".join(f"{name}={value!r}" for name, value in self._items.items())
+
+    def __reduce__(self) -> Any:
+        return (Attributes, (self._items,))
+
+
+NO_ATTRIBUTES = Attributes({})
+
+
+class Constant:
+    """The value of a constant node: a read-only copy of an array, digested once, equal by content."""
+
+    __slots__ = ("array", "digest")
+
+    def __init__(self, value: Any, dtype: Any = None) -> None:
+        array = np.array(value, dtype=dtype, order="C")
+        array.flags.writeable = False
+        self.array = array
+        head = f"{array.dtype.str}{array.shape}".encode()
+        self.digest = hashlib.blake2b(head + array.tobytes(), digest_size=16).digest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and self.digest == other.digest
+
+    def __repr__(self) -> str:
+        if self.array.ndim == 0:
+            return repr(self.array.item())
+        return f"<array {self.array.dtype.name}{list(self.array.shape)}>"
+
+    def __reduce__(self) -> Any:
+        return (Constant, (self.array,))
+
+
+class Node(TensorMethods):
+    """One node of an expression graph.
+
+    `op`, `args` (a tuple of nodes), `attrs` (a mapping), `type`; `shape` and `dtype` for tensors; `origin` is why it
+    exists; `digest` identifies its structure in every process.
+    """
+
+    __slots__ = ("__weakref__", "_digest", "_origins", "args", "attrs", "op", "type")
+    op: Op
+    args: tuple[Node, ...]
+    attrs: Attributes
+    type: Type
+    _digest: bytes | None
+    _origins: origin.Events
+
+    __hash__ = object.__hash__
+
+    @property
+    def shape(self) -> tuple[Extent, ...]:
+        return self._tensor("shape").shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._tensor("dtype").dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self._tensor("rank").shape)
+
+    @property
+    def size(self) -> Extent:
+        return self._tensor("size").size
+
+    def _tensor(self, what: str) -> TensorType:
+        if not isinstance(self.type, TensorType):
+            raise GraphError(
+                f"a node with several results has no {what}: {self.op.name} gives {self.type}\n"
+                "Take one of its results: gx.project(node, i)"
+            )
+        return self.type
+
+    @property
+    def origin(self) -> origin.Events:
+        """The events that led to this node; the first is where it was built."""
+        return self._origins
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digest of the structure: ops, attributes, types and leaves; not origins."""
+        return digest(self).hex()
+
+    def __repr__(self) -> str:
+        from graphc.display.text import summary
+
+        return summary(self)
+
+    def __str__(self) -> str:
+        from graphc.display.text import to_text
+
+        return to_text(self)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        from graphc.graphfile import pack, unpack_one
+
+        return (unpack_one, (pack([self]),))
+
+    def __copy__(self) -> Node:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Node:
+        return self
+
+
+class _Reference(weakref.ref):  # type: ignore[type-arg]
+    """A table entry: knows its key, so that the callback can take it out."""
+
+    __slots__ = ("key",)
+    key: int
+
+
+_table: dict[int, _Reference | tuple[_Reference, ...]] = {}
+_lock = threading.RLock()
+
+
+def _forget(reference: _Reference) -> None:
+    """A node died: take its entry out of the table."""
+    with _lock:
+        held = _table.get(reference.key)
+        if held is reference:
+            del _table[reference.key]
+        elif isinstance(held, tuple):
+            rest = tuple(entry for entry in held if entry is not reference)
+            _table[reference.key] = rest[0] if len(rest) == 1 else rest
+
+
+def _matches(node: Node | None, op: Op, args: tuple[Node, ...], attrs: Attributes) -> bool:
+    if node is None or node.op is not op or len(node.args) != len(args):
+        return False
+    for mine, other in zip(node.args, args, strict=True):
+        if mine is not other:
+            return False
+    return node.attrs == attrs
+
+
+def intern(op: Op, args: tuple[Node, ...], attrs: Attributes, depth: int = 2) -> Node:
+    """The node of `op` over `args` with `attrs`: the one that exists, or a new one of the type that the op infers.
+
+    Raises `GraphError` if the op's type rule refuses the arguments. `depth` is how many frames of graphc lie above.
+    """
+    key = hash((op, attrs, *args))
+    events = origin.current(depth)
+    with _lock:
+        held = _table.get(key)
+        if held is not None:
+            for entry in held if isinstance(held, tuple) else (held,):
+                node = entry()
+                if _matches(node, op, args, attrs):
+                    assert node is not None
+                    node._origins = origin.unite(node._origins, events)
+                    return node
+    type_ = op.infer(*[a.type for a in args], **attrs) if attrs else op.infer(*[a.type for a in args])
+    node = Node.__new__(Node)
+    node.op, node.args, node.attrs, node.type = op, args, attrs, type_
+    node._digest, node._origins = None, events
+    with _lock:
+        held = _table.get(key)
+        if held is not None:  # another thread may have come first, or another node may share the hash
+            entries = held if isinstance(held, tuple) else (held,)
+            for entry in entries:
+                other = entry()
+                if _matches(other, op, args, attrs):
+                    assert other is not None
+                    return other
+            reference = _Reference(node, _forget)
+            reference.key = key
+            _table[key] = (*entries, reference)
+        else:
+            reference = _Reference(node, _forget)
+            reference.key = key
+            _table[key] = reference
+    return node
+
+
+def interned_count() -> int:
+    """How many nodes are alive in this process."""
+    return len(_table)
+
+
+def add_origin(node: Node, events: origin.Events) -> None:
+    """Unite `events` into the origins of a node: rewriting does this for the nodes that it makes out of others."""
+    node._origins = origin.unite(node._origins, events)
+
+
+# -- walks: iterative, so that depth costs nothing -------------------------------------------------
+
+
+def topological(roots: Iterable[Node], known: Iterable[Node] = ()) -> list[Node]:
+    """Every node that `roots` need, arguments before users, in an order that depends on the structure only.
+
+    Nodes in `known` are taken as given: neither they nor what only they need are listed.
+    """
+    done: set[Node] = set(known)
+    order: list[Node] = []
+    for root in roots:
+        if root in done:
+            continue
+        stack: list[tuple[Node, int]] = [(root, 0)]
+        done.add(root)
+        while stack:
+            node, position = stack.pop()
+            args = node.args
+            while position < len(args):
+                argument = args[position]
+                position += 1
+                if argument not in done:
+                    done.add(argument)
+                    stack.append((node, position))
+                    node, args, position = argument, argument.args, 0
+            order.append(node)
+    return order
+
+
+def digest(node: Node) -> bytes:
+    """The structural digest of a node (16 bytes), the same in every process and for every hash seed."""
+    if node._digest is None:
+        stack = [node]
+        while stack:  # arguments first; a node is pushed again after the arguments it waits for
+            top = stack[-1]
+            if top._digest is not None:
+                stack.pop()
+                continue
+            waiting = [argument for argument in top.args if argument._digest is None]
+            if waiting:
+                stack.extend(waiting)
+                continue
+            parts = [f"{top.op.name}:{top.op.version}".encode(), attributes_bytes(top.attrs)]
+            parts.append(repr(top.type).encode())
+            parts += [argument._digest for argument in top.args]  # type: ignore[misc]
+            top._digest = hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
+            stack.pop()
+    assert node._digest is not None
+    return node._digest
+
+
+def attributes_bytes(attrs: Attributes) -> bytes:
+    """The attributes of a node as bytes for a digest."""
+    if not attrs:
+        return b""
+    return b";".join(name.encode() + b"=" + _value_bytes(value) for name, value in attrs.items())
+
+
+def _value_bytes(value: Any) -> bytes:
+    if hasattr(value, "digest"):  # constants and graphs
+        held = value.digest
+        return held if isinstance(held, bytes) else held.encode()
+    if isinstance(value, tuple):
+        return b"(" + b",".join(map(_value_bytes, value)) + b")"
+    if isinstance(value, (Dim, np.dtype, TensorType, TupleType)):
+        return str(value).encode()
+    return repr(value).encode()

@@ -1,0 +1,197 @@
+"""What is an op?  One record, in one place, that says everything about it.
+
+Type rule, NumPy evaluator, derivative, lowering form, printing. The set of ops is open: `register` gives a user's
+op the same standing as ours, and `tests/ops/test_contract.py` runs over the registry, so an op cannot be half-declared.
+Derivatives are data too. Rules of higher-order ops receive the transformation as an argument, so that ops never
+import autodiff.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from graphc.errors import GraphError
+from graphc.lowering import Elementwise, Form
+from graphc.node import NO_ATTRIBUTES, Attributes, Node, intern
+from graphc.types import TensorType, Type
+
+
+@dataclass(frozen=True)
+class Partials:
+    """Element-wise: `partials(*args, result, **attrs)` gives one graph expression (or None for zero) an argument.
+
+    `singular` names the arguments whose partial may be infinite or NaN: there the cotangent is multiplied by the
+    primitive product in which 0 times anything is 0. For an op with several results the function gives one tuple of
+    partials for each result.
+    """
+
+    partials: Callable[..., tuple[Any, ...]]
+    singular: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Jointly linear in `arguments` (None: all): the jvp is the op itself applied to tangents.
+
+    `transpose(cotangent, node, i)` is the cotangent of argument i. With `multi` the op is linear in each of them
+    separately (a product), and the jvp is a sum.
+    """
+
+    transpose: Callable[[Node, Node, int], Node]
+    arguments: tuple[int, ...] | None = None
+    multi: bool = False
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Everything else: `jvp(node, tangents, transform)` and `vjp(node, cotangents, wanted, transform)`.
+
+    `tangents` holds a node or None for each argument; `cotangents` one for each result; `wanted` tells which arguments need a
+    cotangent. jvp gives a list of tangents, one for each result; vjp a list of cotangents, one for each argument, None for zero. `transform` offers
+    `jvp` and `vjp` of Graphs to ops that carry some.
+    """
+
+    jvp: Callable[..., list[Any]]
+    vjp: Callable[..., list[Any]]
+
+
+@dataclass(frozen=True)
+class NoDerivative:
+    """There is none, and asking for it is an error that says why."""
+
+    why: str
+
+
+Derivative = Partials | Linear | Rules | NoDerivative
+
+
+def no_derivative(why: str) -> NoDerivative:
+    return NoDerivative(why)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The values of an argument on which a real op is defined, for tests and for messages."""
+
+    low: float
+    high: float
+
+
+REALS = Interval(float("-inf"), float("inf"))
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One operation. `name` and `version` identify it in digests and graph files.
+
+    `infer(*types, **attrs)` gives the result's type or raises `GraphError`. `numpy(*arrays, **attrs)` is the truth
+    that every backend is compared with. `laws` are facts that rewriting may use: "commutative", "associative", "odd", "even", "increasing",
+    "involution", "idempotent". `sample` builds example arguments for the contract test: a list of (args, attrs) makers.
+    """
+
+    name: str
+    infer: Callable[..., Type]
+    numpy: Callable[..., Any]
+    lowering: Form
+    derivative: Derivative
+    attributes: tuple[str, ...] = ()
+    text: str = ""
+    latex: str = ""
+    laws: frozenset[str] = frozenset()
+    domain: tuple[Interval, ...] = ()
+    facts: Callable[..., frozenset[str]] | None = None
+    version: int = 1
+    result_names: tuple[str, ...] = ()
+    doc: str = ""
+
+    def __call__(self, *args: Node, **attrs: Any) -> Node:
+        """The node of this op. Arguments are nodes of the types that the op wants: nothing is converted here."""
+        if not attrs:
+            return intern(self, args, NO_ATTRIBUTES)
+        ordered = {name: attrs[name] for name in self.attributes}
+        return intern(self, args, Attributes(ordered))
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __reduce__(self) -> Any:
+        return (find, (self.name,))
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the record in caches."""
+        return f"{self.name}:{self.version}"
+
+
+REGISTRY: dict[str, Op] = {}
+
+
+def register(op: Op) -> Op:
+    """Enter an op in the registry; a second op of the same name is an error."""
+    if op.name in REGISTRY:
+        raise GraphError(f"an op named {op.name!r} is registered already")
+    REGISTRY[op.name] = op
+    return op
+
+
+def find(name: str) -> Op:
+    """The op of that name; `GraphError` if no such op is registered."""
+    found = REGISTRY.get(name)
+    if found is None:
+        raise GraphError(f"no op named {name!r} is registered; a graph that uses it needs the module that defines it")
+    return found
+
+
+def same_types(name: str, types: tuple[Type, ...], kinds: str = "biuf") -> TensorType:
+    """The common tensor type of element-wise arguments; `GraphError` naming `name` if they differ."""
+    first = types[0]
+    for other in types:
+        if other is not first:
+            raise GraphError(
+                f"{name} needs arguments of equal type, got {', '.join(map(repr, types))}\n"
+                "Operators and functions of graphc broadcast and promote; the op itself does not."
+            )
+    if not isinstance(first, TensorType):
+        raise GraphError(f"{name} needs tensors, got {first}")
+    if first.dtype.kind not in kinds:
+        raise GraphError(f"{name} is not defined for dtype {first.dtype.name}")
+    return first
+
+
+def elementwise(
+    name: str,
+    *,
+    numpy: Callable[..., Any],
+    kernel: Callable[..., Any],
+    partials: Callable[..., tuple[Any, ...]] | NoDerivative,
+    singular: tuple[int, ...] = (),
+    kinds: str = "if",
+    result: Any = None,
+    infer: Callable[..., Type] | None = None,
+    cost: int = 1,
+    attributes: tuple[str, ...] = (),
+    **record: Any,
+) -> Op:
+    """Register an element-wise op: equal types in, the same type (or dtype `result`) out.
+
+    `kinds` are the dtype kinds it accepts: "b" bool, "i" integers, "f" floats.
+    """
+
+    def infer_same(*types: Type, **_: Any) -> Type:
+        common = same_types(name, types, kinds)
+        return common if result is None else TensorType(result, common.shape)
+
+    derivative = partials if isinstance(partials, NoDerivative) else Partials(partials, singular)
+    return register(
+        Op(
+            name,
+            infer or infer_same,
+            numpy,
+            Elementwise(kernel, cost),
+            derivative,
+            attributes=attributes,
+            **record,
+        )
+    )

@@ -1,0 +1,348 @@
+"""Arithmetic, element by element.
+
+Each record states NumPy's function, the kernel over scalar instructions, and the partial derivatives as graph expressions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphc.node import Node
+from graphc.op import elementwise
+from graphc.ops.operands import as_node, constant, operands, to_shape
+from graphc.tensor import surface
+
+
+def like(x: Node, value: float) -> Node:
+    """`value` at the type of `x`."""
+    return to_shape(constant(value, x.dtype), x.shape)
+
+
+def _strong_numpy(x: Any, y: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return np.where((x == 0) | (y == 0), np.zeros_like(x), x * y)
+
+
+def _strong_kernel(k: Any, x: Any, y: Any) -> Any:
+    zero = k.or_(k.eq(x, 0), k.eq(y, 0))
+    return k.select(zero, k.const(0, x.dtype), k.mul(x, y))
+
+
+add_op = elementwise(
+    "add",
+    numpy=np.add,
+    kernel=lambda k, x, y: k.add(x, y),
+    partials=lambda x, y, result: (like(x, 1), like(y, 1)),
+    laws=frozenset(("commutative", "associative")),
+    text="{} + {}",
+    latex="{} + {}",
+)
+subtract_op = elementwise(
+    "subtract",
+    numpy=np.subtract,
+    kernel=lambda k, x, y: k.sub(x, y),
+    partials=lambda x, y, result: (like(x, 1), like(y, -1)),
+    text="{} - {}",
+    latex="{} - {}",
+)
+multiply_op = elementwise(
+    "multiply",
+    numpy=np.multiply,
+    kernel=lambda k, x, y: k.mul(x, y),
+    partials=lambda x, y, result: (y, x),
+    laws=frozenset(("commutative", "associative")),
+    text="{} * {}",
+    latex=r"{} \cdot {}",
+)
+strong_multiply_op = elementwise(
+    "strong_multiply",
+    numpy=_strong_numpy,
+    kernel=_strong_kernel,
+    partials=lambda x, y, result: (y, x),
+    singular=(0, 1),
+    laws=frozenset(("commutative",)),
+    kinds="f",
+    cost=4,
+    doc="A product in which 0 times anything, infinity and NaN included, is 0; its own derivative is that product.",
+)
+divide_op = elementwise(
+    "divide",
+    numpy=np.divide,
+    kernel=lambda k, x, y: k.div(x, y),
+    partials=lambda x, y, result: (like(y, 1) / y, -result / y),
+    singular=(0, 1),
+    kinds="f",
+    cost=8,
+    text="{} / {}",
+    latex=r"\frac{{{}}}{{{}}}",
+)
+negative_op = elementwise(
+    "negative",
+    numpy=np.negative,
+    kernel=lambda k, x: k.neg(x),
+    partials=lambda x, result: (like(x, -1),),
+    laws=frozenset(("odd", "involution")),
+    text="-{}",
+    latex="-{}",
+)
+absolute_op = elementwise(
+    "absolute",
+    numpy=np.abs,
+    kernel=lambda k, x: k.abs(x),
+    partials=lambda x, result: (sign_op(x),),
+    laws=frozenset(("even", "idempotent")),
+    facts=lambda node, known: known(node.args[0]) & {"finite", "integer"} | {"nonnegative"},
+    latex=r"\lvert {} \rvert",
+    doc="The derivative at 0 is 0.",
+)
+
+
+def _sign_kernel(k: Any, x: Any) -> Any:
+    one, zero = k.const(1, x.dtype), k.const(0, x.dtype)
+    signed = k.select(k.lt(x, zero), k.const(-1, x.dtype), x)
+    return k.select(k.gt(x, zero), one, signed)
+
+
+sign_op = elementwise(
+    "sign",
+    numpy=np.sign,
+    kernel=_sign_kernel,
+    partials=lambda x, result: (None,),
+    laws=frozenset(("odd", "increasing", "idempotent")),
+    cost=3,
+    doc="The derivative is 0 everywhere, the jump at 0 included.",
+)
+
+
+def _chosen(won: Node, tied: Node) -> Node:
+    """1 where an argument won, 1/2 where both are equal, 0 where it lost."""
+    from graphc.ops.special import where_op
+
+    half = where_op(tied, like_bool(tied, 0.5, won), like_bool(tied, 0.0, won))
+    return where_op(won, like_bool(won, 1.0, won), half)
+
+
+def like_bool(mask: Node, value: float, typed: Node) -> Node:
+    """`value` in the float dtype of the comparison's operands, at the mask's shape."""
+    return to_shape(constant(value, typed.args[0].dtype), mask.shape)
+
+
+maximum_op = elementwise(
+    "maximum",
+    numpy=np.maximum,
+    kernel=lambda k, x, y: k.max(x, y),
+    partials=lambda x, y, result: (_chosen(x > y, x == y), _chosen(y > x, x == y)),
+    singular=(0, 1),
+    laws=frozenset(("commutative", "associative", "idempotent")),
+    doc="NaN propagates. At a tie each argument has derivative 1/2.",
+)
+minimum_op = elementwise(
+    "minimum",
+    numpy=np.minimum,
+    kernel=lambda k, x, y: k.min(x, y),
+    partials=lambda x, y, result: (_chosen(x < y, x == y), _chosen(y < x, x == y)),
+    singular=(0, 1),
+    laws=frozenset(("commutative", "associative", "idempotent")),
+    doc="NaN propagates. At a tie each argument has derivative 1/2.",
+)
+square_op = elementwise(
+    "square",
+    numpy=np.square,
+    kernel=lambda k, x: k.mul(x, x),
+    partials=lambda x, result: (x + x,),
+    laws=frozenset(("even",)),
+    facts=lambda node, known: known(node.args[0]) & {"integer"} | {"nonnegative"},
+    text="{}**2",
+    latex="{}^2",
+)
+
+
+def _sqrt_numpy(x: Any) -> Any:
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(x)
+
+
+sqrt_op = elementwise(
+    "sqrt",
+    numpy=_sqrt_numpy,
+    kernel=lambda k, x: k.sqrt(x),
+    partials=lambda x, result: (like(x, 0.5) / result,),
+    singular=(0,),
+    kinds="f",
+    cost=10,
+    laws=frozenset(("increasing",)),
+    facts=lambda node, known: known(node.args[0]) & {"finite", "nonnegative", "positive"},
+    latex=r"\sqrt{{{}}}",
+    doc="The derivative at 0 is infinite; times a zero cotangent it is 0.",
+)
+relu_op = elementwise(
+    "relu",
+    numpy=lambda x: np.maximum(x, np.zeros((), x.dtype)),
+    kernel=lambda k, x: k.max(x, 0),
+    partials=lambda x, result: (_step(x),),
+    singular=(0,),
+    laws=frozenset(("increasing", "idempotent")),
+    facts=lambda node, known: known(node.args[0]) & {"finite", "integer"} | {"nonnegative"},
+    doc="max(x, 0); the derivative at 0 is 0.",
+)
+
+
+def _step(x: Node) -> Node:
+    from graphc.ops.special import where_op
+
+    return where_op(x > like(x, 0), like(x, 1), like(x, 0))
+
+
+def _modf_infer(x: Any) -> Any:
+    from graphc.op import same_types
+    from graphc.types import TupleType
+
+    common = same_types("modf", (x,), "f")
+    return TupleType((common, common))
+
+
+def _modf_kernel(k: Any, x: Any) -> Any:
+    whole = k.trunc(x)
+    infinite = k.eq(k.abs(x), float("inf"))
+    rest = k.select(infinite, k.const(0, x.dtype), k.sub(x, whole))
+    return k.copysign(rest, x), whole
+
+
+modf_op = elementwise(
+    "modf",
+    numpy=np.modf,
+    kernel=_modf_kernel,
+    partials=lambda x, result: ((like(x, 1),), (None,)),
+    infer=_modf_infer,
+    cost=3,
+    doc="Two results: the fractional and the whole part, both with the sign of x.",
+)
+
+
+# -- the surface -----------------------------------------------------------------------------------
+
+
+@surface
+def add(x: Any, y: Any) -> Node:
+    """x + y; on bool, logical or."""
+    nodes = operands("add", x, y)
+    if nodes[0].dtype.kind == "b":
+        from graphc.ops.compare import logical_or
+
+        return logical_or(*nodes)
+    return add_op(*nodes)
+
+
+@surface
+def subtract(x: Any, y: Any) -> Node:
+    """x - y."""
+    return subtract_op(*operands("subtract", x, y, kinds="iuf"))
+
+
+@surface
+def multiply(x: Any, y: Any) -> Node:
+    """x * y; on bool, logical and."""
+    nodes = operands("multiply", x, y)
+    if nodes[0].dtype.kind == "b":
+        from graphc.ops.compare import logical_and
+
+        return logical_and(*nodes)
+    return multiply_op(*nodes)
+
+
+@surface
+def strong_multiply(x: Any, y: Any) -> Node:
+    """x * y, but 0 wherever x or y is 0, even against infinity or NaN."""
+    return strong_multiply_op(*operands("strong_multiply", x, y, real=True))
+
+
+@surface
+def divide(x: Any, y: Any) -> Node:
+    """x / y, in a float dtype."""
+    return divide_op(*operands("divide", x, y, real=True))
+
+
+@surface
+def negative(x: Any) -> Node:
+    """-x."""
+    return negative_op(*operands("negative", x, kinds="iuf"))
+
+
+@surface
+def absolute(x: Any) -> Node:
+    """|x|."""
+    return absolute_op(*operands("absolute", x, kinds="iuf"))
+
+
+@surface
+def sign(x: Any) -> Node:
+    """-1, 0 or 1; NaN for NaN."""
+    return sign_op(*operands("sign", x, kinds="iuf"))
+
+
+@surface
+def maximum(x: Any, y: Any) -> Node:
+    """The larger of x and y; NaN if either is."""
+    return maximum_op(*operands("maximum", x, y, kinds="iuf"))
+
+
+@surface
+def minimum(x: Any, y: Any) -> Node:
+    """The smaller of x and y; NaN if either is."""
+    return minimum_op(*operands("minimum", x, y, kinds="iuf"))
+
+
+@surface
+def square(x: Any) -> Node:
+    """x * x."""
+    return square_op(*operands("square", x, kinds="iuf"))
+
+
+@surface
+def sqrt(x: Any) -> Node:
+    """The square root; NaN below 0."""
+    return sqrt_op(*operands("sqrt", x, real=True))
+
+
+@surface
+def relu(x: Any) -> Node:
+    """max(x, 0)."""
+    return relu_op(*operands("relu", x, kinds="iuf"))
+
+
+@surface
+def modf(x: Any) -> tuple[Node, Node]:
+    """The fractional and the whole part of x, both with its sign."""
+    from graphc.ops.special import project
+
+    both = modf_op(*operands("modf", x, real=True))
+    return project(both, 0), project(both, 1)
+
+
+@surface
+def power(x: Any, y: Any) -> Node:
+    """x ** y. A Python int exponent of 0, 1 or 2 is done by multiplication; integers need one of at least 0."""
+    if type(y) is int and 0 <= y <= 2:
+        base = as_node(x)
+        return (like(base, 1), base, square(base) if y == 2 else base)[y]
+    nodes = operands("power", x, y, kinds="iuf")
+    if nodes[0].dtype.kind == "f":
+        from graphc.ops.transcend import power_op
+
+        return power_op(*nodes)
+    if type(y) is not int or y < 0:
+        from graphc.errors import GraphError
+
+        raise GraphError("power of integers needs a Python int exponent of at least 0; cast to a float dtype first")
+    result, factor = like(nodes[0], 1), nodes[0]
+    while y:
+        if y & 1:
+            result = result * factor
+        factor, y = factor * factor, y >> 1
+    return result
+
+
+true_divide = surface(divide)
+abs_ = absolute

@@ -1,0 +1,216 @@
+"""Ops that carry Graphs: `call`, a named sub-graph, and `scan`, a loop over a leading axis.
+
+Rules of such ops need the derivative of a Graph; they receive it as `transform`, so this file never imports autodiff.
+The graph of `call` is lowered once however often it is called: that makes compile time independent of depth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc import dtypes
+from graphc.dims import Extent
+from graphc.errors import GraphError
+from graphc.graph import Graph, close, trace
+from graphc.lowering import Region
+from graphc.node import Node
+from graphc.op import Op, Rules, register
+from graphc.ops.operands import as_node, describe
+from graphc.ops.special import project
+from graphc.tensor import surface
+from graphc.tree import flatten
+from graphc.types import TensorType, TupleType, Type
+
+# -- call ----------------------------------------------------------------------------------------------
+
+
+def _infer_call(*types: Type, graph: Graph, name: str) -> Type:
+    if types != graph.parameters:
+        raise GraphError(f"call of {name!r} takes {graph.parameters}, got {types}")
+    return TupleType(graph.types)
+
+
+def _numpy_call(*arrays: Any, graph: Graph, name: str) -> Any:
+    from graphc.evaluate import run_graph
+
+    return tuple(run_graph(graph, arrays))
+
+
+def _is_float(type_: Type) -> bool:
+    return isinstance(type_, TensorType) and dtypes.is_float(type_.dtype)
+
+
+def _call_jvp(node: Node, tangents: list[Any], transform: Any) -> list[Any]:
+    graph = node.attrs["graph"]
+    moving = tuple(i for i, tangent in enumerate(tangents) if tangent is not None)
+    pushed: Graph = transform.jvp(graph, moving)
+    results = call_graph(pushed, [*node.args, *[tangents[i] for i in moving]], f"jvp of {node.attrs['name']}")
+    live = iter(results)
+    return [next(live) if _is_float(type_) else None for type_ in graph.types]
+
+
+def _call_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) -> list[Any]:
+    graph = node.attrs["graph"]
+    given = tuple(i for i, cotangent in enumerate(cotangents) if cotangent is not None)
+    asked = tuple(i for i, want in enumerate(wanted) if want)
+    pulled: Graph = transform.vjp(graph, given, asked)
+    results = call_graph(pulled, [*node.args, *[cotangents[i] for i in given]], f"vjp of {node.attrs['name']}")
+    answer: list[Any] = [None] * len(node.args)
+    for i, result in zip(asked, results, strict=True):
+        answer[i] = result
+    return answer
+
+
+call_op = register(
+    Op(
+        "call",
+        _infer_call,
+        _numpy_call,
+        Region("call"),
+        Rules(_call_jvp, _call_vjp),
+        attributes=("graph", "name"),
+        text="call {name}",
+        doc="A named sub-graph; its results are the graph's outputs.",
+    )
+)
+
+
+def call_graph(graph: Graph, args: Sequence[Node], name: str) -> list[Node]:
+    """The results of calling `graph`."""
+    node = call_op(*args, graph=graph, name=name)
+    return [project(node, i) for i in range(len(graph.outputs))]
+
+
+@surface
+def call(function: Callable[..., Any], *args: Any, name: str | None = None) -> Any:
+    """`function(*args)` as a named sub-graph: traced once, lowered once for equal bodies.
+
+    Arguments and results may be nested containers. What the function uses from outside becomes a further argument.
+    """
+    leaves, structure = flatten(args)
+    nodes = [as_node(leaf) for leaf in leaves]
+    result_structure: Any = None
+
+    def body(*inputs: Node) -> list[Node]:
+        nonlocal result_structure
+        results, result_structure = flatten(function(*structure.unflatten(list(inputs))))
+        return [as_node(result) for result in results]
+
+    inputs, outputs = trace(body, [node.type for node in nodes])
+    graph, captured = close(inputs, outputs)
+    label = name or getattr(function, "__name__", "call")
+    return result_structure.unflatten(call_graph(graph, [*nodes, *captured], label))
+
+
+# -- scan ----------------------------------------------------------------------------------------------
+#
+# Arguments: `carry` initial states, then `steps` arrays read slice by slice along axis 0, then
+# invariants. The body maps (states, slices, invariants) to (states, slices of the results).
+
+
+def _infer_scan(*types: Type, graph: Graph, carry: int, steps: int, length: Extent, reverse: bool) -> Type:
+    states, slices = types[:carry], types[carry : carry + steps]
+    invariants = types[carry + steps :]
+    expected = (*states, *[TensorType(t.dtype, t.shape[1:]) for t in slices], *invariants)  # type: ignore[union-attr]
+    if expected != graph.parameters or graph.types[:carry] != states:
+        raise GraphError(
+            f"scan: the body takes {graph.parameters} and gives states {graph.types[:carry]},\n"
+            f"but it is given {expected}; a state must keep its type from step to step"
+        )
+    for slice_ in slices:
+        if slice_.shape[0] != length:  # type: ignore[union-attr]
+            raise GraphError(f"scan over {length} steps reads {slice_}")
+    stacked = [TensorType(t.dtype, (length, *t.shape)) for t in graph.types[carry:]]  # type: ignore[union-attr]
+    return TupleType((*states, *stacked))
+
+
+def _numpy_scan(*arrays: Any, graph: Graph, carry: int, steps: int, length: int, reverse: bool) -> Any:
+    from graphc.evaluate import run_graph
+
+    state = list(arrays[:carry])
+    slices, invariants = arrays[carry : carry + steps], arrays[carry + steps :]
+    stacked = graph.types[carry:]
+    rows: list[list[Any]] = [[None] * length for _ in stacked]
+    for t in reversed(range(length)) if reverse else range(length):
+        results = run_graph(graph, [*state, *[array[t] for array in slices], *invariants])
+        state = results[:carry]
+        for row, value in zip(rows, results[carry:], strict=True):
+            row[t] = value
+    empty = [np.zeros((0, *[e if isinstance(e, int) else 0 for e in t.shape]), t.dtype) for t in stacked]  # type: ignore[union-attr]
+    return (*state, *[np.stack(row) if length else empty[i] for i, row in enumerate(rows)])
+
+
+def scan_graph(
+    graph: Graph, args: Sequence[Node], carry: int, steps: int, length: Extent, reverse: bool
+) -> list[Node]:
+    """The results of a scan: final states, then stacked results."""
+    node = scan_op(*args, graph=graph, carry=carry, steps=steps, length=length, reverse=reverse)
+    return [project(node, i) for i in range(len(graph.outputs))]
+
+
+def _scan_jvp(node: Node, tangents: list[Any], transform: Any) -> list[Any]:
+    return transform.scan_jvp(node, tangents)
+
+
+def _scan_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) -> list[Any]:
+    return transform.scan_vjp(node, cotangents, wanted)
+
+
+scan_op = register(
+    Op(
+        "scan",
+        _infer_scan,
+        _numpy_scan,
+        Region("scan"),
+        Rules(_scan_jvp, _scan_vjp),
+        attributes=("graph", "carry", "steps", "length", "reverse"),
+        doc="Loops the body over axis 0: final states, then the results of every step stacked along a new axis 0.",
+    )
+)
+
+
+@surface
+def scan(
+    function: Callable[..., Any],
+    init: Any,
+    xs: Any = None,
+    length: Extent | None = None,
+    reverse: bool = False,
+) -> Any:
+    """Loop `state, y = function(state, x)` over the leading axis of `xs`; returns (final state, stacked ys).
+
+    `init`, `xs`, `y` may be nested containers; `xs` may be None with `length` given. `reverse` runs from the
+    last step to the first; results stay in place. A state must keep shape and dtype.
+    """
+    states, state_structure = flatten(init)
+    slices, slice_structure = flatten(xs)
+    state_nodes = [as_node(leaf) for leaf in states]
+    slice_nodes = [as_node(leaf) for leaf in slices]
+    for node in slice_nodes:
+        if node.ndim == 0:
+            raise GraphError("scan reads slices along axis 0 of xs; rank 0 has none\n" + describe([node]))
+        length = node.shape[0] if length is None else length
+    if length is None:
+        raise GraphError("scan without xs needs a length")
+    y_structure: Any = None
+
+    def body(*inputs: Node) -> list[Node]:
+        nonlocal y_structure
+        state = state_structure.unflatten(list(inputs[: len(states)]))
+        new_state, y = function(state, slice_structure.unflatten(list(inputs[len(states) :])))
+        new_leaves, new_structure = flatten(new_state)
+        if new_structure != state_structure:
+            raise GraphError(f"scan: the state was {state_structure}, the body gives {new_structure}")
+        y_leaves, y_structure = flatten(y)
+        return [as_node(leaf) for leaf in (*new_leaves, *y_leaves)]
+
+    slice_types = [TensorType(node.dtype, node.shape[1:]) for node in slice_nodes]
+    inputs, outputs = trace(body, [*[node.type for node in state_nodes], *slice_types])
+    graph, captured = close(inputs, outputs)
+    args = [*state_nodes, *slice_nodes, *captured]
+    results = scan_graph(graph, args, len(state_nodes), len(slice_nodes), length, reverse)
+    final = state_structure.unflatten(results[: len(states)])
+    return final, y_structure.unflatten(results[len(states) :])

@@ -1,0 +1,127 @@
+"""Reading at positions that are data, and its transpose, adding at them.
+
+Positions count from 0, negative ones from the end, as in NumPy; one out of range is an IndexError at run time that names the
+user's line.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphc import dtypes
+from graphc.dims import Extent
+from graphc.errors import GraphError
+from graphc.lowering import Gather, Scatter
+from graphc.node import Node
+from graphc.op import Linear, Op, register
+from graphc.ops.operands import as_node, cast, describe, normalize_axis
+from graphc.tensor import surface
+from graphc.types import TensorType, Type
+
+
+def _infer_take(x: Type, indices: Type, axis: int) -> Type:
+    assert isinstance(x, TensorType) and isinstance(indices, TensorType)
+    if indices.dtype != dtypes.INT64 or not 0 <= axis < x.ndim:
+        raise GraphError(f"take of {x} along axis {axis} at {indices}")
+    return TensorType(x.dtype, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+
+
+take_op = register(
+    Op(
+        "take",
+        _infer_take,
+        lambda x, indices, axis: np.take(x, indices, axis=axis),
+        Gather(),
+        Linear(
+            lambda cotangent, node, i: scatter_add_op(
+                node.args[1],
+                cotangent,
+                axis=node.attrs["axis"],
+                extent=node.args[0].shape[node.attrs["axis"]],
+            ),
+            arguments=(0,),
+        ),
+        attributes=("axis",),
+    )
+)
+
+
+def _infer_scatter(indices: Type, updates: Type, axis: int, extent: Extent) -> Type:
+    assert isinstance(indices, TensorType) and isinstance(updates, TensorType)
+    spanned = updates.shape[axis : axis + indices.ndim]
+    if indices.dtype != dtypes.INT64 or spanned != indices.shape:
+        raise GraphError(f"scatter_add of {updates} along axis {axis} at {indices}")
+    shape = (*updates.shape[:axis], extent, *updates.shape[axis + indices.ndim :])
+    return TensorType(updates.dtype, shape)
+
+
+def _numpy_scatter(indices: Any, updates: Any, axis: int, extent: int) -> Any:
+    shape = (*updates.shape[:axis], extent, *updates.shape[axis + indices.ndim :])
+    result = np.zeros(shape, updates.dtype)
+    np.add.at(result, (*[slice(None)] * axis, indices), updates)
+    return result
+
+
+scatter_add_op = register(
+    Op(
+        "scatter_add",
+        _infer_scatter,
+        _numpy_scatter,
+        Scatter(),
+        Linear(
+            lambda cotangent, node, i: take_op(cotangent, node.args[0], axis=node.attrs["axis"]),
+            arguments=(1,),
+        ),
+        attributes=("axis", "extent"),
+        doc="Zeros, with each update added at its position along `axis`, in order; positions may repeat.",
+    )
+)
+
+
+def _positions(indices: Any, name: str) -> Node:
+    node = as_node(indices)
+    if node.dtype.kind != "i":
+        raise GraphError(f"{name} needs integer positions, got {node.dtype.name}\n" + describe([node]))
+    return cast(node, dtypes.INT64)
+
+
+@surface
+def take(x: Any, indices: Any, axis: int | None = None) -> Node:
+    """The elements of x along `axis` at `indices` (int64, any shape); of the flattened x if `axis` is None."""
+    from graphc.ops.movement import reshape
+
+    node = as_node(x)
+    if axis is None:
+        node, axis = reshape(node, (node.size,)), 0
+    return take_op(node, _positions(indices, "take"), axis=normalize_axis(axis, node.ndim, "take"))
+
+
+@surface
+def take_along_axis(x: Any, indices: Any, axis: int) -> Node:
+    """x[..., indices[..., k, ...], ...]: one position for each line along `axis`, as in NumPy.
+
+    Written with `take` of the flattened array, so its derivative adds at the same positions.
+    """
+    from graphc.ops.movement import iota_op, reshape
+
+    node, where = as_node(x), _positions(indices, "take_along_axis")
+    axis = normalize_axis(axis, node.ndim, "take_along_axis")
+    expected = tuple(e for a, e in enumerate(node.shape) if a != axis)
+    if tuple(e for a, e in enumerate(where.shape) if a != axis) != expected:
+        raise GraphError("take_along_axis: shapes differ off the axis\n" + describe([node, where]))
+    from graphc.ops.special import where as choose
+
+    size = node.shape[axis]
+    flat: Node | None = None
+    for a in range(node.ndim):
+        position = (
+            choose(where < 0, where + size, where)
+            if a == axis
+            else iota_op(shape=where.shape, axis=a, dtype=dtypes.INT64)
+        )
+        flat = position if flat is None else flat * node.shape[a] + position
+    assert flat is not None
+    flat = choose((where >= -size) & (where < size), flat, node.size)
+    return take_op(reshape(node, (node.size,)), flat, axis=0)

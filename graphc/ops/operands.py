@@ -1,0 +1,321 @@
+"""How do the arguments of a call become nodes of equal type?  Conversion, promotion, broadcasting.
+
+Element-wise nodes take equal shapes and dtypes, so the surface inserts casts and broadcasts here, and nowhere else. Python scalars are
+weak (NEP 50). A literal 1 broadcasts; a symbolic extent never does: two different ones, or a
+symbol and a number, are *unified*, which adds a constraint that the compiled Function checks at entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from graphc import dtypes
+from graphc.dims import Dim, Extent
+from graphc.errors import GraphError
+from graphc.graph import symbol_op
+from graphc.lowering import Generate, Leaf, Piece, View
+from graphc.node import Constant, Node
+from graphc.op import Linear, Op, no_derivative, register
+from graphc.origin import location
+from graphc.types import Shape, TensorType, Type, as_shape
+
+
+def _constant_type(value: Constant) -> Type:
+    return TensorType(value.array.dtype, value.array.shape)
+
+
+constant_op = register(
+    Op(
+        "constant",
+        _constant_type,
+        lambda value: value.array,
+        Leaf(),
+        no_derivative("a constant does not vary"),
+        attributes=("value",),
+    )
+)
+
+extent_op = register(
+    Op(
+        "extent",
+        lambda extent, dtype: TensorType(dtype, ()),
+        lambda extent, dtype: np.asarray(extent, dtype),
+        Generate(lambda k, index, extent, dtype: k.convert(k.index(extent), dtype.name)),
+        no_derivative("an extent does not vary"),
+        attributes=("extent", "dtype"),
+        text="extent({extent})",
+    )
+)
+
+
+def _infer_broadcast(x: Type, shape: Shape, axes: tuple[int, ...]) -> Type:
+    assert isinstance(x, TensorType)
+    if len(axes) != x.ndim or list(axes) != sorted(set(axes)) or (axes and axes[-1] >= len(shape)):
+        raise GraphError(f"broadcast of {x} to {shape}: axes {axes} do not fit")
+    for extent, axis in zip(x.shape, axes, strict=True):
+        if extent != shape[axis] and extent != 1:
+            raise GraphError(f"cannot broadcast {x} to shape {shape}: {extent} against {shape[axis]}")
+    return TensorType(x.dtype, shape)
+
+
+def _numpy_broadcast(x: Any, shape: tuple[int, ...], axes: tuple[int, ...]) -> Any:
+    full = [1] * len(shape)
+    for axis, extent in zip(axes, x.shape, strict=True):
+        full[axis] = extent
+    return np.broadcast_to(x.reshape(full), shape)
+
+
+def _broadcast_pieces(index: Any, types: Any, result: Any, shape: Shape, axes: Any) -> list[Piece]:
+    taken = [
+        0 if extent == 1 else index[axis] for extent, axis in zip(types[0].shape, axes, strict=True)
+    ]
+    return [Piece(0, tuple(taken))]
+
+
+def _broadcast_transpose(cotangent: Node, node: Node, i: int) -> Node:
+    from graphc.ops.reduce import sum_op
+
+    source, axes = node.args[0], node.attrs["axes"]
+    added = tuple(axis for axis in range(cotangent.ndim) if axis not in axes)
+    stretched = tuple(
+        axis
+        for axis, extent in zip(axes, source.shape, strict=True)
+        if extent == 1 and cotangent.shape[axis] != 1
+    )
+    gone = tuple(sorted(added + stretched))
+    total = sum_op(cotangent, axes=gone) if gone else cotangent
+    kept = tuple(i for i, axis in enumerate(axes) if axis not in stretched)
+    return broadcast(total, source.shape, kept)
+
+
+broadcast_op = register(
+    Op(
+        "broadcast",
+        _infer_broadcast,
+        _numpy_broadcast,
+        View(_broadcast_pieces),
+        Linear(_broadcast_transpose),
+        attributes=("shape", "axes"),
+    )
+)
+
+
+def _infer_restate(x: Type, shape: Shape) -> Type:
+    assert isinstance(x, TensorType)
+    for old, new in zip(x.shape, shape, strict=True):
+        if isinstance(old, int) and isinstance(new, int) and old != new:
+            raise GraphError(f"{x} cannot have shape {shape}")
+    return TensorType(x.dtype, shape)
+
+
+def _numpy_restate(x: Any, shape: tuple[int, ...]) -> Any:
+    if x.shape != shape:
+        raise ValueError(f"extents that must agree differ: {x.shape} and {shape}")
+    return x
+
+
+restate_op = register(
+    Op(
+        "restate",
+        _infer_restate,
+        _numpy_restate,
+        View(lambda index, types, result, shape: [Piece(0, tuple(index))]),
+        Linear(lambda cotangent, node, i: restate_op(cotangent, shape=node.args[0].shape)),
+        attributes=("shape",),
+        doc="The argument under other names for its extents; that they are equal is checked at entry.",
+    )
+)
+
+
+# -- building nodes --------------------------------------------------------------------------------
+
+
+def symbol(name: str, shape: Any = (), dtype: Any = "float64", facts: Sequence[str] = ()) -> Node:
+    """A named input. Symbols of equal name, type and facts are the same node.
+
+    `shape`: extents, each an int, a name, or an expression of names; `dtype`: bool, int64, float32 or float64; `facts`: what may be
+    assumed of every value: "nonnegative", "positive", "finite", "integer".
+
+    >>> symbol("x", ("n", 3)).type
+    float64[n, 3]
+    """
+    if not isinstance(name, str) or not name:
+        raise GraphError(f"a symbol needs a name, got {name!r}")
+    unknown = set(facts) - FACTS
+    if unknown:
+        raise GraphError(f"unknown facts {sorted(unknown)}; known are {sorted(FACTS)}")
+    held = tuple(sorted(set(facts)))
+    return symbol_op(name=name, type=TensorType(dtype, as_shape(shape)), facts=held)
+
+
+FACTS = frozenset(("nonnegative", "positive", "finite", "integer", "sorted", "unique"))
+
+
+def constant(value: Any, dtype: Any = None) -> Node:
+    """A constant from a number or an array; the array is copied. Raises `GraphError` for other objects."""
+    if isinstance(value, Node):
+        return value
+    if dtype is None:
+        if isinstance(value, (bool, int, float)):
+            dtype = dtypes.weak_dtype(value)
+        else:
+            array = np.asarray(value)
+            if array.dtype.kind not in "biuf":
+                raise GraphError(f"cannot make a constant of {type(value).__name__}: {str(value)[:60]!r}")
+            dtype = array.dtype
+    wanted = dtypes.as_dtype(dtype)
+    try:
+        held = Constant(value, wanted)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise GraphError(f"cannot make a {wanted.name} constant of {str(value)[:60]!r}: {error}") from None
+    return constant_op(value=held)
+
+
+def extent(value: Extent, dtype: Any = "int64") -> Node:
+    """An extent as a rank-0 value."""
+    wanted = dtypes.as_dtype(dtype)
+    if isinstance(value, int):
+        return constant(value, wanted)
+    return extent_op(extent=value, dtype=wanted)
+
+
+def as_node(value: Any) -> Node:
+    """A node from a node, number, array or extent; Python scalars take their default dtype."""
+    if isinstance(value, Node):
+        value._tensor("use as one array")
+        return value
+    return extent(value) if isinstance(value, Dim) else constant(value)
+
+
+def broadcast(x: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
+    """`x` with its axis i as axis `axes[i]` of `shape`; extents of 1 stretch. `x` itself if nothing changes."""
+    if x.shape == shape:
+        return x
+    return broadcast_op(x, shape=shape, axes=axes)
+
+
+def cast(x: Any, dtype: Any) -> Node:
+    """`x` converted to `dtype`: floats round to nearest; float to integer truncates, saturates, and takes NaN to 0."""
+    from graphc.ops.special import cast_op
+
+    node, wanted = as_node(x), dtypes.as_dtype(dtype)
+    return node if node.dtype == wanted else cast_op(node, dtype=wanted)
+
+
+def operands(name: str, *values: Any, real: bool = False, kinds: str = "biuf") -> list[Node]:
+    """The arguments of an element-wise call as nodes of equal shape and dtype.
+
+    `real` asks for a float dtype. Raises `GraphError` naming `name` if they cannot be made equal.
+    """
+    dtype = common_dtype(name, values)
+    if real:
+        dtype = dtypes.float_of(dtype)
+    if dtype.kind not in kinds:
+        raise GraphError(f"{name} is not defined for dtype {dtype.name}")
+    return broadcast_together(name, [_as_dtype(value, dtype) for value in values])
+
+
+def common_dtype(name: str, values: Sequence[Any]) -> np.dtype[Any]:
+    """The dtype that `values` promote to, Python scalars and extents being weak."""
+    strong: np.dtype[Any] | None = None
+    weak: list[bool | int | float] = []
+    for value in values:
+        if isinstance(value, Dim):
+            weak.append(0)
+        elif type(value) in (bool, int, float):
+            weak.append(value)
+        else:
+            if not isinstance(value, Node):
+                value = constant(value)
+            dtype = value._tensor(f"dtype for {name}").dtype
+            strong = dtype if strong is None else dtypes.promote(strong, dtype)
+    for scalar in weak:
+        strong = dtypes.weak_dtype(scalar) if strong is None else dtypes.promote_weak(strong, scalar)
+    assert strong is not None
+    return strong
+
+
+def _as_dtype(value: Any, dtype: np.dtype[Any]) -> Node:
+    if isinstance(value, Dim):
+        return extent(value, dtype)
+    if type(value) in (bool, int, float):
+        return constant(value, dtype)
+    return cast(value, dtype)
+
+
+def broadcast_together(name: str, nodes: Sequence[Node]) -> list[Node]:
+    """The nodes at their common shape."""
+    first = nodes[0].shape
+    if all(node.shape == first for node in nodes):
+        return list(nodes)
+    shape = broadcast_shapes(name, nodes)
+    return [to_shape(node, shape) for node in nodes]
+
+
+def to_shape(node: Node, shape: Shape) -> Node:
+    """`node` at `shape`: extents restated where a symbol was unified, then broadcast."""
+    if node.shape == shape:
+        return node
+    offset = len(shape) - node.ndim
+    restated = tuple(
+        old if old == 1 else shape[offset + axis] for axis, old in enumerate(node.shape)
+    )
+    if restated != node.shape:
+        node = restate_op(node, shape=restated)
+    return broadcast(node, shape, tuple(range(offset, len(shape))))
+
+
+def broadcast_shapes(name: str, nodes: Sequence[Node]) -> Shape:
+    """NumPy's rule, with symbolic extents unified instead of stretched."""
+    rank = max(node.ndim for node in nodes)
+    result: list[Extent] = []
+    for axis in range(-rank, 0):
+        extent_: Extent = 1
+        for node in nodes:
+            if -axis <= node.ndim:
+                extent_ = _unify(name, nodes, extent_, node.shape[axis])
+        result.append(extent_)
+    return tuple(result)
+
+
+def _unify(name: str, nodes: Sequence[Node], first: Extent, second: Extent) -> Extent:
+    if first == second or second == 1:
+        return first
+    if first == 1:
+        return second
+    if isinstance(first, int) and isinstance(second, int):
+        raise GraphError(f"{name}: shapes do not broadcast\n" + describe(nodes))
+    return first if isinstance(first, int) else second if isinstance(second, int) else first
+
+
+def describe(nodes: Sequence[Node]) -> str:
+    """A line for each node: its type, op, and where it was built. For error messages."""
+    lines = []
+    for node in nodes[:4]:
+        where = location(node.origin)
+        label = node.attrs["name"] if node.op is symbol_op else node.op.name
+        lines.append(f"  {node.type!r}  {label}" + (f", built at {where}" if where else ""))
+    return "\n".join(lines)
+
+
+def normalize_axis(axis: Any, rank: int, name: str) -> int:
+    """A non-negative axis; `GraphError` if it is out of range."""
+    if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
+        raise GraphError(f"{name}: an axis is an integer, got {axis!r}")
+    if not -rank <= axis < rank:
+        raise GraphError(f"{name}: axis {axis} is out of range for rank {rank}")
+    return int(axis) % rank
+
+
+def normalize_axes(axis: Any, rank: int, name: str) -> tuple[int, ...]:
+    """Sorted non-negative axes from None (all), one axis, or a sequence."""
+    if axis is None:
+        return tuple(range(rank))
+    given = axis if isinstance(axis, (tuple, list)) else (axis,)
+    axes = sorted(normalize_axis(a, rank, name) for a in given)
+    if len(set(axes)) != len(axes):
+        raise GraphError(f"{name}: an axis is named twice in {axis}")
+    return tuple(axes)

@@ -1,0 +1,203 @@
+"""What can be written with a node?  Operators, methods and NumPy's protocols.
+
+The methods look their functions up in `SURFACE`, which the ops fill when they are imported: the class has no need to know
+an op, and an op has no need to know the class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from graphc.errors import GraphError
+
+if TYPE_CHECKING:
+    from graphc.node import Node
+
+SURFACE: dict[str, Callable[..., Any]] = {}
+
+
+def surface(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Register a public function under its name, for methods and for NumPy's protocols.
+
+    A trailing underscore, which keeps a module's own use of a builtin intact, is not part of the name.
+    """
+    function.__name__ = function.__qualname__ = function.__name__.rstrip("_")
+    SURFACE[function.__name__] = function
+    return function
+
+
+class TensorMethods:
+    """Operators and methods of nodes, with NumPy's names and meanings."""
+
+    __slots__ = ()
+    __array_priority__ = 1000
+
+    def __add__(self, other: Any) -> Node:
+        return SURFACE["add"](self, other)
+
+    def __radd__(self, other: Any) -> Node:
+        return SURFACE["add"](other, self)
+
+    def __sub__(self, other: Any) -> Node:
+        return SURFACE["subtract"](self, other)
+
+    def __rsub__(self, other: Any) -> Node:
+        return SURFACE["subtract"](other, self)
+
+    def __mul__(self, other: Any) -> Node:
+        return SURFACE["multiply"](self, other)
+
+    def __rmul__(self, other: Any) -> Node:
+        return SURFACE["multiply"](other, self)
+
+    def __truediv__(self, other: Any) -> Node:
+        return SURFACE["divide"](self, other)
+
+    def __rtruediv__(self, other: Any) -> Node:
+        return SURFACE["divide"](other, self)
+
+    def __pow__(self, other: Any) -> Node:
+        return SURFACE["power"](self, other)
+
+    def __rpow__(self, other: Any) -> Node:
+        return SURFACE["power"](other, self)
+
+    def __matmul__(self, other: Any) -> Node:
+        return SURFACE["matmul"](self, other)
+
+    def __rmatmul__(self, other: Any) -> Node:
+        return SURFACE["matmul"](other, self)
+
+    def __neg__(self) -> Node:
+        return SURFACE["negative"](self)
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Node:
+        return SURFACE["absolute"](self)
+
+    def __invert__(self) -> Node:
+        return SURFACE["logical_not"](self)
+
+    def __and__(self, other: Any) -> Node:
+        return SURFACE["logical_and"](self, other)
+
+    def __rand__(self, other: Any) -> Node:
+        return SURFACE["logical_and"](other, self)
+
+    def __or__(self, other: Any) -> Node:
+        return SURFACE["logical_or"](self, other)
+
+    def __ror__(self, other: Any) -> Node:
+        return SURFACE["logical_or"](other, self)
+
+    def __eq__(self, other: object) -> Node:  # type: ignore[override]
+        return SURFACE["equal"](self, other)
+
+    def __ne__(self, other: object) -> Node:  # type: ignore[override]
+        return SURFACE["not_equal"](self, other)
+
+    def __lt__(self, other: Any) -> Node:
+        return SURFACE["less"](self, other)
+
+    def __le__(self, other: Any) -> Node:
+        return SURFACE["less_equal"](self, other)
+
+    def __gt__(self, other: Any) -> Node:
+        return SURFACE["greater"](self, other)
+
+    def __ge__(self, other: Any) -> Node:
+        return SURFACE["greater_equal"](self, other)
+
+    def __getitem__(self, key: Any) -> Node:
+        return SURFACE["getitem"](self, key)
+
+    def __len__(self) -> int:
+        extent = self.shape[0] if self.shape else None  # type: ignore[attr-defined]
+        if not isinstance(extent, int):
+            raise TypeError(f"len() of a node of type {self.type!r}; use node.shape[0]")  # type: ignore[attr-defined]
+        return extent
+
+    def __iter__(self) -> Any:
+        return iter([self[i] for i in range(len(self))])
+
+    def _no_value(self, what: str) -> NoReturn:
+        from graphc.origin import location
+
+        where = location(self.origin)  # type: ignore[attr-defined]
+        raise GraphError(
+            f"the {what} of an expression is not known while the graph is built\n"
+            f"expression: {self.op.name}, {self.type!r}"  # type: ignore[attr-defined]
+            + (f", built at {where}" if where else "")
+            + "\nUse gx.where for a choice by element, gx.evaluate or gx.compile to get numbers."
+        )
+
+    def __bool__(self) -> bool:
+        self._no_value("truth value")
+
+    def __float__(self) -> float:
+        self._no_value("float value")
+
+    def __int__(self) -> int:
+        self._no_value("int value")
+
+    def __index__(self) -> int:
+        self._no_value("integer value")
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        self._no_value("array value")
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        import graphc
+
+        return graphc
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        function = SURFACE.get(ufunc.__name__)
+        if method != "__call__" or options or function is None:
+            return NotImplemented
+        return function(*inputs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        ours = SURFACE.get(function.__name__)
+        return NotImplemented if ours is None else ours(*args, **options)
+
+    @property
+    def T(self) -> Node:
+        return SURFACE["transpose"](self)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Node:
+        return SURFACE["sum"](self, axis=axis, keepdims=keepdims)
+
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Node:
+        return SURFACE["prod"](self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Node:
+        return SURFACE["mean"](self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Node:
+        return SURFACE["max"](self, axis=axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Node:
+        return SURFACE["min"](self, axis=axis, keepdims=keepdims)
+
+    def argmax(self, axis: Any = None, keepdims: bool = False) -> Node:
+        return SURFACE["argmax"](self, axis=axis, keepdims=keepdims)
+
+    def reshape(self, *shape: Any) -> Node:
+        return SURFACE["reshape"](self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> Node:
+        chosen = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
+        return SURFACE["transpose"](self, chosen or None)
+
+    def astype(self, dtype: Any) -> Node:
+        return SURFACE["cast"](self, dtype)
+
+    def take(self, indices: Any, axis: int | None = None) -> Node:
+        return SURFACE["take"](self, indices, axis=axis)
+
+    def dot(self, other: Any) -> Node:
+        return SURFACE["dot"](self, other)

@@ -1,0 +1,1031 @@
+"""What is the object that a user calls, and what happens when a call is unusual?
+
+A Function is an instance of one native leaf type over an ordinary Python class. The leaf adds
+three words: the vectorcall entry, a callable for everything unusual, and the descriptor that the
+entry interprets (`graphc.runtime.entry`). The unusual is Python: `Implementation.slow` repeats
+every check with full messages, converts what NumPy would convert safely, and runs the same
+program. Where the native type cannot be had (another interpreter, a free-threaded build, an
+unknown layout) a plain class calls `slow` every time, so the two cannot differ in behaviour.
+
+Nothing here knows graphs. A `CallSpec` says what a program expects and returns; whoever compiled
+it subclasses `Implementation` to say what its errors mean and how it is pickled.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import inspect
+import struct
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+from graphc.runtime import layout as layouts
+from graphc.runtime import memory
+from graphc.runtime.entry import (
+    STATUS_WORDS,
+    ArrayWords,
+    Axis,
+    Code,
+    Descriptor,
+    DescriptorWords,
+    Engine,
+    Packing,
+    Routines,
+    Status,
+    Word,
+    load,
+    make_immortal,
+    prototype,
+)
+
+Extent = int | tuple[Literal["free", "slot"], int]
+"""A constant, or a slot: `("free", s)` binds it from the argument (and is compared where it is
+bound already), `("slot", s)` must equal it.
+"""
+
+RELEASE_THRESHOLD = 32_768
+"""Estimated element operations above which a call releases the GIL: some ten microseconds."""
+
+MESSAGE_LINES = 8
+MAX_RANK = 64
+"""NumPy's limit, which the entry relies on."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One argument: `origin` is where it was declared, as `file:line`, or empty."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[Extent, ...]
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", _canonical(self.dtype))
+
+
+@dataclass(frozen=True)
+class Output:
+    """One result: a new C-contiguous array of this dtype and shape."""
+
+    dtype: np.dtype
+    shape: tuple[Extent, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dtype", _canonical(self.dtype))
+
+
+def _canonical(dtype: np.dtype) -> np.dtype:
+    """NumPy's own object for the dtype, since the entry compares objects first; in native byte
+    order.
+    """
+    dtype = np.dtype(dtype)
+    if dtype.hasobject or not dtype.isnative:
+        raise ValueError(f"programs take numbers in native byte order, not {dtype}")
+    own = np.dtype(dtype.type)
+    return own if own == dtype else dtype
+
+
+@dataclass(frozen=True)
+class CallSpec:
+    """What a compiled program expects and returns, in the terms of decision 3.
+
+    `slots` are the initial values of the extent slots, with 0 for those that arguments bind or
+    `extents` derives. `contiguous`, `strided` and `extents` are addresses, 0 for none.
+    `workspace_slot` and `work_slot` are the slots that hold the bytes of workspace and the
+    estimated element operations; None stands for 0. `donated` maps an input to the output that is
+    made of it. `packing` says how the flat results are returned: the only one as it is, a tuple, a
+    list, or whatever a callable makes of their tuple. `slot_names` name extents in messages.
+    """
+
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...]
+    contiguous: int
+    name: str = "f"
+    slots: tuple[int, ...] = ()
+    strided: int = 0
+    extents: int = 0
+    workspace_slot: int | None = None
+    work_slot: int | None = None
+    donated: Mapping[int, int] = field(default_factory=dict)
+    packing: Literal["single", "tuple", "list"] | Callable[[tuple], Any] = "single"
+    release_threshold: int = RELEASE_THRESHOLD
+    slot_names: Mapping[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.packing == "single" and len(self.outputs) != 1:
+            raise ValueError(f"packing 'single' needs one output, there are {len(self.outputs)}")
+        if len(set(self.donated.values())) != len(self.donated):
+            raise ValueError("two inputs are donated to the same output")
+        for giver, receiver in self.donated.items():
+            given, made = self.inputs[giver], self.outputs[receiver]
+            if given.dtype != made.dtype or _slots_of(given.shape) != _slots_of(made.shape):
+                raise ValueError(f"input {given.name} is donated to an output of another type")
+        used = {slot for entry in (*self.inputs, *self.outputs) for slot in _slots_of(entry.shape)}
+        sizes = (self.workspace_slot, self.work_slot)
+        used |= {("slot", slot) for slot in sizes if slot is not None}
+        if any(not 0 <= slot < len(self.slots) for kind, slot in used if kind == "slot"):
+            raise ValueError(f"a slot lies outside the {len(self.slots)} slots")
+        if any(len(entry.shape) > MAX_RANK for entry in (*self.inputs, *self.outputs)):
+            raise ValueError(f"an array has more than {MAX_RANK} axes")
+
+
+def _slots_of(shape: Sequence[Extent]) -> list[tuple[str, int]]:
+    """The shape with bound and compared slots alike."""
+    return [("constant", e) if isinstance(e, int) else ("slot", e[1]) for e in shape]
+
+
+class Implementation:
+    """What stands behind one Function: its descriptor, and all of its Python."""
+
+    def __init__(self, spec: CallSpec, runtime: CallRuntime | None = None) -> None:
+        self.spec = spec
+        self.call_runtime = runtime or call_runtime()
+        self._plan = _Plan.of(spec)
+        self._pool = self.call_runtime.routines.pool
+        self._strided_lock = threading.Lock()
+        named = isinstance(spec.packing, str)
+        content = DescriptorWords(
+            implementation=self,
+            inputs=[
+                ArrayWords(entry.dtype, axes, spec.donated.get(position, -1))
+                for position, (entry, axes) in enumerate(
+                    zip(spec.inputs, self._plan.inputs, strict=True)
+                )
+            ],
+            outputs=[
+                ArrayWords(entry.dtype, axes, self._donor(position))
+                for position, (entry, axes) in enumerate(
+                    zip(spec.outputs, self._plan.outputs, strict=True)
+                )
+            ],
+            slots=self._plan.slots,
+            constant_slots=self._plan.constant,
+            equalities=self._plan.equalities,
+            contiguous=spec.contiguous,
+            strided=spec.strided,
+            extents=spec.extents,
+            workspace_slot=self._plan.workspace_slot,
+            work_slot=self._plan.work_slot,
+            threshold=spec.release_threshold,
+            packing=Packing[spec.packing.upper()] if named else Packing.CALLABLE,
+            unflatten=None if named else spec.packing,
+        )
+        self.descriptor = Descriptor(content, self._pool)
+
+    # -- what a subclass says about its program ------------------------------------------------
+
+    def strided_program(self) -> int:
+        """Compile the program for inputs of any strides and return its address; 0 to have such
+        inputs copied.
+
+        Called once, when such an input first comes, and only if `CallSpec.strided` is 0.
+        """
+        return 0
+
+    def raise_status(self, words: tuple[int, ...]) -> NoReturn:
+        """Raise what a nonzero status record means. `words` are those of
+        `graphc.runtime.entry.Status`.
+        """
+        kind, text = _STATUS_ERRORS.get(words[Status.CODE], _UNKNOWN_STATUS)
+        facts = {word.name.lower(): words[word] for word in Status}
+        raise kind(f"{self.spec.name}(): {text.format(**facts)} (node {words[Status.NODE]})")
+
+    def reduce(self) -> tuple | str:
+        """What `__reduce__` of the Function returns."""
+        raise TypeError(f"{self.spec.name}() cannot be pickled: nothing says how to rebuild it")
+
+    def arguments(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        """The flat arguments, one for each input, from those of a call.
+
+        Raises `TypeError` for a wrong count, for unknown names and for inputs given twice.
+        """
+        names = [entry.name for entry in self.spec.inputs]
+        if len(args) == len(names) and not named:
+            return list(args)
+        listed = _listed(names)
+        if len(args) > len(names):
+            headline = f"takes {len(names)} arguments ({listed}), {len(args)} were given"
+            self._refuse(TypeError, headline)
+        values = dict(zip(names, args, strict=False))
+        for name, value in named.items():
+            if name not in names:
+                headline = f"got an unexpected keyword {name!r}"
+                self._refuse(TypeError, headline, f"its inputs are {listed}, and out")
+            if name in values:
+                self._refuse(TypeError, f"got input {name} twice, by position and by name")
+            values[name] = value
+        missing = [name for name in names if name not in values]
+        if missing:
+            self._refuse(
+                TypeError,
+                f"takes {len(names)} arguments ({listed}), {len(values)} were given",
+                f"missing: {_listed(missing)}",
+            )
+        return [values[name] for name in names]
+
+    # -- the call in Python --------------------------------------------------------------------
+
+    def slow(self, /, *args: Any, out: Any = None, **named: Any) -> Any:
+        """The whole call: checks with full messages, conversions, the program, the results.
+
+        Raises `TypeError` for arguments of a wrong kind, number or dtype, `ValueError` for wrong
+        shapes, for `out` that cannot be written, and for donations that cannot be made,
+        `OverflowError` for Python integers out of range, `MemoryError`, and whatever
+        `raise_status` raises.
+        """
+        values = self.arguments(args, named)
+        arrays = [self._convert(position, value) for position, value in enumerate(values)]
+        slots = self._bind(arrays)
+        self._check_donations(values, arrays)
+        results, targets, temporary = self._outputs(values, arrays, slots, out)
+        self._run(arrays, targets, slots)
+        for position in temporary:
+            np.copyto(results[position], targets[position], casting="same_kind")
+        return self._pack(results)
+
+    def _donor(self, output: int) -> int:
+        return next((giver for giver, made in self.spec.donated.items() if made == output), -1)
+
+    def _pack(self, results: list[Any]) -> Any:
+        packing = self.spec.packing
+        if packing == "single":
+            return results[0]
+        if packing == "list":
+            return results
+        if packing == "tuple":
+            return tuple(results)
+        return packing(tuple(results))  # type: ignore[operator]
+
+    # -- arguments -----------------------------------------------------------------------------
+
+    def _convert(self, position: int, value: Any) -> np.ndarray:
+        """The argument as an aligned array of its input's dtype, copied only if it must be."""
+        wanted = self.spec.inputs[position].dtype
+        if position in self.spec.donated:
+            return self._donated(position, value)
+        if not isinstance(value, np.ndarray | np.generic):
+            kind = _weak_kind(value)
+            if kind is not None:
+                return self._convert_weak(position, value, kind)
+        array = self._as_array(position, value)
+        if array.dtype == wanted:
+            return array if array.flags.aligned else array.copy(order="C")
+        if not np.can_cast(array.dtype, wanted, "safe"):
+            numeric = isinstance(value, np.ndarray | np.generic) or array.dtype.kind in _KINDS
+            self._refuse_dtype(position, _kind_of(value), numeric and array.dtype.kind != "O")
+        return array.astype(wanted, order="C")
+
+    def _as_array(self, position: int, value: Any) -> np.ndarray:
+        try:
+            return np.asarray(value)
+        except Exception as error:
+            self._refuse_argument(
+                TypeError,
+                position,
+                f"expected {self._expected(position)}, got {_kind_of(value)}",
+                f"NumPy cannot make an array of it: {_first_line(error)}",
+            )
+
+    def _convert_weak(self, position: int, value: Any, kind: int) -> np.ndarray:
+        """Python numbers take the dtype of the input, unless that is of a lesser kind."""
+        wanted = self.spec.inputs[position].dtype
+        if kind > _KINDS.get(wanted.kind, _FLOATING):
+            among = f"a {type(value).__name__} with " if isinstance(value, list | tuple) else ""
+            self._refuse_dtype(position, among + _WEAK_NAMES[kind], numeric=True)
+        try:
+            return np.asarray(value, wanted)
+        except OverflowError as error:
+            self._refuse_argument(
+                OverflowError, position, f"{_first_line(error)}, for {wanted} values"
+            )
+        except (TypeError, ValueError) as error:
+            self._refuse_argument(
+                ValueError,
+                position,
+                f"expected {self._expected(position)}, got a {type(value).__name__}",
+                f"NumPy cannot make an array of it: {_first_line(error)}",
+            )
+
+    def _donated(self, position: int, value: Any) -> np.ndarray:
+        expected = self._expected(position)
+        if not isinstance(value, np.ndarray):
+            self._refuse_argument(
+                TypeError, position, f"is donated: expected {expected}, got {_kind_of(value)}"
+            )
+        if value.dtype != self.spec.inputs[position].dtype:
+            self._refuse_argument(
+                TypeError, position, f"is donated: expected {expected}, got dtype {value.dtype}"
+            )
+        if not value.flags.writeable:
+            self._refuse_argument(
+                ValueError, position, "is donated, but read-only", "pass a copy of it"
+            )
+        if not (value.flags.c_contiguous and value.flags.aligned):
+            self._refuse_argument(
+                ValueError,
+                position,
+                "is donated, but not C-contiguous and aligned",
+                f"its strides are {value.strides} for shape {value.shape}",
+                "pass a copy of it",
+            )
+        return np.asarray(value)
+
+    def _check_donations(self, values: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
+        clash = _first_overlap(arrays, set(self.spec.donated))
+        if clash is None:
+            return
+        giver, other = sorted(clash, key=lambda position: position not in self.spec.donated)
+        same = values[giver] is values[other]
+        self._refuse_argument(
+            ValueError,
+            giver,
+            f"is donated, but {'is the same array as' if same else 'overlaps'} "
+            f"argument {self.spec.inputs[other].name}",
+            "pass a copy of one of them",
+        )
+
+    # -- extents -------------------------------------------------------------------------------
+
+    def _bind(self, arrays: Sequence[np.ndarray]) -> Any:
+        """Check shapes and fill the slots, as the entry does."""
+        plan = self._plan
+        slots = (ctypes.c_int64 * len(plan.slots))(*plan.slots)
+        for position, (array, axes) in enumerate(zip(arrays, plan.inputs, strict=True)):
+            if array.ndim != len(axes):
+                self._refuse_argument(
+                    ValueError,
+                    position,
+                    f"expected {self._expected(position)}, got rank {array.ndim}",
+                    f"its shape is {array.shape}",
+                )
+            for axis, (extent, (kind, operand)) in enumerate(zip(array.shape, axes, strict=True)):
+                if kind is Axis.BIND:
+                    slots[operand] = extent
+                elif extent != (operand if kind is Axis.CONSTANT else slots[operand]):
+                    self._refuse_extent(position, axis, arrays, slots)
+        self._derive(slots)
+        for waiting, slot in plan.equalities:
+            if slots[waiting] != slots[slot]:
+                self._refuse_extent(*plan.binders[waiting], arrays, slots)
+        return slots
+
+    def _derive(self, slots: Any) -> None:
+        if not self.spec.extents:
+            return
+        status = (ctypes.c_int64 * STATUS_WORDS)()
+        function = prototype()(ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)(self.spec.extents)
+        code = function(ctypes.addressof(slots), ctypes.addressof(status))
+        if code:
+            status[Status.CODE] = status[Status.CODE] or code
+            self._failed(bytes(status))
+
+    def _refuse_extent(
+        self, position: int, axis: int, arrays: Sequence[np.ndarray], slots: Any
+    ) -> NoReturn:
+        """Axis `axis` of an argument has another extent than it must have."""
+        wanted = self.spec.inputs[position].shape[axis]
+        shape = arrays[position].shape
+        if isinstance(wanted, int):
+            self._refuse_argument(
+                ValueError,
+                position,
+                f"expected {self._expected(position)}, got shape {shape}",
+                f"axis {axis} is {shape[axis]}, not {wanted}",
+            )
+        slot = wanted[1]
+        name = self._slot_name(slot)
+        lines = [f"axis {axis} is {shape[axis]}, but {name} is {slots[slot]}"]
+        binder = self._plan.binders.get(slot)
+        if binder is not None:
+            other, other_axis = binder
+            first = self.spec.inputs[other]
+            lines[0] += f", axis {other_axis} of {first.name} of shape {arrays[other].shape}"
+            if first.origin and first.origin != self.spec.inputs[position].origin:
+                lines.append(f"{first.name} built at {first.origin}")
+        lines.append("pass arrays whose extents agree")
+        headline = f"expected {self._expected(position)}, got shape {shape}"
+        self._refuse_argument(ValueError, position, headline, *lines)
+
+    # -- results -------------------------------------------------------------------------------
+
+    def _outputs(
+        self, values: Sequence[Any], arrays: Sequence[np.ndarray], slots: Any, out: Any
+    ) -> tuple[list[Any], list[np.ndarray], list[int]]:
+        """The objects to return, the arrays that the program writes, and which of those are
+        temporary.
+        """
+        given = self._given(out)
+        results: list[Any] = []
+        targets: list[np.ndarray] = []
+        for position, (entry, axes) in enumerate(
+            zip(self.spec.outputs, self._plan.outputs, strict=True)
+        ):
+            shape = tuple(
+                operand if kind is Axis.CONSTANT else slots[operand] for kind, operand in axes
+            )
+            donor = self._donor(position)
+            if donor >= 0:
+                self._check_donated_out(position, given[position], values[donor])
+                results.append(values[donor])
+                targets.append(arrays[donor])
+            elif given[position] is None:
+                targets.append(self._pool.empty(shape, entry.dtype))
+                results.append(targets[-1])
+            else:
+                self._check_out(position, given[position], shape)
+                results.append(given[position])
+                targets.append(np.asarray(given[position]))
+        written = [j for j, array in enumerate(given) if array is not None and self._donor(j) < 0]
+        temporary = self._not_direct(arrays, targets, written)
+        for j in temporary:
+            targets[j] = self._pool.empty(targets[j].shape, self.spec.outputs[j].dtype)
+        return results, targets, temporary
+
+    def _given(self, out: Any) -> list[Any]:
+        """`out` as one entry for each output, None where it is to be allocated."""
+        count = len(self.spec.outputs)
+        if out is None:
+            return [None] * count
+        if isinstance(out, np.ndarray) and count == 1:
+            return [out]
+        if not isinstance(out, tuple | list):
+            expected = "an ndarray" if count == 1 else f"a tuple of {count} ndarrays"
+            self._refuse(TypeError, f"out: expected {expected}, got {_kind_of(out)}")
+        if len(out) != count:
+            self._refuse(ValueError, f"out: expected {count} arrays, got {len(out)}")
+        return list(out)
+
+    def _check_donated_out(self, position: int, given: Any, donor: Any) -> None:
+        if given is not None and given is not donor:
+            name = self.spec.inputs[self._donor(position)].name
+            self._refuse(
+                ValueError,
+                f"out: output {position} is the donated argument {name}",
+                "leave it out, or pass None in its place",
+            )
+
+    def _check_out(self, position: int, given: Any, shape: tuple[int, ...]) -> None:
+        entry = self.spec.outputs[position]
+        which = "out" if len(self.spec.outputs) == 1 else f"out[{position}]"
+        expected = f"expected a {entry.dtype} array of shape {shape}"
+        if not isinstance(given, np.ndarray):
+            self._refuse(TypeError, f"{which}: {expected}, got {_kind_of(given)}")
+        if given.shape != shape:
+            self._refuse(ValueError, f"{which}: {expected}, got shape {given.shape}")
+        if not np.can_cast(entry.dtype, given.dtype, "same_kind"):
+            self._refuse(
+                TypeError,
+                f"{which}: {expected}, got dtype {given.dtype}",
+                f"{entry.dtype} results cannot be stored as {given.dtype}",
+            )
+        if not given.flags.writeable:
+            self._refuse(ValueError, f"{which}: the array is read-only", "pass a copy of it")
+
+    def _not_direct(
+        self, arrays: Sequence[np.ndarray], targets: Sequence[np.ndarray], written: list[int]
+    ) -> list[int]:
+        """Which of the `out` arrays the program must not write itself: other layouts, dtypes,
+        overlap with inputs.
+        """
+        views = [targets[j] for j in written]
+        clash = _first_overlap(views, set(range(len(views))))
+        if clash is not None:
+            first, second = sorted(written[member] for member in clash)
+            self._refuse(
+                ValueError, f"out: arrays {first} and {second} overlap", "pass arrays of their own"
+            )
+        touched = {written[member] for member in _overlapping(arrays, views)} if views else set()
+        dtypes = [entry.dtype for entry in self.spec.outputs]
+        return [
+            j
+            for j in written
+            if j in touched or targets[j].dtype != dtypes[j] or not targets[j].flags.carray
+        ]
+
+    # -- running -------------------------------------------------------------------------------
+
+    def _run(self, arrays: list[np.ndarray], targets: Sequence[np.ndarray], slots: Any) -> None:
+        program = self.spec.contiguous
+        if not program or not all(array.flags.c_contiguous for array in arrays):
+            program = self._strided()
+        if not program:
+            program = self.spec.contiguous
+            arrays = [array.copy(order="C") for array in arrays]
+        everything = [*arrays, *targets]
+        addresses = [array.__array_interface__["data"][0] for array in everything]
+        strides = [stride for array in everything for stride in array.strides]
+        buffers = (ctypes.c_void_p * len(everything))(*addresses)
+        steps = (ctypes.c_int64 * len(strides))(*strides)
+        status = (ctypes.c_int64 * STATUS_WORDS)()
+        size = slots[self._plan.workspace_slot]
+        workspace = self._pool.take(size) if size > 0 else None
+        try:
+            code = self.call_runtime.run(
+                program,
+                ctypes.addressof(buffers),
+                ctypes.addressof(slots),
+                ctypes.addressof(steps),
+                workspace,
+                ctypes.addressof(status),
+                slots[self._plan.work_slot] > self.spec.release_threshold,
+            )
+        finally:
+            if workspace is not None:
+                self._pool.give(workspace)
+        if code or status[Status.CANCEL]:
+            status[Status.CODE] = status[Status.CODE] or code
+            self._failed(bytes(status))
+
+    def _strided(self) -> int:
+        """The program for any strides, compiled at its first use."""
+        with self._strided_lock:
+            address = self.descriptor[Word.STRIDED] or self.strided_program()
+            if address:
+                self.descriptor.install_strided(address)
+            return address
+
+    def _failed(self, status: bytes) -> NoReturn:
+        """Raise what a status record means; the entry calls this with the record's bytes."""
+        self.raise_status(struct.unpack(f"={STATUS_WORDS}q", status))
+        raise RuntimeError(f"{self.spec.name}() failed, and its status was not explained")
+
+    # -- messages ------------------------------------------------------------------------------
+
+    def _refuse(self, kind: type[Exception], headline: str, *lines: str) -> NoReturn:
+        raise kind("\n  ".join([f"{self.spec.name}() {headline}", *lines][:MESSAGE_LINES]))
+
+    def _refuse_argument(
+        self, kind: type[Exception], position: int, headline: str, *lines: str
+    ) -> NoReturn:
+        entry = self.spec.inputs[position]
+        origin = [f"{entry.name} built at {entry.origin}"] if entry.origin else []
+        where = f"argument {position + 1}, {entry.name}: {headline}"
+        self._refuse(kind, where, *lines[:1], *origin, *lines[1:])
+
+    def _refuse_dtype(self, position: int, got: str, numeric: bool) -> NoReturn:
+        entry = self.spec.inputs[position]
+        advice = f"if it is meant, convert it to {entry.dtype} before the call"
+        self._refuse_argument(
+            TypeError,
+            position,
+            f"expected {self._expected(position)}, got {got}",
+            f"that does not become {entry.dtype} without loss" if numeric else "that is no number",
+            advice if numeric else "pass an array or a number",
+        )
+
+    def _expected(self, position: int) -> str:
+        entry = self.spec.inputs[position]
+        if not entry.shape:
+            return f"a {entry.dtype} scalar"
+        return f"a {entry.dtype} array of shape {self._shape_text(entry.shape)}"
+
+    def _shape_text(self, shape: Iterable[Extent]) -> str:
+        names = [str(e) if isinstance(e, int) else self._slot_name(e[1]) for e in shape]
+        return f"({names[0]},)" if len(names) == 1 else f"({', '.join(names)})"
+
+    def _slot_name(self, slot: int) -> str:
+        return self.spec.slot_names.get(slot, f"extent {slot}")
+
+    # -- what the Function shows ---------------------------------------------------------------
+
+    @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """One parameter for each input, positional only where a name is no identifier, and
+        `out`.
+        """
+        kind = inspect.Parameter
+        names = [entry.name for entry in self.spec.inputs]
+        usable = [n.isidentifier() and n != "out" and names.count(n) == 1 for n in names]
+        if all(usable):
+            parameters = [kind(name, kind.POSITIONAL_OR_KEYWORD) for name in names]
+        else:
+            parameters = [
+                kind(name if good else f"argument_{position}", kind.POSITIONAL_ONLY)
+                for position, (name, good) in enumerate(zip(names, usable, strict=True))
+            ]
+        parameters.append(kind("out", kind.KEYWORD_ONLY, default=None))
+        return inspect.Signature(parameters)
+
+    def describe(self) -> str:
+        """One line: name, inputs and outputs."""
+        takes = ", ".join(
+            f"{e.name}: {e.dtype}{self._shape_text(e.shape) if e.shape else ''}"
+            for e in self.spec.inputs
+        )
+        gives = ", ".join(
+            f"{e.dtype}{self._shape_text(e.shape) if e.shape else ''}" for e in self.spec.outputs
+        )
+        return f"{self.spec.name}({takes}) -> {gives}"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The spec's axes as the entry reads them, shared by the slow path.
+
+    Extra slots follow those of the spec: one for each axis that must equal a slot which is not
+    known yet when the axis is read, and a constant 0 for absent workspace and work.
+    """
+
+    inputs: list[list[tuple[Axis, int]]]
+    outputs: list[list[tuple[Axis, int]]]
+    slots: list[int]
+    constant: bool
+    equalities: list[tuple[int, int]]
+    binders: dict[int, tuple[int, int]]
+    """Slot -> (input, axis) that binds it."""
+    workspace_slot: int
+    work_slot: int
+
+    @classmethod
+    def of(cls, spec: CallSpec) -> _Plan:
+        slots = list(spec.slots)
+        free = {
+            extent[1]
+            for entry in spec.inputs
+            for extent in entry.shape
+            if not isinstance(extent, int) and extent[0] == "free"
+        }
+        equalities: list[tuple[int, int]] = []
+        binders: dict[int, tuple[int, int]] = {}
+
+        def new_slot() -> int:
+            slots.append(0)
+            return len(slots) - 1
+
+        def read(position: int, axis: int, extent: Extent) -> tuple[Axis, int]:
+            if isinstance(extent, int):
+                return Axis.CONSTANT, extent
+            kind, slot = extent
+            initial = not spec.extents and slot not in free
+            if slot in binders or (initial and kind == "slot"):
+                return Axis.SAME, slot
+            if kind == "free":
+                binders[slot] = position, axis
+                return Axis.BIND, slot
+            waiting = new_slot()
+            equalities.append((waiting, slot))
+            binders[waiting] = position, axis
+            return Axis.BIND, waiting
+
+        inputs = [
+            [read(position, axis, extent) for axis, extent in enumerate(entry.shape)]
+            for position, entry in enumerate(spec.inputs)
+        ]
+        outputs = [
+            [
+                (Axis.CONSTANT, extent) if isinstance(extent, int) else (Axis.SAME, extent[1])
+                for extent in entry.shape
+            ]
+            for entry in spec.outputs
+        ]
+        absent = new_slot() if None in (spec.workspace_slot, spec.work_slot) else 0
+        return cls(
+            inputs=inputs,
+            outputs=outputs,
+            slots=slots,
+            constant=not binders and not spec.extents,
+            equalities=equalities,
+            binders=binders,
+            workspace_slot=absent if spec.workspace_slot is None else spec.workspace_slot,
+            work_slot=absent if spec.work_slot is None else spec.work_slot,
+        )
+
+
+# -- the Function --------------------------------------------------------------------------------
+
+
+class _Signature:
+    """`__signature__` of an instance; the class itself keeps its own."""
+
+    def __get__(self, instance: Any, owner: type | None = None) -> inspect.Signature:
+        if instance is None:
+            raise AttributeError("__signature__")
+        return instance._impl.signature
+
+
+class Function:
+    """A compiled function. Made by compiling, not by calling the class.
+
+    `f(*args, out=None)`: arguments by position or by the names of the inputs. Attributes that are
+    not its own are those of its implementation. As an attribute of a class it does not bind, like
+    a builtin: `C.f(x)` and `C().f(x)` are the same call.
+    """
+
+    __slots__ = ("_impl", "__weakref__", "__dict__")
+    __signature__ = _Signature()
+
+    def __new__(cls, *args: Any, **named: Any) -> Function:
+        raise TypeError(f"{cls.__name__} objects are made by compiling a graph")
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "__name__":
+            return self._impl.spec.name
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return getattr(self._impl, name)
+
+    def __dir__(self) -> list[str]:
+        public = (name for name in dir(self._impl) if not name.startswith("_"))
+        return sorted({*super().__dir__(), *public})
+
+    def __repr__(self) -> str:
+        return f"<graphc.Function {self._impl.describe()}>"
+
+    def __reduce__(self) -> Any:
+        return self._impl.reduce()
+
+    def __copy__(self) -> Function:
+        return self
+
+    def __deepcopy__(self, memo: dict) -> Function:
+        return self
+
+
+def make_function(
+    implementation: Implementation, base: type[Function] = Function, *, plain: bool = False
+) -> Any:
+    """A Function over the implementation: an instance of the native leaf of `base`.
+
+    `base` may add methods and properties, but no slots. `plain` asks for the Python class, which
+    is also what is made where native code cannot read the interpreter's objects.
+    """
+    runtime = implementation.call_runtime
+    if plain or not runtime.routines.entry:
+        function = object.__new__(_plain_type(base))
+        function._impl = implementation
+        return function
+    leaf = _leaf_type(base)
+    function = object.__new__(leaf.type)
+    function._impl = implementation
+    leaf.set_slow(function, implementation.slow)
+    leaf.set_descriptor(function, implementation.descriptor.address)
+    leaf.set_entry(function, runtime.routines.entry)  # last: a call without it raises
+    return function
+
+
+@functools.cache
+def _plain_type(base: type[Function]) -> type:
+    def call(self: Any, /, *args: Any, **named: Any) -> Any:
+        return self._impl.slow(*args, **named)
+
+    return type(base.__name__, (base,), _class_body(base) | {"__slots__": (), "__call__": call})
+
+
+def _class_body(base: type) -> dict[str, Any]:
+    return {"__doc__": base.__doc__, "__module__": base.__module__}
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    type: Any
+    set_entry: Callable[[Any, int], None]
+    set_slow: Callable[[Any, Any], None]
+    set_descriptor: Callable[[Any, int], None]
+
+
+class _MemberDef(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("type", ctypes.c_int),
+        ("offset", ctypes.c_ssize_t),
+        ("flags", ctypes.c_int),
+        ("doc", ctypes.c_char_p),
+    ]
+
+
+class _TypeSlot(ctypes.Structure):
+    _fields_ = [("slot", ctypes.c_int), ("function", ctypes.c_void_p)]
+
+
+class _TypeSpec(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("basicsize", ctypes.c_int),
+        ("itemsize", ctypes.c_int),
+        ("flags", ctypes.c_uint),
+        ("slots", ctypes.POINTER(_TypeSlot)),
+    ]
+
+
+_TP_CALL, _TP_MEMBERS = 50, 72
+_OBJECT_MEMBER, _WORD_MEMBER, _READ_ONLY = 16, 19, 1
+_HAVE_VECTORCALL = 1 << 11
+
+
+@functools.cache
+def _leaf_type(base: type[Function]) -> _Leaf:
+    """The native leaf type over `base`, one in a process: three words after the fields of the
+    base.
+
+    CPython's own deallocation and traversal serve it, since the slow callable is an ordinary
+    object member. That member is writable on purpose: read-only ones are not cleared, and leak.
+    The member descriptors are then taken off the type, so only this module can write the raw
+    words. The type is final, and not immutable, as its base is not either.
+    """
+    offset = base.__basicsize__
+    if offset != Function.__basicsize__:
+        raise TypeError(f"{base.__name__} must declare __slots__ = (): the entry knows one layout")
+    members = (_MemberDef * 5)(
+        _MemberDef(b"__vectorcalloffset__", _WORD_MEMBER, offset, _READ_ONLY, None),
+        _MemberDef(b"_entry", _WORD_MEMBER, offset, 0, None),
+        _MemberDef(b"_slow", _OBJECT_MEMBER, offset + 8, 0, None),
+        _MemberDef(b"_descriptor", _WORD_MEMBER, offset + 16, 0, None),
+    )
+    call = ctypes.cast(ctypes.pythonapi.PyVectorcall_Call, ctypes.c_void_p)
+    slots = (_TypeSlot * 3)(
+        _TypeSlot(_TP_CALL, call), _TypeSlot(_TP_MEMBERS, ctypes.addressof(members))
+    )
+    name = f"{base.__module__}.{base.__name__}".encode()
+    spec = _TypeSpec(name, offset + 24, 0, _HAVE_VECTORCALL, slots)
+    make_immortal((members, slots, spec))  # the type points into them for as long as it lives
+    create = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object)
+    make = create(("PyType_FromSpecWithBases", ctypes.pythonapi))
+    leaf = make(ctypes.addressof(spec), (base,))
+    for attribute, value in _class_body(base).items():
+        setattr(leaf, attribute, value)
+    setters = [leaf.__dict__[name].__set__ for name in ("_entry", "_slow", "_descriptor")]
+    for attribute in ("_entry", "_slow", "_descriptor"):
+        delattr(leaf, attribute)
+    return _Leaf(leaf, *setters)
+
+
+# -- the process ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CallRuntime:
+    """What the calls of a process share. `plain_because` says why the native entry is not used, if
+    it is not.
+    """
+
+    routines: Routines
+    run: Callable[..., int]
+    """`run(program, buffers, extents, strides, workspace, status, release)`, addresses as
+    integers.
+    """
+    plain_because: str = ""
+
+    @property
+    def poll_address(self) -> int:
+        """The address of `void poll(status_t *)`, for loops and for callers that wait (decision 3,
+        Signals).
+        """
+        return self.routines.poll
+
+    @property
+    def pool(self) -> memory.BlockPool:
+        """The recycled blocks."""
+        return self.routines.pool
+
+
+_RUNTIME: list[CallRuntime] = []
+_RUNTIME_LOCK = threading.Lock()
+
+
+def call_runtime(engine: Engine | None = None) -> CallRuntime:
+    """The shared routines, compiled or fetched from the cache at the first call, which may name
+    the engine to use.
+    """
+    with _RUNTIME_LOCK:
+        if not _RUNTIME:
+            _RUNTIME.append(_load_runtime(engine))
+        return _RUNTIME[0]
+
+
+def _load_runtime(engine: Engine | None) -> CallRuntime:
+    if engine is None:
+        from graphc.runtime.engine import Engine as DefaultEngine
+
+        engine = DefaultEngine()
+    layout, reason = None, ""
+    try:
+        layout = layouts.probe()
+    except layouts.UnknownLayout as error:
+        reason = str(error)
+    routines = load(engine, layout, Function.__basicsize__ if layout else 0)
+    return CallRuntime(routines, _runner(routines), reason)
+
+
+def _runner(routines: Routines) -> Callable[..., int]:
+    word, pointer = ctypes.c_int64, ctypes.c_void_p
+    if prototype() is ctypes.PYFUNCTYPE:
+        kinds = [pointer] * 6 + [ctypes.c_bool]
+        return ctypes.PYFUNCTYPE(word, *kinds)(routines.run)
+    program_type = ctypes.CFUNCTYPE(word, *[pointer] * 5)
+
+    def run(program: int, *arguments: Any) -> int:
+        """Other interpreters release their lock around every foreign call, and do not poll."""
+        return program_type(program)(*arguments[:5])
+
+    return run
+
+
+# -- values --------------------------------------------------------------------------------------
+
+_STATUS_ERRORS: dict[int, tuple[type[BaseException], str]] = {
+    Code.INDEX_OUT_OF_RANGE: (IndexError, "index {index} is out of range for extent {extent}"),
+    Code.CONSTRAINT_VIOLATED: (ValueError, "extents disagree: {index} where {extent} is needed"),
+    Code.CHECK_FAILED: (ValueError, "a check failed at index {index}"),
+    Code.DIVISION_BY_ZERO: (ZeroDivisionError, "integer division by zero at index {index}"),
+    Code.CANCELLED: (KeyboardInterrupt, "the call was cancelled"),
+    Code.OUT_OF_MEMORY: (MemoryError, "out of memory"),
+}
+_UNKNOWN_STATUS = (RuntimeError, "the program failed with code {code}")
+
+_FLOATING = 2
+_KINDS = {"b": 0, "i": 1, "u": 1, "f": _FLOATING, "c": 3}
+_WEAK_NAMES = ("a Python bool", "a Python int", "a Python float", "a Python complex")
+_WEAK_TYPES: dict[type, int] = {bool: 0, int: 1, float: _FLOATING, complex: 3}
+
+
+def _weak_kind(value: Any) -> int | None:
+    """The highest kind among the Python numbers of a nested list; None if it holds anything
+    else.
+    """
+    highest, stack = 0, [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list | tuple):
+            stack.extend(item)
+            continue
+        kind = _WEAK_TYPES.get(type(item))
+        if kind is None:
+            return None
+        highest = max(highest, kind)
+    return highest
+
+
+def _kind_of(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return f"dtype {value.dtype} and shape {value.shape}"
+    name = type(value).__name__
+    if isinstance(value, np.generic):
+        return f"a numpy.{name}"
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(names[:most]) or "none"
+    return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
+
+
+def _byte_ranges(arrays: Sequence[np.ndarray]) -> list[tuple[int, int, int]]:
+    """(first byte, end, position) of every array that is not empty, in order of address."""
+    ranges = []
+    for position, array in enumerate(arrays):
+        if array.size:
+            first = last = array.__array_interface__["data"][0]
+            for extent, stride in zip(array.shape, array.strides, strict=True):
+                reach = (extent - 1) * stride
+                first, last = first + min(reach, 0), last + max(reach, 0)
+            ranges.append((first, last + array.itemsize, position))
+    return sorted(ranges)
+
+
+def _candidate_pairs(arrays: Sequence[np.ndarray]) -> Iterable[tuple[int, int]]:
+    """Pairs of positions whose byte ranges meet: a sweep, since hundreds of arrays are usual."""
+    active: list[tuple[int, int]] = []
+    for first, end, position in _byte_ranges(arrays):
+        active = [(other_end, other) for other_end, other in active if other_end > first]
+        yield from ((other, position) for _, other in active)
+        active.append((end, position))
+
+
+def _first_overlap(arrays: Sequence[np.ndarray], written: set[int]) -> tuple[int, int] | None:
+    """A pair of arrays that share memory, at least one of them among the written."""
+    if not written:
+        return None
+    for pair in _candidate_pairs(arrays):
+        if written.intersection(pair) and _share_memory(*(arrays[member] for member in pair)):
+            return pair
+    return None
+
+
+_OVERLAP_WORK: Any = 100_000  # candidates tried before two strided arrays are taken to overlap
+
+
+def _share_memory(first: np.ndarray, second: np.ndarray) -> bool:
+    try:
+        return bool(np.shares_memory(first, second, max_work=_OVERLAP_WORK))
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _overlapping(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> set[int]:
+    """Which outputs may share memory with an input, judged by byte ranges."""
+    count = len(inputs)
+    found = set()
+    for low, high in _candidate_pairs([*inputs, *outputs]):
+        for output, other in ((low, high), (high, low)):
+            if output >= count > other:
+                found.add(output - count)
+    return found

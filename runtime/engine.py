@@ -1,0 +1,655 @@
+"""How does LLVM IR text become machine code at an address?  Compiled to an object, cached, linked.
+
+Compiling and linking are separate steps because only the second depends on this process: an object
+holds no address, so it can come from the disk cache, and the addresses of other kernels, of the
+thread pool or of `memcpy` are given when it is linked. Every symbol an object asks for is looked up
+*before* LLVM sees it, for an undefined symbol, a foreign architecture or a wrong file format is not
+an error there but a crash.
+
+No platform is ruled out. Objects are ELF on Linux, Mach-O on macOS, and ELF again on Windows, where
+LLVM's in-process linker does not hold COFF to the small code model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import itertools
+import os
+import struct
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from graphc.runtime.cache import Cache
+
+ABI_VERSION = 1  # of the program signature and the status record, docs/decisions/0003-the-call.md
+
+# What LLVM itself may call for a load, store or stack frame it finds too long to write out. Nothing
+# else is taken from the process: libm and the compiler's run-time library differ between machines.
+_PROCESS_SYMBOLS = {
+    "darwin": ("memcpy", "memmove", "memset", "bzero", "__bzero", "memset_pattern16"),
+    "win32": ("memcpy", "memmove", "memset", "__chkstk"),
+}
+_PROCESS_SYMBOLS_ELSEWHERE = ("memcpy", "memmove", "memset")
+
+# Names of passes, as LLVM's own tools write them, and the methods that add them.
+_PASS_METHODS = {
+    "instcombine": "add_instruction_combine_pass",
+    "simplifycfg": "add_simplify_cfg_pass",
+    "sroa": "add_sroa_pass",
+    "newgvn": "add_new_gvn_pass",
+    "dce": "add_dead_code_elimination_pass",
+    "adce": "add_aggressive_dce_pass",
+    "dse": "add_dead_store_elimination_pass",
+    "loop-rotate": "add_loop_rotate_pass",
+    "loop-unroll": "add_loop_unroll_pass",
+    "loop-reduce": "add_loop_strength_reduce_pass",
+    "always-inline": "add_always_inliner_pass",
+    "globaldce": "add_global_dead_code_eliminate_pass",
+}
+_PIPELINES = {"O1": 1, "O2": 2, "O3": 3}
+
+
+class EngineError(RuntimeError):
+    """LLVM text that does not compile, or an object that must not be linked."""
+
+
+class Recorder(Protocol):
+    """Receives `(phase, seconds, bytes)`; a list will do.
+
+    Phases: `parse` (bytes of text), `passes`, `codegen` (bytes of object), `cache read`, `cache
+    write`, `link` (bytes of object), `shared` (the same code was already loaded; 0 bytes).
+    """
+
+    def append(self, entry: tuple[str, float, int], /) -> None: ...
+
+
+class MachineLike(Protocol):
+    """What the engine reads of a target: LLVM's names for it."""
+
+    @property
+    def triple(self) -> str: ...
+    @property
+    def cpu(self) -> str: ...
+    @property
+    def features(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class HostMachine:
+    """The processor this process runs on, in LLVM's words."""
+
+    triple: str
+    cpu: str
+    features: str
+
+
+class Loaded(Mapping[str, int]):
+    """Addresses of exported symbols, by name; the code is mapped as long as this object lives.
+
+    Whoever keeps an address keeps the object. It holds in turn whatever it was told to `keep`, so
+    that a kernel outlives the programs that call it.
+    """
+
+    def __init__(self, addresses: dict[str, int], tracker: Any, compiler: Any, keep: tuple) -> None:
+        self._addresses = addresses
+        self._keep = keep
+        # A finaliser rather than __del__: it holds tracker and compiler in the right order, and
+        # runs before `_keep` is let go. At exit nothing is unmapped: a thread may still be inside.
+        weakref.finalize(self, _unload, tracker, compiler).atexit = False
+
+    def __getitem__(self, name: str) -> int:
+        return self._addresses[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._addresses)
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    def __repr__(self) -> str:
+        return f"Loaded({', '.join(f'{name}={at:#x}' for name, at in self._addresses.items())})"
+
+    # Identity, not the mapping's contents: two libraries are not one because their names agree.
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+def _unload(tracker: Any, compiler: Any) -> None:
+    """Unmaps one library; `compiler` is an argument so that it is there until then."""
+    if not compiler.closed:
+        tracker.close()
+
+
+class Engine:
+    """Compiles and links LLVM IR text for the machine it runs on; safe to share between threads.
+
+    `cache`: where objects are kept between processes; None for the default folder.  Compilation is
+    serial (llvmlite holds one lock around LLVM).
+    """
+
+    def __init__(self, cache: Cache | None = None) -> None:
+        self.cache = Cache() if cache is None else cache
+        self.lock = threading.RLock()
+        self._llvm = _import_llvm()
+        self._target_machines: dict[tuple[str, str, str, int, bool], Any] = {}
+        self._compiler: Any = None
+        self._serial = itertools.count()
+        self._loaded: weakref.WeakValueDictionary[tuple, Loaded] = weakref.WeakValueDictionary()
+
+    @functools.cached_property
+    def host(self) -> HostMachine:
+        """The machine that objects are compiled for when none is named."""
+        llvm = self._llvm
+        try:
+            features = llvm.get_host_cpu_features().flatten()
+        except RuntimeError:  # LLVM cannot ask this processor; its name must do
+            features = ""
+        return HostMachine(llvm.get_process_triple(), llvm.get_host_cpu_name(), features)
+
+    @property
+    def versions(self) -> str:
+        """Of everything that may change an object for the same text."""
+        llvm = ".".join(map(str, self._llvm.llvm_version_info))
+        return f"llvm {llvm}, llvmlite {_llvmlite_version()}, abi {ABI_VERSION}"
+
+    def compile_ir(
+        self,
+        text: str,
+        *,
+        opt_level: int = 2,
+        passes: str = "instcombine",
+        machine: MachineLike | None = None,
+        recorder: Recorder | None = None,
+    ) -> bytes:
+        """The object file of one module; raises `EngineError` with LLVM's words for malformed text.
+
+        `opt_level`: 0 to 3, of code generation only. `passes`: run first, a comma-separated list of
+        names in `pass_names()`; "none" runs nothing. Loop and SLP vectorisers stay off: kernels
+        arrive vectorised, and searching them again costs 2 to 17 times the compile time.
+        `machine`: None for the host. Relocations are position independent, for the small code
+        model. Functions are marked `nounwind`: no exception passes through compiled code, and
+        without unwind tables LLVM gives all of a dropped library back.
+        """
+        prepared = self._prepared(text, opt_level, passes, machine, recorder)
+        with self.lock, prepared as (module, target):
+            start = time.perf_counter()
+            try:
+                data = target.emit_object(module)
+            except RuntimeError as error:
+                raise EngineError(f"LLVM could not emit the object: {error}") from None
+            _record(recorder, "codegen", start, len(data))
+        return data
+
+    def assembly(
+        self,
+        text: str,
+        *,
+        opt_level: int = 2,
+        passes: str = "instcombine",
+        machine: MachineLike | None = None,
+    ) -> str:
+        """The assembly text that `compile_ir` with the same arguments would assemble."""
+        prepared = self._prepared(text, opt_level, passes, machine, None)
+        with self.lock, prepared as (module, target):
+            return target.emit_assembly(module)
+
+    def optimized_ir(
+        self,
+        text: str,
+        *,
+        passes: str = "instcombine",
+        machine: MachineLike | None = None,
+    ) -> str:
+        """The module after `passes`, as text."""
+        with self.lock, self._prepared(text, 2, passes, machine, None) as (module, _):
+            return str(module)
+
+    def link(
+        self,
+        object_bytes: bytes,
+        exports: Iterable[str],
+        symbols: Mapping[str, int] | None = None,
+        *,
+        keep: tuple = (),
+        recorder: Recorder | None = None,
+    ) -> Loaded:
+        """Maps an object into this process and returns the addresses of `exports`.
+
+        `symbols` names what the object may call; names that it does not use are ignored. `keep`:
+        objects that must live as long as the code, such as the `Loaded` that own the addresses in
+        `symbols`. Raises `EngineError` for an object of another machine, a missing export, or a
+        symbol that neither `symbols` nor the short list of C functions that LLVM may insert
+        provides.
+        """
+        start = time.perf_counter()
+        exports = tuple(exports)
+        table = read_symbols(object_bytes)
+        self._check_architecture(table)
+        absent = sorted(set(exports) - table.defined)
+        if absent:
+            raise EngineError(f"the object does not define {', '.join(absent)}")
+        imports = self._resolve(table.undefined, symbols or {})
+        with self.lock:
+            builder = self._llvm.JITLibraryBuilder().add_object_img(object_bytes)
+            for name, address in imports.items():
+                builder.import_symbol(name, address)
+            for name in exports:
+                builder.export_symbol(name)
+            compiler = self._lljit()
+            try:
+                tracker = builder.link(compiler, f"graphc-{next(self._serial)}")
+            except RuntimeError as error:
+                raise EngineError(f"LLVM could not link the object: {error}") from None
+        addresses = {name: tracker[name] for name in exports}
+        _record(recorder, "link", start, len(object_bytes))
+        return Loaded(addresses, tracker, compiler, keep)
+
+    def load_ir(
+        self,
+        text: str,
+        exports: Iterable[str],
+        symbols: Mapping[str, int] | None = None,
+        *,
+        opt_level: int = 2,
+        passes: str = "instcombine",
+        cache: Cache | bool = True,
+        keep: tuple = (),
+        recorder: Recorder | None = None,
+    ) -> Loaded:
+        """Machine code of `text` for the host, from memory, from the disk cache, or compiled now.
+
+        The same text with the same options and symbols is loaded once in a process, for as long as
+        somebody holds it.  `cache`: True for the engine's own, False for none, or another `Cache`.
+        Other arguments as for `compile_ir` and `link`.
+        """
+        start = time.perf_counter()
+        exports = tuple(exports)
+        key = self.object_key(text, opt_level=opt_level, passes=passes)
+        identity = (key, exports, tuple(sorted((symbols or {}).items())))
+        with self.lock:
+            known = self._loaded.get(identity)
+            if known is not None:
+                _record(recorder, "shared", start, 0)
+                return known
+            store = {True: self.cache, False: None}[cache] if isinstance(cache, bool) else cache
+            loaded = self._load_cached(store, key, exports, symbols, keep, recorder)
+            if loaded is None:
+                data = self.compile_ir(text, opt_level=opt_level, passes=passes, recorder=recorder)
+                loaded = self.link(data, exports, symbols, keep=keep, recorder=recorder)
+                _store(store, key, data, recorder)
+            self._loaded[identity] = loaded
+            return loaded
+
+    def object_key(
+        self,
+        text: str,
+        *,
+        opt_level: int = 2,
+        passes: str = "instcombine",
+        machine: MachineLike | None = None,
+    ) -> str:
+        """The cache key of an object: everything that decides its bytes, 64 hexadecimal digits."""
+        machine = machine or self.host
+        digest = hashlib.blake2b(digest_size=32)
+        fields = (self.versions, machine.triple, machine.cpu, machine.features, str(opt_level))
+        for field in (*fields, passes, text):
+            data = field.encode()
+            digest.update(struct.pack("<Q", len(data)))  # no two lists of fields run together
+            digest.update(data)
+        return digest.hexdigest()
+
+    def process_symbols(self, names: Iterable[str]) -> dict[str, int]:
+        """Addresses of C functions of this process; raises `EngineError` if one is not there."""
+        found = {name: _process_address(name) for name in names}
+        absent = sorted(name for name, address in found.items() if not address)
+        if absent:
+            raise EngineError(f"this process has no symbol {', '.join(absent)}")
+        return found
+
+    def _load_cached(
+        self,
+        store: Cache | None,
+        key: str,
+        exports: tuple[str, ...],
+        symbols: Mapping[str, int] | None,
+        keep: tuple,
+        recorder: Recorder | None,
+    ) -> Loaded | None:
+        start = time.perf_counter()
+        data = None if store is None else store.get(key)
+        if data is None:
+            return None
+        _record(recorder, "cache read", start, len(data))
+        try:
+            return self.link(data, exports, symbols, keep=keep, recorder=recorder)
+        except EngineError:
+            # Either the request is wrong, and compiling says so in the same words, or the entry is
+            # sound as a file but not as an object, and is replaced.
+            return None
+
+    @contextlib.contextmanager
+    def _prepared(
+        self,
+        text: str,
+        opt_level: int,
+        passes: str,
+        machine: MachineLike | None,
+        recorder: Recorder | None,
+    ) -> Iterator[tuple[Any, Any]]:
+        """A verified module of its own context after `passes`, and the target machine for it."""
+        target, layout = self._target_machine(machine, opt_level)
+        start = time.perf_counter()
+        # Types and constants live as long as their context: one for each module gives them back.
+        with self._llvm.create_context() as context, self._parsed(text, context) as module:
+            module.triple = target.triple
+            module.data_layout = layout
+            for function in module.functions:
+                if not function.is_declaration:
+                    function.add_function_attribute("nounwind")
+            _record(recorder, "parse", start, len(text))
+            start = time.perf_counter()
+            self._run_passes(module, target, passes)
+            _record(recorder, "passes", start, 0)
+            yield module, target
+
+    def _parsed(self, text: str, context: Any) -> Any:
+        try:
+            module = self._llvm.parse_assembly(text, context)
+        except RuntimeError as error:
+            raise EngineError(f"LLVM refuses the text: {error}") from None
+        try:
+            module.verify()
+        except RuntimeError as error:
+            module.close()  # before its context goes
+            raise EngineError(f"LLVM refuses the text: {error}") from None
+        return module
+
+    def _run_passes(self, module: Any, target: Any, passes: str) -> None:
+        if passes == "none":
+            return
+        names = [name.strip() for name in passes.split(",")]
+        unknown = sorted(set(names) - set(pass_names()))
+        if unknown:
+            known = ", ".join(pass_names())
+            raise EngineError(f"no pass is named {', '.join(unknown)}; there are {known}")
+        for name in names:
+            tuning = self._llvm.create_pipeline_tuning_options(_PIPELINES.get(name, 2))
+            tuning.loop_vectorization = False
+            tuning.slp_vectorization = False
+            builder = self._llvm.create_pass_builder(target, tuning)
+            if name in _PIPELINES:
+                manager = builder.getModulePassManager()
+            else:
+                manager = self._llvm.create_new_module_pass_manager()
+                getattr(manager, _PASS_METHODS[name])()
+            manager.run(module, builder)
+
+    def _target_machine(self, machine: MachineLike | None, opt_level: int) -> tuple[Any, str]:
+        if opt_level not in (0, 1, 2, 3):
+            raise EngineError(f"opt_level is 0, 1, 2 or 3, not {opt_level!r}")
+        in_process = machine is None
+        machine = machine or self.host
+        triple = machine.triple
+        if in_process and sys.platform == "win32":
+            triple += "-elf"
+        key = (triple, machine.cpu, machine.features, opt_level, in_process)
+        if key not in self._target_machines:
+            created = self._create_target_machine(*key)
+            self._target_machines[key] = (created, str(created.target_data))
+        return self._target_machines[key]
+
+    def _create_target_machine(
+        self, triple: str, cpu: str, features: str, opt_level: int, in_process: bool
+    ) -> Any:
+        llvm = self._llvm
+        if not in_process:  # 4 ms, only for those who cross-compile
+            llvm.initialize_all_targets()
+            llvm.initialize_all_asmprinters()
+        try:
+            return llvm.Target.from_triple(triple).create_target_machine(
+                cpu=cpu,
+                features=features,
+                opt=opt_level,
+                jit=in_process,
+                reloc="pic",
+                codemodel="small",
+            )
+        except RuntimeError as error:
+            raise EngineError(f"LLVM has no target {triple} {cpu}: {error}") from None
+
+    def _lljit(self) -> Any:
+        """The one in-process linker, made when the first object is linked."""
+        if self._compiler is None:
+            # JITLink puts all sections of an object into one mapping, as the small code model
+            # needs; the older linker asks for neighbouring ones and aborts if it gets others.
+            # JITLink does not read ELF on Windows.
+            self._compiler = self._llvm.create_lljit_compiler(
+                use_jit_link=sys.platform != "win32", suppress_errors=True
+            )
+        return self._compiler
+
+    def _check_architecture(self, table: ObjectSymbols) -> None:
+        architecture = self.host.triple.partition("-")[0]
+        expected = _ARCHITECTURES.get(architecture)
+        if expected is None:  # a processor this table does not know: nothing to compare with
+            return
+        file_format = "Mach-O" if sys.platform == "darwin" else "ELF"
+        if table.file_format != file_format or table.machine != expected[file_format]:
+            raise EngineError(
+                f"the object is {table.file_format} for machine {table.machine:#x};"
+                f" this process links {file_format} for {architecture}"
+            )
+
+    def _resolve(self, undefined: frozenset[str], symbols: Mapping[str, int]) -> dict[str, int]:
+        imports: dict[str, int] = {}
+        missing = []
+        from_process = _PROCESS_SYMBOLS.get(sys.platform, _PROCESS_SYMBOLS_ELSEWHERE)
+        for name in sorted(undefined):
+            address = symbols.get(name)
+            if address is None and name in from_process:
+                address = _process_address(name)
+            if not address:
+                missing.append(name)
+            else:
+                imports[name] = address
+        if missing:
+            raise EngineError(
+                f"compiled code needs {', '.join(missing)}, which nothing provides: pass the"
+                " address in `symbols`, or write as scalar instructions what LLVM lowered to a"
+                " library call"
+            )
+        return imports
+
+
+def pass_names() -> tuple[str, ...]:
+    """Names that `passes` may list, "none" apart; O1, O2 and O3 are LLVM's own pipelines."""
+    return (*_PIPELINES, *_PASS_METHODS)
+
+
+_engine: Engine | None = None
+_engine_lock = threading.Lock()
+
+
+def engine() -> Engine:
+    """The engine of this process, made at the first call (llvmlite is imported then)."""
+    global _engine
+    if _engine is None:
+        with _engine_lock:
+            if _engine is None:
+                created = Engine()
+                _hold_locks_across_fork(created)
+                _engine = created
+    return _engine
+
+
+def _hold_locks_across_fork(shared: Engine) -> None:
+    """Forks only while no thread is inside LLVM: the child would wait for that thread for ever.
+
+    llvmlite's own lock has no public name; without it a fork is as safe as llvmlite makes it.
+    """
+    if not hasattr(os, "register_at_fork"):  # Windows
+        return
+    llvm_lock = getattr(shared._llvm.ffi.lib, "_lock", None)
+    locks = [shared.lock] if llvm_lock is None else [shared.lock, llvm_lock]
+
+    def acquire() -> None:
+        for lock in locks:
+            lock.__enter__()
+
+    def release() -> None:
+        for lock in reversed(locks):
+            lock.__exit__(None, None, None)
+
+    os.register_at_fork(before=acquire, after_in_parent=release, after_in_child=release)
+
+
+def _import_llvm() -> Any:
+    try:
+        import llvmlite.binding as llvm
+    except ImportError as error:
+        raise EngineError(f"compiling needs llvmlite: {error}") from error
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm
+
+
+@functools.cache
+def _process_libraries() -> tuple[ctypes.CDLL, ...]:
+    """Where C functions are looked up. LLVM's own look-up depends on what ran before it."""
+    if sys.platform != "win32":
+        return (ctypes.CDLL(None),)
+    libraries = []
+    for name in ("ucrtbase", "vcruntime140", "ntdll"):
+        with contextlib.suppress(OSError):
+            libraries.append(ctypes.CDLL(name))
+    return tuple(libraries)
+
+
+@functools.cache
+def _process_address(name: str) -> int:
+    """The address of a C function, or 0."""
+    for library in _process_libraries():
+        function = getattr(library, name, None)
+        if function is not None:
+            return ctypes.cast(function, ctypes.c_void_p).value or 0
+    return 0
+
+
+@functools.cache
+def _llvmlite_version() -> str:
+    import llvmlite
+
+    return llvmlite.__version__
+
+
+def _store(store: Cache | None, key: str, data: bytes, recorder: Recorder | None) -> None:
+    if store is None:
+        return
+    start = time.perf_counter()
+    if store.put(key, data):
+        _record(recorder, "cache write", start, len(data))
+
+
+def _record(recorder: Recorder | None, phase: str, start: float, size_bytes: int) -> None:
+    if recorder is not None:
+        recorder.append((phase, time.perf_counter() - start, size_bytes))
+
+
+# --- Object files -------------------------------------------------------------------------------
+# Machine numbers: System V ABI, e_machine; <mach/machine.h>, cputype.
+_ARCHITECTURES = {
+    "x86_64": {"ELF": 62, "Mach-O": 0x01000007},
+    "aarch64": {"ELF": 183, "Mach-O": 0x0100000C},
+    "arm64": {"ELF": 183, "Mach-O": 0x0100000C},
+    "riscv64": {"ELF": 243, "Mach-O": 0},
+}
+
+_ELF_MAGIC = b"\x7fELF\x02\x01"  # 64 bits, little-endian
+_ELF_SYMBOL = struct.Struct("<IBBHQQ")  # name, info, other, section, value, size
+_ELF_SYMBOL_TABLE = 2
+_MACH_MAGIC = b"\xcf\xfa\xed\xfe"
+_MACH_SYMBOL = struct.Struct("<IBBHQ")  # name, type, section, description, value
+_MACH_SYMTAB = 2
+_MACH_DEBUG, _MACH_TYPE, _MACH_EXTERNAL = 0xE0, 0x0E, 0x01
+
+
+@dataclass(frozen=True)
+class ObjectSymbols:
+    """What an object offers and asks for, without the underscore Mach-O puts before names."""
+
+    file_format: str
+    machine: int
+    defined: frozenset[str]
+    undefined: frozenset[str]
+
+
+def read_symbols(data: bytes) -> ObjectSymbols:
+    """The symbols of a 64-bit little-endian ELF or Mach-O object; else raises `EngineError`."""
+    try:
+        if data.startswith(_ELF_MAGIC):
+            return _read_elf_symbols(data)
+        if data.startswith(_MACH_MAGIC):
+            return _read_mach_symbols(data)
+    except (struct.error, ValueError, IndexError):
+        raise EngineError(f"the object file of {len(data)} bytes is damaged") from None
+    raise EngineError("not an object file that can be linked here (64-bit ELF or Mach-O)")
+
+
+def _read_elf_symbols(data: bytes) -> ObjectSymbols:
+    (machine,) = struct.unpack_from("<H", data, 18)
+    (sections_at,) = struct.unpack_from("<Q", data, 40)
+    section_bytes, section_count = struct.unpack_from("<HH", data, 58)
+    # name, type, flags, address, offset, size, link, info, alignment, entry size
+    sections = [
+        struct.unpack_from("<IIQQQQIIQQ", data, sections_at + index * section_bytes)
+        for index in range(section_count)
+    ]
+    defined, undefined = set(), set()
+    for _, kind, _, _, offset, size, link, *_ in sections:
+        if kind != _ELF_SYMBOL_TABLE:
+            continue
+        names_at = sections[link][4]
+        for at in range(offset, offset + size, _ELF_SYMBOL.size):
+            name_at, info, _, section, _, _ = _ELF_SYMBOL.unpack_from(data, at)
+            name = _text(data, names_at + name_at)
+            is_local = info >> 4 == 0
+            if name and section == 0:
+                undefined.add(name)
+            elif name and not is_local:
+                defined.add(name)
+    return ObjectSymbols("ELF", machine, frozenset(defined), frozenset(undefined))
+
+
+def _read_mach_symbols(data: bytes) -> ObjectSymbols:
+    (machine,) = struct.unpack_from("<I", data, 4)
+    (command_count,) = struct.unpack_from("<I", data, 16)
+    defined, undefined = set(), set()
+    at = 32
+    for _ in range(command_count):
+        command, command_bytes = struct.unpack_from("<II", data, at)
+        if command == _MACH_SYMTAB:
+            symbols_at, count, names_at, _ = struct.unpack_from("<IIII", data, at + 8)
+            for index in range(count):
+                name_at, kind, *_ = _MACH_SYMBOL.unpack_from(
+                    data, symbols_at + index * _MACH_SYMBOL.size
+                )
+                if kind & _MACH_DEBUG or not kind & _MACH_EXTERNAL:
+                    continue
+                name = _text(data, names_at + name_at).removeprefix("_")
+                (defined if kind & _MACH_TYPE else undefined).add(name)
+        at += command_bytes
+    return ObjectSymbols("Mach-O", machine, frozenset(defined), frozenset(undefined))
+
+
+def _text(data: bytes, at: int) -> str:
+    return data[at : data.index(b"\0", at)].decode()

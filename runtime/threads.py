@@ -1,0 +1,1235 @@
+"""How does one native call use several cores? A pool of threads written in LLVM IR.
+
+Between kernels there is no Python, so the pool is native as well: `graphc_parallel_for` cuts
+`tasks` into ranges of `grain`, and the caller and the workers take them. What a range is depends on
+`tasks` and `grain` only, never on the number of threads, so a kernel that stores one partial result
+a range gives the same bits however many threads there are, one included.
+
+Taking ranges. Each participant owns a contiguous block of ranges and takes them from its front, so
+that it meets the same memory again in the next kernel; whoever has finished takes from the back of
+the others' blocks. One atomic counter a block says how many ranges of it are claimed, so nobody
+waits for anybody and a thread that is late or asleep costs nothing but its help. Against one shared
+ticket counter this is as fast for two threads and does not send one cache line around between many.
+
+Waking. Workers spin for 50 microseconds after a job, then sleep in the kernel. Sleepers are woken
+along a binary tree, each by a thread that is already awake, and not at all for a job that is
+expected to be over before they could help. Linux likes to wake a thread on the CPU of the one that
+wakes it, where it waits for milliseconds behind it; so the waker first forbids the sleeper its own
+CPU, and the worker allows it again when the job is over.
+
+One job at a time. A call made while the pool is busy, by a nested kernel or by another Python
+thread, runs its ranges serially in the calling thread: no queue, no deadlock, no oversubscription.
+
+The order that makes it correct. The caller fills the job, then publishes `@generation` with the
+number of participants in it. A worker that sees it sets its `busy` flag, *then* reads the
+generation again, and leaves if it has changed. The caller closes the generation, *then* waits
+until no flag is set. All four are sequentially consistent, so either the worker sees the job
+closed or the caller sees the worker busy, and no worker touches a job, or the caller's stack, after
+the call has returned. Sleeping follows the same pattern with `asleep` and the generation.
+
+Platforms. Linux on x86-64 and aarch64 sleeps on futexes. macOS and other POSIX systems use a
+mutex and a condition variable, and leave the choice of CPU to the kernel. On Windows, and where the
+C library lacks a function, `graphc_parallel_for` runs serially.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import string
+import sys
+import threading
+from dataclasses import dataclass, replace
+
+from graphc.runtime.engine import Engine, EngineError, Loaded
+
+MAX_WORKERS = 256  # participants of one job, the caller included
+SPIN_NANOSECONDS = 50_000  # a spinning worker answers in 0.2 us, a sleeping one in 10 to 40
+_WORTH_WAKING_NANOSECONDS = 100_000  # of work in the whole job, from where two threads win
+_POLL_NANOSECONDS = 50_000_000  # how often a caller that sleeps for its workers looks for signals
+_STACK_BYTES = 8 << 20  # of a worker; musl would give 128 KiB, macOS 512 KiB
+
+# The status record of docs/decisions/0003-the-call.md: its first and its fifth int64 word stop a
+# job.
+STATUS_CODE_WORD = 0
+STATUS_CANCEL_WORD = 4
+
+
+@dataclass(frozen=True)
+class _SystemCalls:
+    """Linux numbers its system calls for each architecture anew."""
+
+    futex: int
+    set_affinity: int
+    get_affinity: int
+    get_cpu: int
+    get_thread: int
+
+
+_LINUX = {
+    "x86_64": _SystemCalls(202, 203, 204, 309, 186),
+    "aarch64": _SystemCalls(98, 122, 123, 168, 178),
+}
+
+# An instruction that tells the core it spins. On aarch64 `yield` does nothing; `isb` takes its
+# time.
+_PAUSE = {
+    "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
+    "aarch64": ("declare void @llvm.aarch64.isb(i32)", "call void @llvm.aarch64.isb(i32 15)"),
+}
+
+# Rounding and flush-to-zero bits are a property of a thread. Workers take the caller's, or a range
+# would give other bits in another thread after some library has set them in this one.
+_FLOAT_MODE = {
+    "x86_64": """
+declare void @llvm.x86.sse.stmxcsr(ptr)
+declare void @llvm.x86.sse.ldmxcsr(ptr)
+define internal i64 @float_mode() {
+  %word = alloca i32
+  call void @llvm.x86.sse.stmxcsr(ptr %word)
+  %mode = load i32, ptr %word
+  %wide = zext i32 %mode to i64
+  ret i64 %wide
+}
+define internal void @set_float_mode(i64 %wide) {
+  %word = alloca i32
+  %mode = trunc i64 %wide to i32
+  store i32 %mode, ptr %word
+  call void @llvm.x86.sse.ldmxcsr(ptr %word)
+  ret void
+}""",
+    "aarch64": """
+declare i64 @llvm.aarch64.get.fpcr()
+declare void @llvm.aarch64.set.fpcr(i64)
+define internal i64 @float_mode() {
+  %mode = call i64 @llvm.aarch64.get.fpcr()
+  ret i64 %mode
+}
+define internal void @set_float_mode(i64 %mode) {
+  call void @llvm.aarch64.set.fpcr(i64 %mode)
+  ret void
+}""",
+}
+_FLOAT_MODE_ELSEWHERE = """
+define internal i64 @float_mode() {
+  ret i64 0
+}
+define internal void @set_float_mode(i64 %mode) {
+  ret void
+}"""
+
+# A participant has two cache lines to itself: its block of ranges, which thieves write, and its
+# flags.
+#   claimed  ranges of the block that somebody has taken, counted beyond `count` by late claimants
+#   count    ranges in the block
+#   first    number of its first range
+#   front    ranges the owner took, from the front; only the owner writes it
+#   back     ranges others took, from the back
+#   busy     1 while the worker may touch the job
+#   asleep   1 while the worker sleeps or is about to
+#   barred   1 + the CPU that was forbidden to the worker when it was woken, or 0
+#   kernel   the kernel's number of the thread (Linux), for affinity
+_DATA = """
+%participant = type {
+  i64, i64, i64, i64, i64, [3 x i64],
+  i32, i32, i64, i64, [5 x i64]
+}
+%job = type { ptr, ptr, i64, i64, ptr, i64 } ; function, context, tasks, grain, status, float mode
+
+; jobs published so far << 16 | participants of the open job; 0 participants: no job is open
+@generation = internal global i64 0, align 128
+@participants = internal global [$MAX_WORKERS x %participant] zeroinitializer, align 128
+@job = internal global %job zeroinitializer, align 128
+@in_use = internal global i32 0, align 128 ; 1 while some thread is inside a parallel job
+@caller_asleep = internal global i32 0, align 128
+@started = internal global i64 0, align 128 ; threads there are
+@capacity = internal global i64 1
+@forks = internal global i64 0 ; how often this process is the child of a fork
+@poll = internal global ptr null
+"""
+
+_RANGES = """
+declare i64 @llvm.smin.i64(i64, i64)
+declare i64 @llvm.smax.i64(i64, i64)
+
+define internal i1 @is_stopped(ptr %status) {
+  %none = icmp eq ptr %status, null
+  br i1 %none, label %go_on, label %look
+look:
+  %code_at = getelementptr i64, ptr %status, i64 $STATUS_CODE_WORD
+  %code = load atomic i64, ptr %code_at monotonic, align 8
+  %cancel_at = getelementptr i64, ptr %status, i64 $STATUS_CANCEL_WORD
+  %cancel = load atomic i64, ptr %cancel_at monotonic, align 8
+  %either = or i64 %code, %cancel
+  %stop = icmp ne i64 %either, 0
+  ret i1 %stop
+go_on:
+  ret i1 false
+}
+
+; runs range %range: tasks [range * grain, min((range + 1) * grain, tasks))
+define internal void @run_range(ptr %function, ptr %context, i64 %tasks, i64 %grain, i64 %range,
+                                i64 %self) {
+  %begin = mul i64 %range, %grain
+  %rest = sub i64 %tasks, %begin ; begin + grain could overflow
+  %size = call i64 @llvm.smin.i64(i64 %grain, i64 %rest)
+  %end = add i64 %begin, %size
+  call void %function(ptr %context, i64 %begin, i64 %end, i64 %self)
+  ret void
+}
+
+; lets the calling Python thread look for signals, if there is somebody to tell
+define internal void @poll_signals(ptr %status) {
+  %handler = load atomic ptr, ptr @poll monotonic, align 8
+  %no_handler = icmp eq ptr %handler, null
+  %no_status = icmp eq ptr %status, null
+  %skip = or i1 %no_handler, %no_status
+  br i1 %skip, label %done, label %ask
+ask:
+  call void %handler(ptr %status)
+  br label %done
+done:
+  ret void
+}
+
+define internal void @run_serially(ptr %function, ptr %context, i64 %tasks, i64 %grain,
+                                   i64 %ranges, ptr %status, i1 %polls) {
+  br label %next
+next:
+  %range = phi i64 [0, %0], [%after, %polled]
+  %more = icmp slt i64 %range, %ranges
+  br i1 %more, label %check, label %done
+check:
+  %stop = call i1 @is_stopped(ptr %status)
+  br i1 %stop, label %done, label %run
+run:
+  call void @run_range(ptr %function, ptr %context, i64 %tasks, i64 %grain, i64 %range, i64 0)
+  %after = add i64 %range, 1
+  br i1 %polls, label %poll, label %polled
+poll:
+  call void @poll_signals(ptr %status)
+  br label %polled
+polled:
+  br label %next
+done:
+  ret void
+}
+"""
+
+_SERIAL_POOL = """
+define void @graphc_parallel_for(ptr %function, ptr %context, i64 %tasks, i64 %some_grain,
+                                 i64 %workers, ptr %status) {
+  %grain = call i64 @llvm.smax.i64(i64 %some_grain, i64 1)
+  %last = sub i64 %tasks, 1
+  %last_range = sdiv i64 %last, %grain
+  %ranges = add i64 %last_range, 1
+  %work = icmp sgt i64 %tasks, 0
+  br i1 %work, label %run, label %done
+run:
+  call void @run_serially(ptr %function, ptr %context, i64 %tasks, i64 %grain, i64 %ranges,
+                          ptr %status, i1 true)
+  br label %done
+done:
+  ret void
+}
+define void @graphc_threads_configure(i64 %capacity, ptr %handler) {
+  store atomic ptr %handler, ptr @poll monotonic, align 8
+  ret void
+}
+define i64 @graphc_threads_started() {
+  ret i64 0
+}
+define void @graphc_threads_reset() {
+  ret void
+}
+"""
+
+
+_POOL = """
+declare i32 @pthread_create(ptr, ptr, ptr, ptr)
+declare i32 @pthread_attr_init(ptr)
+declare i32 @pthread_attr_setstacksize(ptr, i64)
+declare i32 @pthread_attr_setdetachstate(ptr, i32)
+declare i32 @pthread_attr_destroy(ptr)
+declare i32 @pthread_key_create(ptr, ptr)
+declare ptr @pthread_getspecific(i64)
+declare i32 @pthread_setspecific(i64, ptr)
+declare i32 @pthread_sigmask(i32, ptr, ptr)
+declare i32 @sigfillset(ptr)
+declare i32 @sigdelset(ptr, i32)
+declare i32 @clock_gettime(i32, ptr)
+
+; A thread-specific value tells workers from other threads: the linker of an LLVM JIT may not know
+; `thread_local`. The key has 4 or 8 bytes; the upper ones stay 0.
+@worker_key = internal global i64 0
+@has_key = internal global i64 0
+
+; Without a key the capacity stays 1, and the pool serial.
+define void @graphc_threads_configure(i64 %capacity, ptr %handler) {
+  store atomic ptr %handler, ptr @poll monotonic, align 8
+  %has_key = load atomic i64, ptr @has_key monotonic, align 8
+  %knows = icmp ne i64 %has_key, 0
+  br i1 %knows, label %set, label %create
+create:
+  %error = call i32 @pthread_key_create(ptr @worker_key, ptr null)
+  %failed = icmp ne i32 %error, 0
+  br i1 %failed, label %done, label %created
+created:
+  store atomic i64 1, ptr @has_key monotonic, align 8
+  br label %set
+set:
+  store atomic i64 %capacity, ptr @capacity monotonic, align 8
+  br label %done
+done:
+  ret void
+}
+
+define internal i64 @nanoseconds() {
+  %time = alloca [2 x i64]
+  %ignored = call i32 @clock_gettime(i32 $CLOCK, ptr %time)
+  %seconds = load i64, ptr %time
+  %fraction_at = getelementptr i64, ptr %time, i64 1
+  %fraction = load i64, ptr %fraction_at
+  %whole = mul i64 %seconds, 1000000000
+  %now = add i64 %whole, %fraction
+  ret i64 %now
+}
+
+define internal ptr @participant(i64 %self) {
+  %at = getelementptr [$MAX_WORKERS x %participant], ptr @participants, i64 0, i64 %self
+  ret ptr %at
+}
+
+; --- taking ranges
+; ---------------------------------------------------------------------------------
+
+; Takes one range of the block of %victim, or returns -1. Successful claims never exceed `count`,
+; the owner's come from the front and all others from the back, so the two cannot meet and no range
+; is left. No order between memory accesses is needed: the generation published the block.
+define internal i64 @take(ptr %victim, i1 %own) {
+  %count_at = getelementptr %participant, ptr %victim, i32 0, i32 1
+  %first_at = getelementptr %participant, ptr %victim, i32 0, i32 2
+  %front_at = getelementptr %participant, ptr %victim, i32 0, i32 3
+  %back_at = getelementptr %participant, ptr %victim, i32 0, i32 4
+  %count = load i64, ptr %count_at
+  %seen = load atomic i64, ptr %victim monotonic, align 8
+  %maybe = icmp slt i64 %seen, %count
+  br i1 %maybe, label %claim, label %empty
+claim:
+  %order = atomicrmw add ptr %victim, i64 1 monotonic
+  %granted = icmp slt i64 %order, %count
+  br i1 %granted, label %which, label %empty
+which:
+  %first = load i64, ptr %first_at
+  br i1 %own, label %from_front, label %from_back
+from_front:
+  %front = load i64, ptr %front_at
+  %front_next = add i64 %front, 1
+  store i64 %front_next, ptr %front_at
+  %front_range = add i64 %first, %front
+  ret i64 %front_range
+from_back:
+  %back = atomicrmw add ptr %back_at, i64 1 monotonic
+  %beyond = add i64 %first, %count
+  %last = sub i64 %beyond, 1
+  %back_range = sub i64 %last, %back
+  ret i64 %back_range
+empty:
+  ret i64 -1
+}
+
+; Takes ranges, from the own block and then from the others in turn, until none is left; returns how
+; many it ran. A caller that has let the others sleep wakes them at the time %wake_at; $NEVER is
+; never.
+define internal i64 @work(i64 %self, i64 %participants, i64 %wake_at) {
+  %ran_at = alloca i64
+  store i64 0, ptr %ran_at
+  %alarm_at = alloca i64
+  store i64 %wake_at, ptr %alarm_at
+  %function = load ptr, ptr @job
+  %context_at = getelementptr %job, ptr @job, i32 0, i32 1
+  %context = load ptr, ptr %context_at
+  %tasks_at = getelementptr %job, ptr @job, i32 0, i32 2
+  %tasks = load i64, ptr %tasks_at
+  %grain_at = getelementptr %job, ptr @job, i32 0, i32 3
+  %grain = load i64, ptr %grain_at
+  %status_at = getelementptr %job, ptr @job, i32 0, i32 4
+  %status = load ptr, ptr %status_at
+  %is_caller = icmp eq i64 %self, 0
+  %forks = load atomic i64, ptr @forks monotonic, align 8
+  br label %visit
+visit:
+  %visited = phi i64 [0, %0], [%visited_next, %leave]
+  %number = phi i64 [%self, %0], [%number_next, %leave]
+  %victim = call ptr @participant(i64 %number)
+  %own = icmp eq i64 %visited, 0
+  br label %next
+next:
+  %stop = call i1 @is_stopped(ptr %status)
+  br i1 %stop, label %done, label %try
+try:
+  %range = call i64 @take(ptr %victim, i1 %own)
+  %none = icmp slt i64 %range, 0
+  br i1 %none, label %leave, label %run
+run:
+  call void @run_range(ptr %function, ptr %context, i64 %tasks, i64 %grain, i64 %range, i64 %self)
+  %ran_before = load i64, ptr %ran_at
+  %ran_now = add i64 %ran_before, 1
+  store i64 %ran_now, ptr %ran_at
+  br i1 %is_caller, label %watch, label %next
+watch:
+  %alarm = load i64, ptr %alarm_at
+  %is_set = icmp ne i64 %alarm, $NEVER
+  br i1 %is_set, label %clock, label %poll
+clock:
+  %time = call i64 @nanoseconds()
+  %is_late = icmp sge i64 %time, %alarm
+  br i1 %is_late, label %rouse, label %poll
+rouse:
+  store i64 $NEVER, ptr %alarm_at
+  call void @wake_children(i64 0, i64 %participants)
+  br label %poll
+poll:
+  call void @poll_signals(ptr %status)
+  %forks_now = load atomic i64, ptr @forks monotonic, align 8
+  %same_process = icmp eq i64 %forks, %forks_now
+  br i1 %same_process, label %next, label %done
+leave:
+  %visited_next = add i64 %visited, 1
+  %number_up = add i64 %number, 1
+  %wraps = icmp eq i64 %number_up, %participants
+  %number_next = select i1 %wraps, i64 0, i64 %number_up
+  %more = icmp slt i64 %visited_next, %participants
+  br i1 %more, label %visit, label %done
+done:
+  %ran = load i64, ptr %ran_at
+  ret i64 %ran
+}
+
+; --- waking
+; ----------------------------------------------------------------------------------------
+
+define internal void @wake(i64 %number, i64 %participants) {
+  %takes_part = icmp slt i64 %number, %participants
+  br i1 %takes_part, label %look, label %done
+look:
+  %worker = call ptr @participant(i64 %number)
+  %asleep_at = getelementptr %participant, ptr %worker, i32 0, i32 7
+  %asleep = load atomic i32, ptr %asleep_at seq_cst, align 4
+  %sleeps = icmp ne i32 %asleep, 0
+  br i1 %sleeps, label %rouse, label %done
+rouse:
+  call void @bar_this_cpu(ptr %worker)
+  call void @unpark(ptr %asleep_at)
+  br label %done
+done:
+  ret void
+}
+
+; the pool is a binary tree: each participant wakes two, so that waking many takes few steps
+define internal void @wake_children(i64 %self, i64 %participants) {
+  %twice = mul i64 %self, 2
+  %left = add i64 %twice, 1
+  %right = add i64 %twice, 2
+  call void @wake(i64 %left, i64 %participants)
+  call void @wake(i64 %right, i64 %participants)
+  ret void
+}
+
+; --- a worker
+; --------------------------------------------------------------------------------------
+
+; Signals are for Python's main thread; only those that tell of a fault stay, for whoever debugs it.
+define internal void @block_signals() {
+  %set = alloca [16 x i64], align 16
+  %filled = call i32 @sigfillset(ptr %set)
+$KEEP_FAULTS
+  %ignored = call i32 @pthread_sigmask(i32 $SET_MASK, ptr %set, ptr null)
+  ret void
+}
+
+; spins until the generation is not %known, or until the time %end; returns the generation
+define internal i64 @await_change(i64 %known, i64 %end) {
+  br label %look
+look:
+  %looks = phi i64 [0, %0], [%looks_next, %wait], [0, %clock]
+  %now = load atomic i64, ptr @generation acquire, align 8
+  %changed = icmp ne i64 %now, %known
+  br i1 %changed, label %done, label %wait
+wait:
+  $PAUSE
+  %looks_next = add i64 %looks, 1
+  %in_a_row = icmp slt i64 %looks_next, 16
+  br i1 %in_a_row, label %look, label %clock
+clock:
+  %time = call i64 @nanoseconds()
+  %in_time = icmp slt i64 %time, %end
+  br i1 %in_time, label %look, label %done
+done:
+  ret i64 %now
+}
+
+define internal void @join_job(i64 %self, i64 %generation, i64 %participants) {
+  %worker = call ptr @participant(i64 %self)
+  %busy_at = getelementptr %participant, ptr %worker, i32 0, i32 6
+  %ignored = atomicrmw xchg ptr %busy_at, i32 1 seq_cst
+  %again = load atomic i64, ptr @generation seq_cst, align 8
+  %open = icmp eq i64 %again, %generation
+  br i1 %open, label %work, label %leave
+work:
+  call void @wake_children(i64 %self, i64 %participants)
+  %mode_at = getelementptr %job, ptr @job, i32 0, i32 5
+  %mode = load i64, ptr %mode_at
+  call void @set_float_mode(i64 %mode)
+  %ran = call i64 @work(i64 %self, i64 %participants, i64 $NEVER)
+  br label %leave
+leave:
+  %ignored_too = atomicrmw xchg ptr %busy_at, i32 0 seq_cst
+  %caller_asleep = load atomic i32, ptr @caller_asleep seq_cst, align 4
+  %waited_for = icmp ne i32 %caller_asleep, 0
+  br i1 %waited_for, label %tell, label %done
+tell:
+  call void @unpark(ptr @caller_asleep)
+  br label %done
+done:
+  ret void
+}
+
+define internal ptr @run_worker(ptr %number) {
+  %self = ptrtoint ptr %number to i64
+  call void @block_signals()
+  %key = load i64, ptr @worker_key
+  %marked = call i32 @pthread_setspecific(i64 %key, ptr %number)
+  %worker = call ptr @participant(i64 %self)
+  %asleep_at = getelementptr %participant, ptr %worker, i32 0, i32 7
+  call void @name_thread(ptr %worker)
+  br label %awake
+awake:
+  %known_awake = phi i64 [0, %0], [%now, %join], [%known, %sleep]
+  %begin = call i64 @nanoseconds()
+  %end = add i64 %begin, $SPIN_NANOSECONDS
+  br label %wait
+wait:
+  %known = phi i64 [%known_awake, %awake], [%now, %look]
+  %now = call i64 @await_change(i64 %known, i64 %end)
+  %quiet = icmp eq i64 %now, %known
+  br i1 %quiet, label %doze, label %look
+look:
+  %participants = and i64 %now, 65535
+  %takes_part = icmp slt i64 %self, %participants
+  br i1 %takes_part, label %join, label %wait ; a job of others does not prolong the spinning
+join:
+  call void @join_job(i64 %self, i64 %now, i64 %participants)
+  call void @allow_all_cpus(ptr %worker)
+  br label %awake
+doze:
+  call void @allow_all_cpus(ptr %worker)
+  %ignored = atomicrmw xchg ptr %asleep_at, i32 1 seq_cst
+  ; a job for this worker that is published after this look wakes it
+  %last_look = load atomic i64, ptr @generation seq_cst, align 8
+  %is_new = icmp ne i64 %last_look, %known
+  %last_participants = and i64 %last_look, 65535
+  %is_in_it = icmp slt i64 %self, %last_participants
+  %stay = and i1 %is_new, %is_in_it
+  br i1 %stay, label %sleep, label %park
+park:
+  call void @park(ptr %asleep_at, i64 -1)
+  br label %sleep
+sleep:
+  store atomic i32 0, ptr %asleep_at seq_cst, align 4
+  br label %awake
+}
+
+; --- the caller
+; ------------------------------------------------------------------------------------
+
+; Starts workers until there are enough for %participants; returns how many can take part. If the
+; system refuses a thread, the capacity becomes what there is and it is not asked again.
+define internal i64 @start_workers(i64 %participants) {
+  %attributes = alloca [16 x i64], align 16
+  %handle = alloca i64
+  br label %next
+next:
+  %started = load atomic i64, ptr @started monotonic, align 8
+  %present = add i64 %started, 1
+  %enough = icmp sge i64 %present, %participants
+  br i1 %enough, label %done, label %start
+start:
+  %number = inttoptr i64 %present to ptr
+  %i1 = call i32 @pthread_attr_init(ptr %attributes)
+  %i2 = call i32 @pthread_attr_setstacksize(ptr %attributes, i64 $STACK_BYTES)
+  %i3 = call i32 @pthread_attr_setdetachstate(ptr %attributes, i32 $DETACHED)
+  %error = call i32 @pthread_create(ptr %handle, ptr %attributes, ptr @run_worker, ptr %number)
+  %i4 = call i32 @pthread_attr_destroy(ptr %attributes)
+  %failed = icmp ne i32 %error, 0
+  br i1 %failed, label %refused, label %count
+count:
+  store atomic i64 %present, ptr @started monotonic, align 8
+  br label %next
+refused:
+  store atomic i64 %present, ptr @capacity monotonic, align 8
+  ret i64 %present
+done:
+  ret i64 %participants
+}
+
+; a kernel that calls this in a worker must not reach Python's signal handling
+define internal i1 @is_worker() {
+  %has_key = load atomic i64, ptr @has_key monotonic, align 8
+  %knows = icmp ne i64 %has_key, 0
+  br i1 %knows, label %ask, label %no
+ask:
+  %key = load i64, ptr @worker_key
+  %number = call ptr @pthread_getspecific(i64 %key)
+  %is_marked = icmp ne ptr %number, null
+  ret i1 %is_marked
+no:
+  ret i1 false
+}
+
+; gives each participant its block: the first (ranges mod participants) blocks are one range longer
+define internal void @deal(i64 %ranges, i64 %participants) {
+  %share = udiv i64 %ranges, %participants
+  %over = urem i64 %ranges, %participants
+  br label %next
+next:
+  %number = phi i64 [0, %0], [%number_next, %next]
+  %first = phi i64 [0, %0], [%first_next, %next]
+  %block = call ptr @participant(i64 %number)
+  %longer = icmp slt i64 %number, %over
+  %extra = zext i1 %longer to i64
+  %count = add i64 %share, %extra
+  store atomic i64 0, ptr %block monotonic, align 8
+  %count_at = getelementptr %participant, ptr %block, i32 0, i32 1
+  store i64 %count, ptr %count_at
+  %first_at = getelementptr %participant, ptr %block, i32 0, i32 2
+  store i64 %first, ptr %first_at
+  %front_at = getelementptr %participant, ptr %block, i32 0, i32 3
+  store i64 0, ptr %front_at
+  %back_at = getelementptr %participant, ptr %block, i32 0, i32 4
+  store atomic i64 0, ptr %back_at monotonic, align 8
+  %first_next = add i64 %first, %count
+  %number_next = add i64 %number, 1
+  %more = icmp slt i64 %number_next, %participants
+  br i1 %more, label %next, label %done
+done:
+  ret void
+}
+
+; waits until %worker is not busy: spins, then sleeps and looks for signals now and then
+define internal void @await_worker(ptr %worker, ptr %status) {
+  %busy_at = getelementptr %participant, ptr %worker, i32 0, i32 6
+  %busy_first = load atomic i32, ptr %busy_at seq_cst, align 4
+  %idle_first = icmp eq i32 %busy_first, 0
+  br i1 %idle_first, label %done, label %spin
+spin:
+  %begin = call i64 @nanoseconds()
+  %end = add i64 %begin, $SPIN_NANOSECONDS
+  br label %pause
+pause:
+  $PAUSE
+  %busy = load atomic i32, ptr %busy_at seq_cst, align 4
+  %idle = icmp eq i32 %busy, 0
+  br i1 %idle, label %done, label %time
+time:
+  %now = call i64 @nanoseconds()
+  %in_time = icmp slt i64 %now, %end
+  br i1 %in_time, label %pause, label %sleep
+sleep:
+  %ignored = atomicrmw xchg ptr @caller_asleep, i32 1 seq_cst
+  %busy_still = load atomic i32, ptr %busy_at seq_cst, align 4
+  %idle_now = icmp eq i32 %busy_still, 0
+  br i1 %idle_now, label %awake, label %park
+park:
+  call void @park(ptr @caller_asleep, i64 $POLL_NANOSECONDS)
+  store atomic i32 0, ptr @caller_asleep seq_cst, align 4
+  call void @poll_signals(ptr %status)
+  %busy_after = load atomic i32, ptr %busy_at seq_cst, align 4
+  %idle_after = icmp eq i32 %busy_after, 0
+  br i1 %idle_after, label %done, label %sleep
+awake:
+  store atomic i32 0, ptr @caller_asleep seq_cst, align 4
+  br label %done
+done:
+  ret void
+}
+
+; What a function took for one task, in nanoseconds, when it last ran while the workers slept. Only
+; the thread that holds the pool looks here.
+%pace = type { ptr, double } ; function, nanoseconds
+@paces = internal global [64 x %pace] zeroinitializer, align 16
+
+define internal ptr @pace_of(ptr %function) {
+  %address = ptrtoint ptr %function to i64
+  %mixed = mul i64 %address, -7046029254386353131 ; 2^64 / golden ratio
+  %index = lshr i64 %mixed, 58
+  %at = getelementptr [64 x %pace], ptr @paces, i64 0, i64 %index
+  ret ptr %at
+}
+
+; The caller's share. Waking costs more than a short job takes. So if the workers sleep and the
+; function was quick last time, the caller starts alone, and wakes them only if it was wrong about
+; that.
+define internal void @wake_and_work(ptr %function, i64 %tasks, i64 %grain, i64 %participants) {
+  %first = call ptr @participant(i64 1)
+  %asleep_at = getelementptr %participant, ptr %first, i32 0, i32 7
+  %asleep = load atomic i32, ptr %asleep_at seq_cst, align 4
+  %is_warm = icmp eq i32 %asleep, 0
+  br i1 %is_warm, label %warm, label %cold
+warm:
+  call void @wake_children(i64 0, i64 %participants)
+  %ran_warm = call i64 @work(i64 0, i64 %participants, i64 $NEVER)
+  ret void
+cold:
+  %pace_at = call ptr @pace_of(ptr %function)
+  %known_function = load ptr, ptr %pace_at
+  %is_known = icmp eq ptr %known_function, %function
+  %nanoseconds_at = getelementptr %pace, ptr %pace_at, i32 0, i32 1
+  %nanoseconds = load double, ptr %nanoseconds_at
+  %count = sitofp i64 %tasks to double
+  %expected = fmul double %count, %nanoseconds
+  %is_quick = fcmp olt double %expected, $WORTH_WAKING
+  %alone = and i1 %is_known, %is_quick
+  br i1 %alone, label %run, label %wake
+wake:
+  call void @wake_children(i64 0, i64 %participants)
+  br label %run
+run:
+  %begin = call i64 @nanoseconds()
+  %alarm = add i64 %begin, $WORTH_WAKING_NANOSECONDS
+  %wake_at = select i1 %alone, i64 %alarm, i64 $NEVER
+  %ran = call i64 @work(i64 0, i64 %participants, i64 %wake_at)
+  %end = call i64 @nanoseconds()
+  %elapsed = sub i64 %end, %begin
+  %did_some = icmp sgt i64 %ran, 0
+  br i1 %did_some, label %note, label %done
+note:
+  %own = mul i64 %ran, %grain
+  %own_tasks = call i64 @llvm.smin.i64(i64 %own, i64 %tasks)
+  %time = sitofp i64 %elapsed to double
+  %done_tasks = sitofp i64 %own_tasks to double
+  %pace = fdiv double %time, %done_tasks
+  store ptr %function, ptr %pace_at
+  store double %pace, ptr %nanoseconds_at
+  br label %done
+done:
+  ret void
+}
+
+define internal void @run_in_parallel(ptr %function, ptr %context, i64 %tasks, i64 %grain,
+                                      i64 %ranges, ptr %status, i64 %participants) {
+  store ptr %function, ptr @job
+  %context_at = getelementptr %job, ptr @job, i32 0, i32 1
+  store ptr %context, ptr %context_at
+  %tasks_at = getelementptr %job, ptr @job, i32 0, i32 2
+  store i64 %tasks, ptr %tasks_at
+  %grain_at = getelementptr %job, ptr @job, i32 0, i32 3
+  store i64 %grain, ptr %grain_at
+  %status_at = getelementptr %job, ptr @job, i32 0, i32 4
+  store ptr %status, ptr %status_at
+  %mode = call i64 @float_mode()
+  %mode_at = getelementptr %job, ptr @job, i32 0, i32 5
+  store i64 %mode, ptr %mode_at
+  call void @deal(i64 %ranges, i64 %participants)
+  %forks = load atomic i64, ptr @forks monotonic, align 8
+  %closed = load i64, ptr @generation
+  %advanced = add i64 %closed, 65536
+  %open = or i64 %advanced, %participants
+  %ignored = atomicrmw xchg ptr @generation, i64 %open seq_cst
+  call void @wake_and_work(ptr %function, i64 %tasks, i64 %grain, i64 %participants)
+  %ignored_too = atomicrmw xchg ptr @generation, i64 %advanced seq_cst
+  br label %next
+next:
+  %number = phi i64 [1, %0], [%number_next, %next]
+  %worker = call ptr @participant(i64 %number)
+  call void @await_worker(ptr %worker, ptr %status)
+  %number_next = add i64 %number, 1
+  %more = icmp slt i64 %number_next, %participants
+  br i1 %more, label %next, label %done
+done:
+  store atomic i32 0, ptr @in_use release, align 4
+  %forks_now = load atomic i64, ptr @forks monotonic, align 8
+  %same_process = icmp eq i64 %forks, %forks_now
+  br i1 %same_process, label %finished, label %orphaned
+finished:
+  ret void
+orphaned:
+  ; A signal handler forked while it was polled, and this is the child: ranges that the workers had
+  ; taken run in the parent only. The job counts as cancelled; the pool was reset after the fork.
+  %cancel_at = getelementptr i64, ptr %status, i64 $STATUS_CANCEL_WORD
+  store atomic i64 1, ptr %cancel_at monotonic, align 8
+  ret void
+}
+
+define void @graphc_parallel_for(ptr %function, ptr %context, i64 %tasks, i64 %some_grain,
+                                 i64 %workers, ptr %status) {
+  %work = icmp sgt i64 %tasks, 0
+  br i1 %work, label %count, label %done
+count:
+  %grain = call i64 @llvm.smax.i64(i64 %some_grain, i64 1)
+  %last = sub i64 %tasks, 1
+  %last_range = sdiv i64 %last, %grain
+  %ranges = add i64 %last_range, 1
+  %capacity = load atomic i64, ptr @capacity monotonic, align 8
+  %useful = call i64 @llvm.smin.i64(i64 %ranges, i64 %workers)
+  %wanted = call i64 @llvm.smin.i64(i64 %useful, i64 %capacity)
+  %several = icmp sgt i64 %wanted, 1
+  br i1 %several, label %try, label %alone
+try:
+  %in_use = atomicrmw xchg ptr @in_use, i32 1 acquire
+  %free = icmp eq i32 %in_use, 0
+  br i1 %free, label %start, label %occupied
+start:
+  %participants = call i64 @start_workers(i64 %wanted)
+  %helped = icmp sgt i64 %participants, 1
+  br i1 %helped, label %parallel, label %unaided
+parallel:
+  call void @run_in_parallel(ptr %function, ptr %context, i64 %tasks, i64 %grain, i64 %ranges,
+                             ptr %status, i64 %participants)
+  ret void
+unaided:
+  store atomic i32 0, ptr @in_use release, align 4
+  br label %alone
+occupied:
+  br label %alone
+alone:
+  %is_worker = call i1 @is_worker()
+  %polls = xor i1 %is_worker, true
+  call void @run_serially(ptr %function, ptr %context, i64 %tasks, i64 %grain, i64 %ranges,
+                          ptr %status, i1 %polls)
+  ret void
+done:
+  ret void
+}
+
+define i64 @graphc_threads_started() {
+  %started = load atomic i64, ptr @started monotonic, align 8
+  ret i64 %started
+}
+
+; After a fork the child has no workers. Only the forking thread exists, so plain stores do.
+define void @graphc_threads_reset() {
+  %generation = load i64, ptr @generation
+  %counted = or i64 %generation, 65535
+  %closed = add i64 %counted, 1
+  store i64 %closed, ptr @generation
+  store i32 0, ptr @in_use
+  store i32 0, ptr @caller_asleep
+  store i64 0, ptr @started
+  %forks = load atomic i64, ptr @forks monotonic, align 8
+  %forks_next = add i64 %forks, 1
+  store atomic i64 %forks_next, ptr @forks monotonic, align 8
+  call void @reset_sleep()
+  br label %next
+next:
+  %number = phi i64 [0, %0], [%number_next, %next]
+  %participant = call ptr @participant(i64 %number)
+  store %participant zeroinitializer, ptr %participant
+  %number_next = add i64 %number, 1
+  %more = icmp slt i64 %number_next, $MAX_WORKERS
+  br i1 %more, label %next, label %done
+done:
+  ret void
+}
+"""
+
+# park(word, nanoseconds): sleeps while the word is 1, at most that long (for ever if negative); may
+# return early. unpark(word): makes the word 0 and wakes the sleeper.
+_FUTEX = """
+declare i64 @syscall(i64, ...)
+
+define internal void @park(ptr %word, i64 %nanoseconds) {
+  %time = alloca [2 x i64]
+  %seconds = sdiv i64 %nanoseconds, 1000000000
+  %fraction = srem i64 %nanoseconds, 1000000000
+  store i64 %seconds, ptr %time
+  %fraction_at = getelementptr i64, ptr %time, i64 1
+  store i64 %fraction, ptr %fraction_at
+  %unlimited = icmp slt i64 %nanoseconds, 0
+  %limit = select i1 %unlimited, ptr null, ptr %time
+  ; FUTEX_WAIT | FUTEX_PRIVATE_FLAG
+  %ignored = call i64 (i64, ...) @syscall(i64 $FUTEX, ptr %word, i64 128, i64 1, ptr %limit,
+                                          ptr null, i64 0)
+  ret void
+}
+define internal void @unpark(ptr %word) {
+  %was = atomicrmw xchg ptr %word, i32 0 seq_cst
+  %slept = icmp ne i32 %was, 0
+  br i1 %slept, label %call, label %done
+call:
+  ; FUTEX_WAKE | FUTEX_PRIVATE_FLAG
+  %ignored = call i64 (i64, ...) @syscall(i64 $FUTEX, ptr %word, i64 129, i64 1, ptr null,
+                                          ptr null, i64 0)
+  br label %done
+done:
+  ret void
+}
+define internal void @reset_sleep() {
+  ret void
+}
+define internal void @name_thread(ptr %worker) {
+  %number = call i64 (i64, ...) @syscall(i64 $GET_THREAD)
+  %kernel_at = getelementptr %participant, ptr %worker, i32 0, i32 9
+  store atomic i64 %number, ptr %kernel_at monotonic, align 8
+  ret void
+}
+
+; Forbids a sleeping worker the CPU that this thread runs on, unless that is the only one it may
+; use. The mask has 1,024 bytes, for 8,192 CPUs; if the kernel has more, it says no and nothing is
+; done.
+define internal void @bar_this_cpu(ptr %worker) {
+  %mask = alloca [128 x i64]
+  %cpu_at = alloca i32
+  %kernel_at = getelementptr %participant, ptr %worker, i32 0, i32 9
+  %thread = load atomic i64, ptr %kernel_at monotonic, align 8
+  %size = call i64 (i64, ...) @syscall(i64 $GET_AFFINITY, i64 %thread, i64 1024, ptr %mask)
+  %got_mask = icmp sgt i64 %size, 0
+  br i1 %got_mask, label %where, label %done
+where:
+  %error = call i64 (i64, ...) @syscall(i64 $GET_CPU, ptr %cpu_at, ptr null, ptr null)
+  %got_cpu = icmp eq i64 %error, 0
+  br i1 %got_cpu, label %inside, label %done
+inside:
+  %cpu_short = load i32, ptr %cpu_at
+  %cpu = zext i32 %cpu_short to i64
+  %bits = mul i64 %size, 8
+  %in_mask = icmp ult i64 %cpu, %bits
+  br i1 %in_mask, label %clear, label %done
+clear:
+  %index = udiv i64 %cpu, 64
+  %shift = urem i64 %cpu, 64
+  %word_at = getelementptr i64, ptr %mask, i64 %index
+  %word = load i64, ptr %word_at
+  %bit = shl i64 1, %shift
+  %others = xor i64 %bit, -1
+  %kept = and i64 %word, %others
+  store i64 %kept, ptr %word_at
+  %was_allowed = icmp ne i64 %kept, %word
+  br i1 %was_allowed, label %any, label %done
+any:
+  %at = phi i64 [0, %clear], [%at_next, %any]
+  %seen = phi i64 [0, %clear], [%seen_next, %any]
+  %part_at = getelementptr i64, ptr %mask, i64 %at
+  %part = load i64, ptr %part_at
+  %seen_next = or i64 %seen, %part
+  %at_next = add i64 %at, 1
+  %words = udiv i64 %size, 8
+  %more = icmp slt i64 %at_next, %words
+  br i1 %more, label %any, label %judge
+judge:
+  %nowhere = icmp eq i64 %seen_next, 0
+  br i1 %nowhere, label %done, label %set
+set:
+  %failed = call i64 (i64, ...) @syscall(i64 $SET_AFFINITY, i64 %thread, i64 %size, ptr %mask)
+  %ok = icmp eq i64 %failed, 0
+  br i1 %ok, label %note, label %done
+note:
+  %number = add i64 %cpu, 1
+  %barred_at = getelementptr %participant, ptr %worker, i32 0, i32 8
+  store atomic i64 %number, ptr %barred_at monotonic, align 8
+  br label %done
+done:
+  ret void
+}
+
+; gives this worker the CPU back that it was forbidden
+define internal void @allow_all_cpus(ptr %worker) {
+  %mask = alloca [128 x i64]
+  %barred_at = getelementptr %participant, ptr %worker, i32 0, i32 8
+  %barred = load atomic i64, ptr %barred_at monotonic, align 8
+  %none = icmp eq i64 %barred, 0
+  br i1 %none, label %done, label %read
+read:
+  %size = call i64 (i64, ...) @syscall(i64 $GET_AFFINITY, i64 0, i64 1024, ptr %mask)
+  %got_mask = icmp sgt i64 %size, 0
+  br i1 %got_mask, label %set, label %done
+set:
+  %cpu = sub i64 %barred, 1
+  %index = udiv i64 %cpu, 64
+  %shift = urem i64 %cpu, 64
+  %word_at = getelementptr i64, ptr %mask, i64 %index
+  %word = load i64, ptr %word_at
+  %bit = shl i64 1, %shift
+  %allowed = or i64 %word, %bit
+  store i64 %allowed, ptr %word_at
+  %ignored = call i64 (i64, ...) @syscall(i64 $SET_AFFINITY, i64 0, i64 %size, ptr %mask)
+  store atomic i64 0, ptr %barred_at monotonic, align 8
+  br label %done
+done:
+  ret void
+}
+"""
+
+# One mutex and one condition for every word: each wake-up wakes all, which few threads can bear.
+_CONDITION = """
+declare i32 @pthread_mutex_init(ptr, ptr)
+declare i32 @pthread_mutex_lock(ptr)
+declare i32 @pthread_mutex_unlock(ptr)
+declare i32 @pthread_cond_init(ptr, ptr)
+declare i32 @pthread_cond_wait(ptr, ptr)
+declare i32 @pthread_cond_timedwait(ptr, ptr, ptr)
+declare i32 @pthread_cond_broadcast(ptr)
+@mutex = internal global [16 x i64] zeroinitializer, align 16
+@condition = internal global [16 x i64] zeroinitializer, align 16
+
+define internal void @park(ptr %word, i64 %nanoseconds) {
+  %time = alloca [2 x i64]
+  %read = call i32 @clock_gettime(i32 0, ptr %time) ; CLOCK_REALTIME, by which conditions wait
+  %seconds = load i64, ptr %time
+  %fraction_at = getelementptr i64, ptr %time, i64 1
+  %fraction = load i64, ptr %fraction_at
+  %later = add i64 %fraction, %nanoseconds
+  %carry = sdiv i64 %later, 1000000000
+  %seconds_end = add i64 %seconds, %carry
+  %fraction_end = srem i64 %later, 1000000000
+  store i64 %seconds_end, ptr %time
+  store i64 %fraction_end, ptr %fraction_at
+  %unlimited = icmp slt i64 %nanoseconds, 0
+  %locked = call i32 @pthread_mutex_lock(ptr @mutex)
+  br label %look
+look:
+  %value = load atomic i32, ptr %word seq_cst, align 4
+  %sleeps = icmp ne i32 %value, 0
+  br i1 %sleeps, label %wait, label %done
+wait:
+  br i1 %unlimited, label %wait_long, label %wait_briefly
+wait_long:
+  %woken = call i32 @pthread_cond_wait(ptr @condition, ptr @mutex)
+  br label %look
+wait_briefly:
+  %error = call i32 @pthread_cond_timedwait(ptr @condition, ptr @mutex, ptr %time)
+  %timely = icmp eq i32 %error, 0
+  br i1 %timely, label %look, label %done
+done:
+  %unlocked = call i32 @pthread_mutex_unlock(ptr @mutex)
+  ret void
+}
+define internal void @unpark(ptr %word) {
+  %locked = call i32 @pthread_mutex_lock(ptr @mutex)
+  store atomic i32 0, ptr %word seq_cst, align 4
+  %woken = call i32 @pthread_cond_broadcast(ptr @condition)
+  %unlocked = call i32 @pthread_mutex_unlock(ptr @mutex)
+  ret void
+}
+define internal void @reset_sleep() {
+  store [16 x i64] zeroinitializer, ptr @mutex
+  store [16 x i64] zeroinitializer, ptr @condition
+  %mutex = call i32 @pthread_mutex_init(ptr @mutex, ptr null)
+  %condition = call i32 @pthread_cond_init(ptr @condition, ptr null)
+  ret void
+}
+define internal void @name_thread(ptr %worker) {
+  ret void
+}
+define internal void @bar_this_cpu(ptr %worker) {
+  ret void
+}
+define internal void @allow_all_cpus(ptr %worker) {
+  ret void
+}
+"""
+
+_C_FUNCTIONS = {
+    "none": (),
+    "futex": ("syscall",),
+    "condition": (
+        "pthread_mutex_init",
+        "pthread_mutex_lock",
+        "pthread_mutex_unlock",
+        "pthread_cond_init",
+        "pthread_cond_wait",
+        "pthread_cond_timedwait",
+        "pthread_cond_broadcast",
+    ),
+}
+_C_FUNCTIONS_OF_A_POOL = (
+    "pthread_create",
+    "pthread_attr_init",
+    "pthread_attr_setstacksize",
+    "pthread_attr_setdetachstate",
+    "pthread_attr_destroy",
+    "pthread_key_create",
+    "pthread_getspecific",
+    "pthread_setspecific",
+    "pthread_sigmask",
+    "sigfillset",
+    "sigdelset",
+    "clock_gettime",
+)
+_EXPORTS = (
+    "graphc_parallel_for",
+    "graphc_threads_configure",
+    "graphc_threads_started",
+    "graphc_threads_reset",
+)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """How the pool sleeps on one kind of system, and the numbers its C headers give to names."""
+
+    sleep: str  # "futex", "condition", or "none" for a serial pool
+    architecture: str  # LLVM's name: "x86_64", "aarch64", ...
+    monotonic_clock: int = 1  # CLOCK_MONOTONIC
+    set_signal_mask: int = 2  # SIG_SETMASK
+    detached: int = 1  # PTHREAD_CREATE_DETACHED
+    fault_signals: tuple[int, ...] = (4, 7, 8, 11)  # SIGILL, SIGBUS, SIGFPE, SIGSEGV
+
+    @property
+    def c_functions(self) -> tuple[str, ...]:
+        """The functions of the C library that the pool calls."""
+        common = () if self.sleep == "none" else _C_FUNCTIONS_OF_A_POOL
+        return common + _C_FUNCTIONS[self.sleep]
+
+
+def host_platform(triple: str) -> Platform:
+    """The platform of this process, whose LLVM triple is `triple`."""
+    first = triple.partition("-")[0]
+    architecture = {"arm64": "aarch64"}.get(first, first)
+    if sys.platform == "linux":
+        return Platform("futex" if architecture in _LINUX else "condition", architecture)
+    if sys.platform == "darwin":
+        return Platform(
+            "condition",
+            architecture,
+            monotonic_clock=6,
+            set_signal_mask=3,
+            detached=2,
+            fault_signals=(4, 10, 8, 11),
+        )
+    return Platform("none", architecture)
+
+
+def pool_text(platform: Platform) -> str:
+    """The pool as LLVM IR."""
+    declare_pause, pause = _PAUSE.get(platform.architecture, ("", ""))
+    calls = _LINUX.get(platform.architecture, _SystemCalls(0, 0, 0, 0, 0))
+    values = {
+        "MAX_WORKERS": MAX_WORKERS,
+        "SPIN_NANOSECONDS": SPIN_NANOSECONDS,
+        "POLL_NANOSECONDS": _POLL_NANOSECONDS,
+        "STACK_BYTES": _STACK_BYTES,
+        "WORTH_WAKING_NANOSECONDS": _WORTH_WAKING_NANOSECONDS,
+        "WORTH_WAKING": float(_WORTH_WAKING_NANOSECONDS),
+        "NEVER": 2**63 - 1,
+        "STATUS_CODE_WORD": STATUS_CODE_WORD,
+        "STATUS_CANCEL_WORD": STATUS_CANCEL_WORD,
+        "PAUSE": pause,
+        "CLOCK": platform.monotonic_clock,
+        "SET_MASK": platform.set_signal_mask,
+        "DETACHED": platform.detached,
+        "KEEP_FAULTS": "\n".join(
+            f"  %kept{number} = call i32 @sigdelset(ptr %set, i32 {number})"
+            for number in platform.fault_signals
+        ),
+        "FUTEX": calls.futex,
+        "SET_AFFINITY": calls.set_affinity,
+        "GET_AFFINITY": calls.get_affinity,
+        "GET_CPU": calls.get_cpu,
+        "GET_THREAD": calls.get_thread,
+    }
+    float_mode = _FLOAT_MODE.get(platform.architecture, _FLOAT_MODE_ELSEWHERE)
+    parts = {
+        "none": (_DATA, _RANGES, _SERIAL_POOL),
+        "futex": (_DATA, _RANGES, declare_pause, float_mode, _FUTEX, _POOL),
+        "condition": (_DATA, _RANGES, declare_pause, float_mode, _CONDITION, _POOL),
+    }[platform.sleep]
+    return string.Template("\n".join(parts)).substitute(values)
+
+
+class Pool:
+    """The thread pool of a process. Threads start at the first job that has work for them.
+
+    `platform`: None for the host's. `capacity`: participants of a job at most, the caller included;
+    None is `default_workers()`. A pool is never freed: its threads run in its code.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        platform: Platform | None = None,
+        capacity: int | None = None,
+    ) -> None:
+        self.platform = platform or host_platform(engine.host.triple)
+        try:
+            functions = engine.process_symbols(self.platform.c_functions)
+        except EngineError:  # a C library without these threads
+            self.platform = replace(self.platform, sleep="none")
+            functions = {}
+        # The number of pools makes each text, and so each pool's variables, its own.
+        text = f"; pool {len(_pools)}\n" + pool_text(self.platform)
+        self._code: Loaded = engine.load_ir(text, _EXPORTS, functions, passes="O2")
+        self._configure = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_void_p)(
+            self._code["graphc_threads_configure"]
+        )
+        self._started = ctypes.CFUNCTYPE(ctypes.c_int64)(self._code["graphc_threads_started"])
+        self._poll = 0
+        self._capacity = 1
+        self.configure(capacity=default_workers() if capacity is None else capacity)
+        if hasattr(os, "register_at_fork"):
+            reset = ctypes.CFUNCTYPE(None)(self._code["graphc_threads_reset"])
+            os.register_at_fork(after_in_child=reset)
+        _pools.append(self)
+
+    @property
+    def address(self) -> int:
+        """Of `void graphc_parallel_for(function, context, tasks, grain, workers, status)`.
+
+        Calls `void function(void *context, int64_t begin, int64_t end, int64_t worker)` once for
+        each range [k * grain, min((k + 1) * grain, tasks)), in any order, on at most `workers`
+        threads, and returns when all calls have returned. `worker` is below `workers`, differs
+        between calls that run at the same time, and is 0 in the calling thread. What the calls
+        wrote is visible to the caller afterwards. `status` may be null; otherwise no further range
+        is started once its word 0 (code) or 4 (cancel) is not 0.
+        """
+        return self._code["graphc_parallel_for"]
+
+    @property
+    def capacity(self) -> int:
+        """Participants of a job at most, the caller included."""
+        return self._capacity
+
+    @property
+    def started(self) -> int:
+        """Threads that this process has started for the pool."""
+        return self._started()
+
+    def configure(self, *, capacity: int | None = None, poll: int | None = None) -> None:
+        """Sets the capacity, between 1 and `MAX_WORKERS`, and the address of the poll function.
+
+        `void poll(int64_t *status)` is called by the calling thread of a job, never by a worker:
+        after each of its ranges, and every 50 ms while it waits for others, if the job has a
+        status. It limits its own rate. 0 is no function.
+        """
+        if capacity is not None:
+            self._capacity = max(1, min(capacity, MAX_WORKERS))
+        if poll is not None:
+            self._poll = poll
+        self._configure(self._capacity, self._poll)
+
+
+_pools: list[Pool] = []
+_pool: Pool | None = None
+_lock = threading.Lock()
+
+
+def default_workers() -> int:
+    """CPUs that this process may use: its affinity where the system has one, else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0)) or 1
+    return os.cpu_count() or 1
+
+
+def pool(engine: Engine) -> Pool:
+    """The pool that all compiled code of this process shares, made at the first call."""
+    global _pool
+    if _pool is None:
+        with _lock:
+            if _pool is None:
+                _pool = Pool(engine)
+    return _pool
+
+
+def symbols(engine: Engine) -> dict[str, int]:
+    """What to link kernels' callers with: `{"graphc_parallel_for": address}`."""
+    return {"graphc_parallel_for": pool(engine).address}
