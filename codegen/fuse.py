@@ -53,7 +53,7 @@ class Group:
 
 def variables(count: int) -> tuple[Dim, ...]:
     """Stand-ins for the index of a domain, while relations between indices are found."""
-    return tuple(Dim.symbol(f"%{axis}") for axis in range(count))
+    return tuple(Dim.symbol(f"_axis{axis}") for axis in range(count))
 
 
 class Partition:
@@ -246,11 +246,17 @@ class Partition:
         for node in order:
             form = node.op.lowering
             dear = isinstance(form, Elementwise) and form.cost > RECOMPUTE_COST
-            if dear and self.floats(node) and len(consumers.get(node, ())) > 1:
+            if not dear or not self.floats(node):
+                continue
+            users = consumers.get(node, set())
+            spread = result_shape(node) != () and any(g.domain != result_shape(node) for g in users)
+            if len(users) > 1 or spread:
                 must.add(node)
-        must.update(outputs)
+        wanted = set(outputs)
+        must |= wanted
         for node in sorted(must, key=position.__getitem__):
-            if self.floats(node) and not (isinstance(node.type, TensorType) and node.type.shape == () and node.op is constant_op and node not in outputs):
+            literal = node.op is constant_op and node not in wanted
+            if self.floats(node) and not literal:
                 self._ground_one(node)
         self._sort()
 
@@ -360,7 +366,7 @@ def result_shape(node: Node) -> Shape:
 def reads_at(node: Node, index: tuple[Extent, ...]) -> list[tuple[Node, tuple[Extent, ...]]]:
     """The arguments of a node and the index at which it reads each, to compute its element at `index`.
 
-    An index that data decides is given as positions named `?`, equal to no other.
+    An index that data decides is given as positions named `_unknown`, equal to no other.
     """
     form = node.op.lowering
     if isinstance(form, View):
@@ -369,7 +375,7 @@ def reads_at(node: Node, index: tuple[Extent, ...]) -> list[tuple[Node, tuple[Ex
         return [(node.args[piece.argument], piece.index) for piece in pieces]
     if isinstance(form, Gather):
         axis, indices = node.attrs["axis"], node.args[1]
-        unknown = Dim.symbol("?")
+        unknown = Dim.symbol("_unknown")
         rank = indices.ndim
         source = (*index[:axis], unknown, *index[axis + rank :])
         return [(node.args[0], source), (indices, index[axis : axis + rank])]
@@ -377,7 +383,7 @@ def reads_at(node: Node, index: tuple[Extent, ...]) -> list[tuple[Node, tuple[Ex
         return [(argument, index) for argument in node.args]
     if isinstance(form, Verify):
         return [(node.args[0], index)]
-    return [(argument, tuple(Dim.symbol("?") for _ in argument.shape)) for argument in node.args]
+    return [(argument, tuple(Dim.symbol("_unknown") for _ in argument.shape)) for argument in node.args]
 
 
 def _text(shape: Shape) -> str:

@@ -152,7 +152,7 @@ def free_extents(kernel: Kernel) -> set[str]:
                     note(*statement.immediate.index)
                 elif statement.opcode == "index":
                     note(statement.immediate)
-    return {name for name in names - bound if not name.startswith("@")}
+    return {name for name in names - bound if not name.startswith("_arg")}
 
 
 class _Printer:
@@ -331,7 +331,7 @@ class _Verifier:
         self.names(index, count, variables)
 
     def names(self, extents: tuple[Extent, ...], count: int, variables: set[str]) -> None:
-        known = variables | self.extents | {f"@{i}" for i in range(count)}
+        known = variables | self.extents | {f"_arg{i}" for i in range(count)}
         for extent in extents:
             for name in symbols_of(extent):
                 if name not in known:

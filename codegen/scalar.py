@@ -153,7 +153,7 @@ class Value:
 
 @dataclass(eq=False)
 class Store:
-    """Write `value` to `buffer[index]` where `mask` holds. `args` are the values named `@0`, ... in the index."""
+    """Write `value` to `buffer[index]` where `mask` holds. `args` are the values named `_arg0`, ... in the index."""
 
     buffer: Any
     index: tuple[Extent, ...]
@@ -357,7 +357,7 @@ class LoopBuilder:
 
 
 class Address:
-    """The immediate of a load: a buffer and an index; the first `count` args of the load are its `@` values."""
+    """The immediate of a load: a buffer and an index; the first `count` args of the load are its `_arg` values."""
 
     __slots__ = ("buffer", "count", "index", "symbols")
 

@@ -20,7 +20,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from graphc.codegen.scalar import Scope, Value
+from graphc.codegen.scalar import BITS, Scope, Value
 
 Procedure = Callable[..., Value]
 
@@ -54,8 +54,26 @@ class Format:
         return (self.bias + self.fraction << self.fraction) | 1 << self.fraction - 1
 
     @property
-    def exponent_of_one(self) -> int:
+    def bits_of_one(self) -> int:
         return self.bias << self.fraction
+
+    @property
+    def bits_of_two(self) -> int:
+        return self.bias + 1 << self.fraction
+
+    @property
+    def bits_of_three_quarters(self) -> int:
+        return self.bits_of_one - (1 << self.fraction - 1)
+
+    @property
+    def exponent_mask(self) -> int:
+        """The bits of sign and exponent."""
+        return (1 << BITS[self.dtype]) - (1 << self.fraction)
+
+    @property
+    def exponent_origin(self) -> float:
+        """What `magic_bits` with the exponent field of 2 in them stand for: magic + bias + 1."""
+        return self.magic + self.bias + 1
 
     @property
     def normal(self) -> float:
@@ -84,8 +102,22 @@ FORMATS = {
         ln2=(0.693145751953125, 1.428606765330187e-06),
         least=-104.0,
         largest=89.0,
-        saturated=-18.0,
+        saturated=-20.0,
     ),
+}
+
+# Constants as the nearest number of the format and what it leaves.
+LN2 = {
+    "float64": (0.6931471805599453, 2.3190468138462996e-17),
+    "float32": (0.6931471824645996, -1.9046542121259336e-09),
+}
+INVERSE_LN2 = {
+    "float64": (1.4426950408889634, 2.0355273740931033e-17),
+    "float32": (1.4426950216293335, 1.925963033500011e-08),
+}
+TWO_OVER_ROOT_PI = {
+    "float64": (1.1283791670955126, 1.533545961316588e-17),
+    "float32": (1.128379225730896, -5.8635382771399236e-08),
 }
 
 # (exp(r) - 1 - r) / r**2 on |r| <= ln(2)/2; relative error of exp 2**-58 and 2**-29
@@ -128,6 +160,79 @@ LOG = {
         0.6666697859764099,
         0.39955654740333557,
         0.3039637804031372,
+    ),
+}
+# (2**r - 1 - r ln 2) / r**2 on |r| <= 1/2; relative error of exp2 2**-58 and 2**-29
+EXP2 = {
+    "float64": (
+        0.2402265069591007,
+        0.05550410866482165,
+        0.00961812910762886,
+        0.00133335581463969,
+        0.00015403530392790477,
+        1.5252733851816916e-05,
+        1.3215487216140123e-06,
+        1.0178052627291088e-07,
+        7.054762914389128e-09,
+        4.4565008587246024e-10,
+        2.5897977682818875e-11,
+    ),
+    "float32": (
+        0.24022650718688965,
+        0.05550410971045494,
+        0.009618031792342663,
+        0.0013333483366295695,
+        0.00015468598576262593,
+        1.5302830433938652e-05,
+    ),
+}
+# (erf(x)/x - 2/sqrt(pi)) / x**2 in x**2 <= 0.75**2
+ERF_SMALL = {
+    "float64": (
+        -0.37612638903183726,
+        0.11283791670952789,
+        -0.026866170644456348,
+        0.00522397761565378,
+        -0.000854832620088619,
+        0.0001205528997164403,
+        -1.4924204946369666e-05,
+        1.6430798826168726e-06,
+        -1.5940926072135625e-07,
+        1.1475279541949191e-08,
+    ),
+    "float32": (
+        -0.376126229763031,
+        0.1128341481089592,
+        -0.026836102828383446,
+        0.005116908811032772,
+        -0.000676587747875601,
+    ),
+}
+# log(erfc(x)) + x**2 in u = 1/(x + 4.5) - 0.140625 for 0.75 <= x <= 6 (float32: 4), least squares weighted by erfc
+ERF_FAR = {
+    "float64": (
+        -1.5953239242893469,
+        17.223592711222445,
+        12.131905774888576,
+        242.53489939424117,
+        -488.0790038408553,
+        2055.8254038740483,
+        -34705.576312860205,
+        93749.60910307484,
+        -675991.946249335,
+        7189935.576169939,
+        -28133711.17663516,
+        227297583.69029403,
+        -1858991700.92144,
+        4911937263.575182,
+    ),
+    "float32": (
+        -1.5953137874603271,
+        17.22088050842285,
+        12.401389122009277,
+        229.21548461914062,
+        -131.5460968017578,
+        -3048.310546875,
     ),
 }
 # -- pieces ------------------------------------------------------------------------------------
@@ -205,16 +310,32 @@ def _expm1_parts(k: Scope, parts: _Exponential, scale: Value, unit: float) -> tu
 # -- the exponential family --------------------------------------------------------------------
 
 
-def exp(k: Scope, x: Value) -> Value:
-    """exp(x), within 1 ulp."""
+def _exp_tail(k: Scope, x: Value) -> tuple[Value, Value]:
+    """exp(x) = 2**n * (1 + tail), with n in the low bits of the first result."""
     format_ = FORMATS[x.dtype]
-    x = _at_least(k, _at_most(k, x, format_.largest), format_.least)
     shifted = k.fma(x, format_.inverse_ln2, format_.magic)
     n = k.sub(shifted, format_.magic)
     reduced = k.fma(n, -format_.ln2[1], k.fma(n, -format_.ln2[0], x))
     square = k.mul(reduced, reduced)
-    tail = k.fma(square, polynomial(k, reduced, EXP[x.dtype]), reduced)
-    return _scaled(k, x, shifted, tail)
+    return shifted, k.fma(square, polynomial(k, reduced, EXP[x.dtype]), reduced)
+
+
+def exp(k: Scope, x: Value) -> Value:
+    """exp(x), within 1 ulp."""
+    format_ = FORMATS[x.dtype]
+    x = _at_least(k, _at_most(k, x, format_.largest), format_.least)
+    return _scaled(k, x, *_exp_tail(k, x))
+
+
+def exp2(k: Scope, x: Value) -> Value:
+    """2**x, within 1 ulp; exact for integers."""
+    format_ = FORMATS[x.dtype]
+    x = _at_least(k, _at_most(k, x, format_.bias + 1), -(format_.bias + format_.fraction + 2))
+    shifted = k.add(x, format_.magic)
+    reduced = k.sub(x, k.sub(shifted, format_.magic))
+    upper, lower = LN2[x.dtype]
+    low = k.fma(k.mul(reduced, reduced), polynomial(k, reduced, EXP2[x.dtype]), k.mul(reduced, lower))
+    return _scaled(k, x, shifted, k.fma(reduced, upper, low))
 
 
 def _scaled(k: Scope, x: Value, shifted: Value, tail: Value) -> Value:
@@ -253,7 +374,7 @@ def tanh(k: Scope, x: Value) -> Value:
     format_ = FORMATS[x.dtype]
     argument = _at_least(k, k.mul(k.abs(x), -2.0), format_.saturated)
     parts = _exponential(k, argument)
-    scale = _power_of_two(k, parts.shifted, format_.exponent_of_one)
+    scale = _power_of_two(k, parts.shifted, format_.bits_of_one)
     total, rest = _expm1_parts(k, parts, scale, 1.0)
     rest = k.add(rest, k.sub(scale, k.add(k.sub(scale, 1.0), 1.0)))  # what scale - 1 lost
     change = k.add(total, rest)
@@ -302,40 +423,54 @@ def sigmoid(k: Scope, x: Value) -> Value:
 # -- the logarithm family ----------------------------------------------------------------------
 
 
-def _split(k: Scope, positive: Value) -> tuple[Value, Value]:
-    """For a normal x = m * 2**n with 0.75 <= m < 1.5: the bits of m, and magic + bias + 1 + n."""
+def _moved(k: Scope, positive: Value) -> Value:
+    """For a normal m * 2**n with 0.75 <= m < 1.5: n + bias + 1 in the exponent field, and below it how far m is above 0.75."""
     format_ = FORMATS[positive.dtype]
-    three_quarters = format_.exponent_of_one - (1 << format_.fraction - 1)
-    two = format_.exponent_of_one + (1 << format_.fraction)
-    moved = k.add(_bits(k, positive), two - three_quarters)
-    mantissa = k.add(k.and_(moved, (1 << format_.fraction) - 1), three_quarters)
-    exponent = k.or_(k.shr(moved, format_.fraction), format_.magic_bits)
-    return mantissa, k.bitcast(exponent, positive.dtype)
+    return k.add(_bits(k, positive), format_.bits_of_two - format_.bits_of_three_quarters)
 
 
-def _log_of(k: Scope, f: Value, n: Value) -> Value:
-    """log(1 + f) + n ln 2 for -0.25 <= f <= 0.5: with s = f/(2 + f), log(1 + f) = f - f**2/2 + s (f**2/2 + s**2 R(s**2))."""
-    format_ = FORMATS[f.dtype]
+def _exponent(k: Scope, moved: Value, dtype: str) -> Value:
+    """magic + bias + 1 + n as a float: the field becomes the low bits of `magic`."""
+    format_ = FORMATS[dtype]
+    return k.bitcast(k.or_(k.shr(moved, format_.fraction), format_.magic_bits), dtype)
+
+
+def _log_arguments(k: Scope, x: Value) -> tuple[Value, Value]:
+    """f and n with x = (1 + f) * 2**n exactly, -0.25 <= f < 0.5, for any positive finite x."""
+    format_ = FORMATS[x.dtype]
+    subnormal = k.lt(x, format_.normal)
+    lift = format_.fraction + 2
+    moved = _moved(k, k.select(subnormal, k.mul(x, 2.0**lift), x))
+    above = k.and_(moved, (1 << format_.fraction) - 1)
+    mantissa = k.bitcast(k.add(above, format_.bits_of_three_quarters), x.dtype)
+    origins = [k.const(format_.exponent_origin + by, x.dtype) for by in (lift, 0)]
+    n = k.sub(_exponent(k, moved, x.dtype), k.select(subnormal, *origins))
+    return k.sub(mantissa, 1.0), n
+
+
+@dataclass(frozen=True)
+class _Logarithm:
+    """log(1 + f) = f - half_square + s * series, where s = f/(2 + f) and `series` is half_square + s**2 R(s**2)."""
+
+    half_square: Value
+    s: Value
+    series: Value
+
+
+def _logarithm(k: Scope, f: Value) -> _Logarithm:
     s = k.div(f, k.add(f, 2.0))
     z = k.mul(s, s)
     half_square = k.mul(k.mul(f, 0.5), f)
     series = k.fma(z, polynomial(k, z, LOG[f.dtype]), half_square)
-    tail = k.sub(half_square, k.fma(s, series, k.mul(n, format_.ln2[1])))
-    return k.fma(n, format_.ln2[0], k.sub(f, tail))
+    return _Logarithm(half_square, s, series)
 
 
-def log(k: Scope, x: Value) -> Value:
-    """The natural logarithm, within 1 ulp; -inf at 0, NaN below."""
-    format_ = FORMATS[x.dtype]
-    subnormal = k.lt(x, format_.normal)
-    lift = format_.fraction + 2
-    mantissa, shifted = _split(k, k.select(subnormal, k.mul(x, 2.0**lift), x))
-    origin = format_.magic + format_.bias + 1
-    n = k.sub(
-        shifted, k.select(subnormal, k.const(origin + lift, x.dtype), k.const(origin, x.dtype))
-    )
-    result = _log_of(k, k.sub(k.bitcast(mantissa, x.dtype), 1.0), n)
-    return _log_edges(k, x, result)
+def _log_sum(k: Scope, f: Value, n: Value) -> Value:
+    """log(1 + f) + n ln 2."""
+    format_ = FORMATS[f.dtype]
+    parts = _logarithm(k, f)
+    small = k.fma(parts.s, parts.series, k.mul(n, format_.ln2[1]))
+    return k.fma(n, format_.ln2[0], k.sub(f, k.sub(parts.half_square, small)))
 
 
 def _log_edges(k: Scope, x: Value, result: Value) -> Value:
@@ -345,20 +480,40 @@ def _log_edges(k: Scope, x: Value, result: Value) -> Value:
     return k.select(k.lt(x, 0.0), k.const(float("nan"), x.dtype), result)
 
 
+def log(k: Scope, x: Value) -> Value:
+    """The natural logarithm, within 1 ulp; -inf at 0, NaN below."""
+    return _log_edges(k, x, _log_sum(k, *_log_arguments(k, x)))
+
+
+def log2(k: Scope, x: Value) -> Value:
+    """The logarithm to base 2, within 1 ulp; exact for powers of two.
+
+    log(1 + f) is kept in two parts so that its product with 1/ln 2 is rounded once.
+    """
+    f, n = _log_arguments(k, x)
+    parts = _logarithm(k, f)
+    upper = k.sub(f, parts.half_square)
+    lower = k.fma(parts.s, parts.series, k.sub(k.sub(f, upper), parts.half_square))
+    factor, factor_rest = INVERSE_LN2[x.dtype]
+    main = k.mul(upper, factor)
+    rest = k.fma(upper, factor, k.neg(main))
+    rest = k.fma(lower, factor, k.fma(upper, factor_rest, rest))
+    total = k.add(n, main)  # |n| > |main|, or n is 0
+    result = k.add(total, k.add(k.sub(main, k.sub(total, n)), rest))
+    return _log_edges(k, x, result)
+
+
 def _log1p_inside(k: Scope, x: Value) -> Value:
-    """log(1 + x) for finite x > -1. f = (1 + x) / 2**n - 1 is found from x itself, exactly while 2**n is small."""
+    """log(1 + x) for finite x > -1. With 1 + x about 2**n, f = x / 2**n + (2**-n - 1) is exact where it matters: 1 + x is not."""
     format_ = FORMATS[x.dtype]
-    three_quarters = format_.exponent_of_one - (1 << format_.fraction - 1)
-    two = format_.exponent_of_one + (1 << format_.fraction)
-    moved = k.add(_bits(k, k.add(x, 1.0)), two - three_quarters)
-    exponent = k.bitcast(k.or_(k.shr(moved, format_.fraction), format_.magic_bits), x.dtype)
-    n = k.sub(exponent, format_.magic + format_.bias + 1)
-    every = (1 << BITS_OF_WORD[format_.word]) - 1
-    field = k.sub(k.and_(moved, every << format_.fraction & every), two)
+    moved = _moved(k, k.add(x, 1.0))
+    n = k.sub(_exponent(k, moved, x.dtype), format_.exponent_origin)
+    field = k.sub(k.and_(moved, format_.exponent_mask), format_.bits_of_two)
     scaled = k.bitcast(k.sub(_bits(k, x), field), x.dtype)
-    power = k.bitcast(k.sub(k.const(two + (9 << format_.fraction), format_.word), field), x.dtype)
-    f = k.add(scaled, k.fma(power, 2.0**-10, -1.0))  # 2**(10 - n) is normal for every n
-    return _log_of(k, f, n)
+    lift = 10  # 2**(10 - n) is a normal number for every n, 2**-n is not
+    lifted = k.const(format_.bits_of_one + (lift << format_.fraction), format_.word)
+    power = k.bitcast(k.sub(lifted, field), x.dtype)
+    return _log_sum(k, k.add(scaled, k.fma(power, 2.0**-lift, -1.0)), n)
 
 
 def log1p(k: Scope, x: Value) -> Value:
@@ -372,6 +527,27 @@ def log1p(k: Scope, x: Value) -> Value:
 def softplus(k: Scope, x: Value) -> Value:
     """log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)), within 2 ulp."""
     return k.add(k.max(x, 0.0), _log1p_inside(k, exp(k, k.neg(k.abs(x)))))
+
+
+# -- the error function ------------------------------------------------------------------------
+
+
+def erf(k: Scope, x: Value) -> Value:
+    """The error function, within 2 ulp: an odd polynomial below 0.75, and 1 - exp(P(u) - x**2) above."""
+    size = k.abs(x)
+    square = k.mul(size, size)
+    factor, factor_rest = TWO_OVER_ROOT_PI[x.dtype]
+    excess = k.fma(square, polynomial(k, square, ERF_SMALL[x.dtype]), factor_rest)
+    near = k.fma(size, factor, k.mul(excess, size))
+
+    inside = _at_most(k, size, 6.0 if x.dtype == "float64" else 4.0)
+    # 1/(x + 4.5) - 0.140625, without the rounding error of a quotient near the subtrahend
+    u = k.div(k.fma(inside, -0.140625, 1.0 - 0.140625 * 4.5), k.add(inside, 4.5))
+    exponent = k.fma(k.neg(inside), inside, polynomial(k, u, ERF_FAR[x.dtype]))
+    shifted, tail = _exp_tail(k, exponent)
+    scale = _power_of_two(k, shifted, FORMATS[x.dtype].bits_of_one)
+    far = k.sub(1.0, k.fma(scale, tail, scale))
+    return k.copysign(k.select(k.lt(size, 0.75), near, far), x)
 
 
 def _through_float32(procedure: Procedure) -> Procedure:
@@ -388,9 +564,7 @@ def _through_float32(procedure: Procedure) -> Procedure:
     return widened
 
 
-BITS_OF_WORD = {"uint32": 32, "uint64": 64}
-
 PROCEDURES: dict[str, Procedure] = {
     procedure.__name__: _through_float32(procedure)
-    for procedure in (exp, expm1, log, log1p, tanh, sigmoid, softplus)
+    for procedure in (exp, exp2, expm1, log, log2, log1p, tanh, sigmoid, softplus, erf)
 }

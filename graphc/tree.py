@@ -285,9 +285,12 @@ def register_container(
     them. ValueError if the class is a container already. Registered dataclasses and namedtuples are
     flattened as registered.
 
-    >>> register_container(slice, lambda s: ([s.start, s.stop], s.step), lambda c, a: slice(*c, a))
-    >>> map_tree(lambda leaf: leaf + 1, [slice(1, 4)])
-    [slice(2, 5, None)]
+    >>> class Box:
+    ...     def __init__(self, content):
+    ...         self.content = content
+    >>> register_container(Box, lambda box: ([box.content], None), lambda new, _: Box(*new))
+    >>> flatten([Box(1), 2])
+    ([1, 2], [Box(*), *])
     """
     if not isinstance(container, type):
         raise TypeError(f"a container is registered by its class, not {container!r}")

@@ -125,12 +125,13 @@ class CallSpec:
             given, made = self.inputs[giver], self.outputs[receiver]
             if given.dtype != made.dtype or _slots_of(given.shape) != _slots_of(made.shape):
                 raise ValueError(f"input {given.name} is donated to an output of another type")
-        used = {slot for entry in (*self.inputs, *self.outputs) for slot in _slots_of(entry.shape)}
+        shapes = [entry.shape for entry in self.inputs] + [entry.shape for entry in self.outputs]
+        used = {slot for shape in shapes for slot in _slots_of(shape)}
         sizes = (self.workspace_slot, self.work_slot)
         used |= {("slot", slot) for slot in sizes if slot is not None}
         if any(not 0 <= slot < len(self.slots) for kind, slot in used if kind == "slot"):
             raise ValueError(f"a slot lies outside the {len(self.slots)} slots")
-        if any(len(entry.shape) > MAX_RANK for entry in (*self.inputs, *self.outputs)):
+        if any(len(shape) > MAX_RANK for shape in shapes):
             raise ValueError(f"an array has more than {MAX_RANK} axes")
 
 
@@ -145,37 +146,38 @@ class Implementation:
     def __init__(self, spec: CallSpec, runtime: CallRuntime | None = None) -> None:
         self.spec = spec
         self.call_runtime = runtime or call_runtime()
-        self._plan = _Plan.of(spec)
         self._pool = self.call_runtime.routines.pool
+        self._plan = _Plan.of(spec)
+        self._donors = {made: giver for giver, made in spec.donated.items()}
         self._strided_lock = threading.Lock()
-        named = isinstance(spec.packing, str)
-        content = DescriptorWords(
+        self.descriptor = Descriptor(self._descriptor_words(), self._pool)
+
+    def _descriptor_words(self) -> DescriptorWords:
+        spec, plan = self.spec, self._plan
+        inputs = zip(spec.inputs, plan.inputs, strict=True)
+        outputs = zip(spec.outputs, plan.outputs, strict=True)
+        return DescriptorWords(
             implementation=self,
             inputs=[
                 ArrayWords(entry.dtype, axes, spec.donated.get(position, -1))
-                for position, (entry, axes) in enumerate(
-                    zip(spec.inputs, self._plan.inputs, strict=True)
-                )
+                for position, (entry, axes) in enumerate(inputs)
             ],
             outputs=[
-                ArrayWords(entry.dtype, axes, self._donor(position))
-                for position, (entry, axes) in enumerate(
-                    zip(spec.outputs, self._plan.outputs, strict=True)
-                )
+                ArrayWords(entry.dtype, axes, self._donors.get(position, -1))
+                for position, (entry, axes) in enumerate(outputs)
             ],
-            slots=self._plan.slots,
-            constant_slots=self._plan.constant,
-            equalities=self._plan.equalities,
+            slots=plan.slots,
+            constant_slots=plan.constant,
+            equalities=plan.equalities,
             contiguous=spec.contiguous,
             strided=spec.strided,
             extents=spec.extents,
-            workspace_slot=self._plan.workspace_slot,
-            work_slot=self._plan.work_slot,
+            workspace_slot=plan.workspace_slot,
+            work_slot=plan.work_slot,
             threshold=spec.release_threshold,
-            packing=Packing[spec.packing.upper()] if named else Packing.CALLABLE,
-            unflatten=None if named else spec.packing,
+            packing=Packing.CALLABLE if callable(spec.packing) else Packing[spec.packing.upper()],
+            unflatten=spec.packing if callable(spec.packing) else None,
         )
-        self.descriptor = Descriptor(content, self._pool)
 
     # -- what a subclass says about its program ------------------------------------------------
 
@@ -248,18 +250,11 @@ class Implementation:
             np.copyto(results[position], targets[position], casting="same_kind")
         return self._pack(results)
 
-    def _donor(self, output: int) -> int:
-        return next((giver for giver, made in self.spec.donated.items() if made == output), -1)
-
     def _pack(self, results: list[Any]) -> Any:
         packing = self.spec.packing
-        if packing == "single":
-            return results[0]
-        if packing == "list":
-            return results
-        if packing == "tuple":
-            return tuple(results)
-        return packing(tuple(results))  # type: ignore[operator]
+        if callable(packing):
+            return packing(tuple(results))
+        return {"single": results[:1], "tuple": [tuple(results)], "list": [results]}[packing][0]
 
     # -- arguments -----------------------------------------------------------------------------
 
@@ -364,9 +359,9 @@ class Implementation:
                     f"its shape is {array.shape}",
                 )
             for axis, (extent, (kind, operand)) in enumerate(zip(array.shape, axes, strict=True)):
-                if kind is Axis.BIND:
+                if kind is _BIND:
                     slots[operand] = extent
-                elif extent != (operand if kind is Axis.CONSTANT else slots[operand]):
+                elif extent != (operand if kind is _CONSTANT else slots[operand]):
                     self._refuse_extent(position, axis, arrays, slots)
         self._derive(slots)
         for waiting, slot in plan.equalities:
@@ -426,10 +421,10 @@ class Implementation:
             zip(self.spec.outputs, self._plan.outputs, strict=True)
         ):
             shape = tuple(
-                operand if kind is Axis.CONSTANT else slots[operand] for kind, operand in axes
+                operand if kind is _CONSTANT else slots[operand] for kind, operand in axes
             )
-            donor = self._donor(position)
-            if donor >= 0:
+            donor = self._donors.get(position)
+            if donor is not None:
                 self._check_donated_out(position, given[position], values[donor])
                 results.append(values[donor])
                 targets.append(arrays[donor])
@@ -440,7 +435,10 @@ class Implementation:
                 self._check_out(position, given[position], shape)
                 results.append(given[position])
                 targets.append(np.asarray(given[position]))
-        written = [j for j, array in enumerate(given) if array is not None and self._donor(j) < 0]
+        if out is None:
+            return results, targets, []
+        allocated = {j for j, array in enumerate(given) if array is None}
+        written = [j for j in range(len(given)) if j not in allocated and j not in self._donors]
         temporary = self._not_direct(arrays, targets, written)
         for j in temporary:
             targets[j] = self._pool.empty(targets[j].shape, self.spec.outputs[j].dtype)
@@ -462,7 +460,7 @@ class Implementation:
 
     def _check_donated_out(self, position: int, given: Any, donor: Any) -> None:
         if given is not None and given is not donor:
-            name = self.spec.inputs[self._donor(position)].name
+            name = self.spec.inputs[self._donors[position]].name
             self._refuse(
                 ValueError,
                 f"out: output {position} is the donated argument {name}",
@@ -517,7 +515,7 @@ class Implementation:
             program = self.spec.contiguous
             arrays = [array.copy(order="C") for array in arrays]
         everything = [*arrays, *targets]
-        addresses = [array.__array_interface__["data"][0] for array in everything]
+        addresses = [_address(array) for array in everything]
         strides = [stride for array in everything for stride in array.strides]
         buffers = (ctypes.c_void_p * len(everything))(*addresses)
         steps = (ctypes.c_int64 * len(strides))(*strides)
@@ -747,7 +745,7 @@ class Function:
 
 
 def make_function(
-    implementation: Implementation, base: type[Function] = Function, *, plain: bool = False
+    implementation: Implementation, base: type[Any] = Function, *, plain: bool = False
 ) -> Any:
     """A Function over the implementation: an instance of the native leaf of `base`.
 
@@ -755,12 +753,12 @@ def make_function(
     is also what is made where native code cannot read the interpreter's objects.
     """
     runtime = implementation.call_runtime
-    if plain or not runtime.routines.entry:
-        function = object.__new__(_plain_type(base))
-        function._impl = implementation
-        return function
-    leaf = _leaf_type(base)
-    function = object.__new__(leaf.type)
+    native = not plain and bool(runtime.routines.entry)
+    with _RUNTIME_LOCK:
+        if (base, native) not in _TYPES:
+            _TYPES[base, native] = _leaf_type(base) if native else _plain_type(base)
+        leaf = _TYPES[base, native]
+    function: Any = object.__new__(leaf.type)
     function._impl = implementation
     leaf.set_slow(function, implementation.slow)
     leaf.set_descriptor(function, implementation.descriptor.address)
@@ -768,24 +766,32 @@ def make_function(
     return function
 
 
-@functools.cache
-def _plain_type(base: type[Function]) -> type:
-    def call(self: Any, /, *args: Any, **named: Any) -> Any:
-        return self._impl.slow(*args, **named)
-
-    return type(base.__name__, (base,), _class_body(base) | {"__slots__": (), "__call__": call})
-
-
-def _class_body(base: type) -> dict[str, Any]:
-    return {"__doc__": base.__doc__, "__module__": base.__module__}
-
-
 @dataclass(frozen=True)
 class _Leaf:
+    """A final class over a base, and what writes the native words of its instances."""
+
     type: Any
     set_entry: Callable[[Any, int], None]
     set_slow: Callable[[Any, Any], None]
     set_descriptor: Callable[[Any, int], None]
+
+
+_TYPES: dict[tuple[type, bool], _Leaf] = {}
+
+
+def _plain_type(base: type) -> _Leaf:
+    def call(self: Any, /, *args: Any, **named: Any) -> Any:
+        return self._impl.slow(*args, **named)
+
+    def ignore(function: Any, word: Any) -> None:
+        """There are no native words."""
+
+    body = _class_body(base) | {"__slots__": (), "__call__": call}
+    return _Leaf(type(base.__name__, (base,), body), ignore, ignore, ignore)
+
+
+def _class_body(base: type) -> dict[str, Any]:
+    return {"__doc__": base.__doc__, "__module__": base.__module__}
 
 
 class _MemberDef(ctypes.Structure):
@@ -817,8 +823,7 @@ _OBJECT_MEMBER, _WORD_MEMBER, _READ_ONLY = 16, 19, 1
 _HAVE_VECTORCALL = 1 << 11
 
 
-@functools.cache
-def _leaf_type(base: type[Function]) -> _Leaf:
+def _leaf_type(base: type) -> _Leaf:
     """The native leaf type over `base`, one in a process: three words after the fields of the
     base.
 
@@ -937,6 +942,8 @@ _STATUS_ERRORS: dict[int, tuple[type[BaseException], str]] = {
 }
 _UNKNOWN_STATUS = (RuntimeError, "the program failed with code {code}")
 
+_BIND, _CONSTANT = Axis.BIND, Axis.CONSTANT  # looking an enumeration's member up takes 0.1 us
+
 _FLOATING = 2
 _KINDS = {"b": 0, "i": 1, "u": 1, "f": _FLOATING, "c": 3}
 _WEAK_NAMES = ("a Python bool", "a Python int", "a Python float", "a Python complex")
@@ -958,6 +965,14 @@ def _weak_kind(value: Any) -> int | None:
             return None
         highest = max(highest, kind)
     return highest
+
+
+def _address(array: np.ndarray, byte: Any = ctypes.c_char) -> int:
+    """Where the array's first element lies."""
+    try:
+        return ctypes.addressof(byte.from_buffer(array))  # a tenth of the time
+    except (TypeError, ValueError, BufferError):  # read-only, empty, strided, or an exotic dtype
+        return array.ctypes.data
 
 
 def _kind_of(value: Any) -> str:
@@ -983,7 +998,7 @@ def _byte_ranges(arrays: Sequence[np.ndarray]) -> list[tuple[int, int, int]]:
     ranges = []
     for position, array in enumerate(arrays):
         if array.size:
-            first = last = array.__array_interface__["data"][0]
+            first = last = _address(array)
             for extent, stride in zip(array.shape, array.strides, strict=True):
                 reach = (extent - 1) * stride
                 first, last = first + min(reach, 0), last + max(reach, 0)

@@ -130,6 +130,34 @@ def _unload(tracker: Any, compiler: Any) -> None:
         tracker.close()
 
 
+class _FairLock:
+    """A re-entrant lock that goes to a thread that waits before the last owner can have it again.
+
+    LLVM runs without the GIL and with this lock, so a thread that compiles one text after another
+    would let it go only while nobody else runs, and a thread that wants to fork would wait for ever.
+    """
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+        self._depth = 0
+
+    def __enter__(self) -> None:
+        me = threading.get_ident()
+        if self._owner != me:
+            with self._turn:
+                self._lock.acquire()
+            self._owner = me
+        self._depth += 1
+
+    def __exit__(self, *exception: object) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            self._owner = None
+            self._lock.release()
+
+
 class Engine:
     """Compiles and links LLVM IR text for the machine it runs on; safe to share between threads.
 
@@ -139,7 +167,7 @@ class Engine:
 
     def __init__(self, cache: Cache | None = None) -> None:
         self.cache = Cache() if cache is None else cache
-        self.lock = threading.RLock()
+        self.lock = _FairLock()
         self._llvm = _import_llvm()
         self._target_machines: dict[tuple[str, str, str, int, bool], Any] = {}
         self._compiler: Any = None

@@ -1733,10 +1733,11 @@ class Descriptor:
         self._table = (ctypes.c_int64 * size)()
         self.address = ctypes.addressof(self._table)
         for name, words in sections.items():
-            self._table[offsets[name] : offsets[name] + len(words)] = words
+            for position, word in enumerate(words, offsets[name]):
+                self._table[position] = word
         pointers = {name: self.address + 8 * offset for name, offset in offsets.items()}
-        for word, value in {**self._header(content), **pointers}.items():
-            self._table[word] = value
+        for name, value in {**self._header(content), **pointers}.items():
+            self._table[name] = value
 
     @staticmethod
     def _sections(content: DescriptorWords) -> dict[Word, list[int]]:

@@ -7,6 +7,7 @@ rely on.
 
 from __future__ import annotations
 
+import doctest
 import operator
 import pickle
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import graphc.dims
 from graphc.dims import (
     Bounds,
     Compound,
@@ -638,3 +640,7 @@ def test_parse(text, expected):
 def test_parse_refuses(text):
     with pytest.raises(ValueError):
         parse(text)
+
+
+def test_examples_in_the_documentation():
+    assert doctest.testmod(graphc.dims).failed == 0

@@ -1,7 +1,7 @@
 """Can the tools that the CUDA tests rest on be trusted?
 
-Right kernels must pass in every order, under every sanitizer and through NVRTC; wrong ones, each a right
-kernel with one thing broken, must be found by the checks that are named beside them.
+Right kernels must pass in every order, under every sanitizer and through NVRTC; wrong ones, each a
+right kernel with one thing broken, must be found by the checks that are named beside them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+
 from tests.cuda_emulator import emulator, nvrtc
 
 pytestmark = emulator.required
@@ -102,7 +103,8 @@ def _cases() -> dict[str, Case]:
         ),
         Case(
             "row_softmax", (3, 1, 1), (64, 1, 1), (rows, unset(3, 100), 100),
-            {1: exponentials / exponentials.sum(1, keepdims=True)}, tolerance=1e-6, shared_bytes=400,
+            {1: exponentials / exponentials.sum(1, keepdims=True)},
+            tolerance=1e-6, shared_bytes=400,
         ),
         Case(
             "row_statistics", (3, 1, 1), (64, 1, 1),
@@ -132,7 +134,7 @@ def test_right_kernels_pass_in_random_orders(kernel: str) -> None:
         CASES[kernel].run(TEXTS[kernel], "random", seed=seed)
 
 
-# ---- Planted bugs ----------------------------------------------------------------------------------
+# ---- Planted bugs --------------------------------------------------------------------------------
 
 WRONG = "Not equal to tolerance"  # what NumPy says of a wrong result
 BARRIER = "__syncthreads();"
@@ -140,7 +142,7 @@ BARRIER = "__syncthreads();"
 
 @dataclass(frozen=True)
 class Bug:
-    """`old` in the text of a kernel becomes `new`; `found` says by which checks, and in which words."""
+    """`old` in the text of a kernel becomes `new`; `found` says which checks notice, and how."""
 
     kernel: str
     old: str
@@ -189,7 +191,7 @@ BUGS = {
         {"forward": "0 bytes after the end of argument", "asan": OVERRUN},
     ),
     "one element too many is written, in the slack before the guard page": Bug(
-        "clamp_by_four", "i < extent; i += stride) out", "i <= extent; i += stride) out",
+        "clamp_by_four", "i < extent;", "i <= extent;",
         {"forward": "written beyond argument 1", "asan": OVERRUN},
     ),
     "rows beyond the matrix are written": Bug(
@@ -210,7 +212,7 @@ BUGS = {
     ),
     "some threads return before a barrier": Bug(
         "matmul_tiled", "    float sum", "    if (row >= rows) return;\n    float sum",
-        {"forward": "a barrier that other threads of the block never reach"},
+        {"forward": "a barrier that other threads never reach"},
     ),
     "a vector is not aligned": Bug(
         "clamp_by_four", "reinterpret_cast<const float4*>(x)[i]",
@@ -297,7 +299,7 @@ def test_a_module_serves_on_after_a_failure() -> None:
         np.testing.assert_array_equal(arguments[2], case.expected[2])
 
 
-# ---- The launch ------------------------------------------------------------------------------------
+# ---- The launch ----------------------------------------------------------------------------------
 
 TWO_STEPS = """
 extern "C" __global__ void square(const float* x, float* out, int extent)
@@ -348,7 +350,7 @@ def test_wrong_launches_are_refused() -> None:
             module.launch("clamp_by_four", **{**good, **changes})
 
     refused(TypeError, "takes 5 arguments, 4 were given", arguments=[x, x, 0.0, 1.0])
-    refused(TypeError, "argument 0 .* is float64, the parameter is float32 .",
+    refused(TypeError, "argument 0 .* is float64 ., the parameter is float32 .",
             arguments=[x.astype(np.float64), x, 0.0, 1.0, 8])  # fmt: skip
     refused(TypeError, "is float64, the parameter is float32",
             arguments=[x, x, np.float64(0.0), 1.0, 8])  # fmt: skip
@@ -379,7 +381,7 @@ def test_text_that_needs_a_header_is_refused() -> None:
             emulator.compile(text, ["k"])
 
 
-# ---- The words of CUDA C++ -------------------------------------------------------------------------
+# ---- The words of CUDA C++ -----------------------------------------------------------------------
 
 F32, F64, I32, I64, U32, U64 = map(
     np.dtype, ("float32", "float64", "int32", "int64", "uint32", "uint64")
@@ -439,7 +441,7 @@ WORDS = [
     ("__double_as_longlong(v)", F64, I64, lambda v: v.view(I64)),
     ("__mulhi(v, -1234567891)", I32, I32, lambda v: _high_word(v, -1234567891)),
     ("__umulhi(v, 0xD2511F53u)", U32, U32, lambda v: _high_word(v, 0xD2511F53)),
-    ("__mul64hi(v, -1234567890123456789ll)", I64, I64, lambda v: _high_word(v, -1234567890123456789)),
+    ("__mul64hi(v, -(1ll << 61) - 9)", I64, I64, lambda v: _high_word(v, -(1 << 61) - 9)),
     ("__umul64hi(v, 0xD2B74407B1CE6E93ull)", U64, U64, lambda v: _high_word(v, 0xD2B74407B1CE6E93)),
     ("__clz(v)", I32, I32, lambda v: [32 - (int(x) & 0xFFFFFFFF).bit_length() for x in v]),
     ("__clzll(v)", I64, I32, lambda v: [64 - (int(x) % 2**64).bit_length() for x in v]),
@@ -546,7 +548,7 @@ def test_votes_and_shuffles(order: str, seed: int) -> None:
     np.testing.assert_array_equal(out, expected)
 
 
-# ---- NVRTC -----------------------------------------------------------------------------------------
+# ---- NVRTC ---------------------------------------------------------------------------------------
 
 
 @nvrtc.required
@@ -562,16 +564,36 @@ def test_nvrtc_accepts_what_the_emulator_runs(text: str, arch: str) -> None:
 
 
 @nvrtc.required
+def test_nvrtc_has_every_function_of_the_header() -> None:
+    header = (pathlib.Path(emulator.__file__).parent / "emulator.h").read_text()
+    lines = []
+    for kind, operands in (("UNARY", "{0}[1]"), ("BINARY", "{0}[1], {0}[2]")):
+        names = re.findall(rf"EMULATOR_{kind}\((?!name)(\w+)\)", header)
+        assert len(names) > 5
+        for name in names:
+            lines += [f"x[0] += {name}f({operands.format('x')});"]
+            lines += [f"{v}[0] += {name}({operands.format(v)});" for v in "xy"]
+    for name in re.findall(r"^inline \w+ (__\w+_rn)\((?=float|double)", header, re.MULTILINE):
+        operands = ", ".join(["x[1]"] * (header.split(f" {name}(")[1].split(")")[0].count(",") + 1))
+        lines += [f"y[0] += {name}({operands});"]
+    for source, suffix in re.findall(r"EMULATOR_TO_INTEGER\((\w+), (\w+), (?!To)", header):
+        lines += [f"y[0] += __{source}2{suffix}_{mode}(x[1]);" for mode in ("rz", "rn")]
+    text = 'extern "C" __global__ void all(float* x, double* y)\n{\n' + "\n".join(lines) + "\n}"
+    assert nvrtc.compile(text, "sm_90").usage["all"].registers > 0
+    emulator.compile(text, ["all"])
+
+
+@nvrtc.required
 def test_nvrtc_reports_what_a_kernel_takes() -> None:
     usage = nvrtc.compile(EXAMPLES, "sm_90").usage
     assert usage["matmul_tiled"].shared_bytes == 2 * 16 * 17 * 4
     assert usage["block_sums"].shared_bytes == 64 * 8
-    text = """extern "C" __global__ void deep(float* x, int n)
+    text = """extern "C" __global__ void deep(float* x)
     {
         float v[64];
-        for (int i = 0; i < 64; ++i) v[i] = x[i];
-        for (int i = 0; i < n; ++i) for (int j = 0; j < 64; ++j) v[j] = v[j] * v[j * 7 % 64] + x[i];
-        for (int i = 0; i < 64; ++i) x[i] = v[i];
+        for (int i = 0; i < 64; ++i) v[i] = x[64 * threadIdx.x + i];
+        __syncthreads();
+        for (int i = 0; i < 64; ++i) x[64 * threadIdx.x + i] = v[63 - i];
     }"""
     deep = nvrtc.compile(text, "sm_90", ["--maxrregcount=32"]).usage["deep"]
     assert deep.registers <= 32

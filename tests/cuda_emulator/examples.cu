@@ -1,5 +1,5 @@
-// Kernels with one of each thing that generated text does, written by hand. They include nothing. The
-// tests run them in every order, compile them by NVRTC, and break them on purpose.
+// Kernels with one of each thing that generated text does, written by hand. They include nothing.
+// The tests run them in every order, compile them by NVRTC, and break them on purpose.
 
 // Every lane gets the result over its warp, reduced in the same order in each.
 static __device__ __forceinline__ float warp_maximum(float value)
@@ -38,10 +38,12 @@ clamp_by_four(const float* __restrict__ x, float* __restrict__ out,
                         fminf(fmaxf(v.z, low), high), fminf(fmaxf(v.w, low), high));
         reinterpret_cast<float4*>(out)[i] = v;
     }
-    for (int i = 4 * whole + thread; i < extent; i += stride) out[i] = fminf(fmaxf(x[i], low), high);
+    for (int i = 4 * whole + thread; i < extent; i += stride)
+        out[i] = fminf(fmaxf(x[i], low), high);
 }
 
-// The sum of each block's stretch, by a tree in shared memory: the same order of additions in every run.
+// The sum of each block's stretch, by a tree in shared memory: the same order of additions in every
+// run.
 extern "C" __global__ void __launch_bounds__(64)
 block_sums(const double* __restrict__ x, double* __restrict__ sums, int extent, int stretch)
 {
@@ -81,8 +83,8 @@ matmul_tiled(const float* __restrict__ a, const float* __restrict__ b, float* __
     if (row < rows && column < columns) c[row * columns + column] = sum;
 }
 
-// One block for each row, which is staged in dynamic shared memory. The reductions go through shuffles
-// inside a warp, then through shared memory.
+// One block for each row, which is staged in dynamic shared memory. The reductions go through
+// shuffles inside a warp, then through shared memory.
 extern "C" __global__ void __launch_bounds__(64)
 row_softmax(const float* __restrict__ x, float* __restrict__ out, int columns)
 {

@@ -1,7 +1,8 @@
 // How does one CPU thread switch between the threads of a CUDA block?
 //
-// A fiber is a stack and the point where it was left. On x86-64 Linux the switch is nine instructions (2 ns); elsewhere
-// ucontext does the same through a system call for the signal mask (about 0.3 us), with the same order of events.
+// A fiber is a stack and the point where it was left. On x86-64 Linux a switch is fifteen
+// instructions; elsewhere ucontext does the same with a system call for the signal mask, five times
+// slower on a kernel of shuffles and barriers, with the same order of events.
 #pragma once
 #include <cstddef>
 
@@ -9,7 +10,8 @@
 
 struct Context { void** stack_pointer; };
 
-// The callee-saved registers are all that a C++ call may rely on: they are pushed here and popped on the way back in.
+// The callee-saved registers are all that a C++ call may rely on: they are pushed here and popped
+// on the way back in.
 extern "C" __attribute__((visibility("hidden"))) void switch_stack(void*** from, void** to);
 asm(R"(
     .text
@@ -43,7 +45,7 @@ inline void switch_context(Context& from, Context& to) {
 inline void prepare_context(Context& context, char* stack, size_t bytes, void (*entry)()) {
     constexpr int callee_saved = 6;
     void** top = reinterpret_cast<void**>(stack + bytes);  // a multiple of 16
-    *--top = nullptr;  // where entry would return to; it also gives the stack the alignment of a call
+    *--top = nullptr;  // where entry would return to; and a call leaves the stack so aligned
     *--top = reinterpret_cast<void*>(entry);
     for (int i = 0; i < callee_saved; ++i) *--top = nullptr;
     context.stack_pointer = top;

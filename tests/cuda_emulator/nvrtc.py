@@ -1,8 +1,8 @@
 """Does NVIDIA's compiler accept a text, and how many registers do its kernels take?
 
-NVRTC and its assembler come as pip wheels (`nvidia-cuda-nvrtc`, `cuda-bindings`) and need neither a GPU nor a
-driver. The wheels are an extra: where they are missing `reason_missing()` says so and `required` skips
-the test.
+NVRTC and its assembler come as pip wheels (`nvidia-cuda-nvrtc`, `cuda-bindings`) and need neither a
+GPU nor a driver. The wheels are an extra: where they are missing `reason_missing()` says so and the
+mark `required` skips the tests.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class NvrtcError(RuntimeError):
 
 @dataclass(frozen=True)
 class Usage:
-    """What one kernel takes of the machine: registers of each thread, static shared bytes of each block, and
-    bytes of each thread in local memory (its stack, and the traffic of spilled registers)."""
+    """What a kernel takes: registers of a thread, static shared bytes of a block, and bytes of a
+    thread in local memory: its stack, and what spilled registers store and load."""
 
     registers: int
     spill_stores: int
@@ -68,12 +68,12 @@ def reason_missing() -> str | None:
         return f"NVRTC needs cuda-bindings and nvidia-cuda-nvrtc: {_import_error}"
     try:
         _checked(_nvrtc.nvrtcVersion())
-    except Exception as error:  # the bindings load the library at the first call, and raise what they like
+    except (RuntimeError, OSError) as error:  # the first call loads the library
         return f"NVRTC needs nvidia-cuda-nvrtc: {error}"
     return None
 
 
-#: Marks a test (or a module, as `pytestmark`) that is skipped, with the reason, where NVRTC is missing.
+#: Marks tests (or a module, as `pytestmark`) to be skipped, with the reason, without NVRTC.
 required = pytest.mark.skipif(reason_missing() is not None, reason=str(reason_missing()))
 
 

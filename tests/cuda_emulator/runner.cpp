@@ -1,14 +1,16 @@
 // How is a kernel launched in a program of its own?
 //
-// The sanitizers end the process that they find fault with, and must be loaded first; so their modes run
-// each launch in this small program, which takes the launch from a file and puts the arrays back there.
-// Each array is its own malloc of the exact size: AddressSanitizer then watches both of its ends.
+// The sanitizers end the process that they find fault with, and must be loaded first; so their
+// modes run each launch in this small program, which takes the launch from a file and puts the
+// arrays back there. Each array is its own malloc of the exact size: AddressSanitizer then watches
+// both of its ends.
 //
 //   runner library kernel file
 //
-// The file holds 64-bit words: grid[3], block[3], shared bytes, order, seed, number of buffers, number of
-// arguments; for each buffer its bytes; for each argument the buffer it points into or -1, and the offset
-// in bytes or the value; then the contents of the buffers, each padded to whole words.
+// The file holds 64-bit words: grid[3], block[3], shared bytes, order, seed, number of buffers,
+// number of arguments; for each buffer its bytes; for each argument the buffer it points into or
+// -1, and the offset in bytes or the value; then the contents of the buffers, each padded to whole
+// words.
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +21,8 @@
 
 namespace {
 using Word = unsigned long long;
-using Launch = int (*)(void (*)(void**), void**, const unsigned*, const unsigned*, size_t, int, Word, double);
+using Call = void (*)(void**);
+using Launch = int (*)(Call, void**, const unsigned*, const unsigned*, size_t, int, Word, double);
 
 [[noreturn]] void stop(const std::string& why) {
     fprintf(stderr, "EMULATOR: %s\n", why.c_str());
@@ -49,7 +52,7 @@ int main(int, char** argv) {
     if (!library) stop(dlerror());
     auto launch = find<Launch>(library, "emulator_launch");
     auto message = find<const char* (*)()>(library, "emulator_message");
-    auto call = find<void (*)(void**)>(library, std::string(argv[2]) + "__call");
+    auto call = find<Call>(library, std::string(argv[2]) + "__call");
 
     std::vector<Word> words = read_words(argv[3]);
     const Word* next = words.data();

@@ -1,13 +1,13 @@
 // In which order do the threads of a CUDA block run, and which of their doings are errors?
 //
-// Blocks run one after another; the threads of a block are fibers that run until they wait. A missing
-// barrier therefore shows as a result that depends on the order, and the order is a parameter. What
-// needs no second run is always checked: threads of a block that wait at different barriers, collectives
-// that a lane of the mask never reaches, shuffles from a lane that takes no part. Memory faults,
-// integer division by zero and endless loops become messages.
+// Blocks run one after another; the threads of a block are fibers that run until they wait. A
+// missing barrier therefore shows as a result that depends on the order, and the order is a
+// parameter. What needs no second run is always checked: threads of a block that wait at different
+// barriers, collectives that a lane of the mask never reaches, shuffles from a lane that takes no
+// part. Memory faults, integer division by zero and endless loops become messages.
 //
-// Compiled once for each mode and linked after each kernel text. It is never instrumented itself: in
-// the ThreadSanitizer mode it hands values from thread to thread by its own rules, and tells the
+// Compiled once for each mode and linked after each kernel text. It is never instrumented itself:
+// in the ThreadSanitizer mode it hands values from thread to thread by its own rules, and tells the
 // sanitizer which of these orders what (`race::`). The launch limits are checked by the caller.
 #include "emulator.h"
 #include "fiber.h"
@@ -33,8 +33,8 @@ namespace emulator {
 namespace {
 constexpr unsigned max_threads = 1024, warp_size = 32;
 constexpr size_t page = 4096;
-constexpr size_t dynamic_arena = 228 << 10;       // whole pages; a block gets at most 227 KiB
-constexpr size_t stack_bytes = 64 << 10;          // the lowest page is a guard
+constexpr size_t dynamic_arena = 228 << 10;  // whole pages; a block gets at most 227 KiB
+constexpr size_t stack_bytes = 64 << 10;     // the lowest page is a guard
 #if defined(EMULATOR_TSAN) || defined(EMULATOR_ASAN)
 constexpr bool sanitized = true;
 #else
@@ -52,9 +52,9 @@ alignas(4096) char dynamic_shared[dynamic_arena];
 static_assert(dynamic_arena % page == 0, "`forget` maps whole pages");
 
 namespace {
-// ---- What ThreadSanitizer is told ----------------------------------------------------------------
-// Each CUDA thread has a clock of its own. A switch of fibers orders nothing; barriers and collectives
-// do. Blocks stay unordered among each other: so a race between two blocks is found.
+// ---- What ThreadSanitizer is told ---------------------------------------------------------------
+// Each CUDA thread has a clock of its own. A switch of fibers orders nothing; barriers and
+// collectives do. Blocks stay unordered among each other: so a race between two blocks is found.
 namespace race {
 #ifdef EMULATOR_TSAN
 constexpr bool watched = true;
@@ -78,9 +78,9 @@ void release(void*) {}
 void acquire(void*) {}
 #endif
 
-// Every barrier and every collective of a block has a clock of its own, lest a thread that is slow to
-// leave one seem to have waited for the next. A block with more than these shares them, which hides
-// races but invents none.
+// Every barrier and every collective of a block has a clock of its own, lest a thread that is slow
+// to leave one seem to have waited for the next. A block with more than these shares them, which
+// hides races but invents none.
 struct Clock { Word unused; };
 constexpr unsigned clock_count = watched ? 4096 : 1;
 alignas(page) Clock clocks[clock_count];
@@ -88,15 +88,16 @@ Clock launch_clock, fence_clock;
 unsigned next_clock;
 Clock* new_clock() { return &clocks[next_clock++ % clock_count]; }
 
-// Mapping pages (whole ones) anew makes the sanitizer forget who used them: shared memory, stacks and clocks belong
-// to one block only.
+// Mapping pages (whole ones) anew makes the sanitizer forget who used them: shared memory, stacks
+// and clocks belong to one block only.
 void forget(void* begin, void* end) {
     if (!watched || begin >= end) return;
-    mmap(begin, size_t(static_cast<char*>(end) - static_cast<char*>(begin)), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    const size_t bytes = size_t(static_cast<char*>(end) - static_cast<char*>(begin));
+    mmap(begin, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 }
 }  // namespace race
 
-// ---- Threads, warps, stacks ----------------------------------------------------------------------
+// ---- Threads, warps, stacks ---------------------------------------------------------------------
 enum class State : unsigned char { ready, at_barrier, in_collective, done };
 
 struct Fiber {
@@ -167,12 +168,12 @@ void fail(const Thread* thread, int line, const char* what) {
     race::release(&race::launch_clock);  // whoever reads the message comes after this
 }
 
-// ---- Who runs next -------------------------------------------------------------------------------
+// ---- Who runs next ------------------------------------------------------------------------------
 enum class Order : int { forward, reverse, lifo };
 
-// forward: in turn, lowest first, which is close to lockstep. reverse: in turn, highest first. lifo:
-// the one made ready last, so that one warp runs as far ahead of the others as it can; with a seed, now
-// and then another one.
+// forward: in turn, lowest first, which is close to lockstep. reverse: in turn, highest first.
+// lifo: the one made ready last, so that one warp runs as far ahead of the others as it can; with a
+// seed, now and then another one.
 class ReadyQueue {
 public:
     void start(Order new_order, Word seed) {
@@ -233,7 +234,7 @@ Word block_at(Word step, Word count, Order order, Word seed) {
     return (seed + step * stride) % count;
 }
 
-// ---- Between a fiber and the scheduler -----------------------------------------------------------
+// ---- Between a fiber and the scheduler ----------------------------------------------------------
 void leave() {
     in_kernel = false;
     race::become(scheduler_identity);
@@ -296,18 +297,18 @@ void resume(Thread* thread) {
     free_fibers = fiber;
 }
 
-// ---- One block -----------------------------------------------------------------------------------
+// ---- One block ----------------------------------------------------------------------------------
 void release_barrier() {
     const Thread* first = nullptr;
     for (const Thread* thread = threads; thread != threads + thread_count; ++thread) {
         if (thread->state != State::at_barrier) continue;
         if (!first) first = thread;
         if (thread->site.id != first->site.id)
-            return fail(thread, thread->site.line, "threads of one block wait at different barriers");
+            return fail(thread, thread->site.line, "threads of a block wait at different barriers");
     }
     // The hardware lets this pass since sm_70, but whoever has returned did not take part.
     if (alive != thread_count)
-        return fail(first, first->site.line, "a barrier that other threads of the block never reach");
+        return fail(first, first->site.line, "a barrier that other threads never reach");
     last_votes = votes;
     votes = Votes();
     waiting_at_barrier = 0;
@@ -318,7 +319,8 @@ void release_barrier() {
 void report_deadlock() {
     for (const Thread* thread = threads; thread != threads + thread_count; ++thread)
         if (thread->state == State::in_collective)
-            return fail(thread, thread->site.line, "a warp collective that a lane of its mask never reaches");
+            return fail(thread, thread->site.line,
+                        "a warp collective that a lane of its mask never reaches");
 }
 
 void fill_with_nan(char* begin, char* end) {
@@ -326,8 +328,8 @@ void fill_with_nan(char* begin, char* end) {
         memset(begin, 0xFF, size_t(end - begin));
         return;
     }
-    // The sanitizers would check a memset against the red zones between variables. And `<`, since the
-    // compiler takes two objects to be unequal, but where there is no static shared memory they meet.
+    // The sanitizers would check a memset against the red zones between variables. And not `!=`:
+    // the compiler takes two objects to be apart, but without static shared memory they meet.
     for (volatile char* byte = begin; byte < end; ++byte) *byte = char(0xFF);
 }
 
@@ -353,8 +355,8 @@ void renew_threads() {
         if (!race::watched) thread.fiber = nullptr;
         thread.identity = race::create();
     }
-    // Not earlier: the sanitizer hands a destroyed identity on to the next fiber created, and sees no
-    // race between a thread and itself.
+    // Not earlier: the sanitizer hands a destroyed identity on to the next fiber created, and sees
+    // no race between a thread and itself.
     while (retired_count) race::destroy(retired[--retired_count]);
 }
 
@@ -380,9 +382,9 @@ void run_block(size_t shared_bytes) {
     }
 }
 
-// ---- Faults ----------------------------------------------------------------------------------------
-// Guard pages turn an access outside an array into a signal; its handler leaves the kernel for good, by
-// the same way as a wait. In the sanitized modes the sanitizers keep these signals.
+// ---- Faults -------------------------------------------------------------------------------------
+// Guard pages turn an access outside an array into a signal; its handler leaves the kernel for
+// good, by the same way as a wait. In the sanitized modes the sanitizers keep these signals.
 struct Fault { int number; const char* what; };
 constexpr Fault faults[] = {
     {SIGSEGV, "memory access outside the arguments"},
@@ -394,13 +396,14 @@ constexpr Fault faults[] = {
 constexpr unsigned fault_kinds = sizeof faults / sizeof faults[0];
 
 void on_fault(int number, siginfo_t* info, void*) {
-    if (!pthread_equal(pthread_self(), launching_thread) && number == SIGVTALRM) {
+    const bool here = pthread_equal(pthread_self(), launching_thread);
+    if (number == SIGVTALRM && !here) {
         pthread_kill(launching_thread, number);
         return;
     }
-    if (number == SIGVTALRM && !in_kernel) return;  // it comes again
-    if (!pthread_equal(pthread_self(), launching_thread) || !in_kernel) {
-        signal(number, SIG_DFL);  // not the kernel's doing: let the process end as it would have
+    if (number == SIGVTALRM && !in_kernel) return;  // the timer goes off again
+    if (!here || !in_kernel) {
+        signal(number, SIG_DFL);  // not the kernel's doing: the process ends as it would have
         return;
     }
     char* address = static_cast<char*>(info->si_addr);
@@ -424,13 +427,15 @@ public:
         struct sigaction action{};
         action.sa_sigaction = on_fault;
         action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;  // the handler does not return
-        for (unsigned i = 0; i < fault_kinds; ++i) sigaction(faults[i].number, &action, &old_actions[i]);
+        for (unsigned i = 0; i < fault_kinds; ++i)
+            sigaction(faults[i].number, &action, &old_actions[i]);
         set_timer(time_limit_seconds, 0.1);
     }
     ~FaultHandlers() {
         if (sanitized) return;
         set_timer(0, 0);
-        for (unsigned i = 0; i < fault_kinds; ++i) sigaction(faults[i].number, &old_actions[i], nullptr);
+        for (unsigned i = 0; i < fault_kinds; ++i)
+            sigaction(faults[i].number, &old_actions[i], nullptr);
         sigaltstack(&old_stack, nullptr);
     }
     FaultHandlers(const FaultHandlers&) = delete;
@@ -459,23 +464,39 @@ void bound_dynamic_shared(size_t bytes) {
     (void)bytes;
 #endif
 }
+
+void run_grid(Order order, Word seed, size_t shared_bytes, double time_limit_seconds) {
+    FaultHandlers handlers(time_limit_seconds);
+    bound_dynamic_shared(shared_bytes);
+    const Word width = grid_extent.x, height = grid_extent.y;
+    const Word count = width * height * grid_extent.z;
+    for (Word step = 0; step < count && !failed; ++step) {
+        const Word index = block_at(step, count, order, seed);
+        block_index.x = unsigned(index % width);
+        block_index.y = unsigned(index / width % height);
+        block_index.z = unsigned(index / width / height);
+        run_block(shared_bytes);
+    }
+    race::acquire(&race::launch_clock);
+}
 }  // namespace
 
-// ---- What kernel text calls ------------------------------------------------------------------------
-unsigned barrier(Site site, Vote vote, bool predicate) {
+// ---- What kernel text calls ---------------------------------------------------------------------
+int barrier(Site site, Vote vote, bool predicate) {
     votes.count += predicate;
     votes.all &= predicate;
     votes.any |= predicate;
     ++waiting_at_barrier;
     announce_wait(State::at_barrier, site, barrier_clock);
     wait();
-    // The next barrier is not released before this thread reaches it, so the votes are still this one's.
-    if (vote == Vote::count) return last_votes.count;
+    // The next barrier is not released before this thread reaches it: these are still its votes.
+    if (vote == Vote::count) return int(last_votes.count);
     return vote == Vote::all ? last_votes.all : last_votes.any;
 }
 
 namespace {
-Gathering& gathering_of(Warp& warp, unsigned first_thread, Collective kind, Site site, unsigned mask) {
+Gathering& gathering_of(Warp& warp, unsigned first_thread, Collective kind, Site site,
+                        unsigned mask) {
     for (unsigned i = 0; i < warp.count; ++i)
         if (warp.gatherings[i].mask == mask) return warp.gatherings[i];
     const unsigned lanes = thread_count - first_thread;  // the last warp of a block may be short
@@ -495,7 +516,7 @@ void complete(const Gathering& gathering, Thread* lanes) {
         const unsigned source = lanes[lane].source_lane;
         if (gathering.kind != Collective::shuffle) results[lane] = ballot;
         else if (takes_part(source)) results[lane] = lanes[source].value;
-        else fail(lanes + lane, gathering.site.line, "a shuffle reads a lane that takes no part in it");
+        else fail(lanes + lane, gathering.site.line, "a shuffle reads a lane that takes no part");
     }
     if (failed) return;
     for (unsigned lane = 0; lane < warp_size; ++lane)
@@ -525,8 +546,8 @@ Word collective(Collective kind, Site site, unsigned mask, Word value, unsigned 
     return thread->value;
 }
 
-// Fences order all threads that pass one, which is more than a GPU promises: a missing fence is found, a
-// fence in the wrong place may not be.
+// Fences order all threads that pass one, which is more than a GPU promises: a missing fence is
+// found, a fence in the wrong place may not be.
 void fence() {
     race::release(&race::fence_clock);
     race::acquire(&race::fence_clock);
@@ -535,8 +556,9 @@ void fence() {
 void trap(Site site) { abandon(site.line, "__trap"); }
 }  // namespace emulator
 
-// Returns 0, or 1 after a failure, which emulator_message() then describes. `call` unpacks `arguments`,
-// an array of pointers to the values as for cuLaunchKernel. The time limit is CPU time; 0 means none.
+// Returns 0, or 1 after a failure, which emulator_message() then describes. `call` unpacks
+// `arguments`, an array of pointers to the values as for cuLaunchKernel. The time limit is CPU
+// time; 0 means none.
 EMULATOR_EXPORT int emulator_launch(void (*call)(void**), void** arguments, const unsigned* grid,
                                     const unsigned* block, size_t shared_bytes, int order,
                                     unsigned long long seed, double time_limit_seconds) {
@@ -561,20 +583,7 @@ EMULATOR_EXPORT int emulator_launch(void (*call)(void**), void** arguments, cons
         return 1;
     }
     stacks = static_cast<char*>(mapped);
-    bound_dynamic_shared(shared_bytes);
-    {
-        FaultHandlers handlers(time_limit_seconds);
-        const Word count = Word(grid[0]) * grid[1] * grid[2];
-        for (Word step = 0; step < count && !failed; ++step) {
-            const Word index = block_at(step, count, Order(order), seed);
-            block_index.x = unsigned(index % grid[0]);
-            block_index.y = unsigned(index / grid[0] % grid[1]);
-            block_index.z = unsigned(index / grid[0] / grid[1]);
-            run_block(shared_bytes);
-        }
-    }
-    bound_dynamic_shared(dynamic_arena);
-    race::acquire(&race::launch_clock);
+    run_grid(Order(order), seed, shared_bytes, time_limit_seconds);
     munmap(stacks, stacks_bytes);
     return failed;
 }

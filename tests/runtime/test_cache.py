@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from graphc.runtime import cache as cache_module
 from graphc.runtime.cache import FORMAT_VERSION, Cache, default_folder
 

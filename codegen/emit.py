@@ -1,0 +1,977 @@
+"""How is a group of nodes written as a kernel?  Values on demand, inside a loop nest chosen by shape.
+
+`Reader` computes the element of a node at an index, following views as index arithmetic, and keeps what it has computed in the
+scope where it did. `Emitter` chooses the nest:
+
+- no reduction: rows in parallel, lanes along the last axis; or one flat run of elements when every operand is read
+  at its own index;
+- a reduction over the last axis: *row mode*, rows in parallel, a vector loop with accumulators for each stage;
+- a reduction that leaves the last axis: *column mode*, lanes along the last axis, serial loops over what is reduced;
+- few results from many elements: parts in parallel, and a second kernel that combines them in order.
+
+A *stage* is one pass over the reduced axes; what a stage reduces is available to the next. A dear value that several
+stages need goes to scratch that is private to the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphc.codegen import loops
+from graphc.codegen.fuse import (
+    RECOMPUTE_COST,
+    Group,
+    Partition,
+    is_row_member,
+    reads_at,
+    result_shape,
+    splits,
+    variables,
+)
+from graphc.codegen.loops import CHUNK, Buffer, Kernel, Region
+from graphc.codegen.program import Launch, Operand, Storage
+from graphc.codegen.scalar import Accumulator, Scope, Value
+from graphc.dims import Bounds, Dim, Extent, ceildiv, dim_max, dim_min, product, symbols_of
+from graphc.lowering import Elementwise, Gather, Generate, Reduce, View
+from graphc.node import Node
+from graphc.ops.contract import free_axes
+from graphc.ops.operands import constant_op
+from graphc.ops.reduce import lowest
+from graphc.ops.special import project_op
+from graphc.types import Shape
+
+# Elements of work that make a range of tasks worth handing to another worker.
+GRAIN = 16384
+# Elements in one part of a split reduction.
+PART = 8192
+# Lanes of a tile in column mode.
+TILE = 256
+
+INDEX_OUT_OF_RANGE, CHECK_FAILED = 1, 3
+
+Index = tuple[Extent, ...]
+
+
+def symbol(name: str) -> Dim:
+    return Dim.symbol(name)
+
+
+def unravel(linear: Extent, extents: Shape, bounds: Bounds) -> Index:
+    """The index, in C order, of element number `linear` of an array of these extents."""
+    taken: list[Extent] = []
+    for size in reversed(extents[1:]):
+        taken.append(bounds.simplify(linear % size) if isinstance(linear % size, Dim) else linear % size)
+        linear = linear // size
+    if extents:
+        taken.append(bounds.simplify(linear) if isinstance(linear, Dim) else linear)
+    return tuple(reversed(taken))
+
+
+@dataclass(eq=False)
+class Draft:
+    """A kernel under construction: its scope, buffers, operands, and what is known of its loop variables."""
+
+    title: str
+    scope: Scope = field(default_factory=Scope)
+    buffers: dict[Any, tuple[Buffer, Operand]] = field(default_factory=dict)
+    ranges: dict[str, tuple[Extent, Extent]] = field(default_factory=dict)
+    atoms: dict[str, Value] = field(default_factory=dict)
+    _bounds: Bounds | None = None
+
+    def bind(self, variable: str, start: Extent, stop: Extent) -> Dim:
+        """Note the range of a loop variable; returns it as an extent."""
+        self.ranges[variable] = (start, stop - 1)
+        self._bounds = None
+        return symbol(variable)
+
+    @property
+    def bounds(self) -> Bounds:
+        if self._bounds is None:
+            self._bounds = Bounds(self.ranges)
+        return self._bounds
+
+    def simplify(self, extent: Extent) -> Extent:
+        return extent if isinstance(extent, int) else self.bounds.simplify(extent)
+
+    def buffer(self, operand: Operand, shape: Shape) -> Buffer:
+        """The kernel's buffer for an operand seen at `shape`."""
+        storage = operand.storage
+        key = (id(storage), operand.offset, shape)
+        found = self.buffers.get(key)
+        if found is None:
+            layout = "strided" if storage.strided else "contiguous"
+            space = "worker" if storage.kind == "worker" else "global"
+            made = Buffer(f"b{len(self.buffers)}", storage.dtype.name, shape, layout, space)
+            found = self.buffers[key] = (made, operand)
+        return found[0]
+
+    def located(self, index: Index) -> tuple[Index, tuple[Value, ...]]:
+        """An index with its data-dependent positions renamed to `_arg0`, ..., and their values."""
+        index = tuple(self.simplify(extent) for extent in index)
+        names = sorted({n for extent in index for n in symbols_of(extent) if n in self.atoms})
+        if not names:
+            return index, ()
+        renamed: dict[str, Extent] = {name: symbol(f"_arg{i}") for i, name in enumerate(names)}
+        moved = tuple(e if isinstance(e, int) else e.substitute(renamed) for e in index)
+        return moved, tuple(self.atoms[name] for name in names)
+
+    def index(self, scope: Scope, extent: Extent) -> Value:
+        (moved,), args = self.located((extent,))
+        return scope.index(moved, args)
+
+    def launch(self, tasks: Extent, inner: Extent, nodes: list[Node], reason: str) -> Launch:
+        """The launch of the finished kernel. `inner` is the number of elements in one task."""
+        kernel = Kernel([buffer for buffer, _ in self.buffers.values()], self.scope, self.title)
+        operands = [operand for _, operand in self.buffers.values()]
+        grain = ceildiv(GRAIN, inner) if isinstance(inner, int) and inner else 1
+        if isinstance(inner, Dim):
+            grain = ceildiv(GRAIN, dim_max(inner, 1))
+        return Launch(kernel, operands, tasks, grain, nodes, reason)
+
+
+Key = tuple[Node, Index, Any]
+
+
+class Reader:
+    """Values of nodes at indices, in one scope. A reader of an inner scope sees what outer ones computed."""
+
+    def __init__(self, emitter: Emitter, draft: Draft, scope: Scope, outer: Reader | None = None):
+        self.emitter = emitter
+        self.draft = draft
+        self.scope = scope
+        self.outer = outer
+        self.known: dict[Key, Any] = {}
+
+    def find(self, key: Key) -> Any:
+        reader: Reader | None = self
+        while reader is not None:
+            if key in reader.known:
+                return reader.known[key]
+            reader = reader.outer
+        return None
+
+    def value(self, node: Node, index: Index, mask: Value | None = None) -> Any:
+        """The element of `node` at `index`; memory is touched only where `mask` holds. Iterative."""
+        root: Key = (node, index, mask)
+        stack = [root]
+        while stack:
+            key = stack[-1]
+            if self.find(key) is not None:
+                stack.pop()
+                continue
+            waiting = self._waiting(key)
+            if waiting:
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            self.known[key] = self._compute(*key)
+        return self.find(root)
+
+    def _waiting(self, key: Key) -> list[Key]:
+        return [needed for needed in self._needs(*key) if self.find(needed) is None]
+
+    def _stored(self, node: Node) -> Operand | None:
+        return self.emitter.readable(node)
+
+    def _needs(self, node: Node, index: Index, mask: Value | None) -> list[Key]:
+        emitter = self.emitter
+        if self._stored(node) is not None or emitter.row_value(node) is not None:
+            return []
+        if node in emitter.saved:
+            return []
+        form = node.op.lowering
+        if isinstance(form, View):
+            return [
+                (node.args[piece.argument], piece.index, inner)
+                for piece, inner in self._pieces(node, index, mask)
+            ]
+        if isinstance(form, Gather):
+            axis, rank = node.attrs["axis"], node.args[1].ndim
+            first: Key = (node.args[1], index[axis : axis + rank], mask)
+            if self.find(first) is None:
+                return [first]
+            source, inner = self._gathered(node, index, mask)
+            return [first, (node.args[0], source, inner)]
+        if isinstance(form, Elementwise) or node.op is project_op:
+            return [(argument, index, mask) for argument in node.args]
+        return []
+
+    def _compute(self, node: Node, index: Index, mask: Value | None) -> Any:
+        row = self.emitter.row_value(node)
+        if row is not None:
+            return row
+        scope, draft = self.scope, self.draft
+        stored = self._stored(node)
+        if stored is not None:
+            return self.load(stored, node.shape, index, mask)
+        if node in self.emitter.saved:
+            operand, where, shape = self.emitter.saved[node]
+            return self.load(operand, shape, where(index), mask)
+        form = node.op.lowering
+        if node.op is constant_op:
+            return scope.const(node.attrs["value"].array.item(), node.dtype.name)
+        if isinstance(form, View):
+            return self._view(node, index, mask)
+        if isinstance(form, Generate):
+            return form.value(_Indexed(scope, draft), index, **node.attrs)
+        if isinstance(form, Gather):
+            source, inner = self._gathered(node, index, mask)
+            return self.find((node.args[0], source, inner))
+        if node.op is project_op:
+            return self.find((node.args[0], index, mask))[node.attrs["index"]]
+        if isinstance(form, Elementwise):
+            values = [self.find((argument, index, mask)) for argument in node.args]
+            return form.kernel(scope, *values, **node.attrs)
+        raise AssertionError(f"{node.op.name} has no value inside a kernel")
+
+    def load(self, operand: Operand, shape: Shape, index: Index, mask: Value | None) -> Value:
+        """Read memory; where the whole array is read at its own index in a flat nest, read it flat."""
+        flat = self.emitter.flat_index(index, shape, operand)
+        if flat is not None:
+            shape, index = (product(shape),), (flat,)
+        buffer = self.draft.buffer(operand, shape)
+        located, args = self.draft.located(index)
+        return self.scope.load(buffer, located, args, mask)
+
+    # -- views -----------------------------------------------------------------------------------------
+
+    def _pieces(self, node: Node, index: Index, mask: Value | None) -> list[tuple[Any, Value | None]]:
+        """The pieces of a view with the mask under which each is read."""
+        form = node.op.lowering
+        assert isinstance(form, View)
+        types = [argument.type for argument in node.args]
+        pieces = form.pieces(index, types, node.type, **node.attrs)
+        answer = []
+        for piece in pieces:
+            condition = self._inside(piece.inside)
+            answer.append((piece, _both(self.scope, mask, condition)))
+        return answer
+
+    def _inside(self, conditions: Sequence[tuple[Extent, Extent, Extent]]) -> Value | None:
+        """Whether all of low <= position < high hold; None if that is known."""
+        result: Value | None = None
+        scope, draft = self.scope, self.draft
+        for position, low, high in conditions:
+            below = draft.simplify(position - low)
+            if not draft.bounds.proves_nonnegative(below):
+                value = scope.ge(draft.index(scope, position), draft.index(scope, low))
+                result = _both(scope, result, value)
+            above = draft.simplify(high - 1 - position)
+            if not draft.bounds.proves_nonnegative(above):
+                value = scope.lt(draft.index(scope, position), draft.index(scope, high))
+                result = _both(scope, result, value)
+        return result
+
+    def _view(self, node: Node, index: Index, mask: Value | None) -> Value:
+        scope = self.scope
+        result: Value | None = None
+        for piece, inner in reversed(self._pieces(node, index, mask)):
+            value = self.find((node.args[piece.argument], piece.index, inner))
+            condition = self._inside(piece.inside)
+            if condition is None:
+                result = value
+                continue
+            if result is None:
+                result = scope.const(0, node.dtype.name)
+            result = scope.select(condition, value, result)
+        assert result is not None
+        return result
+
+    # -- data-dependent positions ----------------------------------------------------------------------
+
+    def _gathered(self, node: Node, index: Index, mask: Value | None) -> tuple[Index, Value]:
+        """The index in the source of a gather, and the mask under which it may be read."""
+        axis, indices = node.attrs["axis"], node.args[1]
+        rank = indices.ndim
+        value = self.find((indices, index[axis : axis + rank], mask))
+        name, inside = self.position(node, value, node.args[0].shape[axis], mask)
+        source = (*index[:axis], symbol(name), *index[axis + rank :])
+        inner = _both(self.scope, mask, inside)
+        assert inner is not None
+        return source, inner
+
+    def position(
+        self, node: Node, value: Value, extent: Extent, mask: Value | None
+    ) -> tuple[str, Value]:
+        """A checked position from the end or the start, as a name for index expressions."""
+        key = (node, ("position",), value)
+        held = self.find(key)
+        if held is None:
+            scope, draft = self.scope, self.draft
+            size = draft.index(scope, extent)
+            wrapped = scope.select(scope.lt(value, 0), scope.add(value, size), value)
+            inside = scope.and_(scope.ge(wrapped, 0), scope.lt(wrapped, size))
+            allowed = inside if mask is None else scope.or_(inside, scope.not_(mask))
+            scope.check(allowed, INDEX_OUT_OF_RANGE, self.emitter.number(node), value)
+            name = f"_at{len(draft.atoms)}"
+            draft.atoms[name] = wrapped
+            held = self.known[key] = (name, inside)
+        return held
+
+
+class _Indexed:
+    """A scope whose `index` knows the draft's data-dependent names: what `Generate` forms receive as builder."""
+
+    def __init__(self, scope: Scope, draft: Draft) -> None:
+        self._scope = scope
+        self._draft = draft
+
+    def index(self, extent: Extent) -> Value:
+        return self._draft.index(self._scope, extent)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._scope, name)
+
+
+def _both(scope: Scope, first: Value | None, second: Value | None) -> Value | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return scope.and_(first, second)
+
+
+class Emitter:
+    """Writes the kernels of one group."""
+
+    def __init__(
+        self,
+        partition: Partition,
+        group: Group,
+        place: Callable[[Node], Operand | None],
+        number: Callable[[Node], int],
+    ) -> None:
+        self.partition = partition
+        self.group = group
+        self.place = place
+        self.number = number
+        self.rows: dict[Node, Value] = {}
+        self.saved: dict[Node, tuple[Operand, Callable[[Index], Index], Shape]] = {}
+        self.written: set[Node] = set()
+        self.flat: Index | None = None
+        self.flat_variable: Extent = 0
+        self.members = set(group.members)
+
+    # -- what the reader asks --------------------------------------------------------------------------
+
+    def readable(self, node: Node) -> Operand | None:
+        """Where to load a node from: memory, unless this kernel is the one that computes it."""
+        place = self.place(node)
+        if place is None:
+            return None
+        owner = node.args[0] if node.op is project_op and node.args[0] in self.members else node
+        if owner in self.members and node not in self.written:
+            return None
+        source = self._alias_owner(node)
+        return None if source in self.members and source not in self.written else place
+
+    def _alias_owner(self, node: Node) -> Node:
+        """The node whose memory a reshape shares, if this group computes it."""
+        from graphc.ops.movement import reshape_op
+        from graphc.ops.operands import restate_op
+
+        while node.op in (reshape_op, restate_op) and node not in self.members:
+            node = node.args[0]
+        return node
+
+    def row_value(self, node: Node) -> Value | None:
+        """The value of a member that has one for each row, once it is computed."""
+        return self.rows.get(node)
+
+    def flat_index(self, index: Index, shape: Shape, operand: Operand) -> Extent | None:
+        """The position in memory of a read at the nest's own index, when the nest is flat."""
+        if self.flat is None or index != self.flat or operand.storage.strided:
+            return None
+        return self.flat_variable
+
+    # -- choosing a nest -------------------------------------------------------------------------------
+
+    def launches(self) -> list[Launch]:
+        """The launches that compute the group."""
+        group = self.group
+        if group.kind == "contract":
+            return [self._contract()]
+        if group.kind == "scatter":
+            return [self._scatter()]
+        if group.kind == "check":
+            return self._check()
+        if not any(isinstance(m.op.lowering, Reduce) for m in group.members):
+            return [self._elementwise(list(self._results()), group.domain)]
+        if splits(group.domain, group.reduced or ()):
+            return self._split()
+        return [self._reduce()]
+
+    def title(self) -> str:
+        names: dict[str, None] = {}
+        for member in self.group.members:
+            names.setdefault(member.op.name)
+        return "_".join(list(names)[:6])
+
+    def reason(self) -> str:
+        return "; ".join(self.group.reasons)
+
+    def _results(self) -> Iterator[tuple[Node, Operand]]:
+        """The members (or results of members) that have a place, with it."""
+        from graphc.types import TupleType
+
+        for member in self.group.members:
+            if isinstance(member.type, TupleType):
+                for i in range(len(member.type.items)):
+                    result = project_op(member, index=i)
+                    place = self.place(result)
+                    if place is not None:
+                        yield result, place
+            else:
+                place = self.place(member)
+                if place is not None:
+                    yield member, place
+
+    def copy(self, node: Node, operand: Operand) -> list[Launch]:
+        """A kernel that writes the value of any node to memory."""
+        return [self._elementwise([(node, operand)], node.shape)]
+
+    # -- no reduction ----------------------------------------------------------------------------------
+
+    def _elementwise(self, results: Sequence[tuple[Node, Operand]], domain: Shape) -> Launch:
+        draft = Draft(self.title())
+        nodes = [node for node, _ in results]
+        if not domain:
+            with draft.scope.loop("parallel", 0, 1, "p") as once:
+                self._store_all(Reader(self, draft, once.body), results, ())
+            return draft.launch(1, 1, self.group.members, self.reason())
+        flat = self._is_flat(nodes, domain)
+        shape: Shape = (product(domain),) if flat else domain
+        rows, columns = product(shape[:-1]), shape[-1]
+        tiles = 1 if isinstance(columns, int) and columns <= CHUNK else ceildiv(columns, CHUNK)
+        tasks = rows * tiles
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            row = draft.simplify(p // tiles)
+            start = draft.simplify(p % tiles) * CHUNK
+            lead = unravel(row, shape[:-1], draft.bounds)
+            stop = columns if tiles == 1 else dim_min(columns, start + CHUNK)
+            with outer.body.loop("vector", start, stop) as lanes:
+                i = draft.bind(lanes.variable, 0, columns)
+                index: Index = (*lead, i)
+                if flat:
+                    self.flat = index = unravel(i, domain, draft.bounds)
+                    self.flat_variable = i
+                self._store_all(Reader(self, draft, lanes.body), results, index)
+        inner = columns if tiles == 1 else CHUNK
+        return draft.launch(tasks, inner, self.group.members, self.reason())
+
+    def _store_all(
+        self, reader: Reader, results: Sequence[tuple[Node, Operand]], index: Index
+    ) -> None:
+        for member in self.group.members:  # in order, so that nothing nests deeply
+            if not isinstance(member.op.lowering, Reduce):
+                reader.value(member, index)
+        for node, operand in results:
+            self._store(reader, node, operand, index)
+
+    def _store(self, reader: Reader, node: Node, operand: Operand, index: Index) -> None:
+        value = reader.value(node, index)
+        flat = self.flat_index(index, node.shape, operand)
+        shape, at = (node.shape, index) if flat is None else ((product(node.shape),), (flat,))
+        buffer = reader.draft.buffer(operand, shape)
+        located, args = reader.draft.located(at)
+        reader.scope.store(buffer, located, value, args)
+
+    def _is_flat(self, nodes: Sequence[Node], domain: Shape) -> bool:
+        """Whether every array is read at the domain's own index, or is a single element."""
+        if len(domain) < 2:
+            return False
+        index = variables(len(domain))
+        stack: list[tuple[Node, Index]] = [(node, index) for node in (*nodes, *self.group.members)]
+        seen = set(stack)
+        while stack:
+            node, at = stack.pop()
+            place = self.readable(node)
+            constant = not any(symbols_of(e) for e in at)
+            if place is not None:
+                if place.storage.strided and not constant:
+                    return False
+                if at != index and not constant:
+                    return False
+                continue
+            if at != index and not constant and node.op is not constant_op:
+                return False
+            if isinstance(node.op.lowering, (Generate, Gather)) and not constant and node.shape != ():
+                return False
+            for pair in reads_at(node, at):
+                if pair not in seen:
+                    seen.add(pair)
+                    stack.append(pair)
+        return True
+
+    # -- reductions ------------------------------------------------------------------------------------
+
+    def _stages(self) -> tuple[dict[Node, int], dict[Node, int]]:
+        """For full members the stage in which they can be computed; for row members the stage after which."""
+        group = self.group
+        full: dict[Node, int] = {}
+        row: dict[Node, int] = {}
+        for member in group.members:
+            level = 0
+            start = variables(len(member.args[0].shape if isinstance(member.op.lowering, Reduce) else result_shape(member)))
+            for other, _ in self.partition.reads(member, start):
+                level = max(level, row.get(other, full.get(other, 0)))
+            if isinstance(member.op.lowering, Reduce):
+                full[member] = level
+                row[member] = level + 1
+            elif is_row_member(member, group):
+                row[member] = level
+            else:
+                full[member] = level
+        return full, row
+
+    def _reduce(self) -> Launch:
+        group = self.group
+        reduced = group.reduced or ()
+        last = len(group.domain) - 1
+        if last in reduced:
+            return self._row_mode()
+        return self._column_mode()
+
+    def _row_mode(self) -> Launch:
+        """Rows in parallel; each stage a vector loop over the last axis inside serial loops over the other reduced ones."""
+        group = self.group
+        draft = Draft(self.title())
+        tasks = product(group.kept)
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            kept = unravel(p, group.kept, draft.bounds)
+            self._run_stages(draft, outer.body, kept, vector=True)
+        inner = product(group.domain[axis] for axis in group.reduced or ())
+        return draft.launch(tasks, inner, group.members, self.reason())
+
+    def _column_mode(self) -> Launch:
+        """Lanes along the last axis, which stays; each stage serial loops over the reduced axes."""
+        group = self.group
+        draft = Draft(self.title())
+        columns = group.kept[-1]
+        tiles = 1 if isinstance(columns, int) and columns <= TILE else ceildiv(columns, TILE)
+        tasks = product(group.kept[:-1]) * tiles
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            lead = unravel(draft.simplify(p // tiles), group.kept[:-1], draft.bounds)
+            start = draft.simplify(p % tiles) * TILE
+            stop = columns if tiles == 1 else dim_min(columns, start + TILE)
+            with outer.body.loop("vector", start, stop) as lanes:
+                j = draft.bind(lanes.variable, 0, columns)
+                self.lane_offset = j - start
+                self._run_stages(draft, lanes.body, (*lead, j), vector=False)
+        inner = product(group.domain[axis] for axis in group.reduced or ()) * dim_min(columns, TILE)
+        return draft.launch(tasks, inner, group.members, self.reason())
+
+    lane_offset: Extent = 0
+
+    def _run_stages(self, draft: Draft, scope: Scope, kept: Index, vector: bool) -> None:
+        """Emit every stage into `scope`, where one row (or lane) with index `kept` is at hand."""
+        group = self.group
+        full, row = self._stages()
+        results = list(self._results())
+        stages = 1 + max((level for m, level in full.items()), default=0)
+        targets: list[list[Node]] = [[] for _ in range(stages)]
+        for member in group.members:
+            if member in full and (isinstance(member.op.lowering, Reduce) or self._placed(member, results)):
+                targets[full[member]].append(member)
+        needs = [self._needed(stage) for stage in targets]
+        kept_for_later = self._worth_saving(needs)
+        rows = Reader(self, draft, scope)
+        for stage, members in enumerate(targets):
+            for member in group.members:  # row members that the finished stages allow
+                if row.get(member) == stage and not isinstance(member.op.lowering, Reduce):
+                    self._finish_row(rows, member, kept, results)
+            if members:
+                saving = [n for n in needs[stage] if n in kept_for_later and n not in self.saved]
+                self._stage(rows, members, saving, kept, vector, results)
+        for member in group.members:
+            if row.get(member) == stages and not isinstance(member.op.lowering, Reduce):
+                self._finish_row(rows, member, kept, results)
+        for node, operand in results:
+            if node in self.rows and isinstance(node.op.lowering, Reduce):
+                self._store(rows, node, operand, kept)
+
+    def _placed(self, member: Node, results: list[tuple[Node, Operand]]) -> bool:
+        return any(node is member or (node.op is project_op and node.args[0] is member) for node, _ in results)
+
+    def _finish_row(
+        self, rows: Reader, member: Node, kept: Index, results: list[tuple[Node, Operand]]
+    ) -> None:
+        value = rows.value(member, kept)
+        if not isinstance(value, tuple):
+            self.rows[member] = value
+        for node, operand in results:
+            if node is member or (node.op is project_op and node.args[0] is member):
+                self._store(rows, node, operand, kept)
+
+    def _needed(self, members: Sequence[Node]) -> list[Node]:
+        """The full members that computing `members` evaluates, in order."""
+        wanted = set(members)
+        stack = list(members)
+        while stack:
+            node = stack.pop()
+            form = node.op.lowering
+            at = variables(len(node.args[0].shape if isinstance(form, Reduce) else result_shape(node)))
+            for other, _ in self.partition.reads(node, at):
+                if other in self.members and other not in wanted and not is_row_member(other, self.group):
+                    wanted.add(other)
+                    stack.append(other)
+        return [m for m in self.group.members if m in wanted and not isinstance(m.op.lowering, Reduce)]
+
+    def _worth_saving(self, needs: Sequence[Sequence[Node]]) -> set[Node]:
+        """Dear members that more than one stage needs."""
+        count: dict[Node, int] = {}
+        for members in needs:
+            for member in members:
+                count[member] = count.get(member, 0) + 1
+        return {
+            m
+            for m, times in count.items()
+            if times > 1
+            and isinstance(m.op.lowering, (Elementwise, Gather))
+            and (isinstance(m.op.lowering, Gather) or m.op.lowering.cost > RECOMPUTE_COST)
+            and not hasattr(m.type, "items")
+        }
+
+    def _stage(
+        self,
+        rows: Reader,
+        members: Sequence[Node],
+        saving: Sequence[Node],
+        kept: Index,
+        vector: bool,
+        results: list[tuple[Node, Operand]],
+    ) -> None:
+        """One pass over the reduced axes: accumulate, store, and save what later stages need."""
+        group, draft = self.group, rows.draft
+        axes = group.reduced or ()
+        reductions = [m for m in members if isinstance(m.op.lowering, Reduce)]
+        opened: list[Any] = []
+        scope = rows.scope
+        found: list[Dim] = []
+        for position, axis in enumerate(axes):
+            role = "vector" if vector and position == len(axes) - 1 else "serial"
+            loop = scope.loop(role, 0, group.domain[axis])
+            loop.__enter__()
+            found.append(draft.bind(loop.variable, 0, group.domain[axis]))
+            opened.append(loop)
+            scope = loop.body
+        inner: dict[int, Extent] = dict(zip(axes, found, strict=True))
+        left = iter(kept)
+        index = tuple(inner[axis] if axis in inner else next(left) for axis in range(len(group.domain)))
+        reader = Reader(self, draft, scope, rows)
+        pending: list[Node] = []
+        targets = set(members)
+        for member in self._needed(members):
+            if member not in self.written:
+                reader.value(member, index)
+        for member in saving:
+            self._save(reader, member, index, found, vector)
+        for node, operand in results:
+            owner = node.args[0] if node.op is project_op else node
+            if owner in targets and not isinstance(owner.op.lowering, Reduce):
+                self._store(reader, node, operand, index)
+                pending.append(node)
+        states: dict[Node, Accumulator] = {}
+        for member in reductions:
+            form = member.op.lowering
+            assert isinstance(form, Reduce)
+            value = reader.value(member.args[0], index)
+            states[member] = opened[-1].accumulate(form.combiner, value)
+        for position in range(len(opened) - 1, -1, -1):
+            loop = opened[position]
+            loop.__exit__(None, None, None)
+            for member, state in list(states.items()):
+                result = loop.result(state)
+                if position:
+                    form = member.op.lowering
+                    assert isinstance(form, Reduce)
+                    states[member] = opened[position - 1].accumulate(form.combiner, result)
+                else:
+                    self.rows[member] = result
+        self.written.update(pending)
+
+    def _save(
+        self, reader: Reader, member: Node, index: Index, found: Sequence[Dim], vector: bool
+    ) -> None:
+        """Write a member to the worker's scratch, to be read at the same place by later stages."""
+        group = self.group
+        place = self.place(member)
+        if place is not None:
+            return  # it is stored anyway, and read back from there
+        extents = [group.domain[axis] for axis in group.reduced or ()]
+        shape: Shape = tuple(extents) if vector else (*extents, dim_min(group.kept[-1], TILE))
+        operand = Operand(Storage("worker", member.dtype, shape))
+        axes = group.reduced or ()
+        offset = self.lane_offset
+
+        def where(at: Index) -> Index:
+            inside = tuple(at[axis] for axis in axes)
+            return inside if vector else (*inside, offset)
+
+        value = reader.value(member, index)
+        buffer = reader.draft.buffer(operand, shape)
+        located, args = reader.draft.located(where(index))
+        reader.scope.store(buffer, located, value, args)
+        self.saved[member] = (operand, where, shape)
+
+    # -- split reductions ------------------------------------------------------------------------------
+
+    def _split(self) -> list[Launch]:
+        """Parts in parallel, each to one row of partial results; then one task that combines them in order."""
+        group = self.group
+        reduction = next(m for m in group.members if isinstance(m.op.lowering, Reduce))
+        form = reduction.op.lowering
+        assert isinstance(form, Reduce)
+        domain, axes = group.domain, group.reduced or ()
+        results = list(self._results())
+        before = [m for m in group.members if not is_row_member(m, group)]
+        flat = not group.kept and self._is_flat(before, domain) and self._is_flat([reduction.args[0]], domain)
+        draft = Draft(self.title())
+        shape: Shape = (product(domain),) if flat else domain
+        split_axis = 0 if flat else axes[0]
+        reduced = (0,) if flat else axes
+        rest = product(shape[axis] for axis in range(len(shape)) if axis != split_axis)
+        depth = max(1, PART // rest) if isinstance(rest, int) and rest else 1
+        parts = ceildiv(shape[split_axis], depth)
+        partial = Operand(Storage("temporary", reduction.dtype, (parts, *group.kept)))
+        last_is_kept = bool(group.kept) and len(shape) - 1 not in reduced
+        lead = group.kept[:-1] if last_is_kept else group.kept
+        tasks = product(lead) * parts
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            part = draft.simplify(p % parts)
+            kept: Index = unravel(draft.simplify(p // parts), lead, draft.bounds)
+            start = part * depth
+            stop = dim_min(shape[split_axis], start + depth)
+            if last_is_kept:
+                with outer.body.loop("vector", 0, group.kept[-1]) as lanes:
+                    j = draft.bind(lanes.variable, 0, group.kept[-1])
+                    self._part(draft, lanes.body, (*kept, j), part, (start, stop), split_axis, reduced, shape, flat, partial, reduction, results, False)
+            else:
+                self._part(draft, outer.body, kept, part, (start, stop), split_axis, reduced, shape, flat, partial, reduction, results, True)
+        first = draft.launch(tasks, depth * rest, before + [reduction], self.reason())
+        self.flat = None
+        return [first, self._combine(reduction, form.combiner, partial, parts, results)]
+
+    def _part(
+        self, draft: Draft, scope: Scope, kept: Index, part: Extent, span: tuple[Extent, Extent],
+        split_axis: int, reduced: tuple[int, ...], shape: Shape, flat: bool, partial: Operand,
+        reduction: Node, results: list[tuple[Node, Operand]], vector: bool,
+    ) -> None:
+        opened: list[Any] = []
+        inner: dict[int, Extent] = {}
+        for position, axis in enumerate(reduced):
+            role = "vector" if vector and position == len(reduced) - 1 else "serial"
+            low, high = span if axis == split_axis else (0, shape[axis])
+            loop = scope.loop(role, low, high)
+            loop.__enter__()
+            inner[axis] = draft.bind(loop.variable, 0, shape[axis])
+            opened.append(loop)
+            scope = loop.body
+        left = iter(kept)
+        index = tuple(inner[axis] if axis in inner else next(left) for axis in range(len(shape)))
+        if flat:
+            self.flat_variable = index[0]
+            self.flat = index = unravel(index[0], self.group.domain, draft.bounds)
+        reader = Reader(self, draft, scope)
+        for node, operand in results:
+            owner = node.args[0] if node.op is project_op else node
+            if not is_row_member(owner, self.group):
+                self._store(reader, node, operand, index)
+        form = reduction.op.lowering
+        assert isinstance(form, Reduce)
+        state = opened[-1].accumulate(form.combiner, reader.value(reduction.args[0], index))
+        for position in range(len(opened) - 1, -1, -1):
+            opened[position].__exit__(None, None, None)
+            result = opened[position].result(state)
+            if position:
+                state = opened[position - 1].accumulate(form.combiner, result)
+        buffer = draft.buffer(partial, partial.storage.shape)
+        located, args = draft.located((part, *kept))
+        (opened[0].parent).store(buffer, located, result, args)
+
+    def _combine(
+        self, reduction: Node, combiner: str, partial: Operand, parts: Extent,
+        results: list[tuple[Node, Operand]],
+    ) -> Launch:
+        group = self.group
+        draft = Draft(self.title() + "_combine")
+        for node, _ in results:
+            owner = node.args[0] if node.op is project_op else node
+            if not is_row_member(owner, group):
+                self.written.add(node)
+        kept_shape = group.kept
+        rows = [m for m in group.members if is_row_member(m, group) and m is not reduction]
+
+        def finish(scope: Scope, kept: Index, role: str) -> None:
+            with scope.loop(role, 0, parts) as loop:
+                c = draft.bind(loop.variable, 0, parts)
+                buffer = draft.buffer(partial, partial.storage.shape)
+                located, args = draft.located((c, *kept))
+                state = loop.accumulate(combiner, loop.body.load(buffer, located, args))
+            self.rows[reduction] = loop.result(state)
+            reader = Reader(self, draft, scope)
+            for node, operand in results:
+                if node is reduction:
+                    self._store(reader, node, operand, kept)
+            for member in rows:
+                self._finish_row(reader, member, kept, results)
+
+        tasks = product(kept_shape[:-1])
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            lead = unravel(p, kept_shape[:-1], draft.bounds)
+            if kept_shape:
+                with outer.body.loop("vector", 0, kept_shape[-1]) as lanes:
+                    j = draft.bind(lanes.variable, 0, kept_shape[-1])
+                    finish(lanes.body, (*lead, j), "serial")
+            else:
+                finish(outer.body, (), "vector")
+        inner = parts if not kept_shape else parts * kept_shape[-1]
+        return draft.launch(tasks, inner, rows, "combines the parts of a split reduction in order")
+
+    # -- contractions ----------------------------------------------------------------------------------
+
+    def _contract(self) -> Launch:
+        group = self.group
+        node = group.members[0]
+        draft = Draft(self.title())
+        scope = draft.scope
+        x, y = node.args
+        batch, contracted = node.attrs["batch"], node.attrs["contracted"]
+        x_free = free_axes(x.ndim, batch[0], contracted[0])
+        y_free = free_axes(y.ndim, batch[1], contracted[1])
+        shapes = (
+            tuple(x.shape[a] for a in batch[0]),
+            tuple(x.shape[a] for a in x_free),
+            tuple(y.shape[a] for a in y_free),
+            tuple(x.shape[a] for a in contracted[0]),
+        )
+        sizes = tuple(product(shape) for shape in shapes)
+        names = [scope.fresh_variable("c") for _ in range(8)]
+        left = self._operand(draft, x, (batch[0], x_free, contracted[0]), (shapes[0], shapes[1], shapes[3]), names[:3])
+        right = self._operand(draft, y, (batch[1], contracted[1], y_free), (shapes[0], shapes[3], shapes[2]), (names[0], names[3], names[4]))
+        epilogue_names = tuple(names[5:])
+        body = Scope(scope, epilogue_names)
+        statement = loops.Contract(
+            *sizes, node.dtype.name, left, right, Region(epilogue_names, body)
+        )
+        value = Value(body, "result", (), node.dtype.name, statement)
+        statement.product = value
+        index: Index = ()
+        for name, shape, size in zip(epilogue_names, shapes[:3], sizes[:3], strict=True):
+            variable = draft.bind(name, 0, size)
+            index = (*index, *unravel(variable, shape, draft.bounds))
+        reader = Reader(self, draft, body)
+        reader.known[(node, index, None)] = value
+        for member in group.members[1:]:
+            reader.value(member, index)
+        for result, operand in self._results():
+            self._store(reader, result, operand, index)
+        scope.statements.append(statement)
+        tasks = sizes[0] * sizes[1] * sizes[2]
+        return draft.launch(tasks, sizes[3], group.members, self.reason())
+
+    def _operand(
+        self, draft: Draft, node: Node, axes: Sequence[tuple[int, ...]], shapes: Sequence[Shape], names: Sequence[str]
+    ) -> Region:
+        """The region that says what the element of an operand at (b, i, k) or (b, k, j) is."""
+        body = Scope(draft.scope, tuple(names))
+        index: dict[int, Extent] = {}
+        for name, group_axes, shape in zip(names, axes, shapes, strict=True):
+            variable = draft.bind(name, 0, product(shape))
+            index.update(zip(group_axes, unravel(variable, shape, draft.bounds), strict=True))
+        reader = Reader(self, draft, body)
+        value = reader.value(node, tuple(index[axis] for axis in range(node.ndim)))
+        return Region(tuple(names), body, value)
+
+    # -- scatter and check -----------------------------------------------------------------------------
+
+    def _scatter(self) -> Launch:
+        """Each task owns a tile of lanes: it clears its part of the result, then adds the updates in order."""
+        node = self.group.members[0]
+        indices, updates = node.args
+        axis, extent = node.attrs["axis"], node.attrs["extent"]
+        shape = node.shape
+        place = self.place(node)
+        draft = Draft(self.title())
+        if place is None:
+            with draft.scope.loop("parallel", 0, 0, "p"):
+                pass
+            return draft.launch(0, 1, self.group.members, self.reason())
+        lead_shape, post = shape[:axis], shape[axis + 1 :]
+        columns: Extent = post[-1] if post else 1
+        tiles = 1 if isinstance(columns, int) and columns <= TILE else ceildiv(columns, TILE)
+        outer_shape = (*lead_shape, *post[:-1])
+        tasks = product(outer_shape) * tiles
+        buffer = draft.buffer(place, shape)
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            at = unravel(draft.simplify(p // tiles), outer_shape, draft.bounds)
+            start = draft.simplify(p % tiles) * TILE
+            stop = columns if tiles == 1 else dim_min(columns, start + TILE)
+            with outer.body.loop("vector", start, stop) as lanes:
+                j = draft.bind(lanes.variable, 0, columns)
+                before = at[: len(lead_shape)]
+                after: Index = (*at[len(lead_shape) :], j) if post else ()
+                zero = lanes.body.const(0, node.dtype.name)
+                with lanes.body.loop("serial", 0, extent) as clear:
+                    e = draft.bind(clear.variable, 0, extent)
+                    clear.body.store(buffer, (*before, e, *after), zero)
+                count = product(indices.shape)
+                with lanes.body.loop("serial", 0, count) as every:
+                    k = draft.bind(every.variable, 0, count)
+                    where = unravel(k, indices.shape, draft.bounds)
+                    reader = Reader(self, draft, every.body)
+                    position = reader.value(indices, where)
+                    name, inside = reader.position(node, position, extent, None)
+                    value = reader.value(updates, (*before, *where, *after))
+                    located, args = draft.located((*before, symbol(name), *after))
+                    held = every.body.load(buffer, located, args, inside)
+                    every.body.store(buffer, located, every.body.add(held, value), args, inside)
+        return draft.launch(tasks, (count + extent) * dim_min(columns, TILE), self.group.members, self.reason())
+
+    def _check(self) -> list[Launch]:
+        """A kernel that checks every element of the condition, and a copy of what was guarded."""
+        node = self.group.members[0]
+        guarded, condition = node.args
+        domain = condition.shape
+        draft = Draft("check")
+        rows, columns = product(domain[:-1]), domain[-1] if domain else 1
+        with draft.scope.loop("parallel", 0, rows, "p") as outer:
+            p = draft.bind(outer.variable, 0, rows)
+            lead = unravel(p, domain[:-1], draft.bounds)
+            with outer.body.loop("vector", 0, columns) as lanes:
+                i = draft.bind(lanes.variable, 0, columns)
+                index: Index = (*lead, i) if domain else ()
+                reader = Reader(self, draft, lanes.body)
+                holds = reader.value(condition, index)
+                lanes.body.check(holds, CHECK_FAILED, self.number(node), draft.index(lanes.body, i))
+        checked = draft.launch(rows, columns, [node], self.reason())
+        place = self.place(node)
+        if place is None:
+            return [checked]
+        copier = Emitter(self.partition, Group("nest", guarded.shape), self.place, self.number)
+        return [checked, *copier.copy(guarded, place)]
+
+
+def copy_operand(source: Operand, target: Operand) -> list[Launch]:
+    """A kernel that copies one contiguous array to another of the same shape."""
+    draft = Draft("copy")
+    size = product(target.storage.shape) if target.offset == 0 else product(source.storage.shape)
+    tiles = 1 if isinstance(size, int) and size <= CHUNK else ceildiv(size, CHUNK)
+    with draft.scope.loop("parallel", 0, tiles, "p") as outer:
+        p = draft.bind(outer.variable, 0, tiles)
+        start = p * CHUNK
+        stop = size if tiles == 1 else dim_min(size, start + CHUNK)
+        with outer.body.loop("vector", 0 if tiles == 1 else start, stop) as lanes:
+            i = draft.bind(lanes.variable, 0, size)
+            value = lanes.body.load(draft.buffer(source, (size,)), (i,))
+            lanes.body.store(draft.buffer(target, (size,)), (i,), value)
+    return [draft.launch(tiles, dim_min(size, CHUNK), [], "a state of a scan")]
+
+
+__all__ = ["Emitter", "copy_operand", "lowest", "symbol"]

@@ -1,0 +1,315 @@
+"""How does a graph become a program?  Each group of nodes is emitted as a kernel; regions become loops and calls.
+
+`lower` partitions a closed Graph (`fuse`), emits every group as a loop nest or contraction (`emit`), gives the values that cross
+kernels a storage, and plans the memory. Bodies of scans are lowered in place; those of calls once, as procedures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from graphc.codegen import emit
+from graphc.codegen.fuse import Group, Partition, result_shape
+from graphc.codegen.memory import plan
+from graphc.codegen.program import (
+    Call,
+    Launch,
+    Loop,
+    Operand,
+    Procedure,
+    Program,
+    Statement,
+    Storage,
+)
+from graphc.dims import Extent, product, symbols_of
+from graphc.graph import Graph, parameter_op, rebuild
+from graphc.lowering import Compose, Contract, Region
+from graphc.node import Node, topological
+from graphc.ops.movement import reshape_op
+from graphc.ops.operands import constant_op, restate_op
+from graphc.ops.special import project_op
+from graphc.types import TensorType
+
+
+def lower(graph: Graph, workers: int = 1, strided: Sequence[bool] = ()) -> Program:
+    """The program of a closed, rewritten graph.
+
+    `strided` tells which parameters come with strides of their own; the others are C-contiguous. `workers` is the
+    most threads that will run it, for scratch.
+    """
+    lowering = _Lowering()
+    flags = [*strided, *[False] * (len(graph.parameters) - len(strided))]
+    main = lowering.procedure(graph, "main", flags)
+    program = Program(main, list(lowering.procedures.values()), lowering.checks)
+    plan(program, workers)
+    return program
+
+
+def expand(graph: Graph) -> Graph:
+    """The graph with composed ops replaced by what they are made of, and products that no kernel takes written out."""
+    outputs = list(graph.outputs)
+    while True:
+        done: dict[Node, Node] = {}
+        expanded = False
+        for node in topological(outputs):
+            same = rebuild(node, [done[argument] for argument in node.args])
+            made = _expansion(same)
+            expanded = expanded or made is not None
+            done[node] = same if made is None else made
+        if not expanded:
+            return Graph(graph.parameters, outputs)
+        outputs = [done[output] for output in outputs]
+
+
+def _expansion(node: Node) -> Node | None:
+    form = node.op.lowering
+    if isinstance(form, Compose):
+        return form.build(*node.args, **node.attrs)
+    if isinstance(form, Contract) and node.dtype.kind != "f":
+        return _product_and_sum(node)
+    return None
+
+
+def _product_and_sum(node: Node) -> Node:
+    """A contraction of integers: broadcast both operands to all axes, multiply, sum."""
+    from graphc.ops.arithmetic import multiply_op
+    from graphc.ops.contract import free_axes
+    from graphc.ops.movement import transpose
+    from graphc.ops.operands import broadcast
+    from graphc.ops.reduce import sum_op
+
+    x, y = node.args
+    batch, contracted = node.attrs["batch"], node.attrs["contracted"]
+    x_free = free_axes(x.ndim, batch[0], contracted[0])
+    y_free = free_axes(y.ndim, batch[1], contracted[1])
+    x = transpose(x, (*batch[0], *x_free, *contracted[0]))
+    y = transpose(y, (*batch[1], *y_free, *contracted[1]))
+    b, m, n, k = len(batch[0]), len(x_free), len(y_free), len(contracted[0])
+    shape = (*x.shape[: b + m], *y.shape[b : b + n], *x.shape[b + m :])
+    rank = len(shape)
+    left = broadcast(x, shape, (*range(b + m), *range(rank - k, rank)))
+    right = broadcast(y, shape, (*range(b), *range(b + m, rank)))
+    return sum_op(multiply_op(left, right), axes=tuple(range(rank - k, rank)))
+
+
+class _Lowering:
+    """State of lowering one graph: procedures by digest, checked nodes."""
+
+    def __init__(self) -> None:
+        self.procedures: dict[bytes, Procedure] = {}
+        self.checks: list[Node] = []
+        self._loops = 0
+
+    def fresh_variable(self) -> str:
+        """A name for the variable of a program loop."""
+        self._loops += 1
+        return f"t{self._loops}"
+
+    def procedure(self, graph: Graph, name: str, strided: Sequence[bool]) -> Procedure:
+        inputs = [
+            Storage("input", type_.dtype, type_.shape, position=i, strided=flag)  # type: ignore[union-attr]
+            for i, (type_, flag) in enumerate(zip(graph.parameters, strided, strict=True))
+        ]
+        outputs = [
+            Storage("output", node.dtype, node.shape, position=len(inputs) + i)
+            for i, node in enumerate(graph.outputs)
+        ]
+        procedure = Procedure(name, inputs, outputs, parameter_dims(graph))
+        places = {i: Operand(storage) for i, storage in enumerate(inputs)}
+        procedure.body = _Block(self, graph, places, [Operand(o) for o in outputs]).statements
+        return procedure
+
+    def called(self, graph: Graph, name: str) -> Procedure:
+        """The procedure of a called graph, lowered the first time."""
+        found = self.procedures.get(graph.digest)
+        if found is None:
+            found = self.procedure(expand(graph), f"call_{len(self.procedures)}", [False] * len(graph.parameters))
+            self.procedures[graph.digest] = found
+        return found
+
+
+def parameter_dims(graph: Graph) -> tuple[str, ...]:
+    """The named dimensions of a graph, in order of appearance in its parameters' types, then in its nodes."""
+    names: dict[str, None] = {}
+    for type_ in graph.parameters:
+        for extent in type_.shape:  # type: ignore[union-attr]
+            names.update(dict.fromkeys(sorted(symbols_of(extent))))
+    return tuple(names)
+
+
+class _Block:
+    """One closed graph lowered to statements, given where its parameters are and where its outputs go."""
+
+    def __init__(
+        self,
+        lowering: _Lowering,
+        graph: Graph,
+        parameters: Mapping[int, Operand],
+        results: Sequence[Operand],
+    ) -> None:
+        self.lowering = lowering
+        self.statements: list[Statement] = []
+        self.places: dict[Node, Operand] = {}
+        order = topological(graph.outputs)
+        external = set()
+        for node in order:
+            if node.op is parameter_op:
+                self.places[node] = parameters[node.attrs["index"]]
+                external.add(node)
+            elif node.op is constant_op and node.shape != ():
+                array = node.attrs["value"].array
+                storage = Storage("constant", node.dtype, node.shape, array=array)
+                self.places[node] = Operand(storage)
+        self.partition = Partition(order, graph.outputs, external)
+        self._alias(order)
+        copies = self._claim_outputs(graph.outputs, results)
+        self._allocate(order)
+        for group in self.partition.groups:
+            self._group(group)
+        for node, operand in copies:
+            self._copy(node, operand)
+
+    # -- where values live -----------------------------------------------------------------------------
+
+    def _alias(self, order: Sequence[Node]) -> None:
+        """A reshape of something in contiguous memory is that memory under another shape."""
+        self.alias: dict[Node, Node] = {}
+        for node in order:
+            if node.op is reshape_op or node.op is restate_op:
+                source = self.alias.get(node.args[0], node.args[0])
+                placed = self.places.get(source)
+                stored = placed is not None and not placed.storage.strided
+                if stored or source in self.partition.group_of or self._is_result(source):
+                    self.alias[node] = source
+
+    def _is_result(self, node: Node) -> bool:
+        """Whether a node is a result of a node with several: a region's storage, or an element-wise value."""
+        return node.op is project_op and node.args[0] in self.partition.group_of
+
+    def _claim_outputs(
+        self, outputs: Sequence[Node], results: Sequence[Operand]
+    ) -> list[tuple[Node, Operand]]:
+        """Let the node that makes an output write it in place; what cannot is copied at the end."""
+        copies: list[tuple[Node, Operand]] = []
+        for node, operand in zip(outputs, results, strict=True):
+            source = self.alias.get(node, node)
+            owned = source in self.partition.group_of or self._is_result(source)
+            if owned and source not in self.places:
+                self.places[source] = operand
+            else:
+                copies.append((node, operand))
+        return copies
+
+    def _allocate(self, order: Sequence[Node]) -> None:
+        """Temporaries for values that another kernel reads."""
+        for node in order:
+            if node in self.places or not self._must_store(node):
+                continue
+            assert isinstance(node.type, TensorType)
+            self.places[node] = Operand(Storage("temporary", node.dtype, node.shape))
+
+    def _must_store(self, node: Node) -> bool:
+        if self._is_result(node):
+            owner = self.partition.group_of[node.args[0]]
+            return owner.kind == "region" or self._crosses(node, owner)
+        group = self.partition.group_of.get(node)
+        if group is None or not isinstance(node.type, TensorType) or group.kind == "region":
+            return False
+        return self._crosses(node, group)
+
+    def _crosses(self, node: Node, group: Group) -> bool:
+        """Whether a kernel other than its own reads the node, through whatever views."""
+        stack, seen = [node], {node}
+        while stack:
+            current = stack.pop()
+            for user in self.partition.users.get(current, ()):
+                owner = self.partition.group_of.get(user)
+                if owner is not None:
+                    if owner is not group:
+                        return True
+                elif user not in seen:
+                    seen.add(user)
+                    stack.append(user)
+        return False
+
+    def place(self, node: Node) -> Operand | None:
+        """Where a node is in memory, if it is."""
+        return self.places.get(self.alias.get(node, node))
+
+    # -- statements ------------------------------------------------------------------------------------
+
+    def _group(self, group: Group) -> None:
+        if group.kind == "region":
+            self._region(group.members[0])
+            return
+        emitter = emit.Emitter(self.partition, group, self.place, self._number)
+        self.statements += emitter.launches()
+
+    def _number(self, node: Node) -> int:
+        """The number of a checked node in the program's table."""
+        self.lowering.checks.append(node)
+        return len(self.lowering.checks) - 1
+
+    def _copy(self, node: Node, operand: Operand) -> None:
+        """Write a value that already has a place, or is only a view, to where an output goes."""
+        group = Group("nest", result_shape(node))
+        group.reasons.append("copied: the value is an input, a view, or an output twice")
+        emitter = emit.Emitter(self.partition, group, self.place, self._number)
+        self.statements += emitter.copy(node, operand)
+
+    def _region(self, node: Node) -> None:
+        form = node.op.lowering
+        assert isinstance(form, Region)
+        results = []
+        for i, type_ in enumerate(node.type.items):  # type: ignore[union-attr]
+            place = self.places.get(project_op(node, index=i))
+            results.append(place or Operand(Storage("temporary", type_.dtype, type_.shape)))
+        args = [self._argument(argument) for argument in node.args]
+        if form.statement == "call":
+            graph = node.attrs["graph"]
+            procedure = self.lowering.called(graph, node.attrs["name"])
+            sizes = bind_dims(procedure.sizes, graph, node)
+            self.statements.append(Call(procedure, [*args, *results], sizes))
+        else:
+            self._scan(node, args, results)
+
+    def _argument(self, node: Node) -> Operand:
+        place = self.place(node)
+        if place is None or place.storage.strided or node.op is constant_op and node.shape == ():
+            operand = Operand(Storage("temporary", node.dtype, node.shape))
+            self._copy(node, operand)
+            return operand
+        return place
+
+    def _scan(self, node: Node, args: Sequence[Operand], results: Sequence[Operand]) -> None:
+        """Copy the states to where they end, then loop: the body writes new states aside and copies them over."""
+        attrs = node.attrs
+        graph: Graph = expand(attrs["graph"])
+        carry, steps = attrs["carry"], attrs["steps"]
+        variable = self.lowering.fresh_variable()
+        step = emit.symbol(variable)
+        parameters: dict[int, Operand] = {}
+        for i in range(carry):
+            self.statements += emit.copy_operand(args[i], results[i])
+            parameters[i] = results[i]
+        for i in range(carry, len(args)):
+            operand = args[i]
+            if i < carry + steps:
+                size = product(graph.parameters[i].shape)  # type: ignore[union-attr]
+                operand = Operand(operand.storage, operand.offset + step * size)
+            parameters[i] = operand
+        fresh = [Operand(Storage("temporary", o.dtype, o.shape)) for o in graph.outputs[:carry]]
+        stacked = []
+        for output, result in zip(graph.outputs[carry:], results[carry:], strict=True):
+            stacked.append(Operand(result.storage, result.offset + step * product(output.shape)))
+        body = _Block(self.lowering, graph, parameters, [*fresh, *stacked]).statements
+        for new, result in zip(fresh, results[:carry], strict=True):
+            body += emit.copy_operand(new, result)
+        self.statements.append(Loop(variable, attrs["length"], attrs["reverse"], body))
+
+
+
+def bind_dims(names: Sequence[str], graph: Graph, node: Node) -> dict[str, Extent]:
+    """What the named dimensions of a called graph are at this call: they have the same names on both sides."""
+    return {name: emit.symbol(name) for name in names}
+
