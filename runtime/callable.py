@@ -149,7 +149,7 @@ class Implementation:
         self._pool = self.call_runtime.routines.pool
         self._plan = _Plan.of(spec)
         self._donors = {made: giver for giver, made in spec.donated.items()}
-        self._strided_lock = threading.Lock()
+        self._strided_lock = threading.RLock()
         self.descriptor = Descriptor(self._descriptor_words(), self._pool)
 
     def _descriptor_words(self) -> DescriptorWords:
@@ -592,7 +592,7 @@ class Implementation:
     # -- what the Function shows ---------------------------------------------------------------
 
     @functools.cached_property
-    def signature(self) -> inspect.Signature:
+    def call_signature(self) -> inspect.Signature:
         """One parameter for each input, positional only where a name is no identifier, and
         `out`.
         """
@@ -703,7 +703,7 @@ class _Signature:
     def __get__(self, instance: Any, owner: type | None = None) -> inspect.Signature:
         if instance is None:
             raise AttributeError("__signature__")
-        return instance._impl.signature
+        return instance._impl.call_signature
 
 
 class Function:
@@ -786,8 +786,12 @@ def _plain_type(base: type) -> _Leaf:
     def ignore(function: Any, word: Any) -> None:
         """There are no native words."""
 
+    def refuse(cls: type, **named: Any) -> NoReturn:
+        raise TypeError(f"type {base.__name__!r} is not an acceptable base type")
+
     body = _class_body(base) | {"__slots__": (), "__call__": call}
-    return _Leaf(type(base.__name__, (base,), body), ignore, ignore, ignore)
+    leaf = type(base.__name__, (base,), body | {"__init_subclass__": classmethod(refuse)})
+    return _Leaf(leaf, ignore, ignore, ignore)
 
 
 def _class_body(base: type) -> dict[str, Any]:

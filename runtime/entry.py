@@ -39,7 +39,7 @@ RETAINED_WORKSPACE_BYTES = 64 << 20
 pool.
 """
 
-STACK_WORDS = 448
+STACK_WORDS = 384
 """A call whose tables fit in so many words keeps them on the stack (below the page that some
 systems probe).
 """

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -273,7 +274,7 @@ class BlockPool:
         """The address of a block of at least `size` bytes, 64-byte aligned. Raises
         `MemoryError`.
         """
-        address = self._take(size)
+        address = self._take(size) if 0 <= size < sys.maxsize else None
         if not address:
             raise MemoryError(f"cannot allocate a block of {size} bytes")
         return int(address)

@@ -10,6 +10,7 @@ element-wise nodes have equal shapes; the sign of a zero counts.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product as combinations
@@ -216,18 +217,33 @@ def same_number(first: Number, second: Number) -> bool:
 
 def orders(pattern: Pattern) -> Iterator[Pattern]:
     """The pattern in every order of the arguments of its commutative ops."""
+    once = {name for name, count in Counter(_names(pattern)).items() if count == 1}
+    yield from _orders(pattern, once)
+
+
+def _orders(pattern: Pattern, once: set[str]) -> Iterator[Pattern]:
     if not isinstance(pattern, Apply):
         yield pattern
         return
-    for args in combinations(*[list(orders(arg)) for arg in pattern.args]):
+    for args in combinations(*[list(_orders(arg, once)) for arg in pattern.args]):
         yield replace(pattern, args=args)
-        if "commutative" in pattern.op.laws and _differ(*args):
+        if "commutative" in pattern.op.laws and not _alike(*pattern.args, once):
             yield replace(pattern, args=(args[1], args[0]))
 
 
-def _differ(first: Pattern, second: Pattern) -> bool:
-    """Whether exchanging the two could matter: not if both are fresh variables or the same one."""
-    return not (isinstance(first, Variable) and isinstance(second, Variable))
+def _alike(first: Pattern, second: Pattern, once: set[str]) -> bool:
+    """Whether exchanging two arguments changes nothing: variables that occur nowhere else, or one twice."""
+    if not (isinstance(first, Variable) and isinstance(second, Variable)):
+        return False
+    return first.name == second.name or (first.name in once and second.name in once)
+
+
+def _names(pattern: Pattern) -> Iterator[str]:
+    if isinstance(pattern, Variable):
+        yield pattern.name
+    elif isinstance(pattern, Apply):
+        for part in pattern.args:
+            yield from _names(part)
 
 
 def matches(pattern: Pattern, node: Node, found: Found, number: Callable[[Node], Number | None]) -> bool:
@@ -249,9 +265,9 @@ def matches(pattern: Pattern, node: Node, found: Found, number: Callable[[Node],
             found[pattern.name] = node
         return True
     if isinstance(pattern, Family):
-        return pattern.test(node.op) and (
-            pattern.over is None or all(argument.op in pattern.over for argument in node.args)
-        )
+        if not node.args or not pattern.test(node.op):
+            return False
+        return pattern.over is None or all(argument.op in pattern.over for argument in node.args)
     value = number(node)
     if value is None:
         return False

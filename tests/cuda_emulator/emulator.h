@@ -350,13 +350,13 @@ inline double rsqrt(double x) { return 1.0 / sqrt(x); }
 inline float rsqrt(float x) { return rsqrtf(x); }
 
 // Of two operands of which one is a NaN, the other is taken.
-#define EMULATOR_FLOAT_MIN_MAX(A, B, name_min, name_max)                      \
-    inline auto min(A a, B b) -> decltype(a + b) { return name_min(a, b); } \
-    inline auto max(A a, B b) -> decltype(a + b) { return name_max(a, b); }
-EMULATOR_FLOAT_MIN_MAX(float, float, fminf, fmaxf)
-EMULATOR_FLOAT_MIN_MAX(float, double, fmin, fmax)
-EMULATOR_FLOAT_MIN_MAX(double, float, fmin, fmax)
-EMULATOR_FLOAT_MIN_MAX(double, double, fmin, fmax)
+#define EMULATOR_FLOAT_MIN_MAX(A, B, Common)                                     \
+    inline Common min(A a, B b) { return fmin(Common(a), Common(b)); }           \
+    inline Common max(A a, B b) { return fmax(Common(a), Common(b)); }
+EMULATOR_FLOAT_MIN_MAX(float, float, float)
+EMULATOR_FLOAT_MIN_MAX(float, double, double)
+EMULATOR_FLOAT_MIN_MAX(double, float, double)
+EMULATOR_FLOAT_MIN_MAX(double, double, double)
 
 #define EMULATOR_CLASSIFY(name)                               \
     inline bool name(float x) { return __builtin_##name(x); } \

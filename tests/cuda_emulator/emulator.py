@@ -57,9 +57,12 @@ _COMPILER = "g++"
 # so that the fused operations are those of the text, as with NVRTC's -fmad=false.
 _COMMON = (
     "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-strict-aliasing",
-    "-fno-math-errno", "-U_FORTIFY_SOURCE", "-Werror=return-type", "-Werror=uninitialized",
+    "-fno-math-errno", "-fno-exceptions", "-U_FORTIFY_SOURCE", "-Werror", "-Wreturn-type", "-Wuninitialized",
 )  # fmt: skip
 _PLAIN = ("-O1", "-fstack-clash-protection")  # a frame is touched before it can pass a guard page
+# The C++ library is not used, and to link with it takes longer than to compile a kernel. What the
+# sanitizers' instrumentation calls, the runner has loaded.
+_LIBRARIES = ("-nostdlib", "-lm", "-lc", "-lgcc")
 _ASAN = ("-fsanitize=address,undefined",)
 _TSAN = ("-fsanitize=thread",)
 
@@ -122,23 +125,24 @@ def _library(source: str, kernels: Sequence[str], mode: str) -> pathlib.Path:
     body = _DYNAMIC_SHARED.sub(r"EMULATOR_DYNAMIC_SHARED(\g<type>, \g<name>)", source)
     entries = "".join(f"EMULATOR_KERNEL({name})\n" for name in kernels)
     text = f'#include "emulator.h"\n#line 1 "kernel.cu"\n{body}\n{entries}'
-    return _build(text, ["-shared", *flags.kernel], ".so", [scheduler])
+    return _build(text, ["-shared", *flags.kernel], ".so", [str(scheduler), *_LIBRARIES])
 
 
 def _build(
-    text: str, flags: Sequence[str], suffix: str, inputs: Sequence[pathlib.Path] = ()
+    text: str, flags: Sequence[str], suffix: str, inputs: Sequence[str] = ()
 ) -> pathlib.Path:
     """The file that g++ makes of `text` and `inputs`, from the cache if it was made before."""
     key = hashlib.sha256(_toolchain_digest())
-    key.update("\0".join([text, suffix, *flags, *map(str, inputs)]).encode())
+    key.update("\0".join([text, suffix, *flags, *inputs]).encode())
     target = _cache_folder() / f"{key.hexdigest()[:32]}{suffix}"
     if target.exists():
         return target
     with tempfile.TemporaryDirectory(dir=_cache_folder()) as folder:
         source, made = pathlib.Path(folder, "kernel.cpp"), pathlib.Path(folder, "made")
         source.write_text(text)
-        command = [_COMPILER, *_COMMON, *_machine_flags(), *flags, f"-I{_HERE}", source, *inputs]
-        done = subprocess.run([*command, "-o", made], capture_output=True, text=True)
+        command = [_COMPILER, *_COMMON, *_machine_flags(), *flags, f"-I{_HERE}", str(source)]
+        command += [*inputs, "-o", str(made)]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             raise EmulationError(done.stderr)
         os.replace(made, target)  # whole or not at all, for test processes side by side

@@ -11,6 +11,7 @@ import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ class Compiled:
     usage: dict[str, Usage]
 
 
-def _checked(result: tuple) -> object:
+def _checked(result: tuple) -> Any:
     """The value of a binding's (status, value)."""
     status, *values = result
     if int(status):
@@ -96,9 +97,9 @@ def compile(source: str, arch: str, options: Sequence[str] = ()) -> Compiled:
 
 
 def _fetch(program: object, what: str) -> bytes:
-    buffer = bytes(_checked(getattr(_nvrtc, f"nvrtcGet{what}Size")(program)))
-    _checked(getattr(_nvrtc, f"nvrtcGet{what}")(program, buffer))  # fills the object in place
-    return buffer
+    buffer = bytearray(_checked(getattr(_nvrtc, f"nvrtcGet{what}Size")(program)))
+    _checked(getattr(_nvrtc, f"nvrtcGet{what}")(program, buffer))
+    return bytes(buffer)
 
 
 def _text(buffer: bytes) -> str:

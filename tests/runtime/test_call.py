@@ -1,7 +1,7 @@
 """Does a call do the same, natively and in plain Python, for everything that a user may pass?
 
-The programs are written by hand in LLVM IR against the documented C signature (decision 3), so these tests need no
-graph. Each one runs over the native leaf type and over the plain class.
+The programs are written by hand in LLVM IR against the documented C signature (decision 3), so
+these tests need no graph. Each one runs over the native leaf type and over the plain class.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Subject(Implementation):
         super().raise_status(words)
 
     def reduce(self) -> tuple:
-        return rebuild_multiply_add, (type(make(self)).__name__,)
+        return rebuild_multiply_add, (self.spec.name,)
 
 
 def make(implementation: Implementation, kind: str = "native") -> Any:
@@ -304,7 +304,10 @@ accept:
 
 
 def concatenation(kind: str) -> Any:
-    """(n,), (m,), (n + m,) -> (n + m,): the first two joined, through the workspace, plus the third."""
+    """(n,), (m,), (n + m,) -> (n + m,): the first two joined, through the workspace, plus the last.
+
+    Its status is 0 only if the workspace is aligned to 64 bytes.
+    """
     check = "  %address = ptrtoint ptr %workspace to i64\n  %low = and i64 %address, 63\n"
     body = buffer("x", 0) + buffer("y", 1) + buffer("z", 2) + buffer("out", 3)
     body += extent("n", 0) + extent("sum", 2) + check
@@ -534,7 +537,6 @@ def _unaligned(array: np.ndarray) -> np.ndarray:
         (None, "a NoneType"),
         (object(), "an object"),
         (np.array(["2020-01-01"] * 10, "M8[D]"), "dtype datetime64"),
-        (X.astype("f4").astype("g"), "dtype float128" if np.dtype("g") != F8 else ""),
     ],
 )
 def test_unsafe_conversions(f: Any, x: Any, got: str) -> None:
@@ -1069,10 +1071,9 @@ def test_nothing_leaks() -> None:
             f(list(x), y)
             make(f._impl)
 
-    for implementation in (fail._impl,):
-        implementation.failures = Forgetful()
+    fail._impl.failures = Forgetful()
     watched = (x, y, out, outs, outs[0], big, number, F8, wide, negative, f, pair, f._impl, None)
-    every(400)
+    every(2000)
     gc.collect()
     before = [sys.getrefcount(member) for member in watched]
     blocks = sys.getallocatedblocks()
@@ -1081,7 +1082,8 @@ def test_nothing_leaks() -> None:
     after = [sys.getrefcount(member) for member in watched]
     assert after[:-1] == before[:-1]
     assert abs(after[-1] - before[-1]) < 100  # None is everybody's
-    assert sys.getallocatedblocks() - blocks < 100
+    rarest = rounds // 40  # a leak in any of the calls would be at least as large
+    assert sys.getallocatedblocks() - blocks < 0.8 * rarest
 
 
 class Forgetful(list):
@@ -1232,7 +1234,8 @@ def test_an_interrupt_from_outside() -> None:
     """As a user's Ctrl-C: another process sends the signal, nothing in this one expects it."""
     script = (
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests' / 'runtime')!r}]\n"
-        f"import test_call\nf = test_call.polling({KINDS[0]!r}, 0)\nprint('ready', flush=True)\nf()\n"
+        f"import test_call\nf = test_call.polling({KINDS[0]!r}, 0)\n"
+        "print('ready', flush=True)\nf()\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -1322,7 +1325,7 @@ def test_large_results_may_outlive_everything() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_calls_go_on_after_a_fork(f: Any) -> None:
+def test_calls_go_on_after_a_fork() -> None:
     script = f"""
         import os, signal, threading
         import test_call
@@ -1410,7 +1413,7 @@ def test_pickling_asks_the_implementation(f: Any) -> None:
         pickle.dumps(make(Mute(MULTIPLY_ADD_SPEC, MULTIPLY_ADD)))
 
 
-def test_instances_are_only_made_by_compiling(f: Any) -> None:
+def test_instances_are_only_made_by_compiling(f: Any, kind: str) -> None:
     with pytest.raises(TypeError, match="compiling"):
         type(f)()
     with pytest.raises(TypeError):
@@ -1419,17 +1422,7 @@ def test_instances_are_only_made_by_compiling(f: Any) -> None:
     with pytest.raises((TypeError, AttributeError)):
         bare(X, Y)
     assert not hasattr(type(f), "_entry")
-    assert type(f) is type(make(f._impl, "native" if "_entry" in KINDS else _kind_of(f)))
-
-
-def _kind_of(function: Any) -> str:
-    return (
-        "plain"
-        if "__call__" in vars(type(function))
-        and "plain" in KINDS
-        and (type(function) is type(make(function._impl, "plain")))
-        else "native"
-    )
+    assert type(f) is type(make(Subject(MULTIPLY_ADD_SPEC, MULTIPLY_ADD), kind))
 
 
 def test_a_base_with_methods(kind: str) -> None:

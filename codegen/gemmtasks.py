@@ -1,0 +1,630 @@
+"""What does one task of a matrix product do, once the driver has decided how to cut it?
+
+A task function has the signature ``void task(ptr plan, i64 begin, i64 end, i64 worker)`` and runs the
+tasks begin .. end - 1. The plan, a struct of eight-byte words, is written by the driver before the
+tasks start and only read by them; tasks write disjoint parts of out, so they need no barriers.
+
+Each task covers some rows and columns of one product of the batch, always in the same order along
+k: which worker runs it, and beside how many others, cannot change a bit of the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.codegen.irtext import Function, Operand, VectorType
+from graphc.codegen.microkernel import (
+    DOT_TILE,
+    DOT_TYPES,
+    STREAM_ROWS,
+    TILE_TYPES,
+    Tile,
+)
+
+JOB_WORDS = (
+    *("left", "left_row", "left_column", "left_batch"),
+    *("right", "right_row", "right_column", "right_batch"),
+    *("out", "out_row", "out_batch"),
+    *("rows", "columns", "depth", "batches", "accumulate"),
+    *("epilogue", "epilogue_context"),
+    *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
+    *("workspace", "workers", "status"),
+)
+PLAN_WORDS = (
+    *JOB_WORDS,
+    "exchanged",  # nonzero: left and right, and so rows and columns, changed places
+    "left_source",  # IN_PLACE or BY_TASK
+    "right_source",  # IN_PLACE, BY_TASK or ONCE
+    *("depth_block", "depth_begin", "depth_end"),
+    *("row_block", "row_blocks"),
+    *("column_begin", "column_end", "column_group", "column_groups"),
+    *("left_panel", "right_panel"),  # bytes of a packed panel
+    "shared",  # panels of the right operand that are packed once
+    *("scratch", "scratch_bytes"),  # bytes for each worker
+    *("partial", "partial_bytes", "partials"),  # sums over pieces of k
+    "serial",  # nonzero: not worth a thread pool
+    "kernels",  # address of the kernel table
+)
+JOB = {name: index for index, name in enumerate(JOB_WORDS)}
+PLAN = {name: index for index, name in enumerate(PLAN_WORDS)}
+
+IN_PLACE, BY_TASK, ONCE = 0, 1, 2
+CANCEL_WORD = 4  # of the status record: nonzero asks every loop to stop
+
+_POINTERS = {
+    *("left", "right", "out", "epilogue", "epilogue_context"),
+    *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
+    *("workspace", "status", "shared", "scratch", "partial", "kernels"),
+}
+
+
+class Plan:
+    """Words of a plan (or of a job, whose words come first in a plan), by name."""
+
+    def __init__(self, f: Function, base: Operand) -> None:
+        self._function = f
+        self.base = base
+
+    def __getitem__(self, name: str) -> str:
+        return self._function.word(self.base, PLAN[name], _type(name))
+
+    def __setitem__(self, name: str, value: Operand) -> None:
+        self._function.set_word(self.base, PLAN[name], value, _type(name))
+
+    def read(self, names: str) -> list[str]:
+        """Load several words; ``names`` is separated by blanks."""
+        return [self[name] for name in names.split()]
+
+
+def _type(name: str) -> str:
+    return "ptr" if name in _POINTERS else "i64"
+
+
+@dataclass(frozen=True)
+class KernelTable:
+    """Where in the kernel table, an array of function addresses, each kernel of a family stands.
+
+    The driver finds kernels through the table, so that a program whose sizes are known links only
+    the kernels that those sizes use.
+    """
+
+    tile: Tile
+
+    def names(self) -> list[str | None]:
+        """Symbols in table order; None where no such kernel exists."""
+        names: list[str | None] = [None] * (self._packs + 2)
+        tile = self.tile
+        for rows in tile.heights:
+            for vectors in range(1, tile.vectors + 1):
+                names[self._tile(rows, vectors)] = tile.kernel_name(rows, vectors)
+                if tile.machine.has_masks:
+                    names[self._tile(rows, vectors) + 1] = tile.kernel_name(rows, vectors, True)
+        for rows in DOT_TILE:
+            for columns in DOT_TILE:
+                names[self._dots + rows * (DOT_TILE[0] + 1) + columns] = tile.dot_name(
+                    rows, columns
+                )
+        for rows in STREAM_ROWS:
+            names[self._streams + rows] = tile.stream_name(rows)
+        names[self._packs] = tile.pack_name("left")
+        names[self._packs + 1] = tile.pack_name("right")
+        return names
+
+    @property
+    def symbol(self) -> str:
+        """The function that returns the address of the table."""
+        return f"{self.tile.prefix}_kernels"
+
+    @property
+    def _dots(self) -> int:
+        return 2 * (self.tile.rows + 1) * self.tile.vectors
+
+    @property
+    def _streams(self) -> int:
+        return self._dots + (DOT_TILE[0] + 1) ** 2
+
+    @property
+    def _packs(self) -> int:
+        return self._streams + STREAM_ROWS[0] + 1
+
+    def _tile(self, rows: int, vectors: int) -> int:
+        return 2 * (rows * self.tile.vectors + vectors - 1)
+
+    def load_tile(
+        self, f: Function, table: Operand, rows: Operand, vectors: Operand, edge: Operand
+    ) -> str:
+        place = f.add(f.multiply(rows, self.tile.vectors), f.subtract(vectors, 1))
+        return f.word(table, f.add(f.multiply(place, 2), edge), "ptr")
+
+    def load_dot(self, f: Function, table: Operand, rows: Operand, columns: Operand) -> str:
+        place = f.add(f.multiply(rows, DOT_TILE[0] + 1), columns)
+        return f.word(table, f.add(place, self._dots), "ptr")
+
+    def load_stream(self, f: Function, table: Operand, rows: Operand) -> str:
+        return f.word(table, f.add(rows, self._streams), "ptr")
+
+    def load_pack(self, f: Function, table: Operand, side: str) -> str:
+        return f.word(table, self._packs + (side == "right"), "ptr")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Where one task works: batch, and rows and columns by their first and their number."""
+
+    batch: Operand
+    row: Operand
+    rows: Operand
+    column: Operand
+    columns: Operand
+    identity: Operand  # equal for tasks that share batch and rows
+
+
+def is_set(f: Function, pointer: Operand) -> str:
+    return f.compare("ne", pointer, "null", "ptr")
+
+
+def panel_bytes(f: Function, tile: Tile, side: str, depth: Operand) -> Operand:
+    """Bytes of a packed panel: whole vectors along k, and a cache line to run over."""
+    width = tile.rows if side == "left" else tile.columns
+    whole = f.round_up(depth, tile.vector.lanes)
+    return f.add(f.multiply(whole, width * tile.vector.element_bytes), 64)
+
+
+def panel_product(tile: Tile) -> Function:
+    """All register tiles of ``rows`` rows of left with one panel of right.
+
+    ``left_panel`` is the distance in bytes of groups of as many rows as the largest tile has.
+    Without masks a panel whose columns are not whole vectors must be packed; its tiles then go
+    through a scratch tile.
+    """
+    vector, masked = tile.vector, tile.machine.has_masks
+    f = Function(
+        f"{tile.prefix}_panel_product",
+        "ptr plan, ptr kernels, ptr left, i64 left_row, i64 left_step, i64 left_panel, ptr right,"
+        "i64 right_step, ptr out, i64 depth, i64 rows, i64 columns, i64 accumulate, i64 finished,"
+        "i64 row, i64 column, i64 batch",
+        linkage="internal",
+    )
+    plan, kernels, left, left_row, left_step, left_panel, right, right_step = f.parameters[:8]
+    out, depth, rows, columns, accumulate, finished, row, column, batch = f.parameters[8:]
+    out_row, epilogue, context = Plan(f, plan).read("out_row epilogue epilogue_context")
+    vectors = f.ceil_divide(columns, vector.lanes)
+    ragged = f.compare("ne", f.remainder(columns, vector.lanes), 0)
+    edge: Operand = 0
+    if masked:
+        edge = f.let(f"zext i1 {ragged} to i64")
+    else:
+        scratch = f.let(f"alloca [{tile.rows * tile.columns} x {vector.element}], align 64")
+    finishing = f.both(f.compare("ne", finished, 0), is_set(f, epilogue))
+    with f.loop(0, rows, 1, [("ptr", left), ("ptr", out), ("i64", 0)]) as loop:
+        panel, target, inside = loop.carried
+        height = _next_of(f, tile.heights, f.subtract(rows, loop.index))
+        kernel = KernelTable(tile).load_tile(f, kernels, height, vectors, edge)
+        to: tuple[Operand, ...] = (target, out_row, accumulate)
+        if not masked:
+            row_bytes = tile.columns * vector.element_bytes
+            to = (
+                f.select(ragged, scratch, target, "ptr"),
+                f.select(ragged, row_bytes, out_row),
+                f.select(ragged, 0, accumulate),
+            )
+        values = (
+            *(f.at(panel, f.multiply(inside, left_row)), right, to[0], depth),
+            *(left_row, left_step, right_step, to[1], columns, to[2]),
+        )
+        f.call_pointer("void", kernel, *zip(TILE_TYPES, values, strict=True))
+        if not masked:
+            with f.when(ragged):
+                f.call(
+                    "void",
+                    f"{tile.prefix}_copy_tile",
+                    *(("ptr", scratch), ("ptr", target), ("i64", out_row)),
+                    *(("i64", height), ("i64", columns), ("i64", accumulate)),
+                )
+        with f.when(finishing):
+            f.call_pointer(
+                "void",
+                epilogue,
+                *(("ptr", context), ("ptr", target), ("i64", out_row)),
+                *(("i64", f.add(row, loop.index)), ("i64", column)),
+                *(("i64", height), ("i64", columns), ("i64", batch)),
+            )
+        below = f.add(inside, height)
+        next_panel = f.compare("sge", below, tile.rows)
+        loop.step = height
+        loop.next = [
+            f.select(next_panel, f.at(panel, left_panel), panel, "ptr"),
+            f.at(target, f.multiply(height, out_row)),
+            f.select(next_panel, 0, below),
+        ]
+    return f
+
+
+def copy_tile(tile: Tile) -> Function:
+    """Copy the part of a scratch tile that exists to out, or add it."""
+    element, size = tile.vector.element, tile.vector.element_bytes
+    f = Function(
+        f"{tile.prefix}_copy_tile",
+        "ptr source, ptr out, i64 out_row, i64 rows, i64 columns, i64 accumulate",
+        linkage="internal",
+    )
+    source, out, out_row, rows, columns, accumulate = f.parameters
+    adding = f.compare("ne", accumulate, 0)
+    with f.loop(0, rows, 1, [("ptr", source), ("ptr", out)]) as i:
+        with f.loop(0, columns, 1, [("ptr", i.carried[0]), ("ptr", i.carried[1])]) as j:
+            here, there = j.carried
+            value = f.load(element, here, size)
+            with f.when(adding) as branch:
+                total = f.let(f"fadd {element} {f.load(element, there, size)}, {value}")
+            f.store(element, branch.merge(element, total, value), there, size)
+            j.next = [f.at(here, size), f.at(there, size)]
+        i.next = [f.at(i.carried[0], tile.columns * size), f.at(i.carried[1], out_row)]
+    return f
+
+
+def compute_tiles(tile: Tile) -> Function:
+    """The general task: pack what is to be packed, then multiply panel by panel.
+
+    Rows of left that are packed here are packed again only when the task works on other rows, or
+    on another part of k, than the one before it.
+    """
+    size, width = tile.vector.element_bytes, tile.columns
+    f = _task_function(tile, "compute_tiles")
+    plan, begin, end, worker = f.parameters
+    p = Plan(f, plan)
+    right_buffer = _scratch(f, p, worker)
+    left_buffer = f.at(right_buffer, p["right_panel"])
+    left_row, left_step, left_panel = p.read("left_row left_column left_panel")
+    right_row, right_column, right_panel = p.read("right_row right_column right_panel")
+    depth, depth_block, depth_begin, depth_end = p.read("depth depth_block depth_begin depth_end")
+    columns, column_begin, shared, kernels = p.read("columns column_begin shared kernels")
+    left_packed = f.compare("eq", p["left_source"], BY_TASK)
+    right_once = f.compare("eq", p["right_source"], ONCE)
+    right_by_task = f.compare("eq", p["right_source"], BY_TASK)
+    whole_depth = f.compare("sle", f.subtract(depth_end, depth_begin), depth_block)
+    with f.loop(begin, end, 1, [("i64", -1)]) as task:
+        block = _block(f, p, task.index)
+        left, right, out = _operands(f, p, block.batch)
+        left = f.at(left, f.multiply(block.row, left_row))
+        out = f.at(out, f.multiply(block.row, p["out_row"]))
+        other_rows = f.compare("ne", task.carried[0], block.identity)
+        must_pack = f.both(left_packed, f.either(other_rows, f.negate(whole_depth)))
+        with f.loop(depth_begin, depth_end, depth_block) as k:
+            kc = f.minimum(depth_block, f.subtract(depth_end, k.index))
+            accumulate = _accumulate(f, p, k.index)
+            last = f.compare("eq", f.add(k.index, kc), depth)
+            finished = f.let(f"zext i1 {last} to i64")
+            in_place = f.at(left, f.multiply(k.index, left_step))
+            with f.when(must_pack):
+                with f.loop(0, block.rows, tile.rows, [("ptr", left_buffer)]) as i:
+                    count = f.minimum(tile.rows, f.subtract(block.rows, i.index))
+                    source = f.at(in_place, f.multiply(i.index, left_row))
+                    first = f.add(block.row, i.index)
+                    place = (first, count, k.index, kc, block.batch)
+                    _pack(f, tile, p, "left", source, place, i.carried[0])
+                    i.next = [f.at(i.carried[0], left_panel)]
+            lefts = (
+                ("ptr", f.select(left_packed, left_buffer, in_place, "ptr")),
+                ("i64", f.select(left_packed, size, left_row)),
+                ("i64", f.select(left_packed, tile.rows * size, left_step)),
+                ("i64", f.select(left_packed, left_panel, f.multiply(left_row, tile.rows))),
+            )
+            stop = f.add(block.column, block.columns)
+            with f.loop(block.column, stop, width) as j:
+                n = f.minimum(width, f.subtract(columns, j.index))
+                source = f.at(
+                    f.at(right, f.multiply(k.index, right_row)), f.multiply(j.index, right_column)
+                )
+                by_task = right_by_task
+                if not tile.machine.has_masks:
+                    ragged = f.compare("ne", f.remainder(n, tile.vector.lanes), 0)
+                    by_task = f.either(by_task, f.both(ragged, f.negate(right_once)))
+                with f.when(by_task):
+                    place = (j.index, n, k.index, kc, block.batch)
+                    _pack(f, tile, p, "right", source, place, right_buffer)
+                number = f.divide(f.subtract(j.index, column_begin), width)
+                there = f.at(shared, f.multiply(number, right_panel))
+                packed = f.select(right_once, there, right_buffer, "ptr")
+                is_packed = f.either(right_once, by_task)
+                f.call(
+                    "void",
+                    f"{tile.prefix}_panel_product",
+                    *(("ptr", plan), ("ptr", kernels), *lefts),
+                    ("ptr", f.select(is_packed, packed, source, "ptr")),
+                    ("i64", f.select(is_packed, width * size, right_row)),
+                    ("ptr", f.at(out, f.multiply(j.index, size))),
+                    *(("i64", kc), ("i64", block.rows), ("i64", n), ("i64", accumulate)),
+                    *(("i64", finished), ("i64", block.row), ("i64", j.index)),
+                    ("i64", block.batch),
+                )
+        task.next = [block.identity]
+    return f
+
+
+def pack_panels(tile: Tile) -> Function:
+    """Pack panels of the right operand that all tasks of the next phase share."""
+    f = _task_function(tile, "pack_panels")
+    plan, begin, end, _ = f.parameters
+    p = Plan(f, plan)
+    right_row, right_column, right_panel = p.read("right_row right_column right_panel")
+    columns, column_begin, shared = p.read("columns column_begin shared")
+    depth_begin, depth_end = p.read("depth_begin depth_end")
+    start = f.at(p["right"], f.multiply(depth_begin, right_row))
+    with f.loop(begin, end) as task:
+        column = f.add(column_begin, f.multiply(task.index, tile.columns))
+        count = f.minimum(tile.columns, f.subtract(columns, column))
+        source = f.at(start, f.multiply(column, right_column))
+        place = (column, count, depth_begin, f.subtract(depth_end, depth_begin), 0)
+        destination = f.at(shared, f.multiply(task.index, right_panel))
+        _pack(f, tile, p, "right", source, place, destination)
+    return f
+
+
+def compute_streams(tile: Tile) -> Function:
+    """A range of columns of a product with few rows, by stream kernels."""
+    size = tile.vector.element_bytes
+    f = _task_function(tile, "compute_streams")
+    plan, begin, end, _ = f.parameters
+    p = Plan(f, plan)
+    with f.loop(begin, end) as task:
+        block = _block(f, p, task.index)
+        left, right, out = _operands(f, p, block.batch)
+        offset = f.multiply(block.column, size)
+        values = (
+            *(left, f.at(right, offset), f.at(out, offset)),
+            *p.read("depth left_row left_column right_row out_row"),
+            *(block.columns, p["accumulate"]),
+        )
+        kernel = KernelTable(tile).load_stream(f, p["kernels"], block.rows)
+        f.call_pointer("void", kernel, *zip(TILE_TYPES, values, strict=True))
+        _finish(f, tile, plan, block)
+    return f
+
+
+def compute_dots(tile: Tile) -> Function:
+    """A block of a product by dot kernels; an operand that is not contiguous along k is copied."""
+    size = tile.vector.element_bytes
+    f = _task_function(tile, "compute_dots")
+    plan, begin, end, worker = f.parameters
+    p = Plan(f, plan)
+    buffer = _scratch(f, p, worker)
+    left_row, left_step, right_step, right_column = p.read(
+        "left_row left_column right_row right_column"
+    )
+    out_row, depth, depth_block, kernels = p.read("out_row depth depth_block kernels")
+    copy_left, copy_right = f.compare("ne", left_step, size), f.compare("ne", right_step, size)
+    line = f.multiply(depth_block, size)
+    left_line = f.select(copy_left, line, left_row)
+    right_line = f.select(copy_right, line, right_column)
+    with f.loop(begin, end) as task:
+        block = _block(f, p, task.index)
+        left, right, out = _operands(f, p, block.batch)
+        left = f.at(left, f.multiply(block.row, left_row))
+        right = f.at(right, f.multiply(block.column, right_column))
+        out = f.at(f.at(out, f.multiply(block.row, out_row)), f.multiply(block.column, size))
+        with f.loop(0, depth, depth_block) as k:
+            kc = f.minimum(depth_block, f.subtract(depth, k.index))
+            accumulate = _accumulate(f, p, k.index)
+            a = f.at(left, f.multiply(k.index, left_step))
+            b = f.at(right, f.multiply(k.index, right_step))
+            for needed, source, across, along, count in (
+                (copy_left, a, left_row, left_step, block.rows),
+                (copy_right, b, right_column, right_step, block.columns),
+            ):
+                with f.when(needed):
+                    f.call(
+                        "void",
+                        f"{tile.prefix}_copy_lines",
+                        *(("ptr", source), ("i64", across), ("i64", along), ("i64", count)),
+                        *(("i64", kc), ("ptr", buffer), ("i64", line)),
+                    )
+            a = f.select(copy_left, buffer, a, "ptr")
+            b = f.select(copy_right, buffer, b, "ptr")
+            with f.loop(0, block.rows) as i:
+                i.step = _next_of(f, DOT_TILE, f.subtract(block.rows, i.index))
+                here = f.at(a, f.multiply(i.index, left_line))
+                target = f.at(out, f.multiply(i.index, out_row))
+                with f.loop(0, block.columns) as j:
+                    j.step = _next_of(f, DOT_TILE, f.subtract(block.columns, j.index))
+                    kernel = KernelTable(tile).load_dot(f, kernels, i.step, j.step)
+                    values = (
+                        *(here, f.at(b, f.multiply(j.index, right_line))),
+                        *(f.at(target, f.multiply(j.index, size)), kc, left_line, right_line),
+                        *(out_row, accumulate),
+                    )
+                    f.call_pointer("void", kernel, *zip(DOT_TYPES, values, strict=True))
+        _finish(f, tile, plan, block)
+    return f
+
+
+def copy_lines(tile: Tile) -> Function:
+    """Copy ``count`` vectors of any strides to lines that are contiguous along k."""
+    element, size = tile.vector.element, tile.vector.element_bytes
+    f = Function(
+        f"{tile.prefix}_copy_lines",
+        "ptr source, i64 across, i64 along, i64 count, i64 depth, ptr destination, i64 line",
+        linkage="internal",
+    )
+    source, across, along, count, depth, destination, line = f.parameters
+    with f.loop(0, count, 1, [("ptr", source), ("ptr", destination)]) as i:
+        with f.loop(0, depth, 1, [("ptr", i.carried[0]), ("ptr", i.carried[1])]) as k:
+            here, there = k.carried
+            f.store(element, f.load(element, here, size), there, size)
+            k.next = [f.at(here, along), f.at(there, size)]
+        i.next = [f.at(i.carried[0], across), f.at(i.carried[1], line)]
+    return f
+
+
+def combine(tile: Tile) -> Function:
+    """Add the partial sums over pieces of k to out, in the order of the pieces; a task is a row."""
+    size = tile.vector.element_bytes
+    f = _task_function(tile, "combine")
+    plan, begin, end, _ = f.parameters
+    p = Plan(f, plan)
+    columns, out_row, partial_bytes, partials = p.read("columns out_row partial_bytes partials")
+    row_bytes = f.multiply(columns, size)
+    whole = f.multiply(f.divide(columns, tile.vector.lanes), tile.vector.bytes)
+    replacing = f.compare("eq", p["accumulate"], 0)
+    with f.loop(begin, end) as task:
+        out = f.at(p["out"], f.multiply(task.index, out_row))
+        first = f.at(p["partial"], f.multiply(task.index, row_bytes))
+        for start, stop, vector in (
+            (0, whole, tile.vector),
+            (whole, row_bytes, VectorType(tile.vector.element, 1)),
+        ):
+            with f.loop(start, stop, vector.bytes) as j:
+                place, source = f.at(out, j.index), f.at(first, j.index)
+                with f.when(f.negate(replacing)) as adding:
+                    before = f.load(vector.text, place, size)
+                initial = adding.merge(vector.text, before, "zeroinitializer")
+                carried = [("ptr", source), (vector.text, initial)]
+                with f.loop(0, partials, 1, carried) as piece:
+                    here, total = piece.carried
+                    value = f.load(vector.text, here, size)
+                    more = f.let(f"fadd {vector.text} {total}, {value}")
+                    piece.next = [f.at(here, partial_bytes), more]
+                f.store(vector.text, piece.carried[1], place, size)
+        _finish(f, tile, plan, Block(0, task.index, 1, 0, columns, 0))
+    return f
+
+
+def clear(tile: Tile) -> Function:
+    """The product over an empty k: zeros, or out as it is when accumulating; a task is a row."""
+    element, size = tile.vector.element, tile.vector.element_bytes
+    f = _task_function(tile, "clear")
+    plan, begin, end, _ = f.parameters
+    p = Plan(f, plan)
+    rows, columns, out_row = p.read("rows columns out_row")
+    replacing = f.compare("eq", p["accumulate"], 0)
+    with f.loop(begin, end) as task:
+        batch, row = f.divide(task.index, rows), f.remainder(task.index, rows)
+        with f.when(replacing):
+            out = f.at(f.at(p["out"], f.multiply(batch, p["out_batch"])), f.multiply(row, out_row))
+            with f.loop(0, f.multiply(columns, size), size) as j:
+                f.store(element, "0.0", f.at(out, j.index), size)
+        _finish(f, tile, plan, Block(batch, row, 1, 0, columns, 0))
+    return f
+
+
+def finish(tile: Tile) -> Function:
+    """Call the epilogue for a finished block, in the orientation that the caller knows."""
+    size = tile.vector.element_bytes
+    f = Function(
+        f"{tile.prefix}_finish",
+        "ptr plan, i64 batch, i64 row, i64 rows, i64 column, i64 columns",
+        linkage="internal",
+    )
+    plan, batch, row, rows, column, columns = f.parameters
+    p = Plan(f, plan)
+    epilogue, context, out_row = p.read("epilogue epilogue_context out_row")
+    with f.when(is_set(f, epilogue)):
+        out = f.at(f.at(p["out"], f.multiply(batch, p["out_batch"])), f.multiply(row, out_row))
+        exchanged = f.compare("ne", p["exchanged"], 0)
+
+        def one_of(if_exchanged: Operand, otherwise: Operand) -> tuple[str, Operand]:
+            return "i64", f.select(exchanged, if_exchanged, otherwise)
+
+        f.call_pointer(
+            "void",
+            epilogue,
+            *(("ptr", context), ("ptr", f.at(out, f.multiply(column, size)))),
+            one_of(size, out_row),
+            *(one_of(column, row), one_of(row, column)),
+            *(one_of(columns, rows), one_of(rows, columns)),
+            ("i64", batch),
+        )
+    return f
+
+
+def _task_function(tile: Tile, name: str) -> Function:
+    return Function(
+        f"{tile.prefix}_{name}", "ptr plan, i64 begin, i64 end, i64 worker", linkage="internal"
+    )
+
+
+def _finish(f: Function, tile: Tile, plan: Operand, block: Block) -> None:
+    values = (block.batch, block.row, block.rows, block.column, block.columns)
+    f.call("void", f"{tile.prefix}_finish", ("ptr", plan), *(("i64", value) for value in values))
+
+
+def _block(f: Function, p: Plan, task: Operand) -> Block:
+    """Tasks are numbered with columns fastest, then rows, then batches."""
+    row_block, row_blocks, group, groups = p.read(
+        "row_block row_blocks column_group column_groups"
+    )
+    each = f.multiply(row_blocks, groups)
+    batch = f.divide(task, each)
+    within = f.subtract(task, f.multiply(batch, each))
+    down = f.divide(within, groups)
+    across = f.subtract(within, f.multiply(down, groups))
+    row = f.multiply(down, row_block)
+    column = f.add(p["column_begin"], f.multiply(across, group))
+    return Block(
+        batch,
+        row,
+        f.minimum(row_block, f.subtract(p["rows"], row)),
+        column,
+        f.minimum(group, f.subtract(p["column_end"], column)),
+        f.add(f.multiply(batch, row_blocks), down),
+    )
+
+
+def _operands(f: Function, p: Plan, batch: Operand) -> tuple[Operand, Operand, Operand]:
+    """Addresses of one product of the batch."""
+    left, right, out = (
+        f.at(p[name], f.multiply(batch, p[f"{name}_batch"])) for name in ("left", "right", "out")
+    )
+    return left, right, out
+
+
+def _scratch(f: Function, p: Plan, worker: Operand) -> Operand:
+    return f.at(p["scratch"], f.multiply(worker, p["scratch_bytes"]))
+
+
+def _accumulate(f: Function, p: Plan, k: Operand) -> Operand:
+    """Whether a block of k adds to out: always after the first, which does so if the job says."""
+    later = f.let(f"zext i1 {f.compare('sgt', k, 0)} to i64")
+    return f.let(f"or i64 {later}, {p['accumulate']}")
+
+
+def _pack(
+    f: Function,
+    tile: Tile,
+    p: Plan,
+    side: str,
+    source: Operand,
+    place: tuple[Operand, Operand, Operand, Operand, Operand],
+    destination: Operand,
+) -> None:
+    """Pack a panel from memory at ``source``, or by the function that the job names.
+
+    ``place`` is the first row or column, their number, the first k, their number, the batch.
+    """
+    first, count, k, depth, batch = place
+    width = tile.rows if side == "left" else tile.columns
+    across, along = p.read("left_row left_column" if side == "left" else "right_column right_row")
+    packer = p[f"pack_{side}"]
+    named = is_set(f, packer)
+    with f.when(named):
+        f.call_pointer(
+            "void",
+            packer,
+            *(("ptr", p[f"pack_{side}_context"]), ("ptr", destination)),
+            *(("i64", first), ("i64", count), ("i64", k), ("i64", depth), ("i64", batch)),
+            ("i64", width * tile.vector.element_bytes),
+        )
+    with f.when(f.negate(named)):
+        f.call_pointer(
+            "void",
+            KernelTable(tile).load_pack(f, p["kernels"], side),
+            *(("ptr", source), ("i64", across), ("i64", along), ("i64", count)),
+            *(("i64", depth), ("ptr", destination)),
+        )
+
+
+def _next_of(f: Function, sizes: tuple[int, ...], remaining: Operand) -> Operand:
+    """The largest of ``sizes`` that is not above ``remaining``, which is at least the smallest."""
+    chosen: Operand = min(sizes)
+    for size in sorted(sizes)[1:]:
+        chosen = f.select(f.compare("sge", remaining, size), size, chosen)
+    return chosen

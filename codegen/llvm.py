@@ -1,0 +1,956 @@
+"""How is a kernel written as LLVM IR?  Explicit vectors, masked tails, code at the outermost level where it can be.
+
+The text is made in one pass. A loop's body is written first, into a buffer of its own, so that addresses and splats that do not vary in
+it can still be put in front of it. A vector loop becomes a loop over whole vectors and one masked remainder; inside, every value is a
+vector. Loads and stores are wide where the index moves by one element a lane, uniform where it does not move, and gathered
+otherwise. Accumulators are loop-carried vectors, combined at the end by a fixed tree of shuffles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphc.codegen.llvm_scalar import (
+    constant,
+    from_memory,
+    instruction,
+    llvm_type,
+    memory_type,
+    to_memory,
+)
+from graphc.codegen.loops import Buffer, Contract, Kernel
+from graphc.codegen.machine import Machine
+from graphc.codegen.scalar import (
+    BITS,
+    FLOATS,
+    Accumulate,
+    Accumulator,
+    Address,
+    Check,
+    For,
+    Scope,
+    Store,
+    Value,
+    walk,
+)
+from graphc.dims import Compound, Dim, Extent, affine, symbols_of
+
+# A vector loop whose body has at most this many instructions is run several vectors at a time.
+UNROLL_BELOW = 48
+UNROLL = 4
+MAX_LANES = 64
+
+
+def kernel_module(kernel: Kernel, machine: Machine, name: str) -> str:
+    """The LLVM module of a loop-nest kernel: `void name(ptr frame, i64 begin, i64 end, i64 worker)`."""
+    printer = _Printer(kernel, machine)
+    text = printer.function(name, kernel.body, kernel.nest)
+    return "\n".join([*sorted(printer.declarations), "", *printer.preludes(), text]) + "\n"
+
+
+def identity(combiner: str, dtype: str) -> Any:
+    """The value that leaves another unchanged under a combiner."""
+    if combiner in ("and", "or"):
+        return combiner == "and"
+    if combiner in ("add", "mul"):
+        return -0.0 if combiner == "add" and dtype in FLOATS else int(combiner == "mul")
+    sign = -1 if combiner == "max" else 1
+    if dtype in FLOATS:
+        return sign * float("inf")
+    bits = BITS[dtype]
+    if dtype.startswith("u"):
+        return 0 if combiner == "max" else 2**bits - 1
+    return -(2 ** (bits - 1)) if combiner == "max" else 2 ** (bits - 1) - 1
+
+
+@dataclass
+class _Lanes:
+    """The vector loop that is being written: its variable, its first position, and which lanes are live."""
+
+    variable: str
+    count: int
+    position: str  # i64, the loop variable of lane 0
+    mask: str | None  # <count x i1>, or None when all lanes are live
+
+
+@dataclass(eq=False)
+class _Level:
+    """Code being written for one scope: its lines, and the names of what it has computed."""
+
+    scope: Scope | None
+    parent: _Level | None
+    lines: list[str] = field(default_factory=list)
+    block: str = "entry"
+    dims: dict[Any, str] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    splats: dict[str, str] = field(default_factory=dict)
+    symbols: dict[str, str] = field(default_factory=dict)
+    lanes: _Lanes | None = None
+
+    def put(self, line: str) -> None:
+        self.lines.append("  " + line)
+
+    def label(self, name: str) -> None:
+        self.lines.append(f"{name}:")
+        self.block = name
+
+    def chain(self) -> Iterator[_Level]:
+        level: _Level | None = self
+        while level is not None:
+            yield level
+            level = level.parent
+
+
+class _Printer:
+    """Writes one kernel."""
+
+    def __init__(self, kernel: Kernel, machine: Machine) -> None:
+        self.kernel = kernel
+        self.machine = machine
+        self.declarations: set[str] = set()
+        self._count = 0
+        self._records = False
+        self.strides: dict[tuple[Buffer, int], str] = {}
+        self.pointers: dict[Buffer, str] = {}
+        self.status = ""
+        self.worker = "%worker"
+        self._states: dict[Any, str] = {}
+        self._results: dict[Any, str] = {}
+
+    def fresh(self, prefix: str = "t") -> str:
+        self._count += 1
+        return f"%{prefix}{self._count}"
+
+    def preludes(self) -> list[str]:
+        return [_RECORD] if self._records else []
+
+    # -- the function ----------------------------------------------------------------------------------
+
+    def open(self, name: str, parameters: str, frame: str = "%frame") -> _Level:
+        """The entry of a function: the words of the frame as named values."""
+        level = _Level(None, None)
+        level.lines.append(f"define void @{name}({parameters}) nounwind {{")
+        level.label("entry")
+        for position, (kind, item) in enumerate(self.kernel.frame()):
+            at = self.fresh("w")
+            level.put(f"{at} = getelementptr i64, ptr {frame}, i64 {position}")
+            typed = "ptr" if kind in ("buffer", "status", "scratch") else "i64"
+            value = self.fresh("f")
+            level.put(f"{value} = load {typed}, ptr {at}, align 8, !invariant.load !0")
+            if kind == "buffer":
+                self.pointers[item] = value
+            elif kind == "stride":
+                self.strides[item] = value
+                level.symbols[_stride_name(*item)] = value
+            elif kind == "extent":
+                level.symbols[item] = value
+            elif kind == "status":
+                self.status = value
+        for buffer in self.kernel.buffers:
+            if buffer.space == "worker":
+                self._own_scratch(level, buffer)
+        return level
+
+    def _own_scratch(self, level: _Level, buffer: Buffer) -> None:
+        """Point a buffer of worker space at this worker's copy; copies are 64-byte aligned."""
+        size = self.dim(level, _aligned_bytes(buffer))
+        offset, pointer = self.fresh(), self.fresh()
+        level.put(f"{offset} = mul i64 {size}, {self.worker}")
+        level.put(f"{pointer} = getelementptr i8, ptr {self.pointers[buffer]}, i64 {offset}")
+        self.pointers[buffer] = pointer
+
+    def function(self, name: str, body: Scope, nest: Any) -> str:
+        assert isinstance(nest, For)
+        top = self.open(name, "ptr noalias %frame, i64 %begin, i64 %end, i64 %worker")
+        level = _Level(body, top, block=top.block)
+        level.lines, level.symbols = top.lines, {}
+        for statement in body.statements:
+            if statement is nest:
+                self.counted_loop(level, nest, "%begin", "%end")
+            else:
+                self.statement(level, statement)
+        level.put("ret void")
+        level.lines.append("}")
+        return "\n".join(level.lines) + "\n!0 = !{}\n"
+
+    # -- statements ------------------------------------------------------------------------------------
+
+    def statement(self, level: _Level, s: Any) -> None:
+        if isinstance(s, Value):
+            self.value(level, s)
+        elif isinstance(s, Store):
+            self.store(level, s)
+        elif isinstance(s, Accumulate):
+            self.accumulate(level, s)
+        elif isinstance(s, Check):
+            self.check(level, s)
+        elif isinstance(s, For):
+            if s.role == "vector":
+                self.vector_loop(level, s)
+            else:
+                self.counted_loop(level, s, self.dim(level, s.start), self.dim(level, s.stop))
+        else:
+            raise AssertionError(f"no such statement: {s!r}")
+
+    def value(self, level: _Level, value: Value) -> None:
+        lanes = self.lane_count(level)
+        if value.opcode == "const":
+            return
+        if value.opcode == "result":
+            level.names[id(value)] = self._results[value.immediate]
+            return
+        if value.opcode == "index":
+            level.names[id(value)] = self.index_value(level, value)
+            return
+        if value.opcode == "load":
+            level.names[id(value)] = self.load(level, value)
+            return
+        operands = [self.operand(level, argument) for argument in value.args]
+        dtypes = [argument.dtype for argument in value.args]
+        fresh = self.fresh
+        lines, result, declarations = instruction(
+            value.opcode, operands, dtypes, value.dtype, lanes, fresh
+        )
+        for line in lines:
+            level.put(line)
+        self.declarations |= declarations
+        level.names[id(value)] = result
+
+    def lane_count(self, level: _Level) -> int:
+        lanes = self.lanes(level)
+        return lanes.count if lanes else 1
+
+    def lanes(self, level: _Level) -> _Lanes | None:
+        for each in level.chain():
+            if each.lanes is not None:
+                return each.lanes
+        return None
+
+    def operand(self, level: _Level, value: Value, lanes: int | None = None) -> str:
+        """A value as an operand at this level: a literal, a name, or a splat of what was computed outside the lanes."""
+        wanted = self.lane_count(level) if lanes is None else lanes
+        if value.opcode == "const":
+            return constant(value.immediate, value.dtype, wanted)
+        for each in level.chain():
+            name = each.names.get(id(value))
+            if name is not None:
+                had = self.lane_count(each)
+                return name if had == wanted else self.splat(each, level, name, value.dtype, wanted)
+        raise AssertionError(f"{value!r} is not available")
+
+    def splat(self, home: _Level, level: _Level, name: str, dtype: str, lanes: int) -> str:
+        """A uniform value in every lane, made once at the level where it was computed."""
+        key = f"{name}x{lanes}"
+        found = home.splats.get(key)
+        if found is None:
+            found = home.splats[key] = self.broadcast(home, name, llvm_type(dtype), lanes)
+        return found
+
+    def broadcast(self, level: _Level, name: str, element: str, lanes: int) -> str:
+        first, result = self.fresh(), self.fresh()
+        vector = f"<{lanes} x {element}>"
+        level.put(f"{first} = insertelement {vector} poison, {element} {name}, i64 0")
+        level.put(
+            f"{result} = shufflevector {vector} {first}, {vector} poison, <{lanes} x i32> zeroinitializer"
+        )
+        return result
+
+    # -- loops -----------------------------------------------------------------------------------------
+
+    def counted_loop(self, level: _Level, loop: For, start: str, stop: str) -> None:
+        """A loop in order, with accumulators carried in registers."""
+        lanes = self.lane_count(level)
+        self._count += 1
+        tag = self._count
+        i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
+        body = _Level(loop.body, level, block=f"body{tag}")
+        body.symbols[loop.variable] = i
+        states = {a: f"%a{tag}_{k}" for k, a in enumerate(loop.accumulators)}
+        initial = {a: constant(identity(a.combiner, a.dtype), a.dtype, lanes) for a in states}
+        self._states.update(states)
+        for statement in loop.body.statements:
+            self.statement(body, statement)
+        final = self._close_states(states)
+        before = level.block
+        condition, done = self.fresh("c"), self.fresh("c")
+        level.put(f"{condition} = icmp slt i64 {start}, {stop}")
+        level.put(f"br i1 {condition}, label %body{tag}, label %exit{tag}")
+        level.label(f"body{tag}")
+        level.put(f"{i} = phi i64 [{start}, %{before}], [{following}, %latch{tag}]")
+        for a, name in states.items():
+            typed = llvm_type(a.dtype, lanes)
+            level.put(f"{name} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]")
+        level.lines.extend(body.lines)
+        level.put(f"br label %latch{tag}")
+        level.label(f"latch{tag}")
+        level.put(f"{following} = add nsw i64 {i}, 1")
+        level.put(f"{done} = icmp slt i64 {following}, {stop}")
+        level.put(f"br i1 {done}, label %body{tag}, label %exit{tag}")
+        level.label(f"exit{tag}")
+        for a in states:
+            result = self.fresh("r")
+            typed = llvm_type(a.dtype, lanes)
+            level.put(f"{result} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]")
+            self._results[a] = result
+
+    def _close_states(self, states: dict[Any, str]) -> dict[Any, str]:
+        return {a: self._states.pop(a) for a in states}
+
+    def choose_lanes(self, loop: For) -> int:
+        """How many lanes a vector loop takes at once: from the widest dtype in it, its length, and its weight."""
+        dtypes = [v.dtype for v in walk(loop.body) if isinstance(v, Value)]
+        dtypes += [s.value.dtype for s in walk(loop.body) if isinstance(s, (Store, Accumulate))]
+        floats = [BITS[d] for d in dtypes if d in FLOATS]
+        others = [BITS[d] for d in dtypes if d not in FLOATS and d != "bool"]
+        bits = max(floats) if floats else max(others, default=8)
+        width = max(2, self.machine.vector_bytes * 8 // bits)
+        light = len(dtypes) <= UNROLL_BELOW
+        lanes = min(width * UNROLL, MAX_LANES) if light else width
+        if isinstance(loop.start, int) and isinstance(loop.stop, int):
+            length = max(1, loop.stop - loop.start)
+            while lanes // 2 >= length and lanes > 2:
+                lanes //= 2
+            if lanes < length <= 2 * lanes and lanes < width * UNROLL and lanes * 2 <= MAX_LANES:
+                lanes *= 2  # one masked pass instead of a pass and a remainder
+        return lanes
+
+    def vector_loop(self, level: _Level, loop: For) -> None:
+        """Whole vectors, then one masked remainder."""
+        count = self.choose_lanes(loop)
+        static = isinstance(loop.start, int) and isinstance(loop.stop, int)
+        length = loop.stop - loop.start if static else None  # type: ignore[operator]
+        start = self.dim(level, loop.start)
+        current = {a: constant(identity(a.combiner, a.dtype), a.dtype, count) for a in loop.accumulators}
+        if length is None:
+            stop = self.dim(level, loop.stop)
+            total, whole = self.fresh(), self.fresh()
+            middle, rest = self.fresh(), self.fresh()
+            level.put(f"{total} = sub i64 {stop}, {start}")
+            level.put(f"{whole} = and i64 {total}, {-count}")
+            level.put(f"{middle} = add i64 {start}, {whole}")
+            level.put(f"{rest} = sub i64 {stop}, {middle}")
+        else:
+            whole_length = length // count * count
+            middle, rest = str(loop.start + whole_length), str(length - whole_length)  # type: ignore[operator]
+        if length is None or length >= count:
+            current = self._whole_vectors(level, loop, count, start, middle, current)
+        if length is None or length % count:
+            current = self._remainder(level, loop, count, middle, rest, current, length is None)
+        for a, name in current.items():
+            self._results[a] = self.combine_lanes(level, a, name, count)
+
+    def _whole_vectors(
+        self, level: _Level, loop: For, count: int, start: str, stop: str, initial: dict[Any, str]
+    ) -> dict[Any, str]:
+        self._count += 1
+        tag = self._count
+        i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
+        states = {a: f"%a{tag}_{k}" for k, a in enumerate(initial)}
+        body = self._lane_body(level, loop, _Lanes(loop.variable, count, i, None), f"body{tag}", states)
+        final = self._close_states(states)
+        before = level.block
+        condition, done = self.fresh("c"), self.fresh("c")
+        level.put(f"{condition} = icmp slt i64 {start}, {stop}")
+        level.put(f"br i1 {condition}, label %body{tag}, label %exit{tag}")
+        level.label(f"body{tag}")
+        level.put(f"{i} = phi i64 [{start}, %{before}], [{following}, %latch{tag}]")
+        for a, name in states.items():
+            typed = llvm_type(a.dtype, count)
+            level.put(f"{name} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]")
+        level.lines.extend(body.lines)
+        level.put(f"br label %latch{tag}")
+        level.label(f"latch{tag}")
+        level.put(f"{following} = add nsw i64 {i}, {count}")
+        level.put(f"{done} = icmp slt i64 {following}, {stop}")
+        level.put(f"br i1 {done}, label %body{tag}, label %exit{tag}")
+        level.label(f"exit{tag}")
+        results = {}
+        for a in states:
+            results[a] = self.fresh("m")
+            typed = llvm_type(a.dtype, count)
+            level.put(f"{results[a]} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]")
+        return results
+
+    def _remainder(
+        self, level: _Level, loop: For, count: int, position: str, rest: str, initial: dict[Any, str], unknown: bool
+    ) -> dict[Any, str]:
+        """The last lanes, fewer than a vector, under a mask."""
+        self._count += 1
+        tag = self._count
+        mask = self.fresh("mask")
+        prefix: list[str] = []
+        numbers = ", ".join(f"i32 {k}" for k in range(count))
+        if unknown:
+            narrow = self.fresh()
+            prefix.append(f"  {narrow} = trunc i64 {rest} to i32")
+            first, spread = self.fresh(), self.fresh()
+            vector = f"<{count} x i32>"
+            prefix.append(f"  {first} = insertelement {vector} poison, i32 {narrow}, i64 0")
+            prefix.append(f"  {spread} = shufflevector {vector} {first}, {vector} poison, {vector} zeroinitializer")
+        else:
+            spread = f"splat (i32 {rest})"
+        prefix.append(f"  {mask} = icmp slt <{count} x i32> <{numbers}>, {spread}")
+        states = dict(initial)
+        lanes = _Lanes(loop.variable, count, position, mask)
+        body = self._lane_body(level, loop, lanes, f"body{tag}", states)
+        final = self._close_states(states)
+        if not unknown:
+            level.lines.extend(prefix)
+            level.put(f"br label %body{tag}")
+            level.label(f"body{tag}")
+            level.lines.extend(body.lines)
+            level.block = body.block
+            return final
+        before = level.block
+        condition = self.fresh("c")
+        level.put(f"{condition} = icmp sgt i64 {rest}, 0")
+        level.put(f"br i1 {condition}, label %body{tag}, label %exit{tag}")
+        level.label(f"body{tag}")
+        level.lines.extend(prefix)
+        level.lines.extend(body.lines)
+        level.put(f"br label %latch{tag}")
+        level.label(f"latch{tag}")
+        level.put(f"br label %exit{tag}")
+        level.label(f"exit{tag}")
+        results = {}
+        for a in states:
+            results[a] = self.fresh("m")
+            typed = llvm_type(a.dtype, count)
+            level.put(f"{results[a]} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]")
+        return results
+
+    def _lane_body(
+        self, level: _Level, loop: For, lanes: _Lanes, block: str, states: dict[Any, str]
+    ) -> _Level:
+        body = _Level(loop.body, level, block=block, lanes=lanes)
+        body.symbols[loop.variable] = lanes.position
+        self._states.update(states)
+        for statement in loop.body.statements:
+            self.statement(body, statement)
+        return body
+
+    def accumulate(self, level: _Level, s: Accumulate) -> None:
+        lanes = self.lanes(level)
+        count = lanes.count if lanes else 1
+        state = self._states[s.accumulator]
+        value = self.operand(level, s.value)
+        combined = self.combined(level, s.accumulator, state, value, count)
+        masks = [] if lanes is None or lanes.mask is None else [lanes.mask]
+        if s.mask is not None:
+            masks.append(self.operand(level, s.mask))
+        for mask in masks:
+            chosen = self.fresh()
+            typed, flags = llvm_type(s.accumulator.dtype, count), llvm_type("bool", count)
+            level.put(f"{chosen} = select {flags} {mask}, {typed} {combined}, {typed} {state}")
+            combined = chosen
+        self._states[s.accumulator] = combined
+
+    def combined(self, level: _Level, a: Accumulator, first: str, second: str, lanes: int) -> str:
+        lines, result, declarations = instruction(
+            a.combiner, [first, second], [a.dtype, a.dtype], a.dtype, lanes, self.fresh
+        )
+        for line in lines:
+            level.put(line)
+        self.declarations |= declarations
+        return result
+
+    def combine_lanes(self, level: _Level, a: Accumulator, name: str, lanes: int) -> str:
+        """Halves onto halves until one lane is left: an order that depends on the number of lanes only."""
+        element = llvm_type(a.dtype)
+        while lanes > 1:
+            half = lanes // 2
+            low, high = self.fresh(), self.fresh()
+            vector = f"<{lanes} x {element}>"
+            for result, base in ((low, 0), (high, half)):
+                picks = ", ".join(f"i32 {base + k}" for k in range(half))
+                level.put(
+                    f"{result} = shufflevector {vector} {name}, {vector} poison, <{half} x i32> <{picks}>"
+                )
+            if half == 1:
+                singles = []
+                for half_vector in (low, high):
+                    single = self.fresh()
+                    level.put(f"{single} = extractelement <1 x {element}> {half_vector}, i64 0")
+                    singles.append(single)
+                low, high = singles
+            name = self.combined(level, a, low, high, half)
+            lanes = half
+        return name
+
+    # -- memory ----------------------------------------------------------------------------------------
+
+    def linear(self, buffer: Buffer, index: tuple[Extent, ...]) -> Extent:
+        """Where an element is: in elements of a contiguous buffer, in bytes of a strided one."""
+        if buffer.layout == "strided":
+            return sum(
+                (i * Dim.symbol(_stride_name(buffer, axis)) for axis, i in enumerate(index)), start=0
+            )
+        position: Extent = 0
+        for extent, i in zip(buffer.shape, index, strict=True):
+            position = position * extent + i
+        return position
+
+    def place(
+        self, level: _Level, buffer: Buffer, index: tuple[Extent, ...], args: tuple[Value, ...]
+    ) -> tuple[str, str]:
+        """How lanes reach memory: ("wide" | "uniform", pointer) or ("lanes", vector of pointers)."""
+        position = self.linear(buffer, index)
+        unit = 1 if buffer.layout == "strided" else _item_bytes(buffer)
+        lanes = self.lanes(level)
+        values = self.argument_names(level, args)
+        varying = {name for name, (_, count) in values.items() if count > 1}
+        if lanes is None:
+            return "uniform", self.pointer(level, buffer, position, unit, values)
+        if not symbols_of(position) & varying:
+            split = affine(position, lanes.variable)
+            if split is not None:
+                slope, _ = split
+                if slope == 0:
+                    return "uniform", self.pointer(level, buffer, position, unit, values)
+                if slope == 1 and buffer.layout == "contiguous":
+                    return "wide", self.pointer(level, buffer, position, unit, values)
+        offsets = self.vector_dim(level, position, values)
+        pointers, typed = self.fresh("p"), f"<{lanes.count} x i64>"
+        if unit > 1:
+            scaled = self.fresh()
+            level.put(f"{scaled} = mul {typed} {offsets}, splat (i64 {unit})")
+            offsets = scaled
+        level.put(f"{pointers} = getelementptr i8, ptr {self.pointers[buffer]}, {typed} {offsets}")
+        return "lanes", pointers
+
+    def argument_names(self, level: _Level, args: tuple[Value, ...]) -> dict[str, tuple[str, int]]:
+        """The names that an index gives to values, with the operand and its number of lanes."""
+        found = {}
+        for k, value in enumerate(args):
+            home = next((each for each in level.chain() if id(value) in each.names), None)
+            lanes = 1 if home is None else self.lane_count(home)
+            found[f"_arg{k}"] = (self.operand(level, value, lanes), lanes)
+        return found
+
+    def pointer(
+        self, level: _Level, buffer: Buffer, position: Extent, unit: int, values: dict[str, tuple[str, int]]
+    ) -> str:
+        """The address of one element. What does not vary in the innermost loop is added in front of it."""
+        inner = {name for name in symbols_of(position) if name in level.symbols or name in values}
+        moving: Extent = position
+        base = self.pointers[buffer]
+        for name in sorted(inner):
+            split = affine(position, name) if name in level.symbols else None
+            if split is not None and len(inner) == 1:
+                slope, rest = split
+                moving = slope * Dim.symbol(name)
+                base = self._advance(self._home(level, rest, {}), base, rest, unit, {})
+        return self._advance(level, base, moving, unit, values)
+
+    def _advance(
+        self, level: _Level, base: str, position: Extent, unit: int, values: dict[str, tuple[str, int]]
+    ) -> str:
+        if position == 0:
+            return base
+        key = ("pointer", base, position, unit)
+        home = self._home(level, position, values)
+        if not values and key in home.dims:
+            return home.dims[key]
+        offset = self.dim(level, position, values)
+        result = self.fresh("p")
+        element = {1: "i8", 2: "i16", 4: "i32", 8: "i64"}[unit]
+        home.put(f"{result} = getelementptr {element}, ptr {base}, i64 {offset}")
+        if not values:
+            home.dims[key] = result
+        return result
+
+    def load(self, level: _Level, value: Value) -> str:
+        address: Address = value.immediate
+        buffer, dtype = address.buffer, value.dtype
+        lanes = self.lanes(level)
+        count = lanes.count if lanes else 1
+        args = value.args[: address.count]
+        how, at = self.place(level, buffer, address.index, args)
+        mask, fill = self.masks(level, value, lanes)
+        if how == "uniform" and count > 1:
+            return self._uniform_load(level, value, at, count)
+        typed, flags, size = memory_type(dtype, count), llvm_type("bool", count), _item_bytes(buffer)
+        name = self.fresh("l")
+        if mask is None and how in ("wide", "uniform"):
+            level.put(f"{name} = load {typed}, ptr {at}, align {size}")
+        elif count == 1:
+            return self._guarded_load(level, value, at, mask or "", fill)
+        elif how == "wide":
+            function = f"llvm.masked.load.{_suffix(dtype, count)}.p0"
+            self.declarations.add(f"declare {typed} @{function}(ptr, i32, {flags}, {typed})")
+            level.put(
+                f"{name} = call {typed} @{function}(ptr align {size} {at}, i32 {size}, {flags} {mask}, {typed} {fill})"
+            )
+        else:
+            function = f"llvm.masked.gather.{_suffix(dtype, count)}.v{count}p0"
+            pointers = f"<{count} x ptr>"
+            live = mask or f"splat (i1 true)"
+            self.declarations.add(f"declare {typed} @{function}({pointers}, i32, {flags}, {typed})")
+            level.put(
+                f"{name} = call {typed} @{function}({pointers} {at}, i32 {size}, {flags} {live}, {typed} {fill})"
+            )
+        lines, result = from_memory(name, dtype, count, self.fresh)
+        for line in lines:
+            level.put(line)
+        return result
+
+    def masks(self, level: _Level, value: Value, lanes: _Lanes | None) -> tuple[str | None, str]:
+        """The mask of a load, if any lane may be off, and what those lanes get, in memory form."""
+        address: Address = value.immediate
+        count = lanes.count if lanes else 1
+        fill = constant(0, "uint8" if value.dtype == "bool" else value.dtype, count)
+        mask = lanes.mask if lanes else None
+        if len(value.args) > address.count:
+            own = self.operand(level, value.args[address.count])
+            filler = value.args[address.count + 1]
+            lines, fill = to_memory(self.operand(level, filler), value.dtype, count, self.fresh)
+            for line in lines:
+                level.put(line)
+            if mask is not None:
+                both = self.fresh()
+                level.put(f"{both} = and {llvm_type('bool', count)} {mask}, {own}")
+                own = both
+            mask = own
+        return mask, fill
+
+    def _uniform_load(self, level: _Level, value: Value, at: str, count: int) -> str:
+        """One element for all lanes. Lanes that are off may see it: what they compute is not used."""
+        address: Address = value.immediate
+        dtype, size = value.dtype, _item_bytes(address.buffer)
+        if len(value.args) > address.count:  # lanes disagree about reading at all: ask each
+            pointers = self.broadcast(level, at, "ptr", count)
+            mask, fill = self.masks(level, value, self.lanes(level))
+            typed, flags = memory_type(dtype, count), llvm_type("bool", count)
+            function = f"llvm.masked.gather.{_suffix(dtype, count)}.v{count}p0"
+            self.declarations.add(
+                f"declare {typed} @{function}(<{count} x ptr>, i32, {flags}, {typed})"
+            )
+            name = self.fresh("l")
+            level.put(
+                f"{name} = call {typed} @{function}(<{count} x ptr> {pointers}, i32 {size}, {flags} {mask}, {typed} {fill})"
+            )
+            lines, result = from_memory(name, dtype, count, self.fresh)
+        else:
+            name = self.fresh("l")
+            level.put(f"{name} = load {memory_type(dtype)}, ptr {at}, align {size}")
+            lines, single = from_memory(name, dtype, 1, self.fresh)
+            for line in lines:
+                level.put(line)
+            return self.broadcast(level, single, llvm_type(dtype), count)
+        for line in lines:
+            level.put(line)
+        return result
+
+    def _guarded_load(self, level: _Level, value: Value, at: str, mask: str, fill: str) -> str:
+        """A scalar load under a condition: an absent element is read from a stand-in."""
+        dtype = value.dtype
+        size, typed = _item_bytes(value.immediate.buffer), memory_type(dtype)
+        self._count += 1
+        tag = self._count
+        before = level.block
+        name, result = self.fresh("l"), self.fresh("l")
+        level.put(f"br i1 {mask}, label %read{tag}, label %skip{tag}")
+        level.label(f"read{tag}")
+        level.put(f"{name} = load {typed}, ptr {at}, align {size}")
+        level.put(f"br label %skip{tag}")
+        level.label(f"skip{tag}")
+        level.put(f"{result} = phi {typed} [{fill}, %{before}], [{name}, %read{tag}]")
+        lines, final = from_memory(result, dtype, 1, self.fresh)
+        for line in lines:
+            level.put(line)
+        return final
+
+    def store(self, level: _Level, s: Store) -> None:
+        lanes = self.lanes(level)
+        count = lanes.count if lanes else 1
+        dtype, size = s.value.dtype, _item_bytes(s.buffer)
+        how, at = self.place(level, s.buffer, s.index, s.args)
+        value = self.operand(level, s.value)
+        lines, value = to_memory(value, dtype, count, self.fresh)
+        for line in lines:
+            level.put(line)
+        mask = lanes.mask if lanes else None
+        flags = llvm_type("bool", count)
+        if s.mask is not None:
+            own = self.operand(level, s.mask)
+            if mask is not None:
+                both = self.fresh()
+                level.put(f"{both} = and {flags} {mask}, {own}")
+                own = both
+            mask = own
+        typed = memory_type(dtype, count)
+        if count == 1:
+            self._scalar_store(level, typed, value, at, size, mask)
+        elif how == "wide" and mask is None:
+            level.put(f"store {typed} {value}, ptr {at}, align {size}")
+        elif how == "wide":
+            function = f"llvm.masked.store.{_suffix(dtype, count)}.p0"
+            self.declarations.add(f"declare void @{function}({typed}, ptr, i32, {flags})")
+            level.put(
+                f"call void @{function}({typed} {value}, ptr align {size} {at}, i32 {size}, {flags} {mask})"
+            )
+        else:
+            pointers = self.broadcast(level, at, "ptr", count) if how == "uniform" else at
+            function = f"llvm.masked.scatter.{_suffix(dtype, count)}.v{count}p0"
+            self.declarations.add(f"declare void @{function}({typed}, <{count} x ptr>, i32, {flags})")
+            live = mask or "splat (i1 true)"
+            level.put(
+                f"call void @{function}({typed} {value}, <{count} x ptr> {pointers}, i32 {size}, {flags} {live})"
+            )
+
+    def _scalar_store(
+        self, level: _Level, typed: str, value: str, at: str, size: int, mask: str | None
+    ) -> None:
+        if mask is None:
+            level.put(f"store {typed} {value}, ptr {at}, align {size}")
+            return
+        self._count += 1
+        tag = self._count
+        level.put(f"br i1 {mask}, label %write{tag}, label %skip{tag}")
+        level.label(f"write{tag}")
+        level.put(f"store {typed} {value}, ptr {at}, align {size}")
+        level.put(f"br label %skip{tag}")
+        level.label(f"skip{tag}")
+
+    # -- checks ----------------------------------------------------------------------------------------
+
+    def check(self, level: _Level, s: Check) -> None:
+        """Branch to a call that records the first failure, when a live lane fails."""
+        self._records = True
+        lanes = self.lanes(level)
+        count = lanes.count if lanes else 1
+        holds, index = self.operand(level, s.condition), self.operand(level, s.index)
+        self._count += 1
+        tag = self._count
+        flags = llvm_type("bool", count)
+        fails = self.fresh()
+        ones = "true" if count == 1 else "splat (i1 true)"
+        level.put(f"{fails} = xor {flags} {holds}, {ones}")
+        if lanes is not None and lanes.mask is not None:
+            live = self.fresh()
+            level.put(f"{live} = and {flags} {fails}, {lanes.mask}")
+            fails = live
+        found = fails
+        if count > 1:
+            bits, found = self.fresh(), self.fresh()
+            level.put(f"{bits} = bitcast {flags} {fails} to i{count}")
+            level.put(f"{found} = icmp ne i{count} {bits}, 0")
+        level.put(f"br i1 {found}, label %fail{tag}, label %fine{tag}")
+        level.label(f"fail{tag}")
+        detail = index
+        if count > 1:
+            self.declarations.add(f"declare i{count} @llvm.cttz.i{count}(i{count}, i1)")
+            first, wide, detail = self.fresh(), self.fresh(), self.fresh()
+            level.put(f"{first} = call i{count} @llvm.cttz.i{count}(i{count} {bits}, i1 false)")
+            cast = "zext" if count < 64 else "bitcast"
+            level.put(f"{wide} = {cast} i{count} {first} to i64")
+            level.put(f"{detail} = extractelement <{count} x i64> {index}, i64 {wide}")
+        level.put(f"call void @record(ptr {self.status}, i64 {s.code}, i64 {s.node}, i64 {detail})")
+        level.put(f"br label %fine{tag}")
+        level.label(f"fine{tag}")
+
+    # -- index expressions -----------------------------------------------------------------------------
+
+    def index_value(self, level: _Level, value: Value) -> str:
+        lanes = self.lanes(level)
+        values = self.argument_names(level, value.args)
+        if lanes is None:
+            return self.dim(level, value.immediate, values)
+        return self.vector_dim(level, value.immediate, values)
+
+    def _home(self, level: _Level, extent: Extent, values: dict[str, tuple[str, int]]) -> _Level:
+        """The outermost level at which every name of an extent is known."""
+        names = symbols_of(extent)
+        if names & values.keys():
+            return level
+        for each in level.chain():
+            if names & each.symbols.keys() or each.parent is None or each.scope is None:
+                return each
+        return level
+
+    def dim(
+        self, level: _Level, extent: Extent, values: dict[str, tuple[str, int]] | None = None
+    ) -> str:
+        """An extent as an i64 (of lane 0 inside a vector loop), computed at the outermost level possible."""
+        if isinstance(extent, int):
+            return str(extent)
+        values = values or {}
+        home = self._home(level, extent, values)
+        if not symbols_of(extent) & values.keys() and extent in home.dims:
+            return home.dims[extent]
+
+        def name_of(name: str) -> str:
+            if name in values:
+                return values[name][0]
+            return next(each.symbols[name] for each in level.chain() if name in each.symbols)
+
+        emitter = _Arithmetic(home, self.fresh, "i64", str, name_of)
+        result = emitter.extent(extent)
+        if not symbols_of(extent) & values.keys():
+            home.dims[extent] = result
+        return result
+
+    def vector_dim(self, level: _Level, extent: Extent, values: dict[str, tuple[str, int]]) -> str:
+        """An extent in every lane."""
+        lanes = self.lanes(level)
+        assert lanes is not None
+        count = lanes.count
+        vector = f"<{count} x i64>"
+        if isinstance(extent, int):
+            return f"splat (i64 {extent})"
+        if lanes.variable not in symbols_of(extent) and not symbols_of(extent) & values.keys():
+            name = self.dim(level, extent)
+            return self.splat(self._home(level, extent, {}), level, name, "int64", count)
+
+        def name_of(name: str) -> str:
+            if name == lanes.variable:
+                return self._lane_positions(level, lanes)
+            if name in values:
+                held, had = values[name]
+                return held if had == count else self.broadcast(level, held, "i64", count)
+            home, single = next(
+                (each, each.symbols[name]) for each in level.chain() if name in each.symbols
+            )
+            return self.splat(home, level, single, "int64", count)
+
+        emitter = _Arithmetic(level, self.fresh, vector, lambda n: f"splat (i64 {n})", name_of)
+        return emitter.extent(extent)
+
+    def _lane_positions(self, level: _Level, lanes: _Lanes) -> str:
+        """The loop variable in every lane."""
+        home = next(each for each in level.chain() if each.lanes is lanes)
+        key = ("positions",)
+        if key not in home.dims:
+            first = self.broadcast(home, lanes.position, "i64", lanes.count)
+            numbers = ", ".join(f"i64 {k}" for k in range(lanes.count))
+            result = self.fresh()
+            home.put(f"{result} = add <{lanes.count} x i64> {first}, <{numbers}>")
+            home.dims[key] = result
+        return home.dims[key]
+
+
+class _Arithmetic:
+    """Writes an extent as integer arithmetic of one type, scalar or vector."""
+
+    def __init__(
+        self,
+        level: Any,
+        fresh: Callable[[], str],
+        typed: str,
+        literal: Callable[[int], str],
+        name_of: Callable[[str], str],
+    ) -> None:
+        self.level = level
+        self.fresh = fresh
+        self.typed = typed
+        self.literal = literal
+        self.name_of = name_of
+
+    def op(self, opcode: str, a: str, b: str) -> str:
+        result = self.fresh()
+        self.level.put(f"{result} = {opcode} {self.typed} {a}, {b}")
+        return result
+
+    def extent(self, extent: Extent) -> str:
+        if isinstance(extent, int):
+            return self.literal(extent)
+        total: str | None = None
+        for monomial, coefficient in extent.terms:
+            factors = [self.atom(atom) for atom, power in monomial for _ in range(power)]
+            if not factors:
+                term = self.literal(coefficient)
+            else:
+                term = factors[0]
+                for factor in factors[1:]:
+                    term = self.op("mul", term, factor)
+                if coefficient != 1:
+                    term = self.op("mul", term, self.literal(coefficient))
+            total = term if total is None else self.op("add", total, term)
+        assert total is not None
+        return total
+
+    def atom(self, atom: str | Compound) -> str:
+        if isinstance(atom, str):
+            return self.name_of(atom)
+        a, *others = (self.extent(argument) for argument in atom.arguments)
+        for b in others:
+            a = self.compound(atom.operator, a, b)
+        return a
+
+    def compound(self, operator: str, a: str, b: str) -> str:
+        if operator in ("min", "max"):
+            condition, result = self.fresh(), self.fresh()
+            flags = self.typed.replace("i64", "i1")
+            predicate = "slt" if operator == "min" else "sgt"
+            self.level.put(f"{condition} = icmp {predicate} {self.typed} {a}, {b}")
+            self.level.put(
+                f"{result} = select {flags} {condition}, {self.typed} {a}, {self.typed} {b}"
+            )
+            return result
+        return self.floor_division(operator, a, b)
+
+    def floor_division(self, operator: str, a: str, b: str) -> str:
+        """Python's // and %: LLVM's truncate, so a remainder of the other sign is corrected. Division by 0 gives 0."""
+        flags = self.typed.replace("i64", "i1")
+        zero = self.literal(0)
+        none, divisor = self.fresh(), self.fresh()
+        self.level.put(f"{none} = icmp eq {self.typed} {b}, {zero}")
+        self.level.put(
+            f"{divisor} = select {flags} {none}, {self.typed} {self.literal(1)}, {self.typed} {b}"
+        )
+        remainder = self.op("srem", a, divisor)
+        nonzero, mixed, both = self.fresh(), self.fresh(), self.fresh()
+        self.level.put(f"{nonzero} = icmp ne {self.typed} {remainder}, {zero}")
+        signs = self.op("xor", remainder, divisor)
+        self.level.put(f"{mixed} = icmp slt {self.typed} {signs}, {zero}")
+        self.level.put(f"{both} = and {flags} {nonzero}, {mixed}")
+        fix = self.fresh()
+        if operator == "mod":
+            self.level.put(f"{fix} = select {flags} {both}, {self.typed} {divisor}, {self.typed} {zero}")
+            return self.op("add", remainder, fix)
+        quotient = self.op("sdiv", a, divisor)
+        self.level.put(f"{fix} = sext {flags} {both} to {self.typed}")
+        return self.op("add", quotient, fix)
+
+
+def _stride_name(buffer: Buffer, axis: int) -> str:
+    return f"_stride_{buffer.name}_{axis}"
+
+
+def _item_bytes(buffer: Buffer) -> int:
+    return max(1, BITS[buffer.dtype] // 8)
+
+
+def _aligned_bytes(buffer: Buffer) -> Extent:
+    from graphc.codegen.memory import aligned
+    from graphc.dims import product
+
+    return aligned(product(buffer.shape) * _item_bytes(buffer))
+
+
+def _suffix(dtype: str, lanes: int) -> str:
+    kind = "i8" if dtype == "bool" else ("f" if dtype in FLOATS else "i") + str(BITS[dtype])
+    return f"v{lanes}{kind}"
+
+
+# The first failing thread writes the record; later ones find the code taken.
+_RECORD = """
+define internal void @record(ptr %status, i64 %code, i64 %node, i64 %index) noinline cold nounwind {
+entry:
+  %won = cmpxchg ptr %status, i64 0, i64 %code seq_cst seq_cst
+  %first = extractvalue {i64, i1} %won, 1
+  br i1 %first, label %write, label %done
+write:
+  %p1 = getelementptr i64, ptr %status, i64 1
+  store i64 %node, ptr %p1
+  %p2 = getelementptr i64, ptr %status, i64 2
+  store i64 %index, ptr %p2
+  br label %done
+done:
+  ret void
+}
+"""
+
+__all__ = ["Contract", "identity", "kernel_module"]

@@ -1,0 +1,425 @@
+"""Which nodes of a graph are shown, under which names, and how does one read?
+
+Text, DOT, SVG and LaTeX all show the same listing, so what is called n3 in one is n3 in the others.
+The nodes that the surface inserted to make shapes and dtypes equal are passed through, but only
+where NumPy's rules of broadcasting and promotion would insert them again: what is printed means
+what was built. Numbers are written in place, results of a node with several are written `n3.0`,
+and the notation of an op comes from its own record.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from graphc import dtypes, origin
+from graphc.graph import Graph, parameter_op, placeholder_op, symbol_op
+from graphc.lowering import Elementwise
+from graphc.node import Constant, Node
+from graphc.tree import flatten
+from graphc.types import TensorType, Type
+
+# -- what there is to show -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """Outputs, with the parameters of a Graph or the paths in a container; a node has neither."""
+
+    outputs: tuple[Node, ...]
+    parameters: tuple[Type, ...] | None = None
+    paths: tuple[str, ...] | None = None
+
+    @property
+    def is_bare(self) -> bool:
+        return self.parameters is None and self.paths is None
+
+
+def subject_of(x: Any) -> Subject:
+    """The outputs of a node, a Graph, a compiled Function, or a nested container of nodes.
+
+    Raises `TypeError` for anything else.
+    """
+    if isinstance(x, Subject):
+        return x
+    if isinstance(x, Node):
+        return Subject((x,))
+    graph = x if isinstance(x, Graph) else getattr(x, "graph", None)
+    if isinstance(graph, Graph):
+        return Subject(graph.outputs, graph.parameters)
+    leaves, structure = flatten(x)
+    paths = structure.paths()
+    for leaf, path in zip(leaves, paths, strict=True):
+        if not isinstance(leaf, Node):
+            raise TypeError(
+                f"expected a node, a Graph, or a container of nodes; got {type(leaf).__name__}"
+                + (f" at {path}" if path else "")
+            )
+    return Subject(tuple(leaves), None, tuple(paths))
+
+
+def graphs_of(node: Node) -> list[Graph]:
+    """The Graphs among the attributes of a node."""
+    return [value for value in node.attrs.values() if isinstance(value, Graph)]
+
+
+# -- what is passed through ------------------------------------------------------------------------
+
+
+def is_number(node: Node) -> bool:
+    """Whether a node is a constant of rank 0, which is written in place."""
+    return node.op.name == "constant" and node.type.ndim == 0  # type: ignore[union-attr]
+
+
+def is_trailing(node: Node) -> bool:
+    """Whether a broadcast is NumPy's: the argument's axes are the last ones of the result."""
+    axes = node.attrs["axes"]
+    return axes == tuple(range(node.ndim - len(axes), node.ndim))
+
+
+def shown_arguments(node: Node) -> tuple[Node, ...]:
+    """The arguments of `node` without what NumPy's rules would insert again.
+
+    >>> from graphc.ops.operands import symbol
+    >>> total = symbol("x", (3,)) + 1.0
+    >>> [str(argument.type) for argument in total.args]
+    ['float64[3]', 'float64[3]']
+    >>> [str(argument.type) for argument in shown_arguments(total)]
+    ['float64[3]', 'float64']
+    """
+    args = node.args
+    if not isinstance(node.op.lowering, Elementwise):
+        return args
+    sources = [_source(argument) for argument in args]
+    for i, argument in enumerate(args):
+        if sources[i] is not argument and not _inserted_again(args, sources):
+            sources[i] = argument
+    return tuple(sources)
+
+
+def _source(node: Node) -> Node:
+    """What lies behind stretching to trailing axes, restated extents, and casts that widen."""
+    while True:
+        name = node.op.name
+        if name == "broadcast":
+            if not is_trailing(node):
+                return node
+        elif name == "cast":
+            if dtypes.promote(node.args[0].dtype, node.dtype) != node.dtype:
+                return node
+        elif name != "restate":
+            return node
+        node = node.args[0]
+
+
+def _inserted_again(args: Sequence[Node], sources: Sequence[Node]) -> bool:
+    """Whether broadcasting and promoting `sources` gives the types of `args` back."""
+    shape = args[0].shape
+    for axis in range(-len(shape), 0):
+        given = [source.shape[axis] for source in sources if -axis <= source.ndim]
+        if shape[axis] != 1 and shape[axis] not in given:
+            return False
+    groups: dict[np.dtype[Any], list[Node]] = {}
+    for argument, source in zip(args, sources, strict=True):
+        groups.setdefault(argument.dtype, []).append(source)
+    return all(_promoted(group) == dtype for dtype, group in groups.items())
+
+
+def _promoted(sources: Sequence[Node]) -> np.dtype[Any]:
+    """The dtype that an operator would compute in; numbers are weak, as when they were written."""
+    strong = [source.dtype for source in sources if not is_number(source)]
+    weak = [source.dtype.type(0).item() for source in sources if is_number(source)]
+    if not strong:
+        return functools.reduce(dtypes.promote, map(dtypes.weak_dtype, weak))
+    return functools.reduce(
+        dtypes.promote_weak, weak, functools.reduce(dtypes.promote, strong)
+    )
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+class Operand(NamedTuple):
+    """A piece of text and how tightly it binds."""
+
+    text: str
+    binding: int
+
+
+GraphNames = Mapping[Graph, str]
+
+
+class Listing:
+    """The shown nodes of a subject in order, arguments first, named n0, n1, ...
+
+    With `hide=False` every node is shown, under a name of its own. `names` maps the shown nodes to
+    their names, in order.
+    """
+
+    def __init__(self, subject: Subject, hide: bool = True) -> None:
+        self.subject = subject
+        self.hide = hide
+        self.names: dict[Node, str] = {}
+        for output in subject.outputs:
+            shown = output if subject.is_bare else self._behind(output)
+            if subject.is_bare or not self._is_inline(shown):
+                self._add(shown)
+
+    def arguments(self, node: Node) -> tuple[Node, ...]:
+        """The arguments as they are shown; numbers and projections stand for themselves."""
+        return shown_arguments(node) if self.hide else node.args
+
+    def sources(self, node: Node) -> Iterator[tuple[int, Node]]:
+        """The shown nodes and the parameters that `node` reads, each with its position."""
+        for position, argument in enumerate(self.arguments(node)):
+            source = self._behind(argument)
+            if source in self.names or source.op is parameter_op:
+                yield position, source
+
+    def reference(self, node: Node) -> Operand:
+        """How another node's text refers to this one."""
+        name = self.names.get(node)
+        if name is not None:
+            return Operand(name, ATOM)
+        if not node.args:
+            return leaf(node)
+        # What is neither listed nor a leaf is one result of a node that is listed.
+        return Operand(f"{self.reference(node.args[0]).text}.{node.attrs['index']}", POSTFIX)
+
+    def text(self, node: Node, graph_names: GraphNames | None = None) -> str:
+        """What stands right of the equals sign: `n1 * 2.0`."""
+        operands = [self.reference(argument) for argument in self.arguments(node)]
+        return notation(node, operands, graph_names).text
+
+    def _behind(self, node: Node) -> Node:
+        while self.hide and node not in self.names and node.op.name == "project":
+            node = node.args[0]
+        return node
+
+    def _is_inline(self, node: Node) -> bool:
+        return node.op is parameter_op or (self.hide and is_number(node))
+
+    def _needs(self, node: Node) -> Iterator[Node]:
+        for argument in self.arguments(node):
+            needed = self._behind(argument)
+            if needed not in self.names and not self._is_inline(needed):
+                yield needed
+
+    def _add(self, root: Node) -> None:
+        if root in self.names:
+            return
+        stack = [(root, self._needs(root))]
+        while stack:
+            node, needs = stack[-1]
+            waiting = next(needs, None)
+            if waiting is not None:
+                stack.append((waiting, self._needs(waiting)))
+                continue
+            stack.pop()
+            self.names.setdefault(node, f"n{len(self.names)}")
+
+
+# -- notation --------------------------------------------------------------------------------------
+
+ATOM, POSTFIX, POWER, UNARY, COMPARISON, LOOSE = 16, 15, 14, 13, 6, 0
+_INFIX = {
+    "**": POWER, "@": 12, "*": 12, "/": 12, "//": 12, "%": 12, "+": 11, "-": 11, "<<": 10, ">>": 10,
+    "&": 9, "^": 8, "|": 7, "==": 6, "!=": 6, "<": 6, "<=": 6, ">": 6, ">=": 6,
+}  # fmt: skip
+
+
+@functools.lru_cache(maxsize=1024)
+def binding_of(template: str) -> tuple[int, tuple[int, ...]]:
+    """How tightly a template binds, and how tightly its operands must, as in Python.
+
+    >>> binding_of("{} + {}"), binding_of("{} ** {}"), binding_of("tanh({})")
+    ((11, (11, 12)), (14, (15, 13)), (16, ()))
+    """
+    infix = re.fullmatch(r"\{\} (\S+) \{\}", template)
+    if infix:
+        own = _INFIX.get(infix[1], LOOSE)
+        if own == LOOSE:
+            return LOOSE, (ATOM, ATOM)
+        if own == POWER:
+            return POWER, (POSTFIX, UNARY)
+        return own, (own + 1 if own == COMPARISON else own, own + 1)
+    if re.fullmatch(r"[-+~]\{\}", template):
+        return UNARY, (UNARY,)
+    if re.fullmatch(r"\{\}\*\*\w+", template):
+        return POWER, (POSTFIX,)
+    if re.fullmatch(r"\{\}[.\[].*", template):
+        return POSTFIX, (POSTFIX,)
+    return (ATOM if template.endswith(")") else LOOSE), ()
+
+
+@functools.lru_cache(maxsize=1024)
+def fields_of(template: str) -> tuple[str, ...]:
+    """The names of the fields of a format string; "" for an operand."""
+    parts = string.Formatter().parse(template)
+    return tuple(name for _, name, _, _ in parts if name is not None)
+
+
+def enclose(operand: Operand, least: int) -> str:
+    """The text of an operand, in parentheses if it binds too loosely."""
+    return operand.text if operand.binding >= least else f"({operand.text})"
+
+
+def notation(
+    node: Node, operands: Sequence[Operand], graph_names: GraphNames | None = None
+) -> Operand:
+    """A node over the given operands, in the notation of its op."""
+    if not node.args:
+        return leaf(node)
+    template, said = _SPECIAL.get(node.op.name, _own_notation)(node)
+    fields = fields_of(template)
+    rest = attribute_texts(node, {*fields, *said}, graph_names)
+    in_template = {name: value_text(node.attrs[name], graph_names) for name in fields if name}
+    if fields.count("") != len(operands):  # a plain name: `call layer`, or an op without notation
+        inside = ", ".join([*(operand.text for operand in operands), *rest])
+        text = f"{template.format(**in_template)}({inside})"
+        return Operand(text, LOOSE if " " in template else ATOM)
+    binding, least = binding_of(template)
+    least += (LOOSE,) * (len(operands) - len(least))
+    if template == "-{}" and operands[0].text[0].isdigit():
+        least = (ATOM + 1,)  # -(1.0) is a node over a number, -1.0 a number
+    text = template.format(*map(enclose, operands, least), **in_template)
+    if not rest:
+        return Operand(text, binding)
+    if text.endswith(")"):
+        return Operand(f"{text[:-1]}, {', '.join(rest)})", binding)
+    return Operand(f"{text} [{', '.join(rest)}]", LOOSE)
+
+
+Template = tuple[str, tuple[str, ...]]
+
+
+def _own_notation(node: Node) -> Template:
+    return node.op.text or node.op.name, ()
+
+
+def _contract_notation(node: Node) -> Template:
+    """`@` where NumPy's matmul is the same product; it says which axes."""
+    x, y = node.args
+    batch, contracted = node.attrs["batch"], node.attrs["contracted"]
+    lead = tuple(range(len(batch[0])))
+    rows = y.ndim - 1 if y.ndim == 1 else y.ndim - 2
+    matrices = x.ndim == y.ndim == len(lead) + 2 if lead else y.ndim <= 2
+    if matrices and batch == (lead, lead) and contracted == ((x.ndim - 1,), (rows,)):
+        return "{} @ {}", ("batch", "contracted")
+    return _own_notation(node)
+
+
+def _broadcast_notation(node: Node) -> Template:
+    return _own_notation(node)[0], ("axes",) if is_trailing(node) else ()
+
+
+def _transpose_notation(node: Node) -> Template:
+    if node.attrs["axes"] == tuple(reversed(range(node.ndim))):
+        return "{}.T", ("axes",)
+    return _own_notation(node)
+
+
+# Ops whose shortest notation depends on their attributes: a template, and the attributes it says.
+_SPECIAL = {
+    "broadcast": _broadcast_notation,
+    "contract": _contract_notation,
+    "transpose": _transpose_notation,
+}
+
+
+def attribute_texts(
+    node: Node, said: set[str], graph_names: GraphNames | None = None
+) -> list[str]:
+    """ "name=value" for the attributes that neither the notation nor the type of the node says."""
+    told: dict[str, Any] = {}
+    if isinstance(node.type, TensorType):
+        shape, dtype = node.type.shape, node.type.dtype
+        told = {"shape": shape, "extents": shape, "dtype": dtype, "type": node.type}
+    return [
+        f"{name}={value_text(value, graph_names)}"
+        for name, value in node.attrs.items()
+        if name not in said and (name not in told or told[name] != value)
+    ]
+
+
+def value_text(value: Any, graph_names: GraphNames | None = None) -> str:
+    """An attribute's value."""
+    if isinstance(value, Graph):
+        return (graph_names or {}).get(value) or f"graph {value.digest.hex()[:8]}"
+    if isinstance(value, tuple):
+        inside = ", ".join(value_text(item, graph_names) for item in value)
+        return f"({inside},)" if len(value) == 1 else f"({inside})"
+    if isinstance(value, Constant):
+        return array_text(value)
+    return plain(value) if isinstance(value, str) else str(value)
+
+
+def plain(text: str) -> str:
+    """A name as it is, or quoted if it would break the line or be taken for one of the listing."""
+    fits = text.isprintable() and not re.fullmatch(r"[ngp]\d+", text)
+    return text if fits else ascii(text)
+
+
+_FEW = 6
+
+
+def array_text(value: Constant) -> str:
+    """The number, the elements of a short vector, else the start of the digest."""
+    array = value.array
+    if array.ndim == 0:
+        return str(array[()])
+    if array.ndim == 1 and 0 < array.size <= _FEW:
+        return f"[{', '.join(map(str, array))}]"
+    return f"constant {value.digest.hex()[:8]}"
+
+
+def leaf(node: Node) -> Operand:
+    """A node without arguments, by its name, value or attributes."""
+    if node.op is symbol_op:
+        return Operand(plain(node.attrs["name"]), ATOM)
+    if node.op is parameter_op:
+        return Operand(f"p{node.attrs['index']}", ATOM)
+    if node.op is placeholder_op:
+        return Operand("_", ATOM)
+    value = node.attrs.get("value")
+    if isinstance(value, Constant):
+        text = array_text(value)
+        return Operand(text, UNARY if text.startswith("-") else LOOSE if " " in text else ATOM)
+    fields = fields_of(node.op.text)
+    if fields:
+        return Operand(node.op.text.format(**{f: value_text(node.attrs[f]) for f in fields}), ATOM)
+    return Operand(f"{node.op.name}({', '.join(attribute_texts(node, set()))})", ATOM)
+
+
+def type_text(node: Node) -> str:
+    """The type of a node, and what is assumed of a symbol: `float64[n], nonnegative`."""
+    facts = node.attrs["facts"] if node.op is symbol_op else ()
+    return ", ".join([repr(node.type), *facts])
+
+
+# -- origins ---------------------------------------------------------------------------------------
+
+
+def origin_text(events: origin.Events) -> str:
+    """Where a node comes from: `model.py:14; vjp of tanh, model.py:12`."""
+    return "; ".join(dict.fromkeys(map(_event_text, events)))
+
+
+def _event_text(event: origin.Event) -> str:
+    # The last part of the path: whole paths are long, and differ between machines.
+    where = re.split(r"[/\\]", origin.location((event,)))[-1]
+    if event.kind == "frame":
+        return where
+    said = f"rule {event.subject}" if event.kind == "rule" else f"{event.kind} of {event.subject}"
+    return f"{said}, {where}" if where else said
+
+
+def is_derivative(node: Node) -> bool:
+    """Whether a node was built by differentiation."""
+    return bool(node.origin) and node.origin[0].kind in ("vjp", "jvp")

@@ -1,0 +1,223 @@
+"""How are rules applied to a graph?  Bottom up, to a fixed point, within a bound.
+
+Every node is rebuilt over arguments in normal form; then the first rule that matches replaces it, and the
+replacement is brought to normal form in turn. A node's normal form depends on nothing but what lies beneath it, so it is
+kept, and equal expressions share it. Rules are indexed by the ops of a node and of its arguments: a node that no
+rule is about costs one look-up. The walk keeps its own stack, so depth costs nothing.
+
+The number of firings is bounded by the size of the graph; when it is used up, what has been reached is the answer. A
+rule that raises, or whose result has another type, is refused with a warning, and the node stays as it was.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from graphc import origin
+from graphc.graph import Graph
+from graphc.lowering import Region
+from graphc.node import Attributes, Node, add_origin, intern, topological
+from graphc.op import Op
+from graphc.ops.operands import constant_op
+from graphc.rewrite.facts import FactTable
+from graphc.rewrite.pattern import (
+    TRANSPARENT,
+    AnyNumber,
+    Apply,
+    Family,
+    Found,
+    Literal,
+    Number,
+    Pattern,
+    at_type,
+    build,
+    matches,
+    number_of,
+    orders,
+)
+from graphc.rewrite.rule import ByName, Firing, Rule
+from graphc.types import TensorType
+
+FIRINGS_PER_NODE = 16
+FIRINGS_AT_LEAST = 4096
+_INDEXED_ARGUMENTS = 3
+_CONSTANT_LIKE = TRANSPARENT | {constant_op}
+
+Candidate = tuple[Rule, Pattern]
+
+
+class Engine:
+    """Brings nodes to normal form under a set of rules; keeps what it has found, across calls."""
+
+    def __init__(self, rules: Iterable[Rule], body: Callable[[Graph], Graph] = lambda graph: graph) -> None:
+        """`body` rewrites the Graphs that nodes carry."""
+        self._variants = [(rule, pattern) for rule in rules for pattern in orders(rule.pattern)]
+        self._candidates: dict[tuple[Op, ...], tuple[Candidate, ...]] = {}
+        self._normal: dict[Node, Node] = {}
+        self._replacing: set[Node] = set()
+        self._numbers: dict[Node, Number | None] = {}
+        self._known = FactTable()
+        self._body = body
+        self._fuel = 0
+        self._records_origins = origin._enabled.get()
+        self.firings: list[Firing] = []
+        self.refused: list[tuple[Rule, Node, str]] = []
+
+    def run(self, outputs: Sequence[Node]) -> list[Node]:
+        """The outputs in normal form."""
+        order = topological(outputs, known=self._normal)
+        self._fuel += max(FIRINGS_AT_LEAST, FIRINGS_PER_NODE * len(order))
+        normal = self._normal
+        with origin.origins(False):
+            for node in order:
+                if node not in normal:
+                    self._normalize(node)
+        return [normal[node] for node in outputs]
+
+    def _normalize(self, root: Node) -> None:
+        """Enter the normal form of `root`. An entry of the stack is a node, or (node, replacement) once that is normal."""
+        normal = self._normal
+        stack: list[Any] = [root]
+        while stack:
+            top = stack.pop()
+            if type(top) is tuple:
+                node, rebuilt, replacement = top
+                self._replacing.discard(rebuilt)
+                normal[node] = normal[rebuilt] = normal[replacement]
+                continue
+            if top in normal:
+                continue
+            waiting = [argument for argument in top.args if argument not in normal]
+            if waiting:
+                stack.append(top)
+                stack += waiting
+                continue
+            rebuilt = self._rebuild(top)
+            if rebuilt in normal:
+                normal[top] = normal[rebuilt]
+                continue
+            replacement = None if rebuilt in self._replacing else self._replace(rebuilt)
+            if replacement is None:
+                normal[top] = normal[rebuilt] = rebuilt
+                continue
+            self._replacing.add(rebuilt)
+            stack.append((top, rebuilt, replacement))
+            stack.append(replacement)
+
+    def _rebuild(self, node: Node) -> Node:
+        """The node over the normal forms of its arguments, carrying the normal forms of its Graphs."""
+        normal, args = self._normal, node.args
+        attrs = node.attrs
+        if attrs and isinstance(node.op.lowering, Region):
+            attrs = self._with_bodies(attrs)
+        for argument in args:
+            if normal[argument] is not argument:
+                break
+        else:
+            if attrs is node.attrs:
+                return node
+        made = intern(node.op, tuple([normal[argument] for argument in args]), attrs)
+        if node._origins:
+            add_origin(made, node._origins)
+        return made
+
+    def _with_bodies(self, attrs: Attributes) -> Attributes:
+        changed = {
+            name: self._body(value) if isinstance(value, Graph) else value for name, value in attrs.items()
+        }
+        same = all(changed[name] is value for name, value in attrs.items())
+        return attrs if same else Attributes(changed)
+
+    # -- rules -------------------------------------------------------------------------------------
+
+    def _replace(self, node: Node) -> Node | None:
+        """What the first rule that fires makes of a node; None if none does."""
+        args = node.args
+        key = (node.op, *[argument.op for argument in args[:_INDEXED_ARGUMENTS]])
+        candidates = self._candidates.get(key)
+        if candidates is None:
+            candidates = self._candidates[key] = tuple(
+                candidate for candidate in self._variants if _may_match(candidate[1], node)
+            )
+        for rule, pattern in candidates:
+            found: Found = {}
+            if not matches(pattern, node, found, self._number):
+                continue
+            if rule.kinds and not _is_of_kind(node, rule.kinds):
+                continue
+            replacement = self._fire(rule, node, found)
+            if replacement is not None:
+                return replacement
+        return None
+
+    def _fire(self, rule: Rule, node: Node, found: Found) -> Node | None:
+        if self._fuel <= 0:
+            return None
+        found["node"], found["known"] = node, self._known
+        label = origin.Event("rule", rule.name, because=node.origin)
+        with origin.origins(self._records_origins), origin.because(label):
+            try:
+                if rule.guard is not None and not rule.guard(found):
+                    return None
+                made = _result(rule, node, found)
+            except Exception as error:  # a user's rule may raise anything; its graph is still good
+                self._refuse(rule, node, f"{type(error).__name__}: {error}")
+                return None
+            events = origin.current()
+        if made is None or made is node:
+            return None
+        if made.type is not node.type:
+            self._refuse(rule, node, f"its result is {made.type}, not {node.type}")
+            return None
+        if made.args and events:
+            add_origin(made, events)
+            add_origin(made, node._origins)
+        self._fuel -= 1
+        self.firings.append(Firing(rule, node, made, node._origins))
+        return made
+
+    def _refuse(self, rule: Rule, node: Node, why: str) -> None:
+        self.refused.append((rule, node, why))
+        warnings.warn(f"rewrite rule {rule.name!r} was refused: {why}", RuntimeWarning, stacklevel=2)
+
+    def _number(self, node: Node) -> Number | None:
+        if node.op not in _CONSTANT_LIKE:
+            return None
+        numbers = self._numbers
+        if node not in numbers:
+            numbers[node] = number_of(node)
+        return numbers[node]
+
+
+def _result(rule: Rule, node: Node, found: Found) -> Node | None:
+    if not isinstance(rule.result, ByName):
+        return build(rule.result, found, node.type)
+    made = rule.result(found)
+    return made if made is None or isinstance(made, Node) else at_type(made, node.type)
+
+
+def _is_of_kind(node: Node, kinds: str) -> bool:
+    return isinstance(node.type, TensorType) and node.type.dtype.kind in kinds
+
+
+def _may_match(pattern: Pattern, node: Node) -> bool:
+    """Whether a pattern agrees with a node in the ops that the index is made of."""
+    if isinstance(pattern, Family):
+        over = pattern.over
+        seen = node.args[:_INDEXED_ARGUMENTS]
+        return pattern.test(node.op) and (over is None or all(argument.op in over for argument in seen))
+    assert isinstance(pattern, Apply)
+    if pattern.op is not node.op or len(pattern.args) != len(node.args):
+        return False
+    pairs = zip(pattern.args, node.args[:_INDEXED_ARGUMENTS], strict=False)
+    return all(_may_be(part, argument.op) for part, argument in pairs)
+
+
+def _may_be(pattern: Pattern, op: Op) -> bool:
+    if isinstance(pattern, Apply):
+        return pattern.op is op
+    if isinstance(pattern, (Literal, AnyNumber)):
+        return op in _CONSTANT_LIKE
+    return True

@@ -1,0 +1,154 @@
+"""What is a rewrite rule?  Data: a pattern, a result, a guard, a law, and an example on which it must fire.
+
+The law says how a rule may change values, and so when it is admitted:
+
+- `ieee`: the same value, up to the sign and payload of NaN. A zero keeps its sign. The terms of a sum may be
+  combined in another order if the rule says so (`reorders`): no order is part of what `sum` and `contract` mean.
+- `stable`: at least as accurate, in every case; always admitted. Where the exact value is a zero, its sign may change.
+- `real`: true over the real numbers; rounding, infinities and NaN may differ.
+- `fast`: true over the real numbers, and may lose stated accuracy.
+
+`math="ieee"` admits the first two, "real" the third as well, "fast" all. Origins and the record of
+firings are the engine's business, never a rule's.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphc import origin
+from graphc.errors import GraphError
+from graphc.node import Node
+from graphc.ops.operands import symbol
+from graphc.rewrite.pattern import Pattern, text
+
+LAWS = ("ieee", "stable", "real", "fast")
+ADMITTED = {
+    "ieee": frozenset(("ieee", "stable")),
+    "real": frozenset(("ieee", "stable", "real")),
+    "fast": frozenset(LAWS),
+}
+Known = Callable[[Node], frozenset[str]]
+
+
+class ByName:
+    """Calls a function with those of the given values that its parameters name."""
+
+    __slots__ = ("function", "parameters")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.parameters = tuple(inspect.signature(function).parameters)
+
+    def __call__(self, values: Mapping[Any, Any]) -> Any:
+        return self.function(*[values[name] for name in self.parameters])
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """One rule. `result` is a template, a number, or a function; `str(rule)` shows it as it was written.
+
+    Functions (`guard`, `result`) name what they need: variables of the pattern (nodes; numbers for stand-ins of
+    numbers), `node` for the whole match, `known` for a function from nodes to their facts.
+    """
+
+    name: str
+    pattern: Pattern
+    result: Pattern | bool | int | float | ByName
+    law: str
+    example: Callable[..., Any]
+    guard: ByName | None = None
+    kinds: str = ""
+    reorders: bool = False
+    doc: str = ""
+
+    def __str__(self) -> str:
+        after = self.doc if isinstance(self.result, ByName) else text(self.result)
+        return f"{text(self.pattern)}  ->  {after}"
+
+    def example_nodes(self) -> list[Node]:
+        """The graph of the example: outputs before rewriting."""
+        names = inspect.signature(self.example).parameters
+        made = self.example(*[example_symbol(name) for name in names])
+        return list(made) if isinstance(made, (list, tuple)) else [made]
+
+
+RULES: dict[str, Rule] = {}
+
+_EXAMPLES: dict[str, tuple[tuple[int, ...], str]] = {
+    **dict.fromkeys("uv", ((4,), "float64")),
+    **dict.fromkeys("xyz", ((3, 4), "float64")),
+    **dict.fromkeys("abc", ((3, 4), "float32")),
+    **dict.fromkeys("ijk", ((3, 4), "int64")),
+    **dict.fromkeys("pqr", ((3, 4), "bool")),
+    **dict.fromkeys("fg", ((2, 3, 4), "float64")),
+    **dict.fromkeys("st", ((), "float64")),
+}
+
+
+def example_symbol(name: str) -> Node:
+    """The symbol that a parameter of an example stands for, by its letter.
+
+    u v: float64[4]; x y z: float64[3, 4]; a b c: float32[3, 4]; i j k: int64[3, 4]; p q r: bool[3, 4];
+    f g: float64[2, 3, 4]; s t: float64.
+    """
+    shape, dtype = _EXAMPLES[name]
+    return symbol(name, shape, dtype)
+
+
+def rule(
+    name: str,
+    pattern: Pattern,
+    result: Any,
+    *,
+    law: str,
+    example: Callable[..., Any],
+    guard: Callable[..., bool] | None = None,
+    kinds: str = "",
+    reorders: bool = False,
+    doc: str = "",
+) -> Rule:
+    """Declare a rule and enter it in `RULES`, where `rewrite` finds it.
+
+    `kinds` restricts it to matches of a dtype kind ("b" bool, "i" integers, "f" floats); `guard` to matches for which it
+    gives true. `example` builds a graph, out of symbols that its parameters name (`example_symbol`), in which the rule fires. Raises `GraphError` if the
+    name is taken, the law unknown, or a result function comes without `doc`.
+
+    >>> from graphc.rewrite.pattern import functions, variables
+    >>> (x,), (log,) = variables("x"), functions("log")
+    >>> made = rule("log_of_square", log(x * x), 2 * log(abs(x)), law="real", example=lambda x: log(x * x))
+    >>> str(RULES.pop("log_of_square"))
+    'log(x * x)  ->  2 * log(absolute(x))'
+    """
+    if name in RULES:
+        raise GraphError(f"a rule named {name!r} is declared already")
+    if law not in LAWS:
+        raise GraphError(f"rule {name!r}: {law!r} is not a law; laws are {', '.join(LAWS)}")
+    if callable(result) and not doc:
+        raise GraphError(f"rule {name!r}: a result function needs a doc that says what it gives")
+    made = Rule(
+        name,
+        pattern,
+        ByName(result) if callable(result) else result,
+        law,
+        example,
+        None if guard is None else ByName(guard),
+        kinds,
+        reorders,
+        doc,
+    )
+    RULES[name] = made
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """A rule that fired: on `before`, giving `after`; `origin` are the events of the node replaced."""
+
+    rule: Rule
+    before: Node
+    after: Node
+    origin: origin.Events
