@@ -41,7 +41,7 @@ pieces whose results are added at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from graphc.codegen.gemmtasks import (
@@ -74,11 +74,12 @@ from graphc.codegen.microkernel import (
     STREAM_ROWS,
     Tile,
     dot_kernel,
+    family,
     pack_kernel,
     stream_kernel,
     tile_kernel,
 )
-from graphc.dims import ceildiv, dim_min
+from graphc.dims import Extent, ceildiv, dim_min
 
 __all__ = ["JOB", "SERIAL_WORK", "Tile", "entry_name", "modules", "workspace"]
 
@@ -86,11 +87,12 @@ TASK_WORK = 2**20  # multiplications in a task: about 20 us of one core
 SMALL_WORK = 64**3  # below this a product is not worth a plan
 SERIAL_WORK = 2**26
 STREAM_COLUMNS = 8192
-DOT_LINES = 6  # lines that a dot product copies at most; no tile is narrower
+DOT_ROWS = 8  # of a product by dots for the sake of right
 SPLIT_AREA = 2**14  # elements of out up to which a long k is cut into pieces
 SPLIT_OPERANDS = 2**20  # elements of left and right from which on it is
 SPLIT_DEPTH = 512
 SPLIT_PIECES = 16
+SPLIT_ROWS = 128
 CONFLICT_BYTES = 4096  # rows at multiples of this compete for the same lines of the first level
 
 
@@ -125,5 +127,455 @@ def _clamp(value: int, low: int, high: int, multiple: int) -> int:
 
 
 def entry_name(dtype: str) -> str:
-    """The exported symbol; ``dtype`` is ``float32`` or ``float64``."""
-    return Tile.of(dtype, Machine.host()).prefix
+    """The symbol of the function for ``float32`` or ``float64``."""
+    return family(dtype)
+
+
+def modules(
+    dtype: str, machine: Machine, shapes: Iterable[tuple[object, object, object]] | None = None
+) -> list[tuple[str, str, list[str], list[str], int]]:
+    """The family as small modules: (name, IR text, exports, imports, code generation level).
+
+    They are compiled one by one, without LLVM passes, so that a cache can keep each object.
+    ``shapes`` lists (rows, columns, depth) of all products that the program contains, where what is
+    not an int may be anything; kernels that none of them can reach are left out.
+    """
+    table = KernelTable(Tile.of(dtype, machine))
+    used = None if shapes is None else _reachable(table, list(shapes))
+    names = [name if used is None or name in used else None for name in table.names()]
+    kernels = [
+        (name, Module([function]), level)
+        for name, function, level in _kernels(table.tile)
+        if name in names
+    ]
+    lookup = (table.symbol, _table_module(table, names), 1)
+    driver = (table.tile.prefix, _driver(Blocking.of(dtype, machine)), 1)
+    return [
+        (name, module.text, module.exports, module.imports, level)
+        for name, module, level in (*kernels, lookup, driver)
+    ]
+
+
+def _kernels(tile: Tile) -> Iterator[tuple[str, Function, int]]:
+    """Every kernel of the family with its name and code generation level."""
+    for rows in tile.heights:
+        for vectors in range(1, tile.vectors + 1):
+            for edge in (False, True) if tile.machine.has_masks else (False,):
+                name = tile.kernel_name(rows, vectors, edge)
+                yield name, tile_kernel(tile, rows, vectors, edge), 2
+    for rows in DOT_TILE:
+        for columns in DOT_TILE:
+            yield tile.dot_name(rows, columns), dot_kernel(tile, rows, columns), 2
+    for rows in STREAM_ROWS:
+        yield tile.stream_name(rows), stream_kernel(tile, rows), 2
+    for side in ("left", "right"):
+        yield tile.pack_name(side), pack_kernel(tile, side), 1
+
+
+def _reachable(table: KernelTable, shapes: list[tuple[object, object, object]]) -> set[str]:
+    """Names of the kernels that products of these shapes can call."""
+    tile = table.tile
+    used = {tile.pack_name("left"), tile.pack_name("right")}
+    for rows, columns, _ in shapes:
+        if not isinstance(rows, int) or not isinstance(columns, int):
+            return {name for name in table.names() if name is not None}
+        widths = {tile.columns} if columns >= tile.columns else set()
+        widths |= {columns % tile.columns} - {0}
+        for height in tile.heights_of(rows):
+            for width in widths:
+                edge = tile.machine.has_masks and width % tile.vector.lanes != 0
+                used.add(tile.kernel_name(height, -(-width // tile.vector.lanes), edge))
+        if min(rows, columns) <= STREAM_ROWS[0]:
+            used |= {tile.stream_name(height) for height in (rows, 1) if height in STREAM_ROWS}
+        if min(rows, columns) <= max(DOT_ROWS, tile.vector.lanes):
+            used |= {tile.dot_name(i, j) for i in DOT_TILE for j in DOT_TILE}
+    return used
+
+
+def _table_module(table: KernelTable, names: list[str | None]) -> Module:
+    """The function that returns the address of the kernel table."""
+    f = Function(table.symbol, "", result="ptr")
+    f.leave("ptr", "@table")
+    for name in names:
+        if name is not None:
+            f.declarations.add(f"declare void @{name}()")
+    entries = ", ".join("ptr null" if name is None else f"ptr @{name}" for name in names)
+    return Module([f], [f"@table = internal constant [{len(names)} x ptr] [{entries}]"])
+
+
+def workspace(
+    rows: Extent,
+    columns: Extent,
+    depth: Extent,
+    batches: Extent,
+    dtype: str,
+    machine: Machine,
+    workers: Extent = 1,
+) -> Extent:
+    """An upper bound of the bytes that a product needs, an int if all extents are.
+
+    What every worker packs for itself, the panels packed for all of them, and the partial sums of
+    a long k; each is bounded whatever the extents are.
+    """
+    b = Blocking.of(dtype, machine)
+    tile, size = b.tile, b.tile.vector.element_bytes
+    lanes = tile.vector.lanes
+    k = ceildiv(dim_min(depth, b.depth), lanes) * lanes
+    left_panel, right_panel = k * tile.rows * size + 64, k * tile.columns * size + 64
+    height = ceildiv(dim_min(rows, b.few_rows), tile.rows)
+    each = right_panel + height * left_panel + 64
+    total = workers * each + 64
+    if not (isinstance(batches, int) and batches > 1):
+        panels = ceildiv(dim_min(columns, b.columns), tile.columns)
+        total = total + panels * right_panel + 64
+        if not (isinstance(depth, int) and depth < SPLIT_DEPTH):
+            area = dim_min(rows * columns, SPLIT_AREA)
+            total = total + (SPLIT_PIECES + 1) * area * size + 64
+    return total
+
+
+def _driver(b: Blocking) -> Module:
+    tile = b.tile
+    functions = [_entry(b), _small(b), _split(b), _cut(b), _cut_streams(b), _cut_dots(b)]
+    functions += [_cut_tiles(b), _dispatch(b)]
+    tasks = [compute_tiles, compute_streams, compute_dots, pack_panels, combine, clear]
+    functions += [task(tile) for task in (*tasks, panel_product, copy_lines, finish)]
+    if not tile.machine.has_masks:
+        functions.append(copy_tile(tile))
+    return Module(functions)
+
+
+def _entry(b: Blocking) -> Function:
+    """The exported function: small products at once, all others by a plan."""
+    tile, size = b.tile, b.tile.vector.element_bytes
+    f = Function(tile.prefix, "ptr job")
+    (job,) = f.parameters
+    p = Plan(f, job)
+    rows, columns, depth, batches = p.read("rows columns depth batches")
+    empty = f.compare("sle", f.minimum(f.minimum(rows, columns), batches), 0)
+    with f.when(empty):
+        f.leave()
+    kernels = f.call("ptr", KernelTable(tile).symbol)
+    work = f.multiply(f.multiply(f.multiply(rows, columns), depth), batches)
+    packs = f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"]))
+    plain = f.both(f.negate(packs), f.compare("eq", p["right_column"], size))
+    small = f.both(plain, f.both(f.compare("sle", work, SMALL_WORK), f.compare("sgt", depth, 0)))
+    # A single row is for stream kernels, few columns for dot products.
+    small = f.both(small, f.compare("sgt", f.minimum(f.multiply(rows, 4), columns), 4))
+    if not tile.machine.has_masks:
+        small = f.both(small, f.compare("eq", f.remainder(columns, tile.vector.lanes), 0))
+    with f.when(small):
+        f.call("void", f"{tile.prefix}_small", ("ptr", job), ("ptr", kernels))
+        f.leave()
+    plan = _copy(f, job, JOB_WORDS)
+    q = Plan(f, plan)
+    q["kernels"], q["exchanged"] = kernels, 0
+    alone, short = f.compare("sle", p["workers"], 1), f.compare("sle", work, SERIAL_WORK)
+    q["serial"] = f.let(f"zext i1 {f.both(alone, short)} to i64")
+    with f.when(f.compare("sle", depth, 0)):
+        _run(f, tile, plan, "clear", f.multiply(rows, batches), 64)
+        f.leave()
+    _exchange(f, tile, p, q, packs)
+    f.call("void", f"{tile.prefix}_split", ("ptr", plan))
+    return f
+
+
+def _exchange(f: Function, tile: Tile, p: Plan, q: Plan, packs: str) -> None:
+    """Turn left @ column, left transposed, into row @ left: its rows can be streamed over."""
+    size = tile.vector.element_bytes
+    rows = p["rows"]
+    column = f.both(f.compare("eq", p["columns"], 1), f.compare("eq", p["out_row"], size))
+    streams = f.both(f.compare("eq", p["left_row"], size), f.compare("ne", p["left_column"], size))
+    with f.when(f.both(f.both(column, streams), f.negate(packs))):
+        for word, source in (
+            *(("left", "right"), ("left_row", "right_column"), ("left_column", "right_row")),
+            *(("right", "left"), ("right_row", "left_column"), ("right_column", "left_row")),
+            *(("left_batch", "right_batch"), ("right_batch", "left_batch")),
+        ):
+            q[word] = p[source]
+        q["rows"], q["columns"], q["exchanged"] = 1, rows, 1
+        q["out_row"] = f.multiply(rows, size)
+
+
+def _small(b: Blocking) -> Function:
+    """All products of a small batch, operands in place, one panel after the other."""
+    tile = b.tile
+    width = tile.columns * tile.vector.element_bytes
+    f = Function(f"{tile.prefix}_small", "ptr job, ptr kernels", linkage="internal")
+    job, kernels = f.parameters
+    p = Plan(f, job)
+    left_row, left_step, right_row = p.read("left_row left_column right_row")
+    rows, columns, depth, accumulate = p.read("rows columns depth accumulate")
+    left_batch, right_batch, out_batch = p.read("left_batch right_batch out_batch")
+    group = f.multiply(left_row, tile.rows)
+    start = [("ptr", p[name]) for name in ("left", "right", "out")]
+    with f.loop(0, p["batches"], 1, start) as batch:
+        left, right, out = batch.carried
+        with f.loop(0, columns, tile.columns, [("ptr", right), ("ptr", out)]) as j:
+            n = f.minimum(tile.columns, f.subtract(columns, j.index))
+            f.call(
+                "void",
+                f"{tile.prefix}_panel_product",
+                *(("ptr", job), ("ptr", kernels), ("ptr", left), ("i64", left_row)),
+                *(("i64", left_step), ("i64", group), ("ptr", j.carried[0]), ("i64", right_row)),
+                *(("ptr", j.carried[1]), ("i64", depth), ("i64", rows), ("i64", n)),
+                *(("i64", accumulate), ("i64", 1), ("i64", 0), ("i64", j.index)),
+                ("i64", batch.index),
+            )
+            j.next = [f.at(j.carried[0], width), f.at(j.carried[1], width)]
+        batch.next = [f.at(left, left_batch), f.at(right, right_batch), f.at(out, out_batch)]
+    return f
+
+
+def _split(b: Blocking) -> Function:
+    """Cut a long k with a small out into pieces: a batch of products, whose results are added."""
+    tile, size = b.tile, b.tile.vector.element_bytes
+    f = Function(f"{tile.prefix}_split", "ptr plan", linkage="internal")
+    (plan,) = f.parameters
+    p = Plan(f, plan)
+    rows, columns, depth = p.read("rows columns depth")
+    area = f.multiply(rows, columns)
+    read = f.multiply(depth, f.add(rows, columns))
+    packs = f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"]))
+    small_out = f.both(f.compare("sle", area, SPLIT_AREA), f.compare("eq", p["batches"], 1))
+    # Pieces of long rows would only shorten the runs in which left is read.
+    by_lines = f.compare("ne", p["left_column"], size)
+    small_out = f.both(small_out, f.either(by_lines, f.compare("sle", rows, SPLIT_ROWS)))
+    long = f.both(f.compare("sge", depth, SPLIT_DEPTH), f.compare("sge", read, SPLIT_OPERANDS))
+    whole = f.negate(f.both(f.both(small_out, long), f.negate(packs)))
+    with f.when(whole):
+        f.call("void", f"{tile.prefix}_cut", ("ptr", plan))
+        f.leave()
+    piece = f.round_up(f.maximum(f.ceil_divide(depth, SPLIT_PIECES), SPLIT_DEPTH // 4), 64)
+    pieces = f.divide(depth, piece)
+    done = f.multiply(pieces, piece)
+    rest = f.subtract(depth, done)
+    partial_bytes = f.multiply(area, size)
+    q = Plan(f, _copy(f, plan, PLAN))
+    q["depth"], q["batches"], q["accumulate"], q["epilogue"] = piece, pieces, 0, "null"
+    q["left_batch"] = f.multiply(piece, p["left_column"])
+    q["right_batch"] = f.multiply(piece, p["right_row"])
+    q["out"], q["out_row"] = p["workspace"], f.multiply(columns, size)
+    q["out_batch"] = partial_bytes
+    used = f.round_up(f.multiply(partial_bytes, SPLIT_PIECES + 1), 64)
+    q["workspace"] = f.at(p["workspace"], used)
+    f.call("void", f"{tile.prefix}_cut", ("ptr", q.base))
+    left_over = f.compare("sgt", rest, 0)
+    with f.when(left_over):
+        q["depth"], q["batches"] = rest, 1
+        q["left"] = f.at(p["left"], f.multiply(done, p["left_column"]))
+        q["right"] = f.at(p["right"], f.multiply(done, p["right_row"]))
+        q["out"] = f.at(p["workspace"], f.multiply(pieces, partial_bytes))
+        f.call("void", f"{tile.prefix}_cut", ("ptr", q.base))
+    p["partial"], p["partial_bytes"] = p["workspace"], partial_bytes
+    p["partials"] = f.add(pieces, f.let(f"zext i1 {left_over} to i64"))
+    _run(f, tile, plan, "combine", rows, 64)
+    return f
+
+
+def _cut(b: Blocking) -> Function:
+    """Choose the kind of kernel, and with it how the product is cut into tasks."""
+    tile, size, lanes = b.tile, b.tile.vector.element_bytes, b.tile.vector.lanes
+    f = Function(f"{tile.prefix}_cut", "ptr plan", linkage="internal")
+    (plan,) = f.parameters
+    p = Plan(f, plan)
+    rows, columns, depth = p.read("rows columns depth")
+    p["column_begin"], p["column_end"] = 0, columns
+    p["depth_begin"], p["depth_end"] = 0, depth
+    plain = f.negate(f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"])))
+    few = f.compare("sle", rows, STREAM_ROWS[0])
+    streams = f.both(plain, f.both(few, f.compare("eq", p["right_column"], size)))
+    with f.when(streams):
+        f.call("void", f"{tile.prefix}_cut_streams", ("ptr", plan))
+        f.leave()
+    # Multiplications that dot products take for a row and column, with six more for adding lanes,
+    # against those of register tiles, whose width is rounded up to whole vectors.
+    dot = f.add(depth, 6 * lanes)
+    narrow = f.compare("slt", f.multiply(f.multiply(columns, dot), 5), f.multiply(depth, 4 * lanes))
+    narrow = f.both(narrow, f.compare("eq", p["left_column"], size))
+    # Here tiles would have to transpose right, which takes as long as four of its rows.
+    flat = f.compare("slt", f.multiply(rows, dot), f.multiply(f.add(rows, 4), depth))
+    flat = f.both(flat, f.compare("sle", rows, DOT_ROWS))
+    flat = f.both(flat, f.compare("eq", p["right_row"], size))
+    with f.when(f.both(plain, f.either(narrow, flat))):
+        f.call("void", f"{tile.prefix}_cut_dots", ("ptr", plan))
+        f.leave()
+    f.call("void", f"{tile.prefix}_cut_tiles", ("ptr", plan))
+    return f
+
+
+def _cut_streams(b: Blocking) -> Function:
+    """Tasks are long ranges of columns: memory is read in long runs."""
+    tile = b.tile
+    f = Function(f"{tile.prefix}_cut_streams", "ptr plan", linkage="internal")
+    (plan,) = f.parameters
+    p = Plan(f, plan)
+    rows, columns, depth = p.read("rows columns depth")
+    group = f.minimum(columns, STREAM_COLUMNS)
+    p["row_block"], p["row_blocks"] = rows, 1
+    p["column_group"], p["column_groups"] = group, f.ceil_divide(columns, group)
+    _run_blocks(f, tile, p, "compute_streams", f.multiply(f.multiply(rows, group), depth))
+    return f
+
+
+def _cut_dots(b: Blocking) -> Function:
+    """Tasks are blocks of as many rows and columns as make a task's work."""
+    tile, size = b.tile, b.tile.vector.element_bytes
+    f = Function(f"{tile.prefix}_cut_dots", "ptr plan", linkage="internal")
+    (plan,) = f.parameters
+    p = Plan(f, plan)
+    rows, columns, depth = p.read("rows columns depth")
+    group = f.minimum(columns, 64)
+    wanted = f.maximum(f.divide(TASK_WORK, f.multiply(depth, group)), 64)
+    height = f.minimum(rows, f.round_up(wanted, DOT_TILE[0]))
+    p["row_block"], p["row_blocks"] = height, f.ceil_divide(rows, height)
+    p["column_group"], p["column_groups"] = group, f.ceil_divide(columns, group)
+    along = f.both(
+        f.compare("eq", p["left_column"], size), f.compare("eq", p["right_row"], size)
+    )
+    line = f.minimum(depth, b.depth)
+    p["depth_block"] = f.select(along, depth, line)
+    p["scratch"] = p["workspace"]
+    p["scratch_bytes"] = f.round_up(f.multiply(line, max(DOT_ROWS, tile.columns) * size), 64)
+    _run_blocks(f, tile, p, "compute_dots", f.multiply(f.multiply(height, group), depth))
+    return f
+
+
+def _cut_tiles(b: Blocking) -> Function:
+    """Decide what is packed by whom, and the blocks of rows, columns and k."""
+    tile, size, l2, l3 = b.tile, b.tile.vector.element_bytes, b.tile.machine.l2, b.tile.machine.l3
+    width = tile.columns
+    f = Function(f"{tile.prefix}_cut_tiles", "ptr plan", linkage="internal")
+    (plan,) = f.parameters
+    p = Plan(f, plan)
+    rows, columns, depth, batches = p.read("rows columns depth batches")
+    left_row, left_step = p.read("left_row left_column")
+    own_left, own_right = is_set(f, p["pack_left"]), is_set(f, p["pack_right"])
+    panels = f.ceil_divide(columns, width)
+    left_bytes = f.multiply(f.multiply(rows, depth), size)
+    right_bytes = f.multiply(f.multiply(columns, depth), size)
+
+    row_major = f.compare("eq", left_step, size)
+    column_major = f.both(f.compare("eq", left_row, size), f.negate(row_major))
+    line = f.select(row_major, left_row, left_step)
+    remainder = f.let(f"and i64 {line}, {CONFLICT_BYTES - 1}")
+    conflict = f.both(f.compare("eq", remainder, 0), f.compare("ne", line, 0))
+    wide = f.compare("sge", columns, 256)
+    left_far = f.compare("sgt", left_bytes, l2)
+    large = f.either(
+        f.compare("sge", right_bytes, 2 * l2),
+        f.both(column_major, f.both(f.compare("sge", left_bytes, l2), wide)),
+    )
+    large = f.both(large, f.compare("sge", rows, 3 * tile.rows))
+
+    strided = f.compare("ne", p["right_column"], size)
+    pack_right = f.either(f.either(own_right, strided), large)
+    near = f.both(f.both(row_major, f.negate(conflict)), f.compare("sle", left_bytes, l3 // 4))
+    near = f.both(near, f.compare("sge", panels, 16))
+    few = f.compare("sle", rows, b.few_rows)
+    by_task = f.both(f.either(few, near), f.negate(own_left))
+    by_task = f.either(by_task, f.compare("ne", batches, 1))
+    once = f.both(pack_right, f.negate(by_task))
+    right_by_task = f.both(pack_right, by_task)
+    worth = f.both(wide, f.either(conflict, f.both(large, once)))
+    pack_left = f.either(own_left, worth)
+    p["left_source"] = f.select(pack_left, BY_TASK, IN_PLACE)
+    p["right_source"] = f.select(once, ONCE, f.select(pack_right, BY_TASK, IN_PLACE))
+
+    # A transposed left operand beyond the second level is read by whole lines: all rows, short k.
+    by_lines = f.both(f.both(column_major, left_far), f.negate(pack_left))
+    limit = f.select(by_lines, b.depth // 4, b.depth)
+    blocks = f.ceil_divide(depth, limit)
+    kc = f.minimum(f.round_up(f.ceil_divide(depth, blocks), 16), f.minimum(depth, limit))
+    p["depth_block"] = kc
+
+    wanted = f.round_up(f.divide(TASK_WORK, f.multiply(columns, depth)), tile.rows)
+    low = f.select(own_left, 2 * tile.rows, b.rows)
+    height = f.maximum(low, f.minimum(wanted, b.few_rows))
+    height = f.select(by_lines, 4 * b.few_rows, height)
+    tall = f.select(pack_left, b.few_rows, rows)
+    height = f.minimum(f.select(right_by_task, tall, height), rows)
+    span = f.select(once, b.columns, f.multiply(panels, width))
+    most = f.minimum(panels, f.divide(span, width))
+    panel_work = f.multiply(f.multiply(height, f.minimum(columns, width)), depth)
+    fair = f.maximum(f.divide(TASK_WORK, panel_work), f.select(worth, 8, 1))
+    group = f.select(own_left, most, f.minimum(fair, most))
+    p["row_block"], p["row_blocks"] = height, f.ceil_divide(rows, height)
+    p["column_group"] = f.multiply(group, width)
+
+    left_panel = panel_bytes(f, tile, "left", kc)
+    right_panel = panel_bytes(f, tile, "right", kc)
+    p["left_panel"], p["right_panel"] = left_panel, right_panel
+    left_scratch = f.multiply(f.ceil_divide(height, tile.rows), left_panel)
+    own = f.add(right_panel, f.select(pack_left, left_scratch, 0))
+    p["scratch_bytes"] = f.round_up(own, 64)
+    p["shared"] = p["workspace"]
+    shared_bytes = f.select(once, f.round_up(f.multiply(most, right_panel), 64), 0)
+    p["scratch"] = f.at(p["workspace"], shared_bytes)
+
+    k_span = f.select(once, kc, depth)
+    work = f.multiply(panel_work, group)
+    with f.loop(0, columns, span) as j:
+        stop = f.minimum(columns, f.add(j.index, span))
+        here = f.ceil_divide(f.subtract(stop, j.index), width)
+        p["column_begin"], p["column_end"] = j.index, stop
+        p["column_groups"] = f.ceil_divide(here, group)
+        with f.loop(0, depth, k_span) as k:
+            p["depth_begin"] = k.index
+            p["depth_end"] = f.minimum(depth, f.add(k.index, k_span))
+            with f.when(once):
+                grain = f.maximum(f.divide(TASK_WORK // 32, f.multiply(kc, width)), 1)
+                _run(f, tile, plan, "pack_panels", here, grain)
+            _run_blocks(f, tile, p, "compute_tiles", work)
+    return f
+
+
+def _dispatch(b: Blocking) -> Function:
+    """Run all tasks of a phase, unless the call was cancelled."""
+    f = Function(
+        f"{b.tile.prefix}_dispatch",
+        "ptr plan, ptr function, i64 tasks, i64 grain",
+        linkage="internal",
+    )
+    plan, function, tasks, grain = f.parameters
+    p = Plan(f, plan)
+    status = p["status"]
+    with f.when(is_set(f, status)), f.when(f.compare("ne", f.word(status, CANCEL_WORD), 0)):
+        f.leave()
+    serial = f.either(f.compare("sle", tasks, grain), f.compare("ne", p["serial"], 0))
+    with f.when(serial):
+        f.call_pointer("void", function, ("ptr", plan), ("i64", 0), ("i64", tasks), ("i64", 0))
+        f.leave()
+    f.call(
+        "void",
+        "graphc_parallel_for",
+        *(("ptr", function), ("ptr", plan), ("i64", tasks), ("i64", grain)),
+        *(("i64", p["workers"]), ("ptr", status)),
+    )
+    return f
+
+
+def _run(
+    f: Function, tile: Tile, plan: Operand, task: str, tasks: Operand, grain: Operand
+) -> None:
+    f.call(
+        "void",
+        f"{tile.prefix}_dispatch",
+        *(("ptr", plan), ("ptr", f"@{tile.prefix}_{task}"), ("i64", tasks), ("i64", grain)),
+    )
+
+
+def _run_blocks(f: Function, tile: Tile, p: Plan, task: str, work: Operand) -> None:
+    """Run a task for each block of each product; ``work`` is the number of multiplications."""
+    blocks = f.multiply(p["row_blocks"], p["column_groups"])
+    grain = f.maximum(f.divide(TASK_WORK, work), 1)
+    _run(f, tile, p.base, task, f.multiply(blocks, p["batches"]), grain)
+
+
+def _copy(f: Function, source: Operand, words: Iterable[str]) -> str:
+    """A plan in this function's frame, beginning with some words of another."""
+    copy = f.let(f"alloca [{len(PLAN)} x i64], align 64")
+    of, to = Plan(f, source), Plan(f, copy)
+    for word in words:
+        to[word] = of[word]
+    return copy

@@ -1,8 +1,8 @@
 """What does one task of a matrix product do, once the driver has decided how to cut it?
 
-A task function has the signature ``void task(ptr plan, i64 begin, i64 end, i64 worker)`` and runs the
-tasks begin .. end - 1. The plan, a struct of eight-byte words, is written by the driver before the
-tasks start and only read by them; tasks write disjoint parts of out, so they need no barriers.
+A task function has the signature ``void task(ptr plan, i64 begin, i64 end, i64 worker)`` and runs
+the tasks begin .. end - 1. The plan, a struct of eight-byte words, is written by the driver before
+the tasks start and only read by them; tasks write disjoint parts of out, so they need no barriers.
 
 Each task covers some rows and columns of one product of the batch, always in the same order along
 k: which worker runs it, and beside how many others, cannot change a bit of the result.

@@ -213,6 +213,11 @@ class Function:
     def store(self, type_: str, value: Operand, pointer: Operand, align: int) -> None:
         self.do(f"store {type_} {value}, ptr {pointer}, align {align}")
 
+    def prefetch(self, pointer: Operand) -> None:
+        """Ask for a cache line that will be read; any address is allowed."""
+        hints = (("i32", 0), ("i32", 3), ("i32", 1))  # to read, keep, data
+        self.call("void", "llvm.prefetch.p0", ("ptr", pointer), *hints)
+
     def word(self, base: Operand, index: Operand, type_: str = "i64") -> str:
         """Load word ``index`` (eight bytes) of a table of words."""
         return self.load(type_, self.at(base, self.multiply(index, 8)), 8)

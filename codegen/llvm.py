@@ -20,7 +20,7 @@ from graphc.codegen.llvm_scalar import (
     memory_type,
     to_memory,
 )
-from graphc.codegen.loops import Buffer, Contract, Kernel
+from graphc.codegen.loops import Buffer, Contract, Kernel, linear, stride_name
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import (
     BITS,
@@ -45,7 +45,7 @@ MAX_LANES = 64
 
 def kernel_module(kernel: Kernel, machine: Machine, name: str) -> str:
     """The LLVM module of a loop-nest kernel: `void name(ptr frame, i64 begin, i64 end, i64 worker)`."""
-    printer = _Printer(kernel, machine)
+    printer = Printer(kernel, machine)
     text = printer.function(name, kernel.body, kernel.nest)
     return "\n".join([*sorted(printer.declarations), "", *printer.preludes(), text]) + "\n"
 
@@ -66,7 +66,7 @@ def identity(combiner: str, dtype: str) -> Any:
 
 
 @dataclass
-class _Lanes:
+class Lanes:
     """The vector loop that is being written: its variable, its first position, and which lanes are live."""
 
     variable: str
@@ -76,18 +76,18 @@ class _Lanes:
 
 
 @dataclass(eq=False)
-class _Level:
+class Level:
     """Code being written for one scope: its lines, and the names of what it has computed."""
 
     scope: Scope | None
-    parent: _Level | None
+    parent: Level | None
     lines: list[str] = field(default_factory=list)
     block: str = "entry"
     dims: dict[Any, str] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     splats: dict[str, str] = field(default_factory=dict)
     symbols: dict[str, str] = field(default_factory=dict)
-    lanes: _Lanes | None = None
+    lanes: Lanes | None = None
 
     def put(self, line: str) -> None:
         self.lines.append("  " + line)
@@ -96,14 +96,14 @@ class _Level:
         self.lines.append(f"{name}:")
         self.block = name
 
-    def chain(self) -> Iterator[_Level]:
-        level: _Level | None = self
+    def chain(self) -> Iterator[Level]:
+        level: Level | None = self
         while level is not None:
             yield level
             level = level.parent
 
 
-class _Printer:
+class Printer:
     """Writes one kernel."""
 
     def __init__(self, kernel: Kernel, machine: Machine) -> None:
@@ -114,7 +114,7 @@ class _Printer:
         self._records = False
         self.strides: dict[tuple[Buffer, int], str] = {}
         self.pointers: dict[Buffer, str] = {}
-        self.status = ""
+        self.words: dict[str, str] = {}  # status, and for contractions scratch and workers
         self.worker = "%worker"
         self._states: dict[Any, str] = {}
         self._results: dict[Any, str] = {}
@@ -128,32 +128,32 @@ class _Printer:
 
     # -- the function ----------------------------------------------------------------------------------
 
-    def open(self, name: str, parameters: str, frame: str = "%frame") -> _Level:
+    def open(self, name: str, parameters: str, frame: str = "%frame") -> Level:
         """The entry of a function: the words of the frame as named values."""
-        level = _Level(None, None)
+        level = Level(None, None)
         level.lines.append(f"define void @{name}({parameters}) nounwind {{")
         level.label("entry")
         for position, (kind, item) in enumerate(self.kernel.frame()):
             at = self.fresh("w")
             level.put(f"{at} = getelementptr i64, ptr {frame}, i64 {position}")
-            typed = "ptr" if kind in ("buffer", "status", "scratch") else "i64"
+            typed = "i64" if kind in ("stride", "extent", "workers") else "ptr"
             value = self.fresh("f")
             level.put(f"{value} = load {typed}, ptr {at}, align 8, !invariant.load !0")
             if kind == "buffer":
                 self.pointers[item] = value
             elif kind == "stride":
                 self.strides[item] = value
-                level.symbols[_stride_name(*item)] = value
+                level.symbols[stride_name(*item)] = value
             elif kind == "extent":
                 level.symbols[item] = value
-            elif kind == "status":
-                self.status = value
+            else:
+                self.words[kind] = value
         for buffer in self.kernel.buffers:
             if buffer.space == "worker":
                 self._own_scratch(level, buffer)
         return level
 
-    def _own_scratch(self, level: _Level, buffer: Buffer) -> None:
+    def _own_scratch(self, level: Level, buffer: Buffer) -> None:
         """Point a buffer of worker space at this worker's copy; copies are 64-byte aligned."""
         size = self.dim(level, _aligned_bytes(buffer))
         offset, pointer = self.fresh(), self.fresh()
@@ -164,7 +164,7 @@ class _Printer:
     def function(self, name: str, body: Scope, nest: Any) -> str:
         assert isinstance(nest, For)
         top = self.open(name, "ptr noalias %frame, i64 %begin, i64 %end, i64 %worker")
-        level = _Level(body, top, block=top.block)
+        level = Level(body, top, block=top.block)
         level.lines, level.symbols = top.lines, {}
         for statement in body.statements:
             if statement is nest:
@@ -177,7 +177,7 @@ class _Printer:
 
     # -- statements ------------------------------------------------------------------------------------
 
-    def statement(self, level: _Level, s: Any) -> None:
+    def statement(self, level: Level, s: Any) -> None:
         if isinstance(s, Value):
             self.value(level, s)
         elif isinstance(s, Store):
@@ -194,7 +194,7 @@ class _Printer:
         else:
             raise AssertionError(f"no such statement: {s!r}")
 
-    def value(self, level: _Level, value: Value) -> None:
+    def value(self, level: Level, value: Value) -> None:
         lanes = self.lane_count(level)
         if value.opcode == "const":
             return
@@ -218,17 +218,17 @@ class _Printer:
         self.declarations |= declarations
         level.names[id(value)] = result
 
-    def lane_count(self, level: _Level) -> int:
+    def lane_count(self, level: Level) -> int:
         lanes = self.lanes(level)
         return lanes.count if lanes else 1
 
-    def lanes(self, level: _Level) -> _Lanes | None:
+    def lanes(self, level: Level) -> Lanes | None:
         for each in level.chain():
             if each.lanes is not None:
                 return each.lanes
         return None
 
-    def operand(self, level: _Level, value: Value, lanes: int | None = None) -> str:
+    def operand(self, level: Level, value: Value, lanes: int | None = None) -> str:
         """A value as an operand at this level: a literal, a name, or a splat of what was computed outside the lanes."""
         wanted = self.lane_count(level) if lanes is None else lanes
         if value.opcode == "const":
@@ -238,9 +238,15 @@ class _Printer:
             if name is not None:
                 had = self.lane_count(each)
                 return name if had == wanted else self.splat(each, level, name, value.dtype, wanted)
+        if value.opcode == "result":
+            return self.product(level, value)
         raise AssertionError(f"{value!r} is not available")
 
-    def splat(self, home: _Level, level: _Level, name: str, dtype: str, lanes: int) -> str:
+    def product(self, level: Level, value: Value) -> str:
+        """The finished sum of a contraction: only epilogues have it (`llvm_contract`)."""
+        raise AssertionError(f"{value!r} is not available")
+
+    def splat(self, home: Level, level: Level, name: str, dtype: str, lanes: int) -> str:
         """A uniform value in every lane, made once at the level where it was computed."""
         key = f"{name}x{lanes}"
         found = home.splats.get(key)
@@ -248,7 +254,7 @@ class _Printer:
             found = home.splats[key] = self.broadcast(home, name, llvm_type(dtype), lanes)
         return found
 
-    def broadcast(self, level: _Level, name: str, element: str, lanes: int) -> str:
+    def broadcast(self, level: Level, name: str, element: str, lanes: int) -> str:
         first, result = self.fresh(), self.fresh()
         vector = f"<{lanes} x {element}>"
         level.put(f"{first} = insertelement {vector} poison, {element} {name}, i64 0")
@@ -259,13 +265,13 @@ class _Printer:
 
     # -- loops -----------------------------------------------------------------------------------------
 
-    def counted_loop(self, level: _Level, loop: For, start: str, stop: str) -> None:
+    def counted_loop(self, level: Level, loop: For, start: str, stop: str) -> None:
         """A loop in order, with accumulators carried in registers."""
         lanes = self.lane_count(level)
         self._count += 1
         tag = self._count
         i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
-        body = _Level(loop.body, level, block=f"body{tag}")
+        body = Level(loop.body, level, block=f"body{tag}")
         body.symbols[loop.variable] = i
         states = {a: f"%a{tag}_{k}" for k, a in enumerate(loop.accumulators)}
         initial = {a: constant(identity(a.combiner, a.dtype), a.dtype, lanes) for a in states}
@@ -316,7 +322,7 @@ class _Printer:
                 lanes *= 2  # one masked pass instead of a pass and a remainder
         return lanes
 
-    def vector_loop(self, level: _Level, loop: For) -> None:
+    def vector_loop(self, level: Level, loop: For) -> None:
         """Whole vectors, then one masked remainder."""
         count = self.choose_lanes(loop)
         static = isinstance(loop.start, int) and isinstance(loop.stop, int)
@@ -342,13 +348,13 @@ class _Printer:
             self._results[a] = self.combine_lanes(level, a, name, count)
 
     def _whole_vectors(
-        self, level: _Level, loop: For, count: int, start: str, stop: str, initial: dict[Any, str]
+        self, level: Level, loop: For, count: int, start: str, stop: str, initial: dict[Any, str]
     ) -> dict[Any, str]:
         self._count += 1
         tag = self._count
         i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
         states = {a: f"%a{tag}_{k}" for k, a in enumerate(initial)}
-        body = self._lane_body(level, loop, _Lanes(loop.variable, count, i, None), f"body{tag}", states)
+        body = self._lane_body(level, loop, Lanes(loop.variable, count, i, None), f"body{tag}", states)
         final = self._close_states(states)
         before = level.block
         condition, done = self.fresh("c"), self.fresh("c")
@@ -374,7 +380,7 @@ class _Printer:
         return results
 
     def _remainder(
-        self, level: _Level, loop: For, count: int, position: str, rest: str, initial: dict[Any, str], unknown: bool
+        self, level: Level, loop: For, count: int, position: str, rest: str, initial: dict[Any, str], unknown: bool
     ) -> dict[Any, str]:
         """The last lanes, fewer than a vector, under a mask."""
         self._count += 1
@@ -393,7 +399,7 @@ class _Printer:
             spread = f"splat (i32 {rest})"
         prefix.append(f"  {mask} = icmp slt <{count} x i32> <{numbers}>, {spread}")
         states = dict(initial)
-        lanes = _Lanes(loop.variable, count, position, mask)
+        lanes = Lanes(loop.variable, count, position, mask)
         body = self._lane_body(level, loop, lanes, f"body{tag}", states)
         final = self._close_states(states)
         if not unknown:
@@ -422,16 +428,16 @@ class _Printer:
         return results
 
     def _lane_body(
-        self, level: _Level, loop: For, lanes: _Lanes, block: str, states: dict[Any, str]
-    ) -> _Level:
-        body = _Level(loop.body, level, block=block, lanes=lanes)
+        self, level: Level, loop: For, lanes: Lanes, block: str, states: dict[Any, str]
+    ) -> Level:
+        body = Level(loop.body, level, block=block, lanes=lanes)
         body.symbols[loop.variable] = lanes.position
         self._states.update(states)
         for statement in loop.body.statements:
             self.statement(body, statement)
         return body
 
-    def accumulate(self, level: _Level, s: Accumulate) -> None:
+    def accumulate(self, level: Level, s: Accumulate) -> None:
         lanes = self.lanes(level)
         count = lanes.count if lanes else 1
         state = self._states[s.accumulator]
@@ -447,7 +453,7 @@ class _Printer:
             combined = chosen
         self._states[s.accumulator] = combined
 
-    def combined(self, level: _Level, a: Accumulator, first: str, second: str, lanes: int) -> str:
+    def combined(self, level: Level, a: Accumulator, first: str, second: str, lanes: int) -> str:
         lines, result, declarations = instruction(
             a.combiner, [first, second], [a.dtype, a.dtype], a.dtype, lanes, self.fresh
         )
@@ -456,7 +462,7 @@ class _Printer:
         self.declarations |= declarations
         return result
 
-    def combine_lanes(self, level: _Level, a: Accumulator, name: str, lanes: int) -> str:
+    def combine_lanes(self, level: Level, a: Accumulator, name: str, lanes: int) -> str:
         """Halves onto halves until one lane is left: an order that depends on the number of lanes only."""
         element = llvm_type(a.dtype)
         while lanes > 1:
@@ -481,23 +487,12 @@ class _Printer:
 
     # -- memory ----------------------------------------------------------------------------------------
 
-    def linear(self, buffer: Buffer, index: tuple[Extent, ...]) -> Extent:
-        """Where an element is: in elements of a contiguous buffer, in bytes of a strided one."""
-        if buffer.layout == "strided":
-            return sum(
-                (i * Dim.symbol(_stride_name(buffer, axis)) for axis, i in enumerate(index)), start=0
-            )
-        position: Extent = 0
-        for extent, i in zip(buffer.shape, index, strict=True):
-            position = position * extent + i
-        return position
-
     def place(
-        self, level: _Level, buffer: Buffer, index: tuple[Extent, ...], args: tuple[Value, ...]
+        self, level: Level, buffer: Buffer, index: tuple[Extent, ...], args: tuple[Value, ...]
     ) -> tuple[str, str]:
         """How lanes reach memory: ("wide" | "uniform", pointer) or ("lanes", vector of pointers)."""
-        position = self.linear(buffer, index)
-        unit = 1 if buffer.layout == "strided" else _item_bytes(buffer)
+        position = linear(buffer, index)
+        unit = 1 if buffer.layout == "strided" else item_bytes(buffer)
         lanes = self.lanes(level)
         values = self.argument_names(level, args)
         varying = {name for name, (_, count) in values.items() if count > 1}
@@ -520,7 +515,7 @@ class _Printer:
         level.put(f"{pointers} = getelementptr i8, ptr {self.pointers[buffer]}, {typed} {offsets}")
         return "lanes", pointers
 
-    def argument_names(self, level: _Level, args: tuple[Value, ...]) -> dict[str, tuple[str, int]]:
+    def argument_names(self, level: Level, args: tuple[Value, ...]) -> dict[str, tuple[str, int]]:
         """The names that an index gives to values, with the operand and its number of lanes."""
         found = {}
         for k, value in enumerate(args):
@@ -530,7 +525,7 @@ class _Printer:
         return found
 
     def pointer(
-        self, level: _Level, buffer: Buffer, position: Extent, unit: int, values: dict[str, tuple[str, int]]
+        self, level: Level, buffer: Buffer, position: Extent, unit: int, values: dict[str, tuple[str, int]]
     ) -> str:
         """The address of one element. What does not vary in the innermost loop is added in front of it."""
         inner = {name for name in symbols_of(position) if name in level.symbols or name in values}
@@ -545,7 +540,7 @@ class _Printer:
         return self._advance(level, base, moving, unit, values)
 
     def _advance(
-        self, level: _Level, base: str, position: Extent, unit: int, values: dict[str, tuple[str, int]]
+        self, level: Level, base: str, position: Extent, unit: int, values: dict[str, tuple[str, int]]
     ) -> str:
         if position == 0:
             return base
@@ -561,7 +556,7 @@ class _Printer:
             home.dims[key] = result
         return result
 
-    def load(self, level: _Level, value: Value) -> str:
+    def load(self, level: Level, value: Value) -> str:
         address: Address = value.immediate
         buffer, dtype = address.buffer, value.dtype
         lanes = self.lanes(level)
@@ -571,7 +566,7 @@ class _Printer:
         mask, fill = self.masks(level, value, lanes)
         if how == "uniform" and count > 1:
             return self._uniform_load(level, value, at, count)
-        typed, flags, size = memory_type(dtype, count), llvm_type("bool", count), _item_bytes(buffer)
+        typed, flags, size = memory_type(dtype, count), llvm_type("bool", count), item_bytes(buffer)
         name = self.fresh("l")
         if mask is None and how in ("wide", "uniform"):
             level.put(f"{name} = load {typed}, ptr {at}, align {size}")
@@ -596,7 +591,22 @@ class _Printer:
             level.put(line)
         return result
 
-    def masks(self, level: _Level, value: Value, lanes: _Lanes | None) -> tuple[str | None, str]:
+    def wide_load(self, level: Level, at: str, dtype: str, lanes: Lanes, size: int) -> str:
+        """Consecutive elements in consecutive lanes; lanes that are off touch nothing and hold 0."""
+        typed, flags = memory_type(dtype, lanes.count), llvm_type("bool", lanes.count)
+        name = self.fresh("l")
+        if lanes.mask is None:
+            level.put(f"{name} = load {typed}, ptr {at}, align {size}")
+            return name
+        function = f"llvm.masked.load.{_suffix(dtype, lanes.count)}.p0"
+        self.declarations.add(f"declare {typed} @{function}(ptr, i32, {flags}, {typed})")
+        fill = constant(0, dtype, lanes.count)
+        level.put(
+            f"{name} = call {typed} @{function}(ptr align {size} {at}, i32 {size}, {flags} {lanes.mask}, {typed} {fill})"
+        )
+        return name
+
+    def masks(self, level: Level, value: Value, lanes: Lanes | None) -> tuple[str | None, str]:
         """The mask of a load, if any lane may be off, and what those lanes get, in memory form."""
         address: Address = value.immediate
         count = lanes.count if lanes else 1
@@ -615,10 +625,10 @@ class _Printer:
             mask = own
         return mask, fill
 
-    def _uniform_load(self, level: _Level, value: Value, at: str, count: int) -> str:
+    def _uniform_load(self, level: Level, value: Value, at: str, count: int) -> str:
         """One element for all lanes. Lanes that are off may see it: what they compute is not used."""
         address: Address = value.immediate
-        dtype, size = value.dtype, _item_bytes(address.buffer)
+        dtype, size = value.dtype, item_bytes(address.buffer)
         if len(value.args) > address.count:  # lanes disagree about reading at all: ask each
             pointers = self.broadcast(level, at, "ptr", count)
             mask, fill = self.masks(level, value, self.lanes(level))
@@ -643,10 +653,10 @@ class _Printer:
             level.put(line)
         return result
 
-    def _guarded_load(self, level: _Level, value: Value, at: str, mask: str, fill: str) -> str:
+    def _guarded_load(self, level: Level, value: Value, at: str, mask: str, fill: str) -> str:
         """A scalar load under a condition: an absent element is read from a stand-in."""
         dtype = value.dtype
-        size, typed = _item_bytes(value.immediate.buffer), memory_type(dtype)
+        size, typed = item_bytes(value.immediate.buffer), memory_type(dtype)
         self._count += 1
         tag = self._count
         before = level.block
@@ -662,10 +672,10 @@ class _Printer:
             level.put(line)
         return final
 
-    def store(self, level: _Level, s: Store) -> None:
+    def store(self, level: Level, s: Store) -> None:
         lanes = self.lanes(level)
         count = lanes.count if lanes else 1
-        dtype, size = s.value.dtype, _item_bytes(s.buffer)
+        dtype, size = s.value.dtype, item_bytes(s.buffer)
         how, at = self.place(level, s.buffer, s.index, s.args)
         value = self.operand(level, s.value)
         lines, value = to_memory(value, dtype, count, self.fresh)
@@ -701,7 +711,7 @@ class _Printer:
             )
 
     def _scalar_store(
-        self, level: _Level, typed: str, value: str, at: str, size: int, mask: str | None
+        self, level: Level, typed: str, value: str, at: str, size: int, mask: str | None
     ) -> None:
         if mask is None:
             level.put(f"store {typed} {value}, ptr {at}, align {size}")
@@ -716,7 +726,7 @@ class _Printer:
 
     # -- checks ----------------------------------------------------------------------------------------
 
-    def check(self, level: _Level, s: Check) -> None:
+    def check(self, level: Level, s: Check) -> None:
         """Branch to a call that records the first failure, when a live lane fails."""
         self._records = True
         lanes = self.lanes(level)
@@ -747,20 +757,21 @@ class _Printer:
             cast = "zext" if count < 64 else "bitcast"
             level.put(f"{wide} = {cast} i{count} {first} to i64")
             level.put(f"{detail} = extractelement <{count} x i64> {index}, i64 {wide}")
-        level.put(f"call void @record(ptr {self.status}, i64 {s.code}, i64 {s.node}, i64 {detail})")
+        status = self.words["status"]
+        level.put(f"call void @record(ptr {status}, i64 {s.code}, i64 {s.node}, i64 {detail})")
         level.put(f"br label %fine{tag}")
         level.label(f"fine{tag}")
 
     # -- index expressions -----------------------------------------------------------------------------
 
-    def index_value(self, level: _Level, value: Value) -> str:
+    def index_value(self, level: Level, value: Value) -> str:
         lanes = self.lanes(level)
         values = self.argument_names(level, value.args)
         if lanes is None:
             return self.dim(level, value.immediate, values)
         return self.vector_dim(level, value.immediate, values)
 
-    def _home(self, level: _Level, extent: Extent, values: dict[str, tuple[str, int]]) -> _Level:
+    def _home(self, level: Level, extent: Extent, values: dict[str, tuple[str, int]]) -> Level:
         """The outermost level at which every name of an extent is known."""
         names = symbols_of(extent)
         if names & values.keys():
@@ -771,7 +782,7 @@ class _Printer:
         return level
 
     def dim(
-        self, level: _Level, extent: Extent, values: dict[str, tuple[str, int]] | None = None
+        self, level: Level, extent: Extent, values: dict[str, tuple[str, int]] | None = None
     ) -> str:
         """An extent as an i64 (of lane 0 inside a vector loop), computed at the outermost level possible."""
         if isinstance(extent, int):
@@ -786,13 +797,13 @@ class _Printer:
                 return values[name][0]
             return next(each.symbols[name] for each in level.chain() if name in each.symbols)
 
-        emitter = _Arithmetic(home, self.fresh, "i64", str, name_of)
+        emitter = Arithmetic(home, self.fresh, "i64", str, name_of)
         result = emitter.extent(extent)
         if not symbols_of(extent) & values.keys():
             home.dims[extent] = result
         return result
 
-    def vector_dim(self, level: _Level, extent: Extent, values: dict[str, tuple[str, int]]) -> str:
+    def vector_dim(self, level: Level, extent: Extent, values: dict[str, tuple[str, int]]) -> str:
         """An extent in every lane."""
         lanes = self.lanes(level)
         assert lanes is not None
@@ -815,10 +826,10 @@ class _Printer:
             )
             return self.splat(home, level, single, "int64", count)
 
-        emitter = _Arithmetic(level, self.fresh, vector, lambda n: f"splat (i64 {n})", name_of)
+        emitter = Arithmetic(level, self.fresh, vector, lambda n: f"splat (i64 {n})", name_of)
         return emitter.extent(extent)
 
-    def _lane_positions(self, level: _Level, lanes: _Lanes) -> str:
+    def _lane_positions(self, level: Level, lanes: Lanes) -> str:
         """The loop variable in every lane."""
         home = next(each for each in level.chain() if each.lanes is lanes)
         key = ("positions",)
@@ -831,7 +842,7 @@ class _Printer:
         return home.dims[key]
 
 
-class _Arithmetic:
+class Arithmetic:
     """Writes an extent as integer arithmetic of one type, scalar or vector."""
 
     def __init__(
@@ -915,11 +926,7 @@ class _Arithmetic:
         return self.op("add", quotient, fix)
 
 
-def _stride_name(buffer: Buffer, axis: int) -> str:
-    return f"_stride_{buffer.name}_{axis}"
-
-
-def _item_bytes(buffer: Buffer) -> int:
+def item_bytes(buffer: Buffer) -> int:
     return max(1, BITS[buffer.dtype] // 8)
 
 
@@ -927,7 +934,7 @@ def _aligned_bytes(buffer: Buffer) -> Extent:
     from graphc.codegen.memory import aligned
     from graphc.dims import product
 
-    return aligned(product(buffer.shape) * _item_bytes(buffer))
+    return aligned(product(buffer.shape) * item_bytes(buffer))
 
 
 def _suffix(dtype: str, lanes: int) -> str:

@@ -24,7 +24,7 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
-from graphc.dims import Extent, symbols_of
+from graphc.dims import Dim, Extent, affine, symbols_of
 
 COMBINERS = ("add", "mul", "max", "min", "and", "or")
 # The least iterations of a vector loop that are worth a task of their own, in elements.
@@ -95,7 +95,10 @@ class Kernel:
         return tuple(sorted(free_extents(self)))
 
     def frame(self) -> list[tuple[str, Any]]:
-        """The words of a frame: ("buffer", b), ("stride", (b, axis)), ("extent", name), ("status", None)."""
+        """The words of a frame: ("buffer", b), ("stride", (b, axis)), ("extent", name), ("status", None).
+
+        A contraction also has ("scratch", None), its workspace, and ("workers", None), how many may run it.
+        """
         words: list[tuple[str, Any]] = [("buffer", buffer) for buffer in self.buffers]
         words += [
             ("stride", (buffer, axis))
@@ -104,6 +107,8 @@ class Kernel:
             for axis in range(len(buffer.shape))
         ]
         words += [("extent", name) for name in self.extents]
+        if isinstance(self.nest, Contract):
+            words += [("scratch", None), ("workers", None)]
         return [*words, ("status", None)]
 
     def written(self) -> list[Buffer]:
@@ -114,6 +119,71 @@ class Kernel:
     def text(self) -> str:
         """The kernel in canonical names: what it computes, without where it came from."""
         return _Printer(self).text()
+
+
+@dataclass(frozen=True)
+class Plain:
+    """An operand of a contraction that lies in memory with constant steps: `buffer[start + sum(step * variable)]`.
+
+    `start` and `steps` are in elements, or in bytes if the buffer is strided.
+    """
+
+    buffer: Buffer
+    start: Extent
+    steps: tuple[Extent, Extent, Extent]
+
+
+def plain_operand(region: Region) -> Plain | None:
+    """The operand of a region that is nothing but one load with constant steps; None for any other."""
+    value = region.value
+    if value is None or value.opcode != "load" or value.args:
+        return None
+    address: Address = value.immediate
+    rest = linear(address.buffer, address.index)
+    steps: list[Extent] = []
+    for name in region.variables:
+        split = affine(rest, name)
+        if split is None or symbols_of(split[0]) & set(region.variables):
+            return None
+        steps.append(split[0])
+        rest = split[1]
+    return Plain(address.buffer, rest, (steps[0], steps[1], steps[2]))
+
+
+def stride_name(buffer: Buffer, axis: int) -> str:
+    """The name of a stride word in index arithmetic."""
+    return f"_stride_{buffer.name}_{axis}"
+
+
+def linear(buffer: Buffer, index: tuple[Extent, ...]) -> Extent:
+    """Where an element is: in elements of a contiguous buffer, in bytes of a strided one."""
+    position: Extent = 0
+    if buffer.layout == "strided":
+        for axis, i in enumerate(index):
+            position = position + i * Dim.symbol(stride_name(buffer, axis))
+        return position
+    for extent, i in zip(buffer.shape, index, strict=True):
+        position = position * extent + i
+    return position
+
+
+def accumulator_buffer(contract: Contract) -> Buffer | None:
+    """A buffer of the epilogue in which the product may be accumulated: written where the product is, never read."""
+    read = {
+        s.immediate.buffer
+        for region in (contract.left, contract.right, contract.epilogue)
+        for s in walk(region.body)
+        if isinstance(s, Value) and s.opcode == "load"
+    }
+    b, i, j = (Dim.symbol(name) for name in contract.epilogue.variables)
+    wanted = (b * contract.rows + i) * contract.columns + j
+    for s in walk(contract.epilogue.body):
+        if not isinstance(s, Store) or s.mask is not None or s.args or s.buffer in read:
+            continue
+        same = s.buffer.dtype == contract.dtype and s.buffer.layout == "contiguous"
+        if same and linear(s.buffer, s.index) == wanted:
+            return s.buffer
+    return None
 
 
 def scopes(kernel: Kernel) -> list[Scope]:

@@ -26,6 +26,14 @@ SHORT_NAMES = {"float32": "f32", "float64": "f64"}
 ROWS_PER_POINTER = 3  # [p], [p + s], [p + 2 s]: x86 scales an index by 1, 2, 4 or 8, not by 3
 DOT_TILE = (4, 2, 1)  # rows and columns of the dot kernels
 STREAM_ROWS = (4, 3, 2, 1)
+# Packing crosses the source in short steps with long strides, which no prefetcher foresees.
+PREFETCH_ROWS = 8
+PREFETCH_BYTES = 256
+
+
+def family(dtype: str) -> str:
+    """The name of the family of kernels for ``float32`` or ``float64``."""
+    return f"graphc_gemm_{SHORT_NAMES[dtype]}"
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,18 @@ class Tile:
 
     @property
     def prefix(self) -> str:
-        return f"graphc_gemm_{SHORT_NAMES[self.dtype]}"
+        """What the names of all functions of the family begin with."""
+        return family(self.dtype)
 
-    def next_height(self, rows: int) -> int:
-        """Rows of the kernel that runs next when ``rows`` remain."""
-        return max(height for height in self.heights if height <= rows)
+    def heights_of(self, rows: int) -> set[int]:
+        """Rows of the kernels that ``rows`` rows take from top to bottom."""
+        heights = {self.rows} if rows >= self.rows else set()
+        rest = rows % self.rows
+        while rest:
+            height = max(height for height in self.heights if height <= rest)
+            heights.add(height)
+            rest -= height
+        return heights
 
     def kernel_name(self, rows: int, vectors: int, edge: bool = False) -> str:
         return f"{self.prefix}_{'edge' if edge else 'tile'}_{rows}x{vectors}"
@@ -330,11 +345,13 @@ def _copy_panel(f: Function, tile: Tile, width: int) -> None:
     """Elements across the panel are neighbours in the source."""
     source, _, along, count, depth, destination = f.parameters
     vector, size = tile.vector, tile.vector.element_bytes
+    ahead = f.multiply(along, PREFETCH_ROWS)
     if tile.machine.has_masks:
         firsts = range(0, width, vector.lanes)
         masks = [f.mask_below(vector, f.subtract(count, first)) for first in firsts]
         with f.loop(0, depth, 1, [("ptr", source), ("ptr", destination)]) as loop:
             here, there = loop.carried
+            _prefetch_row(f, f.at(here, ahead), width * size)
             for first, mask in zip(firsts, masks, strict=True):
                 value = f.load_lanes(vector, f.at(here, first * size), mask)
                 f.store_lanes(vector, value, f.at(there, first * size), None)
@@ -345,6 +362,7 @@ def _copy_panel(f: Function, tile: Tile, width: int) -> None:
         f.leave()
     with f.loop(0, depth, 1, [("ptr", source), ("ptr", destination)]) as loop:
         here, there = loop.carried
+        _prefetch_row(f, f.at(here, ahead), width * size)
         for first, lanes in _pieces(width, vector.lanes):
             piece = VectorType(vector.element, lanes)
             value = f.load(piece.text, f.at(here, first * size), size)
@@ -373,6 +391,7 @@ def _transpose_panel(f: Function, tile: Tile, width: int) -> Operand:
         rows: list[Operand] = []
         for i in range(min(lanes, width)):
             rows.append(f.load_lanes(vector, here, mask))
+            f.prefetch(f.at(here, PREFETCH_BYTES))
             more = f.compare("slt", f.add(first, i), last)
             here = f.at(here, f.select(more, across, 0))
         rows += ["zeroinitializer"] * (lanes - len(rows))
@@ -479,6 +498,11 @@ def _rows_from(f: Function, first: Operand, stride: Operand, count: int) -> list
     for _ in range(count - 1):
         rows.append(f.at(rows[-1], stride))
     return rows
+
+
+def _prefetch_row(f: Function, row: Operand, bytes_: int) -> None:
+    for offset in range(0, bytes_, 64):
+        f.prefetch(f.at(row, offset))
 
 
 def _typed(type_: str, values: list[Operand]) -> list[TypedOperand]:

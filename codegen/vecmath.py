@@ -1,17 +1,20 @@
 """How are exp, log, tanh and their like computed from scalar instructions?
 
-A procedure takes the builder `k` and values, and emits instructions; the same text serves SIMD lanes, CUDA threads and the NumPy
-interpreter, so their results have the same bits. There are no branches and no tables in memory: an argument is reduced to a
-small interval, a polynomial is evaluated with fused multiply-adds, and the result is put together again, carrying
-the rounding error of the largest term where it matters. Special values come out of the arithmetic where they can; a
-`select` does the rest.
+A procedure takes the builder `k` and values, and emits instructions; the same text serves SIMD
+lanes, CUDA threads and the NumPy interpreter, so their results have the same bits. There are no
+branches and no tables in memory: an argument is reduced to a small interval, a polynomial is
+evaluated with fused multiply-adds, and the result is put together again, carrying the rounding
+error of the largest term where it matters. Special values come out of the arithmetic where they
+can; a `select` does the rest.
 
-Errors are measured in units in the last place of the exact result, over the full range including subnormal arguments and results.
-The bounds in the docstrings hold for float32 and float64, and tests compare them with mpmath. float16 and bfloat16 compute in float32.
+Errors are measured in units in the last place of the exact result, over the full range including
+subnormal arguments and results. The bounds in the docstrings hold for float32 and float64, and
+tests compare them with mpmath. float16 and bfloat16 compute in float32.
 
-Coefficients: interpolation of the stated function at Chebyshev nodes in 300-bit arithmetic, rounded to the dtype;
-`tests/codegen/test_vecmath.py` derives every table again. The reductions are Cody and Waite (1980); the forms of exp and expm1
-follow Tang (ACM TOMS 15, 1989), those of log and log1p fdlibm (Sun Microsystems, 1993).
+Coefficients: interpolation of the stated function at Chebyshev nodes in 300-bit arithmetic, rounded
+to the dtype; `tests/codegen/test_vecmath.py` derives every table again. The reductions are those of
+Cody & Waite (1980) and Payne & Hanek (1983); the forms of exp and expm1 follow Tang (ACM TOMS 15,
+1989), those of the logarithms Tang (ACM TOMS 16, 1990) and fdlibm (Sun Microsystems, 1993).
 """
 
 from __future__ import annotations
@@ -29,9 +32,10 @@ Procedure = Callable[..., Value]
 class Format:
     """What the procedures need to know about a binary floating-point format.
 
-    `magic` is 1.5 * 2**fraction: adding it rounds to an integer, which is then found in the low bits. `ln2` is in
-    two parts, the upper one short enough that its product with any exponent is exact. The arguments beyond which exp is surely
-    infinite or zero are `largest` and `least`; below `saturated`, 1 + exp(x) is 1.
+    `magic` is 1.5 * 2**fraction: adding it rounds to an integer, which is then found in the low
+    bits. `ln2` is in two parts, the upper one short enough that its product with any exponent is
+    exact. Beyond `largest` and `least` exp is surely infinite or zero; below `saturated`,
+    1 + 2 exp(x) is 1.
     """
 
     dtype: str
@@ -72,7 +76,7 @@ class Format:
 
     @property
     def exponent_origin(self) -> float:
-        """What `magic_bits` with the exponent field of 2 in them stand for: magic + bias + 1."""
+        """What `magic_bits` stand for with the exponent field of 2 in them: magic + bias + 1."""
         return self.magic + self.bias + 1
 
     @property
@@ -208,7 +212,8 @@ ERF_SMALL = {
         -0.000676587747875601,
     ),
 }
-# log(erfc(x)) + x**2 in u = 1/(x + 4.5) - 0.140625 for 0.75 <= x <= 6 (float32: 4), least squares weighted by erfc
+# log(erfc(x)) + x**2 in u = 1/(x + 4.5) - 0.140625 for 0.75 <= x <= 5.95 (float32: 4): least
+# squares with the weight erfc(x), because the result is 1 - erfc
 ERF_FAR = {
     "float64": (
         -1.5953239242893469,
@@ -233,6 +238,47 @@ ERF_FAR = {
         229.21548461914062,
         -131.5460968017578,
         -3048.310546875,
+    ),
+}
+# log2((1 + s)/(1 - s)) = s (C1 + z (C3 + z Q(z))) in z = s**2 <= 0.04: C1 = 2/ln 2 and C3 = C1/3 in
+# two parts, and Q
+LOG2_LINEAR = {
+    "float64": (
+        2.8853900817779268,
+        4.0710547481862066e-17,
+    ),
+    "float32": (
+        2.885390043258667,
+        3.851926067000022e-08,
+    ),
+}
+LOG2_CUBIC = {
+    "float64": (
+        0.9617966939259756,
+        5.0577616648125907e-17,
+    ),
+    "float32": (
+        0.9617967009544373,
+        -7.028461812552678e-09,
+    ),
+}
+LOG2_TAIL = {
+    "float64": (
+        0.5770780163555854,
+        0.41219858311108365,
+        0.32059889798680485,
+        0.26230818779751963,
+        0.22195319406276812,
+        0.19235402515277403,
+        0.16989012750523333,
+        0.148864811773515,
+        0.16815953091514924,
+    ),
+    "float32": (
+        0.5770778656005859,
+        0.4122183620929718,
+        0.3194746673107147,
+        0.2891586720943451,
     ),
 }
 # (sin(r)/r - 1) / z and (cos(r) - 1 + z/2) / z**2 in z = r**2 <= 0.63
@@ -318,7 +364,10 @@ def _power_of_two(k: Scope, shifted: Value, bias: Value | int) -> Value:
 
 @dataclass(frozen=True)
 class _Exponential:
-    """exp(x) = 2**n * (1 + high + correction); `high` is exact, `shifted` holds n, |high + correction| < 0.42."""
+    """exp(x) = 2**n * (1 + high + correction): `high` is exact and n in the low bits of `shifted`.
+
+    |high| < 0.35 and |correction| < 0.07.
+    """
 
     shifted: Value
     high: Value
@@ -374,16 +423,25 @@ def exp2(k: Scope, x: Value) -> Value:
     x = _at_least(k, _at_most(k, x, format_.bias + 1), -(format_.bias + format_.fraction + 2))
     shifted = k.add(x, format_.magic)
     reduced = k.sub(x, k.sub(shifted, format_.magic))
-    upper, lower = LN2[x.dtype]
-    low = k.fma(k.mul(reduced, reduced), polynomial(k, reduced, EXP2[x.dtype]), k.mul(reduced, lower))
-    return _scaled(k, x, shifted, k.fma(reduced, upper, low))
+    return _scaled(k, x, shifted, _exp2_tail(k, reduced))
+
+
+def _exp2_tail(k: Scope, reduced: Value, rest: Value | None = None) -> Value:
+    """2**(reduced + rest) - 1 for |reduced| <= 1/2 and a rest below its last place."""
+    upper, lower = LN2[reduced.dtype]
+    square = k.mul(reduced, reduced)
+    linear = k.mul(reduced, lower)
+    if rest is not None:
+        linear = k.fma(rest, upper, linear)
+    low = k.fma(square, polynomial(k, reduced, EXP2[reduced.dtype]), linear)
+    return k.fma(reduced, upper, low)
 
 
 def _scaled(k: Scope, x: Value, shifted: Value, tail: Value) -> Value:
     """2**n * (1 + tail), where n may be one beyond the exponents of the format, or far below them.
 
-    The power is taken 2 times too small for positive x and 2**64 times too large otherwise: one last product makes up for it, and
-    is the only rounding of a subnormal result.
+    The power is taken 2 times too small for positive x and much too large otherwise: one last
+    product makes up for it, and is the only rounding of a subnormal result.
     """
     format_ = FORMATS[x.dtype]
     shrinks = k.lt(x, 0.0)
@@ -409,8 +467,8 @@ def expm1(k: Scope, x: Value) -> Value:
 def tanh(k: Scope, x: Value) -> Value:
     """With e = expm1(-2|x|), tanh|x| = -e / (2 + e), within 1 ulp.
 
-    Rounding e and 2 + e costs up to 2 ulp near 1, so the quotient is corrected for what both lost; 1 / (2 + e) is found
-    from the quotient itself.
+    Rounding e and 2 + e costs up to 2 ulp near 1, so the quotient is corrected for what both lost;
+    1 / (2 + e) is found from the quotient itself.
     """
     format_ = FORMATS[x.dtype]
     argument = _at_least(k, k.mul(k.abs(x), -2.0), format_.saturated)
@@ -434,8 +492,8 @@ def tanh(k: Scope, x: Value) -> Value:
 def sigmoid(k: Scope, x: Value) -> Value:
     """1 / (1 + exp(-x)), within 1 ulp.
 
-    The denominator is carried in two parts and the reciprocal corrected for the lower one. Where the result is
-    subnormal the denominator would be infinite, so it is taken times a power of two for large negative x.
+    The denominator is carried in two parts and the reciprocal corrected for the lower one. Where the
+    result is subnormal the denominator would be infinite: it is scaled for large negative x.
     """
     format_ = FORMATS[x.dtype]
     argument = _at_least(k, _at_most(k, k.neg(x), -format_.least), format_.saturated)
@@ -465,7 +523,10 @@ def sigmoid(k: Scope, x: Value) -> Value:
 
 
 def _moved(k: Scope, positive: Value) -> Value:
-    """For a normal m * 2**n with 0.75 <= m < 1.5: n + bias + 1 in the exponent field, and below it how far m is above 0.75."""
+    """The bits of a normal m * 2**n, 0.75 <= m < 1.5, moved so that the exponent field tells n.
+
+    The field holds n + bias + 1, and the bits below it how far m is above 0.75.
+    """
     format_ = FORMATS[positive.dtype]
     return k.add(_bits(k, positive), format_.bits_of_two - format_.bits_of_three_quarters)
 
@@ -491,7 +552,10 @@ def _log_arguments(k: Scope, x: Value) -> tuple[Value, Value]:
 
 @dataclass(frozen=True)
 class _Logarithm:
-    """log(1 + f) = f - half_square + s * series, where s = f/(2 + f) and `series` is half_square + s**2 R(s**2)."""
+    """log(1 + f) = f - half_square + s * series, where s = f/(2 + f).
+
+    `half_square` is f**2/2 and `series` half_square + s**2 R(s**2).
+    """
 
     half_square: Value
     s: Value
@@ -545,7 +609,10 @@ def log2(k: Scope, x: Value) -> Value:
 
 
 def _log1p_inside(k: Scope, x: Value) -> Value:
-    """log(1 + x) for finite x > -1. With 1 + x about 2**n, f = x / 2**n + (2**-n - 1) is exact where it matters: 1 + x is not."""
+    """log(1 + x) for finite x > -1.
+
+    1 + x only decides n: f = x / 2**n + (2**-n - 1) is exact wherever its last bits matter.
+    """
     format_ = FORMATS[x.dtype]
     moved = _moved(k, k.add(x, 1.0))
     n = k.sub(_exponent(k, moved, x.dtype), format_.exponent_origin)
@@ -570,6 +637,89 @@ def softplus(k: Scope, x: Value) -> Value:
     return k.add(k.max(x, 0.0), _log1p_inside(k, exp(k, k.neg(k.abs(x)))))
 
 
+# -- powers ------------------------------------------------------------------------------------
+
+
+def _fast_two_sum(k: Scope, a: Value, b: Value) -> tuple[Value, Value]:
+    """a + b and its rounding error, if |a| >= |b| or a is 0."""
+    total = k.add(a, b)
+    return total, k.sub(b, k.sub(total, a))
+
+
+_Parts = tuple[Value, Value]
+
+
+def _product(k: Scope, a: _Parts, b: _Parts) -> _Parts:
+    """The product of two numbers in two parts each, up to the product of the lower parts."""
+    main = k.mul(a[0], b[0])
+    rest = k.fma(a[0], b[0], k.neg(main))
+    return main, k.fma(a[0], b[1], k.fma(a[1], b[0], rest))
+
+
+def _constant_plus(k: Scope, constant: tuple[float, float], small: _Parts) -> _Parts:
+    """A constant in two parts and a smaller number in two parts."""
+    total, rest = _fast_two_sum(k, k.const(constant[0], small[0].dtype), small[0])
+    return total, k.add(rest, k.add(small[1], constant[1]))
+
+
+def _log2_in_two_parts(k: Scope, size: Value) -> _Parts:
+    """log2 of a positive finite number with half again as many bits as the format.
+
+    With s = f/(2 + f) and z = s**2 in two parts each, it is s (C1 + z (C3 + z Q(z))) + n.
+    """
+    dtype = size.dtype
+    f, n = _log_arguments(k, size)
+    divisor, divisor_rest = _fast_two_sum(k, k.const(2.0, dtype), f)
+    s = k.div(f, divisor)
+    remainder = k.fma(k.neg(s), divisor_rest, k.fma(k.neg(s), divisor, f))
+    ratio = (s, k.mul(remainder, k.fma(s, -0.5, 0.5)))  # 1/(2 + f) is (1 - s)/2
+    z = k.mul(s, s)
+    square = (z, k.fma(k.add(s, s), ratio[1], k.fma(s, s, k.neg(z))))
+
+    tail = polynomial(k, z, LOG2_TAIL[dtype])
+    main = k.mul(z, tail)
+    series = (main, k.fma(square[1], tail, k.fma(z, tail, k.neg(main))))
+    series = _product(k, square, _constant_plus(k, LOG2_CUBIC[dtype], series))
+    series = _product(k, ratio, _constant_plus(k, LOG2_LINEAR[dtype], series))
+    total, rest = _fast_two_sum(k, n, series[0])
+    return _fast_two_sum(k, total, k.add(rest, series[1]))
+
+
+def pow(k: Scope, x: Value, y: Value) -> Value:
+    """x to the power y, within 1 ulp, with the special cases of IEEE 754.
+
+    exp2(y log2|x|) with the logarithm and the product in two parts.
+    """
+    format_, dtype = FORMATS[x.dtype], x.dtype
+    size, infinity = k.abs(x), float("inf")
+    upper, lower = _log2_in_two_parts(k, size)
+    upper = k.select(k.lt(size, infinity), upper, size)
+    upper = k.select(k.eq(size, 0.0), k.const(-infinity, dtype), upper)
+    # A finite exponent this large does what an infinite one does, and gives 1 where |x| is 1.
+    exponent = _at_least(k, _at_most(k, y, 2.0**100), -(2.0**100))
+    main = k.mul(exponent, upper)
+    rest = k.fma(exponent, lower, k.fma(exponent, upper, k.neg(main)))
+    top, bottom = format_.bias + 1, -(format_.bias + format_.fraction + 2)
+    inside = _at_least(k, _at_most(k, main, top), bottom)
+    rest = k.select(k.eq(main, inside), rest, k.const(0.0, dtype))
+
+    shifted = k.add(inside, format_.magic)
+    whole = k.sub(shifted, format_.magic)
+    reduced, reduced_rest = _fast_two_sum(k, k.sub(inside, whole), rest)
+    result = _scaled(k, inside, shifted, _exp2_tail(k, reduced, reduced_rest))
+
+    whole_exponent = k.eq(k.trunc(y), y)
+    half = k.mul(y, 0.5)
+    odd = k.and_(whole_exponent, k.ne(k.trunc(half), half))
+    sign = k.xor(_bits(k, x), _bits(k, size))
+    sign = k.select(odd, sign, k.const(0, format_.word))
+    result = k.bitcast(k.or_(_bits(k, result), sign), dtype)
+    undefined = k.and_(k.and_(k.lt(x, 0.0), k.gt(x, -infinity)), k.not_(whole_exponent))
+    result = k.select(undefined, k.const(float("nan"), dtype), result)
+    one = k.or_(k.eq(x, 1.0), k.eq(y, 0.0))
+    return k.select(one, k.const(1.0, dtype), result)
+
+
 # -- sine and cosine ---------------------------------------------------------------------------
 
 
@@ -577,10 +727,11 @@ def softplus(k: Scope, x: Value) -> Value:
 class Circle:
     """How arguments are reduced to quarter turns.
 
-    `quarter` is pi/2 in three parts, each the nearest number to what is left. Up to `limit` the number of quarter
-    turns times the three parts is accurate enough; beyond, the bits of 2/pi that matter are picked out as integers. `first` is
-    the biased exponent of `limit`; the stream of words that holds 2/pi starts with `padding` zeros, so that the window for an
-    argument with that exponent begins with its first bit.
+    `quarter` is pi/2 in three parts, each the nearest number to what is left. Up to `limit` the
+    number of quarter turns times the three parts is accurate enough; beyond, the bits of 2/pi that
+    matter are picked out as integers. `first` is the biased exponent of `limit`. The stream of words
+    that holds 2/pi starts with `padding` zeros, so that the window for an argument with that
+    exponent begins with the first bit of the stream.
     """
 
     quarter: tuple[float, float, float]
@@ -621,7 +772,10 @@ def _words_of_two_over_pi(dtype: str) -> list[int]:
 
 @dataclass(frozen=True)
 class _Turned:
-    """An argument as quarter * pi/2 + angle + angle_rest, where the two low bits of `quarter` matter and |angle| < 0.79."""
+    """An argument as quarter * pi/2 + angle + angle_rest, |angle| < 0.79.
+
+    `quarter` is an unsigned word of which the two low bits matter.
+    """
 
     quarter: Value
     angle: Value
@@ -640,7 +794,10 @@ def _turn(k: Scope, size: Value) -> _Turned:
 
 
 def _rarely(k: Scope, condition: Value, rare: Value, usual: Value) -> Value:
-    """A select whose condition seldom holds. The hint has no meaning: a printer may branch around what only `rare` needs."""
+    """A select whose condition seldom holds.
+
+    The hint changes no value: a printer may branch around what only `rare` needs.
+    """
     return k.emit("select", condition, rare, usual, immediate="rarely")
 
 
@@ -659,11 +816,12 @@ def _turn_moderate(k: Scope, size: Value) -> _Turned:
 
 
 def _turn_large(k: Scope, size: Value) -> _Turned:
-    """Payne & Hanek (SIGNUM 18, 1983): the product with the three words of 2/pi that decide the fraction of a quarter turn.
+    """Payne & Hanek (SIGNUM 18, 1983): the product with three words of 2/pi, as integers.
 
-    The argument is an integer of `fraction` + 1 bits times a power of two; bits of 2/pi that make multiples of four quarter turns
-    are left out. The top word of the product has two bits of quarter turns, and with the next one enough bits of fraction for the
-    argument that comes nearest to a multiple of pi/2.
+    The argument is an integer of `fraction` + 1 bits times a power of two; bits of 2/pi that make
+    multiples of four quarter turns are left out. The top word of the product has two bits of quarter
+    turns, and with the next one enough of the fraction for the argument that comes nearest to a
+    multiple of pi/2.
     """
     dtype, bits = size.dtype, BITS[size.dtype]
     format_, circle = FORMATS[dtype], CIRCLE[dtype]
@@ -700,7 +858,7 @@ def _window(k: Scope, offset: Value, dtype: str) -> list[Value]:
     bits = BITS[dtype]
     words = [k.const(word, offset.dtype) for word in _words_of_two_over_pi(dtype)]
     step = 1 << (len(words) - 4).bit_length() - 1
-    while step:  # move down by the bits of the word number, largest first, and keep what can still be reached
+    while step:  # move by the bits of the word number, largest first; keep what can still be reached
         moves = k.ne(k.and_(offset, step * bits), 0)
         reach = 4 + step - 1
         words = [
@@ -718,7 +876,8 @@ def _window(k: Scope, offset: Value, dtype: str) -> list[Value]:
 def _sine(k: Scope, turned: _Turned, flip: Value) -> Value:
     """sin(quarter * pi/2 + angle), negated where `flip` has the sign bit.
 
-    Sine and cosine of the angle have the same shape, base + factor * P(angle**2), so an odd quarter selects coefficients.
+    Sine and cosine of the angle have the same shape, base + factor * P(angle**2), so an odd quarter
+    selects coefficients.
     """
     angle, rest = turned.angle, turned.angle_rest
     dtype, bits = angle.dtype, BITS[angle.dtype]
@@ -759,7 +918,7 @@ def cos(k: Scope, x: Value) -> Value:
 
 
 def erf(k: Scope, x: Value) -> Value:
-    """The error function, within 2 ulp: an odd polynomial below 0.75, and 1 - exp(P(u) - x**2) above."""
+    """The error function, within 2 ulp: odd polynomial below 0.75, 1 - exp(P(u) - x**2) above."""
     size = k.abs(x)
     square = k.mul(size, size)
     factor, factor_rest = TWO_OVER_ROOT_PI[x.dtype]
@@ -792,5 +951,7 @@ def _through_float32(procedure: Procedure) -> Procedure:
 
 PROCEDURES: dict[str, Procedure] = {
     procedure.__name__: _through_float32(procedure)
-    for procedure in (exp, exp2, expm1, log, log2, log1p, tanh, sigmoid, softplus, erf, sin, cos)
+    for procedure in (
+        exp, exp2, expm1, log, log2, log1p, tanh, sigmoid, softplus, pow, sin, cos, erf
+    )
 }

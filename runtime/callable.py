@@ -141,7 +141,10 @@ def _slots_of(shape: Sequence[Extent]) -> list[tuple[str, int]]:
 
 
 class Implementation:
-    """What stands behind one Function: its descriptor, and all of its Python."""
+    """What stands behind one Function: its descriptor, and all of its Python.
+
+    A subclass also holds whatever keeps the addresses in its spec mapped.
+    """
 
     def __init__(self, spec: CallSpec, runtime: CallRuntime | None = None) -> None:
         self.spec = spec
@@ -271,8 +274,7 @@ class Implementation:
         if array.dtype == wanted:
             return array if array.flags.aligned else array.copy(order="C")
         if not np.can_cast(array.dtype, wanted, "safe"):
-            numeric = isinstance(value, np.ndarray | np.generic) or array.dtype.kind in _KINDS
-            self._refuse_dtype(position, _kind_of(value), numeric and array.dtype.kind != "O")
+            self._refuse_dtype(position, _kind_of(value), array.dtype.kind not in _NO_NUMBERS)
         return array.astype(wanted, order="C")
 
     def _as_array(self, position: int, value: Any) -> np.ndarray:
@@ -290,7 +292,7 @@ class Implementation:
         """Python numbers take the dtype of the input, unless that is of a lesser kind."""
         wanted = self.spec.inputs[position].dtype
         if kind > _KINDS.get(wanted.kind, _FLOATING):
-            among = f"a {type(value).__name__} with " if isinstance(value, list | tuple) else ""
+            among = f"{_kind_of(value)} with " if isinstance(value, list | tuple) else ""
             self._refuse_dtype(position, among + _WEAK_NAMES[kind], numeric=True)
         try:
             return np.asarray(value, wanted)
@@ -302,7 +304,7 @@ class Implementation:
             self._refuse_argument(
                 ValueError,
                 position,
-                f"expected {self._expected(position)}, got a {type(value).__name__}",
+                f"expected {self._expected(position)}, got {_kind_of(value)}",
                 f"NumPy cannot make an array of it: {_first_line(error)}",
             )
 
@@ -470,7 +472,7 @@ class Implementation:
     def _check_out(self, position: int, given: Any, shape: tuple[int, ...]) -> None:
         entry = self.spec.outputs[position]
         which = "out" if len(self.spec.outputs) == 1 else f"out[{position}]"
-        expected = f"expected a {entry.dtype} array of shape {shape}"
+        expected = f"expected {_with_article(entry.dtype)} array of shape {shape}"
         if not isinstance(given, np.ndarray):
             self._refuse(TypeError, f"{which}: {expected}, got {_kind_of(given)}")
         if given.shape != shape:
@@ -579,8 +581,8 @@ class Implementation:
     def _expected(self, position: int) -> str:
         entry = self.spec.inputs[position]
         if not entry.shape:
-            return f"a {entry.dtype} scalar"
-        return f"a {entry.dtype} array of shape {self._shape_text(entry.shape)}"
+            return f"{_with_article(entry.dtype)} scalar"
+        return f"{_with_article(entry.dtype)} array of shape {self._shape_text(entry.shape)}"
 
     def _shape_text(self, shape: Iterable[Extent]) -> str:
         names = [str(e) if isinstance(e, int) else self._slot_name(e[1]) for e in shape]
@@ -950,6 +952,7 @@ _BIND, _CONSTANT = Axis.BIND, Axis.CONSTANT  # looking an enumeration's member u
 
 _FLOATING = 2
 _KINDS = {"b": 0, "i": 1, "u": 1, "f": _FLOATING, "c": 3}
+_NO_NUMBERS = "OSUMm"  # kinds of dtypes: objects, text, dates
 _WEAK_NAMES = ("a Python bool", "a Python int", "a Python float", "a Python complex")
 _WEAK_TYPES: dict[type, int] = {bool: 0, int: 1, float: _FLOATING, complex: 3}
 
@@ -985,7 +988,11 @@ def _kind_of(value: Any) -> str:
     name = type(value).__name__
     if isinstance(value, np.generic):
         return f"a numpy.{name}"
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+    return _with_article(name)
+
+
+def _with_article(name: object) -> str:
+    return f"{'an' if str(name)[0] in 'aeioAEIO' else 'a'} {name}"
 
 
 def _first_line(error: BaseException) -> str:

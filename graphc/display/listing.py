@@ -20,7 +20,20 @@ import numpy as np
 
 from graphc import dtypes, origin
 from graphc.graph import Graph, parameter_op, placeholder_op, symbol_op
-from graphc.lowering import Elementwise
+from graphc.graphfile import graphs_in
+from graphc.lowering import (
+    Contract,
+    Elementwise,
+    Form,
+    Gather,
+    Generate,
+    Leaf,
+    Reduce,
+    Region,
+    Scatter,
+    Verify,
+    View,
+)
 from graphc.node import Constant, Node
 from graphc.tree import flatten
 from graphc.types import TensorType, Type
@@ -65,8 +78,10 @@ def subject_of(x: Any) -> Subject:
 
 
 def graphs_of(node: Node) -> list[Graph]:
-    """The Graphs among the attributes of a node."""
-    return [value for value in node.attrs.values() if isinstance(value, Graph)]
+    """The Graphs among the attributes of a node, each once."""
+    if not node.attrs:
+        return []
+    return list(dict.fromkeys(graphs_in(tuple(node.attrs.values()))))
 
 
 # -- what is passed through ------------------------------------------------------------------------
@@ -225,6 +240,36 @@ class Listing:
             self.names.setdefault(node, f"n{len(self.names)}")
 
 
+@dataclass(eq=False)
+class Outline:
+    """The listing of what is shown, and of the Graphs that it carries, however deep.
+
+    Equal Graphs are listed once; they are named g0, g1, ... in the order in which text shows them.
+    """
+
+    main: Listing
+    names: dict[Graph, str]
+    bodies: dict[Graph, Listing]
+
+
+def outline(x: Any, hide: bool = True) -> Outline:
+    """The outline of a node, a Graph, or a container of nodes."""
+    main = Listing(subject_of(x), hide)
+    found = Outline(main, {}, {})
+    open_listings = [iter(main.names)]
+    while open_listings:
+        node = next(open_listings[-1], None)
+        if node is None:
+            open_listings.pop()
+            continue
+        new = [graph for graph in graphs_of(node) if graph not in found.names]
+        for graph in new:
+            found.names[graph] = f"g{len(found.names)}"
+            found.bodies[graph] = Listing(subject_of(graph), hide)
+        open_listings += [iter(found.bodies[graph].names) for graph in reversed(new)]
+    return found
+
+
 # -- notation --------------------------------------------------------------------------------------
 
 ATOM, POSTFIX, POWER, UNARY, COMPARISON, LOOSE = 16, 15, 14, 13, 6, 0
@@ -319,6 +364,11 @@ def _broadcast_notation(node: Node) -> Template:
     return _own_notation(node)[0], ("axes",) if is_trailing(node) else ()
 
 
+def _stepped_notation(node: Node) -> Template:
+    unit = all(step == 1 for step in node.attrs["steps"])
+    return _own_notation(node)[0], ("steps",) if unit else ()
+
+
 def _transpose_notation(node: Node) -> Template:
     if node.attrs["axes"] == tuple(reversed(range(node.ndim))):
         return "{}.T", ("axes",)
@@ -329,6 +379,8 @@ def _transpose_notation(node: Node) -> Template:
 _SPECIAL = {
     "broadcast": _broadcast_notation,
     "contract": _contract_notation,
+    "pad": _stepped_notation,
+    "slice": _stepped_notation,
     "transpose": _transpose_notation,
 }
 
@@ -397,6 +449,25 @@ def leaf(node: Node) -> Operand:
     return Operand(f"{node.op.name}({', '.join(attribute_texts(node, set()))})", ATOM)
 
 
+FAMILIES: dict[type[Form], str] = {
+    Leaf: "leaf",
+    Generate: "leaf",
+    Elementwise: "elementwise",
+    Verify: "elementwise",
+    View: "movement",
+    Gather: "movement",
+    Scatter: "movement",
+    Reduce: "reduce",
+    Contract: "contract",
+    Region: "region",
+}
+
+
+def family(node: Node) -> str:
+    """What kind of work a node does, from its lowering form; "other" for a form not listed."""
+    return FAMILIES.get(type(node.op.lowering), "other")
+
+
 def type_text(node: Node) -> str:
     """The type of a node, and what is assumed of a symbol: `float64[n], nonnegative`."""
     facts = node.attrs["facts"] if node.op is symbol_op else ()
@@ -407,13 +478,19 @@ def type_text(node: Node) -> str:
 
 
 def origin_text(events: origin.Events) -> str:
-    """Where a node comes from: `model.py:14; vjp of tanh, model.py:12`."""
-    return "; ".join(dict.fromkeys(map(_event_text, events)))
+    """Where a node comes from: `model.py:14; vjp of tanh, model.py:12`.
+
+    Of a file only the last part of its path is said: whole paths are long, and differ between
+    machines.
+    """
+    return "; ".join(dict.fromkeys(event_text(event, whole_path=False) for event in events))
 
 
-def _event_text(event: origin.Event) -> str:
-    # The last part of the path: whole paths are long, and differ between machines.
-    where = re.split(r"[/\\]", origin.location((event,)))[-1]
+def event_text(event: origin.Event, whole_path: bool) -> str:
+    """One event, with the line of the user's code that it leads to."""
+    where = plain(origin.location((event,)))
+    if not whole_path:
+        where = re.split(r"[/\\]", where)[-1]
     if event.kind == "frame":
         return where
     said = f"rule {event.subject}" if event.kind == "rule" else f"{event.kind} of {event.subject}"

@@ -12,14 +12,15 @@ from typing import Any
 
 from graphc.display.listing import (
     ATOM,
+    GraphNames,
     Listing,
     Operand,
-    Subject,
+    Outline,
     graphs_of,
     notation,
     origin_text,
+    outline,
     shown_arguments,
-    subject_of,
     type_text,
 )
 from graphc.graph import Graph
@@ -85,7 +86,7 @@ def to_text(x: Any, origins: bool = False, hide: bool = True) -> str:
     n2 = n1 + n0: float64[n, 3]
     n3 = sum(n2, axes=(0, 1)): float64
     """
-    lines = list(_lines(subject_of(x), hide))
+    lines = list(_lines(outline(x, hide)))
     if not origins:
         return "\n".join(text for text, _ in lines)
     width = min(max((len(text) for text, _ in lines), default=0), _WIDEST)
@@ -95,53 +96,56 @@ def to_text(x: Any, origins: bool = False, hide: bool = True) -> str:
     )
 
 
-Line = tuple[str, Node | None, list["Iterator[Line]"]]
+def header(listing: Listing, title: str) -> str:
+    """What stands above the body of a Graph: `g0(p0: float64[3])`; empty for anything else."""
+    types = listing.subject.parameters
+    if types is None:
+        return ""
+    return f"{title}({', '.join(f'p{i}: {type_!r}' for i, type_ in enumerate(types))})"
 
 
-def _lines(subject: Subject, hide: bool) -> Iterator[tuple[str, Node | None]]:
+def returned(listing: Listing) -> list[str]:
+    """What is given back, in lines: nothing for a bare node, which stands in the last line."""
+    subject = listing.subject
+    if subject.is_bare:
+        return []
+    names = [listing.reference(output).text for output in subject.outputs]
+    paths = subject.paths or ()
+    if all(re.fullmatch(r"\[\d+\]", path) for path in paths):
+        return [f"return {', '.join(names) or '()'}"]
+    return ["return", *(f"  {path}: {name}" for path, name in zip(paths, names, strict=True))]
+
+
+Line = tuple[str, Node | None, list[Graph]]
+
+
+def _lines(shown: Outline) -> Iterator[tuple[str, Node | None]]:
     """The lines, each with the node that it is about; a body follows the line that carries it."""
-    open_bodies = [_body("graph", subject, hide, {}, "")]
+    begun: set[Graph] = set()
+    open_bodies = [_body(shown.main, "graph", shown.names, "")]
     while open_bodies:
         line = next(open_bodies[-1], None)
         if line is None:
             open_bodies.pop()
             continue
-        text, node, bodies = line
+        text, node, graphs = line
         yield text, node
-        open_bodies += reversed(bodies)
+        new = [graph for graph in graphs if graph not in begun]
+        begun.update(new)
+        indent = " " * (len(text) - len(text.lstrip()) + 4)
+        open_bodies += [
+            _body(shown.bodies[graph], shown.names[graph], shown.names, indent)
+            for graph in reversed(new)
+        ]
 
 
-def _body(
-    title: str, subject: Subject, hide: bool, graph_names: dict[Graph, str], indent: str
-) -> Iterator[Line]:
-    """The lines of one body; `graph_names` holds the Graphs whose bodies were begun."""
-    listing = Listing(subject, hide)
-    if subject.parameters is not None:
-        parameters = ", ".join(f"p{i}: {type_!r}" for i, type_ in enumerate(subject.parameters))
-        yield f"{indent}{title}({parameters}):", None, []
+def _body(listing: Listing, title: str, names: GraphNames, indent: str) -> Iterator[Line]:
+    above = header(listing, title)
+    if above:
+        yield f"{indent}{above}:", None, []
         indent += "  "
     for node, name in listing.names.items():
-        bodies = []
-        for graph in graphs_of(node):
-            if graph not in graph_names:
-                graph_names[graph] = own = f"g{len(graph_names)}"
-                inside = indent + "    "
-                bodies.append(_body(own, subject_of(graph), hide, graph_names, inside))
-        text = listing.text(node, graph_names)
-        yield f"{indent}{name} = {text}: {type_text(node)}", node, bodies
-    for text in _returned(subject, listing):
+        text = f"{indent}{name} = {listing.text(node, names)}: {type_text(node)}"
+        yield text, node, graphs_of(node)
+    for text in returned(listing):
         yield indent + text, None, []
-
-
-def _returned(subject: Subject, listing: Listing) -> Iterator[str]:
-    """What is given back: nothing to say for a bare node, which stands in the last line."""
-    if subject.is_bare:
-        return
-    names = [listing.reference(output).text for output in subject.outputs]
-    paths = subject.paths or ()
-    if all(re.fullmatch(r"\[\d+\]", path) for path in paths):
-        yield f"return {', '.join(names) or '()'}"
-        return
-    yield "return"
-    for path, name in zip(paths, names, strict=True):
-        yield f"  {path}: {name}"

@@ -12,21 +12,16 @@ import math
 import numpy as np
 
 from graphc.node import Node
-from graphc.op import Op
-from graphc.ops.operands import broadcast_op, cast, constant_op, extent_op
-from graphc.rewrite.pattern import Family, Number, functions, named, numbers, variables
-from graphc.rewrite.rule import Known, rule
+from graphc.ops.operands import cast, constant_op
+from graphc.ops.special import cast_op
+from graphc.rewrite.pattern import Number, functions, named, numbers, variables
+from graphc.rewrite.rule import rule
 
 x, y, z = variables("x y z")
 c, d = numbers("c d")
-absolute, cast_, cos, maximum, minimum, relu, sign, sqrt, square = functions(
-    "absolute cast cos maximum minimum relu sign sqrt square"
+absolute, broadcast, cast_, cos, maximum, minimum, relu, sign, sqrt, square = functions(
+    "absolute broadcast cast cos maximum minimum relu sign sqrt square"
 )
-power, strong_multiply, sum_ = functions("power strong_multiply sum")
-
-
-def has(*wanted: str) -> frozenset[str]:
-    return frozenset(wanted)
 
 
 # -- units and zeros ---------------------------------------------------------------------------------
@@ -51,7 +46,7 @@ rule(
     x * 0,
     0,
     law="ieee",
-    guard=lambda x, known: has("finite", "unsigned") <= known(x),
+    guard=lambda x, known: {"finite", "unsigned"} <= known(x),
     example=lambda p: cast(p, "float64") * 0.0,
 )
 rule("multiply_zero", x * 0, 0, law="real", example=lambda x: x * 0.0)
@@ -97,6 +92,15 @@ rule(
     law="ieee",
     doc="x / (-c)",
     example=lambda x: (-x) / 3.0,
+)
+rule(
+    "negative_multiply_number",
+    -(x * c),
+    lambda x, c: -c * x,
+    law="ieee",
+    doc="(-c) * x",
+    guard=lambda c: _can_negate(c),
+    example=lambda x: -(3.0 * x),
 )
 rule("negative_subtract", -(x - y), y - x, law="real", example=lambda x, y: -(x - y))
 rule("square_negative", square(-x), square(x), law="ieee", example=lambda x: square(-x))
@@ -167,14 +171,29 @@ rule(
     guard=lambda x, known: "unsigned" in known(x),
     example=lambda x: absolute(x) ** 0.5,
 )
-_LONGEST_PRODUCT = 16
+_LARGEST_EXPONENT = 16
+
+
+def _integer_power(base: Node, exponent: int) -> Node:
+    """By repeated squaring."""
+    if exponent < 0:
+        return 1 / _integer_power(base, -exponent)
+    made: Node | None = None
+    while exponent:
+        if exponent & 1:
+            made = base if made is None else made * base
+        base, exponent = square(base), exponent >> 1
+    assert made is not None
+    return made
+
+
 rule(
     "power_integer",
     x**c,
-    lambda x, c: x ** int(c) if c > 0 else 1.0 / x ** int(-c),
+    lambda x, c: _integer_power(x, int(c)),
     law="real",
     doc="a product of squares, or one over it",
-    guard=lambda c: math.isfinite(c) and c == int(c) and 2 <= abs(c) <= _LONGEST_PRODUCT,
+    guard=lambda c: math.isfinite(c) and c == int(c) and 2 <= abs(c) <= _LARGEST_EXPONENT,
     example=lambda x: x**3.0,
 )
 
@@ -210,18 +229,17 @@ rule(
     example=lambda x: x / 3.0,
 )
 rule("multiply_reciprocal", y * (1 / x), y / x, law="stable", example=lambda x, y: y * (1 / x))
-rule("reciprocal_quotient", 1 / (x / y), y / x, law="real", example=lambda x, y: 1 / (x / y))
+rule("reciprocal_quotient", 1 / (x / y), y / x, law="stable", example=lambda x, y: 1 / (x / y))
 rule("divide_quotient", x / (y / z), (x * z) / y, law="real", example=lambda x, y, z: x / (y / z))
 rule("quotient_divided", (x / y) / z, x / (y * z), law="real", example=lambda x, y, z: x / y / z)
 rule("multiply_divide", (x / y) * y, x, law="real", example=lambda x, y: x / y * y)
 rule("divide_product", (x * y) / y, x, law="real", example=lambda x, y: x * y / y)
 rule(
     "divide_by_broadcast",
-    x / named("divisor", Family("broadcast", lambda op: op is broadcast_op)),
-    lambda x, divisor: x * broadcast_op(1 / divisor.args[0], **divisor.attrs),
+    x / broadcast(y),
+    x * broadcast(1 / y),
     law="fast",
-    doc="x * broadcast(1 / y), one division for each element of y",
-    guard=lambda divisor: divisor.args[0].op is not constant_op,
+    guard=lambda y: y.op is not constant_op,
     example=lambda x, u: x / u,
 )
 
@@ -262,24 +280,20 @@ rule("factor_quotients", x / z + y / z, (x + y) / z, law="real", example=lambda 
 _LOSSLESS = frozenset((("bool", "int64"), ("bool", "float32"), ("bool", "float64"), ("float32", "float64")))
 
 
-def _cast_node(x: Node, node: Node) -> Node:
-    return cast(x, node.dtype)
-
-
 rule(
     "cast_same",
     cast_(x),
     x,
     law="ieee",
     guard=lambda x, node: x.dtype == node.dtype,
-    example=lambda x: _op_cast(x, "float64"),
+    example=lambda x: cast_op(x, dtype=x.dtype),
 )
 rule(
     "cast_cast",
     cast_(named("inner", cast_(x))),
-    _cast_node,
+    lambda x, node: cast(x, node.dtype),
     law="ieee",
     doc="cast(x), or x",
     guard=lambda x, inner: (x.dtype.name, inner.dtype.name) in _LOSSLESS,
-    example=lambda a: cast(cast(a, "float64") + 0.0 * 0, "float32") if False else cast(cast(a, "float64"), "float32"),
+    example=lambda a: cast(cast(a, "float64"), "float32"),
 )

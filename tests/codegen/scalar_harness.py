@@ -52,8 +52,13 @@ def evaluate(build: Build, *arrays: np.ndarray) -> np.ndarray:
     return np.broadcast_to(operand(result), arrays[0].shape)
 
 
-def function_text(name: str, build: Build, dtypes: Sequence[str], lanes: int) -> tuple[str, set[str]]:
-    """LLVM IR of `name(inputs..., output, count)` and the declarations it needs; `count` is a multiple of `lanes`."""
+def function_text(
+    name: str, build: Build, dtypes: Sequence[str], lanes: int, branch: bool = False
+) -> tuple[str, set[str]]:
+    """LLVM IR of `name(inputs..., output, count)` and the declarations it needs; `count` is a multiple of `lanes`.
+
+    `branch` prints what is rarely needed behind a branch.
+    """
     scope, result = build_scope(build, dtypes)
     counter = itertools.count()
 
@@ -76,11 +81,8 @@ def function_text(name: str, build: Build, dtypes: Sequence[str], lanes: int) ->
     def operand(value: Value) -> str:
         return operands[value.immediate if value.opcode == "load" else id(value)]
 
-    for value in scope.statements:
-        if value.opcode == "const":
-            operands[id(value)] = llvm_scalar.constant(value.immediate, value.dtype, lanes)
-            continue
-        more, operands[id(value)], needed = llvm_scalar.instruction(
+    def emit(value: Value) -> str:
+        more, result, needed = llvm_scalar.instruction(
             value.opcode,
             [operand(each) for each in value.args],
             [each.dtype for each in value.args],
@@ -88,8 +90,44 @@ def function_text(name: str, build: Build, dtypes: Sequence[str], lanes: int) ->
             lanes,
             fresh,
         )
-        lines += more
-        declarations |= needed
+        lines.extend(more)
+        declarations.update(needed)
+        return result
+
+    def emit_rare(rare: llvm_scalar.Rare) -> None:
+        """The rare instructions behind a branch; where it is not taken a select is its last operand."""
+        label = len(lines)
+        condition, type_ = operand(rare.condition), llvm_scalar.llvm_type("bool", lanes)
+        if lanes > 1:
+            declarations.add(f"declare i1 @llvm.vector.reduce.or.v{lanes}i1({type_})")
+            call = f"call i1 @llvm.vector.reduce.or.v{lanes}i1({type_} {condition})"
+            condition = fresh()
+            lines.append(f"{condition} = {call}")
+        lines.extend([f"br label %before{label}", f"before{label}:"])
+        lines.extend([f"br i1 {condition}, label %rare{label}, label %after{label}", f"rare{label}:"])
+        for value in rare.instructions:
+            operands[id(value)] = emit(value)
+        chosen = [emit(value) for value in rare.selects]
+        lines.extend([f"br label %after{label}", f"after{label}:"])
+        for value, inside in zip(rare.selects, chosen, strict=True):
+            result, before = fresh(), operand(value.args[2])
+            lines.append(
+                f"{result} = phi {llvm_scalar.llvm_type(value.dtype, lanes)} "
+                f"[{inside}, %rare{label}], [{before}, %before{label}]"
+            )
+            operands[id(value)] = result
+
+    branches = llvm_scalar.rarely_needed(scope, [result]) if branch else []
+    hidden = {id(value) for rare in branches for value in (*rare.instructions, *rare.selects)}
+    starts = {id(rare.selects[0]): rare for rare in branches}
+    for value in scope.statements:
+        if value.opcode == "const":
+            operands[id(value)] = llvm_scalar.constant(value.immediate, value.dtype, lanes)
+    for value in scope.statements:
+        if id(value) in starts:
+            emit_rare(starts[id(value)])
+        elif value.opcode != "const" and id(value) not in hidden:
+            operands[id(value)] = emit(value)
     more, stored = llvm_scalar.to_memory(operand(result), result.dtype, lanes, fresh)
     lines += more
     memory = llvm_scalar.memory_type(result.dtype, lanes)
@@ -100,8 +138,8 @@ def function_text(name: str, build: Build, dtypes: Sequence[str], lanes: int) ->
     return (
         f"define void @{name}({parameters}ptr noalias %o, i64 %n) {{\n"
         "entry:\n  %any = icmp sgt i64 %n, 0\n  br i1 %any, label %loop, label %end\n"
-        "loop:\n  %i = phi i64 [0, %entry], [%next, %loop]\n  "
-        f"{body}\n  %next = add i64 %i, {lanes}\n  %more = icmp slt i64 %next, %n\n"
+        "loop:\n  %i = phi i64 [0, %entry], [%next, %latch]\n  "
+        f"{body}\n  br label %latch\nlatch:\n  %next = add i64 %i, {lanes}\n  %more = icmp slt i64 %next, %n\n"
         "  br i1 %more, label %loop, label %end\nend:\n  ret void\n}\n",
         declarations,
     )
@@ -150,12 +188,14 @@ class Compiled:
 
 
 def compile_functions(
-    functions: Sequence[tuple[str, Build, Sequence[str], int]], level: int = 1
+    functions: Sequence[tuple[str, Build, Sequence[str], int]],
+    level: int = 1,
+    branch: bool = False,
 ) -> Compiled:
     """One module with a function for each (name, procedure, input dtypes, lanes)."""
     texts, declarations = [], set()
     for name, build, dtypes, lanes in functions:
-        text, needed = function_text(name, build, dtypes, lanes)
+        text, needed = function_text(name, build, dtypes, lanes, branch)
         texts.append(text)
         declarations |= needed
     return Compiled("\n".join([*sorted(declarations), *texts]), level)

@@ -57,7 +57,8 @@ _COMPILER = "g++"
 # so that the fused operations are those of the text, as with NVRTC's -fmad=false.
 _COMMON = (
     "-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-strict-aliasing",
-    "-fno-math-errno", "-fno-exceptions", "-U_FORTIFY_SOURCE", "-Werror", "-Wreturn-type", "-Wuninitialized",
+    "-fno-math-errno", "-fno-exceptions", "-U_FORTIFY_SOURCE",
+    "-Werror", "-Wreturn-type", "-Wuninitialized",
 )  # fmt: skip
 _PLAIN = ("-O1", "-fstack-clash-protection")  # a frame is touched before it can pass a guard page
 # The C++ library is not used, and to link with it takes longer than to compile a kernel. What the

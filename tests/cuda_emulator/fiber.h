@@ -1,7 +1,7 @@
 // How does one CPU thread switch between the threads of a CUDA block?
 //
 // A fiber is a stack and the point where it was left. On x86-64 Linux a switch is fifteen
-// instructions; elsewhere ucontext does the same with a system call for the signal mask, five times
+// instructions; elsewhere ucontext does the same with a system call for the signal mask, ten times
 // slower on a kernel of shuffles and barriers, with the same order of events.
 #pragma once
 #include <cstddef>

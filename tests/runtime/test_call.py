@@ -553,7 +553,7 @@ def test_python_floats_are_no_integers(kind: str) -> None:
     g = make(Subject(spec, program), kind)
     assert g([1, 2, 3]).dtype is I8
     for value in ([1.0, 2.0], 1.5, np.float64(3), np.array([1.5])):
-        with pytest.raises(TypeError, match="argument 1, k: expected a int64 array"):
+        with pytest.raises(TypeError, match="argument 1, k: expected an int64 array"):
             g(value)
 
 
@@ -1372,6 +1372,76 @@ def test_everything_again_in_development_mode() -> None:
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+
+
+# -- native against plain -------------------------------------------------------------------------
+
+
+def random_argument(rng: np.random.Generator) -> Any:
+    """Mostly what fits, now and then anything else."""
+    base = rng.normal(size=48)
+    views = [
+        lambda: base[:6].copy(),
+        lambda: base[:6],
+        lambda: base[3:9],
+        lambda: base[:12:2],
+        lambda: base[5::-1],
+        lambda: base[:7],
+        lambda: base[:0],
+        lambda: base.reshape(6, 8)[:, 0],
+        lambda: base[:6].reshape(6, 1),
+        lambda: _read_only(base[:6]),
+        lambda: _unaligned(base[:6]),
+        lambda: base[:6].astype(rng.choice(["f4", "i8", ">f8", "c16", "?", "u1"])),
+        lambda: base[:6].tolist(),
+        lambda: rng.choice([1.5, 2, True]),
+        lambda: rng.choice([None, "x", 1j]),
+    ]
+    weights = np.array([8.0, 8, 2, 2, 2, 1, 1, 1, 1, 1, 1, 2, 1, 1, 1])
+    return views[rng.choice(len(views), p=weights / weights.sum())]()
+
+
+def random_call(rng: np.random.Generator) -> tuple[tuple, dict]:
+    x, y = random_argument(rng), random_argument(rng)
+    if rng.random() < 0.1:
+        y = x
+    if isinstance(x, np.ndarray) and x.base is not None and rng.random() < 0.2:
+        y = x.base[2:8] if x.base.ndim == 1 else x.base[:, 0]
+    named: dict[str, Any] = {}
+    if rng.random() < 0.5:
+        named["out"] = x if rng.random() < 0.2 else random_argument(rng)
+    return ((x, y) if rng.random() < 0.97 else (x,)), named
+
+
+def outcome(function: Any, args: tuple, named: dict) -> tuple:
+    try:
+        result = function(*args, **named)
+    except Exception as error:
+        return type(error), str(error)
+    members = [*args, named.get("out")]
+    which = [position for position, member in enumerate(members) if member is result]
+    return which, result.dtype, result.shape, np.asarray(result).tobytes()
+
+
+@needs_native
+@pytest.mark.parametrize("donated", [{}, {0: 0}], ids=["", "donated"])
+def test_random_calls_do_the_same(donated: dict[int, int]) -> None:
+    spec = _with(MULTIPLY_ADD_SPEC, donated=donated)
+    pair = [
+        make(Subject(spec, MULTIPLY_ADD, MULTIPLY_ADD_STRIDED), kind)
+        for kind in ("native", "plain")
+    ]
+    succeeded = 0
+    for case in range(1500):
+        # Made twice, not copied: copies of views share nothing.
+        (args, named), again = (random_call(np.random.default_rng((5, case))) for _ in pair)
+        results = [outcome(pair[0], args, named), outcome(pair[1], *again)]
+        assert results[0] == results[1]
+        for mine, other in zip(args, again[0], strict=True):
+            if isinstance(mine, np.ndarray):
+                np.testing.assert_array_equal(mine, other)
+        succeeded += not isinstance(results[0][0], type)
+    assert 300 < succeeded < 1400
 
 
 # -- the object -----------------------------------------------------------------------------------

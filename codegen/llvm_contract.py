@@ -1,0 +1,172 @@
+"""How is a contraction written as LLVM IR?  A job for the matrix-product family, and its epilogue.
+
+Operands that lie in memory with constant steps are read in place, whatever their order: transposed, sliced, batched. The
+epilogue is a function of one finished tile of the product, called while the tile is in cache: its rows are a loop in order, its columns
+a vector loop, and its body is printed as any other. Sums are accumulated in one of the outputs where that is allowed, else in scratch.
+"""
+
+from __future__ import annotations
+
+from graphc.codegen.gemm import JOB, JOB_WORDS
+from graphc.codegen.llvm import Level, Printer, item_bytes
+from graphc.codegen.loops import Contract, Kernel, Plain, accumulator_buffer, plain_operand
+from graphc.codegen.machine import Machine
+from graphc.codegen.memory import aligned
+from graphc.codegen.scalar import For, Scope, Store, Value
+from graphc.dims import Dim, Extent
+
+
+def contract_module(kernel: Kernel, machine: Machine, name: str) -> str:
+    """The LLVM module of a contraction kernel, with the signature of every kernel."""
+    contract = kernel.nest
+    assert isinstance(contract, Contract)
+    parts = []
+    declarations: set[str] = {f"declare void @{family_entry(contract.dtype)}(ptr)"}
+    prelude: list[str] = []
+    if not is_trivial(contract):
+        epilogue = _EpiloguePrinter(kernel, machine, contract)
+        parts.append(epilogue.text(f"{name}_epilogue"))
+        declarations |= epilogue.declarations
+        prelude = epilogue.preludes()
+    job = _JobPrinter(kernel, machine)
+    parts.append(job.text(name, contract))
+    declarations |= job.declarations
+    return "\n".join([*sorted(declarations), "", *prelude, *parts, "!0 = !{}"]) + "\n"
+
+
+def family_entry(dtype: str) -> str:
+    """The name of the matrix-product routine of a dtype."""
+    return f"graphc_gemm_{dtype}"
+
+
+def is_trivial(contract: Contract) -> bool:
+    """Whether the epilogue only stores the product where it was accumulated."""
+    target = accumulator_buffer(contract)
+    stores = [s for s in contract.epilogue.body.statements if isinstance(s, Store)]
+    others = [s for s in contract.epilogue.body.statements if not isinstance(s, Store)]
+    only = len(stores) == 1 and stores[0].value is contract.product
+    return target is not None and only and not others and stores[0].buffer is target
+
+
+def product_bytes(contract: Contract) -> Extent:
+    """Bytes of scratch for the product itself: 0 when an output serves."""
+    if accumulator_buffer(contract) is not None:
+        return 0
+    size = 4 if contract.dtype == "float32" else 8
+    return aligned(contract.batch * contract.rows * contract.columns * size)
+
+
+class _JobPrinter(Printer):
+    """Fills in a job and hands it to the family."""
+
+    def text(self, name: str, contract: Contract) -> str:
+        level = self.open(name, "ptr noalias %frame, i64 %begin, i64 %end, i64 %worker")
+        for statement in self.kernel.body.statements:
+            if statement is not contract:
+                self.statement(level, statement)
+        job = "%job"
+        level.put(f"{job} = alloca [{len(JOB_WORDS)} x i64], align 64")
+        left, right = plain_operand(contract.left), plain_operand(contract.right)
+        assert left is not None and right is not None, "operands were made plain before printing"
+        words = dict.fromkeys(JOB_WORDS, "i64 0")
+        self.operand_words(level, words, "left", left, ("batch", "row", "column"))
+        self.operand_words(level, words, "right", right, ("batch", "row", "column"))
+        size = 4 if contract.dtype == "float32" else 8
+        target = accumulator_buffer(contract)
+        scratch = self.words["scratch"]
+        out = scratch if target is None else self.pointers[target]
+        workspace = scratch
+        if target is None:
+            offset = self.dim(level, product_bytes(contract))
+            workspace = self.fresh("p")
+            level.put(f"{workspace} = getelementptr i8, ptr {scratch}, i64 {offset}")
+        words["out"] = f"ptr {out}"
+        words["out_row"] = f"i64 {self.dim(level, contract.columns * size)}"
+        words["out_batch"] = f"i64 {self.dim(level, contract.rows * contract.columns * size)}"
+        words["rows"] = f"i64 {self.dim(level, contract.rows)}"
+        words["columns"] = f"i64 {self.dim(level, contract.columns)}"
+        words["depth"] = f"i64 {self.dim(level, contract.depth)}"
+        words["batches"] = f"i64 {self.dim(level, contract.batch)}"
+        words["workspace"] = f"ptr {workspace}"
+        words["workers"] = f"i64 {self.words['workers']}"
+        words["status"] = f"ptr {self.words['status']}"
+        if not is_trivial(contract):
+            words["epilogue"] = f"ptr @{name}_epilogue"
+            words["epilogue_context"] = "ptr %frame"
+        for word, value in words.items():
+            at = self.fresh("j")
+            level.put(f"{at} = getelementptr i64, ptr {job}, i64 {JOB[word]}")
+            level.put(f"store {value}, ptr {at}, align 8")
+        level.put(f"call void @{family_entry(contract.dtype)}(ptr {job})")
+        level.put("ret void")
+        level.lines.append("}")
+        return "\n".join(level.lines)
+
+    def operand_words(
+        self, level: Level, words: dict[str, str], side: str, plain: Plain, axes: tuple[str, str, str]
+    ) -> None:
+        unit = 1 if plain.buffer.layout == "strided" else item_bytes(plain.buffer)
+        start = self.dim(level, plain.start * unit)
+        base = self.fresh("p")
+        level.put(f"{base} = getelementptr i8, ptr {self.pointers[plain.buffer]}, i64 {start}")
+        words[side] = f"ptr {base}"
+        for axis, step in zip(axes, plain.steps, strict=True):
+            words[f"{side}_{axis}"] = f"i64 {self.dim(level, step * unit)}"
+
+
+class _EpiloguePrinter(Printer):
+    """Writes what is done with a finished tile: rows in order, columns as lanes."""
+
+    def __init__(self, kernel: Kernel, machine: Machine, contract: Contract) -> None:
+        super().__init__(kernel, machine)
+        self.contract = contract
+
+    def text(self, name: str) -> str:
+        parameters = (
+            "ptr %frame, ptr %tile, i64 %tile_row, i64 %row, i64 %column, i64 %rows, "
+            "i64 %columns, i64 %batch"
+        )
+        level = self.open(name, parameters)
+        batch, row, column = self.contract.epilogue.variables
+        level.put("%row_end = add i64 %row, %rows")
+        level.put("%column_end = add i64 %column, %columns")
+        level.symbols |= {
+            batch: "%batch",
+            "_row": "%row",
+            "_row_end": "%row_end",
+            "_column": "%column",
+            "_column_end": "%column_end",
+            "_tile_row": "%tile_row",
+        }
+        for statement in self.kernel.body.statements:
+            if statement is not self.contract:
+                self.statement(level, statement)
+        columns = For(
+            column,
+            Dim.symbol("_column"),
+            Dim.symbol("_column_end"),
+            "vector",
+            self.contract.epilogue.body,
+            [],
+        )
+        body = Scope()
+        body.statements.append(columns)
+        rows = For(row, Dim.symbol("_row"), Dim.symbol("_row_end"), "serial", body, [])
+        self.counted_loop(level, rows, "%row", "%row_end")
+        level.put("ret void")
+        level.lines.append("}")
+        return "\n".join(level.lines)
+
+    def product(self, level: Level, value: Value) -> str:
+        """The sums of this row of the tile, in lanes."""
+        lanes = self.lanes(level)
+        assert lanes is not None
+        _, row, column = self.contract.epilogue.variables
+        size = 4 if self.contract.dtype == "float32" else 8
+        position = (Dim.symbol(row) - Dim.symbol("_row")) * Dim.symbol("_tile_row")
+        base = self._advance(level, "%tile", position, 1, {})
+        moved = self._advance(level, base, Dim.symbol(column) - Dim.symbol("_column"), size, {})
+        name = self.wide_load(level, moved, value.dtype, lanes, size)
+        level.names[id(value)] = name
+        return name
+

@@ -1,0 +1,373 @@
+"""How is a program written as LLVM IR?  One function a procedure: fill a frame, hand out the tasks, next kernel.
+
+Every launch has its frame on the stack of the procedure, filled from buffers, strides and extents. A launch of one range of tasks calls the kernel; a larger one
+goes through `graphc_parallel_for`. After a launch that can fail or that ran long the status record is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from graphc.codegen.llvm import Arithmetic, Level
+from graphc.codegen.loops import Contract, Kernel, scopes
+from graphc.codegen.program import Call, Launch, Loop, Operand, Procedure, Program, Statement, Storage
+from graphc.codegen.scalar import Check, walk
+from graphc.dims import Extent
+
+CANCELLED, CONSTRAINT = 5, 2
+CODE_WORD, NODE_WORD, INDEX_WORD, EXTENT_WORD, CANCEL_WORD = range(5)
+# Iterations of a program loop between two looks for signals.
+POLL_EVERY = 64
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The extents of a call: `names` first, then derived values, each at its own slot.
+
+    `solved` gives for each name that is not an axis by itself the extent that it follows from; `equal` and
+    `nonnegative` are what must hold, with the node that demands it.
+    """
+
+    names: tuple[str, ...]
+    derived: tuple[Extent, ...]
+    divisible: tuple[tuple[Extent, int, int], ...] = ()
+    equal: tuple[tuple[Extent, Extent, int], ...] = ()
+    nonnegative: tuple[tuple[Extent, int], ...] = ()
+
+
+def program_module(
+    program: Program, names: Mapping[int, str], workers: int, slots: Sequence[str]
+) -> tuple[str, dict[str, Storage]]:
+    """The module of a program and its constants by symbol.
+
+    `names` maps the id of each kernel to its symbol; `slots` are the names of the extents of `main` in slot order. Exports `main`
+    with the signature of decision 3.
+    """
+    constants: dict[str, Storage] = {}
+    parts = []
+    declarations = {
+        "declare void @graphc_parallel_for(ptr, ptr, i64, i64, i64, ptr)",
+        "declare void @graphc_poll(ptr)",
+    }
+    for procedure in program.procedures:
+        printer = _ProcedurePrinter(procedure, names, workers, procedure.sizes, constants)
+        parts.append(printer.text(procedure.name, "internal "))
+    parts.append(_ProcedurePrinter(program.main, names, workers, slots, constants).text("main", ""))
+    declarations |= {f"declare void @{name}(ptr, i64, i64, i64)" for name in names.values()}
+    declared = [f"@{symbol} = external global i8" for symbol in constants]
+    return "\n".join([*sorted(declarations), *declared, "", *parts]), constants
+
+
+def extents_module(slots: Slots) -> str:
+    """The module of `i64 extents(ptr extents, ptr status)`: derives slots, checks constraints."""
+    level = Level(None, None)
+    level.lines.append("define i64 @extents(ptr %extents, ptr %status) nounwind {")
+    level.label("entry")
+    counter = [0]
+
+    def fresh(prefix: str = "t") -> str:
+        counter[0] += 1
+        return f"%{prefix}{counter[0]}"
+
+    for position, name in enumerate(slots.names):
+        at, value = fresh(), fresh()
+        level.put(f"{at} = getelementptr i64, ptr %extents, i64 {position}")
+        level.put(f"{value} = load i64, ptr {at}, align 8")
+        level.symbols[name] = value
+    arithmetic = Arithmetic(level, fresh, "i64", str, lambda name: level.symbols[name])
+
+    def demand(condition: str, node: int, got: str, wanted: str) -> None:
+        counter[0] += 1
+        tag = counter[0]
+        level.put(f"br i1 {condition}, label %fine{tag}, label %fail{tag}")
+        level.label(f"fail{tag}")
+        for word, value in (
+            (CODE_WORD, str(CONSTRAINT)),
+            (NODE_WORD, str(node)),
+            (INDEX_WORD, got),
+            (EXTENT_WORD, wanted),
+        ):
+            at = fresh()
+            level.put(f"{at} = getelementptr i64, ptr %status, i64 {word}")
+            level.put(f"store i64 {value}, ptr {at}, align 8")
+        level.put(f"ret i64 {CONSTRAINT}")
+        level.label(f"fine{tag}")
+
+    for extent, divisor, node in slots.divisible:
+        value = arithmetic.extent(extent)
+        rest, condition = fresh(), fresh()
+        level.put(f"{rest} = srem i64 {value}, {divisor}")
+        level.put(f"{condition} = icmp eq i64 {rest}, 0")
+        demand(condition, node, value, str(divisor))
+    for first, second, node in slots.equal:
+        a, b = arithmetic.extent(first), arithmetic.extent(second)
+        condition = fresh()
+        level.put(f"{condition} = icmp eq i64 {a}, {b}")
+        demand(condition, node, a, b)
+    for extent, node in slots.nonnegative:
+        value = arithmetic.extent(extent)
+        condition = fresh()
+        level.put(f"{condition} = icmp sge i64 {value}, 0")
+        demand(condition, node, value, "0")
+    for offset, extent in enumerate(slots.derived):
+        value = arithmetic.extent(extent)
+        at = fresh()
+        level.put(f"{at} = getelementptr i64, ptr %extents, i64 {len(slots.names) + offset}")
+        level.put(f"store i64 {value}, ptr {at}, align 8")
+    level.put("ret i64 0")
+    level.lines.append("}")
+    return "\n".join(level.lines) + "\n"
+
+
+def can_fail(kernel: Kernel) -> bool:
+    """Whether the kernel holds a check."""
+    return any(isinstance(s, Check) for scope in scopes(kernel) for s in walk(scope))
+
+
+class _ProcedurePrinter:
+    """Writes one procedure."""
+
+    def __init__(
+        self,
+        procedure: Procedure,
+        names: Mapping[int, str],
+        workers: int,
+        slots: Sequence[str],
+        constants: dict[str, Storage],
+    ) -> None:
+        self.procedure = procedure
+        self.names = names
+        self.workers = workers
+        self.slots = slots
+        self.constants = constants
+        self.level = Level(None, None)
+        self.allocations: list[str] = []
+        self.buffers: dict[int, str] = {}
+        self.stride_base: dict[int, int] = {}
+        self._count = 0
+
+    def fresh(self, prefix: str = "t") -> str:
+        self._count += 1
+        return f"%{prefix}{self._count}"
+
+    def put(self, line: str) -> None:
+        self.level.put(line)
+
+    def text(self, name: str, linkage: str) -> str:
+        procedure = self.procedure
+        words = 0
+        for storage in procedure.inputs:
+            self.stride_base[id(storage)] = words
+            words += len(storage.shape)
+        for storage in (*procedure.inputs, *procedure.outputs):
+            at, value = self.fresh(), self.fresh("b")
+            self.put(f"{at} = getelementptr ptr, ptr %buffers, i64 {storage.position}")
+            self.put(f"{value} = load ptr, ptr {at}, align 8")
+            self.buffers[id(storage)] = value
+        for position, slot in enumerate(self.slots):
+            at, value = self.fresh(), self.fresh("e")
+            self.put(f"{at} = getelementptr i64, ptr %extents, i64 {position}")
+            self.put(f"{value} = load i64, ptr {at}, align 8")
+            self.level.symbols[slot] = value
+        self.statements(procedure.body)
+        self.put("br label %finish")
+        code = self.fresh()
+        head = (
+            f"define {linkage}i64 @{name}(ptr %buffers, ptr %extents, ptr %strides, "
+            "ptr %workspace, ptr %status) nounwind {"
+        )
+        tail = [
+            "finish:",
+            f"  {code} = call i64 @state(ptr %status)",
+            f"  ret i64 {code}",
+            "}",
+        ]
+        if linkage:
+            return "\n".join([head, "entry:", *self.allocations, *self.level.lines, *tail])
+        return "\n".join([_STATE, head, "entry:", *self.allocations, *self.level.lines, *tail])
+
+    def dim(self, extent: Extent) -> str:
+        if isinstance(extent, int):
+            return str(extent)
+        arithmetic = Arithmetic(
+            self.level, self.fresh, "i64", str, lambda name: self.level.symbols[name]
+        )
+        return arithmetic.extent(extent)
+
+    def allocate(self, words: int) -> str:
+        """Words on the procedure's stack."""
+        name = self.fresh("frame")
+        self.allocations.append(f"  {name} = alloca [{max(words, 1)} x i64], align 64")
+        return name
+
+    def set_word(self, base: str, position: int, value: str) -> None:
+        at = self.fresh("w")
+        self.put(f"{at} = getelementptr i64, ptr {base}, i64 {position}")
+        self.put(f"store {value}, ptr {at}, align 8")
+
+    # -- statements ------------------------------------------------------------------------------------
+
+    def statements(self, body: Sequence[Statement]) -> None:
+        for statement in body:
+            if isinstance(statement, Launch):
+                self.launch(statement)
+            elif isinstance(statement, Loop):
+                self.loop(statement)
+            else:
+                self.call(statement)
+
+    def address(self, operand: Operand) -> str:
+        """The address of an operand's first element."""
+        storage = operand.storage
+        if storage.kind == "constant":
+            base = self.constant(storage)
+        elif storage.kind in ("temporary", "worker"):
+            base = self.moved("%workspace", storage.offset)
+        else:
+            base = self.buffers[id(storage)]
+        return self.moved(base, operand.offset * storage.dtype.itemsize)
+
+    def constant(self, storage: Storage) -> str:
+        for symbol, held in self.constants.items():
+            if held.array is storage.array:
+                return f"@{symbol}"
+        symbol = f"graphc_constant_{len(self.constants)}"
+        self.constants[symbol] = storage
+        return f"@{symbol}"
+
+    def moved(self, base: str, offset: Extent) -> str:
+        if offset == 0:
+            return base
+        moved = self.fresh("p")
+        self.put(f"{moved} = getelementptr i8, ptr {base}, i64 {self.dim(offset)}")
+        return moved
+
+    def launch(self, launch: Launch) -> None:
+        kernel = launch.kernel
+        words = kernel.frame()
+        frame = self.allocate(len(words))
+        operands = dict(zip(map(id, kernel.buffers), launch.operands, strict=True))
+        for position, (kind, item) in enumerate(words):
+            if kind == "buffer":
+                value = f"ptr {self.address(operands[id(item)])}"
+            elif kind == "stride":
+                buffer, axis = item
+                value = f"i64 {self.stride(operands[id(buffer)].storage, axis)}"
+            elif kind == "extent":
+                value = f"i64 {self.level.symbols[item]}"
+            elif kind == "scratch":
+                scratch = launch.scratch
+                value = "ptr null" if scratch is None else f"ptr {self.moved('%workspace', scratch.offset)}"
+            elif kind == "workers":
+                value = f"i64 {self.workers}"
+            else:
+                value = "ptr %status"
+            self.set_word(frame, position, value)
+        name = self.names[id(kernel)]
+        tasks = "1" if isinstance(kernel.nest, Contract) else self.dim(launch.tasks)
+        small = isinstance(launch.tasks, int) and isinstance(launch.grain, int) and launch.tasks <= launch.grain
+        direct = isinstance(kernel.nest, Contract) or small or self.workers == 1 and isinstance(launch.tasks, int) and launch.tasks < 2
+        if direct:
+            self.put(f"call void @{name}(ptr {frame}, i64 0, i64 {tasks}, i64 0)")
+        else:
+            grain = self.dim(launch.grain)
+            self.put(
+                f"call void @graphc_parallel_for(ptr @{name}, ptr {frame}, i64 {tasks}, "
+                f"i64 {grain}, i64 {self.workers}, ptr %status)"
+            )
+        if can_fail(kernel) or not small:
+            self.stop_on_failure()
+
+    def stride(self, storage: Storage, axis: int) -> str:
+        at, value = self.fresh(), self.fresh("s")
+        position = self.stride_base[id(storage)] + axis
+        self.put(f"{at} = getelementptr i64, ptr %strides, i64 {position}")
+        self.put(f"{value} = load i64, ptr {at}, align 8")
+        return value
+
+    def stop_on_failure(self) -> None:
+        state, failed = self.fresh(), self.fresh("c")
+        self._count += 1
+        tag = self._count
+        self.put(f"{state} = call i64 @state(ptr %status)")
+        self.put(f"{failed} = icmp ne i64 {state}, 0")
+        self.put(f"br i1 {failed}, label %finish, label %go{tag}")
+        self.level.label(f"go{tag}")
+
+    def loop(self, loop: Loop) -> None:
+        self._count += 1
+        tag = self._count
+        length = self.dim(loop.length)
+        before = self.level.block
+        count, following = f"%n{tag}", f"%m{tag}"
+        enter, again = self.fresh("c"), self.fresh("c")
+        self.put(f"{enter} = icmp sgt i64 {length}, 0")
+        self.put(f"br i1 {enter}, label %loop{tag}, label %after{tag}")
+        self.level.label(f"loop{tag}")
+        self.put(f"{count} = phi i64 [0, %{before}], [{following}, %latch{tag}]")
+        step = count
+        if loop.reverse:
+            last, step = self.fresh(), self.fresh()
+            self.put(f"{last} = sub i64 {length}, 1")
+            self.put(f"{step} = sub i64 {last}, {count}")
+        self.level.symbols[loop.variable] = step
+        self.poll(count, tag)
+        self.statements(loop.body)
+        del self.level.symbols[loop.variable]
+        self.put(f"br label %latch{tag}")
+        self.level.label(f"latch{tag}")
+        self.put(f"{following} = add nsw i64 {count}, 1")
+        self.put(f"{again} = icmp slt i64 {following}, {length}")
+        self.put(f"br i1 {again}, label %loop{tag}, label %after{tag}")
+        self.level.label(f"after{tag}")
+
+    def poll(self, count: str, tag: int) -> None:
+        """Look for signals now and then, so that a long scan can be interrupted."""
+        low, due = self.fresh(), self.fresh("c")
+        self.put(f"{low} = and i64 {count}, {POLL_EVERY - 1}")
+        self.put(f"{due} = icmp eq i64 {low}, {POLL_EVERY - 1}")
+        self.put(f"br i1 {due}, label %poll{tag}, label %body{tag}")
+        self.level.label(f"poll{tag}")
+        self.put("call void @graphc_poll(ptr %status)")
+        self.stop_on_failure()
+        self.put(f"br label %body{tag}")
+        self.level.label(f"body{tag}")
+
+    def call(self, call: Call) -> None:
+        callee = call.procedure
+        buffers = self.allocate(len(call.operands))
+        for position, operand in enumerate(call.operands):
+            self.set_word(buffers, position, f"ptr {self.address(operand)}")
+        extents = self.allocate(len(callee.sizes))
+        for position, name in enumerate(callee.sizes):
+            self.set_word(extents, position, f"i64 {self.dim(call.sizes[name])}")
+        workspace = "%workspace"
+        if call.scratch is not None:
+            workspace = self.moved("%workspace", call.scratch.offset)
+        result, failed = self.fresh(), self.fresh("c")
+        self._count += 1
+        tag = self._count
+        self.put(
+            f"{result} = call i64 @{callee.name}(ptr {buffers}, ptr {extents}, ptr null, "
+            f"ptr {workspace}, ptr %status)"
+        )
+        self.put(f"{failed} = icmp ne i64 {result}, 0")
+        self.put(f"br i1 {failed}, label %finish, label %go{tag}")
+        self.level.label(f"go{tag}")
+
+
+# The code of the status record, or that of a cancelled call.
+_STATE = f"""
+define internal i64 @state(ptr %status) alwaysinline nounwind {{
+entry:
+  %code = load atomic i64, ptr %status monotonic, align 8
+  %at = getelementptr i64, ptr %status, i64 {CANCEL_WORD}
+  %cancel = load atomic i64, ptr %at monotonic, align 8
+  %on = icmp ne i64 %cancel, 0
+  %cancelled = select i1 %on, i64 {CANCELLED}, i64 0
+  %none = icmp eq i64 %code, 0
+  %result = select i1 %none, i64 %cancelled, i64 %code
+  ret i64 %result
+}}
+"""

@@ -1,0 +1,326 @@
+"""How are views and reductions brought together?  One view instead of two, less work before a broadcast, none for a transpose.
+
+Views cost nothing once a kernel folds them in, but they hide what lies beneath. So views of views are merged, and views and broadcasts
+are moved towards the outputs: past element-wise ops where all arguments are moved alike, so that work is done before a
+broadcast and not after, and into reductions and contractions, whose axes can simply be renamed. Nothing is moved the
+other way, so this ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.dims import Extent
+from graphc.lowering import Elementwise
+from graphc.node import Node
+from graphc.op import Op
+from graphc.ops.contract import contract_op, free_axes
+from graphc.ops.movement import (
+    concatenate_op,
+    flip_op,
+    inverse,
+    pad_op,
+    reshape,
+    reshape_op,
+    slice_op,
+    transpose,
+    transpose_op,
+)
+from graphc.ops.operands import broadcast, broadcast_op, extent, restate_op
+from graphc.ops.reduce import all_op, any_op, max_op, min_op, prod_op, remaining, sum_op
+from graphc.rewrite.pattern import Family, at_type, functions, named, number_of, numbers, variables
+from graphc.rewrite.rule import Known, rule
+from graphc.types import Shape, TensorType
+
+x, y = variables("x y")
+(c,) = numbers("c")
+transposed, reshaped, broadcasted, restated = functions("transpose reshape broadcast restate")
+sliced, padded, flipped, concatenated = functions("slice pad flip concatenate")
+sum_, contract, multiply = functions("sum contract multiply")
+_Axes = tuple[int, ...]
+
+# -- a view of a view --------------------------------------------------------------------------------
+
+rule(
+    "transpose_transpose", transposed(named("inner", transposed(x))),
+    lambda x, inner, node: transpose(x, [inner.attrs["axes"][a] for a in node.attrs["axes"]]),
+    law="ieee", doc="x, or one transpose", example=lambda x: x.T.T,
+)  # fmt: skip
+rule(
+    "transpose_nothing", transposed(x), x, law="ieee",
+    guard=lambda node: node.attrs["axes"] == tuple(range(node.ndim)),
+    example=lambda x: transpose_op(x, axes=(0, 1)),
+)  # fmt: skip
+rule(
+    "reshape_reshape", reshaped(reshaped(x)), lambda x, node: reshape_op(x, shape=node.shape),
+    law="ieee", doc="one reshape", example=lambda x: x.reshape(12).reshape(6, 2),
+)  # fmt: skip
+rule(
+    "reshape_nothing", reshaped(x), x, law="ieee",
+    guard=lambda x, node: x.shape == node.shape, example=lambda x: reshape_op(x, shape=(3, 4)),
+)  # fmt: skip
+rule(
+    "restate_nothing", restated(x), x, law="ieee",
+    guard=lambda x, node: x.shape == node.shape, example=lambda x: restate_op(x, shape=(3, 4)),
+)  # fmt: skip
+rule(
+    "broadcast_broadcast", broadcasted(named("inner", broadcasted(x))),
+    lambda x, inner, node: broadcast_op(
+        x, shape=node.shape, axes=tuple(node.attrs["axes"][a] for a in inner.attrs["axes"])
+    ),
+    law="ieee", doc="one broadcast", example=lambda s: broadcast(broadcast(s, (4,), ()), (3, 4), (1,)),
+)  # fmt: skip
+rule(
+    "broadcast_nothing", broadcasted(x), x, law="ieee",
+    guard=lambda x, node: x.shape == node.shape,
+    example=lambda x: broadcast_op(x, shape=(3, 4), axes=(0, 1)),
+)  # fmt: skip
+rule(
+    "flip_flip", flipped(named("inner", flipped(x))),
+    lambda x, inner, node: _flip(x, set(inner.attrs["axes"]) ^ set(node.attrs["axes"])),
+    law="ieee", doc="x, or one flip", example=lambda x: flipped(flipped(x, 0), 1),
+)  # fmt: skip
+rule(
+    "flip_nothing", flipped(x), x, law="ieee",
+    guard=lambda node: all(node.shape[a] == 1 for a in node.attrs["axes"]),
+    example=lambda u: flipped(u[0:1], 0),
+)  # fmt: skip
+
+
+def _flip(x: Node, axes: set[int]) -> Node:
+    return flip_op(x, axes=tuple(sorted(axes))) if axes else x
+
+
+def _is_whole_slice(x: Node, node: Node) -> bool:
+    return node.shape == x.shape and not any(_nonzero(node.attrs["starts"]))
+
+
+def _nonzero(extents: Sequence[Extent]) -> list[bool]:
+    return [extent_ != 0 for extent_ in extents]
+
+
+def _merge_slices(x: Node, inner: Node, node: Node) -> Node:
+    first, second = inner.attrs, node.attrs
+    steps = tuple(a * b for a, b in zip(first["steps"], second["steps"], strict=True))
+    parts = zip(first["starts"], first["steps"], second["starts"], strict=True)
+    starts = tuple(start + step * further for start, step, further in parts)
+    return slice_op(x, starts=starts, extents=second["extents"], steps=steps)
+
+
+rule(
+    "slice_slice", sliced(named("inner", sliced(x))), _merge_slices, law="ieee", doc="one slice",
+    example=lambda u: u[1:][:2],
+)  # fmt: skip
+rule(
+    "slice_nothing", sliced(x), x, law="ieee", guard=_is_whole_slice,
+    example=lambda x: slice_op(x, starts=(0, 0), extents=(3, 4), steps=(1, 1)),
+)  # fmt: skip
+
+# -- views of broadcasts, and broadcasts of reshapes: about fewer elements, or axes of extent 1 ------------
+
+
+def _transpose_source(x: Node, inner: Node, node: Node) -> Node:
+    """The broadcast of the transposed source: axis a of the source goes where its axis of the broadcast went."""
+    place = inverse(node.attrs["axes"])
+    axes = [place[a] for a in inner.attrs["axes"]]
+    order = sorted(range(len(axes)), key=lambda i: axes[i])
+    return broadcast_op(transpose(x, order), shape=node.shape, axes=tuple(axes[i] for i in order))
+
+
+def _slice_source(x: Node, inner: Node, node: Node) -> Node:
+    """The broadcast of the sliced source; an axis that was stretched stays at extent 1."""
+    starts: list[Extent] = []
+    extents: list[Extent] = []
+    steps: list[int] = []
+    for size, axis in zip(x.shape, inner.attrs["axes"], strict=True):
+        stretched = size == 1
+        starts.append(0 if stretched else node.attrs["starts"][axis])
+        extents.append(1 if stretched else node.attrs["extents"][axis])
+        steps.append(1 if stretched else node.attrs["steps"][axis])
+    taken = slice_op(x, starts=tuple(starts), extents=tuple(extents), steps=tuple(steps))
+    return broadcast_op(taken, shape=node.shape, axes=inner.attrs["axes"])
+
+
+def _flip_source(x: Node, inner: Node, node: Node) -> Node:
+    axes = {i for i, axis in enumerate(inner.attrs["axes"]) if axis in node.attrs["axes"] and x.shape[i] != 1}
+    return broadcast_op(_flip(x, axes), **inner.attrs)
+
+
+def _inserted_axes(source: Shape, shape: Shape) -> _Axes | None:
+    """Where the axes of `source` are in `shape` if the latter has only extents of 1 besides."""
+    axes: list[int] = []
+    for axis, size in enumerate(shape):
+        if len(axes) < len(source) and source[len(axes)] == size:
+            axes.append(axis)
+        elif size != 1:
+            return None
+    return tuple(axes) if len(axes) == len(source) else None
+
+
+rule(
+    "transpose_broadcast", transposed(named("inner", broadcasted(x))), _transpose_source,
+    law="ieee", doc="broadcast(transpose(x))", example=lambda x, u: broadcast(u, (3, 4), (1,)).T,
+)  # fmt: skip
+rule(
+    "slice_broadcast", sliced(named("inner", broadcasted(x))), _slice_source,
+    law="ieee", doc="broadcast(slice(x))", example=lambda u: broadcast(u, (3, 4), (1,))[:2, 1:],
+)  # fmt: skip
+rule(
+    "flip_broadcast", flipped(named("inner", broadcasted(x))), _flip_source,
+    law="ieee", doc="broadcast(flip(x))", example=lambda u: flipped(broadcast(u, (3, 4), (1,))),
+)  # fmt: skip
+rule(
+    "reshape_broadcast_scalar", reshaped(broadcasted(x)), lambda x, node: broadcast(x, node.shape, ()),
+    law="ieee", doc="broadcast(x)",
+    guard=lambda x: x.ndim == 0, example=lambda s: broadcast(s, (3, 4), ()).reshape(12),
+)  # fmt: skip
+rule(
+    "reshape_broadcast", reshaped(named("inner", broadcasted(x))),
+    lambda x, node: reshape(x, node.shape), law="ieee", doc="reshape(x)",
+    guard=lambda x, inner: x.size == inner.size, example=lambda x: x[:, None, :].reshape(12),
+)  # fmt: skip
+rule(
+    "reshape_inserting", reshaped(x),
+    lambda x, node: broadcast_op(x, shape=node.shape, axes=_inserted_axes(x.shape, node.shape)),
+    law="ieee", doc="broadcast(x), which inserts the axes of extent 1",
+    guard=lambda x, node: x.ndim < node.ndim and _inserted_axes(x.shape, node.shape) is not None,
+    example=lambda x: x[:, None, :],
+)  # fmt: skip
+rule(
+    "broadcast_reshape", broadcasted(named("inner", reshaped(x))),
+    lambda x, inner, node: broadcast_op(
+        x, shape=node.shape, axes=tuple(node.attrs["axes"][a] for a in _kept(x, inner))
+    ),
+    law="ieee", doc="broadcast(x), without removing axes of extent 1 first",
+    guard=lambda x, inner, node: _removes_units(x, inner, node),
+    example=lambda x: broadcast(reshape(sum_(x, axis=0, keepdims=True), (4,)), (3, 4), (1,)),
+)  # fmt: skip
+
+
+def _kept(x: Node, inner: Node) -> _Axes:
+    axes = _inserted_axes(x.shape, inner.shape)
+    assert axes is not None
+    return axes
+
+
+def _removes_units(x: Node, inner: Node, node: Node) -> bool:
+    return x.ndim < inner.ndim and _inserted_axes(x.shape, inner.shape) is not None
+
+
+# -- pad, slice, concatenate -------------------------------------------------------------------------
+
+
+def _same_window(inner: Node, node: Node, x: Node) -> bool:
+    a, b = inner.attrs, node.attrs
+    return a["starts"] == b["starts"] and a["steps"] == b["steps"] and node.shape == x.shape
+
+
+def _is_plain(node: Node) -> bool:
+    return all(step == 1 for step in node.attrs["steps"])
+
+
+def _known_extents(*shapes: Shape) -> bool:
+    return all(isinstance(extent_, int) for shape in shapes for extent_ in shape)
+
+
+def _slice_of_pad(x: Node, inner: Node, node: Node) -> Node | None:
+    """A slice that stays inside what was padded, or one that misses it along some axis."""
+    starts, inner_starts = node.attrs["starts"], inner.attrs["starts"]
+    if not (_is_plain(inner) and _is_plain(node) and _known_extents(x.shape, node.shape, starts, inner_starts)):
+        return None
+    offsets = tuple(a - b for a, b in zip(starts, inner_starts, strict=True))
+    if any(o + n <= 0 or o >= e for o, n, e in zip(offsets, node.shape, x.shape, strict=True)):
+        return at_type(0, node.type)
+    if all(o >= 0 and o + n <= e for o, n, e in zip(offsets, node.shape, x.shape, strict=True)):
+        return slice_op(x, starts=offsets, extents=node.shape, steps=node.attrs["steps"])
+    return None
+
+
+def _merge_pads(x: Node, inner: Node, node: Node) -> Node:
+    starts = tuple(a + b for a, b in zip(inner.attrs["starts"], node.attrs["starts"], strict=True))
+    return pad_op(x, starts=starts, shape=node.shape, steps=inner.attrs["steps"])
+
+
+def _slice_of_concatenate(inner: Node, node: Node) -> Node | None:
+    """A slice that stays inside one of the arrays."""
+    axis, starts = inner.attrs["axis"], node.attrs["starts"]
+    wanted, length, step = starts[axis], node.shape[axis], node.attrs["steps"][axis]
+    begin: Extent = 0
+    for array in inner.args:
+        size, offset = array.shape[axis], wanted - begin
+        inside = isinstance(offset, int) and offset >= 0 and _fits(offset, length, step, size)
+        if inside:
+            moved = tuple(offset if a == axis else start for a, start in enumerate(starts))
+            return slice_op(array, starts=moved, extents=node.shape, steps=node.attrs["steps"])
+        begin = begin + size
+    return None
+
+
+def _fits(offset: int, length: Extent, step: int, size: Extent) -> bool:
+    if offset == 0 and length == size and step == 1:
+        return True
+    if not (isinstance(length, int) and isinstance(size, int)):
+        return False
+    return length > 0 and offset + (length - 1) * step < size
+
+
+def _flat_concatenate(node: Node) -> Node | None:
+    """Arrays that are themselves concatenated along the axis, in place of those."""
+    axis = node.attrs["axis"]
+    flat: list[Node] = []
+    for array in node.args:
+        joined = array.op is concatenate_op and array.attrs["axis"] == axis
+        flat += array.args if joined else (array,)
+    return concatenate_op(*flat, axis=axis) if len(flat) > len(node.args) else None
+
+
+def _joined_slices(node: Node) -> Node | None:
+    """Slices of one array that follow each other along the axis: a slice of it."""
+    axis = node.attrs["axis"]
+    first = node.args[0]
+    expected: Extent = first.attrs["starts"][axis] if first.op is slice_op else 0
+    for part in node.args:
+        if part.op is not slice_op or part.args[0] is not first.args[0] or not _is_plain(part):
+            return None
+        here = part.attrs["starts"]
+        others = [a for a in range(node.ndim) if a != axis]
+        if here[axis] != expected or any(here[a] != first.attrs["starts"][a] for a in others):
+            return None
+        expected = expected + part.shape[axis]
+    return slice_op(
+        first.args[0], starts=first.attrs["starts"], extents=node.shape, steps=first.attrs["steps"]
+    )
+
+
+_CONCATENATE = Family("concatenate", lambda op: op is concatenate_op)
+rule(
+    "slice_pad_same", sliced(named("inner", padded(x))), x, law="ieee",
+    guard=_same_window, example=lambda x: padded(x, [(1, 1), (0, 2)])[1:4, :4],
+)  # fmt: skip
+rule(
+    "slice_pad", sliced(named("inner", padded(x))), _slice_of_pad, law="ieee",
+    doc="slice(x), or 0", example=lambda u: padded(u, [(2, 2)])[3:5],
+)  # fmt: skip
+rule(
+    "pad_pad", padded(named("inner", padded(x))), _merge_pads, law="ieee", doc="one pad",
+    guard=_is_plain, example=lambda u: padded(padded(u, [(1, 0)]), [(0, 2)]),
+)  # fmt: skip
+rule(
+    "pad_nothing", padded(x), x, law="ieee",
+    guard=lambda x, node: x.shape == node.shape, example=lambda u: padded(u, [(0, 0)]),
+)  # fmt: skip
+rule(
+    "concatenate_one", concatenated(x), x, law="ieee", example=lambda x: concatenate_op(x, axis=0),
+)  # fmt: skip
+rule(
+    "concatenate_concatenate", _CONCATENATE, _flat_concatenate, law="ieee", doc="one concatenate",
+    example=lambda u, v: concatenated([concatenated([u, v]), u]),
+)  # fmt: skip
+rule(
+    "concatenate_slices", _CONCATENATE, _joined_slices, law="ieee", doc="slice(x), or x",
+    example=lambda u: concatenated([u[:2], u[2:]]),
+)  # fmt: skip
+rule(
+    "slice_concatenate", sliced(named("inner", Apply_concatenate)), _slice_of_concatenate, law="ieee",
+    doc="slice of one of the arrays", example=lambda u, v: concatenated([u, v])[4:],
+)  # fmt: skip

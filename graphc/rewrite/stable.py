@@ -1,0 +1,216 @@
+"""Which formulas are replaced by more accurate ones?  log(1 + x), log-sum-exp, softmax and their kin.
+
+A stability rule is always admitted, since it never loses: its result is at least as accurate on every input, infinities and
+overflow included, which `tests/rewrite/test_stable.py` checks against mpmath. So a user may write the textbook
+formula. Derivatives are taken before rewriting, so what reverse mode makes of these formulas has rules here too.
+
+Sums of exponentials are shifted by their maximum m. Where m is infinite nothing is subtracted: all elements at -inf then give
+log(0) = -inf, one at +inf gives +inf, and NaN stays NaN.
+"""
+
+from __future__ import annotations
+
+import math
+
+from graphc.node import Node
+from graphc.ops.arithmetic import like
+from graphc.ops.operands import broadcast_op
+from graphc.ops.reduce import max_op, remaining, spread, sum_op
+from graphc.ops.special import where_op
+from graphc.rewrite.pattern import functions, named, numbers, variables
+from graphc.rewrite.rule import rule
+
+x, y = variables("x y")
+(c,) = numbers("c")
+exp, expm1, log, log1p, sqrt, square = functions("exp expm1 log log1p sqrt square")
+sigmoid, softplus, tanh, cos, sin = functions("sigmoid softplus tanh cos sin")
+broadcast, strong_multiply, sum_ = functions("broadcast strong_multiply sum")
+
+# -- near 1 and near 0 -------------------------------------------------------------------------------
+
+rule("log1p", log(1 + x), log1p(x), law="stable", example=lambda x: log(1 + x))
+rule("log1p_negative", log(1 - x), log1p(-x), law="stable", example=lambda x: log(1 - x))
+rule("log1p_minus_one", log(x - (-1)), log1p(x), law="stable", example=lambda x: log(x - (-1.0)))
+rule("expm1", exp(x) - 1, expm1(x), law="stable", example=lambda x: exp(x) - 1)
+rule("expm1_added", exp(x) + (-1), expm1(x), law="stable", example=lambda x: exp(x) + (-1.0))
+rule("expm1_negative", 1 - exp(x), -expm1(x), law="stable", example=lambda x: 1 - exp(x))
+rule(
+    "one_minus_cosine", 1 - cos(x), 2 * square(sin(0.5 * x)), law="stable",
+    example=lambda x: 1 - cos(x),
+)  # fmt: skip
+
+# -- inverses ----------------------------------------------------------------------------------------
+
+rule("log_exp", log(exp(x)), x, law="stable", example=lambda x: log(exp(x)))
+rule("log1p_expm1", log1p(expm1(x)), x, law="stable", example=lambda x: log1p(exp(x) - 1))
+rule("exp_log", exp(log(x)), x, law="real", example=lambda x: exp(log(x)))
+rule("expm1_log1p", expm1(log1p(x)), x, law="real", example=lambda x: expm1(log1p(x)))
+rule(
+    "exp_log_nonnegative", exp(log(x)), x, law="stable",
+    guard=lambda x, known: "unsigned" in known(x), example=lambda x: exp(log(abs(x))),
+)  # fmt: skip
+rule("exp_negative", 1 / exp(x), exp(-x), law="stable", example=lambda x: 1 / exp(x))
+rule("exp_product", exp(x) * exp(y), exp(x + y), law="real", example=lambda x, y: exp(x) * exp(y))
+rule("exp_quotient", exp(x) / exp(y), exp(x - y), law="real", example=lambda x, y: exp(x) / exp(y))
+rule("log_sqrt", log(sqrt(x)), 0.5 * log(x), law="real", example=lambda x: log(sqrt(x)))
+
+# -- sigmoid, softplus, tanh -------------------------------------------------------------------------
+
+rule("sigmoid", 1 / (1 + exp(-x)), sigmoid(x), law="stable", example=lambda x: 1 / (1 + exp(-x)))
+rule("sigmoid_negative", 1 / (1 + exp(x)), sigmoid(-x), law="stable", example=lambda x: 1 / (1 + exp(x)))
+rule("sigmoid_quotient", exp(x) / (1 + exp(x)), sigmoid(x), law="stable", example=lambda x: exp(x) / (1 + exp(x)))
+rule("one_minus_sigmoid", 1 - sigmoid(x), sigmoid(-x), law="stable", example=lambda x: 1 - sigmoid(x))
+rule(
+    "sigmoid_of_tanh", 0.5 * (1 + tanh(0.5 * x)), sigmoid(x), law="stable",
+    example=lambda x: 0.5 * (1 + tanh(0.5 * x)),
+)  # fmt: skip
+rule(
+    "tanh_of_exponentials",
+    (exp(x) - exp(-x)) / (exp(x) + exp(-x)),
+    tanh(x),
+    law="stable",
+    example=lambda x: (exp(x) - exp(-x)) / (exp(x) + exp(-x)),
+)
+rule("log_sigmoid", log(sigmoid(x)), -softplus(-x), law="stable", example=lambda x: log(sigmoid(x)))
+rule("softplus", log1p(exp(x)), softplus(x), law="stable", example=lambda x: log(1 + exp(x)))
+rule("softplus_minus", softplus(x) - x, softplus(-x), law="stable", example=lambda x: softplus(x) - x)
+
+# -- sums of exponentials ----------------------------------------------------------------------------
+
+
+def _shift(x: Node, axes: tuple[int, ...]) -> Node:
+    """The maximum over `axes`, or 0 where it is infinite: what may be subtracted from x before exp."""
+    largest = max_op(x, axes=axes)
+    infinite = abs(largest) == like(largest, math.inf)
+    return where_op(infinite, like(largest, 0), largest)
+
+
+def _is_shifted(x: Node) -> bool:
+    """Whether x is already something minus its own maximum."""
+    if x.op.name != "subtract":
+        return False
+    value, taken = x.args
+    for _ in range(8):
+        if taken.op is max_op:
+            return taken.args[0] is value
+        if taken.op is where_op:
+            taken = taken.args[2]
+        elif taken.op.name in ("broadcast", "stop_gradient", "reshape"):
+            taken = taken.args[0]
+        else:
+            return False
+    return False
+
+
+def _plain(x: Node) -> bool:
+    return not _is_shifted(x)
+
+
+def _log_sum_exp(x: Node, total: Node) -> Node:
+    axes = total.attrs["axes"]
+    shift = _shift(x, axes)
+    return shift + log(sum_op(exp(x - spread(shift, x.shape, axes)), axes=axes))
+
+
+rule(
+    "log_sum_exp",
+    log(named("total", sum_(exp(x)))),
+    _log_sum_exp,
+    law="stable",
+    doc="m + log(sum(exp(x - m))), m the maximum",
+    guard=_plain,
+    example=lambda x: log(sum_(exp(x), axis=1)),
+)
+rule(
+    "log_mean_exp",
+    log(c * named("total", sum_(exp(x)))),
+    lambda x, total, c: _log_sum_exp(x, total) + math.log(c),
+    law="stable",
+    doc="m + log(sum(exp(x - m))) + log(c)",
+    guard=lambda x, c: _plain(x) and 0 < c < math.inf,
+    example=lambda x: log(sum_(exp(x), axis=1) * 0.25),
+)
+rule(
+    "log_mean_exp_divided",
+    log(named("total", sum_(exp(x))) / c),
+    lambda x, total, c: _log_sum_exp(x, total) - math.log(c),
+    law="stable",
+    doc="m + log(sum(exp(x - m))) - log(c)",
+    guard=lambda x, c: _plain(x) and 0 < c < math.inf,
+    example=lambda x: log(sum_(exp(x), axis=0) / 3.0),
+)
+
+
+def _back(spread_total: Node, total: Node) -> bool:
+    """Whether a broadcast puts a sum back along the axes that were summed."""
+    x, axes = total.args[0], total.attrs["axes"]
+    attrs = spread_total.attrs
+    return attrs["shape"] == x.shape and attrs["axes"] == remaining(x.ndim, axes)
+
+
+def _can_shift(x: Node, total: Node, wide: Node) -> bool:
+    return _plain(x) and _back(wide, total)
+
+
+def _shifted(x: Node, total: Node) -> tuple[Node, Node]:
+    """exp(x - m), and its sum over the axes of `total`."""
+    axes = total.attrs["axes"]
+    powers = exp(x - spread(_shift(x, axes), x.shape, axes))
+    return powers, sum_op(powers, axes=axes)
+
+
+def _softmax(x: Node, total: Node, wide: Node) -> Node:
+    powers, shifted_total = _shifted(x, total)
+    return powers / broadcast_op(shifted_total, **wide.attrs)
+
+
+def _softmax_times(x: Node, y: Node, total: Node, wide: Node) -> Node:
+    powers, shifted_total = _shifted(x, total)
+    return powers * broadcast_op(y / shifted_total, **wide.attrs)
+
+
+def _softmax_strong(x: Node, y: Node, total: Node, wide: Node) -> Node:
+    powers, shifted_total = _shifted(x, total)
+    scaled = strong_multiply(y, like(y, 1) / shifted_total)
+    return powers * broadcast_op(scaled, **wide.attrs)
+
+
+_total = named("total", sum_(exp(x)))
+rule(
+    "softmax",
+    exp(x) / named("wide", broadcast(_total)),
+    _softmax,
+    law="stable",
+    doc="e / sum(e) with e = exp(x - m), m the maximum",
+    guard=_can_shift,
+    example=lambda x: exp(x) / sum_(exp(x), axis=1, keepdims=True),
+)
+rule(
+    "softmax_scaled",
+    exp(x) * named("wide", broadcast(y / _total)),
+    _softmax_times,
+    law="stable",
+    doc="e * broadcast(y / sum(e)) with e = exp(x - m), m the maximum",
+    guard=_can_shift,
+    example=lambda u: exp(u) * (2.0 / sum_(exp(u), keepdims=True)),
+)
+rule(
+    "softmax_gradient",
+    exp(x) * named("wide", broadcast(strong_multiply(y, 1 / _total))),
+    _softmax_strong,
+    law="stable",
+    doc="the gradient of log(sum(exp(x))), with exp(x - m) for exp(x), m the maximum",
+    guard=_can_shift,
+    example=lambda x, u: exp(x) * broadcast_op(
+        strong_multiply(sum_(x, axis=1), 1.0 / sum_(exp(x), axis=1)), shape=x.shape, axes=(0,)
+    ),
+)
+rule(
+    "log_softmax",
+    log(exp(x) / named("wide", broadcast(_total))),
+    lambda x, total, wide: x - broadcast_op(log(total), **wide.attrs),
+    law="stable",
+    doc="x - log(sum(exp(x)))",
+    guard=lambda wide, total: _back(wide, total),
+    example=lambda x: log(exp(x) / sum_(exp(x), axis=1, keepdims=True)),
+)
