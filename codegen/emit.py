@@ -128,7 +128,7 @@ class Draft:
         grain = ceildiv(GRAIN, inner) if isinstance(inner, int) and inner else 1
         if isinstance(inner, Dim):
             grain = ceildiv(GRAIN, dim_max(inner, 1))
-        return Launch(kernel, operands, tasks, grain, nodes, reason)
+        return Launch(kernel, operands, tasks, grain, tasks * inner, nodes, reason)
 
 
 Key = tuple[Node, Index, Any]
@@ -390,7 +390,7 @@ class Emitter:
         """The launches that compute the group."""
         group = self.group
         if group.kind == "contract":
-            return [self._contract()]
+            return self._contract()
         if group.kind == "scatter":
             return [self._scatter()]
         if group.kind == "check":
@@ -835,7 +835,7 @@ class Emitter:
 
     # -- contractions ----------------------------------------------------------------------------------
 
-    def _contract(self) -> Launch:
+    def _contract(self) -> list[Launch]:
         group = self.group
         node = group.members[0]
         draft = Draft(self.title())
@@ -873,7 +873,7 @@ class Emitter:
             self._store(reader, result, operand, index)
         scope.statements.append(statement)
         tasks = sizes[0] * sizes[1] * sizes[2]
-        return draft.launch(tasks, sizes[3], group.members, self.reason())
+        return [draft.launch(tasks, sizes[3], group.members, self.reason())]
 
     def _operand(
         self, draft: Draft, node: Node, axes: Sequence[tuple[int, ...]], shapes: Sequence[Shape], names: Sequence[str]

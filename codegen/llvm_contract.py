@@ -7,13 +7,12 @@ a vector loop, and its body is printed as any other. Sums are accumulated in one
 
 from __future__ import annotations
 
-from graphc.codegen.gemm import JOB, JOB_WORDS
+from graphc.codegen.gemm import JOB, entry_name
 from graphc.codegen.llvm import Level, Printer, item_bytes
-from graphc.codegen.loops import Contract, Kernel, Plain, accumulator_buffer, plain_operand
+from graphc.codegen.loops import Contract, Kernel, Plain, accumulator_buffer, plain_operand, product_bytes
 from graphc.codegen.machine import Machine
-from graphc.codegen.memory import aligned
 from graphc.codegen.scalar import For, Scope, Store, Value
-from graphc.dims import Dim, Extent
+from graphc.dims import Dim
 
 
 def contract_module(kernel: Kernel, machine: Machine, name: str) -> str:
@@ -21,7 +20,7 @@ def contract_module(kernel: Kernel, machine: Machine, name: str) -> str:
     contract = kernel.nest
     assert isinstance(contract, Contract)
     parts = []
-    declarations: set[str] = {f"declare void @{family_entry(contract.dtype)}(ptr)"}
+    declarations: set[str] = {f"declare void @{entry_name(contract.dtype)}(ptr)"}
     prelude: list[str] = []
     if not is_trivial(contract):
         epilogue = _EpiloguePrinter(kernel, machine, contract)
@@ -34,11 +33,6 @@ def contract_module(kernel: Kernel, machine: Machine, name: str) -> str:
     return "\n".join([*sorted(declarations), "", *prelude, *parts, "!0 = !{}"]) + "\n"
 
 
-def family_entry(dtype: str) -> str:
-    """The name of the matrix-product routine of a dtype."""
-    return f"graphc_gemm_{dtype}"
-
-
 def is_trivial(contract: Contract) -> bool:
     """Whether the epilogue only stores the product where it was accumulated."""
     target = accumulator_buffer(contract)
@@ -46,14 +40,6 @@ def is_trivial(contract: Contract) -> bool:
     others = [s for s in contract.epilogue.body.statements if not isinstance(s, Store)]
     only = len(stores) == 1 and stores[0].value is contract.product
     return target is not None and only and not others and stores[0].buffer is target
-
-
-def product_bytes(contract: Contract) -> Extent:
-    """Bytes of scratch for the product itself: 0 when an output serves."""
-    if accumulator_buffer(contract) is not None:
-        return 0
-    size = 4 if contract.dtype == "float32" else 8
-    return aligned(contract.batch * contract.rows * contract.columns * size)
 
 
 class _JobPrinter(Printer):
@@ -65,10 +51,10 @@ class _JobPrinter(Printer):
             if statement is not contract:
                 self.statement(level, statement)
         job = "%job"
-        level.put(f"{job} = alloca [{len(JOB_WORDS)} x i64], align 64")
+        level.put(f"{job} = alloca [{len(JOB)} x i64], align 64")
         left, right = plain_operand(contract.left), plain_operand(contract.right)
         assert left is not None and right is not None, "operands were made plain before printing"
-        words = dict.fromkeys(JOB_WORDS, "i64 0")
+        words = dict.fromkeys(JOB, "i64 0")
         self.operand_words(level, words, "left", left, ("batch", "row", "column"))
         self.operand_words(level, words, "right", right, ("batch", "row", "column"))
         size = 4 if contract.dtype == "float32" else 8
@@ -97,7 +83,7 @@ class _JobPrinter(Printer):
             at = self.fresh("j")
             level.put(f"{at} = getelementptr i64, ptr {job}, i64 {JOB[word]}")
             level.put(f"store {value}, ptr {at}, align 8")
-        level.put(f"call void @{family_entry(contract.dtype)}(ptr {job})")
+        level.put(f"call void @{entry_name(contract.dtype)}(ptr {job})")
         level.put("ret void")
         level.lines.append("}")
         return "\n".join(level.lines)

@@ -1,14 +1,16 @@
 """How is each scalar opcode written in LLVM IR, for one value or for a vector of lanes?
 
-Most opcodes are one line of a table, by kind of dtype. The rest are short sequences, each with its reason: LLVM leaves their
-edge cases undefined (division, conversion), traps on them, or has no such instruction. No fast-math flag is printed and nothing is
-contracted, so that every result has the bits that `OPCODES[name].numpy` gives, up to the sign and payload of a NaN and to which of
-two zeros `min` and `max` return.
+Most opcodes are one line of a table, by kind of dtype. The rest are short sequences, each with its
+reason: LLVM leaves their edge cases undefined (division, conversion), traps on them, or has no such
+instruction. No fast-math flag is printed and nothing is contracted, so that every result has the
+bits that `OPCODES[name].numpy` gives, up to the sign and payload of a NaN and to which of two zeros
+`min` and `max` return.
 
-float16 computes in float32 and rounds after every instruction. bfloat16 does too and is an `i16` in registers, because the
-hardware conversions to it flush subnormals.
+float16 computes in float32 and rounds after every instruction. bfloat16 does too and is an `i16` in
+registers, because the hardware conversions to it flush subnormals.
 
-`fma` is always the fused intrinsic: on a target without such an instruction LLVM calls the C library for it, which is exact and slow.
+`fma` is always the fused intrinsic: on a target without such an instruction LLVM calls the C
+library for it, which is exact and slow.
 """
 
 from __future__ import annotations
@@ -42,7 +44,10 @@ def memory_type(dtype: str, lanes: int = 1) -> str:
 def from_memory(
     operand: str, dtype: str, lanes: int, fresh: Callable[[], str]
 ) -> tuple[list[str], str]:
-    """Lines that turn a loaded value of `memory_type` into one of `llvm_type`, and the operand. Any byte but 0 is true."""
+    """Lines that turn a value of `memory_type` into one of `llvm_type`, and its operand.
+
+    Any byte but 0 is true.
+    """
     if dtype != "bool":
         return [], operand
     name = fresh()
@@ -75,10 +80,11 @@ def instruction(
     lanes: int,
     fresh: Callable[[], str],
 ) -> tuple[list[str], str, set[str]]:
-    """The lines that execute `opcode`, the operand that names its result, and the declarations that they need.
+    """The lines that execute `opcode`, the operand of its result, and the declarations needed.
 
-    `operands` are LLVM operands without their types (names, or what `constant` returns), `dtypes` are theirs; `fresh` returns a
-    new local name such as `%t7`. The result may be one of the operands: some conversions are no instruction.
+    `operands` are LLVM operands without their types (names, or what `constant` returns), `dtypes`
+    are theirs; `fresh` returns a new local name such as `%t7`. The result may be one of the
+    operands: some conversions are no instruction.
     """
     block = _Block(lanes, fresh)
     result = block.emit(opcode, operands, dtypes, result_dtype)
@@ -87,10 +93,10 @@ def instruction(
 
 @dataclass(frozen=True)
 class Rare:
-    """Selects of a scope on one condition that seldom holds, and the instructions that nothing else needs.
+    """Selects on one condition that seldom holds, and the instructions that nothing else needs.
 
-    A printer may put `instructions` and the selects behind a branch on "any lane of `condition`", at the place of the first
-    select; without the branch each select is its last operand.
+    A printer may put `instructions` and the selects behind a branch on "any lane of `condition`",
+    at the place of the first select; without the branch each select is its last operand.
     """
 
     condition: Value
@@ -99,7 +105,7 @@ class Rare:
 
 
 def rarely_needed(scope: Scope, results: Iterable[Value] = ()) -> list[Rare]:
-    """The branches that selects with the hint "rarely" allow among the statements of this scope, in order.
+    """The branches that selects with the hint "rarely" allow in this scope, in order.
 
     `results` are values that something other than these statements uses. Loads stay where they are.
     """
@@ -139,7 +145,10 @@ def rarely_needed(scope: Scope, results: Iterable[Value] = ()) -> list[Rare]:
 
 
 def _rare_groups(scope: Scope) -> list[list[Value]]:
-    """Selects with the hint, together where one branch can serve them: one condition, and every operand before the first."""
+    """Selects with the hint, together where one branch can serve them.
+
+    They have one condition, and all their operands come before the first of them.
+    """
     position = {statement: i for i, statement in enumerate(scope.statements)}
     groups: list[list[Value]] = []
     for statement in scope.statements:
@@ -193,8 +202,8 @@ def _kind(dtype: str) -> str:
     return "signed" if dtype in SIGNED else "unsigned"
 
 
-# (opcode, kind of the operands) -> instruction. {t}: the operands' type, {r}: the result's; {s}: the operands' intrinsic suffix.
-# The kind "integer" stands for signed, unsigned and bool.
+# (opcode, kind of the operands) -> instruction. {t}: the operands' type, {r}: the result's; {s}:
+# the operands' intrinsic suffix. The kind "integer" stands for signed, unsigned and bool.
 _TEMPLATES = {
     ("add", "float"): "fadd {t} {0}, {1}",
     ("add", "integer"): "add {t} {0}, {1}",
@@ -256,7 +265,7 @@ class _Block:
     def emit(
         self, opcode: str, operands: Sequence[str], dtypes: Sequence[str], result: str
     ) -> str:
-        """The result of an instruction, by its sequence if it has one and otherwise by its template."""
+        """The result of an instruction: by its sequence if it has one, else by its template."""
         if opcode == "select":
             condition, yes, no = operands
             type_ = self.type(result)
@@ -340,10 +349,11 @@ class _Block:
         return self.plain("ne", source, operand, self.constant(0, source))
 
     def _to_integer(self, operand: str, source: str, target: str) -> str:
-        """Truncation with saturation. (llvm.fptosi.sat is taken apart lane by lane on x86, 5 to 8 times as many instructions.)
+        """Truncation with saturation.
 
-        Where float holds both limits exactly it is clamped first; else values out of range become 0 and are replaced
-        afterwards. So no conversion is ever undefined.
+        llvm.fptosi.sat is taken apart lane by lane on x86: 4 to 8 times as many instructions.
+        Where float holds both limits exactly it is clamped first; else values out of range become 0
+        and are replaced afterwards. So no conversion is ever undefined.
         """
         bits, signed = BITS[target], target in SIGNED
         least, most = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
@@ -419,7 +429,7 @@ class _Block:
         return self._resize_integer(upper, "uint32", "uint16")
 
     def _float32_to_odd(self, operand: str) -> str:
-        """A float64 rounded to odd in float32, so that the rounding to float16 that follows is the only one.
+        """A float64 rounded to odd in float32: rounding that to float16 is then the only one.
 
         LLVM has a library call for float64 to float16 and no instruction before AVX512-FP16.
         """
@@ -435,16 +445,15 @@ class _Block:
 
 
 def _ordered_choice(compare: str) -> Callable[[_Block, str, str, str], str]:
-    """min or max: compare and choose is one instruction that gives b if either is NaN, so only a NaN in a needs care.
+    """min or max.
 
-    Of two zeros the second is returned. (llvm.minimum also orders zeros: three more instructions on x86.)
+    Compare and choose is one instruction, b if either is NaN: only a NaN in a needs care. Of two
+    zeros the second is returned. (llvm.minimum also orders zeros, at more instructions on x86.)
     """
 
     def sequence(block: _Block, dtype: str, a: str, b: str) -> str:
         type_ = block.type(dtype)
         chosen = block.select(block.let(f"fcmp {compare} {type_} {a}, {b}"), a, b, dtype)
-        if not a.startswith("%"):
-            return chosen
         return block.select(block.let(f"fcmp uno {type_} {a}, {a}"), a, chosen, dtype)
 
     return sequence
@@ -454,9 +463,7 @@ def _shift(opcode: str) -> Callable[[_Block, str, str, str], str]:
     """LLVM leaves shifts by the width or more undefined; amounts are taken modulo the width."""
 
     def sequence(block: _Block, dtype: str, a: str, b: str) -> str:
-        amount = b
-        if b.startswith("%"):
-            amount = block.plain("and", dtype, b, block.constant(BITS[dtype] - 1, dtype))
+        amount = block.plain("and", dtype, b, block.constant(BITS[dtype] - 1, dtype))
         return block.plain(opcode, dtype, a, amount)
 
     return sequence
@@ -478,12 +485,11 @@ def _divide(block: _Block, dtype: str, a: str, b: str) -> tuple[str, str, str]:
     safe = block.select(traps, one, b, dtype)
     if block.lanes == 1 or BITS[dtype] == 64 or not b.startswith("%"):
         return is_zero, safe, block.plain("quotient", dtype, a, safe)
-    # No processor divides integers by lanes. The quotient of two integers of n bits, rounded in a float of 2 n bits or more,
-    # never reaches the next integer, so truncating it is exact.
+    # No processor divides integers by lanes. The quotient of two integers of n bits, rounded in a
+    # float of 2 n bits or more, never reaches the next integer, so truncating it is exact.
     wide = "float64" if BITS[dtype] == 32 else "float32"
-    ratio = block.let(
-        f"fdiv {block.type(wide)} {block.convert(a, dtype, wide)}, {block.convert(safe, dtype, wide)}"
-    )
+    operands = [block.convert(each, dtype, wide) for each in (a, safe)]
+    ratio = block.plain("div", wide, *operands)
     verb = "fptosi" if dtype in SIGNED else "fptoui"
     return is_zero, safe, block.let(f"{verb} {block.type(wide)} {ratio} to {block.type(dtype)}")
 
@@ -500,8 +506,11 @@ def _remainder(block: _Block, dtype: str, a: str, b: str) -> str:
 
 
 def _high_product(block: _Block, dtype: str, a: str, b: str) -> str:
-    """The upper half of a double-width product. Vectors of 128-bit integers would be taken apart lane by lane, so 64 bits are
-    multiplied as halves of 32, for which there is a vector instruction (Hacker's Delight, 8-2)."""
+    """The upper half of a double-width product.
+
+    Vectors of 128-bit integers would be taken apart lane by lane, so 64 bits are multiplied as
+    halves of 32, for which there is a vector instruction (Hacker's Delight, 8-2).
+    """
     if BITS[dtype] == 64 and block.lanes > 1:
         return _high_product_of_halves(block, dtype, a, b)
     bits = BITS[dtype]
@@ -536,24 +545,32 @@ def _high_product_of_halves(block: _Block, dtype: str, a: str, b: str) -> str:
     return upper
 
 
-_SEQUENCES: dict[tuple[str, str], Callable[..., str]] = {
-    ("abs", "unsigned"): lambda block, dtype, a: a,
+def _complement(block: _Block, dtype: str, a: str) -> str:
+    ones = block.constant(True if dtype == "bool" else -1, dtype)
+    return block.plain("xor", dtype, a, ones)
+
+
+def _unchanged(block: _Block, dtype: str, a: str) -> str:
+    return a
+
+
+_Sequence = Callable[..., str]
+_SEQUENCES: dict[tuple[str, str], _Sequence] = {
+    ("abs", "unsigned"): _unchanged,
     ("min", "float"): _ordered_choice("olt"),
     ("max", "float"): _ordered_choice("ogt"),
-} | {
+    ("not", "bool"): _complement,
+}
+_INTEGER_SEQUENCES: dict[str, _Sequence] = {
+    "not": _complement,
+    "shl": _shift("shl"),
+    "shr": _shift("shr"),
+    "quotient": _quotient,
+    "remainder": _remainder,
+    "mulhi": _high_product,
+}
+_SEQUENCES |= {
     (opcode, kind): sequence
-    for opcode, sequence in (
-        ("shl", _shift("shl")),
-        ("shr", _shift("shr")),
-        ("quotient", _quotient),
-        ("remainder", _remainder),
-        ("mulhi", _high_product),
-    )
+    for opcode, sequence in _INTEGER_SEQUENCES.items()
     for kind in ("signed", "unsigned")
 }
-_SEQUENCES[("not", "signed")] = _SEQUENCES[("not", "unsigned")] = lambda block, dtype, a: (
-    block.plain("xor", dtype, a, block.constant(-1, dtype))
-)
-_SEQUENCES[("not", "bool")] = lambda block, dtype, a: block.plain(
-    "xor", dtype, a, block.constant(True, dtype)
-)

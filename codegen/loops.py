@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphc.codegen.scalar import (
+    BITS,
     Accumulate,
     Accumulator,
     Address,
@@ -24,7 +25,7 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
-from graphc.dims import Dim, Extent, affine, symbols_of
+from graphc.dims import Dim, Extent, affine, ceildiv, symbols_of
 
 COMBINERS = ("add", "mul", "max", "min", "and", "or")
 # The least iterations of a vector loop that are worth a task of their own, in elements.
@@ -184,6 +185,14 @@ def accumulator_buffer(contract: Contract) -> Buffer | None:
         if same and linear(s.buffer, s.index) == wanted:
             return s.buffer
     return None
+
+
+def product_bytes(contract: Contract) -> Extent:
+    """Bytes of scratch for the product itself, rounded up to 64: 0 when an output serves."""
+    if accumulator_buffer(contract) is not None:
+        return 0
+    size = BITS[contract.dtype] // 8
+    return ceildiv(contract.batch * contract.rows * contract.columns * size, 64) * 64
 
 
 def scopes(kernel: Kernel) -> list[Scope]:

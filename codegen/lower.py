@@ -6,10 +6,13 @@ kernels a storage, and plans the memory. Bodies of scans are lowered in place; t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from graphc.codegen import emit
 from graphc.codegen.fuse import Group, Partition, result_shape
+from graphc.codegen.donate import protect
+from graphc.codegen.loops import Contract as Contraction
+from graphc.codegen.loops import product_bytes
 from graphc.codegen.memory import plan
 from graphc.codegen.program import (
     Call,
@@ -31,17 +34,25 @@ from graphc.ops.special import project_op
 from graphc.types import TensorType
 
 
-def lower(graph: Graph, workers: int = 1, strided: Sequence[bool] = ()) -> Program:
-    """The program of a closed, rewritten graph.
+def lower(
+    graph: Graph,
+    workers: int = 1,
+    strided: Sequence[bool] = (),
+    donated: Mapping[int, int] | None = None,
+    product_scratch: Callable[[Contraction], Extent] = product_bytes,
+) -> Program:
+    """The program of a closed, rewritten, expanded graph.
 
-    `strided` tells which parameters come with strides of their own; the others are C-contiguous. `workers` is the
-    most threads that will run it, for scratch.
+    `strided` tells which parameters come with strides of their own; the others are C-contiguous. `donated` maps a
+    parameter to the output that will be written over it. `workers` is the most threads that will run it, for scratch;
+    `product_scratch` is the workspace in bytes that the target needs for a contraction.
     """
     lowering = _Lowering()
     flags = [*strided, *[False] * (len(graph.parameters) - len(strided))]
     main = lowering.procedure(graph, "main", flags)
     program = Program(main, list(lowering.procedures.values()), lowering.checks)
-    plan(program, workers)
+    protect(main, donated or {})
+    plan(program, workers, product_scratch)
     return program
 
 

@@ -8,10 +8,12 @@ aligned to 64 bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.codegen.loops import Contract
 from graphc.codegen.program import Call, Loop, Procedure, Program, Statement, Storage
 from graphc.dims import Extent, ceildiv, substitute
 
@@ -26,8 +28,16 @@ class _Life:
     loops: tuple[int, ...]
 
 
-def plan(program: Program, workers: int) -> None:
-    """Give every temporary an offset in bytes, and every procedure the size of its arena."""
+def plan(program: Program, workers: int, product_scratch: Callable[[Contract], Extent]) -> None:
+    """Give every temporary an offset in bytes, and every procedure the size of its arena.
+
+    `product_scratch` is the workspace in bytes that a target needs for a contraction.
+    """
+    for launch in program.launches():
+        nest = launch.kernel.nest
+        if isinstance(nest, Contract):
+            size = product_scratch(nest)
+            launch.scratch = None if size == 0 else Storage("temporary", np.dtype("uint8"), (size,))
     for procedure in (*program.procedures, program.main):
         _plan_procedure(procedure, workers)
 

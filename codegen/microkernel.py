@@ -29,6 +29,7 @@ STREAM_ROWS = (4, 3, 2, 1)
 # Packing crosses the source in short steps with long strides, which no prefetcher foresees.
 PREFETCH_ROWS = 8
 PREFETCH_BYTES = 256
+PREFETCH_DEPTH = 64  # a shorter loop over k ends before the lines of out have arrived
 
 
 def family(dtype: str) -> str:
@@ -127,6 +128,9 @@ def tile_kernel(tile: Tile, rows: int, vectors: int, edge: bool = False) -> Func
         for j in range(vectors)
     ]
     out_rows = _rows_from(f, out, out_row, rows)
+    with f.when(f.compare("sge", depth, PREFETCH_DEPTH)):
+        for row in out_rows:
+            _prefetch_row(f, row, vectors * vector.bytes)
     twice = f.multiply(left_row, 2)
     groups = range(0, rows, ROWS_PER_POINTER)
     starts = [f.at(left, f.multiply(left_row, first)) for first in groups]

@@ -51,13 +51,14 @@ class Operand:
 class Launch:
     """Run a kernel. `operands` go with `kernel.buffers`; `tasks` is the count of its parallel loop.
 
-    Ranges of `grain` tasks are handed out to workers. `nodes` are the graph nodes that it computes.
+    Ranges of `grain` tasks are handed out to workers; `work` estimates its element operations. `nodes` are the graph nodes that it computes.
     """
 
     kernel: Kernel
     operands: list[Operand]
     tasks: Extent
     grain: Extent
+    work: Extent = 0
     nodes: list[Any] = field(default_factory=list)
     reason: str = ""
     scratch: Storage | None = None

@@ -1,7 +1,8 @@
-"""What do fma, convert and bitcast mean on NumPy arrays?  The arithmetic that NumPy itself does not offer.
+"""What do fma, convert and bitcast mean on NumPy arrays?  The arithmetic that NumPy lacks.
 
-The kernel interpreter is the reference for every printer, so these functions are exact: one rounding for `fma`, saturation
-for `convert`. They are fast where values are ordinary and fall back to integers of any size where they are not.
+The kernel interpreter is the reference for every printer, so these functions are exact: one
+rounding for `fma`, saturation for `convert`. They are fast where values are ordinary and fall back
+to integers of any size where they are not.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-# A fused multiply-add of float64 is done with error-free transformations when no part of it can over- or underflow.
+# A fused multiply-add of float64 is done with error-free transformations when no part of it can
+# over- or underflow.
 _LARGE = 2.0**990
 _SMALL_PRODUCT = 2.0**-900
 # Below this ratio the smaller addend cannot move the larger one.
@@ -55,8 +57,10 @@ def _round_to_bfloat16(value: float) -> float:
 
 
 def convert(value: Any, dtype: str) -> Any:
-    """`value` as `dtype`: floats truncate towards zero and saturate as integers, NaN becomes 0; integers wrap among
-    themselves and round to nearest even as floats; anything is true as a bool unless it is zero.
+    """`value` as `dtype`.
+
+    Floats truncate towards zero and saturate as integers, and NaN becomes 0; integers wrap among
+    themselves and round to nearest even as floats; anything but zero is true.
 
     float64 and integers reach bfloat16 by way of float32, as in ml_dtypes.
     """
@@ -77,7 +81,8 @@ def _to_integer(value: Any, target: np.dtype[Any]) -> Any:
     above = value >= 2.0 ** (info.bits - (target.kind == "i"))
     below = value < info.min
     inside = np.where(above | below | np.isnan(value), 0.0, value)
-    return np.where(above, info.max, np.where(below, info.min, inside.astype(target))).astype(target)
+    result = np.where(below, info.min, inside.astype(target))
+    return np.where(above, info.max, result).astype(target)
 
 
 def bitcast(value: Any, dtype: str) -> Any:
@@ -119,7 +124,7 @@ def _split(a: Any) -> tuple[Any, Any]:
 
 
 def _sum_to_odd(a: Any, b: Any) -> Any:
-    """a + b rounded to odd: an inexact sum gets an odd last bit, so that a second rounding is innocuous."""
+    """a + b rounded to odd: the last bit of an inexact sum is 1; rounding it again is innocuous."""
     total, error = _two_sum(a, b)
     even = (total.view(np.int64) & 1) == 0
     towards = np.where(error > 0, np.inf, -np.inf)
@@ -135,7 +140,7 @@ def _fma_float32(a: Any, b: Any, c: Any) -> Any:
 
 
 def _fma_float64(a: Any, b: Any, c: Any) -> Any:
-    """Boldo & Melquiond, "Emulation of a FMA and correctly rounded sums" (2008), where it is valid."""
+    """Boldo & Melquiond, "Emulation of a FMA and correctly rounded sums" (2008), where valid."""
     product = a * b
     plain = product + c
     easy = (a == 0) | (b == 0) | ~np.isfinite(a) | ~np.isfinite(b) | np.isnan(c)

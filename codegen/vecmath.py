@@ -326,7 +326,7 @@ TWO_OVER_PI_BITS = 1216
 
 
 def polynomial(k: Scope, x: Value, coefficients: tuple[float, ...]) -> Value:
-    """The polynomial with these coefficients (constant first), as two interleaved Horner chains in x**2."""
+    """The polynomial with these coefficients, constant first, as two Horner chains in x**2."""
     if len(coefficients) < 4:
         return _horner(k, x, coefficients)
     square = k.mul(x, x)
@@ -356,7 +356,7 @@ def _bits(k: Scope, x: Value) -> Value:
 
 
 def _power_of_two(k: Scope, shifted: Value, bias: Value | int) -> Value:
-    """2**(n + bias - the format's bias) for an integer n in the low bits of `shifted`, which is magic + n."""
+    """2**n times the power of two whose bits are `bias`; `shifted` is magic + n."""
     format_ = FORMATS[shifted.dtype]
     exponent = k.shl(_bits(k, shifted), format_.fraction)
     return k.bitcast(k.add(exponent, bias), shifted.dtype)
@@ -389,7 +389,7 @@ def _exponential(k: Scope, x: Value) -> _Exponential:
 
 
 def _expm1_parts(k: Scope, parts: _Exponential, scale: Value, unit: float) -> tuple[Value, Value]:
-    """unit * (exp(x) - 1) as a value and a smaller one; `scale` is unit * 2**n, and unit a power of two."""
+    """unit * (exp(x) - 1) in two parts; `scale` is unit * 2**n, and unit a power of two."""
     offset = k.sub(scale, unit)
     product = k.mul(scale, parts.high)
     total = k.add(offset, product)
@@ -492,8 +492,8 @@ def tanh(k: Scope, x: Value) -> Value:
 def sigmoid(k: Scope, x: Value) -> Value:
     """1 / (1 + exp(-x)), within 1 ulp.
 
-    The denominator is carried in two parts and the reciprocal corrected for the lower one. Where the
-    result is subnormal the denominator would be infinite: it is scaled for large negative x.
+    The denominator is carried in two parts and the reciprocal corrected for the lower one. Where
+    the result is subnormal the denominator would be infinite: it is scaled for large negative x.
     """
     format_ = FORMATS[x.dtype]
     argument = _at_least(k, _at_most(k, k.neg(x), -format_.least), format_.saturated)
@@ -729,8 +729,8 @@ class Circle:
 
     `quarter` is pi/2 in three parts, each the nearest number to what is left. Up to `limit` the
     number of quarter turns times the three parts is accurate enough; beyond, the bits of 2/pi that
-    matter are picked out as integers. `first` is the biased exponent of `limit`. The stream of words
-    that holds 2/pi starts with `padding` zeros, so that the window for an argument with that
+    matter are picked out as integers. `first` is the biased exponent of `limit`. The stream of
+    words that holds 2/pi starts with `padding` zeros, so that the window for an argument with that
     exponent begins with the first bit of the stream.
     """
 
@@ -802,7 +802,7 @@ def _rarely(k: Scope, condition: Value, rare: Value, usual: Value) -> Value:
 
 
 def _turn_moderate(k: Scope, size: Value) -> _Turned:
-    """Cody & Waite with three parts: the first difference is exact, the second keeps its rounding error."""
+    """Cody & Waite in three parts: the first difference is exact, the second keeps its error."""
     format_, circle = FORMATS[size.dtype], CIRCLE[size.dtype]
     first, second, third = circle.quarter
     shifted = k.fma(size, circle.inverse, format_.magic)
@@ -819,9 +819,9 @@ def _turn_large(k: Scope, size: Value) -> _Turned:
     """Payne & Hanek (SIGNUM 18, 1983): the product with three words of 2/pi, as integers.
 
     The argument is an integer of `fraction` + 1 bits times a power of two; bits of 2/pi that make
-    multiples of four quarter turns are left out. The top word of the product has two bits of quarter
-    turns, and with the next one enough of the fraction for the argument that comes nearest to a
-    multiple of pi/2.
+    multiples of four quarter turns are left out. The top word of the product has two bits of
+    quarter turns, and with the next one enough of the fraction for the argument that comes nearest
+    to a multiple of pi/2.
     """
     dtype, bits = size.dtype, BITS[size.dtype]
     format_, circle = FORMATS[dtype], CIRCLE[dtype]
@@ -858,7 +858,7 @@ def _window(k: Scope, offset: Value, dtype: str) -> list[Value]:
     bits = BITS[dtype]
     words = [k.const(word, offset.dtype) for word in _words_of_two_over_pi(dtype)]
     step = 1 << (len(words) - 4).bit_length() - 1
-    while step:  # move by the bits of the word number, largest first; keep what can still be reached
+    while step:  # by the bits of the word number, largest first; keep what can still be reached
         moves = k.ne(k.and_(offset, step * bits), 0)
         reach = 4 + step - 1
         words = [

@@ -111,11 +111,16 @@ def shown_arguments(node: Node) -> tuple[Node, ...]:
     args = node.args
     if not isinstance(node.op.lowering, Elementwise):
         return args
+    if not any(argument.op.name in _INSERTED for argument in args):
+        return args
     sources = [_source(argument) for argument in args]
     for i, argument in enumerate(args):
         if sources[i] is not argument and not _inserted_again(args, sources):
             sources[i] = argument
     return tuple(sources)
+
+
+_INSERTED = frozenset(("broadcast", "cast", "restate"))
 
 
 def _source(node: Node) -> Node:
@@ -181,6 +186,7 @@ class Listing:
         self.subject = subject
         self.hide = hide
         self.names: dict[Node, str] = {}
+        self._arguments: dict[Node, tuple[Node, ...]] = {}  # where they are not node.args
         for output in subject.outputs:
             shown = output if subject.is_bare else self._behind(output)
             if subject.is_bare or not self._is_inline(shown):
@@ -188,7 +194,7 @@ class Listing:
 
     def arguments(self, node: Node) -> tuple[Node, ...]:
         """The arguments as they are shown; numbers and projections stand for themselves."""
-        return shown_arguments(node) if self.hide else node.args
+        return self._arguments.get(node, node.args)
 
     def sources(self, node: Node) -> Iterator[tuple[int, Node]]:
         """The shown nodes and the parameters that `node` reads, each with its position."""
@@ -221,7 +227,10 @@ class Listing:
         return node.op is parameter_op or (self.hide and is_number(node))
 
     def _needs(self, node: Node) -> Iterator[Node]:
-        for argument in self.arguments(node):
+        shown = shown_arguments(node) if self.hide else node.args
+        if shown is not node.args:
+            self._arguments[node] = shown
+        for argument in shown:
             needed = self._behind(argument)
             if needed not in self.names and not self._is_inline(needed):
                 yield needed
@@ -471,7 +480,10 @@ def family(node: Node) -> str:
 def type_text(node: Node) -> str:
     """The type of a node, and what is assumed of a symbol: `float64[n], nonnegative`."""
     facts = node.attrs["facts"] if node.op is symbol_op else ()
-    return ", ".join([repr(node.type), *facts])
+    return ", ".join([_type_text(node.type), *facts])
+
+
+_type_text = functools.lru_cache(maxsize=1024)(repr)
 
 
 # -- origins ---------------------------------------------------------------------------------------

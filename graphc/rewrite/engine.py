@@ -218,6 +218,8 @@ def _may_match(pattern: Pattern, node: Node) -> bool:
 def _may_be(pattern: Pattern, op: Op) -> bool:
     if isinstance(pattern, Apply):
         return pattern.op is op
+    if isinstance(pattern, Family):
+        return pattern.test(op)
     if isinstance(pattern, (Literal, AnyNumber)):
         return op in _CONSTANT_LIKE
     return True

@@ -186,26 +186,6 @@ rule(
     guard=lambda x, node: x.ndim < node.ndim and _inserted_axes(x.shape, node.shape) is not None,
     example=lambda x: x[:, None, :],
 )  # fmt: skip
-rule(
-    "broadcast_reshape", broadcasted(named("inner", reshaped(x))),
-    lambda x, inner, node: broadcast_op(
-        x, shape=node.shape, axes=tuple(node.attrs["axes"][a] for a in _kept(x, inner))
-    ),
-    law="ieee", doc="broadcast(x), without removing axes of extent 1 first",
-    guard=lambda x, inner, node: _removes_units(x, inner, node),
-    example=lambda x: broadcast(reshape(sum_(x, axis=0, keepdims=True), (4,)), (3, 4), (1,)),
-)  # fmt: skip
-
-
-def _kept(x: Node, inner: Node) -> _Axes:
-    axes = _inserted_axes(x.shape, inner.shape)
-    assert axes is not None
-    return axes
-
-
-def _removes_units(x: Node, inner: Node, node: Node) -> bool:
-    return x.ndim < inner.ndim and _inserted_axes(x.shape, inner.shape) is not None
-
 
 # -- pad, slice, concatenate -------------------------------------------------------------------------
 
@@ -321,6 +301,258 @@ rule(
     example=lambda u: concatenated([u[:2], u[2:]]),
 )  # fmt: skip
 rule(
-    "slice_concatenate", sliced(named("inner", Apply_concatenate)), _slice_of_concatenate, law="ieee",
+    "slice_concatenate", sliced(named("inner", _CONCATENATE)), _slice_of_concatenate, law="ieee",
     doc="slice of one of the arrays", example=lambda u, v: concatenated([u, v])[4:],
 )  # fmt: skip
+
+# -- past element-wise ops -----------------------------------------------------------------------------
+
+
+def _is_elementwise(op: Op) -> bool:
+    return isinstance(op.lowering, Elementwise)
+
+
+def _narrow(node: Node) -> tuple[_Axes, Shape]:
+    """The axes along which some argument varies, all of which are broadcasts, and the extents that are needed there."""
+    needed: dict[int, Extent] = {}
+    for argument in node.args:
+        for axis, size in zip(argument.attrs["axes"], argument.args[0].shape, strict=True):
+            if size != 1 or axis not in needed:
+                needed[axis] = size
+    axes = tuple(sorted(needed))
+    return axes, tuple(needed[axis] for axis in axes)
+
+
+def _before_broadcast(node: Node) -> Node | None:
+    """The op over the sources, then one broadcast; None if the sources together vary along every axis."""
+    if not isinstance(node.type, TensorType):
+        return None
+    axes, extents = _narrow(node)
+    if extents == node.shape:
+        return None
+    place = {axis: i for i, axis in enumerate(axes)}
+    sources = [
+        broadcast(arg.args[0], extents, tuple(place[axis] for axis in arg.attrs["axes"])) for arg in node.args
+    ]
+    return broadcast_op(node.op(*sources, **node.attrs), shape=node.shape, axes=axes)
+
+
+def _before_view(node: Node) -> Node | None:
+    """The op over what all arguments transpose or reshape alike, then that; scalars fit any shape."""
+    views = [argument for argument in node.args if argument.op in (transpose_op, reshape_op)]
+    if not views or not isinstance(node.type, TensorType):
+        return None
+    first, shape = views[0], views[0].args[0].shape
+    alike = all(v.op is first.op and v.attrs == first.attrs and v.args[0].shape == shape for v in views)
+    scalars = [argument for argument in node.args if argument.op is broadcast_op]
+    if not alike or any(scalar.args[0].ndim for scalar in scalars):
+        return None
+    sources = [
+        broadcast(arg.args[0], shape, ()) if arg.op is broadcast_op else arg.args[0] for arg in node.args
+    ]
+    return first.op(node.op(*sources, **node.attrs), **first.attrs)
+
+
+rule(
+    "broadcast_last", Family("elementwise", _is_elementwise, frozenset((broadcast_op,))), _before_broadcast,
+    law="ieee", doc="broadcast(elementwise(...)), over fewer elements",
+    example=lambda u: broadcast(u, (3, 4), (1,)) * broadcast(u + 1.0, (3, 4), (1,)),
+)  # fmt: skip
+rule(
+    "view_last",
+    Family("elementwise", _is_elementwise, frozenset((broadcast_op, transpose_op, reshape_op))),
+    _before_view,
+    law="ieee", doc="transpose or reshape of elementwise(...)", example=lambda x, y: x.T * 2.0 + y.T,
+)  # fmt: skip
+
+# -- reductions ----------------------------------------------------------------------------------------
+
+REDUCTIONS: dict[Op, bool] = {
+    sum_op: True, prod_op: True, max_op: False, min_op: False, all_op: False, any_op: False
+}  # fmt: skip
+"""Which ops reduce over `axes`, and whether the order of combining shows in the result."""
+
+
+def _reduces(op: Op) -> bool:
+    return op in REDUCTIONS
+
+
+def _after_reduction(node: Node) -> Node:
+    """The reduction before the transpose, over the axes as they were; what is left may need one, smaller."""
+    moved = node.args[0]
+    permutation, axes = moved.attrs["axes"], node.attrs["axes"]
+    gone = tuple(sorted(permutation[a] for a in axes))
+    left = remaining(moved.ndim, gone)
+    order = [left.index(permutation[a]) for a in remaining(moved.ndim, axes)]
+    return transpose(node.op(moved.args[0], axes=gone), order)
+
+
+def _merge_reductions(node: Node) -> Node | None:
+    inner = node.args[0]
+    if inner.op is not node.op:
+        return None
+    left = remaining(inner.args[0].ndim, inner.attrs["axes"])
+    axes = (*inner.attrs["axes"], *[left[a] for a in node.attrs["axes"]])
+    return node.op(inner.args[0], axes=tuple(sorted(axes)))
+
+
+def _reduce_fewer(node: Node) -> Node | None:
+    """Axes of extent 1 leave the reduction."""
+    x, axes = node.args[0], node.attrs["axes"]
+    units = tuple(a for a in axes if x.shape[a] == 1)
+    if not units:
+        return None
+    shape = tuple(size for a, size in enumerate(x.shape) if a not in units)
+    kept = remaining(x.ndim, units)
+    axes = tuple(kept.index(a) for a in axes if a not in units)
+    return node.op(reshape(x, shape), axes=axes) if axes else reshape(x, shape)
+
+
+def _repeated(node: Node, known: Known) -> Node | None:
+    """A sum over axes along which the argument only repeats: as many times what is left."""
+    wide = node.args[0]
+    source, axes = wide.args[0], node.attrs["axes"]
+    used = [a for a, size in zip(wide.attrs["axes"], source.shape, strict=True) if size == wide.shape[a]]
+    repeats = tuple(a for a in axes if a not in used)
+    if not repeats:
+        return None
+    count: Extent = 1
+    for axis in repeats:
+        count = count * wide.shape[axis]
+    if not (isinstance(count, int) and count > 0) and not {"finite", "unsigned"} <= known(source):
+        return None  # 0 times infinity would be NaN, and 0 times -1 a negative zero
+    left = remaining(wide.ndim, repeats)
+    shape = tuple(wide.shape[a] for a in left)
+    narrow = _narrowed(source, wide, shape, left)
+    total = narrow * (count if isinstance(count, int) else extent(count, node.dtype))
+    axes = tuple(left.index(a) for a in axes if a not in repeats)
+    return sum_op(total, axes=axes) if axes else total
+
+
+def _narrowed(source: Node, wide: Node, shape: Shape, left: _Axes) -> Node:
+    """The source broadcast to the axes `left` of the broadcast; its other axes have extent 1, and go."""
+    kept = [i for i, a in enumerate(wide.attrs["axes"]) if a in left]
+    slim = reshape(source, tuple(source.shape[i] for i in kept))
+    return broadcast(slim, shape, tuple(left.index(wide.attrs["axes"][i]) for i in kept))
+
+
+def _factor_out(x: Node, y: Node, node: Node) -> Node | None:
+    """A factor that does not vary along the summed axes is multiplied after the sum."""
+    axes = node.attrs["axes"]
+    varies = [a for a, n in zip(y.attrs["axes"], y.args[0].shape, strict=True) if n != 1 or y.shape[a] == 1]
+    if any(a in axes for a in varies):
+        return None
+    left = remaining(x.ndim, axes)
+    factor = _narrowed(y.args[0], y, node.shape, left)
+    return sum_op(x, axes=axes) * factor
+
+
+_REDUCED_TRANSPOSE = Family("reduction", _reduces, frozenset((transpose_op,)))
+rule(
+    "reduce_transpose", _REDUCED_TRANSPOSE, _after_reduction, law="ieee", reorders=True,
+    doc="reduction over the axes before the transpose", example=lambda f: sum_(f.transpose(2, 0, 1), axis=0),
+)  # fmt: skip
+rule(
+    "reduce_reduce", Family("reduction", _reduces, frozenset(REDUCTIONS)), _merge_reductions,
+    law="ieee", reorders=True, doc="one reduction over the axes of both",
+    example=lambda f: sum_(sum_(f, axis=1), axis=0),
+)  # fmt: skip
+rule(
+    "reduce_extent_one", Family("reduction", _reduces), _reduce_fewer, law="ieee", reorders=True,
+    doc="reshape(x), or a reduction over fewer axes", example=lambda x: sum_(x[:1], axis=0),
+)  # fmt: skip
+rule(
+    "sum_broadcast", sum_(broadcasted(x)), _repeated, law="stable", doc="count * x",
+    example=lambda u: sum_(broadcast(u, (3, 4), (1,)), axis=0),
+)  # fmt: skip
+rule(
+    "sum_negative_integer", sum_(-x), -sum_(x), law="ieee", kinds="i", example=lambda i: sum_(-i),
+)  # fmt: skip
+rule("sum_negative", sum_(-x), -sum_(x), law="real", example=lambda x: sum_(-x))
+rule(
+    "sum_scaled_integer", sum_(x * c), sum_(x) * c, law="ieee", kinds="i", example=lambda i: sum_(3 * i),
+)  # fmt: skip
+rule("sum_scaled", sum_(x * c), sum_(x) * c, law="real", example=lambda x: sum_(3.0 * x, axis=1))
+rule("sum_quotient", sum_(x / c), sum_(x) / c, law="real", example=lambda x: sum_(x / 3.0, axis=1))
+rule(
+    "sum_factor", sum_(x * named("y", broadcasted(y))), _factor_out, law="real",
+    doc="sum(x) * y", example=lambda x, u: sum_(x * broadcast(u[:3], (3, 4), (0,)), axis=1),
+)  # fmt: skip
+
+# -- contractions --------------------------------------------------------------------------------------
+
+_LAW = {"law": "ieee", "reorders": True}
+
+
+def _contract(x: Node, y: Node, batch: object, contracted: object) -> Node:
+    return contract_op(x, y, batch=batch, contracted=contracted)
+
+
+def _free_order(x: Node, batch: _Axes, contracted: _Axes, permutation: _Axes) -> list[int]:
+    """The free axes of a transposed argument, in order, as positions among those of what it transposes."""
+    free = [permutation[a] for a in free_axes(x.ndim, batch, contracted)]
+    return [sorted(free).index(a) for a in free]
+
+
+def _contract_untransposed(node: Node, side: int) -> Node:
+    """The contraction over what an argument transposes; its free axes may come out in another order."""
+    moved = node.args[side]
+    permutation = moved.attrs["axes"]
+    batch, contracted = list(node.attrs["batch"]), list(node.attrs["contracted"])
+    count = len(batch[0])
+    frees = [
+        list(range(len(free_axes(arg.ndim, batch[i], contracted[i])))) for i, arg in enumerate(node.args)
+    ]
+    frees[side] = _free_order(moved, batch[side], contracted[side], permutation)
+    batch[side] = tuple(permutation[a] for a in batch[side])
+    contracted[side] = tuple(permutation[a] for a in contracted[side])
+    args = list(node.args)
+    args[side] = moved.args[0]
+    made = _contract(*args, tuple(batch), tuple(contracted))
+    first = [count + i for i in frees[0]]
+    second = [count + len(first) + i for i in frees[1]]
+    return transpose(made, [*range(count), *first, *second])
+
+
+def _swap(inner: Node, node: Node) -> Node | None:
+    """The transpose of a product is the product the other way round, if only the two groups of axes change places."""
+    x, y = inner.args
+    batch, contracted = inner.attrs["batch"], inner.attrs["contracted"]
+    count = len(batch[0])
+    rows, columns = x.ndim - count - len(contracted[0]), y.ndim - count - len(contracted[1])
+    permutation = node.attrs["axes"]
+    swapped = (*range(count + rows, count + rows + columns), *range(count, count + rows))
+    kept = tuple(range(count, count + rows + columns))
+    if sorted(permutation[:count]) != list(range(count)):
+        return None
+    order = [(batch[0][a], batch[1][a]) for a in permutation[:count]]
+    first, second = tuple(a for a, _ in order), tuple(b for _, b in order)
+    if permutation[count:] == swapped:
+        return _contract(y, x, (second, first), (contracted[1], contracted[0]))
+    return _contract(x, y, (first, second), contracted) if permutation[count:] == kept else None
+
+
+def _unbatch(node: Node, side: int) -> Node | None:
+    """An argument that only repeats along batch axes is taken once; there the other one's axes become free axes."""
+    wide, other = node.args[side], node.args[1 - side]
+    batch, contracted = node.attrs["batch"], node.attrs["contracted"]
+    source_axes = wide.attrs["axes"]
+    dropped = [i for i, a in enumerate(batch[side]) if a not in source_axes]
+    if not dropped:
+        return None
+    left = [i for i in range(len(batch[0])) if i not in dropped]
+    gone = {batch[side][i] for i in dropped}
+    kept = [a for a in range(wide.ndim) if a not in gone]
+    narrow = broadcast(
+        wide.args[0], tuple(wide.shape[a] for a in kept), tuple(kept.index(a) for a in source_axes)
+    )
+    new_batch = [(), ()], [(), ()]
+    pairs = [tuple(kept.index(batch[side][i]) for i in left), tuple(batch[1 - side][i] for i in left)]
+    ends = [tuple(kept.index(a) for a in contracted[side]), contracted[1 - side]]
+    del new_batch
+    if side == 1:
+        args, pairs, ends = (other, narrow), pairs[::-1], ends[::-1]
+    else:
+        args = (narrow, other)
+    made = _contract(*args, tuple(pairs), tuple(ends))
+    return _restore_order(node, made, [batch[1 - side][i] for i in dropped], left, side)

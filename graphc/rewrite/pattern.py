@@ -132,9 +132,10 @@ class Family(Pattern):
     There is at least one argument. The rule's result function does the rest.
     """
 
-    name: str
+    title: str
     test: Callable[[Op], bool]
     over: frozenset[Op] | None = None
+    name: str = ""
 
 
 def variables(names: str) -> list[Variable]:
@@ -147,7 +148,7 @@ def numbers(names: str) -> list[AnyNumber]:
     return [AnyNumber(name) for name in names.split()]
 
 
-def named(name: str, pattern: Apply) -> Apply:
+def named(name: str, pattern: Any) -> Any:
     """The pattern, with the node that it matches available to guard and result as `name`."""
     return replace(pattern, name=name)
 
@@ -267,6 +268,8 @@ def matches(pattern: Pattern, node: Node, found: Found, number: Callable[[Node],
     if isinstance(pattern, Family):
         if not node.args or not pattern.test(node.op):
             return False
+        if pattern.name:
+            found[pattern.name] = node
         return pattern.over is None or all(argument.op in pattern.over for argument in node.args)
     value = number(node)
     if value is None:
@@ -337,7 +340,7 @@ def text(pattern: Any, level: int = 0) -> str:
     if isinstance(pattern, (Variable, AnyNumber)):
         return pattern.name
     if isinstance(pattern, Family):
-        return f"{pattern.name}(...)"
+        return f"{pattern.title}(...)"
     if not isinstance(pattern, Apply):
         value = pattern.value if isinstance(pattern, Literal) else pattern
         return f"({value})" if level and not isinstance(value, bool) and math.copysign(1, value) < 0 else str(value)

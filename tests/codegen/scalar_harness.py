@@ -1,7 +1,7 @@
 """How do tests run scalar instructions, without the rest of the compiler?
 
-A scope is evaluated by the NumPy functions of its opcodes, or printed by `llvm_scalar` into a loop over arrays and compiled:
-the two must agree to the last bit.
+A scope is evaluated by the NumPy functions of its opcodes, or printed by `llvm_scalar` into a loop
+over arrays and compiled: the two must agree to the last bit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
-
 from graphc.codegen import llvm_scalar
 from graphc.codegen.scalar import OPCODES, Scope, Value
 from graphc.codegen.softfloat import numpy_dtype
@@ -55,9 +54,9 @@ def evaluate(build: Build, *arrays: np.ndarray) -> np.ndarray:
 def function_text(
     name: str, build: Build, dtypes: Sequence[str], lanes: int, branch: bool = False
 ) -> tuple[str, set[str]]:
-    """LLVM IR of `name(inputs..., output, count)` and the declarations it needs; `count` is a multiple of `lanes`.
+    """LLVM IR of `name(inputs..., output, count)` and the declarations it needs.
 
-    `branch` prints what is rarely needed behind a branch.
+    `count` is a multiple of `lanes`. `branch` prints what is rarely needed behind a branch.
     """
     scope, result = build_scope(build, dtypes)
     counter = itertools.count()
@@ -95,7 +94,7 @@ def function_text(
         return result
 
     def emit_rare(rare: llvm_scalar.Rare) -> None:
-        """The rare instructions behind a branch; where it is not taken a select is its last operand."""
+        """What is rare behind a branch; where it is not taken a select is its last operand."""
         label = len(lines)
         condition, type_ = operand(rare.condition), llvm_scalar.llvm_type("bool", lanes)
         if lanes > 1:
@@ -104,7 +103,8 @@ def function_text(
             condition = fresh()
             lines.append(f"{condition} = {call}")
         lines.extend([f"br label %before{label}", f"before{label}:"])
-        lines.extend([f"br i1 {condition}, label %rare{label}, label %after{label}", f"rare{label}:"])
+        lines.append(f"br i1 {condition}, label %rare{label}, label %after{label}")
+        lines.append(f"rare{label}:")
         for value in rare.instructions:
             operands[id(value)] = emit(value)
         chosen = [emit(value) for value in rare.selects]
@@ -139,7 +139,8 @@ def function_text(
         f"define void @{name}({parameters}ptr noalias %o, i64 %n) {{\n"
         "entry:\n  %any = icmp sgt i64 %n, 0\n  br i1 %any, label %loop, label %end\n"
         "loop:\n  %i = phi i64 [0, %entry], [%next, %latch]\n  "
-        f"{body}\n  br label %latch\nlatch:\n  %next = add i64 %i, {lanes}\n  %more = icmp slt i64 %next, %n\n"
+        f"{body}\n  br label %latch\n"
+        f"latch:\n  %next = add i64 %i, {lanes}\n  %more = icmp slt i64 %next, %n\n"
         "  br i1 %more, label %loop, label %end\nend:\n  ret void\n}\n",
         declarations,
     )

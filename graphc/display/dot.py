@@ -1,0 +1,143 @@
+"""How does a graph look in DOT, the language of Graphviz?
+
+The same listing as text, as boxes and arrows: a box says `n3 = n1 * 2.0`, so the order of arguments
+needs no marks on the arrows. The body of a nested Graph is a cluster, drawn once however many nodes
+carry it. Nothing here needs Graphviz; `dot -Tsvg` draws what comes out.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from typing import Any
+
+from graphc.display.listing import (
+    Listing,
+    Outline,
+    event_text,
+    family,
+    graphs_of,
+    is_derivative,
+    origin_text,
+    outline,
+    type_text,
+)
+from graphc.display.text import header, returned
+from graphc.graph import Graph, parameter
+from graphc.node import Node
+
+# Fill colours of the families of ops, distinct without red and green as well.
+COLOURS = {
+    "leaf": "#eeeeee",
+    "elementwise": "#cfe3f5",
+    "movement": "#fdf2c4",
+    "reduce": "#d5ecd4",
+    "contract": "#f6d5c3",
+    "region": "#e4d9f1",
+    "other": "#ffffff",
+}
+DERIVATIVE = "#b03a2e"  # the outline, dashed, of nodes that differentiation built
+PLAIN = "#555555"
+
+
+def to_dot(x: Any, origins: bool = True) -> str:
+    """A node, a Graph, or a nested container of nodes as a `digraph`.
+
+    A box holds the node's text and its type, and with `origins` the line of the user's code that it
+    comes from; its tooltip says all origins with whole paths. Nodes built by differentiation are
+    outlined in dashes. A dotted line leads from a node to the body of the Graph that it carries.
+
+    >>> from graphc.ops.operands import symbol
+    >>> print(to_dot(-symbol("x"), origins=False).splitlines()[4])
+      "n0" [label=<x<br/><font point-size="9">float64</font>>, fillcolor="#eeeeee", color="#555555"];
+    """
+    shown = outline(x)
+    lines = [
+        "digraph {",
+        '  graph [compound=true, fontname="monospace", fontsize=10, labeljust=l, labelloc=b];',
+        '  node [shape=box, style="filled,rounded", fontname="monospace", fontsize=10];',
+        '  edge [color="#555555", arrowsize=0.7];',
+        *_body(shown.main, "", shown, origins),
+    ]
+    for graph, listing in shown.bodies.items():
+        name = shown.names[graph]
+        title = _quoted(header(listing, name))
+        lines.append(f"  subgraph {_quoted(f'cluster_{name}')} {{")
+        lines.append(f"    label={title}; labelloc=t; color={_quoted(PLAIN)}; style=rounded;")
+        lines += ["  " + line for line in _body(listing, f"{name}_", shown, origins)]
+        lines.append("  }")
+    lines += _carried(shown)
+    return "\n".join([*lines, "}"])
+
+
+def _body(listing: Listing, prefix: str, shown: Outline, origins: bool) -> Iterator[str]:
+    """Boxes, then arrows, of one listing."""
+    outputs = {listing.output_source(output) for output in listing.subject.outputs}
+    for node, name in boxes(listing):
+        lines = [box_text(listing, node, name, shown)]
+        small = [type_text(node)]
+        attributes = {"fillcolor": COLOURS[family(node)], "color": PLAIN}
+        if is_derivative(node):
+            attributes |= {"color": DERIVATIVE, "style": "filled,rounded,dashed"}
+        if node in outputs:
+            attributes["penwidth"] = "2"
+        if origins and node.origin:
+            small.append(origin_text(node.origin[:1]))
+            attributes["tooltip"] = all_origins(node)
+        lines += [f'<font point-size="9">{html.escape(text)}</font>' for text in small]
+        lines[0] = html.escape(lines[0])
+        given = "".join(f", {key}={_quoted(value)}" for key, value in attributes.items())
+        yield f"  {_quoted(prefix + name)} [label=<{'<br/>'.join(lines)}>{given}];"
+    for node, name in listing.names.items():
+        for _, source in listing.sources(node):
+            start = prefix + listing.reference(source).text
+            yield f"  {_quoted(start)} -> {_quoted(prefix + name)};"
+    back = "\n".join(returned(listing))
+    if back:
+        name = _quoted(f"{prefix}return")
+        yield f"  {name} [label={_quoted(back, justified=True)}, shape=plaintext, style=solid];"
+        for source in sorted(
+            (listing.reference(source).text for source in outputs if listing.is_shown(source))
+        ):
+            yield f"  {_quoted(prefix + source)} -> {name} [style=dashed];"
+
+
+def _carried(shown: Outline) -> Iterator[str]:
+    """Dotted lines from nodes to the clusters of the Graphs that they carry."""
+    listings = [("", shown.main)]
+    listings += [(f"{shown.names[graph]}_", body) for graph, body in shown.bodies.items()]
+    for prefix, listing in listings:
+        for node, name in listing.names.items():
+            for graph in graphs_of(node):
+                body = shown.names[graph]
+                end = _quoted(f"{body}_return")
+                cluster = _quoted(f"cluster_{body}")
+                yield (
+                    f"  {_quoted(prefix + name)} -> {end} [lhead={cluster}, style=dotted, "
+                    "arrowhead=none, constraint=false];"
+                )
+
+
+def boxes(listing: Listing) -> Iterator[tuple[Node, str]]:
+    """What is drawn as a box, and its name: the parameters of a Graph, then the shown nodes."""
+    for i, type_ in enumerate(listing.subject.parameters or ()):
+        yield parameter(i, type_), f"p{i}"
+    yield from listing.names.items()
+
+
+def box_text(listing: Listing, node: Node, name: str, shown: Outline) -> str:
+    """What a box says first: `n3 = n1 * 2.0`, but leaves only what they are."""
+    text = listing.text(node, shown.names)
+    return text if not node.args else f"{name} = {text}"
+
+
+def all_origins(node: Node) -> str:
+    """Every event of a node on a line of its own, with whole paths."""
+    return "\n".join(dict.fromkeys(event_text(event, whole_path=True) for event in node.origin))
+
+
+def _quoted(text: str, justified: bool = False) -> str:
+    """A string of DOT; with `justified` its lines are set to the left."""
+    end = "\\l" if justified else "\\n"
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", end)
+    return f'"{escaped}{end if justified else ""}"'

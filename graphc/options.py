@@ -1,0 +1,41 @@
+"""Which choices does a user have when compiling?  One frozen record; there is no global configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+MATH = ("ieee", "real", "fast")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to compile.
+
+    `threads`: the most threads a call may use; None for the CPUs that the process may use. `math`: the laws that
+    rewriting may rely on, "ieee" (same values), "real" (true over the reals) or "fast" (may lose stated accuracy).
+    `deterministic`: the same bits for any number of threads. `opt_level`: effort of machine-code generation, 0 to 3.
+    `cache`: whether compiled code is kept on disk. `debug`: check every intermediate program against its rules.
+    `exclude`: names of rewrite rules to leave out.
+    """
+
+    threads: int | None = None
+    math: str = "ieee"
+    deterministic: bool = True
+    opt_level: int = 2
+    cache: bool = True
+    debug: bool = False
+    exclude: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if self.math not in MATH:
+            raise ValueError(f"math is one of {MATH}, got {self.math!r}")
+        if self.threads is not None and (type(self.threads) is not int or self.threads < 1):
+            raise ValueError(f"threads is a positive int or None, got {self.threads!r}")
+        if self.opt_level not in (0, 1, 2, 3):
+            raise ValueError(f"opt_level is 0, 1, 2 or 3, got {self.opt_level!r}")
+        object.__setattr__(self, "exclude", frozenset(self.exclude))
+
+    def replace(self, **changes: Any) -> Options:
+        """A copy with some choices changed."""
+        return replace(self, **changes)
