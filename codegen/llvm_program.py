@@ -23,17 +23,23 @@ POLL_EVERY = 64
 
 @dataclass(frozen=True)
 class Slots:
-    """The extents of a call: `names` first, then derived values, each at its own slot.
+    """The extents of a call, each with its slot.
 
-    `solved` gives for each name that is not an axis by itself the extent that it follows from; `equal` and
-    `nonnegative` are what must hold, with the node that demands it.
+    `free` are the names that axes of the arguments bind; `derived` are named values that follow from them, in later
+    slots: dimensions that are no axis by themselves, output extents, sizes. What must hold of the free names:
+    `divisible` (value, divisor, constraint number), `equal` (both, number), `nonnegative` (value, number).
     """
 
-    names: tuple[str, ...]
-    derived: tuple[Extent, ...]
+    free: tuple[str, ...] = ()
+    derived: tuple[tuple[str, Extent], ...] = ()
     divisible: tuple[tuple[Extent, int, int], ...] = ()
     equal: tuple[tuple[Extent, Extent, int], ...] = ()
     nonnegative: tuple[tuple[Extent, int], ...] = ()
+
+    @property
+    def program_names(self) -> tuple[str, ...]:
+        """The name of every slot, in order."""
+        return (*self.free, *(name for name, _ in self.derived))
 
 
 def program_module(
@@ -70,7 +76,7 @@ def extents_module(slots: Slots) -> str:
         counter[0] += 1
         return f"%{prefix}{counter[0]}"
 
-    for position, name in enumerate(slots.names):
+    for position, name in enumerate(slots.free):
         at, value = fresh(), fresh()
         level.put(f"{at} = getelementptr i64, ptr %extents, i64 {position}")
         level.put(f"{value} = load i64, ptr {at}, align 8")
@@ -110,10 +116,10 @@ def extents_module(slots: Slots) -> str:
         condition = fresh()
         level.put(f"{condition} = icmp sge i64 {value}, 0")
         demand(condition, node, value, "0")
-    for offset, extent in enumerate(slots.derived):
+    for offset, (_, extent) in enumerate(slots.derived):
         value = arithmetic.extent(extent)
         at = fresh()
-        level.put(f"{at} = getelementptr i64, ptr %extents, i64 {len(slots.names) + offset}")
+        level.put(f"{at} = getelementptr i64, ptr %extents, i64 {len(slots.free) + offset}")
         level.put(f"store i64 {value}, ptr {at}, align 8")
     level.put("ret i64 0")
     level.lines.append("}")

@@ -286,11 +286,16 @@ def stream_kernel(tile: Tile, rows: int) -> Function:
         rights = _rows_from(f, f.at(right, f.multiply(k, right_step)), right_step, count)
 
         def at(place: Operand, lanes: str | None) -> None:
+            # All loads before all stores: rows of out at equal offsets in their pages would
+            # otherwise seem to depend on each other.
             b = [f.load_lanes(vector, f.at(p, place), lanes) for p in rights]
-            for p, line in zip(outs, splats, strict=True):
-                total: Operand = f.load_lanes(vector, f.at(p, place), lanes)
-                for u in range(count):
-                    total = _multiply_add(f, tile, line[u], b[u], total)
+            totals: list[Operand] = [f.load_lanes(vector, f.at(p, place), lanes) for p in outs]
+            for u in range(count):
+                totals = [
+                    _multiply_add(f, tile, line[u], b[u], total)
+                    for line, total in zip(splats, totals, strict=True)
+                ]
+            for p, total in zip(outs, totals, strict=True):
                 f.store_lanes(vector, total, f.at(p, place), lanes)
 
         with f.loop(0, whole, vector.bytes) as loop:

@@ -931,7 +931,7 @@ def erf(k: Scope, x: Value) -> Value:
     exponent = k.fma(k.neg(inside), inside, polynomial(k, u, ERF_FAR[x.dtype]))
     shifted, tail = _exp_tail(k, exponent)
     scale = _power_of_two(k, shifted, FORMATS[x.dtype].bits_of_one)
-    far = k.sub(1.0, k.fma(scale, tail, scale))
+    far = k.fma(k.neg(scale), tail, k.sub(1.0, scale))
     return k.copysign(k.select(k.lt(size, 0.75), near, far), x)
 
 

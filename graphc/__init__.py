@@ -1,8 +1,158 @@
-"""graphc compiles symbolic tensor expressions to native kernels."""
+"""graphc compiles symbolic tensor expressions to native kernels.
+
+Expressions are nodes of an interned graph, written with NumPy's names. `gx.grad` differentiates a graph into a graph; `gx.compile` rewrites,
+fuses and lowers it to machine code; `gx.emit` prints CUDA C++. Names are loaded at first use: importing graphc loads
+NumPy and little else.
+
+>>> import graphc as gx
+>>> x = gx.vector("x", 3)
+>>> cost = gx.sum(gx.tanh(x) ** 2)
+>>> gx.grad(cost, x).shape
+(3,)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from graphc import _checkout
 from graphc._version import __version__
 
 _checkout.install()
+
+if TYPE_CHECKING:
+    from graphc.autodiff import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+    from graphc.autodiff.check import check_grad
+    from graphc.dims import dim
+    from graphc.display import show
+    from graphc.emission import emit
+    from graphc.errors import CompileError, GraphError
+    from graphc.evaluate import evaluate
+    from graphc.function import compile
+    from graphc.graph import Graph
+    from graphc.graphfile import load, save
+    from graphc.interop import to_networkx
+    from graphc.node import Node
+    from graphc.ops.arithmetic import (
+        absolute,
+        add,
+        divide,
+        maximum,
+        minimum,
+        modf,
+        multiply,
+        negative,
+        power,
+        relu,
+        sign,
+        sqrt,
+        square,
+        strong_multiply,
+        subtract,
+    )
+    from graphc.ops.compare import (
+        equal,
+        greater,
+        greater_equal,
+        isnan,
+        less,
+        less_equal,
+        logical_and,
+        logical_not,
+        logical_or,
+        not_equal,
+    )
+    from graphc.ops.contract import dot, matmul, outer, tensordot
+    from graphc.ops.control import call, scan
+    from graphc.ops.indexing import take, take_along_axis
+    from graphc.ops.movement import (
+        arange,
+        broadcast_to,
+        concatenate,
+        expand_dims,
+        flip,
+        full,
+        iota,
+        ones,
+        pad,
+        reshape,
+        squeeze,
+        stack,
+        swapaxes,
+        transpose,
+        zeros,
+    )
+    from graphc.ops.operands import cast, constant, matrix, scalar, symbol, vector
+    from graphc.ops.reduce import argmax, log_softmax, logsumexp, mean, softmax
+    from graphc.ops.special import check, project, stop_gradient, where
+    from graphc.ops.transcend import (
+        cos,
+        erf,
+        exp,
+        expm1,
+        log,
+        log1p,
+        sigmoid,
+        sin,
+        softplus,
+        tanh,
+    )
+    from graphc.options import Options
+    from graphc.origin import origins
+    from graphc.rewrite import explain, rewrite
+    from graphc.tree import register_container
+    from graphc.types import TensorType as Type
+
+# Where the names that are not functions of the surface live.
+_HOMES = {
+    **dict.fromkeys(
+        ("grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"), "graphc.autodiff"
+    ),
+    **dict.fromkeys(("constant", "matrix", "scalar", "symbol", "vector"), "graphc.ops.operands"),
+    **dict.fromkeys(("CompileError", "GraphError"), "graphc.errors"),
+    **dict.fromkeys(("explain", "rewrite"), "graphc.rewrite"),
+    **dict.fromkeys(("load", "save"), "graphc.graphfile"),
+    "Graph": "graphc.graph",
+    "Node": "graphc.node",
+    "Options": "graphc.options",
+    "Type": "graphc.types",
+    "check_grad": "graphc.autodiff.check",
+    "compile": "graphc.function",
+    "dim": "graphc.dims",
+    "emit": "graphc.emission",
+    "evaluate": "graphc.evaluate",
+    "origins": "graphc.origin",
+    "project": "graphc.ops.special",
+    "register_container": "graphc.tree",
+    "show": "graphc.display",
+    "to_networkx": "graphc.interop",
+}
+_RENAMED = {"Type": "TensorType"}
+_SUBMODULES = frozenset(("codegen", "nn", "optim", "runtime"))
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), _RENAMED.get(name, name))
+    elif name in _SUBMODULES:
+        value = importlib.import_module(f"graphc.{name}")
+    elif name.startswith("_"):
+        raise AttributeError(f"module 'graphc' has no attribute {name!r}")
+    else:
+        importlib.import_module("graphc.ops")
+        surface = importlib.import_module("graphc.tensor").SURFACE
+        if name not in surface:
+            raise AttributeError(f"module 'graphc' has no attribute {name!r}")
+        value = surface[name]
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    importlib.import_module("graphc.ops")
+    surface = importlib.import_module("graphc.tensor").SURFACE
+    return sorted({*globals(), *_HOMES, *_SUBMODULES, *surface})
+
 
 __all__ = ["__version__"]

@@ -67,7 +67,8 @@ def run(outputs: Sequence[Node], values: Mapping[Node, Any], sizes: Mapping[str,
         attrs = node.attrs
         if attrs:
             attrs = {name: substitute_in(value, sizes) for name, value in attrs.items()}
-        held[node] = node.op.numpy(*[held[argument] for argument in node.args], **attrs)
+        with np.errstate(all="ignore"):
+            held[node] = node.op.numpy(*[held[argument] for argument in node.args], **attrs)
         for argument in node.args:
             if last[argument] is node and argument not in keep:
                 held.pop(argument, None)

@@ -134,7 +134,8 @@ class _FairLock:
     """A re-entrant lock that goes to a thread that waits before the last owner can have it again.
 
     LLVM runs without the GIL and with this lock, so a thread that compiles one text after another
-    would let it go only while nobody else runs, and a thread that wants to fork would wait for ever.
+    would let it go only while nobody else runs, and a thread that wants to fork would wait for
+    ever.
     """
 
     def __init__(self) -> None:
@@ -161,28 +162,20 @@ class _FairLock:
 class Engine:
     """Compiles and links LLVM IR text for the machine it runs on; safe to share between threads.
 
-    `cache`: where objects are kept between processes; None for the default folder.  Compilation is
-    serial (llvmlite holds one lock around LLVM).
+    `cache`: where objects are kept between processes; None for the default folder. `host` is the
+    machine that objects are compiled for when none is named. Compilation is serial, for llvmlite
+    holds one lock around LLVM.
     """
 
     def __init__(self, cache: Cache | None = None) -> None:
         self.cache = Cache() if cache is None else cache
         self.lock = _FairLock()
         self._llvm = _import_llvm()
+        self.host = _host_machine(self._llvm)
         self._target_machines: dict[tuple[str, str, str, int, bool], Any] = {}
         self._compiler: Any = None
         self._serial = itertools.count()
         self._loaded: weakref.WeakValueDictionary[tuple, Loaded] = weakref.WeakValueDictionary()
-
-    @functools.cached_property
-    def host(self) -> HostMachine:
-        """The machine that objects are compiled for when none is named."""
-        llvm = self._llvm
-        try:
-            features = llvm.get_host_cpu_features().flatten()
-        except RuntimeError:  # LLVM cannot ask this processor; its name must do
-            features = ""
-        return HostMachine(llvm.get_process_triple(), llvm.get_host_cpu_name(), features)
 
     @property
     def versions(self) -> str:
@@ -549,6 +542,14 @@ def _import_llvm() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm
+
+
+def _host_machine(llvm: Any) -> HostMachine:
+    try:
+        features = llvm.get_host_cpu_features().flatten()
+    except RuntimeError:  # LLVM cannot ask this processor; its name must do
+        features = ""
+    return HostMachine(llvm.get_process_triple(), llvm.get_host_cpu_name(), features)
 
 
 @functools.cache

@@ -14,16 +14,16 @@ from typing import Any
 from graphc.display.listing import (
     Listing,
     Outline,
-    event_text,
     family,
     graphs_of,
     is_derivative,
     origin_text,
+    origins_of,
     outline,
     type_text,
+    whole_origins,
 )
 from graphc.display.text import header, returned
-from graphc.graph import Graph, parameter
 from graphc.node import Node
 
 # Fill colours of the families of ops, distinct without red and green as well.
@@ -34,6 +34,7 @@ COLOURS = {
     "reduce": "#d5ecd4",
     "contract": "#f6d5c3",
     "region": "#e4d9f1",
+    "composed": "#dcebe8",
     "other": "#ffffff",
 }
 DERIVATIVE = "#b03a2e"  # the outline, dashed, of nodes that differentiation built
@@ -48,8 +49,8 @@ def to_dot(x: Any, origins: bool = True) -> str:
     outlined in dashes. A dotted line leads from a node to the body of the Graph that it carries.
 
     >>> from graphc.ops.operands import symbol
-    >>> print(to_dot(-symbol("x"), origins=False).splitlines()[4])
-      "n0" [label=<x<br/><font point-size="9">float64</font>>, fillcolor="#eeeeee", color="#555555"];
+    >>> print(to_dot(-symbol("x"), origins=False).splitlines()[-2])
+      "n0" -> "n1";
     """
     shown = outline(x)
     lines = [
@@ -72,34 +73,42 @@ def to_dot(x: Any, origins: bool = True) -> str:
 
 def _body(listing: Listing, prefix: str, shown: Outline, origins: bool) -> Iterator[str]:
     """Boxes, then arrows, of one listing."""
-    outputs = {listing.output_source(output) for output in listing.subject.outputs}
-    for node, name in boxes(listing):
-        lines = [box_text(listing, node, name, shown)]
-        small = [type_text(node)]
-        attributes = {"fillcolor": COLOURS[family(node)], "color": PLAIN}
-        if is_derivative(node):
-            attributes |= {"color": DERIVATIVE, "style": "filled,rounded,dashed"}
+    names = listing.boxes()
+    outputs = dict.fromkeys(map(listing.source, listing.subject.outputs))
+    for node, name in names.items():
+        label, attributes = _box(listing, node, name, shown, origins)
         if node in outputs:
             attributes["penwidth"] = "2"
-        if origins and node.origin:
-            small.append(origin_text(node.origin[:1]))
-            attributes["tooltip"] = all_origins(node)
-        lines += [f'<font point-size="9">{html.escape(text)}</font>' for text in small]
-        lines[0] = html.escape(lines[0])
         given = "".join(f", {key}={_quoted(value)}" for key, value in attributes.items())
-        yield f"  {_quoted(prefix + name)} [label=<{'<br/>'.join(lines)}>{given}];"
+        yield f"  {_quoted(prefix + name)} [label=<{label}>{given}];"
     for node, name in listing.names.items():
         for _, source in listing.sources(node):
-            start = prefix + listing.reference(source).text
-            yield f"  {_quoted(start)} -> {_quoted(prefix + name)};"
+            yield f"  {_quoted(prefix + names[source])} -> {_quoted(prefix + name)};"
     back = "\n".join(returned(listing))
-    if back:
-        name = _quoted(f"{prefix}return")
-        yield f"  {name} [label={_quoted(back, justified=True)}, shape=plaintext, style=solid];"
-        for source in sorted(
-            (listing.reference(source).text for source in outputs if listing.is_shown(source))
-        ):
-            yield f"  {_quoted(prefix + source)} -> {name} [style=dashed];"
+    if not back:
+        return
+    end = _quoted(f"{prefix}return")
+    yield f"  {end} [label={_quoted(back, justified=True)}, shape=plaintext, style=solid];"
+    for source in outputs:
+        if source is not None:
+            yield f"  {_quoted(prefix + names[source])} -> {end} [style=dashed];"
+
+
+def _box(
+    listing: Listing, node: Node, name: str, shown: Outline, origins: bool
+) -> tuple[str, dict[str, str]]:
+    """The label of a box, in Graphviz's HTML, and its attributes."""
+    small = [type_text(node)]
+    attributes = {"fillcolor": COLOURS[family(node)], "color": PLAIN}
+    events = origins_of(node)
+    if is_derivative(events):
+        attributes |= {"color": DERIVATIVE, "style": "filled,rounded,dashed"}
+    if origins and events:
+        small.append(origin_text(events[:1]))
+        attributes["tooltip"] = whole_origins(events)
+    lines = [html.escape(box_text(listing, node, name, shown))]
+    lines += [f'<font point-size="9">{html.escape(text)}</font>' for text in small]
+    return "<br/>".join(lines), attributes
 
 
 def _carried(shown: Outline) -> Iterator[str]:
@@ -110,30 +119,16 @@ def _carried(shown: Outline) -> Iterator[str]:
         for node, name in listing.names.items():
             for graph in graphs_of(node):
                 body = shown.names[graph]
-                end = _quoted(f"{body}_return")
-                cluster = _quoted(f"cluster_{body}")
                 yield (
-                    f"  {_quoted(prefix + name)} -> {end} [lhead={cluster}, style=dotted, "
-                    "arrowhead=none, constraint=false];"
+                    f"  {_quoted(prefix + name)} -> {_quoted(f'{body}_return')} "
+                    f"[lhead={_quoted(f'cluster_{body}')}, style=dotted, arrowhead=none];"
                 )
 
 
-def boxes(listing: Listing) -> Iterator[tuple[Node, str]]:
-    """What is drawn as a box, and its name: the parameters of a Graph, then the shown nodes."""
-    for i, type_ in enumerate(listing.subject.parameters or ()):
-        yield parameter(i, type_), f"p{i}"
-    yield from listing.names.items()
-
-
 def box_text(listing: Listing, node: Node, name: str, shown: Outline) -> str:
-    """What a box says first: `n3 = n1 * 2.0`, but leaves only what they are."""
+    """What a box says first: `n3 = n1 * 2.0`."""
     text = listing.text(node, shown.names)
-    return text if not node.args else f"{name} = {text}"
-
-
-def all_origins(node: Node) -> str:
-    """Every event of a node on a line of its own, with whole paths."""
-    return "\n".join(dict.fromkeys(event_text(event, whole_path=True) for event in node.origin))
+    return text if text == name else f"{name} = {text}"
 
 
 def _quoted(text: str, justified: bool = False) -> str:

@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from graphc import dtypes, origin
-from graphc.graph import Graph, parameter_op, placeholder_op, symbol_op
+from graphc.graph import Graph, parameter, parameter_op, placeholder_op, symbol_op
 from graphc.graphfile import graphs_in
 from graphc.lowering import (
+    Compose,
     Contract,
     Elementwise,
     Form,
@@ -199,9 +200,22 @@ class Listing:
     def sources(self, node: Node) -> Iterator[tuple[int, Node]]:
         """The shown nodes and the parameters that `node` reads, each with its position."""
         for position, argument in enumerate(self.arguments(node)):
-            source = self._behind(argument)
-            if source in self.names or source.op is parameter_op:
+            source = self.source(argument)
+            if source is not None:
                 yield position, source
+
+    def source(self, node: Node) -> Node | None:
+        """The shown node or the parameter that a reference leads to; None for a number."""
+        behind = self._behind(node)
+        return behind if behind in self.names or behind.op is parameter_op else None
+
+    def boxes(self) -> dict[Node, str]:
+        """What a drawing shows: the parameters, used or not, then the shown nodes; with names."""
+        types = self.subject.parameters or ()
+        parameters = [parameter(i, type_) for i, type_ in enumerate(types)]
+        for node in self.names:
+            parameters += [n for _, n in self.sources(node) if n.op is parameter_op]
+        return {node: f"p{node.attrs['index']}" for node in parameters} | self.names
 
     def reference(self, node: Node) -> Operand:
         """How another node's text refers to this one."""
@@ -469,6 +483,7 @@ FAMILIES: dict[type[Form], str] = {
     Reduce: "reduce",
     Contract: "contract",
     Region: "region",
+    Compose: "composed",
 }
 
 
@@ -489,17 +504,26 @@ _type_text = functools.lru_cache(maxsize=1024)(repr)
 # -- origins ---------------------------------------------------------------------------------------
 
 
+def origins_of(node: Node) -> origin.Events:
+    """The events of a node; none for a parameter, which all Graphs of the process share."""
+    return () if node.op is parameter_op else node.origin
+
+
 def origin_text(events: origin.Events) -> str:
     """Where a node comes from: `model.py:14; vjp of tanh, model.py:12`.
 
     Of a file only the last part of its path is said: whole paths are long, and differ between
     machines.
     """
-    return "; ".join(dict.fromkeys(event_text(event, whole_path=False) for event in events))
+    return "; ".join(dict.fromkeys(_event_text(event, whole_path=False) for event in events))
 
 
-def event_text(event: origin.Event, whole_path: bool) -> str:
-    """One event, with the line of the user's code that it leads to."""
+def whole_origins(events: origin.Events) -> str:
+    """The same with whole paths, an event on each line."""
+    return "\n".join(dict.fromkeys(_event_text(event, whole_path=True) for event in events))
+
+
+def _event_text(event: origin.Event, whole_path: bool) -> str:
     where = plain(origin.location((event,)))
     if not whole_path:
         where = re.split(r"[/\\]", where)[-1]
@@ -509,6 +533,6 @@ def event_text(event: origin.Event, whole_path: bool) -> str:
     return f"{said}, {where}" if where else said
 
 
-def is_derivative(node: Node) -> bool:
-    """Whether a node was built by differentiation."""
-    return bool(node.origin) and node.origin[0].kind in ("vjp", "jvp")
+def is_derivative(events: origin.Events) -> bool:
+    """Whether a node with these events was built by differentiation."""
+    return bool(events) and events[0].kind in ("vjp", "jvp")

@@ -19,6 +19,7 @@ from graphc.display.listing import (
     graphs_of,
     notation,
     origin_text,
+    origins_of,
     outline,
     shown_arguments,
     type_text,
@@ -91,7 +92,7 @@ def to_text(x: Any, origins: bool = False, hide: bool = True) -> str:
         return "\n".join(text for text, _ in lines)
     width = min(max((len(text) for text, _ in lines), default=0), _WIDEST)
     return "\n".join(
-        f"{text:<{width}}  {origin_text(node.origin)}".rstrip() if node is not None else text
+        f"{text:<{width}}  {origin_text(origins_of(node))}".rstrip() if node is not None else text
         for text, node in lines
     )
 

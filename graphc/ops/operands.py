@@ -151,6 +151,21 @@ def symbol(name: str, shape: Any = (), dtype: Any = "float64", facts: Sequence[s
     return symbol_op(name=name, type=TensorType(dtype, as_shape(shape)), facts=held)
 
 
+def scalar(name: str, dtype: Any = "float64") -> Node:
+    """A symbol of rank 0."""
+    return symbol(name, (), dtype)
+
+
+def vector(name: str, length: Any = None, dtype: Any = "float64") -> Node:
+    """A symbol of rank 1; its extent is named after it if `length` is not given."""
+    return symbol(name, (f"{name}_n" if length is None else length,), dtype)
+
+
+def matrix(name: str, shape: Any = None, dtype: Any = "float64") -> Node:
+    """A symbol of rank 2; its extents are named after it if `shape` is not given."""
+    return symbol(name, (f"{name}_m", f"{name}_n") if shape is None else shape, dtype)
+
+
 FACTS = frozenset(("nonnegative", "positive", "finite", "integer", "sorted", "unique"))
 
 

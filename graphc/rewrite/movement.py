@@ -436,14 +436,13 @@ def _narrowed(source: Node, wide: Node, shape: Shape, left: _Axes) -> Node:
     return broadcast(slim, shape, tuple(left.index(wide.attrs["axes"][i]) for i in kept))
 
 
-def _factor_out(x: Node, y: Node, node: Node) -> Node | None:
+def _factor_out(x: Node, y: Node, wide: Node, node: Node) -> Node | None:
     """A factor that does not vary along the summed axes is multiplied after the sum."""
     axes = node.attrs["axes"]
-    varies = [a for a, n in zip(y.attrs["axes"], y.args[0].shape, strict=True) if n != 1 or y.shape[a] == 1]
-    if any(a in axes for a in varies):
+    source_axes = zip(wide.attrs["axes"], y.shape, strict=True)
+    if any(axis in axes and size != 1 for axis, size in source_axes):
         return None
-    left = remaining(x.ndim, axes)
-    factor = _narrowed(y.args[0], y, node.shape, left)
+    factor = _narrowed(y, wide, node.shape, remaining(x.ndim, axes))
     return sum_op(x, axes=axes) * factor
 
 
@@ -475,84 +474,138 @@ rule(
 rule("sum_scaled", sum_(x * c), sum_(x) * c, law="real", example=lambda x: sum_(3.0 * x, axis=1))
 rule("sum_quotient", sum_(x / c), sum_(x) / c, law="real", example=lambda x: sum_(x / 3.0, axis=1))
 rule(
-    "sum_factor", sum_(x * named("y", broadcasted(y))), _factor_out, law="real",
+    "sum_factor", sum_(x * named("wide", broadcasted(y))), _factor_out, law="real",
     doc="sum(x) * y", example=lambda x, u: sum_(x * broadcast(u[:3], (3, 4), (0,)), axis=1),
 )  # fmt: skip
 
 # -- contractions --------------------------------------------------------------------------------------
+#
+# A contraction is worked on in the notation of einsum: a label for each axis of the arguments, and the labels of the
+# result. Labels of both arguments are batch axes if the result has them, else contracted.
 
-_LAW = {"law": "ieee", "reorders": True}
-
-
-def _contract(x: Node, y: Node, batch: object, contracted: object) -> Node:
-    return contract_op(x, y, batch=batch, contracted=contracted)
-
-
-def _free_order(x: Node, batch: _Axes, contracted: _Axes, permutation: _Axes) -> list[int]:
-    """The free axes of a transposed argument, in order, as positions among those of what it transposes."""
-    free = [permutation[a] for a in free_axes(x.ndim, batch, contracted)]
-    return [sorted(free).index(a) for a in free]
+_Labels = tuple[int, ...]
 
 
-def _contract_untransposed(node: Node, side: int) -> Node:
-    """The contraction over what an argument transposes; its free axes may come out in another order."""
-    moved = node.args[side]
-    permutation = moved.attrs["axes"]
-    batch, contracted = list(node.attrs["batch"]), list(node.attrs["contracted"])
-    count = len(batch[0])
-    frees = [
-        list(range(len(free_axes(arg.ndim, batch[i], contracted[i])))) for i, arg in enumerate(node.args)
-    ]
-    frees[side] = _free_order(moved, batch[side], contracted[side], permutation)
-    batch[side] = tuple(permutation[a] for a in batch[side])
-    contracted[side] = tuple(permutation[a] for a in contracted[side])
-    args = list(node.args)
-    args[side] = moved.args[0]
-    made = _contract(*args, tuple(batch), tuple(contracted))
-    first = [count + i for i in frees[0]]
-    second = [count + len(first) + i for i in frees[1]]
-    return transpose(made, [*range(count), *first, *second])
-
-
-def _swap(inner: Node, node: Node) -> Node | None:
-    """The transpose of a product is the product the other way round, if only the two groups of axes change places."""
-    x, y = inner.args
-    batch, contracted = inner.attrs["batch"], inner.attrs["contracted"]
-    count = len(batch[0])
-    rows, columns = x.ndim - count - len(contracted[0]), y.ndim - count - len(contracted[1])
-    permutation = node.attrs["axes"]
-    swapped = (*range(count + rows, count + rows + columns), *range(count, count + rows))
-    kept = tuple(range(count, count + rows + columns))
-    if sorted(permutation[:count]) != list(range(count)):
-        return None
-    order = [(batch[0][a], batch[1][a]) for a in permutation[:count]]
-    first, second = tuple(a for a, _ in order), tuple(b for _, b in order)
-    if permutation[count:] == swapped:
-        return _contract(y, x, (second, first), (contracted[1], contracted[0]))
-    return _contract(x, y, (first, second), contracted) if permutation[count:] == kept else None
-
-
-def _unbatch(node: Node, side: int) -> Node | None:
-    """An argument that only repeats along batch axes is taken once; there the other one's axes become free axes."""
-    wide, other = node.args[side], node.args[1 - side]
+def _labels(node: Node) -> tuple[list[_Labels], _Labels]:
+    """The labels of both arguments and of the result."""
+    x, y = node.args
     batch, contracted = node.attrs["batch"], node.attrs["contracted"]
-    source_axes = wide.attrs["axes"]
-    dropped = [i for i, a in enumerate(batch[side]) if a not in source_axes]
-    if not dropped:
-        return None
-    left = [i for i in range(len(batch[0])) if i not in dropped]
-    gone = {batch[side][i] for i in dropped}
-    kept = [a for a in range(wide.ndim) if a not in gone]
-    narrow = broadcast(
-        wide.args[0], tuple(wide.shape[a] for a in kept), tuple(kept.index(a) for a in source_axes)
+    first = tuple(range(x.ndim))
+    shared = dict(zip((*batch[1], *contracted[1]), (*batch[0], *contracted[0]), strict=True))
+    second = tuple(shared.get(axis, x.ndim + axis) for axis in range(y.ndim))
+    free_x = free_axes(x.ndim, batch[0], contracted[0])
+    free_y = free_axes(y.ndim, batch[1], contracted[1])
+    return [first, second], (*batch[0], *free_x, *[second[axis] for axis in free_y])
+
+
+def _contraction(args: Sequence[Node], labels: Sequence[_Labels], result: _Labels) -> Node:
+    """The contraction that these labels describe, arguments exchanged or the result transposed if need be."""
+    (x, y), (first, second) = args, labels
+    straight = _natural(first, second, result)
+    if straight != result and _natural(second, first, result) == result:
+        (x, y), (first, second), straight = (y, x), (second, first), result
+    shared = [label for label in result if label in first and label in second]
+    gone = [label for label in first if label in second and label not in result]
+    made = contract_op(
+        x,
+        y,
+        batch=(tuple(map(first.index, shared)), tuple(map(second.index, shared))),
+        contracted=(tuple(map(first.index, gone)), tuple(map(second.index, gone))),
     )
-    new_batch = [(), ()], [(), ()]
-    pairs = [tuple(kept.index(batch[side][i]) for i in left), tuple(batch[1 - side][i] for i in left)]
-    ends = [tuple(kept.index(a) for a in contracted[side]), contracted[1 - side]]
-    del new_batch
-    if side == 1:
-        args, pairs, ends = (other, narrow), pairs[::-1], ends[::-1]
-    else:
-        args = (narrow, other)
-    made = _contract(*args, tuple(pairs), tuple(ends))
-    return _restore_order(node, made, [batch[1 - side][i] for i in dropped], left, side)
+    return transpose(made, [straight.index(label) for label in result])
+
+
+def _natural(first: _Labels, second: _Labels, result: _Labels) -> _Labels:
+    """The labels of a contraction's result as `contract` orders them."""
+    batch = [label for label in result if label in first and label in second]
+    free_x = [label for label in first if label not in second]
+    free_y = [label for label in second if label not in first]
+    return (*batch, *free_x, *free_y)
+
+
+def _contract_sources(node: Node) -> Node:
+    """The contraction over what its arguments transpose."""
+    args, (labels, result) = list(node.args), _labels(node)
+    for side, arg in enumerate(node.args):
+        if arg.op is transpose_op:
+            args[side] = arg.args[0]
+            labels[side] = tuple(labels[side][a] for a in inverse(arg.attrs["axes"]))
+    return _contraction(args, labels, result)
+
+
+def _contract_exchanged(inner: Node, node: Node) -> Node | None:
+    """The transpose of a product is the product the other way round."""
+    labels, result = _labels(inner)
+    made = _contraction(inner.args, labels, tuple(result[a] for a in node.attrs["axes"]))
+    return made if made.op is contract_op else None
+
+
+def _contract_once(node: Node) -> Node | None:
+    """An argument that repeats along free or batch axes is taken once along those.
+
+    Without a free axis there is less to compute. Without a batch axis there is one product instead of many, which
+    is worth having if the axes then come out in order.
+    """
+    (labels, result), args = _labels(node), list(node.args)
+    summed = {label for label in labels[0] if label in labels[1] and label not in result}
+    for side, arg in enumerate(node.args):
+        if arg.op is broadcast_op:
+            source = arg.args[0]
+            sizes = dict(zip(arg.attrs["axes"], source.shape, strict=True))
+            kept = tuple(a for a, label in enumerate(labels[side]) if label in summed or sizes.get(a, 1) != 1)
+            args[side] = _narrowed(source, arg, tuple(arg.shape[a] for a in kept), kept)
+            labels[side] = tuple(labels[side][a] for a in kept)
+    if not all(labels) or all(new.type is old.type for new, old in zip(args, node.args, strict=True)):
+        return None
+    left = tuple(label for label in result if label in labels[0] or label in labels[1])
+    made = _contraction(args, labels, left)
+    if left == result and made.op is transpose_op:
+        return None
+    return broadcast(made, node.shape, tuple(map(result.index, left)))
+
+
+def _contract_number(node: Node, side: int, c: float) -> Node:
+    """A product with a constant c everywhere is c times a sum."""
+    labels, result = _labels(node)
+    other, mine = node.args[1 - side], labels[1 - side]
+    axes = tuple(a for a, label in enumerate(mine) if label not in result)
+    total = sum_op(other, axes=axes) if axes else other
+    left = tuple(label for label in mine if label in result)
+    order = tuple(label for label in result if label in mine)
+    total = transpose(total, [left.index(label) for label in order]) * c
+    return broadcast(total, node.shape, tuple(map(result.index, order)))
+
+
+rule(
+    "contract_transpose", Family("contract", lambda op: op is contract_op), _contract_sources,
+    law="ieee", reorders=True, doc="contract over other axes",
+    guard=lambda node: any(arg.op is transpose_op for arg in node.args),
+    example=lambda x, y: x.T @ y,
+)  # fmt: skip
+rule(
+    "transpose_contract", transposed(named("inner", contract(x, y))), _contract_exchanged,
+    law="ieee", reorders=True, doc="contract with the arguments exchanged",
+    example=lambda x, y: (x @ y.T).T,
+)  # fmt: skip
+rule(
+    "contract_ones_right", contract(x, 1), lambda node: _contract_number(node, 1, 1), law="ieee", reorders=True,
+    doc="sum(x)", example=lambda x: x @ at_type(1, x.T.type),
+)  # fmt: skip
+rule(
+    "contract_ones_left", contract(1, x), lambda node: _contract_number(node, 0, 1), law="ieee", reorders=True,
+    doc="sum(x)", example=lambda x: at_type(1, x.T.type) @ x,
+)  # fmt: skip
+rule(
+    "contract_number_right", contract(x, c), lambda node, c: _contract_number(node, 1, c), law="real",
+    doc="sum(x) * c", example=lambda x: x @ at_type(3, x.T.type),
+)  # fmt: skip
+rule(
+    "contract_number_left", contract(c, x), lambda node, c: _contract_number(node, 0, c), law="real",
+    doc="sum(x) * c", example=lambda x: at_type(3, x.T.type) @ x,
+)  # fmt: skip
+rule(
+    "contract_broadcast", Family("contract", lambda op: op is contract_op), _contract_once,
+    law="ieee", reorders=True, doc="broadcast(contract(...)), over what an argument repeats",
+    guard=lambda node: any(arg.op is broadcast_op for arg in node.args),
+    example=lambda f, x: f @ x.T,
+)  # fmt: skip

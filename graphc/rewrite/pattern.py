@@ -129,7 +129,7 @@ class Apply(Pattern):
 class Family(Pattern):
     """Matches a node whose op passes `test` and whose arguments are all of the ops `over` (None: any).
 
-    There is at least one argument. The rule's result function does the rest.
+    The rule's result function does the rest.
     """
 
     title: str
@@ -266,7 +266,7 @@ def matches(pattern: Pattern, node: Node, found: Found, number: Callable[[Node],
             found[pattern.name] = node
         return True
     if isinstance(pattern, Family):
-        if not node.args or not pattern.test(node.op):
+        if not pattern.test(node.op):
             return False
         if pattern.name:
             found[pattern.name] = node
