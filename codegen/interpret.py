@@ -800,6 +800,8 @@ class _ProgramRun:
         tasks, grain = evaluate(launch.tasks, sizes), evaluate(launch.grain, sizes)
         if isinstance(nest, For) and tasks != evaluate(nest.stop - nest.start, sizes) or grain < 1:
             raise InterpreterError(f"{tasks} tasks in grains of {grain} for\n{kernel.text()}")
+        if launch.scratch is not None:
+            self._scratch(launch.scratch, activation)[:] = POISON
         self.failures += run_kernel(kernel, arrays, sizes, self.workers)
         if self.trace is not None:
             self.trace(launch, arrays)

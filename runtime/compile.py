@@ -129,7 +129,7 @@ class Compiled(Implementation):
 
     def raise_status(self, words: tuple[int, ...]) -> NoReturn:
         code, number = words[Status.CODE], words[Status.NODE]
-        if code == Code.CONSTRAINT:
+        if code == Code.CONSTRAINT_VIOLATED:
             constraint = self.layout.constraints[number]
             raise ValueError(self._violated(constraint, words))
         checks = self.program.checks

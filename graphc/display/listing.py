@@ -309,14 +309,15 @@ def binding_of(template: str) -> tuple[int, tuple[int, ...]]:
     >>> binding_of("{} + {}"), binding_of("{} ** {}"), binding_of("tanh({})")
     ((11, (11, 12)), (14, (15, 13)), (16, ()))
     """
-    infix = re.fullmatch(r"\{\} (\S+) \{\}", template)
+    infix = re.fullmatch(r"\{\}(\.T)? (\S+) \{\}(\.T)?", template)
     if infix:
-        own = _INFIX.get(infix[1], LOOSE)
+        own = _INFIX.get(infix[2], LOOSE)
+        left, right = own + (own == COMPARISON), own + 1
         if own == LOOSE:
-            return LOOSE, (ATOM, ATOM)
-        if own == POWER:
-            return POWER, (POSTFIX, UNARY)
-        return own, (own + 1 if own == COMPARISON else own, own + 1)
+            left = right = ATOM
+        elif own == POWER:
+            left, right = POSTFIX, UNARY
+        return own, (POSTFIX if infix[1] else left, POSTFIX if infix[3] else right)
     if re.fullmatch(r"[-+~]\{\}", template):
         return UNARY, (UNARY,)
     if re.fullmatch(r"\{\}\*\*\w+", template):
@@ -372,15 +373,21 @@ def _own_notation(node: Node) -> Template:
 
 
 def _contract_notation(node: Node) -> Template:
-    """`@` where NumPy's matmul is the same product; it says which axes."""
+    """`@` where NumPy's matmul is the same product, of transposed matrices too."""
     x, y = node.args
     batch, contracted = node.attrs["batch"], node.attrs["contracted"]
     lead = tuple(range(len(batch[0])))
+    if batch != (lead, lead) or len(contracted[0]) != 1:
+        return _own_notation(node)[0], () if lead else ("batch",)
+    said = ("batch", "contracted")
+    (column,), (row,) = contracted
     rows = y.ndim - 1 if y.ndim == 1 else y.ndim - 2
     matrices = x.ndim == y.ndim == len(lead) + 2 if lead else y.ndim <= 2
-    if matrices and batch == (lead, lead) and contracted == ((x.ndim - 1,), (rows,)):
-        return "{} @ {}", ("batch", "contracted")
-    return _own_notation(node)
+    if matrices and column == x.ndim - 1 and row == rows:
+        return "{} @ {}", said
+    if x.ndim == y.ndim == 2:
+        return f"{{}}{'' if column else '.T'} @ {{}}{'.T' if row else ''}", said
+    return _own_notation(node)[0], () if lead else ("batch",)
 
 
 def _broadcast_notation(node: Node) -> Template:

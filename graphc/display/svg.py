@@ -38,7 +38,7 @@ _BOX_HEIGHT, _ROW_HEIGHT = 46, 84
 _GAP = 24  # between boxes of a row
 _LANE = 12  # the room of an arrow that passes a row
 _MARGIN = 16
-_LONGEST = 40  # characters of a label; the tooltip has the rest
+_LONGEST = 32  # characters of a label; the tooltip has the rest
 
 
 class Point(NamedTuple):
@@ -110,14 +110,13 @@ def place(count: int, edges: Sequence[Edge], cell: float) -> Layout:
     bends: dict[Edge, list[Point]] = {}
     left = 0.0
     for positions, routes in _components(joined, edges, cell + _GAP):
-        low = min(point.x for point in positions.values())
-        shift = left - low
+        every = [*positions.values(), *itertools.chain(*routes.values())]
+        shift = left - min(point.x for point in every)
         for box, point in positions.items():
-            if isinstance(box, int):
-                centres[box] = Point(point.x + shift, point.y)
+            centres[box] = Point(point.x + shift, point.y)
         for edge, route in routes.items():
             bends[edge] = [Point(point.x + shift, point.y) for point in route]
-        left = shift + max(point.x for point in positions.values()) + cell + _GAP
+        left = shift + max(point.x for point in every) + cell + _GAP
     for i, box in enumerate(alone):
         centres[box] = Point(left + i * (cell + _GAP), 0.0)
     width = max((point.x for point in centres.values()), default=0.0)
@@ -261,19 +260,16 @@ def _cut(line: str) -> str:
 def _draw(box: Box, centre: Point) -> str:
     left, top = centre.x - box.width / 2, centre.y - _BOX_HEIGHT / 2
     first = top + (_BOX_HEIGHT - _LINE * len(box.lines)) / 2 + _LINE - 3
-    texts = "".join(
-        f'<text x="{centre.x:g}" y="{first + i * _LINE:g}"{"" if i else " class=" + _NAME}>'
-        f"{html.escape(line)}</text>"
-        for i, line in enumerate(box.lines)
-    )
+    name, *rest = box.lines
+    texts = f'<text class="name" x="{centre.x:g}" y="{first:g}">{html.escape(name)}</text>'
+    for i, line in enumerate(rest, 1):
+        y = first + i * _LINE
+        texts += f'<text x="{centre.x:g}" y="{y:g}">{html.escape(line)}</text>'
     return (
         f'<g class="{box.classes}"><title>{html.escape(box.tooltip)}</title>'
         f'<rect x="{left:g}" y="{top:g}" width="{box.width:g}" height="{_BOX_HEIGHT}" rx="6"/>'
         f"{texts}</g>"
     )
-
-
-_NAME = '"name"'
 
 
 def _arrows(edges: Sequence[Edge], layout: Layout, boxes: Sequence[Box]) -> Iterator[str]:
@@ -311,9 +307,9 @@ def _style() -> str:
     """Colours and the arrow's head; every rule is under the class of the drawing."""
     rules = [f".{name} rect{{fill:{colour}}}" for name, colour in COLOURS.items()]
     rules += [
-        "text{font:%dpx monospace;text-anchor:middle;fill:#444}" % _SMALL_FONT,
-        "text.name{font-size:%dpx;fill:#000}" % _FONT,
-        "text.title{font-size:%dpx;fill:#000;text-anchor:start;white-space:pre}" % _FONT,
+        f"text{{font:{_SMALL_FONT}px monospace;text-anchor:middle;fill:#444}}",
+        f"text.name{{font-size:{_FONT}px;fill:#000}}",
+        f"text.title{{font-size:{_FONT}px;fill:#000;text-anchor:start;white-space:pre}}",
         f"rect{{stroke:{PLAIN}}}",
         f".derivative rect{{stroke:{DERIVATIVE};stroke-dasharray:5 3}}",
         ".output rect{stroke-width:2.5}",
