@@ -56,6 +56,7 @@ from graphc.codegen.gemmtasks import (
     Plan,
     clear,
     combine,
+    combine_turned,
     compute_dots,
     compute_streams,
     compute_tiles,
@@ -86,7 +87,9 @@ __all__ = ["JOB", "SERIAL_WORK", "Tile", "entry_name", "modules", "workspace"]
 TASK_WORK = 2**20  # multiplications in a task: about 20 us of one core
 SMALL_WORK = 64**3  # below this a product is not worth a plan
 SERIAL_WORK = 2**26
-STREAM_COLUMNS = 8192
+FEW_ROWS = 12  # up to here a large right operand is streamed over, not packed
+TURNED_AREA = 2**18
+TURNED_DEPTH = 32
 DOT_ROWS = 8  # of a product by dots for the sake of right
 SPLIT_AREA = 2**14  # elements of out up to which a long k is cut into pieces
 SPLIT_OPERANDS = 2**20  # elements of left and right from which on it is
@@ -185,8 +188,10 @@ def _reachable(table: KernelTable, shapes: list[tuple[object, object, object]]) 
             for width in widths:
                 edge = tile.machine.has_masks and width % tile.vector.lanes != 0
                 used.add(tile.kernel_name(height, -(-width // tile.vector.lanes), edge))
-        if min(rows, columns) <= STREAM_ROWS[0]:
-            used |= {tile.stream_name(height) for height in (rows, 1) if height in STREAM_ROWS}
+        if min(rows, columns) <= FEW_ROWS:
+            used |= {tile.stream_name(height) for height in STREAM_ROWS}
+            for height in tile.heights_of(columns):  # after an exchange
+                used |= {tile.kernel_name(height, tile.vectors)}
         if min(rows, columns) <= max(DOT_ROWS, tile.vector.lanes):
             used |= {tile.dot_name(i, j) for i in DOT_TILE for j in DOT_TILE}
     return used
@@ -231,6 +236,8 @@ def workspace(
         if not (isinstance(depth, int) and depth < SPLIT_DEPTH):
             area = dim_min(rows * columns, SPLIT_AREA)
             total = total + (SPLIT_PIECES + 1) * area * size + 64
+        if not (isinstance(columns, int) and columns > FEW_ROWS):
+            total = total + dim_min(rows * columns, TURNED_AREA) * size + 64
     return total
 
 
@@ -238,8 +245,8 @@ def _driver(b: Blocking) -> Module:
     tile = b.tile
     functions = [_entry(b), _small(b), _split(b), _cut(b), _cut_streams(b), _cut_dots(b)]
     functions += [_cut_tiles(b), _dispatch(b)]
-    tasks = [compute_tiles, compute_streams, compute_dots, pack_panels, combine, clear]
-    functions += [task(tile) for task in (*tasks, panel_product, copy_lines, finish)]
+    tasks = [compute_tiles, compute_streams, compute_dots, pack_panels, combine]
+    functions += [task(tile) for task in (*tasks, combine_turned, clear, panel_product, copy_lines, finish)]
     if not tile.machine.has_masks:
         functions.append(copy_tile(tile))
     return Module(functions)
@@ -269,32 +276,42 @@ def _entry(b: Blocking) -> Function:
         f.leave()
     plan = _copy(f, job, JOB_WORDS)
     q = Plan(f, plan)
-    q["kernels"], q["exchanged"] = kernels, 0
+    q["kernels"], q["exchanged"], q["turned"] = kernels, 0, 0
     alone, short = f.compare("sle", p["workers"], 1), f.compare("sle", work, SERIAL_WORK)
     q["serial"] = f.let(f"zext i1 {f.both(alone, short)} to i64")
     with f.when(f.compare("sle", depth, 0)):
         _run(f, tile, plan, "clear", f.multiply(rows, batches), 64)
         f.leave()
-    _exchange(f, tile, p, q, packs)
+    _exchange(f, tile, q, packs)
     f.call("void", f"{tile.prefix}_split", ("ptr", plan))
     return f
 
 
-def _exchange(f: Function, tile: Tile, p: Plan, q: Plan, packs: str) -> None:
-    """Turn left @ column, left transposed, into row @ left: its rows can be streamed over."""
+def _exchange(f: Function, tile: Tile, p: Plan, packs: str) -> None:
+    """Exchange the operands of a narrow product whose left operand is transposed.
+
+    Its columns would waste most of a vector; its rows fill vectors and are read as they lie. The
+    result, turned, can be written at once only if it is a contiguous vector.
+    """
     size = tile.vector.element_bytes
-    rows = p["rows"]
-    column = f.both(f.compare("eq", p["columns"], 1), f.compare("eq", p["out_row"], size))
-    streams = f.both(f.compare("eq", p["left_row"], size), f.compare("ne", p["left_column"], size))
-    with f.when(f.both(f.both(column, streams), f.negate(packs))):
-        for word, source in (
-            *(("left", "right"), ("left_row", "right_column"), ("left_column", "right_row")),
-            *(("right", "left"), ("right_row", "left_column"), ("right_column", "left_row")),
-            *(("left_batch", "right_batch"), ("right_batch", "left_batch")),
-        ):
-            q[word] = p[source]
-        q["rows"], q["columns"], q["exchanged"] = 1, rows, 1
-        q["out_row"] = f.multiply(rows, size)
+    left_row, left_step, rows, columns = p.read("left_row left_column rows columns")
+    whole = f.round_up(columns, tile.vector.lanes)
+    wasteful = f.compare("sle", f.multiply(columns, 5), f.multiply(whole, 4))
+    narrow = f.both(f.compare("sle", columns, FEW_ROWS), wasteful)
+    narrow = f.both(narrow, f.compare("sge", rows, 2 * tile.vector.lanes))
+    narrow = f.both(narrow, f.compare("sle", f.multiply(rows, columns), TURNED_AREA))
+    narrow = f.both(narrow, f.compare("sge", p["depth"], TURNED_DEPTH))
+    narrow = f.both(narrow, f.compare("eq", p["batches"], 1))
+    vector = f.both(f.compare("eq", columns, 1), f.compare("eq", p["out_row"], size))
+    transposed = f.both(f.compare("eq", left_row, size), f.compare("ne", left_step, size))
+    apt = f.both(transposed, f.either(narrow, vector))
+    with f.when(f.both(apt, f.negate(packs))):
+        words = p.read("left right left_batch right_batch right_column right_row")
+        p["right"], p["left"], p["right_batch"], p["left_batch"] = words[:4]
+        p["left_row"], p["left_column"] = words[4:]
+        p["right_row"], p["right_column"] = left_step, left_row
+        p["rows"], p["columns"], p["exchanged"] = columns, rows, 1
+        p["turned"] = f.let(f"zext i1 {f.negate(vector)} to i64")
 
 
 def _small(b: Blocking) -> Function:
@@ -328,7 +345,10 @@ def _small(b: Blocking) -> Function:
 
 
 def _split(b: Blocking) -> Function:
-    """Cut a long k with a small out into pieces: a batch of products, whose results are added."""
+    """Cut a long k with a small out into pieces: a batch of products, whose results are added.
+
+    A result that is turned takes the same way, be it in a single piece.
+    """
     tile, size = b.tile, b.tile.vector.element_bytes
     f = Function(f"{tile.prefix}_split", "ptr plan", linkage="internal")
     (plan,) = f.parameters
@@ -337,16 +357,18 @@ def _split(b: Blocking) -> Function:
     area = f.multiply(rows, columns)
     read = f.multiply(depth, f.add(rows, columns))
     packs = f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"]))
-    small_out = f.both(f.compare("sle", area, SPLIT_AREA), f.compare("eq", p["batches"], 1))
-    # Pieces of long rows would only shorten the runs in which left is read.
-    by_lines = f.compare("ne", p["left_column"], size)
-    small_out = f.both(small_out, f.either(by_lines, f.compare("sle", rows, SPLIT_ROWS)))
+    alone = f.both(f.compare("eq", p["batches"], 1), f.negate(packs))
     long = f.both(f.compare("sge", depth, SPLIT_DEPTH), f.compare("sge", read, SPLIT_OPERANDS))
-    whole = f.negate(f.both(f.both(small_out, long), f.negate(packs)))
-    with f.when(whole):
+    # Pieces of many long rows would only shorten the runs in which left is read.
+    by_lines = f.compare("ne", p["left_column"], size)
+    few = f.either(by_lines, f.compare("sle", rows, SPLIT_ROWS))
+    long = f.both(f.both(long, alone), f.both(few, f.compare("sle", area, SPLIT_AREA)))
+    turned = f.compare("ne", p["turned"], 0)
+    with f.when(f.negate(f.either(long, turned))):
         f.call("void", f"{tile.prefix}_cut", ("ptr", plan))
         f.leave()
     piece = f.round_up(f.maximum(f.ceil_divide(depth, SPLIT_PIECES), SPLIT_DEPTH // 4), 64)
+    piece = f.select(long, piece, depth)
     pieces = f.divide(depth, piece)
     done = f.multiply(pieces, piece)
     rest = f.subtract(depth, done)
@@ -357,18 +379,21 @@ def _split(b: Blocking) -> Function:
     q["right_batch"] = f.multiply(piece, p["right_row"])
     q["out"], q["out_row"] = p["workspace"], f.multiply(columns, size)
     q["out_batch"] = partial_bytes
-    used = f.round_up(f.multiply(partial_bytes, SPLIT_PIECES + 1), 64)
+    left_over = f.compare("sgt", rest, 0)
+    count = f.add(pieces, f.let(f"zext i1 {left_over} to i64"))
+    used = f.round_up(f.multiply(partial_bytes, count), 64)
     q["workspace"] = f.at(p["workspace"], used)
     f.call("void", f"{tile.prefix}_cut", ("ptr", q.base))
-    left_over = f.compare("sgt", rest, 0)
     with f.when(left_over):
         q["depth"], q["batches"] = rest, 1
         q["left"] = f.at(p["left"], f.multiply(done, p["left_column"]))
         q["right"] = f.at(p["right"], f.multiply(done, p["right_row"]))
         q["out"] = f.at(p["workspace"], f.multiply(pieces, partial_bytes))
         f.call("void", f"{tile.prefix}_cut", ("ptr", q.base))
-    p["partial"], p["partial_bytes"] = p["workspace"], partial_bytes
-    p["partials"] = f.add(pieces, f.let(f"zext i1 {left_over} to i64"))
+    p["partial"], p["partial_bytes"], p["partials"] = p["workspace"], partial_bytes, count
+    with f.when(turned):
+        _run(f, tile, plan, "combine_turned", f.ceil_divide(columns, tile.vector.lanes), 16)
+        f.leave()
     _run(f, tile, plan, "combine", rows, 64)
     return f
 
@@ -383,7 +408,9 @@ def _cut(b: Blocking) -> Function:
     p["column_begin"], p["column_end"] = 0, columns
     p["depth_begin"], p["depth_end"] = 0, depth
     plain = f.negate(f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"])))
-    few = f.compare("sle", rows, STREAM_ROWS[0])
+    large = f.compare("sge", f.multiply(f.multiply(depth, columns), size), 2 * tile.machine.l2)
+    few = f.both(large, f.compare("sle", rows, FEW_ROWS))
+    few = f.either(few, f.compare("sle", rows, STREAM_ROWS[0]))
     streams = f.both(plain, f.both(few, f.compare("eq", p["right_column"], size)))
     with f.when(streams):
         f.call("void", f"{tile.prefix}_cut_streams", ("ptr", plan))
@@ -405,13 +432,20 @@ def _cut(b: Blocking) -> Function:
 
 
 def _cut_streams(b: Blocking) -> Function:
-    """Tasks are long ranges of columns: memory is read in long runs."""
-    tile = b.tile
+    """Tasks are ranges of columns: memory is read in long runs, and out stays in the first level.
+
+    More rows than a kernel has share blocks of right that stay in the second level.
+    """
+    tile, size = b.tile, b.tile.vector.element_bytes
     f = Function(f"{tile.prefix}_cut_streams", "ptr plan", linkage="internal")
     (plan,) = f.parameters
     p = Plan(f, plan)
     rows, columns, depth = p.read("rows columns depth")
-    group = f.minimum(columns, STREAM_COLUMNS)
+    together = f.minimum(rows, STREAM_ROWS[0])
+    fitting = f.divide(b.tile.machine.l1 // size, together)
+    group = f.minimum(columns, f.maximum(fitting, tile.vector.lanes))
+    block = f.maximum(f.divide(tile.machine.l2 // (4 * size), group), STREAM_ROWS[0])
+    p["depth_block"] = f.select(f.compare("sle", rows, STREAM_ROWS[0]), depth, block)
     p["row_block"], p["row_blocks"] = rows, 1
     p["column_group"], p["column_groups"] = group, f.ceil_divide(columns, group)
     _run_blocks(f, tile, p, "compute_streams", f.multiply(f.multiply(rows, group), depth))
@@ -466,7 +500,7 @@ def _cut_tiles(b: Blocking) -> Function:
         f.compare("sge", right_bytes, 2 * l2),
         f.both(column_major, f.both(f.compare("sge", left_bytes, l2), wide)),
     )
-    large = f.both(large, f.compare("sge", rows, 3 * tile.rows))
+    large = f.both(large, f.compare("sgt", rows, FEW_ROWS))
 
     strided = f.compare("ne", p["right_column"], size)
     pack_right = f.either(f.either(own_right, strided), large)

@@ -33,6 +33,7 @@ JOB_WORDS = (
 PLAN_WORDS = (
     *JOB_WORDS,
     "exchanged",  # nonzero: left and right, and so rows and columns, changed places
+    "turned",  # nonzero: and out cannot be written that way round
     "left_source",  # IN_PLACE or BY_TASK
     "right_source",  # IN_PLACE, BY_TASK or ONCE
     *("depth_block", "depth_begin", "depth_end"),
@@ -361,22 +362,35 @@ def pack_panels(tile: Tile) -> Function:
 
 
 def compute_streams(tile: Tile) -> Function:
-    """A range of columns of a product with few rows, by stream kernels."""
+    """A range of columns of a product with few rows, by stream kernels.
+
+    More rows than a kernel has take a block of right, which then stays in cache, several times.
+    """
     size = tile.vector.element_bytes
     f = _task_function(tile, "compute_streams")
     plan, begin, end, _ = f.parameters
     p = Plan(f, plan)
+    left_row, left_step, right_row, out_row = p.read("left_row left_column right_row out_row")
+    depth, depth_block, kernels = p.read("depth depth_block kernels")
     with f.loop(begin, end) as task:
         block = _block(f, p, task.index)
         left, right, out = _operands(f, p, block.batch)
         offset = f.multiply(block.column, size)
-        values = (
-            *(left, f.at(right, offset), f.at(out, offset)),
-            *p.read("depth left_row left_column right_row out_row"),
-            *(block.columns, p["accumulate"]),
-        )
-        kernel = KernelTable(tile).load_stream(f, p["kernels"], block.rows)
-        f.call_pointer("void", kernel, *zip(TILE_TYPES, values, strict=True))
+        right, out = f.at(right, offset), f.at(out, offset)
+        with f.loop(0, depth, depth_block) as k:
+            kc = f.minimum(depth_block, f.subtract(depth, k.index))
+            accumulate = _accumulate(f, p, k.index)
+            a = f.at(left, f.multiply(k.index, left_step))
+            b = f.at(right, f.multiply(k.index, right_row))
+            with f.loop(0, block.rows) as i:
+                i.step = _next_of(f, STREAM_ROWS, f.subtract(block.rows, i.index))
+                values = (
+                    *(f.at(a, f.multiply(i.index, left_row)), b),
+                    *(f.at(out, f.multiply(i.index, out_row)), kc, left_row, left_step),
+                    *(right_row, out_row, block.columns, accumulate),
+                )
+                kernel = KernelTable(tile).load_stream(f, kernels, i.step)
+                f.call_pointer("void", kernel, *zip(TILE_TYPES, values, strict=True))
         _finish(f, tile, plan, block)
     return f
 
@@ -461,31 +475,72 @@ def combine(tile: Tile) -> Function:
     f = _task_function(tile, "combine")
     plan, begin, end, _ = f.parameters
     p = Plan(f, plan)
-    columns, out_row, partial_bytes, partials = p.read("columns out_row partial_bytes partials")
+    columns, out_row = p.read("columns out_row")
     row_bytes = f.multiply(columns, size)
     whole = f.multiply(f.divide(columns, tile.vector.lanes), tile.vector.bytes)
+    single = VectorType(tile.vector.element, 1)
     replacing = f.compare("eq", p["accumulate"], 0)
     with f.loop(begin, end) as task:
         out = f.at(p["out"], f.multiply(task.index, out_row))
         first = f.at(p["partial"], f.multiply(task.index, row_bytes))
-        for start, stop, vector in (
-            (0, whole, tile.vector),
-            (whole, row_bytes, VectorType(tile.vector.element, 1)),
-        ):
+        for start, stop, vector in ((0, whole, tile.vector), (whole, row_bytes, single)):
             with f.loop(start, stop, vector.bytes) as j:
-                place, source = f.at(out, j.index), f.at(first, j.index)
+                place = f.at(out, j.index)
+                total = _sum_partials(f, p, vector, f.at(first, j.index))
                 with f.when(f.negate(replacing)) as adding:
                     before = f.load(vector.text, place, size)
-                initial = adding.merge(vector.text, before, "zeroinitializer")
-                carried = [("ptr", source), (vector.text, initial)]
-                with f.loop(0, partials, 1, carried) as piece:
-                    here, total = piece.carried
-                    value = f.load(vector.text, here, size)
-                    more = f.let(f"fadd {vector.text} {total}, {value}")
-                    piece.next = [f.at(here, partial_bytes), more]
-                f.store(vector.text, piece.carried[1], place, size)
+                    both = f.let(f"fadd {vector.text} {before}, {total}")
+                f.store(vector.text, adding.merge(vector.text, both, total), place, size)
         _finish(f, tile, plan, Block(0, task.index, 1, 0, columns, 0))
     return f
+
+
+def combine_turned(tile: Tile) -> Function:
+    """The same where partial sums lie the other way round; a task is a vector of columns."""
+    vector, size = tile.vector, tile.vector.element_bytes
+    single = VectorType(vector.element, 1)
+    f = _task_function(tile, "combine_turned")
+    plan, begin, end, _ = f.parameters
+    p = Plan(f, plan)
+    rows, columns, out_row = p.read("rows columns out_row")
+    replacing = f.compare("eq", p["accumulate"], 0)
+
+    def turn(part: VectorType, row: Operand, column: Operand) -> None:
+        """Columns ``column ..`` of one row of the partial sums, to a column of out."""
+        place = f.at(f.at(p["out"], f.multiply(column, out_row)), f.multiply(row, size))
+        source = f.at(p["partial"], f.multiply(f.add(f.multiply(row, columns), column), size))
+        total = _sum_partials(f, p, part, source)
+        for lane in range(part.lanes):
+            value = f.let(f"extractelement {part.text} {total}, i64 {lane}")
+            with f.when(f.negate(replacing)) as adding:
+                before = f.load(part.element, place, size)
+                both = f.let(f"fadd {part.element} {before}, {value}")
+            f.store(part.element, adding.merge(part.element, both, value), place, size)
+            place = f.at(place, out_row)
+
+    with f.loop(begin, end) as task:
+        column = f.multiply(task.index, vector.lanes)
+        count = f.minimum(vector.lanes, f.subtract(columns, column))
+        whole = f.compare("eq", count, vector.lanes)
+        with f.loop(0, rows) as i:
+            with f.when(whole):
+                turn(vector, i.index, column)
+            with f.when(f.negate(whole)), f.loop(0, count) as j:
+                turn(single, i.index, f.add(column, j.index))
+        _finish(f, tile, plan, Block(0, 0, rows, column, count, 0))
+    return f
+
+
+def _sum_partials(f: Function, p: Plan, vector: VectorType, source: Operand) -> str:
+    """The sum of a vector at ``source`` over the pieces, of which there is at least one."""
+    first = f.load(vector.text, source, vector.element_bytes)
+    stride, count = p.read("partial_bytes partials")
+    carried = [("ptr", f.at(source, stride)), (vector.text, first)]
+    with f.loop(1, count, 1, carried) as piece:
+        here, total = piece.carried
+        value = f.load(vector.text, here, vector.element_bytes)
+        piece.next = [f.at(here, stride), f.let(f"fadd {vector.text} {total}, {value}")]
+    return piece.carried[1]
 
 
 def clear(tile: Tile) -> Function:
@@ -518,20 +573,19 @@ def finish(tile: Tile) -> Function:
     p = Plan(f, plan)
     epilogue, context, out_row = p.read("epilogue epilogue_context out_row")
     with f.when(is_set(f, epilogue)):
-        out = f.at(f.at(p["out"], f.multiply(batch, p["out_batch"])), f.multiply(row, out_row))
         exchanged = f.compare("ne", p["exchanged"], 0)
 
-        def one_of(if_exchanged: Operand, otherwise: Operand) -> tuple[str, Operand]:
-            return "i64", f.select(exchanged, if_exchanged, otherwise)
+        def one_of(if_exchanged: Operand, otherwise: Operand) -> Operand:
+            return f.select(exchanged, if_exchanged, otherwise)
 
+        first, second = one_of(column, row), one_of(row, column)
+        out = f.at(f.at(p["out"], f.multiply(batch, p["out_batch"])), f.multiply(first, out_row))
         f.call_pointer(
             "void",
             epilogue,
-            *(("ptr", context), ("ptr", f.at(out, f.multiply(column, size)))),
-            one_of(size, out_row),
-            *(one_of(column, row), one_of(row, column)),
-            *(one_of(columns, rows), one_of(rows, columns)),
-            ("i64", batch),
+            *(("ptr", context), ("ptr", f.at(out, f.multiply(second, size))), ("i64", out_row)),
+            *(("i64", first), ("i64", second)),
+            *(("i64", one_of(columns, rows)), ("i64", one_of(rows, columns)), ("i64", batch)),
         )
     return f
 

@@ -287,3 +287,23 @@ class Interpreted:
     def kernels(self) -> list[Any]:
         """The kernels of the program, in order."""
         return self.program.kernels()
+
+
+def emit_cuda(request: Request) -> Any:
+    """The CUDA C++ of a request: text, kernels, launch plan."""
+    from graphc.codegen.cuda import cuda_source
+
+    graph, _ = canonical(request.graph)
+    rewritten, _ = _rewritten(graph, request)
+    return cuda_source(lower(rewritten, 1), name=request.name)
+
+
+def emit_llvm(request: Request) -> str:
+    """The LLVM IR of a request's kernels for this machine."""
+    from graphc.codegen.machine import Machine
+    from graphc.runtime.native import kernel_text
+
+    graph, _ = canonical(request.graph)
+    rewritten, _ = _rewritten(graph, request)
+    kernels = lower(rewritten, 1).kernels()
+    return "\n".join(f"; {k.title}\n{kernel_text(k, Machine.host())}" for k in kernels)

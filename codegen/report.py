@@ -1,0 +1,80 @@
+"""What did compiling do, and what will run?  Phases with seconds, kernels with the nodes and lines that they compute, reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphc.codegen.program import Launch, Program
+from graphc.dims import Extent
+from graphc.origin import location
+
+
+@dataclass(frozen=True)
+class KernelReport:
+    """One launch: its kernel, what it computes for whom, and an estimate of its cost.
+
+    `bytes_moved` counts every operand once, in bytes; `operations` is an estimate in element operations.
+    """
+
+    title: str
+    name: str
+    tasks: Extent
+    bytes_moved: Extent
+    operations: Extent
+    nodes: tuple[str, ...]
+    lines: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The story of a Function. `print` it, or read its fields."""
+
+    seconds: Mapping[str, float]
+    kernels: tuple[KernelReport, ...]
+    arena_bytes: Extent
+    firings: int
+
+    @staticmethod
+    def of(program: Program, seconds: Mapping[str, float], firings: Sequence[Any]) -> Report:
+        kernels = tuple(_kernel(launch) for launch in program.launches())
+        return Report(dict(seconds), kernels, program.main.arena, len(firings))
+
+    def __str__(self) -> str:
+        lines = ["compile time, milliseconds:"]
+        lines += [f"  {phase:<16}{seconds * 1e3:9.1f}" for phase, seconds in self.seconds.items()]
+        lines.append(f"  {'total':<16}{sum(self.seconds.values()) * 1e3:9.1f}")
+        lines.append(f"rewrites fired: {self.firings}; arena: {self.arena_bytes} bytes")
+        lines.append(f"kernels: {len(self.kernels)}")
+        for kernel in self.kernels:
+            lines.append(
+                f"  {kernel.title}: {kernel.tasks} tasks, {kernel.bytes_moved} bytes, "
+                f"{kernel.operations} operations"
+            )
+            lines += [f"      {text}" for text in kernel.lines]
+            if kernel.reason:
+                lines.append(f"      why: {kernel.reason}")
+        return "\n".join(lines)
+
+
+def _kernel(launch: Launch) -> KernelReport:
+    moved: Extent = 0
+    for operand in {id(o.storage): o for o in launch.operands}.values():
+        moved = moved + operand.storage.bytes
+    nodes = tuple(node.op.name for node in launch.nodes)
+    lines: dict[str, list[str]] = {}
+    for node in launch.nodes:
+        lines.setdefault(location(node.origin) or "(no origin)", []).append(node.op.name)
+    shown = tuple(f"{where}  {' '.join(names)}" for where, names in lines.items())
+    return KernelReport(
+        launch.kernel.title,
+        launch.kernel.name,
+        launch.tasks,
+        moved,
+        launch.work,
+        nodes,
+        shown,
+        launch.reason,
+    )

@@ -1,0 +1,27 @@
+"""How does a user get source text without running anything?  `emit`: CUDA C++ or LLVM IR, and the launch plan.
+
+No GPU, driver or toolkit is needed. What is printed is what compiling would use: the same rewriting, the same kernels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphc.options import Options
+
+TARGETS = ("cuda", "llvm")
+
+
+def emit(inputs: Any, outputs: Any, target: str = "cuda", *, options: Options | None = None, name: str = "graph") -> Any:
+    """The source of a graph's kernels for `target`: "cuda" or "llvm".
+
+    For "cuda" the result has `text`, `kernels` and `plan` (which kernel runs when, on what); for "llvm" it has `text`.
+    `str()` of either is the text. Errors as for `compile`.
+    """
+    from graphc.function import prepare
+    from graphc.runtime.compile import emit_cuda, emit_llvm
+
+    if target not in TARGETS:
+        raise ValueError(f"target is one of {TARGETS}, got {target!r}")
+    request = prepare(inputs, outputs, options or Options(), (), name)
+    return emit_cuda(request) if target == "cuda" else emit_llvm(request)
