@@ -87,6 +87,7 @@ __all__ = ["JOB", "SERIAL_WORK", "Tile", "entry_name", "modules", "workspace"]
 TASK_WORK = 2**20  # multiplications in a task: about 20 us of one core
 SMALL_WORK = 64**3  # below this a product is not worth a plan
 SERIAL_WORK = 2**26
+LARGE = 2  # times the second level: a right operand of this size is not used as it lies
 FEW_ROWS = 12  # up to here a large right operand is streamed over, not packed
 TURNED_AREA = 2**18
 TURNED_DEPTH = 32
@@ -357,6 +358,12 @@ def _split(b: Blocking) -> Function:
     area = f.multiply(rows, columns)
     read = f.multiply(depth, f.add(rows, columns))
     packs = f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"]))
+    right_bytes = f.multiply(f.multiply(depth, columns), size)
+    large = f.compare("sge", right_bytes, LARGE * tile.machine.l2)
+    few = f.both(large, f.compare("sle", rows, FEW_ROWS))
+    few = f.either(few, f.compare("sle", rows, STREAM_ROWS[0]))
+    few = f.both(few, f.compare("eq", p["right_column"], size))
+    p["streams"] = f.let(f"zext i1 {f.both(few, f.negate(packs))} to i64")
     alone = f.both(f.compare("eq", p["batches"], 1), f.negate(packs))
     long = f.both(f.compare("sge", depth, SPLIT_DEPTH), f.compare("sge", read, SPLIT_OPERANDS))
     # Pieces of many long rows would only shorten the runs in which left is read.
@@ -408,11 +415,7 @@ def _cut(b: Blocking) -> Function:
     p["column_begin"], p["column_end"] = 0, columns
     p["depth_begin"], p["depth_end"] = 0, depth
     plain = f.negate(f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"])))
-    large = f.compare("sge", f.multiply(f.multiply(depth, columns), size), 2 * tile.machine.l2)
-    few = f.both(large, f.compare("sle", rows, FEW_ROWS))
-    few = f.either(few, f.compare("sle", rows, STREAM_ROWS[0]))
-    streams = f.both(plain, f.both(few, f.compare("eq", p["right_column"], size)))
-    with f.when(streams):
+    with f.when(f.compare("ne", p["streams"], 0)):
         f.call("void", f"{tile.prefix}_cut_streams", ("ptr", plan))
         f.leave()
     # Multiplications that dot products take for a row and column, with six more for adding lanes,
@@ -497,7 +500,7 @@ def _cut_tiles(b: Blocking) -> Function:
     wide = f.compare("sge", columns, 256)
     left_far = f.compare("sgt", left_bytes, l2)
     large = f.either(
-        f.compare("sge", right_bytes, 2 * l2),
+        f.compare("sge", right_bytes, LARGE * l2),
         f.both(column_major, f.both(f.compare("sge", left_bytes, l2), wide)),
     )
     large = f.both(large, f.compare("sgt", rows, FEW_ROWS))

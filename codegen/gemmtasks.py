@@ -33,6 +33,7 @@ JOB_WORDS = (
 PLAN_WORDS = (
     *JOB_WORDS,
     "exchanged",  # nonzero: left and right, and so rows and columns, changed places
+    "streams",  # nonzero: by stream kernels
     "turned",  # nonzero: and out cannot be written that way round
     "left_source",  # IN_PLACE or BY_TASK
     "right_source",  # IN_PLACE, BY_TASK or ONCE

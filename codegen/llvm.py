@@ -606,6 +606,18 @@ class Printer:
         )
         return name
 
+    def wide_store(self, level: Level, value: str, at: str, dtype: str, lanes: Lanes, size: int) -> None:
+        """Consecutive lanes to consecutive elements; lanes that are off write nothing."""
+        typed, flags = memory_type(dtype, lanes.count), llvm_type("bool", lanes.count)
+        if lanes.mask is None:
+            level.put(f"store {typed} {value}, ptr {at}, align {size}")
+            return
+        function = f"llvm.masked.store.{_suffix(dtype, lanes.count)}.p0"
+        self.declarations.add(f"declare void @{function}({typed}, ptr, i32, {flags})")
+        level.put(
+            f"call void @{function}({typed} {value}, ptr align {size} {at}, i32 {size}, {flags} {lanes.mask})"
+        )
+
     def masks(self, level: Level, value: Value, lanes: Lanes | None) -> tuple[str | None, str]:
         """The mask of a load, if any lane may be off, and what those lanes get, in memory form."""
         address: Address = value.immediate
@@ -927,7 +939,13 @@ class Arithmetic:
 
 
 def item_bytes(buffer: Buffer) -> int:
-    return max(1, BITS[buffer.dtype] // 8)
+    """Bytes of an element of a buffer."""
+    return item_bytes_of(buffer.dtype)
+
+
+def item_bytes_of(dtype: str) -> int:
+    """Bytes of a value in memory; a bool takes one."""
+    return max(1, BITS[dtype] // 8)
 
 
 def _aligned_bytes(buffer: Buffer) -> Extent:

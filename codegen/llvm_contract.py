@@ -1,15 +1,26 @@
-"""How is a contraction written as LLVM IR?  A job for the matrix-product family, and its epilogue.
+"""How is a contraction written as LLVM IR?  A job for the matrix-product family, its packers and its epilogue.
 
-Operands that lie in memory with constant steps are read in place, whatever their order: transposed, sliced, batched. The
+Operands that lie in memory with constant steps are read in place, whatever their order: transposed, sliced, batched. Any other
+operand, with element-wise work fused into it, is a *packer*: a function that writes one panel of its values where the family wants it. The
 epilogue is a function of one finished tile of the product, called while the tile is in cache: its rows are a loop in order, its columns
 a vector loop, and its body is printed as any other. Sums are accumulated in one of the outputs where that is allowed, else in scratch.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from graphc.codegen.gemm import JOB, entry_name
-from graphc.codegen.llvm import Level, Printer, item_bytes
-from graphc.codegen.loops import Contract, Kernel, Plain, accumulator_buffer, plain_operand, product_bytes
+from graphc.codegen.llvm import Level, Printer, item_bytes, item_bytes_of
+from graphc.codegen.loops import (
+    Contract,
+    Kernel,
+    Plain,
+    Region,
+    accumulator_buffer,
+    plain_operand,
+    product_bytes,
+)
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import For, Scope, Store, Value
 from graphc.dims import Dim
@@ -27,6 +38,12 @@ def contract_module(kernel: Kernel, machine: Machine, name: str) -> str:
         parts.append(epilogue.text(f"{name}_epilogue"))
         declarations |= epilogue.declarations
         prelude = epilogue.preludes()
+    for side, region in (("left", contract.left), ("right", contract.right)):
+        if plain_operand(region) is None:
+            packer = _PackPrinter(kernel, machine, contract, region, side)
+            parts.append(packer.text(f"{name}_{side}"))
+            declarations |= packer.declarations
+            prelude = packer.preludes() or prelude
     job = _JobPrinter(kernel, machine)
     parts.append(job.text(name, contract))
     declarations |= job.declarations
@@ -52,12 +69,15 @@ class _JobPrinter(Printer):
                 self.statement(level, statement)
         job = "%job"
         level.put(f"{job} = alloca [{len(JOB)} x i64], align 64")
-        left, right = plain_operand(contract.left), plain_operand(contract.right)
-        assert left is not None and right is not None, "operands were made plain before printing"
         words = dict.fromkeys(JOB, "i64 0")
-        self.operand_words(level, words, "left", left, ("batch", "row", "column"))
-        self.operand_words(level, words, "right", right, ("batch", "row", "column"))
-        size = 4 if contract.dtype == "float32" else 8
+        for side, region in (("left", contract.left), ("right", contract.right)):
+            plain = plain_operand(region)
+            if plain is None:
+                words[f"pack_{side}"] = f"ptr @{name}_{side}"
+                words[f"pack_{side}_context"] = "ptr %frame"
+            else:
+                self.operand_words(level, words, side, plain)
+        size = item_bytes_of(contract.dtype)
         target = accumulator_buffer(contract)
         scratch = self.words["scratch"]
         out = scratch if target is None else self.pointers[target]
@@ -89,15 +109,75 @@ class _JobPrinter(Printer):
         return "\n".join(level.lines)
 
     def operand_words(
-        self, level: Level, words: dict[str, str], side: str, plain: Plain, axes: tuple[str, str, str]
+        self, level: Level, words: dict[str, str], side: str, plain: Plain
     ) -> None:
         unit = 1 if plain.buffer.layout == "strided" else item_bytes(plain.buffer)
         start = self.dim(level, plain.start * unit)
         base = self.fresh("p")
         level.put(f"{base} = getelementptr i8, ptr {self.pointers[plain.buffer]}, i64 {start}")
         words[side] = f"ptr {base}"
-        for axis, step in zip(axes, plain.steps, strict=True):
+        for axis, step in zip(("batch", "row", "column"), plain.steps, strict=True):
             words[f"{side}_{axis}"] = f"i64 {self.dim(level, step * unit)}"
+
+
+class _PackPrinter(Printer):
+    """Writes a packer: element (first + i, k + l) of an operand to `destination + l * stride + i * size`.
+
+    Along the panel, i, elements are lanes; k is a loop in order.
+    """
+
+    def __init__(
+        self, kernel: Kernel, machine: Machine, contract: Contract, region: Region, side: str
+    ) -> None:
+        super().__init__(kernel, machine)
+        self.contract = contract
+        self.region = region
+        batch, first, second = region.variables
+        self.batch = batch
+        self.across, self.along = (first, second) if side == "left" else (second, first)
+
+    def text(self, name: str) -> str:
+        parameters = (
+            "ptr %frame, ptr %destination, i64 %first, i64 %count, i64 %k, i64 %depth, i64 %batch, "
+            "i64 %stride"
+        )
+        level = self.open(name, parameters)
+        level.put("%last = add i64 %first, %count")
+        level.put("%k_end = add i64 %k, %depth")
+        level.symbols |= {
+            self.batch: "%batch",
+            "_first": "%first",
+            "_last": "%last",
+            "_k": "%k",
+            "_stride": "%stride",
+        }
+        for statement in self.kernel.body.statements:
+            if statement is not self.contract:
+                self.statement(level, statement)
+        inner = Scope()
+        inner.statements += [*self.region.body.statements, _PACKED]
+        lanes = For(self.across, Dim.symbol("_first"), Dim.symbol("_last"), "vector", inner, [])
+        body = Scope()
+        body.statements.append(lanes)
+        self.counted_loop(level, For(self.along, 0, 0, "serial", body, []), "%k", "%k_end")
+        level.put("ret void")
+        level.lines.append("}")
+        return "\n".join(level.lines)
+
+    def statement(self, level: Level, s: Any) -> None:
+        if s is not _PACKED:
+            super().statement(level, s)
+            return
+        lanes, value = self.lanes(level), self.region.value
+        assert lanes is not None and value is not None
+        size = item_bytes_of(value.dtype)
+        line = (Dim.symbol(self.along) - Dim.symbol("_k")) * Dim.symbol("_stride")
+        at = self._advance(level, "%destination", line, 1, {})
+        at = self._advance(level, at, Dim.symbol(self.across) - Dim.symbol("_first"), size, {})
+        self.wide_store(level, self.operand(level, value), at, value.dtype, lanes, size)
+
+
+_PACKED = object()  # stands at the end of a packer's body: store the operand's value
 
 
 class _EpiloguePrinter(Printer):
@@ -148,7 +228,7 @@ class _EpiloguePrinter(Printer):
         lanes = self.lanes(level)
         assert lanes is not None
         _, row, column = self.contract.epilogue.variables
-        size = 4 if self.contract.dtype == "float32" else 8
+        size = item_bytes_of(self.contract.dtype)
         position = (Dim.symbol(row) - Dim.symbol("_row")) * Dim.symbol("_tile_row")
         base = self._advance(level, "%tile", position, 1, {})
         moved = self._advance(level, base, Dim.symbol(column) - Dim.symbol("_column"), size, {})

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from graphc.codegen.scalar import BITS, Scope, Value
 
 Procedure = Callable[..., Value]
+_Parts = tuple[Value, Value]
 
 
 @dataclass(frozen=True)
@@ -362,39 +363,47 @@ def _power_of_two(k: Scope, shifted: Value, bias: Value | int) -> Value:
     return k.bitcast(k.add(exponent, bias), shifted.dtype)
 
 
-@dataclass(frozen=True)
-class _Exponential:
-    """exp(x) = 2**n * (1 + high + correction): `high` is exact and n in the low bits of `shifted`.
+def _fast_two_sum(k: Scope, a: Value, b: Value) -> tuple[Value, Value]:
+    """a + b and its rounding error, if |a| >= |b| or a is 0."""
+    total = k.add(a, b)
+    return total, k.sub(b, k.sub(total, a))
 
-    |high| < 0.35 and |correction| < 0.07.
+
+@dataclass(frozen=True)
+class _Reduced:
+    """x = n ln 2 + high + low, with n in the low bits of `shifted`; `high` is exact.
+
+    `both` is high + low, rounded; |both| < 0.35.
     """
 
     shifted: Value
     high: Value
-    correction: Value
+    low: Value
+    both: Value
 
 
-def _exponential(k: Scope, x: Value) -> _Exponential:
-    """The reduced exponential of a finite x between the format's `least` and `largest`."""
+def _reduced(k: Scope, x: Value) -> _Reduced:
+    """The reduction of a finite x between the format's `least` and `largest`."""
     format_ = FORMATS[x.dtype]
     shifted = k.fma(x, format_.inverse_ln2, format_.magic)
     n = k.sub(shifted, format_.magic)
     high = k.fma(n, -format_.ln2[0], x)
     low = k.mul(n, -format_.ln2[1])
-    reduced = k.add(high, low)
-    cube = k.mul(k.mul(reduced, reduced), reduced)
-    cubic = k.fma(cube, polynomial(k, reduced, EXP[x.dtype][1:]), low)
-    correction = k.fma(k.mul(reduced, EXP[x.dtype][0]), reduced, cubic)  # the coefficient is 1/2
-    return _Exponential(shifted, high, correction)
+    return _Reduced(shifted, high, low, k.add(high, low))
 
 
-def _expm1_parts(k: Scope, parts: _Exponential, scale: Value, unit: float) -> tuple[Value, Value]:
-    """unit * (exp(x) - 1) in two parts; `scale` is unit * 2**n, and unit a power of two."""
-    offset = k.sub(scale, unit)
-    product = k.mul(scale, parts.high)
-    total = k.add(offset, product)
-    error = k.sub(product, k.sub(total, offset))  # |offset| >= |product|, or offset is 0
-    return total, k.fma(scale, parts.correction, error)
+def _curvature(k: Scope, r: _Reduced) -> Value:
+    """exp(high + low) - 1 - high, within a quarter of the last place of 2 exp(high + low) - 1."""
+    half, *others = EXP[r.both.dtype]
+    cube = k.mul(k.mul(r.both, r.both), r.both)
+    cubic = k.fma(cube, polynomial(k, r.both, tuple(others)), r.low)
+    return k.fma(k.mul(r.both, half), r.both, cubic)
+
+
+def _scaled_sum(k: Scope, r: _Reduced, scale: Value, offset: Value) -> _Parts:
+    """offset + scale * (exp(high + low) - 1) in two parts, if |offset| >= |scale * high| or it is 0."""
+    total, error = _fast_two_sum(k, offset, k.mul(scale, r.high))
+    return total, k.fma(scale, _curvature(k, r), error)
 
 
 # -- the exponential family --------------------------------------------------------------------
@@ -402,12 +411,10 @@ def _expm1_parts(k: Scope, parts: _Exponential, scale: Value, unit: float) -> tu
 
 def _exp_tail(k: Scope, x: Value) -> tuple[Value, Value]:
     """exp(x) = 2**n * (1 + tail), with n in the low bits of the first result."""
-    format_ = FORMATS[x.dtype]
-    shifted = k.fma(x, format_.inverse_ln2, format_.magic)
-    n = k.sub(shifted, format_.magic)
-    reduced = k.fma(n, -format_.ln2[1], k.fma(n, -format_.ln2[0], x))
-    square = k.mul(reduced, reduced)
-    return shifted, k.fma(square, polynomial(k, reduced, EXP[x.dtype]), reduced)
+    r = _reduced(k, x)
+    square = k.mul(r.both, r.both)
+    curvature = k.fma(square, polynomial(k, r.both, EXP[x.dtype]), r.low)
+    return r.shifted, k.add(r.high, curvature)
 
 
 def exp(k: Scope, x: Value) -> Value:
@@ -456,10 +463,13 @@ def expm1(k: Scope, x: Value) -> Value:
     """exp(x) - 1, within 1 ulp; the sign of a zero is kept."""
     format_ = FORMATS[x.dtype]
     inside = _at_least(k, _at_most(k, x, format_.largest), format_.saturated)
-    parts = _exponential(k, inside)
+    r = _reduced(k, inside)
     # Halved, because 2**1024 is not a float64.
-    scale = _power_of_two(k, parts.shifted, format_.bias - 1 << format_.fraction)
-    half = k.add(*_expm1_parts(k, parts, scale, 0.5))
+    scale = _power_of_two(k, r.shifted, format_.bias - 1 << format_.fraction)
+    offset = k.sub(scale, 0.5)
+    total, rest = _scaled_sum(k, r, scale, offset)
+    lost = k.sub(k.sub(scale, offset), 0.5)
+    half = k.add(total, k.add(rest, lost))
     tiny = k.lt(k.abs(x), 2.0 ** -(format_.fraction + 2))
     return k.select(tiny, x, k.add(half, half))
 
@@ -472,14 +482,13 @@ def tanh(k: Scope, x: Value) -> Value:
     """
     format_ = FORMATS[x.dtype]
     argument = _at_least(k, k.mul(k.abs(x), -2.0), format_.saturated)
-    parts = _exponential(k, argument)
-    scale = _power_of_two(k, parts.shifted, format_.bits_of_one)
-    total, rest = _expm1_parts(k, parts, scale, 1.0)
-    rest = k.add(rest, k.sub(scale, k.add(k.sub(scale, 1.0), 1.0)))  # what scale - 1 lost
-    change = k.add(total, rest)
-    change_lost = k.sub(rest, k.sub(change, total))
-    denominator = k.add(change, 2.0)
-    denominator_lost = k.sub(change, k.sub(denominator, 2.0))
+    r = _reduced(k, argument)
+    scale = _power_of_two(k, r.shifted, format_.bits_of_one)
+    offset = k.sub(scale, 1.0)
+    total, rest = _scaled_sum(k, r, scale, offset)
+    lost = k.sub(scale, k.add(offset, 1.0))
+    change, change_lost = _fast_two_sum(k, total, k.add(rest, lost))
+    denominator, denominator_lost = _fast_two_sum(k, k.const(2.0, x.dtype), change)
     quotient = k.div(change, denominator)
     twice_reciprocal = k.sub(1.0, quotient)
     wrong = k.fma(k.neg(quotient), denominator, change)
@@ -497,21 +506,17 @@ def sigmoid(k: Scope, x: Value) -> Value:
     """
     format_ = FORMATS[x.dtype]
     argument = _at_least(k, _at_most(k, k.neg(x), -format_.least), format_.saturated)
-    parts = _exponential(k, argument)
+    r = _reduced(k, argument)
     lift = 128 if x.dtype == "float64" else 32
     large = k.gt(argument, -format_.least / 2)
     biases = [k.const(format_.bias - by << format_.fraction, format_.word) for by in (lift, 0)]
     unit = k.select(large, k.const(2.0**-lift, x.dtype), k.const(1.0, x.dtype))
-    scale = _power_of_two(k, parts.shifted, k.select(large, *biases))
+    scale = _power_of_two(k, r.shifted, k.select(large, *biases))
 
     offset = k.add(unit, scale)
+    total, rest = _scaled_sum(k, r, scale, offset)
     lost = k.sub(unit, k.sub(offset, scale))
-    product = k.mul(scale, parts.high)
-    total = k.add(offset, product)
-    error = k.add(k.sub(product, k.sub(total, offset)), lost)
-    rest = k.fma(scale, parts.correction, error)
-    denominator = k.add(total, rest)
-    residue = k.sub(rest, k.sub(denominator, total))
+    denominator, residue = _fast_two_sum(k, total, k.add(rest, lost))
 
     reciprocal = k.div(1.0, denominator)
     wrong = k.fma(k.neg(reciprocal), denominator, 1.0)
@@ -603,8 +608,8 @@ def log2(k: Scope, x: Value) -> Value:
     main = k.mul(upper, factor)
     rest = k.fma(upper, factor, k.neg(main))
     rest = k.fma(lower, factor, k.fma(upper, factor_rest, rest))
-    total = k.add(n, main)  # |n| > |main|, or n is 0
-    result = k.add(total, k.add(k.sub(main, k.sub(total, n)), rest))
+    total, error = _fast_two_sum(k, n, main)
+    result = k.add(total, k.add(error, rest))
     return _log_edges(k, x, result)
 
 
@@ -638,15 +643,6 @@ def softplus(k: Scope, x: Value) -> Value:
 
 
 # -- powers ------------------------------------------------------------------------------------
-
-
-def _fast_two_sum(k: Scope, a: Value, b: Value) -> tuple[Value, Value]:
-    """a + b and its rounding error, if |a| >= |b| or a is 0."""
-    total = k.add(a, b)
-    return total, k.sub(b, k.sub(total, a))
-
-
-_Parts = tuple[Value, Value]
 
 
 def _product(k: Scope, a: _Parts, b: _Parts) -> _Parts:

@@ -19,6 +19,8 @@ FLOAT32 = np.dtype("float32")
 FLOAT64 = np.dtype("float64")
 SUPPORTED = (BOOL, INT64, FLOAT32, FLOAT64)
 _BY_NAME = {dtype.name: dtype for dtype in SUPPORTED}
+# Every spelling met so far; asking NumPy for a dtype's name costs more than building a node.
+_SPELLINGS: dict[Any, np.dtype[Any]] = {dtype: dtype for dtype in SUPPORTED} | _BY_NAME
 # Python scalars: the kind they need, and the default dtype of that kind.
 _WEAK = {bool: BOOL, int: INT64, float: FLOAT64}
 _RANK = {"b": 0, "i": 1, "f": 2}
@@ -26,6 +28,9 @@ _RANK = {"b": 0, "i": 1, "f": 2}
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:
     """The supported dtype that `dtype` (a name, a NumPy dtype or type) means; `GraphError` otherwise."""
+    known = _SPELLINGS.get(dtype) if isinstance(dtype, (np.dtype, str)) else None
+    if known is not None:
+        return known
     try:
         found = np.dtype(dtype)
     except TypeError:
@@ -38,7 +43,7 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
 
 def promote(first: np.dtype[Any], second: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype of a result of two arrays, as NumPy 2 has it."""
-    return first if first is second else _BY_NAME[np.promote_types(first, second).name]
+    return first if first is second else as_dtype(np.promote_types(first, second))
 
 
 def promote_weak(dtype: np.dtype[Any], scalar: bool | int | float) -> np.dtype[Any]:

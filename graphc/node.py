@@ -111,11 +111,13 @@ class Node(TensorMethods):
 
     @property
     def shape(self) -> tuple[Extent, ...]:
-        return self._tensor("shape").shape
+        type_ = self.type
+        return type_.shape if type(type_) is TensorType else self._tensor("shape").shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self._tensor("dtype").dtype
+        type_ = self.type
+        return type_.dtype if type(type_) is TensorType else self._tensor("dtype").dtype
 
     @property
     def ndim(self) -> int:
@@ -193,7 +195,7 @@ def _matches(node: Node | None, op: Op, args: tuple[Node, ...], attrs: Attribute
     for mine, other in zip(node.args, args, strict=True):
         if mine is not other:
             return False
-    return node.attrs == attrs
+    return node.attrs is attrs or node.attrs == attrs
 
 
 def intern(op: Op, args: tuple[Node, ...], attrs: Attributes, depth: int = 2) -> Node:
@@ -212,7 +214,8 @@ def intern(op: Op, args: tuple[Node, ...], attrs: Attributes, depth: int = 2) ->
                     assert node is not None
                     node._origins = origin.unite(node._origins, events)
                     return node
-    type_ = op.infer(*[a.type for a in args], **attrs) if attrs else op.infer(*[a.type for a in args])
+    types = [argument.type for argument in args]
+    type_ = op.infer(*types) if attrs is NO_ATTRIBUTES else op.infer(*types, **attrs)
     node = Node.__new__(Node)
     node.op, node.args, node.attrs, node.type = op, args, attrs, type_
     node._digest, node._origins = None, events

@@ -82,6 +82,8 @@ def _partials(node: Node, derivative: Partials) -> list[tuple[Maybe, ...]]:
 
         results: Any = [project(node, i) for i in range(len(node.type.items))]
         return list(derivative.partials(*node.args, results, **node.attrs))
+    if not node.attrs:
+        return [derivative.partials(*node.args, node)]
     return [derivative.partials(*node.args, node, **node.attrs)]
 
 

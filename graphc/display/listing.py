@@ -345,7 +345,7 @@ def notation(
     """A node over the given operands, in the notation of its op."""
     if not node.args:
         return leaf(node)
-    template, said = _SPECIAL.get(node.op.name, _own_notation)(node)
+    template, said = template_of(node)
     fields = fields_of(template)
     rest = attribute_texts(node, {*fields, *said}, graph_names)
     in_template = {name: value_text(node.attrs[name], graph_names) for name in fields if name}
@@ -366,6 +366,11 @@ def notation(
 
 
 Template = tuple[str, tuple[str, ...]]
+
+
+def template_of(node: Node) -> Template:
+    """The format string of a node's notation, and the attributes that it says in its own way."""
+    return _SPECIAL.get(node.op.name, _own_notation)(node)
 
 
 def _own_notation(node: Node) -> Template:

@@ -288,16 +288,26 @@ def _arrows(edges: Sequence[Edge], layout: Layout, boxes: Sequence[Box]) -> Iter
             offset = (i - (len(into) - 1) / 2) * step
             points = [
                 Point(start.x, start.y + _BOX_HEIGHT / 2),
-                *layout.bends.get(edge, []),
+                *_straight(layout.bends.get(edge, [])),
                 Point(centre.x + offset, centre.y - _BOX_HEIGHT / 2),
             ]
             yield f'<path class="arrow" d="{_curve(points)}"/>'
+
+
+def _straight(bends: Sequence[Point]) -> Iterator[Point]:
+    """Two points for a bend: past the boxes of its row the line is straight, and turns between."""
+    for bend in bends:
+        yield Point(bend.x, bend.y - _BOX_HEIGHT / 2)
+        yield Point(bend.x, bend.y + _BOX_HEIGHT / 2)
 
 
 def _curve(points: Sequence[Point]) -> str:
     """A smooth line that leaves and enters every point vertically."""
     drawn = [f"M{points[0].x:g} {points[0].y:g}"]
     for start, end in itertools.pairwise(points):
+        if start.x == end.x:
+            drawn.append(f"V{end.y:g}")
+            continue
         middle = (start.y + end.y) / 2
         drawn.append(f"C{start.x:g} {middle:g} {end.x:g} {middle:g} {end.x:g} {end.y:g}")
     return "".join(drawn)

@@ -130,7 +130,7 @@ def matmul(x: Any, y: Any) -> Node:
         raise GraphError("matmul needs arrays of at least one axis; use * for scalars\n" + describe([left, right]))
     column, row = right.ndim == 1, left.ndim == 1
     left, right = _unified("matmul", left, right, [(left.ndim - 1, 0 if column else right.ndim - 2)])
-    if left.ndim <= 2 and right.ndim <= 2 or column or row:
+    if right.ndim <= 2 or row:  # nothing to pair: the result has the axes in NumPy's order already
         axis = 0 if column else right.ndim - 2
         return contract_op(left, right, batch=((), ()), contracted=((left.ndim - 1,), (axis,)))
     lead = broadcast_shapes("matmul", [_leading(left), _leading(right)])

@@ -7,6 +7,7 @@ symbol and a number, are *unified*, which adds a constraint that the compiled Fu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -183,10 +184,25 @@ def constant(value: Any, dtype: Any = None) -> Node:
             dtype = array.dtype
     wanted = dtypes.as_dtype(dtype)
     try:
-        held = Constant(value, wanted)
+        held = _literal(value, wanted) if type(value) in (bool, int, float) else Constant(value, wanted)
     except (TypeError, ValueError, OverflowError) as error:
         raise GraphError(f"cannot make a {wanted.name} constant of {str(value)[:60]!r}: {error}") from None
     return constant_op(value=held)
+
+
+def _literal(value: bool | int | float, dtype: np.dtype[Any]) -> Constant:
+    """A Python number as a constant; the same object for the same number, which the sign of a zero tells apart."""
+    key = (value, type(value), dtype, math.copysign(1.0, value) if value == 0 else 1.0)
+    held = _literals.get(key)
+    if held is None:
+        if len(_literals) >= MANY_LITERALS:
+            _literals.clear()
+        held = _literals[key] = Constant(value, dtype)
+    return held
+
+
+MANY_LITERALS = 4096
+_literals: dict[Any, Constant] = {}
 
 
 def extent(value: Extent, dtype: Any = "int64") -> Node:
@@ -217,7 +233,7 @@ def cast(x: Any, dtype: Any) -> Node:
     from graphc.ops.special import cast_op
 
     node, wanted = as_node(x), dtypes.as_dtype(dtype)
-    return node if node.dtype == wanted else cast_op(node, dtype=wanted)
+    return node if node.dtype is wanted else cast_op(node, dtype=wanted)
 
 
 def operands(name: str, *values: Any, real: bool = False, kinds: str = "biuf") -> list[Node]:
@@ -225,12 +241,26 @@ def operands(name: str, *values: Any, real: bool = False, kinds: str = "biuf") -
 
     `real` asks for a float dtype. Raises `GraphError` naming `name` if they cannot be made equal.
     """
-    dtype = common_dtype(name, values)
+    plain = _equal_already(values)
+    dtype = plain.dtype if plain is not None else common_dtype(name, values)
+    if plain is not None and dtype.kind in kinds and (dtype.kind == "f" or not real):
+        return list(values)
     if real:
         dtype = dtypes.float_of(dtype)
     if dtype.kind not in kinds:
         raise GraphError(f"{name} is not defined for dtype {dtype.name}")
     return broadcast_together(name, [_as_dtype(value, dtype) for value in values])
+
+
+def _equal_already(values: Sequence[Any]) -> TensorType | None:
+    """The type of values that are nodes of one and the same tensor type; None for any others."""
+    first = values[0]
+    if not isinstance(first, Node) or not isinstance(first.type, TensorType):
+        return None
+    for other in values:
+        if not isinstance(other, Node) or other.type is not first.type:
+            return None
+    return first.type
 
 
 def common_dtype(name: str, values: Sequence[Any]) -> np.dtype[Any]:

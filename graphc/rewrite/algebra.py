@@ -258,7 +258,6 @@ rule("subtract_numbers", (x - c) - d, x - (c + d), law="real", example=lambda x:
 rule("add_subtract_numbers", (x - c) + d, x + (d - c), law="real", example=lambda x: x - 1.0 + 5.0)
 rule("subtract_add_numbers", (x + c) - d, x + (c - d), law="real", example=lambda x: x + 1.0 - 5.0)
 rule("multiply_numbers", (x * c) * d, x * (c * d), law="real", kinds="f", example=lambda x: 2.0 * (3.0 * x))
-rule("divide_numbers", (x * c) / d, x * (c / d), law="real", example=lambda x: x * 3.0 / 7.0)
 rule("number_over_quotient", c * (d / x), (c * d) / x, law="real", example=lambda x: 3.0 * (2.0 / x))
 
 

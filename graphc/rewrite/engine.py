@@ -53,7 +53,9 @@ class Engine:
 
     def __init__(self, rules: Iterable[Rule], body: Callable[[Graph], Graph] = lambda graph: graph) -> None:
         """`body` rewrites the Graphs that nodes carry."""
-        self._variants = [(rule, pattern) for rule in rules for pattern in orders(rule.pattern)]
+        self._variants = [
+            (rule, pattern) for rule in rules if rule.result is not None for pattern in orders(rule.pattern)
+        ]
         self._candidates: dict[tuple[Op, ...], tuple[Candidate, ...]] = {}
         self._normal: dict[Node, Node] = {}
         self._replacing: set[Node] = set()
@@ -64,6 +66,11 @@ class Engine:
         self._records_origins = origin._enabled.get()
         self.firings: list[Firing] = []
         self.refused: list[tuple[Rule, Node, str]] = []
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a rule was held back because the bound on the work was met."""
+        return self._fuel <= 0
 
     def run(self, outputs: Sequence[Node]) -> list[Node]:
         """The outputs in normal form."""
@@ -193,6 +200,7 @@ class Engine:
 
 def _result(rule: Rule, node: Node, found: Found) -> Node | None:
     if not isinstance(rule.result, ByName):
+        assert rule.result is not None
         return build(rule.result, found, node.type)
     made = rule.result(found)
     return made if made is None or isinstance(made, Node) else at_type(made, node.type)

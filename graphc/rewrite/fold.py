@@ -17,7 +17,7 @@ from graphc.dims import dim
 from graphc.lowering import Contract, Generate, Leaf, Region, Verify
 from graphc.node import Node
 from graphc.op import Op
-from graphc.ops.operands import cast, constant, constant_op, extent, extent_op
+from graphc.ops.operands import broadcast_op, cast, constant, constant_op, extent, extent_op
 from graphc.ops.reduce import sum_op
 from graphc.rewrite.pattern import Family, functions, named, numbers
 from graphc.rewrite.rule import rule
@@ -31,7 +31,8 @@ MOST_WORK = 1 << 24  # elements read, or products for a contraction
 
 
 def _computes(op: Op) -> bool:
-    return not isinstance(op.lowering, (Generate, Leaf, Region, Verify))
+    """Not a broadcast: a broadcast number is easier to recognise than an array, even one of a single element."""
+    return op is not broadcast_op and not isinstance(op.lowering, (Generate, Leaf, Region, Verify))
 
 
 def _fold(node: Node) -> Node | None:
@@ -127,4 +128,3 @@ rule(
     "extent_multiply_number", _FIRST * c, lambda first, c: extent(first.attrs["extent"] * c),
     law="ieee", kinds="i", doc="the extent that it is", example=lambda: 2 * _rows(),
 )  # fmt: skip
-'''

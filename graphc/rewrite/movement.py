@@ -472,7 +472,6 @@ rule(
     "sum_scaled_integer", sum_(x * c), sum_(x) * c, law="ieee", kinds="i", example=lambda i: sum_(3 * i),
 )  # fmt: skip
 rule("sum_scaled", sum_(x * c), sum_(x) * c, law="real", example=lambda x: sum_(3.0 * x, axis=1))
-rule("sum_quotient", sum_(x / c), sum_(x) / c, law="real", example=lambda x: sum_(x / 3.0, axis=1))
 rule(
     "sum_factor", sum_(x * named("wide", broadcasted(y))), _factor_out, law="real",
     doc="sum(x) * y", example=lambda x, u: sum_(x * broadcast(u[:3], (3, 4), (0,)), axis=1),

@@ -207,8 +207,8 @@ def _uniform(array: Any) -> bool:
 
 
 def same_number(first: Number, second: Number) -> bool:
-    """Equal, and equal in the sign of zero; NaN equals nothing."""
-    if first != second:
+    """Equal, and equal in the sign of zero; NaN equals nothing, and truth values are not numbers."""
+    if first != second or isinstance(first, bool) != isinstance(second, bool):
         return False
     return first != 0 or math.copysign(1, first) == math.copysign(1, second)
 

@@ -51,13 +51,16 @@ class ByName:
 class Rule:
     """One rule. `result` is a template, a number, or a function; `str(rule)` shows it as it was written.
 
+    A result of None marks a transformation of the whole graph (`graphc.rewrite.scans`): it is named, explained and
+    excluded like a rule, but not applied node by node.
+
     Functions (`guard`, `result`) name what they need: variables of the pattern (nodes; numbers for stand-ins of
     numbers), `node` for the whole match, `known` for a function from nodes to their facts.
     """
 
     name: str
     pattern: Pattern
-    result: Pattern | bool | int | float | ByName
+    result: Pattern | bool | int | float | ByName | None
     law: str
     example: Callable[..., Any]
     guard: ByName | None = None
@@ -66,7 +69,8 @@ class Rule:
     doc: str = ""
 
     def __str__(self) -> str:
-        after = self.doc if isinstance(self.result, ByName) else text(self.result)
+        shown = self.result is None or isinstance(self.result, ByName)
+        after = self.doc if shown else text(self.result)
         return f"{text(self.pattern)}  ->  {after}"
 
     def example_nodes(self) -> list[Node]:
@@ -127,7 +131,7 @@ def rule(
         raise GraphError(f"a rule named {name!r} is declared already")
     if law not in LAWS:
         raise GraphError(f"rule {name!r}: {law!r} is not a law; laws are {', '.join(LAWS)}")
-    if callable(result) and not doc:
+    if (callable(result) or result is None) and not doc:
         raise GraphError(f"rule {name!r}: a result function needs a doc that says what it gives")
     made = Rule(
         name,

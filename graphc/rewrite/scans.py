@@ -16,58 +16,72 @@ from graphc.graph import Graph, parameter, parameter_op, rebuild, replace
 from graphc.node import Node, add_origin, topological
 from graphc.ops.control import call, call_op, scan, scan_op
 from graphc.ops.movement import iota
-from graphc.ops.operands import broadcast_op, constant_op
+from graphc.ops.operands import broadcast
 from graphc.ops.special import project, project_op
 from graphc.rewrite.pattern import Family, number_of
 from graphc.rewrite.rule import Firing, Rule, rule
+from graphc.types import TensorType
 
 Results = list[Node | None]
+Expand = Callable[[Node, list[Node]], Results | None]
 
 
 def _two_sums(f: Node) -> list[Node]:
+    """Two scans over the same states; one also gives them out."""
     total, _ = scan(lambda s, row: (s + row, None), f[0], f)
     _, partial = scan(lambda s, row: (s + row, s), f[0], f)
     return [total, partial]
 
 
-def _sum_and_positions(f: Node) -> Node:
-    def body(s: tuple[Node, Node], row: Node) -> tuple[tuple[Node, Node], None]:
-        return (s[0] + row, s[1] + 1), None
+def _sum_beside_count(f: Node) -> Node:
+    """A scan with a state that no wanted result needs."""
+    (total, _), _ = scan(lambda s, row: ((s[0] + row, s[1] + 1), None), (f[0], iota((3, 4))), f)
+    return total
 
-    return scan(body, (f[0], iota((3, 4))), f)[0][0]
 
-
+_SCAN = Family("scan", lambda op: op is scan_op)
+_CALL = Family("call", lambda op: op is call_op)
 MERGE = rule(
-    "merge_scans", Family("scan", lambda op: op is scan_op), None, law="ieee",
-    doc="one scan with the results of both", example=_two_sums,
+    "merge_scans", _SCAN, None, law="ieee", doc="one scan with the results of both", example=_two_sums,
 )  # fmt: skip
 PRUNE_SCAN = rule(
-    "prune_scan", Family("scan", lambda op: op is scan_op), None, law="ieee",
-    doc="a scan without results and states that nobody needs", example=_sum_and_positions,
+    "prune_scan", _SCAN, None, law="ieee", doc="a scan without results and states that nobody needs",
+    example=_sum_beside_count,
 )  # fmt: skip
 PRUNE_CALL = rule(
-    "prune_call", Family("call", lambda op: op is call_op), None, law="ieee",
-    doc="a call without results and arguments that nobody needs",
+    "prune_call", _CALL, None, law="ieee", doc="a call without results and arguments that nobody needs",
     example=lambda x, y: call(lambda a, b: (a * 2.0, a + b), x, y)[0],
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of a region: which arguments and results stay, and what results are besides.
+
+    `places` says for a result which of the new node's it is; `forwarded` how it is made from the old arguments.
+    """
+
+    arguments: tuple[int, ...]
+    attributes: dict[str, Any]
+    places: dict[int, int]
+    forwarded: dict[int, Callable[[Sequence[Node]], Node]]
+
+
 @dataclass
 class Regions:
-    """Simplifies the calls and scans of graphs; keeps what it has found about bodies, across calls."""
+    """Simplifies the calls and scans of graphs; keeps what it has found about the bodies of calls, across calls."""
 
     rules: frozenset[Rule]
     firings: list[Firing]
-    _pruned: dict[Any, Any] = field(default_factory=dict)
+    _plans: dict[Any, Plan | None] = field(default_factory=dict)
 
     def run(self, outputs: Sequence[Node]) -> list[Node]:
         """The outputs after merging and pruning; the same nodes if there is nothing to do."""
         nodes = list(outputs)
-        if not any(node.op in (scan_op, call_op) for node in topological(nodes)):
+        if not any(node.op is scan_op or node.op is call_op for node in topological(nodes)):
             return nodes
         if MERGE in self.rules:
-            nodes = self._merge_alike(nodes)
-            nodes = self._merge_contained(nodes)
+            nodes = self._merge_contained(self._merge_alike(nodes))
         return self._prune(nodes)
 
     # -- merging -----------------------------------------------------------------------------------
@@ -82,49 +96,36 @@ class Regions:
         stacked: dict[Node, list[Node]] = {}
         for group in groups.values():
             if len(group) > 1:
-                carry = group[0].attrs["carry"]
-                union = dict.fromkeys(r for node in group for r in node.attrs["graph"].outputs[carry:])
-                stacked.update(dict.fromkeys(group, list(union)))
+                union = dict.fromkeys(result for node in group for result in _stacked(node))
+                stacked.update((node, list(union)) for node in group)
         if not stacked:
             return outputs
+        return _rebuild_regions(
+            outputs,
+            lambda node, args: self._with_results(node, args, stacked[node]) if node in stacked else None,
+        )
 
-        def expand(node: Node, args: list[Node]) -> Results | None:
-            union = stacked.get(node)
-            if union is None:
-                return None
-            return self._with_results(node, args, union)
-
-        return _rebuild_regions(outputs, expand)
-
-    def _with_results(self, node: Node, args: Sequence[Node], stacked: list[Node]) -> Results:
+    def _with_results(self, node: Node, args: Sequence[Node], stacked: Sequence[Node]) -> Results:
         """The results of a scan, from one with the stacked results `stacked`, among which its own are."""
         graph, carry = node.attrs["graph"], node.attrs["carry"]
-        states = graph.outputs[:carry]
-        body = Graph(graph.parameters, [*states, *stacked])
-        made = self._made(MERGE, node, args, {**node.attrs, "graph": body})
+        body = Graph(graph.parameters, [*graph.outputs[:carry], *stacked])
+        made = self._made(MERGE, node, args, {"graph": body})
         place = {result: carry + i for i, result in enumerate(stacked)}
-        return [project(made, i) for i in range(carry)] + [
-            project(made, place[result]) for result in graph.outputs[carry:]
-        ]
+        return [project(made, i) for i in (*range(carry), *[place[result] for result in _stacked(node)])]
 
     def _merge_contained(self, outputs: list[Node]) -> list[Node]:
-        """One scan after the other that is part of another one is replaced by it."""
-        while True:
-            found = _find_contained(outputs)
-            if found is None:
-                return outputs
-            small, large, results = found
-            carry = large.attrs["carry"]
-            own = large.attrs["graph"].outputs
-            stacked = list(dict.fromkeys((*own[carry:], *[r for r in results if isinstance(r, Node)])))
+        """One after the other, each scan that is part of another one is replaced by it."""
+        while (found := _find_contained(outputs)) is not None:
+            small, large, states, results = found
+            stacked = list(dict.fromkeys((*_stacked(large), *results)))
             kept = self._with_results(large, large.args, stacked)
-            wide = kept[0].args[0] if kept else None
-            assert wide is not None
+            wide = next(result.args[0] for result in kept if result is not None)
+            place = {result: large.attrs["carry"] + i for i, result in enumerate(stacked)}
             mapping = {project(large, i): result for i, result in enumerate(kept)}
-            for i, result in enumerate(results):
-                at = result if isinstance(result, int) else carry + _index(stacked, result)
+            for i, at in enumerate((*states, *[place[result] for result in results])):
                 mapping[project(small, i)] = project(wide, at)
             outputs = replace(outputs, mapping)  # type: ignore[arg-type]
+        return outputs
 
     # -- pruning -----------------------------------------------------------------------------------
 
@@ -132,10 +133,8 @@ class Regions:
         used = _used_results(outputs)
 
         def expand(node: Node, args: list[Node]) -> Results | None:
-            if node not in used:
-                return None
             rule_ = PRUNE_SCAN if node.op is scan_op else PRUNE_CALL
-            if rule_ not in self.rules:
+            if node not in used or rule_ not in self.rules:
                 return None
             plan = self._plan(node, tuple(sorted(used[node])))
             return None if plan is None else self._follow(plan, rule_, node, args)
@@ -143,35 +142,255 @@ class Regions:
         return _rebuild_regions(outputs, expand)
 
     def _plan(self, node: Node, used: tuple[int, ...]) -> Plan | None:
-        """What to keep; the same for every node with this body and these uses."""
-        repeats = tuple(_first_use(node.args))
-        key = (node.op, node.attrs, used, repeats)
-        if key not in self._pruned:
-            make = _plan_scan if node.op is scan_op else _plan_call
-            self._pruned[key] = make(node, used)
-        return self._pruned[key]
+        if node.op is scan_op:
+            return _plan_scan(node, used)
+        key = (node.attrs["graph"], used)  # fifty calls of one body are planned once
+        if key not in self._plans:
+            self._plans[key] = _plan_call(node, used)
+        return self._plans[key]
 
     def _follow(self, plan: Plan, rule_: Rule, node: Node, args: list[Node]) -> Results:
-        results: Results = [None] * len(node.type.items)  # type: ignore[union-attr]
-        made = None
-        if plan.kept_results:
-            given = [args[i] for i in plan.kept_arguments]
-            made = self._made(rule_, node, given, {**node.attrs, **plan.attributes})
+        results: Results = [None] * len(node.attrs["graph"].outputs)
+        for i, make in plan.forwarded.items():
+            results[i] = make(args)
+        if plan.places:
+            made = self._made(rule_, node, [args[i] for i in plan.arguments], plan.attributes)
+            for i, place in plan.places.items():
+                results[i] = project(made, place)
         else:
-            self.firings.append(Firing(rule_, node, args[0] if args else node, node.origin))
-        for position, i in enumerate(plan.kept_results):
-            assert made is not None
-            results[i] = project(made, position)
-        for i, forward in plan.forwarded.items():
-            results[i] = forward(args)
+            self.firings.append(Firing(rule_, node, next(filter(None.__ne__, results)), node.origin))
         return results
 
-    def _made(self, rule_: Rule, node: Node, args: Sequence[Node], attrs: Mapping[str, Any]) -> Node:
-        """The node that replaces a region, with its origins and the event; recorded."""
-        event = origin.Event("rule", rule_.name, because=node.origin)
-        with origin.because(event):
-            made = node.op(*args, **attrs)
+    def _made(self, rule_: Rule, node: Node, args: Sequence[Node], changed: Mapping[str, Any]) -> Node:
+        """The node that replaces a region, with its origins and the event; recorded as a firing."""
+        with origin.because(origin.Event("rule", rule_.name, because=node.origin)):
+            made = node.op(*args, **{**node.attrs, **changed})
         add_origin(made, node.origin)
         self.firings.append(Firing(rule_, node, made, node.origin))
         return made
-'''
+
+
+def _scans(outputs: Sequence[Node]) -> list[Node]:
+    return [node for node in topological(outputs) if node.op is scan_op]
+
+
+def _stacked(node: Node) -> tuple[Node, ...]:
+    """What the body of a scan gives out at every step."""
+    return node.attrs["graph"].outputs[node.attrs["carry"] :]
+
+
+def _rebuild_regions(outputs: Sequence[Node], expand: Expand) -> list[Node]:
+    """The outputs with calls and scans replaced: `expand(node, args)` gives their results, or None to keep one."""
+    done: dict[Node, Node] = {}
+    results: dict[Node, Results] = {}
+    for node in topological(outputs):
+        if node.op is project_op and node.args[0] in results:
+            result = results[node.args[0]][node.attrs["index"]]
+            assert result is not None
+            done[node] = result
+            continue
+        args = [done[argument] for argument in node.args]
+        made = expand(node, args) if node.op is scan_op or node.op is call_op else None
+        if made is not None:
+            results[node] = made
+            done[node] = node  # only projections use it, and they are replaced
+        else:
+            done[node] = rebuild(node, args)
+    return [done[node] for node in outputs]
+
+
+def _used_results(outputs: Sequence[Node]) -> dict[Node, set[int]]:
+    """For each call and scan the results that are taken; without those that are outputs as a whole."""
+    used: dict[Node, set[int]] = {}
+    for node in topological(outputs):
+        if node.op is project_op and (node.args[0].op is scan_op or node.args[0].op is call_op):
+            used.setdefault(node.args[0], set()).add(node.attrs["index"])
+    for node in outputs:
+        used.pop(node, None)
+    return used
+
+
+# -- one scan that is part of another ------------------------------------------------------------------
+
+Contained = tuple[Node, Node, list[int], list[Node]]
+
+
+def _find_contained(outputs: Sequence[Node]) -> Contained | None:
+    """A scan all of whose states another one computes as well: (it, the other, its states' and results' places)."""
+    loops: dict[Any, list[Node]] = {}
+    scans = [node for node in _scans(outputs) if node.args]
+    for node in scans:
+        for argument in dict.fromkeys(node.args):
+            loops.setdefault(_loop_over(node, argument), []).append(node)
+    for small in scans:
+        for large in loops[_loop_over(small, small.args[0])]:
+            if large is small or len(large.args) < len(small.args):
+                continue
+            found = _correspondence(small, large)
+            if found is not None and not _depends(large, small):
+                return (small, large, *found)
+    return None
+
+
+def _loop_over(node: Node, argument: Node) -> Any:
+    return (argument, node.attrs["length"], node.attrs["reverse"])
+
+
+def _correspondence(small: Node, large: Node) -> tuple[list[int], list[Node]] | None:
+    """For each state of `small` the state of `large` that it is; its results, over the parameters of `large`.
+
+    States are paired by their initial value, in order; that they are the same is then seen from the bodies.
+    """
+    mapping: dict[Node, Node] = {}
+    parameters = small.attrs["graph"].parameters
+    taken: set[int] = set()
+    pairs: list[int] = []
+    for i, argument in enumerate(small.args):
+        candidates = (
+            j
+            for j in _role(large, _role_of(small, i))
+            if large.args[j] is argument and (j not in taken or i >= small.attrs["carry"])
+        )
+        j = next(candidates, None)
+        if j is None:
+            return None
+        taken.add(j)
+        pairs.append(j)
+        mapping[parameter(i, parameters[i])] = parameter(j, parameters[i])
+    results = replace(small.attrs["graph"].outputs, mapping)
+    carry = small.attrs["carry"]
+    states, others = pairs[:carry], large.attrs["graph"].outputs
+    if any(results[i] is not others[j] for i, j in enumerate(states)):
+        return None
+    return states, results[carry:]
+
+
+def _role_of(node: Node, i: int) -> int:
+    """0 for a state, 1 for an array read slice by slice, 2 for an invariant."""
+    carry, steps = node.attrs["carry"], node.attrs["steps"]
+    return 0 if i < carry else 1 if i < carry + steps else 2
+
+
+def _role(node: Node, role: int) -> range:
+    """The arguments of a scan in that role."""
+    carry, steps = node.attrs["carry"], node.attrs["steps"]
+    ends = (0, carry, carry + steps, len(node.args))
+    return range(ends[role], ends[role + 1])
+
+
+def _depends(node: Node, other: Node) -> bool:
+    return any(found is other for found in topological(node.args))
+
+
+# -- what a region needs -------------------------------------------------------------------------------
+
+
+def _plan_call(node: Node, used: tuple[int, ...]) -> Plan | None:
+    graph: Graph = node.attrs["graph"]
+    forwarded: dict[int, Callable[[Sequence[Node]], Node]] = {}
+    for i in used:
+        output = graph.outputs[i]
+        if output.op is parameter_op:
+            forwarded[i] = lambda args, j=output.attrs["index"]: args[j]
+        elif number_of(output) is not None:
+            forwarded[i] = lambda args, number=output: number
+    kept = [i for i in used if i not in forwarded]
+    outputs, places = _unique(graph, kept)
+    needed = sorted(_parameters_beneath(outputs, lambda j: None))
+    if not forwarded and len(outputs) == len(graph.outputs) and len(needed) == len(graph.parameters):
+        return None
+    body = _over(graph, needed, outputs, {})
+    return Plan(tuple(needed), {"graph": body}, places, forwarded)
+
+
+def _plan_scan(node: Node, used: tuple[int, ...]) -> Plan | None:
+    graph, carry = node.attrs["graph"], node.attrs["carry"]
+    constant = {i for i in range(carry) if graph.outputs[i] is parameter(i, graph.parameters[i])}
+    forwards = {i: _forward(node, i, constant) for i in used}
+    forwarded = {i: make for i, make in forwards.items() if make is not None}
+    kept = [i for i in used if i not in forwarded]
+    # a needed state needs what its update reads, other states among it
+    reached = _parameters_beneath(
+        [graph.outputs[i] for i in kept],
+        lambda j: graph.outputs[j] if j < carry and j not in constant else None,
+    )
+    states = sorted({i for i in (*kept, *reached) if i < carry} - constant)
+    reached = _parameters_beneath([graph.outputs[i] for i in (*states, *kept)], lambda j: None)
+    fixed = [j for j in (*sorted(constant), *_role(node, 2)) if j in reached]
+    numbers = {
+        parameter(j, graph.parameters[j]): node.args[j]
+        for j in fixed
+        if number_of(node.args[j]) is not None
+    }
+    slices = [j for j in _role(node, 1) if j in reached]
+    rest = [j for j in fixed if parameter(j, graph.parameters[j]) not in numbers]
+    arguments = (*states, *slices, *rest)
+    outputs, places = _unique(graph, [i for i in kept if i >= carry])
+    if len(arguments) == len(node.args) and len(states) + len(outputs) == len(graph.outputs):
+        return None
+    body = _over(graph, arguments, [*[graph.outputs[i] for i in states], *outputs], numbers)
+    places = {i: len(states) + place for i, place in places.items()}
+    places |= {i: place for place, i in enumerate(states) if i in kept}
+    changed = {"graph": body, "carry": len(states), "steps": len(slices)}
+    return Plan(arguments, changed, places, forwarded)
+
+
+def _forward(node: Node, i: int, constant: set[int]) -> Callable[[Sequence[Node]], Node] | None:
+    """How result i of a scan is made without it: a state that never changes, a number, an argument."""
+    attrs = node.attrs
+    carry, length = attrs["carry"], attrs["length"]
+    if i < carry:
+        return (lambda args: args[i]) if i in constant else None
+    output = attrs["graph"].outputs[i]
+    type_ = output.type
+    assert isinstance(type_, TensorType)
+    shape, axes = (length, *type_.shape), tuple(range(1, type_.ndim + 1))
+    if number_of(output) is not None:
+        return lambda args: broadcast(output, shape, axes)
+    if output.op is not parameter_op:
+        return None
+    j = output.attrs["index"]
+    if _role_of(node, j) == 1:
+        return lambda args: args[j]
+    if _role_of(node, j) == 2 or j in constant:
+        return lambda args: broadcast(args[j], shape, axes)
+    return None
+
+
+def _unique(graph: Graph, indices: Sequence[int]) -> tuple[list[Node], dict[int, int]]:
+    """The outputs of these indices without repetition, and the place of each index among them."""
+    outputs = list(dict.fromkeys(graph.outputs[i] for i in indices))
+    place = {output: position for position, output in enumerate(outputs)}
+    return outputs, {i: place[graph.outputs[i]] for i in indices}
+
+
+def _parameters_beneath(
+    outputs: Sequence[Node], follow: Callable[[int], Node | None]
+) -> set[int]:
+    """The parameters that `outputs` need; `follow` may name an output that a parameter needs in turn."""
+    found: set[int] = set()
+    seen = set(outputs)
+    stack = list(outputs)
+    while stack:
+        node = stack.pop()
+        nexts: Iterator[Node] | tuple[Node, ...] = node.args
+        if node.op is parameter_op and node.attrs["index"] not in found:
+            found.add(node.attrs["index"])
+            further = follow(node.attrs["index"])
+            nexts = () if further is None else (further,)
+        for argument in nexts:
+            if argument not in seen:
+                seen.add(argument)
+                stack.append(argument)
+    return found
+
+
+def _over(
+    graph: Graph, kept: Sequence[int], outputs: Sequence[Node], numbers: Mapping[Node, Node]
+) -> Graph:
+    """The graph of `outputs` over the parameters `kept`, renumbered; some are replaced by numbers."""
+    types = graph.parameters
+    mapping = dict(numbers)
+    for i, j in enumerate(kept):
+        mapping[parameter(j, types[j])] = parameter(i, types[j])
+    return Graph([types[j] for j in kept], replace(outputs, mapping))

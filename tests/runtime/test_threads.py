@@ -193,6 +193,23 @@ done:
   ret void
 }
 
+; context: the workers that ran a range, one bit each; how long a range takes, in turns of a loop
+define void @dawdle(ptr %context, i64 %begin, i64 %end, i64 %worker) {
+entry:
+  %bit = shl i64 1, %worker
+  %ignored = atomicrmw or ptr %context, i64 %bit seq_cst
+  %turns_at = getelementptr i64, ptr %context, i64 1
+  br label %loop
+loop:
+  %i = phi i64 [0, %entry], [%next, %loop]
+  %turns = load atomic i64, ptr %turns_at seq_cst, align 8
+  %next = add i64 %i, 1
+  %more = icmp slt i64 %next, %turns
+  br i1 %more, label %loop, label %done
+done:
+  ret void
+}
+
 ; halves float32 numbers
 define void @halve(ptr %numbers, i64 %begin, i64 %end, i64 %worker) {
 entry:
@@ -210,7 +227,7 @@ done:
   ret void
 }
 """
-EXPORTS = ("mark", "record", "meet", "stop", "outstay", "nest", "sweep", "halve")
+EXPORTS = ("mark", "record", "meet", "stop", "outstay", "nest", "sweep", "dawdle", "halve")
 
 
 @dataclass
@@ -370,7 +387,18 @@ def test_jobs_after_pauses(runner: Runner) -> None:
     assert (counts & 0xFFFFFFFF == len(pauses)).all()
 
 
-@pytest.mark.slow
+def test_a_job_that_proves_long_wakes_the_workers(parallel: Runner) -> None:
+    """Its function was quick the last time, so the caller expected to be done alone."""
+    context = np.array([0, 1], np.int64)
+    for _ in range(3):
+        time.sleep(0.005)  # the workers are asleep
+        parallel.run("dawdle", context, 100, 1, 2)
+    context[:] = 0, 200_000
+    time.sleep(0.005)
+    parallel.run("dawdle", context, 400, 1, 2)
+    assert context[0] == 0b11
+
+
 def test_a_million_small_jobs(runner: Runner) -> None:
     jobs, sizes = 1_000_000, 31
     counts = zeros(sizes)
@@ -455,25 +483,25 @@ def polled(runner: Runner):
     runner.pool.configure(poll=0)
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_only_the_caller_polls(runner: Runner, polled, workers: int) -> None:
-    callers, records = [], set()
+def test_a_serial_job_polls_after_each_range(runner: Runner, polled) -> None:
+    records: list[int] = []
+    polled(records.append)
     status = zeros(8)
+    runner.run("mark", zeros(100), 100, 10, 1, status)
+    assert records == [status.ctypes.data] * 10
 
-    def poll(record: int) -> None:
-        callers.append(threading.get_ident())
-        records.add(record)
 
-    polled(poll)
-    outer, inner = 20, 10
-    counts = zeros(outer, inner)
+def test_only_the_caller_polls(runner: Runner, polled) -> None:
+    """Not even a job that is nested in a worker's range does."""
+    callers = set()
+    polled(lambda record: callers.add(threading.get_ident()))
+    outer, inner = 500, 10
+    counts, status = zeros(outer, inner), zeros(8)
     context = np.array([counts.ctypes.data, inner, status.ctypes.data], np.int64)
-    runner.run("nest", context, outer, 1, workers, status)
-    assert (counts == 1).all()
-    assert set(callers) == {threading.get_ident()}
-    assert records == {status.ctypes.data}
-    if workers == 1:  # after each of the ranges, the nested ones included
-        assert len(callers) == outer * (1 + 4)
+    for _ in range(3):
+        runner.run("nest", context, outer, 1, CAPACITY, status)
+    assert (counts == 3).all()
+    assert callers == {threading.get_ident()}
 
 
 def test_without_a_status_nobody_polls(runner: Runner, polled) -> None:

@@ -1,0 +1,149 @@
+"""What is done to a graph, in which order, and what does one call give?  Rules to a fixed point, loops between them.
+
+The rules of one file after the other, all at once, bottom up; then scans and calls are merged and pruned; and again, until nothing
+changes. Bodies of calls and scans go through the same, each once however often it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from graphc.errors import GraphError
+from graphc.graph import Graph
+from graphc.lowering import Region
+from graphc.node import Node, topological
+from graphc.rewrite.engine import Engine
+from graphc.rewrite.rule import ADMITTED, RULES, Firing, Rule
+from graphc.rewrite.scans import Regions
+
+MOST_ROUNDS = 32
+
+
+@dataclass(frozen=True)
+class Result:
+    """Rewritten outputs, of the types that they had; every firing in order; rules that were refused, and why.
+
+    `complete` is false if the bound on the work was met before a fixed point.
+    """
+
+    outputs: list[Node]
+    firings: list[Firing]
+    refused: list[tuple[Rule, Node, str]]
+    complete: bool
+
+
+def admitted(math: str = "ieee", exclude: Collection[str] = ()) -> list[Rule]:
+    """The rules that `math` ("ieee", "real" or "fast") admits, without those excluded by name.
+
+    Raises `GraphError` for an unknown level or name.
+    """
+    if math not in ADMITTED:
+        raise GraphError(f"math is one of {', '.join(map(repr, ADMITTED))}, got {math!r}")
+    unknown = sorted(set(exclude) - RULES.keys())
+    if unknown:
+        raise GraphError(f"no rule is named {', '.join(map(repr, unknown))}; graphc.rewrite.RULES has the names")
+    return [rule for name, rule in RULES.items() if rule.law in ADMITTED[math] and name not in exclude]
+
+
+class Pipeline:
+    """One rewriting: what it has found about nodes and bodies serves all of its graphs."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.engine = Engine(rules, self.body)
+        self._regions = Regions(frozenset(rules), self.engine.firings)
+        self._bodies: dict[Graph, Graph] = {}
+        self._settled = True
+
+    @property
+    def complete(self) -> bool:
+        return self._settled and not self.engine.exhausted
+
+    def run(self, outputs: Sequence[Node]) -> list[Node]:
+        """The outputs after everything."""
+        for graph in _graphs_inside(outputs, self._bodies):
+            self.body(graph)
+        nodes = self.engine.run(outputs)
+        for _ in range(MOST_ROUNDS):
+            changed = self._regions.run(nodes)
+            if _same(changed, nodes):
+                return nodes
+            nodes = self.engine.run(changed)
+        self._settled = False
+        return nodes
+
+    def body(self, graph: Graph) -> Graph:
+        """The Graph with its outputs rewritten; parameters and types stay."""
+        found = self._bodies.get(graph)
+        if found is None:
+            outputs = self.run(graph.outputs)
+            found = graph if _same(outputs, graph.outputs) else Graph(graph.parameters, outputs)
+            self._bodies[graph] = self._bodies[found] = found
+        return found
+
+
+def _same(first: Sequence[Node], second: Sequence[Node]) -> bool:
+    return all(a is b for a, b in zip(first, second, strict=True))
+
+
+def _graphs_inside(outputs: Sequence[Node], known: Collection[Graph]) -> list[Graph]:
+    """The Graphs that nodes carry, at any depth, inner ones first: so that nesting is not recursed over."""
+    found: dict[Graph, None] = {}
+    stack = [_carried(outputs)]
+    while stack:
+        graphs = stack[-1]
+        if not graphs:
+            stack.pop()
+            continue
+        graph = graphs[-1]
+        if graph in found or graph in known:
+            graphs.pop()
+            continue
+        inner = [g for g in _carried(graph.outputs) if g not in found and g not in known]
+        if inner:
+            stack.append(inner)
+        else:
+            found[graph] = None
+    return list(found)
+
+
+def _carried(outputs: Sequence[Node]) -> list[Graph]:
+    return [
+        value
+        for node in topological(outputs)
+        if isinstance(node.op.lowering, Region)
+        for value in node.attrs.values()
+        if isinstance(value, Graph)
+    ]
+
+
+def rewrite(outputs: Sequence[Node], math: str = "ieee", exclude: Collection[str] = frozenset()) -> Result:
+    """The outputs, simplified: every node equal to what it was by the laws that `math` admits, and of the same type.
+
+    `math`: "ieee" keeps every bit (up to NaN's sign and payload) except where a stability rule makes a result more
+    accurate; "real" admits what holds over the real numbers, "fast" what may lose stated accuracy. `exclude`: names of rules to leave
+    out (see `RULES`). The work is bounded by the size of the graph, and depth costs nothing. Raises `GraphError` for an
+    unknown level or name, and for nothing else.
+
+    >>> from graphc.ops.operands import symbol
+    >>> from graphc.ops.transcend import log
+    >>> x = symbol("x", 3)
+    >>> found = rewrite([log(1 + x)])
+    >>> [firing.rule.name for firing in found.firings]
+    ['log1p']
+    """
+    pipeline = Pipeline(admitted(math, exclude))
+    nodes = pipeline.run(list(outputs))
+    engine = pipeline.engine
+    return Result(nodes, engine.firings, engine.refused, pipeline.complete)
+
+
+def nodes_of(graphs: Any) -> list[Node]:
+    """The nodes of a node, a Graph, or a nested container of nodes."""
+    from graphc.tree import flatten
+
+    if isinstance(graphs, Graph):
+        return list(graphs.outputs)
+    leaves, _ = flatten(graphs)
+    return [leaf for leaf in leaves if isinstance(leaf, Node)]
