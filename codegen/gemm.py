@@ -58,6 +58,7 @@ from graphc.codegen.gemmtasks import (
     combine,
     combine_turned,
     compute_dots,
+    compute_small,
     compute_streams,
     compute_tiles,
     copy_lines,
@@ -67,6 +68,7 @@ from graphc.codegen.gemmtasks import (
     pack_panels,
     panel_bytes,
     panel_product,
+    small_products,
 )
 from graphc.codegen.irtext import Function, Module, Operand
 from graphc.codegen.machine import Machine
@@ -80,12 +82,13 @@ from graphc.codegen.microkernel import (
     stream_kernel,
     tile_kernel,
 )
+
 from graphc.dims import Extent, ceildiv, dim_min
 
 __all__ = ["JOB", "SERIAL_WORK", "Tile", "entry_name", "modules", "workspace"]
 
 TASK_WORK = 2**20  # multiplications in a task: about 20 us of one core
-SMALL_WORK = 64**3  # below this a product is not worth a plan
+SMALL_WORK = 64**3  # up to this a product is not worth a plan
 SERIAL_WORK = 2**26
 LARGE = 2  # times the second level: a right operand of this size is not used as it lies
 FEW_ROWS = 12  # up to here a large right operand is streamed over, not packed
@@ -183,19 +186,29 @@ def _reachable(table: KernelTable, shapes: list[tuple[object, object, object]]) 
     for rows, columns, _ in shapes:
         if not isinstance(rows, int) or not isinstance(columns, int):
             return {name for name in table.names() if name is not None}
-        widths = {tile.columns} if columns >= tile.columns else set()
-        widths |= {columns % tile.columns} - {0}
-        for height in tile.heights_of(rows):
-            for width in widths:
-                edge = tile.machine.has_masks and width % tile.vector.lanes != 0
-                used.add(tile.kernel_name(height, -(-width // tile.vector.lanes), edge))
+        used |= _reached_tiles(tile, rows, columns)
+        if columns <= FEW_ROWS:  # the operands may be exchanged
+            used |= _reached_tiles(tile, columns, rows)
         if min(rows, columns) <= FEW_ROWS:
             used |= {tile.stream_name(height) for height in STREAM_ROWS}
-            for height in tile.heights_of(columns):  # after an exchange
-                used |= {tile.kernel_name(height, tile.vectors)}
         if min(rows, columns) <= max(DOT_ROWS, tile.vector.lanes):
             used |= {tile.dot_name(i, j) for i in DOT_TILE for j in DOT_TILE}
     return used
+
+
+def _reached_tiles(tile: Tile, rows: int, columns: int) -> set[str]:
+    """Names of the tile kernels that cover so many rows and columns."""
+    widths = {tile.columns} if columns >= tile.columns else set()
+    widths |= {columns % tile.columns} - {0}
+    return {
+        tile.kernel_name(
+            height,
+            -(-width // tile.vector.lanes),
+            tile.machine.has_masks and width % tile.vector.lanes != 0,
+        )
+        for height in tile.heights_of(rows)
+        for width in widths
+    }
 
 
 def _table_module(table: KernelTable, names: list[str | None]) -> Module:
@@ -244,10 +257,12 @@ def workspace(
 
 def _driver(b: Blocking) -> Module:
     tile = b.tile
-    functions = [_entry(b), _small(b), _split(b), _cut(b), _cut_streams(b), _cut_dots(b)]
-    functions += [_cut_tiles(b), _dispatch(b)]
-    tasks = [compute_tiles, compute_streams, compute_dots, pack_panels, combine]
-    functions += [task(tile) for task in (*tasks, combine_turned, clear, panel_product, copy_lines, finish)]
+    functions = [_entry(b), _split(b), _cut(b), _cut_streams(b), _cut_dots(b), _cut_tiles(b)]
+    functions += [_dispatch(b)]
+    tasks = [compute_tiles, compute_small, compute_streams, compute_dots, pack_panels, combine]
+    tasks += [combine_turned, clear]
+    parts = [small_products, panel_product, copy_lines, finish]
+    functions += [write(tile) for write in (*tasks, *parts)]
     if not tile.machine.has_masks:
         functions.append(copy_tile(tile))
     return Module(functions)
@@ -264,22 +279,31 @@ def _entry(b: Blocking) -> Function:
     with f.when(empty):
         f.leave()
     kernels = f.call("ptr", KernelTable(tile).symbol)
-    work = f.multiply(f.multiply(f.multiply(rows, columns), depth), batches)
+    each = f.multiply(f.multiply(rows, columns), depth)
+    work = f.multiply(each, batches)
     packs = f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"]))
-    plain = f.both(f.negate(packs), f.compare("eq", p["right_column"], size))
-    small = f.both(plain, f.both(f.compare("sle", work, SMALL_WORK), f.compare("sgt", depth, 0)))
+    small = f.both(f.compare("sle", each, SMALL_WORK), f.compare("sgt", depth, 0))
+    small = f.both(small, f.compare("eq", p["right_column"], size))
     # A single row is for stream kernels, few columns for dot products.
     small = f.both(small, f.compare("sgt", f.minimum(f.multiply(rows, 4), columns), 4))
+    small = f.both(small, f.negate(packs))
     if not tile.machine.has_masks:
         small = f.both(small, f.compare("eq", f.remainder(columns, tile.vector.lanes), 0))
-    with f.when(small):
-        f.call("void", f"{tile.prefix}_small", ("ptr", job), ("ptr", kernels))
+    alone, short = f.compare("sle", p["workers"], 1), f.compare("sle", work, SERIAL_WORK)
+    serial = f.both(alone, short)
+    at_once = f.either(serial, f.compare("sle", work, TASK_WORK))
+    with f.when(f.both(small, at_once)):
+        name = f"{tile.prefix}_small_products"
+        f.call("void", name, ("ptr", job), ("ptr", kernels), ("i64", 0), ("i64", batches))
         f.leave()
     plan = _copy(f, job, JOB_WORDS)
     q = Plan(f, plan)
     q["kernels"], q["exchanged"], q["turned"] = kernels, 0, 0
-    alone, short = f.compare("sle", p["workers"], 1), f.compare("sle", work, SERIAL_WORK)
-    q["serial"] = f.let(f"zext i1 {f.both(alone, short)} to i64")
+    q["serial"] = f.let(f"zext i1 {serial} to i64")
+    with f.when(small):
+        grain = f.maximum(f.divide(TASK_WORK, each), 1)
+        _run(f, tile, plan, "compute_small", batches, grain)
+        f.leave()
     with f.when(f.compare("sle", depth, 0)):
         _run(f, tile, plan, "clear", f.multiply(rows, batches), 64)
         f.leave()
@@ -315,36 +339,6 @@ def _exchange(f: Function, tile: Tile, p: Plan, packs: str) -> None:
         p["turned"] = f.let(f"zext i1 {f.negate(vector)} to i64")
 
 
-def _small(b: Blocking) -> Function:
-    """All products of a small batch, operands in place, one panel after the other."""
-    tile = b.tile
-    width = tile.columns * tile.vector.element_bytes
-    f = Function(f"{tile.prefix}_small", "ptr job, ptr kernels", linkage="internal")
-    job, kernels = f.parameters
-    p = Plan(f, job)
-    left_row, left_step, right_row = p.read("left_row left_column right_row")
-    rows, columns, depth, accumulate = p.read("rows columns depth accumulate")
-    left_batch, right_batch, out_batch = p.read("left_batch right_batch out_batch")
-    group = f.multiply(left_row, tile.rows)
-    start = [("ptr", p[name]) for name in ("left", "right", "out")]
-    with f.loop(0, p["batches"], 1, start) as batch:
-        left, right, out = batch.carried
-        with f.loop(0, columns, tile.columns, [("ptr", right), ("ptr", out)]) as j:
-            n = f.minimum(tile.columns, f.subtract(columns, j.index))
-            f.call(
-                "void",
-                f"{tile.prefix}_panel_product",
-                *(("ptr", job), ("ptr", kernels), ("ptr", left), ("i64", left_row)),
-                *(("i64", left_step), ("i64", group), ("ptr", j.carried[0]), ("i64", right_row)),
-                *(("ptr", j.carried[1]), ("i64", depth), ("i64", rows), ("i64", n)),
-                *(("i64", accumulate), ("i64", 1), ("i64", 0), ("i64", j.index)),
-                ("i64", batch.index),
-            )
-            j.next = [f.at(j.carried[0], width), f.at(j.carried[1], width)]
-        batch.next = [f.at(left, left_batch), f.at(right, right_batch), f.at(out, out_batch)]
-    return f
-
-
 def _split(b: Blocking) -> Function:
     """Cut a long k with a small out into pieces: a batch of products, whose results are added.
 
@@ -363,6 +357,7 @@ def _split(b: Blocking) -> Function:
     few = f.both(large, f.compare("sle", rows, FEW_ROWS))
     few = f.either(few, f.compare("sle", rows, STREAM_ROWS[0]))
     few = f.both(few, f.compare("eq", p["right_column"], size))
+    few = f.both(few, f.compare("sge", columns, 4 * tile.vector.lanes))
     p["streams"] = f.let(f"zext i1 {f.both(few, f.negate(packs))} to i64")
     alone = f.both(f.compare("eq", p["batches"], 1), f.negate(packs))
     long = f.both(f.compare("sge", depth, SPLIT_DEPTH), f.compare("sge", read, SPLIT_OPERANDS))

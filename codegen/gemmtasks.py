@@ -297,14 +297,15 @@ def compute_tiles(tile: Tile) -> Function:
             last = f.compare("eq", f.add(k.index, kc), depth)
             finished = f.let(f"zext i1 {last} to i64")
             in_place = f.at(left, f.multiply(k.index, left_step))
-            with f.when(must_pack):
-                with f.loop(0, block.rows, tile.rows, [("ptr", left_buffer)]) as i:
-                    count = f.minimum(tile.rows, f.subtract(block.rows, i.index))
-                    source = f.at(in_place, f.multiply(i.index, left_row))
-                    first = f.add(block.row, i.index)
-                    place = (first, count, k.index, kc, block.batch)
-                    _pack(f, tile, p, "left", source, place, i.carried[0])
-                    i.next = [f.at(i.carried[0], left_panel)]
+            with (
+                f.when(must_pack),
+                f.loop(0, block.rows, tile.rows, [("ptr", left_buffer)]) as i,
+            ):
+                count = f.minimum(tile.rows, f.subtract(block.rows, i.index))
+                place = (f.add(block.row, i.index), count, k.index, kc, block.batch)
+                source = f.at(in_place, f.multiply(i.index, left_row))
+                _pack(f, tile, p, "left", source, place, i.carried[0])
+                i.next = [f.at(i.carried[0], left_panel)]
             lefts = (
                 ("ptr", f.select(left_packed, left_buffer, in_place, "ptr")),
                 ("i64", f.select(left_packed, size, left_row)),
@@ -340,6 +341,51 @@ def compute_tiles(tile: Tile) -> Function:
                     ("i64", block.batch),
                 )
         task.next = [block.identity]
+    return f
+
+
+def small_products(tile: Tile) -> Function:
+    """Products ``begin .. end - 1`` of a batch of small ones, operands in place.
+
+    It needs no plan: ``job`` may be a job or a plan.
+    """
+    width = tile.columns * tile.vector.element_bytes
+    f = Function(
+        f"{tile.prefix}_small_products",
+        "ptr job, ptr kernels, i64 begin, i64 end",
+        linkage="internal",
+    )
+    job, kernels, begin, end = f.parameters
+    p = Plan(f, job)
+    left_row, left_step, right_row = p.read("left_row left_column right_row")
+    rows, columns, depth, accumulate = p.read("rows columns depth accumulate")
+    strides = p.read("left_batch right_batch out_batch")
+    group = f.multiply(left_row, tile.rows)
+    first = [("ptr", address) for address in _operands(f, p, begin)]
+    with f.loop(begin, end, 1, first) as batch:
+        left, right, out = batch.carried
+        with f.loop(0, columns, tile.columns, [("ptr", right), ("ptr", out)]) as j:
+            n = f.minimum(tile.columns, f.subtract(columns, j.index))
+            f.call(
+                "void",
+                f"{tile.prefix}_panel_product",
+                *(("ptr", job), ("ptr", kernels), ("ptr", left), ("i64", left_row)),
+                *(("i64", left_step), ("i64", group), ("ptr", j.carried[0]), ("i64", right_row)),
+                *(("ptr", j.carried[1]), ("i64", depth), ("i64", rows), ("i64", n)),
+                *(("i64", accumulate), ("i64", 1), ("i64", 0), ("i64", j.index)),
+                ("i64", batch.index),
+            )
+            j.next = [f.at(j.carried[0], width), f.at(j.carried[1], width)]
+        batch.next = [f.at(a, b) for a, b in zip(batch.carried, strides, strict=True)]
+    return f
+
+
+def compute_small(tile: Tile) -> Function:
+    """The task of small products: so many of them."""
+    f = _task_function(tile, "compute_small")
+    plan, begin, end, _ = f.parameters
+    values = (("ptr", plan), ("ptr", Plan(f, plan)["kernels"]), ("i64", begin), ("i64", end))
+    f.call("void", f"{tile.prefix}_small_products", *values)
     return f
 
 

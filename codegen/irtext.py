@@ -1,29 +1,28 @@
 """How is LLVM IR written as text, with loops and branches that read like loops and branches?
 
-Parsing text is five to thirteen times faster than building the same module through ``llvmlite.ir`` objects. Integer arithmetic on Python ints is folded
-while writing, because most kernels run no LLVM passes: what is not written need not be removed.
+Parsing text is five to thirteen times faster than building the same module through ``llvmlite.ir``
+objects. Integer arithmetic on Python ints is folded while writing, because most kernels run no LLVM
+passes: what is not written need not be removed.
 
-An operand is a Python int, or the text of a value (``%t7``, ``null``, ``zeroinitializer``). Unless another type is given, integers are ``i64``.
+An operand is a Python int, or the text of a value (``%t7``, ``null``, ``zeroinitializer``). Unless
+another type is given, integers are ``i64``.
 
 >>> f = Function("total", "ptr values, i64 count", result="i64")
 >>> with f.loop(0, "%count", carried=[("i64", 0)]) as loop:
 ...     loop.next = [f.add(loop.carried[0], f.word("%values", loop.index))]
 >>> f.leave("i64", loop.carried[0])
->>> print(Module([f]).text.splitlines()[1])
+>>> print(Module([f]).text.splitlines()[0])
 define i64 @total(ptr %values, i64 %count) nounwind {
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 Operand = int | str
 TypedOperand = tuple[str, Operand]
-
-_SIGNATURE = re.compile(r"^define .*@([\w.$]+)\(")
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,11 @@ class Branch:
 
 
 class Function:
-    """One function in the making; ``parameters`` is C-like text: ``"ptr noalias left, i64 depth"``."""
+    """One function in the making.
+
+    ``parameters`` is text such as ``"ptr noalias left, i64 depth"``; the attribute ``parameters``
+    holds their operands. A void function returns at its end by itself.
+    """
 
     def __init__(
         self,
@@ -109,7 +112,7 @@ class Function:
         self._open = True
         self._counter = 0
 
-    # -- plain text ---------------------------------------------------------------------------------------------------
+    # plain text
 
     def let(self, instruction: str) -> str:
         """Append an instruction and return the name of its value."""
@@ -123,7 +126,7 @@ class Function:
         self._lines.append(f"  {instruction}")
 
     def leave(self, type_: str = "void", value: Operand | None = None) -> None:
-        """Return from the function; what follows in the same block is unreachable and must not be written."""
+        """Return from the function; nothing may be written after it in the same block."""
         self.do("ret void" if value is None else f"ret {type_} {value}")
         self._open = False
 
@@ -133,7 +136,7 @@ class Function:
         tail = ["  ret void"] if self._open else []
         return "\n".join([*self._lines, *tail, "}", ""])
 
-    # -- integers -----------------------------------------------------------------------------------------------------
+    # integers
 
     def add(self, a: Operand, b: Operand) -> Operand:
         if isinstance(a, int) and isinstance(b, int):
@@ -184,7 +187,7 @@ class Function:
             return max(a, b)
         return self.select(self.compare("sgt", a, b), a, b)
 
-    # -- conditions ---------------------------------------------------------------------------------------------------
+    # conditions
 
     def compare(self, predicate: str, a: Operand, b: Operand, type_: str = "i64") -> str:
         return self.let(f"icmp {predicate} {type_} {a}, {b}")
@@ -201,11 +204,13 @@ class Function:
     def negate(self, a: str) -> str:
         return self.let(f"xor i1 {a}, true")
 
-    # -- memory -------------------------------------------------------------------------------------------------------
+    # memory
 
     def at(self, pointer: Operand, offset: Operand) -> Operand:
         """The address ``offset`` bytes after ``pointer``."""
-        return pointer if offset == 0 else self.let(f"getelementptr i8, ptr {pointer}, i64 {offset}")
+        if offset == 0:
+            return pointer
+        return self.let(f"getelementptr i8, ptr {pointer}, i64 {offset}")
 
     def load(self, type_: str, pointer: Operand, align: int) -> str:
         return self.let(f"load {type_}, ptr {pointer}, align {align}")
@@ -225,7 +230,7 @@ class Function:
     def set_word(self, base: Operand, index: Operand, value: Operand, type_: str = "i64") -> None:
         self.store(type_, value, self.at(base, self.multiply(index, 8)), 8)
 
-    # -- calls --------------------------------------------------------------------------------------------------------
+    # calls
 
     def call(self, result: str, name: str, *arguments: TypedOperand) -> str:
         """Call a function by name; its declaration is added unless the module defines it."""
@@ -244,7 +249,7 @@ class Function:
         self.do(instruction)
         return ""
 
-    # -- vectors ------------------------------------------------------------------------------------------------------
+    # vectors
 
     def splat(self, vector: VectorType, scalar: Operand) -> str:
         """A vector whose lanes all hold the floating-point ``scalar``."""
@@ -259,13 +264,15 @@ class Function:
         chosen = ", ".join(f"i32 {lane}" for lane in lanes)
         return self.let(f"shufflevector {type_} {a}, {type_} {b}, <{len(lanes)} x i32> <{chosen}>")
 
-    def multiply_add(self, vector: VectorType, a: Operand, b: Operand, c: Operand, fused: bool) -> str:
-        """``a * b + c``; not ``fused`` leaves it to a target without the instruction to round twice."""
+    def multiply_add(
+        self, vector: VectorType, a: Operand, b: Operand, c: Operand, fused: bool
+    ) -> str:
+        """``a * b + c``, rounded once if ``fused``, otherwise as the target likes."""
         name = f"llvm.{'fma' if fused else 'fmuladd'}.{vector.suffix}"
         return self.call(vector.text, name, *((vector.text, value) for value in (a, b, c)))
 
     def mask_below(self, vector: VectorType, count: Operand) -> str:
-        """Lanes ``0 .. count - 1``: none if ``count <= 0``, all if it is the number of lanes or more."""
+        """Lanes below ``count``, which may be negative or above the number of lanes."""
         narrow = self.let(f"trunc i64 {count} to i32")
         bound = self._splat("i32", vector.lanes, narrow)
         numbers = ", ".join(f"i32 {lane}" for lane in range(vector.lanes))
@@ -283,7 +290,9 @@ class Function:
             (vector.text, "zeroinitializer"),
         )
 
-    def store_lanes(self, vector: VectorType, value: Operand, pointer: Operand, mask: str | None) -> None:
+    def store_lanes(
+        self, vector: VectorType, value: Operand, pointer: Operand, mask: str | None
+    ) -> None:
         if mask is None:
             self.store(vector.text, value, pointer, vector.element_bytes)
             return
@@ -295,13 +304,13 @@ class Function:
             (vector.mask, mask),
         )
 
-    # -- control ------------------------------------------------------------------------------------------------------
+    # control
 
     @contextmanager
     def loop(
         self, start: Operand, stop: Operand, step: Operand = 1, carried: Sequence[TypedOperand] = ()
     ) -> Iterator[Loop]:
-        """``for index in range(start, stop, step)``; after it ``carried`` hold their last values."""
+        """``for index in range(start, stop, step)``; after it ``carried`` hold the last values."""
         before, head, body, done = self._block, *(self._label() for _ in range(3))
         self._jump(head)
         self._start(head)

@@ -1,7 +1,8 @@
 """What must a kernel generator know about the processor that it writes for?
 
-Tiles, block sizes and the choice between masks and scratch tiles all follow from the few facts below, so a new processor needs a new
-`Machine`, not a new kernel. The facts are part of the generated text: two machines with equal facts share cached objects.
+Tiles, block sizes and the choice between masks and scratch tiles all follow from the few facts
+below, so a new processor needs a new `Machine`, not a new kernel. They are constants of the
+generated text, so two machines with equal facts share cached objects.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ _SIZE_UNITS = {"": 1, "K": KIB, "M": MIB, "G": 1024 * MIB}
 class Machine:
     """The facts about one processor that generated code depends on.
 
-    ``triple``, ``cpu`` and ``features`` are LLVM's words for the target (features as the comma-separated text that a target
-    machine takes); cache sizes are in bytes, `l3` for the whole processor.
+    ``triple``, ``cpu`` and ``features`` are LLVM's words for the target (features as the
+    comma-separated text that a target machine takes); cache sizes are in bytes, ``l3`` for the
+    whole processor.
     """
 
     triple: str
@@ -42,7 +44,7 @@ class Machine:
 
     @property
     def has_masks(self) -> bool:
-        """Whether a load or store of some lanes of a vector costs no more than one of all of them."""
+        """Whether loading or storing some lanes of a vector costs little more than all of them."""
         return self.vector_bytes == 64
 
     @staticmethod
@@ -50,8 +52,8 @@ class Machine:
     def host() -> Machine:
         """The processor that this process runs on.
 
-        Cache sizes come from sysfs, which only Linux has; elsewhere they are 32 KiB, 512 KiB and 8 MiB, which suits every processor of
-        the last ten years tolerably.
+        Cache sizes come from sysfs, which only Linux has; elsewhere they are 32 KiB, 512 KiB and
+        8 MiB, which suits every processor of the last ten years tolerably.
         """
         features = llvm.get_host_cpu_features()
         l1, l2, l3 = _cache_sizes()
@@ -78,7 +80,7 @@ PRESETS = {
     "sse2": Machine("x86_64-unknown-linux-gnu", "x86-64", "", 16, 16, False),
     "avx2": Machine("x86_64-unknown-linux-gnu", "x86-64-v3", "", 32, 16, True),
     "avx512": Machine(
-        "x86_64-unknown-linux-gnu", "x86-64-v4", "-prefer-256-bit", 64, 32, True, l2=MIB, l3=32 * MIB
+        "x86_64-unknown-linux-gnu", "x86-64-v4", "", 64, 32, True, l2=MIB, l3=32 * MIB
     ),
     "neon": Machine("aarch64-unknown-linux-gnu", "generic", "+neon", 16, 32, True, l1=64 * KIB),
 }

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from graphc.display import show
     from graphc.emission import emit
     from graphc.errors import CompileError, GraphError
-    from graphc.evaluate import evaluate
+    from graphc.evaluator import evaluate
     from graphc.function import compile
     from graphc.graph import Graph
     from graphc.graphfile import load, save
@@ -100,7 +100,7 @@ if TYPE_CHECKING:
     )
     from graphc.options import Options
     from graphc.origin import origins
-    from graphc.rewrite import explain, rewrite
+    from graphc.rewrite import explain
     from graphc.tree import register_container
     from graphc.types import TensorType as Type
 
@@ -111,7 +111,7 @@ _HOMES = {
     ),
     **dict.fromkeys(("constant", "matrix", "scalar", "symbol", "vector"), "graphc.ops.operands"),
     **dict.fromkeys(("CompileError", "GraphError"), "graphc.errors"),
-    **dict.fromkeys(("explain", "rewrite"), "graphc.rewrite"),
+    "explain": "graphc.rewrite",
     **dict.fromkeys(("load", "save"), "graphc.graphfile"),
     "Graph": "graphc.graph",
     "Node": "graphc.node",
@@ -121,7 +121,7 @@ _HOMES = {
     "compile": "graphc.function",
     "dim": "graphc.dims",
     "emit": "graphc.emission",
-    "evaluate": "graphc.evaluate",
+    "evaluate": "graphc.evaluator",
     "origins": "graphc.origin",
     "project": "graphc.ops.special",
     "register_container": "graphc.tree",
@@ -130,6 +130,8 @@ _HOMES = {
 }
 _RENAMED = {"Type": "TensorType"}
 _SUBMODULES = frozenset(("codegen", "nn", "optim", "runtime"))
+# Asked for by `from graphc import ...` inside the package: the import system finds them itself.
+_INNER = frozenset(("dtypes", "origin", "ops"))
 
 
 def __getattr__(name: str) -> Any:
@@ -137,7 +139,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(_HOMES[name]), _RENAMED.get(name, name))
     elif name in _SUBMODULES:
         value = importlib.import_module(f"graphc.{name}")
-    elif name.startswith("_"):
+    elif name.startswith("_") or name in _INNER:
         raise AttributeError(f"module 'graphc' has no attribute {name!r}")
     else:
         importlib.import_module("graphc.ops")

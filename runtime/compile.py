@@ -260,7 +260,7 @@ class Interpreted:
 
     def __call__(self, *args: Any) -> Any:
         from graphc.codegen.interpret import run_program
-        from graphc.evaluate import bind_extents
+        from graphc.evaluator import bind_extents
 
         sizes: dict[str, int] = {}
         leaves, _ = flatten(args)

@@ -1,23 +1,313 @@
 """Where can a graph run, and when do two results count as equal?
 
 `run` takes a graph to one of the backends: the kernel interpreter, native code on one thread and on two, the CUDA C++ text on an
-emulator. The truth is `graphc.evaluate`. Kernels of test size would never be split over threads, so the constants that decide
-on splitting can be made small for the time of a test (`split_finely`).
+emulator. The truth is `graphc.evaluate`. Kernels of test size would never be split over threads, so the
+constants that decide on splitting can be made small for the time of a test (`split_finely`).
 
 The rule of comparison: exact for integers, bool, movement and IEEE arithmetic; a stated number of ULP for mathematical
-functions; `c * eps * sum |terms|` for sums. In a graph of many nodes these errors are carried on and magnified. `spread` finds out how far, by
-evaluating the graph several times with the result of every inexact op disturbed by what the rule allows.
+functions; `c * eps * sum |terms|` for sums. In a graph of many nodes these errors are carried on and magnified.
+`Judge` finds out how far, by evaluating the graph several times with the result of every inexact op disturbed by as much as
+the rule allows: what differs between such runs may differ between backends, and nothing else may.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
 import graphc as gx
+import graphc.ops  # noqa: F401
 import numpy as np
-from graphc import evaluate as _evaluate_name  # noqa: F401  (loads graphc.evaluate)
 from graphc.graph import substitute_in
 from graphc.node import Node, topological
+from graphc.op import Op
+
+Arrays = Sequence[Any]
+
+# -- the table of what may differ ------------------------------------------------------------------
+
+# The most units in the last place by which native code may differ from the true value.
+ULP: dict[str, float] = {
+    "exp": 1.0,
+    "expm1": 2.0,
+    "log": 1.0,
+    "log1p": 2.0,
+    "tanh": 2.0,
+    "sigmoid": 2.0,
+    "softplus": 2.0,
+    "sin": 2.0,
+    "cos": 2.0,
+    "erf": 2.0,
+    "power": 2.0,
+}
+# Sums of products and products: the result may be off by this many eps * sum |terms|, or eps * |product|.
+SUM_FACTOR = 4.0
+SUMS = ("sum", "contract", "scatter_add")
+PRODUCTS = ("prod",)
+# Either zero is right where NumPy itself does not say which one it gives: it depends on its SIMD loops.
+EITHER_ZERO = frozenset(("maximum", "minimum", "relu", "max", "min", *SUMS, *PRODUCTS))
+
+
+def is_inexact(op: Op) -> bool:
+    """Whether backends may round the results of an op differently."""
+    return op.name in ULP or op.name in SUMS or op.name in PRODUCTS
+
+
+# -- backends --------------------------------------------------------------------------------------
+
+
+@functools.cache
+def backends() -> tuple[str, ...]:
+    """The names of the backends that can run here."""
+    names = ["interpreter", "llvm-1", "llvm-2"]
+    if importlib.util.find_spec("graphc.codegen.cuda") is not None:
+        names.append("cuda-emulator")
+    return tuple(names)
+
+
+def evaluator(inputs: Sequence[Node], outputs: Sequence[Node], arrays: Arrays) -> list[Any]:
+    """The truth: each op's NumPy function over the graph as written."""
+    values = dict(zip(inputs, arrays, strict=True))
+    return [np.asarray(value) for value in gx.evaluate(list(outputs), values)]
+
+
+def compiled(
+    backend: str,
+    inputs: Sequence[Node],
+    outputs: Sequence[Node],
+    *,
+    rewriting: bool = True,
+    options: gx.Options | None = None,
+) -> Callable[..., list[Any]]:
+    """A callable that takes the arrays of `inputs` and gives those of `outputs`.
+
+    `rewriting=False` lowers the graph as it was written, so that a fault is one of lowering or printing.
+    """
+    options = options or gx.Options(cache=False)
+    with contextlib.ExitStack() as stack:
+        if not rewriting:
+            stack.enter_context(_as_written())
+        if backend == "cuda-emulator":
+            function = _cuda(inputs, outputs, options)
+        else:
+            target = "interpret" if backend == "interpreter" else "cpu"
+            threads = 2 if backend == "llvm-2" else 1
+            function = gx.compile(
+                list(inputs), list(outputs), target=target, options=options.replace(threads=threads)
+            )
+    return lambda *arrays: [np.asarray(result) for result in function(*arrays)]
+
+
+def run(
+    backend: str, inputs: Sequence[Node], outputs: Sequence[Node], arrays: Arrays, **options: Any
+) -> list[Any]:
+    """Compile and call once; see `compiled`."""
+    return compiled(backend, inputs, outputs, **options)(*arrays)
+
+
+def _cuda(inputs: Sequence[Node], outputs: Sequence[Node], options: gx.Options) -> Any:
+    from cuda_harness import compile_for_emulator
+
+    return compile_for_emulator(inputs, outputs, options)
+
+
+@contextlib.contextmanager
+def _as_written() -> Iterator[None]:
+    """Compile graphs without rewriting them."""
+    from graphc.codegen.lower import expand
+    from graphc.runtime import compile as compiling
+
+    with mock.patch.object(compiling, "_rewritten", lambda graph, request: (expand(graph), ())):
+        yield
+
+
+@contextlib.contextmanager
+def split_finely() -> Iterator[None]:
+    """Compile so that a handful of elements is already shared out among threads and split in parts."""
+    from graphc.codegen import emit, fuse
+
+    with (
+        mock.patch.object(emit, "GRAIN", 2),
+        mock.patch.object(emit, "PART", 5),
+        mock.patch.object(fuse, "SPLIT_ELEMENTS", 8),
+    ):
+        yield
+
+
+# -- comparison ------------------------------------------------------------------------------------
+
+
+def spacing(value: Any) -> Any:
+    """One unit in the last place at each element: the distance to the next float away from zero."""
+    value = np.abs(np.asarray(value))
+    largest = np.finfo(value.dtype).max
+    with np.errstate(all="ignore"):
+        return np.spacing(np.where(np.isfinite(value), value, largest)).astype(value.dtype)
+
+
+def differences(got: Any, want: Any, either_zero: bool = False) -> Any:
+    """Where two arrays of one dtype differ: NaN equals NaN, and -0.0 is not 0.0 unless `either_zero`."""
+    got, want = np.asarray(got), np.asarray(want)
+    if want.dtype.kind != "f":
+        return got != want
+    same = (got == want) | (np.isnan(got) & np.isnan(want))
+    if not either_zero:
+        same &= np.isnan(want) | (np.signbit(got) == np.signbit(want))
+    return ~same
+
+
+def check_type(got: Any, want: Any, what: str) -> None:
+    """Assert equal dtype and shape."""
+    assert got.dtype == want.dtype, f"{what}: dtype {got.dtype}, expected {want.dtype}"
+    assert got.shape == want.shape, f"{what}: shape {got.shape}, expected {want.shape}"
+
+
+def check_exact(got: Any, want: Any, what: str, either_zero: bool = False) -> None:
+    """Assert equal bits, NaN payloads aside."""
+    check_type(got, want, what)
+    bad = differences(got, want, either_zero)
+    assert not np.any(bad), f"{what}: {_worst(got, want, bad)}"
+
+
+def check_within(got: Any, want: Any, tolerance: Any, what: str) -> None:
+    """Assert |got - want| <= tolerance wherever both are finite, and equality elsewhere."""
+    check_type(got, want, what)
+    with np.errstate(all="ignore"):
+        near = np.abs(np.subtract(got, want, dtype=np.longdouble)) <= tolerance
+    bad = differences(got, want, either_zero=True) & ~(near & np.isfinite(want))
+    assert not np.any(bad), f"{what}: {_worst(got, want, bad)}"
+
+
+def _worst(got: Any, want: Any, bad: Any) -> str:
+    where = tuple(int(i) for i in np.argwhere(bad)[0])
+    lines = [f"{int(np.sum(bad))} of {got.size} elements differ; at {list(where)} got {got[where]!r}"]
+    lines.append(f"expected {want[where]!r}")
+    return ", ".join(lines)
+
+
+class Judge:
+    """Knows the value of a graph, and by how much each element of it may differ between backends."""
+
+    RUNS = 8
+    FACTOR = 4.0
+
+    def __init__(
+        self,
+        inputs: Sequence[Node],
+        outputs: Sequence[Node],
+        arrays: Arrays,
+        *,
+        reassociated: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """`reassociated`: IEEE arithmetic may have been rewritten, so its rounding may differ as well."""
+        self.want = evaluator(inputs, outputs, arrays)
+        self.tolerance: list[Any] = [np.zeros(w.shape, np.longdouble) for w in self.want]
+        self.unstable = [np.zeros(w.shape, bool) for w in self.want]
+        random = np.random.default_rng(seed)
+        for _ in range(self.RUNS):
+            with disturbed(random, reassociated) as touched:
+                others = evaluator(inputs, outputs, arrays)
+            if not touched:
+                break
+            for i, (want, other) in enumerate(zip(self.want, others, strict=True)):
+                self._learn(i, want, other)
+
+    def _learn(self, i: int, want: Any, other: Any) -> None:
+        if want.dtype.kind != "f":
+            self.unstable[i] |= want != other
+            return
+        with np.errstate(all="ignore"):
+            apart = np.abs(np.subtract(want, other, dtype=np.longdouble))
+        finite = np.isfinite(want) & np.isfinite(other)
+        self.unstable[i] |= ~finite & differences(want, other)
+        self.tolerance[i] = np.where(
+            finite, np.maximum(self.tolerance[i], self.FACTOR * apart), self.tolerance[i]
+        )
+
+    def check(self, got: Arrays, what: str) -> None:
+        """Assert that results agree with the evaluator."""
+        for i, (have, want) in enumerate(zip(got, self.want, strict=True)):
+            label = f"{what}, output {i}"
+            check_type(have, want, label)
+            steady = np.where(self.unstable[i], want, have)
+            if want.dtype.kind != "f":
+                check_exact(steady, want, label)
+            else:
+                check_within(steady, want, self.tolerance[i], label)
+
+
+@contextlib.contextmanager
+def disturbed(random: np.random.Generator, reassociated: bool = False) -> Iterator[list[str]]:
+    """Evaluate with every inexact result moved at random within its bound; yields the names of what was moved."""
+    touched: list[str] = []
+
+    def execute(
+        outputs: Sequence[Node], values: Mapping[Node, Any], sizes: Mapping[str, int]
+    ) -> list[Any]:
+        held: dict[Node, Any] = dict(values)
+        for node in topological(outputs, known=values):
+            attrs = {name: substitute_in(value, sizes) for name, value in node.attrs.items()}
+            args = [held[argument] for argument in node.args]
+            with np.errstate(all="ignore"):
+                result = node.op.numpy(*args, **attrs)
+                bound = _bound(node.op, args, attrs, result, reassociated)
+                if bound is not None:
+                    touched.append(node.op.name)
+                    result = _moved(result, bound, random, node.op.name in EITHER_ZERO)
+            held[node] = result
+        return [held[node] for node in outputs]
+
+    module = sys.modules[gx.evaluate.__module__]
+    with mock.patch.object(module, "run", execute):
+        yield touched
+
+
+def _bound(op: Op, args: Arrays, attrs: Any, result: Any, reassociated: bool) -> Any:
+    """How far the result of an op may be off, for each element; None if it is exact."""
+    if isinstance(result, tuple) or np.asarray(result).dtype.kind != "f":
+        return None
+    eps = np.finfo(result.dtype).eps
+    if op.name in ULP:
+        return (ULP[op.name] + 2) * spacing(result)
+    if op.name in SUMS:
+        terms = [np.abs(a) if a.dtype.kind == "f" else a for a in args]
+        return SUM_FACTOR * eps * op.numpy(*terms, **attrs)
+    if op.name in PRODUCTS:
+        return SUM_FACTOR * eps * np.abs(result) + spacing(result)
+    if op.name in EITHER_ZERO:
+        return np.zeros_like(result)
+    if reassociated and op.name in ("add", "subtract", "multiply", "divide", "square", "sqrt"):
+        return spacing(result)
+    return None
+
+
+def _moved(result: Any, bound: Any, random: np.random.Generator, either_zero: bool) -> Any:
+    step = random.uniform(-1, 1, np.shape(result)) * bound
+    moved = np.where(np.isfinite(result) & np.isfinite(step), result + step, result)
+    if either_zero:
+        flip = random.integers(0, 2, np.shape(result)) == 1
+        moved = np.where((moved == 0) & flip, -moved, moved)
+    return moved.astype(np.asarray(result).dtype)
+
+
+__all__ = [
+    "ULP",
+    "Judge",
+    "backends",
+    "check_exact",
+    "check_type",
+    "check_within",
+    "compiled",
+    "disturbed",
+    "evaluator",
+    "is_inexact",
+    "run",
+    "spacing",
+    "split_finely",
+]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from graphc.autodiff.reverse import grad
-from graphc.evaluate import evaluate
+from graphc.evaluator import evaluate
 from graphc.node import Node
 from graphc.tree import flatten
 

@@ -13,7 +13,9 @@ allows stands in parentheses.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,7 +34,7 @@ from graphc.display.listing import (
     template_of,
     value_text,
 )
-from graphc.graph import Graph, parameter_op, symbol_op
+from graphc.graph import parameter_op, symbol_op
 from graphc.node import Node
 
 _LONGEST = 400  # characters of LaTeX in one line, about twice what fits a page
@@ -47,10 +49,12 @@ _FROM_TEXT = {
     "@": r"\,", "==": "=", "!=": r"\neq", "<": "<", "<=": r"\leq", ">": ">", ">=": r"\geq",
     "&": r"\wedge", "|": r"\vee", "+": "+", "-": "-", "*": r"\cdot",
 }  # fmt: skip
-_GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau "
-    "upsilon phi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega".split()
-)
+_GREEK = frozenset((
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa",
+    "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi",
+    "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi",
+    "Omega",
+))  # fmt: skip
 _ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "_": r"\_", "^": r"\textasciicircum{}",
     "#": r"\#", "$": r"\$", "%": r"\%", "&": r"\&", "~": r"\textasciitilde{}",
@@ -60,91 +64,112 @@ _ESCAPES = {
 def to_latex(x: Any) -> str:
     """A node, a Graph, or a nested container of nodes in LaTeX's mathematics, without delimiters.
 
-    One expression, or an `aligned` environment of definitions; the bodies of nested Graphs are
-    defined last.
+    One expression, or an `aligned` environment of definitions (of the package amsmath); the bodies
+    of nested Graphs are defined last.
     """
     shown = outline(x)
-    counter: Iterator[int] = iter(range(1, 1 << 62))
-    lines = list(_definitions(shown.main, shown, counter, ""))
+    writer = _Writer(shown)
+    lines = list(writer.definitions(shown.main, "g"))
     for graph, listing in shown.bodies.items():
-        lines += _definitions(listing, shown, counter, _graph_name(shown.names[graph]))
+        lines += writer.definitions(listing, _graph_name(shown.names[graph]))
     if len(lines) == 1 and shown.main.subject.is_bare:
         return lines[0][1]
     rows = " \\\\\n".join(f"  {name} &= {text}" for name, text in lines)
     return f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}"
 
 
-def _definitions(
-    listing: Listing, shown: Outline, counter: Iterator[int], title: str
-) -> Iterator[tuple[str, str]]:
-    """What is defined, left and right of the sign, for one listing."""
-    users: dict[Node, int] = {}
-    for node in listing.names:
-        for _, source in listing.sources(node):
-            users[source] = users.get(source, 0) + 1
-    texts: dict[Node, Operand] = {}
+class _Writer:
+    """Writes the listings of one outline; no name means two things in them."""
 
-    def operand(node: Node) -> Operand:
+    def __init__(self, shown: Outline) -> None:
+        self._names = shown.names
+        listings = [shown.main, *shown.bodies.values()]
+        most = max(len(listing.subject.parameters or ()) for listing in listings)
+        taken = {f"p_{{{i}}}" for i in range(most)} | set(map(_graph_name, shown.names.values()))
+        self._symbols: dict[str, str] = {}
+        for listing in listings:
+            for node in listing.names:
+                name = node.attrs["name"] if node.op is symbol_op else None
+                if name is None or name in self._symbols:
+                    continue
+                spelled = _symbol(name)
+                if spelled in taken:  # x1 and x_1, say
+                    spelled = _word(name)
+                self._symbols[name] = spelled
+                taken.add(spelled)
+        numbered = (f"t_{{{i}}}" for i in itertools.count(1))
+        self._new_names = (name for name in numbered if name not in taken)
+
+    def definitions(self, listing: Listing, title: str) -> Iterator[tuple[str, str]]:
+        """What is defined, left and right of the sign, for one listing."""
+        uses = Counter(source for node in listing.names for _, source in listing.sources(node))
+        texts: dict[Node, Operand] = {}
+        for node in listing.names:
+            operands = [self._operand(argument, texts) for argument in listing.arguments(node)]
+            texts[node] = written = self._notation(node, operands)
+            if node.args and uses[node] and (uses[node] > 1 or len(written.text) > _LONGEST):
+                texts[node] = Operand(next(self._new_names), ATOM)
+                yield texts[node].text, written.text
+        results = [self._operand(output, texts).text for output in listing.subject.outputs]
+        if listing.subject.parameters is not None:
+            inside = ", ".join(f"p_{{{i}}}" for i in range(len(listing.subject.parameters)))
+            value = results[0] if len(results) == 1 else rf"\left({', '.join(results)}\right)"
+            yield f"{title}({inside})", value
+            return
+        for path, text in zip(listing.subject.paths or ("",), results, strict=True):
+            yield rf"\text{{result{_escaped(path)}}}", text
+
+    def _operand(self, node: Node, texts: dict[Node, Operand]) -> Operand:
         if node in texts:
             return texts[node]
         if not node.args:
-            return _leaf(node)
-        return _notation(node, [operand(node.args[0])], shown)  # one result of several
+            return self._leaf(node)
+        return self._notation(node, [self._operand(node.args[0], texts)])  # one of several results
 
-    for node in listing.names:
-        operands = [operand(argument) for argument in listing.arguments(node)]
-        text = _notation(node, operands, shown)
-        texts[node] = text
-        repeated = users.get(node, 0) > 1 or len(text.text) > _LONGEST
-        if node.args and users.get(node, 0) and repeated:
-            texts[node] = Operand(f"t_{{{next(counter)}}}", ATOM)
-            yield texts[node].text, text.text
-    yield from _results(listing, [operand(output).text for output in listing.subject.outputs], title)
+    def _notation(self, node: Node, operands: list[Operand]) -> Operand:
+        """A node over the given operands."""
+        if not node.args:
+            return self._leaf(node)
+        if node.op.name == "project":
+            index = node.attrs["index"]
+            return Operand(f"{_enclose(operands[0], ATOM)}_{{[{index}]}}", ATOM)
+        template, said = template_of(node)
+        own = template == (node.op.text or node.op.name)
+        template = node.op.latex if own and node.op.latex else _translated(template)
+        fields = fields_of(template)
+        rest = attribute_texts(node, {*fields, *said}, self._names)
+        if not template or fields.count("") != len(operands) or rest:
+            return self._named(node, operands, rest)
+        binding, least = _binding(template)
+        least = least + (LOOSE,) * (len(operands) - len(least))
+        if _is_function(template):
+            template = template.replace("{}", r"\left({}\right)")
+        attributes = {name: _escaped(value_text(node.attrs[name])) for name in fields if name}
+        return Operand(template.format(*map(_enclose, operands, least), **attributes), binding)
 
+    def _named(self, node: Node, operands: list[Operand], rest: list[str]) -> Operand:
+        """For ops without a notation: their name, attributes below, arguments in parentheses."""
+        label = node.attrs.get("name", "") or node.op.name
+        below = [_graph_name(self._names[graph]) for graph in graphs_of(node)]
+        about = (text for text in rest if not text.startswith(("graph=", "name=")))
+        below += [rf"\text{{{_escaped(text)}}}" for text in about]
+        subscript = f"_{{{', '.join(below)}}}" if below else ""
+        inside = ", ".join(operand.text for operand in operands)
+        return Operand(rf"{_word(label, 'operatorname')}{subscript}\left({inside}\right)", ATOM)
 
-def _results(listing: Listing, texts: list[str], title: str) -> Iterator[tuple[str, str]]:
-    subject = listing.subject
-    if subject.parameters is not None:
-        inside = ", ".join(f"p_{{{i}}}" for i in range(len(subject.parameters)))
-        value = texts[0] if len(texts) == 1 else f"\\left({', '.join(texts)}\\right)"
-        yield f"{title or 'g'}({inside})", value
-        return
-    paths = subject.paths or ("",)
-    for path, text in zip(paths, texts, strict=True):
-        yield rf"\text{{result{_escaped(path)}}}", text
-
-
-def _notation(node: Node, operands: list[Operand], shown: Outline) -> Operand:
-    """A node over the given operands."""
-    if not node.args:
-        return _leaf(node)
-    if node.op.name == "project":
-        return Operand(f"{_enclose(operands[0], ATOM)}_{{[{node.attrs['index']}]}}", ATOM)
-    template, said = node.op.latex, ()
-    if not template:
-        text, said = template_of(node)
-        template = _translated(text)
-    fields = fields_of(template)
-    rest = attribute_texts(node, {*fields, *said}, shown.names)
-    if not template or fields.count("") != len(operands) or rest:
-        return _named(node, operands, rest, shown)
-    binding, least = _binding(template)
-    inner = template.replace("{}", r"\left({}\right)") if _is_function(template) else template
-    least = least + (LOOSE,) * (len(operands) - len(least))
-    attributes = {name: _escaped(value_text(node.attrs[name])) for name in fields if name}
-    return Operand(inner.format(*map(_enclose, operands, least), **attributes), binding)
-
-
-def _named(node: Node, operands: list[Operand], rest: list[str], shown: Outline) -> Operand:
-    r"""\operatorname{sum}_{axes=(0,)}\left(x\right), for ops without a notation."""
-    graphs = graphs_of(node)
-    label = node.attrs.get("name", "") or node.op.name
-    about = [text for text in rest if not text.startswith(("graph=", "name="))]
-    subscript = [_graph_name(shown.names[graph]) for graph in graphs]
-    subscript += [rf"\text{{{_escaped(text)}}}" for text in about]
-    below = f"_{{{', '.join(subscript)}}}" if subscript else ""
-    inside = ", ".join(operand.text for operand in operands)
-    return Operand(rf"\operatorname{{{_escaped(label)}}}{below}\left({inside}\right)", ATOM)
+    def _leaf(self, node: Node) -> Operand:
+        if node.op is symbol_op:
+            return Operand(self._symbols[node.attrs["name"]], ATOM)
+        if node.op is parameter_op:
+            return Operand(f"p_{{{node.attrs['index']}}}", ATOM)
+        text = leaf(node).text
+        if is_number(node):
+            return _number(text)
+        if node.op.name == "extent":
+            extent = str(node.attrs["extent"])
+            binding = ATOM if extent.isidentifier() else LOOSE
+            return Operand(rf"\text{{{_escaped(extent)}}}", binding)
+        return Operand(rf"\text{{{_escaped(text)}}}", ATOM)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -184,20 +209,6 @@ def _enclose(operand: Operand, least: int) -> str:
     return operand.text if operand.binding >= least else rf"\left({operand.text}\right)"
 
 
-def _leaf(node: Node) -> Operand:
-    if node.op is symbol_op:
-        return Operand(_symbol(node.attrs["name"]), ATOM)
-    if node.op is parameter_op:
-        return Operand(f"p_{{{node.attrs['index']}}}", ATOM)
-    text = leaf(node).text
-    if is_number(node):
-        return _number(text)
-    if node.op.name == "extent":
-        extent = str(node.attrs["extent"])
-        return Operand(rf"\text{{{_escaped(extent)}}}", ATOM if extent.isidentifier() else LOOSE)
-    return Operand(rf"\text{{{_escaped(text)}}}", ATOM)
-
-
 def _number(text: str) -> Operand:
     spelled = {"inf": r"\infty", "-inf": r"-\infty", "nan": r"\mathrm{NaN}"}.get(text)
     binding = _SUM if text.startswith("-") else ATOM
@@ -215,8 +226,13 @@ def _symbol(name: str) -> str:
     if stem in _GREEK:
         stem = "\\" + stem
     elif len(stem) != 1 or not stem.isalpha():
-        stem = rf"\mathrm{{{_escaped(stem or name)}}}"
+        stem = _word(stem or name)
     return f"{stem}_{{{digits}}}" if digits and name != digits else stem
+
+
+def _word(name: str, command: str = "mathrm") -> str:
+    """A name of several letters; as text if it holds what mathematics would misread."""
+    return rf"\{command if name.isidentifier() else 'text'}{{{_escaped(name)}}}"
 
 
 def _graph_name(name: str) -> str:

@@ -34,7 +34,7 @@ def _infer_call(*types: Type, graph: Graph, name: str) -> Type:
 
 
 def _numpy_call(*arrays: Any, graph: Graph, name: str) -> Any:
-    from graphc.evaluate import run_graph
+    from graphc.evaluator import run_graph
 
     return tuple(run_graph(graph, arrays))
 
@@ -128,7 +128,7 @@ def _infer_scan(*types: Type, graph: Graph, carry: int, steps: int, length: Exte
 
 
 def _numpy_scan(*arrays: Any, graph: Graph, carry: int, steps: int, length: int, reverse: bool) -> Any:
-    from graphc.evaluate import run_graph
+    from graphc.evaluator import run_graph
 
     state = list(arrays[:carry])
     slices, invariants = arrays[carry : carry + steps], arrays[carry + steps :]

@@ -19,23 +19,23 @@ from graphc import origin
 from graphc.graph import Graph
 from graphc.lowering import Region
 from graphc.node import Attributes, Node, add_origin, intern, topological
-from graphc.op import Op
 from graphc.ops.operands import constant_op
 from graphc.rewrite.facts import FactTable
 from graphc.rewrite.pattern import (
     TRANSPARENT,
-    AnyNumber,
     Apply,
     Family,
     Found,
     Literal,
     Number,
     Pattern,
+    Variable,
     at_type,
     build,
     matches,
     number_of,
     orders,
+    same_number,
 )
 from graphc.rewrite.rule import ByName, Firing, Rule
 from graphc.types import TensorType
@@ -56,7 +56,8 @@ class Engine:
         self._variants = [
             (rule, pattern) for rule in rules if rule.result is not None for pattern in orders(rule.pattern)
         ]
-        self._candidates: dict[tuple[Op, ...], tuple[Candidate, ...]] = {}
+        self._literals = {repr(value) for _, pattern in self._variants for value in _literals(pattern)}
+        self._candidates: dict[tuple[Any, ...], tuple[Candidate, ...]] = {}
         self._normal: dict[Node, Node] = {}
         self._replacing: set[Node] = set()
         self._numbers: dict[Node, Number | None] = {}
@@ -141,12 +142,11 @@ class Engine:
 
     def _replace(self, node: Node) -> Node | None:
         """What the first rule that fires makes of a node; None if none does."""
-        args = node.args
-        key = (node.op, *[argument.op for argument in args[:_INDEXED_ARGUMENTS]])
+        key = (node.op, *map(self._tag, node.args[:_INDEXED_ARGUMENTS]))
         candidates = self._candidates.get(key)
         if candidates is None:
             candidates = self._candidates[key] = tuple(
-                candidate for candidate in self._variants if _may_match(candidate[1], node)
+                candidate for candidate in self._variants if self._may_match(candidate[1], node)
             )
         for rule, pattern in candidates:
             found: Found = {}
@@ -189,6 +189,19 @@ class Engine:
         self.refused.append((rule, node, why))
         warnings.warn(f"rewrite rule {rule.name!r} was refused: {why}", RuntimeWarning, stacklevel=2)
 
+    # -- the index -----------------------------------------------------------------------------------
+
+    def _tag(self, argument: Node) -> Any:
+        """What the index knows of an argument: its op, and the number that it is if some pattern asks for that."""
+        op = argument.op
+        if op not in _CONSTANT_LIKE:
+            return op
+        number = self._number(argument)
+        if number is None:
+            return op
+        written = repr(number) if isinstance(number, bool) else repr(float(number))
+        return (op, written if written in self._literals else "any")
+
     def _number(self, node: Node) -> Number | None:
         if node.op not in _CONSTANT_LIKE:
             return None
@@ -196,6 +209,29 @@ class Engine:
         if node not in numbers:
             numbers[node] = number_of(node)
         return numbers[node]
+
+    def _may_match(self, pattern: Pattern, node: Node) -> bool:
+        """Whether a pattern agrees with a node in what the index knows."""
+        seen = node.args[:_INDEXED_ARGUMENTS]
+        if isinstance(pattern, Family):
+            over = pattern.over
+            return pattern.test(node.op) and (over is None or all(arg.op in over for arg in seen))
+        assert isinstance(pattern, Apply)
+        if pattern.op is not node.op or len(pattern.args) != len(node.args):
+            return False
+        return all(self._may_be(part, argument) for part, argument in zip(pattern.args, seen, strict=False))
+
+    def _may_be(self, pattern: Pattern, argument: Node) -> bool:
+        if isinstance(pattern, Apply):
+            return pattern.op is argument.op
+        if isinstance(pattern, Family):
+            return pattern.test(argument.op)
+        if isinstance(pattern, Variable):
+            return True
+        number = self._number(argument)
+        if number is None:
+            return False
+        return not isinstance(pattern, Literal) or same_number(number, pattern.value)
 
 
 def _result(rule: Rule, node: Node, found: Found) -> Node | None:
@@ -210,24 +246,8 @@ def _is_of_kind(node: Node, kinds: str) -> bool:
     return isinstance(node.type, TensorType) and node.type.dtype.kind in kinds
 
 
-def _may_match(pattern: Pattern, node: Node) -> bool:
-    """Whether a pattern agrees with a node in the ops that the index is made of."""
-    if isinstance(pattern, Family):
-        over = pattern.over
-        seen = node.args[:_INDEXED_ARGUMENTS]
-        return pattern.test(node.op) and (over is None or all(argument.op in over for argument in seen))
-    assert isinstance(pattern, Apply)
-    if pattern.op is not node.op or len(pattern.args) != len(node.args):
-        return False
-    pairs = zip(pattern.args, node.args[:_INDEXED_ARGUMENTS], strict=False)
-    return all(_may_be(part, argument.op) for part, argument in pairs)
-
-
-def _may_be(pattern: Pattern, op: Op) -> bool:
-    if isinstance(pattern, Apply):
-        return pattern.op is op
-    if isinstance(pattern, Family):
-        return pattern.test(op)
-    if isinstance(pattern, (Literal, AnyNumber)):
-        return op in _CONSTANT_LIKE
-    return True
+def _literals(pattern: Pattern) -> list[Number]:
+    """The numbers that stand as arguments of a pattern's root, floats but for truth values."""
+    parts = pattern.args if isinstance(pattern, Apply) else ()
+    values = [part.value for part in parts if isinstance(part, Literal)]
+    return [value if isinstance(value, bool) else float(value) for value in values]

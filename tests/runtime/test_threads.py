@@ -606,7 +606,13 @@ def test_workers_leave_signals_and_cpus_alone(parallel: Runner) -> None:
 # --- the life of a process -----------------------------------------------------------------------
 
 
-def run_python(code: str, tmp_path: Path) -> str:
+@pytest.fixture
+def folder(engine: Engine) -> Path:
+    assert engine.cache.folder is not None
+    return engine.cache.folder.parent
+
+
+def run_python(code: str, folder: Path) -> str:
     setup = f"""
         import ctypes, os, sys, threading, time, warnings
         sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -616,7 +622,7 @@ def run_python(code: str, tmp_path: Path) -> str:
         from graphc.runtime.engine import Engine
         from graphc.runtime.threads import Pool
         from test_threads import make_runner, zeros
-        engine = Engine(Cache({str(tmp_path)!r}))
+        engine = Engine(Cache({str(folder)!r}))
         pool = Pool(engine, capacity=4)
         runner = make_runner(engine, pool)
     """
@@ -631,7 +637,7 @@ def run_python(code: str, tmp_path: Path) -> str:
     return done.stdout.strip()
 
 
-def test_exit_while_workers_spin(tmp_path: Path) -> None:
+def test_exit_while_workers_spin(folder: Path) -> None:
     code = """
         counts = zeros(100)
         for _ in range(100):
@@ -639,11 +645,11 @@ def test_exit_while_workers_spin(tmp_path: Path) -> None:
         print((counts & 0xffffffff == 100).all())
     """
     for _ in range(3):
-        assert run_python(code, tmp_path) == "True"
+        assert run_python(code, folder) == "True"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_child_has_its_own_workers(tmp_path: Path) -> None:
+def test_a_child_has_its_own_workers(folder: Path) -> None:
     code = """
         def check(pool_runner):
             counts = zeros(1000)
@@ -661,11 +667,11 @@ def test_a_child_has_its_own_workers(tmp_path: Path) -> None:
         assert check(runner)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), pool.started == before)
     """
-    assert run_python(code, tmp_path) == "0 True"
+    assert run_python(code, folder) == "0 True"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_fork_while_another_thread_is_in_a_job(tmp_path: Path) -> None:
+def test_a_fork_while_another_thread_is_in_a_job(folder: Path) -> None:
     code = """
         stop = threading.Event()
 
@@ -691,11 +697,11 @@ def test_a_fork_while_another_thread_is_in_a_job(tmp_path: Path) -> None:
         thread.join()
         print(codes)
     """
-    assert run_python(code, tmp_path) == "{0}"
+    assert run_python(code, folder) == "{0}"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_fork_inside_a_job_cancels_it_in_the_child(tmp_path: Path) -> None:
+def test_a_fork_inside_a_job_cancels_it_in_the_child(folder: Path) -> None:
     """A signal handler that forks while a call polls: the child cannot finish what workers took."""
     code = """
         forked = []
@@ -718,11 +724,11 @@ def test_a_fork_inside_a_job_cancels_it_in_the_child(tmp_path: Path) -> None:
         code = os.waitstatus_to_exitcode(os.waitpid(forked[0], 0)[1])
         print(code, status[4], (counts & 0xffffffff == 2).all())
     """
-    assert run_python(code, tmp_path) == "0 0 True"
+    assert run_python(code, folder) == "0 0 True"
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs affinity")
-def test_the_default_respects_affinity(tmp_path: Path) -> None:
+def test_the_default_respects_affinity(folder: Path) -> None:
     code = """
         from graphc.runtime.threads import default_workers
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -733,11 +739,11 @@ def test_the_default_respects_affinity(tmp_path: Path) -> None:
             runner.run("mark", counts, 100, 1, 4)
         print((counts & 0xffffffff == 5).all())
     """
-    assert run_python(code, tmp_path) == "1 1\nTrue"
+    assert run_python(code, folder) == "1 1\nTrue"
     assert default_workers() == len(os.sched_getaffinity(0))
 
 
-def test_no_threads_before_the_first_job(tmp_path: Path) -> None:
+def test_no_threads_before_the_first_job(folder: Path) -> None:
     code = """
         counts = zeros(10)
         print(pool.started, end=" ")
@@ -750,11 +756,11 @@ def test_no_threads_before_the_first_job(tmp_path: Path) -> None:
         print(pool.started)
     """
     expected = "0 0 0 0" if sys.platform == "win32" else "0 0 1 3"
-    assert run_python(code, tmp_path) == expected
+    assert run_python(code, folder) == expected
 
 
 @pytest.mark.skipif(not IS_LINUX, reason="needs a limit on threads")
-def test_a_system_that_refuses_threads(tmp_path: Path) -> None:
+def test_a_system_that_refuses_threads(folder: Path) -> None:
     code = """
         import mmap, resource
         counts = zeros(100)
@@ -769,7 +775,7 @@ def test_a_system_that_refuses_threads(tmp_path: Path) -> None:
             runner.run("mark", counts, 100, 1, 4)
         print((counts & 0xffffffff == 10).all(), pool.started)
     """
-    assert run_python(code, tmp_path) == "True 1"
+    assert run_python(code, folder) == "True 1"
 
 
 # --- other platforms -----------------------------------------------------------------------------

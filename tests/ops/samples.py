@@ -1,0 +1,397 @@
+"""What are example arguments of every op?  One table, from which the contract test and the random programs draw.
+
+A `Sample` says the dtypes and shapes of some inputs, which values they take, and how to apply the op to them. Element-wise ops get
+theirs from their arity alone; ops with attributes or several results state them. An op of the registry without samples fails the
+contract test, unless it is a leaf.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import graphc as gx
+import graphc.ops  # noqa: F401
+import numpy as np
+from graphc import dtypes
+from graphc.node import Node, topological
+from graphc.op import REGISTRY, Op
+from graphc.ops.special import project
+from graphc.types import TensorType, TupleType
+
+BOOL, INT, F32, F64 = "bool", "int64", "float32", "float64"
+FLOATS = (F32, F64)
+NUMBERS = (INT, *FLOATS)
+ALL = (BOOL, *NUMBERS)
+
+# Ops that have no value of their own.
+LEAVES = ("symbol", "parameter", "placeholder")
+
+
+@dataclass(frozen=True)
+class Input:
+    """An argument: `dtype` None stands for the dtype under test; `values` names how it is filled (see `fill`)."""
+
+    shape: tuple[int, ...]
+    dtype: str | None = None
+    values: str = "domain"
+    interval: tuple[float, float] = (-3.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`apply(*nodes)` is a node of op `name`; its results are the outputs to look at."""
+
+    name: str
+    label: str
+    inputs: tuple[Input, ...]
+    apply: Callable[..., Node]
+    dtypes: tuple[str, ...] = ALL
+    smooth: bool = True
+
+    @property
+    def op(self) -> Op:
+        return REGISTRY[self.name]
+
+    def symbols(self, dtype: str, prefix: str = "x", named: bool = False) -> list[Node]:
+        """Symbols for the inputs; `named` replaces every extent by a dimension of its own name."""
+        return [
+            gx.symbol(f"{prefix}{i}", given.shape, given.dtype or dtype)
+            for i, given in enumerate(self.inputs)
+        ]
+
+    def node(self, symbols: Sequence[Node]) -> Node:
+        """The node of the op; fails if the sample does not show the op it is filed under."""
+        made = self.apply(*symbols)
+        assert made.op is self.op, f"sample {self.label} of {self.name} makes {made.op.name}"
+        return made
+
+    def arrays(self, dtype: str, seed: int = 0) -> list[np.ndarray]:
+        random = np.random.default_rng([seed, len(self.inputs), *map(ord, self.name + self.label)])
+        return [fill(given, given.dtype or dtype, random) for given in self.inputs]
+
+
+def results(node: Node) -> list[Node]:
+    """The results of a node as tensors."""
+    if isinstance(node.type, TupleType):
+        return [project(node, i) for i in range(len(node.type.items))]
+    return [node]
+
+
+# -- values ------------------------------------------------------------------------------------------
+
+SPECIAL_FLOATS = (
+    *(0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, float("inf"), float("-inf"), float("nan")),
+    *(1e-320, -1e-320, 2.2250738585072014e-308, 1.17549435e-38, 1e-45, -1e-45, 1.7e308, -1.7e308, 3.4e38),
+    *(709.78, 710.0, -745.0, -746.0, 88.7, 89.0, -103.0, -104.0, 1e-8, -1e-8, 1e-17, 0.9999999, 1.0000001),
+    *(2.0**31, -(2.0**31), 2.0**53, 2.0**62, 2.0**63, -(2.0**63), 1.9e19, 2.0**24, 8388607.5, 1e5, 1e22),
+)
+SPECIAL_INTS = (0, 1, -1, 2, -2, 7, 2**31, -(2**31), 2**53, 2**53 + 1, 2**62, 2**63 - 1, -(2**63))
+
+
+def special(dtype: str) -> np.ndarray:
+    """The values of a dtype at which something may go wrong."""
+    if dtype == BOOL:
+        return np.array([False, True])
+    if dtype == INT:
+        return np.array(SPECIAL_INTS, INT)
+    with np.errstate(over="ignore"):
+        return np.array(SPECIAL_FLOATS).astype(dtype)
+
+
+def bit_patterns(dtype: str, count: int, random: np.random.Generator) -> np.ndarray:
+    """Every kind of value: random bits, so all exponents equally, NaN and subnormals included; special values first."""
+    if dtype == BOOL:
+        return random.integers(0, 2, count).astype(bool)
+    size = np.dtype(dtype).itemsize
+    raw = random.bytes(count * size)
+    made = np.frombuffer(raw, dtype).copy()
+    head = special(dtype)[:count]
+    made[: len(head)] = head
+    return made
+
+
+def fill(given: Input, dtype: str, random: np.random.Generator) -> np.ndarray:
+    """An array for an input.
+
+    "domain": inside of its interval; "positions": below the extent in `interval[1]`, negative ones included; "true": all true;
+    "distinct": no two elements equal, so that extrema are smooth.
+    """
+    size = int(np.prod(given.shape))
+    low, high = given.interval
+    if given.values == "positions":
+        made = random.integers(int(low), int(high), size)
+    elif given.values == "true":
+        made = np.ones(size, bool)
+    elif given.values == "distinct":
+        made = random.permutation(size) * 0.5 - size / 4 + 0.125
+    elif dtype == BOOL:
+        made = random.integers(0, 2, size).astype(bool)
+    elif dtype == INT:
+        made = random.integers(-5, 6, size)
+    else:
+        made = random.uniform(low, high, size)
+    return np.asarray(made).astype(dtype).reshape(given.shape)
+
+
+# -- element-wise ops --------------------------------------------------------------------------------
+
+UNARY = (
+    *("negative", "absolute", "sign", "square", "sqrt", "relu", "modf", "logical_not", "isnan", "exp", "expm1"),
+    *("log", "log1p", "tanh", "sigmoid", "softplus", "sin", "cos", "erf"),
+)
+BINARY = (
+    *("add", "subtract", "multiply", "strong_multiply", "divide", "maximum", "minimum", "equal", "not_equal"),
+    *("less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "power"),
+)
+ARITY = {**dict.fromkeys(UNARY, 1), **dict.fromkeys(BINARY, 2)}
+SHAPES: dict[str, tuple[int, ...]] = {
+    "vector": (37,),
+    "matrix": (3, 5),
+    "scalar": (),
+    "empty": (0, 4),
+}
+# Where smooth values lie, for ops whose record states no domain.
+_DOMAINS: dict[str, tuple[tuple[float, float], ...]] = {
+    "sqrt": ((0.1, 5.0),),
+    "divide": ((-3.0, 3.0), (0.5, 3.0)),
+}
+
+
+def accepts(op: Op, arity: int, dtype: str) -> bool:
+    """Whether the op's type rule takes `arity` arguments of that dtype."""
+    try:
+        op.infer(*[TensorType(dtype, (2,))] * arity)
+    except gx.GraphError:
+        return False
+    return True
+
+
+def _elementwise(name: str) -> list[Sample]:
+    op, arity = REGISTRY[name], ARITY[name]
+    if op.domain:
+        intervals = tuple((i.low, i.high) for i in op.domain)
+    else:
+        intervals = _DOMAINS.get(name, ((-3.0, 3.0),) * arity)
+    taken = tuple(dtype for dtype in ALL if accepts(op, arity, dtype))
+    return [
+        Sample(name, label, tuple(Input(shape, interval=i) for i in intervals), op, taken)
+        for label, shape in SHAPES.items()
+    ]
+
+
+# -- everything else ---------------------------------------------------------------------------------
+
+
+def _apply(op: str, **attrs: Any) -> Callable[..., Node]:
+    return lambda *nodes: REGISTRY[op](*nodes, **attrs)
+
+
+def _movement() -> list[Sample]:
+    def one(op: str, label: str, given: tuple[int, ...], **attrs: Any) -> Sample:
+        return Sample(op, label, (Input(given),), _apply(op, **attrs))
+
+    return [
+        one("broadcast", "new axis", (3,), shape=(2, 3), axes=(1,)),
+        one("broadcast", "stretched", (2, 1, 4), shape=(2, 3, 4), axes=(0, 1, 2)),
+        one("broadcast", "scalar", (), shape=(2, 2), axes=()),
+        one("broadcast", "to nothing", (1, 4), shape=(0, 4), axes=(0, 1)),
+        one("restate", "same", (3, 2), shape=(3, 2)),
+        one("reshape", "merge", (2, 3, 4), shape=(6, 4)),
+        one("reshape", "split", (6, 4), shape=(2, 3, 2, 2)),
+        one("reshape", "mixed", (4, 6), shape=(3, 8)),
+        one("reshape", "ones", (1, 5, 1), shape=(5,)),
+        one("reshape", "to scalar", (1, 1), shape=()),
+        one("reshape", "empty", (0, 3), shape=(5, 0, 2)),
+        one("transpose", "matrix", (3, 5), axes=(1, 0)),
+        one("transpose", "rotated", (2, 3, 4), axes=(2, 0, 1)),
+        one("transpose", "empty", (0, 3), axes=(1, 0)),
+        one("slice", "inner", (7, 5), starts=(2, 0), extents=(3, 5), steps=(1, 1)),
+        one("slice", "stepped", (9, 4), starts=(1, 3), extents=(3, 1), steps=(3, 2)),
+        one("slice", "nothing", (4,), starts=(4,), extents=(0,), steps=(1,)),
+        one("pad", "both sides", (3, 2), starts=(1, 2), shape=(6, 5), steps=(1, 1)),
+        one("pad", "stepped", (3,), starts=(2,), shape=(11,), steps=(3,)),
+        one("pad", "nothing", (0, 2), starts=(1, 0), shape=(3, 2), steps=(1, 1)),
+        one("flip", "one axis", (5,), axes=(0,)),
+        one("flip", "two axes", (2, 3, 4), axes=(0, 2)),
+        one("flip", "empty", (0, 2), axes=(0,)),
+        Sample("concatenate", "two", (Input((2, 3)), Input((4, 3))), _apply("concatenate", axis=0)),
+        Sample(
+            "concatenate",
+            "three, last axis",
+            (Input((2, 3)), Input((2, 0)), Input((2, 1))),
+            _apply("concatenate", axis=1),
+        ),
+    ]
+
+
+def _generated() -> list[Sample]:
+    made = []
+    for dtype in ALL:
+        kind = np.dtype(dtype)
+        value = np.arange(6).reshape(2, 3).astype(kind)
+        made.append(Sample("constant", f"array {dtype}", (), lambda v=value: gx.constant(v), (dtype,)))
+        made.append(Sample("constant", f"number {dtype}", (), lambda v=value: gx.constant(v[0, 1]), (dtype,)))
+    for dtype in NUMBERS:
+        kind = dtypes.as_dtype(dtype)
+        made.append(Sample("iota", f"line {dtype}", (), _apply("iota", shape=(5,), axis=0, dtype=kind), (dtype,)))
+        made.append(
+            Sample("iota", f"inner axis {dtype}", (), _apply("iota", shape=(2, 3, 2), axis=1, dtype=kind), (dtype,))
+        )
+        made.append(Sample("extent", f"number {dtype}", (), _apply("extent", extent=7, dtype=kind), (dtype,)))
+    return made
+
+
+def _reductions() -> list[Sample]:
+    made = []
+    shapes = {
+        "line": ((19,), (0,)),
+        "rows": ((4, 9), (1,)),
+        "columns": ((9, 4), (0,)),
+        "middle": ((2, 5, 3), (1,)),
+        "outer two": ((2, 5, 3), (0, 2)),
+        "all": ((3, 4), (0, 1)),
+        "nothing": ((0, 3), (0,)),
+        "to nothing": ((3, 0), (0,)),
+    }
+    kinds = {"sum": NUMBERS, "prod": NUMBERS, "max": NUMBERS, "min": NUMBERS, "all": (BOOL,), "any": (BOOL,)}
+    for name, taken in kinds.items():
+        values = "distinct" if name in ("max", "min") else "domain"
+        for label, (shape, axes) in shapes.items():
+            given = Input(shape, values=values, interval=(0.5, 1.5) if name == "prod" else (-3, 3))
+            made.append(Sample(name, label, (given,), _apply(name, axes=axes), taken))
+    for label, shape, axis in (("line", (19,), 0), ("rows", (4, 9), 1), ("columns", (9, 4), 0), ("to nothing", (3, 0), 0)):
+        made.append(Sample("argmax", label, (Input(shape),), _apply("argmax", axis=axis), NUMBERS))
+    return made
+
+
+def _products() -> list[Sample]:
+    def product(label: str, x: Any, y: Any, batch: Any, contracted: Any) -> Sample:
+        apply = _apply("contract", batch=batch, contracted=contracted)
+        return Sample("contract", label, (Input(x), Input(y)), apply, NUMBERS)
+
+    none: tuple[Any, Any] = ((), ())
+    return [
+        product("matrix", (5, 7), (7, 3), none, ((1,), (0,))),
+        product("transposed", (7, 5), (3, 7), none, ((0,), (1,))),
+        product("dot", (11,), (11,), none, ((0,), (0,))),
+        product("matrix vector", (5, 7), (7,), none, ((1,), (0,))),
+        product("outer", (4,), (3,), none, none),
+        product("batched", (2, 3, 4), (2, 4, 5), ((0,), (0,)), ((2,), (1,))),
+        product("batch inside", (3, 2, 4), (4, 2), ((1,), (1,)), ((2,), (0,))),
+        product("two axes", (2, 3, 4), (4, 3, 5), none, ((1, 2), (1, 0))),
+        product("everything", (2, 3), (2, 3), none, ((0, 1), (0, 1))),
+        product("no terms", (3, 0), (0, 2), none, ((1,), (0,))),
+        product("no rows", (0, 3), (3, 2), none, ((1,), (0,))),
+        product("element-wise", (2, 3), (2, 3), ((0, 1), (0, 1)), none),
+    ]
+
+
+def _indexing() -> list[Sample]:
+    def take(label: str, shape: Any, where: Any, axis: int) -> Sample:
+        positions = Input(where, INT, "positions", (-shape[axis], shape[axis]))
+        return Sample("take", label, (Input(shape), positions), _apply("take", axis=axis))
+
+    def scatter(label: str, where: Any, shape: Any, axis: int, extent: int) -> Sample:
+        positions = Input(where, INT, "positions", (-extent, extent))
+        apply = _apply("scatter_add", axis=axis, extent=extent)
+        return Sample("scatter_add", label, (positions, Input(shape)), apply, NUMBERS)
+
+    return [
+        take("line", (7,), (4,), 0),
+        take("rows", (5, 3), (6,), 0),
+        take("columns", (3, 5), (2, 2), 1),
+        take("one", (4, 2), (), 0),
+        take("nothing", (4, 2), (0,), 0),
+        scatter("line", (9,), (9,), 0, 4),
+        scatter("rows", (6,), (6, 3), 0, 5),
+        scatter("columns", (2, 2), (3, 2, 2), 1, 5),
+        scatter("one", (), (2,), 0, 4),
+        scatter("nothing", (0,), (0, 2), 0, 3),
+    ]
+
+
+def _steering() -> list[Sample]:
+    def choose(label: str, shape: tuple[int, ...]) -> Sample:
+        return Sample("where", label, (Input(shape, BOOL), Input(shape), Input(shape)), _apply("where"))
+
+    made = [choose(label, shape) for label, shape in SHAPES.items()]
+    for target in ALL:
+        for label, shape in SHAPES.items():
+            apply = _apply("cast", dtype=dtypes.as_dtype(target))
+            made.append(Sample("cast", f"{label} to {target}", (Input(shape),), apply))
+    made.append(
+        Sample("project", "second", (Input((5,)),), lambda x: project(REGISTRY["modf"](x), 1), FLOATS, smooth=False)
+    )
+    made.append(Sample("stop_gradient", "vector", (Input((5,)),), _apply("stop_gradient"), smooth=False))
+    condition = Input((3,), BOOL, "true")
+    made.append(Sample("check", "passes", (Input((5,)), condition), _apply("check", message="holds")))
+    return made
+
+
+def _node_of(value: Any) -> Node:
+    """The node with several results that the first leaf of `value` is a result of."""
+    while isinstance(value, (tuple, list)):
+        value = next(item for item in value if item != () and item is not None)
+    return value.args[0]
+
+
+def _regions() -> list[Sample]:
+    def polynomial(x: Node, y: Node) -> Any:
+        return x * y + x, y - x
+
+    def call(x: Node, y: Node) -> Node:
+        return _node_of(gx.call(polynomial, x, y, name="polynomial"))
+
+    def nested(x: Node, y: Node) -> Node:
+        return _node_of(gx.call(lambda a, b: gx.call(polynomial, a, b)[0] * b, x, y, name="outer"))
+
+    def running(init: Node, xs: Node) -> Node:
+        return _node_of(gx.scan(lambda s, x: (s + x, s * x), init, xs))
+
+    def backwards(init: Node, xs: Node) -> Node:
+        return _node_of(gx.scan(lambda s, x: (s - x, (s, x + x)), init, xs, reverse=True))
+
+    def captured(init: Node, xs: Node, w: Node) -> Node:
+        def step(state: Any, x: Any) -> Any:
+            first, second = state
+            return (first * w + x, second + first), first - second
+
+        return _node_of(gx.scan(step, (init, init), xs))
+
+    def counted(init: Node) -> Node:
+        return _node_of(gx.scan(lambda s, _: (s + s, s), init, length=3))
+
+    vector, rows = Input((3,)), Input((4, 3))
+    return [
+        Sample("call", "two results", (vector, vector), call, NUMBERS),
+        Sample("call", "nested", (vector, vector), nested, NUMBERS),
+        Sample("scan", "running", (vector, rows), running, NUMBERS),
+        Sample("scan", "backwards", (vector, rows), backwards, NUMBERS),
+        Sample("scan", "captured", (vector, rows, vector), captured, NUMBERS),
+        Sample("scan", "no slices", (vector,), counted, NUMBERS),
+        Sample("scan", "no steps", (vector, Input((0, 3))), running, NUMBERS),
+        Sample("scan", "scalars", (Input(()), Input((5,))), running, NUMBERS),
+    ]
+
+
+@functools.cache
+def table() -> dict[str, list[Sample]]:
+    """The samples of every op, by its name."""
+    filed: dict[str, list[Sample]] = {name: [] for name in REGISTRY if name not in LEAVES}
+    made = [sample for name in ARITY for sample in _elementwise(name)]
+    made += _movement() + _generated() + _reductions() + _products() + _indexing() + _steering()
+    made += _regions()
+    for sample in made:
+        filed[sample.name].append(sample)
+    return filed
+
+
+def samples(name: str) -> list[Sample]:
+    """The samples of one op."""
+    return table()[name]
+
+
+__all__ = ["ALL", "ARITY", "FLOATS", "LEAVES", "Input", "Sample", "bit_patterns", "results", "samples", "special", "table"]
