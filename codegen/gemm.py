@@ -22,8 +22,8 @@ the index of each; every stride is in bytes and may be zero or negative in left 
   A panel may be asked for more than once, by any worker. The strides of a packed operand are
   not read.
 - ``workspace``: `workspace` bytes, aligned to 64. ``workers``: how many threads may be used, at
-  least 1. ``status``: null or the address of the status record, whose cancel word stops the
-  product between tasks.
+  least 1. ``status``: null or the address of the status record; a code or a cancel word in it
+  stops the product between tasks.
 
 Work is handed out by ``graphc_parallel_for(function, plan, tasks, grain, workers, status)``. How it
 is cut depends on sizes, strides, dtype and machine alone, and every element of out is summed in the
@@ -41,12 +41,15 @@ pieces whose results are added at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from graphc.codegen.gemmtasks import (
+from graphc.codegen.gemmtable import (
     BY_TASK,
     CANCEL_WORD,
+    CODE_WORD,
+    DOT_ROWS,
+    FEW_ROWS,
     IN_PLACE,
     JOB,
     JOB_WORDS,
@@ -54,7 +57,14 @@ from graphc.codegen.gemmtasks import (
     PLAN,
     KernelTable,
     Plan,
-    clear,
+    is_set,
+    kernels,
+    panel_bytes,
+    reachable,
+    table_module,
+)
+from graphc.codegen.gemmtasks import (
+    clear_rows,
     combine,
     combine_turned,
     compute_dots,
@@ -64,24 +74,13 @@ from graphc.codegen.gemmtasks import (
     copy_lines,
     copy_tile,
     finish,
-    is_set,
     pack_panels,
-    panel_bytes,
     panel_product,
     small_products,
 )
 from graphc.codegen.irtext import Function, Module, Operand
 from graphc.codegen.machine import Machine
-from graphc.codegen.microkernel import (
-    DOT_TILE,
-    STREAM_ROWS,
-    Tile,
-    dot_kernel,
-    family,
-    pack_kernel,
-    stream_kernel,
-    tile_kernel,
-)
+from graphc.codegen.microkernel import DOT_TILE, STREAM_ROWS, Tile, family
 
 from graphc.dims import Extent, ceildiv, dim_min
 
@@ -91,10 +90,8 @@ TASK_WORK = 2**20  # multiplications in a task: about 20 us of one core
 SMALL_WORK = 64**3  # up to this a product is not worth a plan
 SERIAL_WORK = 2**26
 LARGE = 2  # times the second level: a right operand of this size is not used as it lies
-FEW_ROWS = 12  # up to here a large right operand is streamed over, not packed
 TURNED_AREA = 2**18
 TURNED_DEPTH = 32
-DOT_ROWS = 8  # of a product by dots for the sake of right
 SPLIT_AREA = 2**14  # elements of out up to which a long k is cut into pieces
 SPLIT_OPERANDS = 2**20  # elements of left and right from which on it is
 SPLIT_DEPTH = 512
@@ -148,78 +145,19 @@ def modules(
     not an int may be anything; kernels that none of them can reach are left out.
     """
     table = KernelTable(Tile.of(dtype, machine))
-    used = None if shapes is None else _reachable(table, list(shapes))
+    used = None if shapes is None else reachable(table, list(shapes))
     names = [name if used is None or name in used else None for name in table.names()]
-    kernels = [
+    wanted = [
         (name, Module([function]), level)
-        for name, function, level in _kernels(table.tile)
+        for name, function, level in kernels(table.tile)
         if name in names
     ]
-    lookup = (table.symbol, _table_module(table, names), 1)
+    lookup = (table.symbol, table_module(table, names), 1)
     driver = (table.tile.prefix, _driver(Blocking.of(dtype, machine)), 1)
     return [
         (name, module.text, module.exports, module.imports, level)
-        for name, module, level in (*kernels, lookup, driver)
+        for name, module, level in (*wanted, lookup, driver)
     ]
-
-
-def _kernels(tile: Tile) -> Iterator[tuple[str, Function, int]]:
-    """Every kernel of the family with its name and code generation level."""
-    for rows in tile.heights:
-        for vectors in range(1, tile.vectors + 1):
-            for edge in (False, True) if tile.machine.has_masks else (False,):
-                name = tile.kernel_name(rows, vectors, edge)
-                yield name, tile_kernel(tile, rows, vectors, edge), 2
-    for rows in DOT_TILE:
-        for columns in DOT_TILE:
-            yield tile.dot_name(rows, columns), dot_kernel(tile, rows, columns), 2
-    for rows in STREAM_ROWS:
-        yield tile.stream_name(rows), stream_kernel(tile, rows), 2
-    for side in ("left", "right"):
-        yield tile.pack_name(side), pack_kernel(tile, side), 1
-
-
-def _reachable(table: KernelTable, shapes: list[tuple[object, object, object]]) -> set[str]:
-    """Names of the kernels that products of these shapes can call."""
-    tile = table.tile
-    used = {tile.pack_name("left"), tile.pack_name("right")}
-    for rows, columns, _ in shapes:
-        if not isinstance(rows, int) or not isinstance(columns, int):
-            return {name for name in table.names() if name is not None}
-        used |= _reached_tiles(tile, rows, columns)
-        if columns <= FEW_ROWS:  # the operands may be exchanged
-            used |= _reached_tiles(tile, columns, rows)
-        if min(rows, columns) <= FEW_ROWS:
-            used |= {tile.stream_name(height) for height in STREAM_ROWS}
-        if min(rows, columns) <= max(DOT_ROWS, tile.vector.lanes):
-            used |= {tile.dot_name(i, j) for i in DOT_TILE for j in DOT_TILE}
-    return used
-
-
-def _reached_tiles(tile: Tile, rows: int, columns: int) -> set[str]:
-    """Names of the tile kernels that cover so many rows and columns."""
-    widths = {tile.columns} if columns >= tile.columns else set()
-    widths |= {columns % tile.columns} - {0}
-    return {
-        tile.kernel_name(
-            height,
-            -(-width // tile.vector.lanes),
-            tile.machine.has_masks and width % tile.vector.lanes != 0,
-        )
-        for height in tile.heights_of(rows)
-        for width in widths
-    }
-
-
-def _table_module(table: KernelTable, names: list[str | None]) -> Module:
-    """The function that returns the address of the kernel table."""
-    f = Function(table.symbol, "", result="ptr")
-    f.leave("ptr", "@table")
-    for name in names:
-        if name is not None:
-            f.declarations.add(f"declare void @{name}()")
-    entries = ", ".join("ptr null" if name is None else f"ptr @{name}" for name in names)
-    return Module([f], [f"@table = internal constant [{len(names)} x ptr] [{entries}]"])
 
 
 def workspace(
@@ -260,7 +198,7 @@ def _driver(b: Blocking) -> Module:
     functions = [_entry(b), _split(b), _cut(b), _cut_streams(b), _cut_dots(b), _cut_tiles(b)]
     functions += [_dispatch(b)]
     tasks = [compute_tiles, compute_small, compute_streams, compute_dots, pack_panels, combine]
-    tasks += [combine_turned, clear]
+    tasks += [combine_turned, clear_rows]
     parts = [small_products, panel_product, copy_lines, finish]
     functions += [write(tile) for write in (*tasks, *parts)]
     if not tile.machine.has_masks:
@@ -305,7 +243,7 @@ def _entry(b: Blocking) -> Function:
         _run(f, tile, plan, "compute_small", batches, grain)
         f.leave()
     with f.when(f.compare("sle", depth, 0)):
-        _run(f, tile, plan, "clear", f.multiply(rows, batches), 64)
+        _run(f, tile, plan, "clear_rows", f.multiply(rows, batches), 64)
         f.leave()
     _exchange(f, tile, q, packs)
     f.call("void", f"{tile.prefix}_split", ("ptr", plan))
@@ -563,7 +501,7 @@ def _cut_tiles(b: Blocking) -> Function:
 
 
 def _dispatch(b: Blocking) -> Function:
-    """Run all tasks of a phase, unless the call was cancelled."""
+    """Run all tasks of a phase, unless the call has failed or was cancelled."""
     f = Function(
         f"{b.tile.prefix}_dispatch",
         "ptr plan, ptr function, i64 tasks, i64 grain",
@@ -572,8 +510,10 @@ def _dispatch(b: Blocking) -> Function:
     plan, function, tasks, grain = f.parameters
     p = Plan(f, plan)
     status = p["status"]
-    with f.when(is_set(f, status)), f.when(f.compare("ne", f.word(status, CANCEL_WORD), 0)):
-        f.leave()
+    with f.when(is_set(f, status)):
+        stop = f.let(f"or i64 {f.word(status, CODE_WORD)}, {f.word(status, CANCEL_WORD)}")
+        with f.when(f.compare("ne", stop, 0)):
+            f.leave()
     serial = f.either(f.compare("sle", tasks, grain), f.compare("ne", p["serial"], 0))
     with f.when(serial):
         f.call_pointer("void", function, ("ptr", plan), ("i64", 0), ("i64", tasks), ("i64", 0))

@@ -1,8 +1,8 @@
 """What does one task of a matrix product do, once the driver has decided how to cut it?
 
 A task function has the signature ``void task(ptr plan, i64 begin, i64 end, i64 worker)`` and runs
-the tasks begin .. end - 1. The plan, a struct of eight-byte words, is written by the driver before
-the tasks start and only read by them; tasks write disjoint parts of out, so they need no barriers.
+the tasks begin .. end - 1. The plan is written by the driver before the tasks start and only read
+by them; tasks write disjoint parts of out, so they need no barriers.
 
 Each task covers some rows and columns of one product of the batch, always in the same order along
 k: which worker runs it, and beside how many others, cannot change a bit of the result.
@@ -12,141 +12,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from graphc.codegen.gemmtable import BY_TASK, ONCE, KernelTable, Plan, is_set
 from graphc.codegen.irtext import Function, Operand, VectorType
-from graphc.codegen.microkernel import (
-    DOT_TILE,
-    DOT_TYPES,
-    STREAM_ROWS,
-    TILE_TYPES,
-    Tile,
-)
-
-JOB_WORDS = (
-    *("left", "left_row", "left_column", "left_batch"),
-    *("right", "right_row", "right_column", "right_batch"),
-    *("out", "out_row", "out_batch"),
-    *("rows", "columns", "depth", "batches", "accumulate"),
-    *("epilogue", "epilogue_context"),
-    *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
-    *("workspace", "workers", "status"),
-)
-PLAN_WORDS = (
-    *JOB_WORDS,
-    "exchanged",  # nonzero: left and right, and so rows and columns, changed places
-    "streams",  # nonzero: by stream kernels
-    "turned",  # nonzero: and out cannot be written that way round
-    "left_source",  # IN_PLACE or BY_TASK
-    "right_source",  # IN_PLACE, BY_TASK or ONCE
-    *("depth_block", "depth_begin", "depth_end"),
-    *("row_block", "row_blocks"),
-    *("column_begin", "column_end", "column_group", "column_groups"),
-    *("left_panel", "right_panel"),  # bytes of a packed panel
-    "shared",  # panels of the right operand that are packed once
-    *("scratch", "scratch_bytes"),  # bytes for each worker
-    *("partial", "partial_bytes", "partials"),  # sums over pieces of k
-    "serial",  # nonzero: not worth a thread pool
-    "kernels",  # address of the kernel table
-)
-JOB = {name: index for index, name in enumerate(JOB_WORDS)}
-PLAN = {name: index for index, name in enumerate(PLAN_WORDS)}
-
-IN_PLACE, BY_TASK, ONCE = 0, 1, 2
-CANCEL_WORD = 4  # of the status record: nonzero asks every loop to stop
-
-_POINTERS = {
-    *("left", "right", "out", "epilogue", "epilogue_context"),
-    *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
-    *("workspace", "status", "shared", "scratch", "partial", "kernels"),
-}
-
-
-class Plan:
-    """Words of a plan (or of a job, whose words come first in a plan), by name."""
-
-    def __init__(self, f: Function, base: Operand) -> None:
-        self._function = f
-        self.base = base
-
-    def __getitem__(self, name: str) -> str:
-        return self._function.word(self.base, PLAN[name], _type(name))
-
-    def __setitem__(self, name: str, value: Operand) -> None:
-        self._function.set_word(self.base, PLAN[name], value, _type(name))
-
-    def read(self, names: str) -> list[str]:
-        """Load several words; ``names`` is separated by blanks."""
-        return [self[name] for name in names.split()]
-
-
-def _type(name: str) -> str:
-    return "ptr" if name in _POINTERS else "i64"
-
-
-@dataclass(frozen=True)
-class KernelTable:
-    """Where in the kernel table, an array of function addresses, each kernel of a family stands.
-
-    The driver finds kernels through the table, so that a program whose sizes are known links only
-    the kernels that those sizes use.
-    """
-
-    tile: Tile
-
-    def names(self) -> list[str | None]:
-        """Symbols in table order; None where no such kernel exists."""
-        names: list[str | None] = [None] * (self._packs + 2)
-        tile = self.tile
-        for rows in tile.heights:
-            for vectors in range(1, tile.vectors + 1):
-                names[self._tile(rows, vectors)] = tile.kernel_name(rows, vectors)
-                if tile.machine.has_masks:
-                    names[self._tile(rows, vectors) + 1] = tile.kernel_name(rows, vectors, True)
-        for rows in DOT_TILE:
-            for columns in DOT_TILE:
-                names[self._dots + rows * (DOT_TILE[0] + 1) + columns] = tile.dot_name(
-                    rows, columns
-                )
-        for rows in STREAM_ROWS:
-            names[self._streams + rows] = tile.stream_name(rows)
-        names[self._packs] = tile.pack_name("left")
-        names[self._packs + 1] = tile.pack_name("right")
-        return names
-
-    @property
-    def symbol(self) -> str:
-        """The function that returns the address of the table."""
-        return f"{self.tile.prefix}_kernels"
-
-    @property
-    def _dots(self) -> int:
-        return 2 * (self.tile.rows + 1) * self.tile.vectors
-
-    @property
-    def _streams(self) -> int:
-        return self._dots + (DOT_TILE[0] + 1) ** 2
-
-    @property
-    def _packs(self) -> int:
-        return self._streams + STREAM_ROWS[0] + 1
-
-    def _tile(self, rows: int, vectors: int) -> int:
-        return 2 * (rows * self.tile.vectors + vectors - 1)
-
-    def load_tile(
-        self, f: Function, table: Operand, rows: Operand, vectors: Operand, edge: Operand
-    ) -> str:
-        place = f.add(f.multiply(rows, self.tile.vectors), f.subtract(vectors, 1))
-        return f.word(table, f.add(f.multiply(place, 2), edge), "ptr")
-
-    def load_dot(self, f: Function, table: Operand, rows: Operand, columns: Operand) -> str:
-        place = f.add(f.multiply(rows, DOT_TILE[0] + 1), columns)
-        return f.word(table, f.add(place, self._dots), "ptr")
-
-    def load_stream(self, f: Function, table: Operand, rows: Operand) -> str:
-        return f.word(table, f.add(rows, self._streams), "ptr")
-
-    def load_pack(self, f: Function, table: Operand, side: str) -> str:
-        return f.word(table, self._packs + (side == "right"), "ptr")
+from graphc.codegen.microkernel import DOT_TILE, DOT_TYPES, STREAM_ROWS, TILE_TYPES, Tile
 
 
 @dataclass(frozen=True)
@@ -159,17 +27,6 @@ class Block:
     column: Operand
     columns: Operand
     identity: Operand  # equal for tasks that share batch and rows
-
-
-def is_set(f: Function, pointer: Operand) -> str:
-    return f.compare("ne", pointer, "null", "ptr")
-
-
-def panel_bytes(f: Function, tile: Tile, side: str, depth: Operand) -> Operand:
-    """Bytes of a packed panel: whole vectors along k, and a cache line to run over."""
-    width = tile.rows if side == "left" else tile.columns
-    whole = f.round_up(depth, tile.vector.lanes)
-    return f.add(f.multiply(whole, width * tile.vector.element_bytes), 64)
 
 
 def panel_product(tile: Tile) -> Function:
@@ -590,10 +447,10 @@ def _sum_partials(f: Function, p: Plan, vector: VectorType, source: Operand) -> 
     return piece.carried[1]
 
 
-def clear(tile: Tile) -> Function:
+def clear_rows(tile: Tile) -> Function:
     """The product over an empty k: zeros, or out as it is when accumulating; a task is a row."""
     element, size = tile.vector.element, tile.vector.element_bytes
-    f = _task_function(tile, "clear")
+    f = _task_function(tile, "clear_rows")
     plan, begin, end, _ = f.parameters
     p = Plan(f, plan)
     rows, columns, out_row = p.read("rows columns out_row")

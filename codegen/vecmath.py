@@ -393,17 +393,23 @@ def _reduced(k: Scope, x: Value) -> _Reduced:
 
 
 def _curvature(k: Scope, r: _Reduced) -> Value:
-    """exp(high + low) - 1 - high, within a quarter of the last place of 2 exp(high + low) - 1."""
+    """exp(high + low) - 1 - high."""
+    square = k.mul(r.both, r.both)
+    return k.fma(square, polynomial(k, r.both, EXP[r.both.dtype]), r.low)
+
+
+def _fine_curvature(k: Scope, r: _Reduced) -> Value:
+    """exp(high + low) - 1 - high, without the rounding error of the square in the largest term."""
     half, *others = EXP[r.both.dtype]
     cube = k.mul(k.mul(r.both, r.both), r.both)
     cubic = k.fma(cube, polynomial(k, r.both, tuple(others)), r.low)
     return k.fma(k.mul(r.both, half), r.both, cubic)
 
 
-def _scaled_sum(k: Scope, r: _Reduced, scale: Value, offset: Value) -> _Parts:
-    """offset + scale * (exp(high + low) - 1) in two parts, if |offset| >= |scale * high| or it is 0."""
-    total, error = _fast_two_sum(k, offset, k.mul(scale, r.high))
-    return total, k.fma(scale, _curvature(k, r), error)
+def _scaled_sum(k: Scope, offset: Value, scale: Value, high: Value, curvature: Value) -> _Parts:
+    """offset + scale * (high + curvature) in two parts, if |offset| >= |scale * high| or it is 0."""
+    total, error = _fast_two_sum(k, offset, k.mul(scale, high))
+    return total, k.fma(scale, curvature, error)
 
 
 # -- the exponential family --------------------------------------------------------------------
@@ -412,9 +418,7 @@ def _scaled_sum(k: Scope, r: _Reduced, scale: Value, offset: Value) -> _Parts:
 def _exp_tail(k: Scope, x: Value) -> tuple[Value, Value]:
     """exp(x) = 2**n * (1 + tail), with n in the low bits of the first result."""
     r = _reduced(k, x)
-    square = k.mul(r.both, r.both)
-    curvature = k.fma(square, polynomial(k, r.both, EXP[x.dtype]), r.low)
-    return r.shifted, k.add(r.high, curvature)
+    return r.shifted, k.add(r.high, _curvature(k, r))
 
 
 def exp(k: Scope, x: Value) -> Value:
@@ -467,7 +471,7 @@ def expm1(k: Scope, x: Value) -> Value:
     # Halved, because 2**1024 is not a float64.
     scale = _power_of_two(k, r.shifted, format_.bias - 1 << format_.fraction)
     offset = k.sub(scale, 0.5)
-    total, rest = _scaled_sum(k, r, scale, offset)
+    total, rest = _scaled_sum(k, offset, scale, r.high, _fine_curvature(k, r))
     lost = k.sub(k.sub(scale, offset), 0.5)
     half = k.add(total, k.add(rest, lost))
     tiny = k.lt(k.abs(x), 2.0 ** -(format_.fraction + 2))
@@ -485,7 +489,7 @@ def tanh(k: Scope, x: Value) -> Value:
     r = _reduced(k, argument)
     scale = _power_of_two(k, r.shifted, format_.bits_of_one)
     offset = k.sub(scale, 1.0)
-    total, rest = _scaled_sum(k, r, scale, offset)
+    total, rest = _scaled_sum(k, offset, scale, r.high, _curvature(k, r))
     lost = k.sub(scale, k.add(offset, 1.0))
     change, change_lost = _fast_two_sum(k, total, k.add(rest, lost))
     denominator, denominator_lost = _fast_two_sum(k, k.const(2.0, x.dtype), change)
@@ -514,7 +518,7 @@ def sigmoid(k: Scope, x: Value) -> Value:
     scale = _power_of_two(k, r.shifted, k.select(large, *biases))
 
     offset = k.add(unit, scale)
-    total, rest = _scaled_sum(k, r, scale, offset)
+    total, rest = _scaled_sum(k, offset, scale, r.high, _curvature(k, r))
     lost = k.sub(unit, k.sub(offset, scale))
     denominator, residue = _fast_two_sum(k, total, k.add(rest, lost))
 

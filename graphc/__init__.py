@@ -129,7 +129,7 @@ _HOMES = {
     "to_networkx": "graphc.interop",
 }
 _RENAMED = {"Type": "TensorType"}
-_SUBMODULES = frozenset(("codegen", "nn", "optim", "runtime"))
+_SUBMODULES = frozenset(("autodiff", "codegen", "display", "nn", "optim", "rewrite", "runtime"))
 # Asked for by `from graphc import ...` inside the package: the import system finds them itself.
 _INNER = frozenset(("dtypes", "origin", "ops"))
 

@@ -23,7 +23,9 @@ from graphc.node import Node
 from graphc.origin import location
 from graphc.runtime.callable import CallSpec, Function, Implementation, Input, Output, make_function
 from graphc.runtime.entry import Code, Status
-from graphc.runtime.native import NativeProgram, Recorder, build, product_scratch
+from graphc.runtime.engine import engine
+from graphc.runtime.native import NativeProgram, Recorder, link, modules, product_scratch
+from graphc.runtime.plan import Plan, plan_key
 from graphc.runtime.threads import default_workers
 from graphc.tree import flatten
 
@@ -35,37 +37,93 @@ class CompiledFunction(Function):
 
 
 class Compiled(Implementation):
-    """What stands behind a compiled Function: graph, program, code, and the story of compiling it."""
+    """What stands behind a compiled Function: graph, plan, code, and the story of compiling it.
+
+    When the plan came from the cache, `program` and what it is made from are computed again only if somebody asks.
+    """
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.recorder = Recorder()
         self.workers = request.options.threads or default_workers()
-        with self.recorder.timed("rewrite"):
+        with self.recorder.timed("close"):
             self.written, self.dim_names = canonical(request.graph)
-            self.rewritten, self.firings = _rewritten(self.written, request)
-        self.program, self.layout, self.native = self._variant([])
+        plan = self._plan([])
+        self.layout = layout(self.written, plan.arena, plan.work)
+        self.texts = {module.name: module.text for module in plan.modules}
+        self.native = self._linked(plan)
         self._variants: list[NativeProgram] = [self.native]
         super().__init__(self._spec())
 
-    def _variant(self, strided: Sequence[bool]) -> tuple[Program, Layout, NativeProgram]:
+    def _linked(self, plan: Plan) -> NativeProgram:
+        return link(list(plan.modules), plan.constants, self.request.options.cache, self.recorder)
+
+    def _plan(self, strided: Sequence[bool]) -> Plan:
+        """The plan of a variant: from the cache, or made and kept there."""
         options = self.request.options
+        variant = "".join("s" if flag else "c" for flag in strided)
+        key = plan_key(self.written, options, self.request.donated, self.workers, variant)
+        store = engine().cache if options.cache else None
+        with self.recorder.timed("plan lookup"):
+            data = store.get(key) if store is not None else None
+            if data is not None:
+                try:
+                    return Plan.from_bytes(data)
+                except ValueError:
+                    pass  # damaged or of another version: made anew and replaced
+        plan = self._made(strided)
+        if store is not None:
+            with self.recorder.timed("plan store"):
+                store.put(key, plan.to_bytes())
+        return plan
+
+    def _made(self, strided: Sequence[bool]) -> Plan:
+        program = self._lowered(strided)
+        if not strided:
+            self.__dict__["program"] = program
+        found = layout(self.written, program.main.arena, total_work(program.main.body))
+        with self.recorder.timed("print"):
+            made, constants = modules(program, found, self.workers, self.request.options.opt_level)
+        sizes = program.main.arena, total_work(program.main.body)
+        return Plan(tuple(made), constants, *sizes, len(self.firings))
+
+    def _lowered(self, strided: Sequence[bool]) -> Program:
+        rewritten = self.rewritten
         with self.recorder.timed("lower"):
             program = lower(
-                self.rewritten,
+                rewritten,
                 self.workers,
                 strided,
                 self.request.donated,
                 product_scratch(self.workers),
             )
-            if options.debug:
+            if self.request.options.debug:
                 for kernel in program.kernels():
                     verify(kernel)
-            found = layout(self.written, program.main.arena, total_work(program.main.body))
-        native = build(
-            program, found.slots, self.workers, options.opt_level, options.cache, self.recorder
-        )
-        return program, found, native
+        return program
+
+    @functools.cached_property
+    def _rewriting(self) -> tuple[Graph, Sequence[Any]]:
+        with self.recorder.timed("rewrite"):
+            return _rewritten(self.written, self.request)
+
+    @property
+    def rewritten(self) -> Graph:
+        """The graph after rewriting, as it is lowered."""
+        return self._rewriting[0]
+
+    @property
+    def firings(self) -> Sequence[Any]:
+        """Every firing of a rewrite rule, in order."""
+        return self._rewriting[1]
+
+    @functools.cached_property
+    def program(self) -> Program:
+        """The program, with its kernels and what they compute."""
+        program = self._lowered([])
+        found = layout(self.written, program.main.arena, total_work(program.main.body))
+        modules(program, found, self.workers, self.request.options.opt_level)  # names the kernels
+        return program
 
     def _spec(self) -> CallSpec:
         request, found = self.request, self.layout
@@ -109,9 +167,10 @@ class Compiled(Implementation):
     def strided_program(self) -> int:
         ranks = [len(type_.shape) for type_ in self.written.parameters]  # type: ignore[union-attr]
         strided = [rank > 0 and i not in self.request.donated for i, rank in enumerate(ranks)]
-        _, found, native = self._variant(strided)
-        if found.workspace != self.layout.workspace:
+        plan = self._plan(strided)
+        if layout(self.written, plan.arena, plan.work).workspace != self.layout.workspace:
             return 0  # the arena differs: such arguments are copied instead
+        native = self._linked(plan)
         self._variants.append(native)
         return native.main
 
@@ -166,14 +225,12 @@ class Compiled(Implementation):
     @property
     def llvm_ir(self) -> str:
         """The LLVM IR of every kernel, then of the program."""
-        return "\n".join(f"; {name}\n{text}" for name, text in self.native.texts.items())
+        return "\n".join(f"; {name}\n{text}" for name, text in self.texts.items())
 
     @functools.cached_property
     def assembly(self) -> str:
         """The assembly of every kernel, then of the program."""
-        from graphc.runtime.engine import engine
-
-        return "\n".join(engine().assembly(text) for text in self.native.texts.values())
+        return "\n".join(engine().assembly(text) for text in self.texts.values())
 
     @property
     def address(self) -> int:

@@ -158,6 +158,10 @@ class _FairLock:
             self._owner = None
             self._lock.release()
 
+    def forget_waiters(self) -> None:
+        """For the child of a fork: who waited for a turn in the parent does not exist here."""
+        self._turn = threading.Lock()
+
 
 class Engine:
     """Compiles and links LLVM IR text for the machine it runs on; safe to share between threads.
@@ -531,7 +535,11 @@ def _hold_locks_across_fork(shared: Engine) -> None:
         for lock in reversed(locks):
             lock.__exit__(None, None, None)
 
-    os.register_at_fork(before=acquire, after_in_parent=release, after_in_child=release)
+    def release_in_child() -> None:
+        shared.lock.forget_waiters()
+        release()
+
+    os.register_at_fork(before=acquire, after_in_parent=release, after_in_child=release_in_child)
 
 
 def _import_llvm() -> Any:

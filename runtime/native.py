@@ -1,30 +1,36 @@
-"""How does a program become machine code in this process?  Kernels, their library, the program, linked in that order.
+"""How does a program become machine code in this process?  Modules of text first, then one link in dependency order.
 
-Each distinct kernel text is one object, shared by whoever has the same text; the matrix-product family is loaded once for each dtype that is used; the
-program calls them by symbol. Everything goes through the engine's cache.
+`modules` prints everything that a program needs, as plain text that a cache can keep: each distinct kernel once, the
+matrix-product family of every dtype in use, the program, its extents. `link` compiles or fetches each through the engine's
+cache of objects and resolves the names between them. Nothing in a text is an address.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphc.codegen import gemm
+from graphc.codegen.extents import Layout
 from graphc.codegen.llvm import kernel_module
 from graphc.codegen.llvm_contract import contract_module
-from graphc.codegen.llvm_program import Slots, extents_module, program_module
-from graphc.codegen.loops import Contract, Kernel
+from graphc.codegen.llvm_program import extents_module, program_module
+from graphc.codegen.loops import Contract, Kernel, product_bytes
 from graphc.codegen.machine import Machine
 from graphc.codegen.program import Program
 from graphc.codegen.scalar import walk
+from graphc.dims import Extent
 from graphc.runtime import threads
 from graphc.runtime.callable import call_runtime
-from graphc.runtime.engine import Engine, Loaded, engine
+from graphc.runtime.engine import engine
 
 # Kernels beyond this many statements are compiled at level 0, whose time is linear in the text.
 BIG_KERNEL = 1500
+
+_RUNTIME_SYMBOLS = ("graphc_parallel_for", "graphc_poll")
 
 
 @dataclass
@@ -57,21 +63,35 @@ class _Timed:
 
 
 @dataclass(frozen=True)
+class Module:
+    """One module of LLVM text.
+
+    `exports` maps the symbols it defines to the names that other modules know them by, which are those of `imports`.
+    """
+
+    name: str
+    text: str
+    exports: tuple[tuple[str, str], ...]
+    imports: tuple[str, ...]
+    opt_level: int
+    passes: str
+
+
+@dataclass(frozen=True)
 class NativeProgram:
     """Addresses of a linked program, and what must stay alive as long as they are used."""
 
     main: int
     extents: int
-    texts: dict[str, str]
+    kernels: Mapping[str, int]
     held: tuple[Any, ...]
 
 
-def product_scratch(workers: int) -> Any:
+def product_scratch(workers: int) -> Callable[[Contract], Extent]:
     """The workspace, in bytes, that a contraction needs on this machine."""
-    from graphc.codegen.loops import product_bytes
+    machine = Machine.host()
 
-    def size(contract: Contract) -> Any:
-        machine = Machine.host()
+    def size(contract: Contract) -> Extent:
         sizes = (contract.rows, contract.columns, contract.depth, contract.batch)
         return product_bytes(contract) + gemm.workspace(*sizes, contract.dtype, machine, workers)
 
@@ -84,76 +104,74 @@ def kernel_text(kernel: Kernel, machine: Machine) -> str:
     return printer(kernel, machine, "kernel")
 
 
-def build(
-    program: Program, slots: Slots, workers: int, opt_level: int, cache: bool, recorder: Recorder
-) -> NativeProgram:
-    """Compile and link a planned program."""
-    machine, shared = Machine.host(), engine()
-    pool = threads.pool(shared)
-    runtime = call_runtime(shared)
-    pool.configure(poll=runtime.poll_address)
-    symbols = {"graphc_parallel_for": pool.address, "graphc_poll": runtime.poll_address}
-    held: list[Any] = []
-    families = {
-        k.nest.dtype for k in program.kernels() if isinstance(k.nest, Contract)
-    }
-    for dtype in sorted(families):
-        shapes = [
-            (k.nest.rows, k.nest.columns, k.nest.depth)
-            for k in program.kernels()
-            if isinstance(k.nest, Contract) and k.nest.dtype == dtype
-        ]
-        address, loaded = product_family(shared, dtype, machine, shapes, symbols, recorder)
-        symbols[gemm.entry_name(dtype)] = address
-        held += loaded
+def modules(
+    program: Program, found: Layout, workers: int, opt_level: int
+) -> tuple[list[Module], dict[str, Any]]:
+    """The modules of a planned program in link order, the last two being its extents (if any) and the program;
+    and its constant arrays by symbol."""
+    machine = Machine.host()
+    made = _product_modules(program, machine)
     names: dict[int, str] = {}
-    texts: dict[str, str] = {}
     for kernel in program.kernels():
-        with recorder.timed("print kernels"):
-            text = kernel_text(kernel, machine)
-            name = f"kernel_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+        nest = kernel.nest
+        text = kernel_text(kernel, machine)
+        name = f"kernel_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+        if name not in names.values():
+            big = sum(1 for _ in walk(kernel.body)) > BIG_KERNEL
+            level = 0 if big else opt_level
+            imports = (gemm.entry_name(nest.dtype),) if isinstance(nest, Contract) else ()
+            made.append(Module(name, text, (("kernel", name),), imports, level, "instcombine"))
         names[id(kernel)] = kernel.name = name
-        if name in texts:
-            continue
-        texts[name] = text
-        level = 0 if sum(1 for _ in walk(kernel.body)) > BIG_KERNEL else opt_level
-        loaded_kernel = shared.load_ir(
-            text, ["kernel"], symbols, opt_level=level, cache=cache, recorder=recorder.events
-        )
-        symbols[name] = loaded_kernel["kernel"]
-        held.append(loaded_kernel)
-    with recorder.timed("print program"):
-        text, constants = program_module(program, names, workers, slots.program_names)
-    texts["main"] = text
-    for symbol, storage in constants.items():
-        symbols[symbol] = storage.array.ctypes.data
-        held.append(storage.array)
-    main = shared.load_ir(
-        text, ["main"], symbols, opt_level=1, passes="always-inline", cache=cache, keep=tuple(held),
-        recorder=recorder.events,
-    )
-    extents = 0
-    if slots.free:
-        texts["extents"] = extents_module(slots)
-        loaded_extents = shared.load_ir(
-            texts["extents"], ["extents"], opt_level=1, cache=cache, recorder=recorder.events
-        )
-        extents = loaded_extents["extents"]
-        held.append(loaded_extents)
-    return NativeProgram(main["main"], extents, texts, (*held, main))
+    if found.slots.free:
+        text = extents_module(found.slots)
+        made.append(Module("extents", text, (("extents", "extents"),), (), 1, "none"))
+    text, constants = program_module(program, names, workers, found.slots.program_names)
+    imports = (*dict.fromkeys(names.values()), *constants, *_RUNTIME_SYMBOLS)
+    made.append(Module("main", text, (("main", "main"),), imports, 1, "always-inline"))
+    return made, {symbol: storage.array for symbol, storage in constants.items()}
 
 
-def product_family(
-    shared: Engine, dtype: str, machine: Machine, shapes: Any, symbols: dict[str, int], recorder: Recorder
-) -> tuple[int, list[Loaded]]:
-    """The address of the matrix-product routine of a dtype, and the objects that it is made of."""
-    known = {"graphc_parallel_for": symbols["graphc_parallel_for"]}
-    held: list[Loaded] = []
-    for _, text, exports, imports, level in gemm.modules(dtype, machine, shapes):
-        given = {name: known[name] for name in imports}
+def _product_modules(program: Program, machine: Machine) -> list[Module]:
+    """The matrix-product family of every dtype that a contraction of the program has, without unreachable tiles."""
+    shapes: dict[str, list[tuple[Extent, Extent, Extent]]] = {}
+    for kernel in program.kernels():
+        nest = kernel.nest
+        if isinstance(nest, Contract):
+            shapes.setdefault(nest.dtype, []).append((nest.rows, nest.columns, nest.depth))
+    made = []
+    for dtype in sorted(shapes):
+        for name, text, exports, imports, level in gemm.modules(dtype, machine, shapes[dtype]):
+            pairs = tuple((symbol, symbol) for symbol in exports)
+            made.append(Module(f"{dtype} {name}", text, pairs, tuple(imports), level, "none"))
+    return made
+
+
+def link(
+    made: list[Module], constants: Mapping[str, Any], cache: bool, recorder: Recorder
+) -> NativeProgram:
+    """Compile or fetch every module and resolve the names between them."""
+    shared = engine()
+    with recorder.timed("runtime"):
+        pool = threads.pool(shared)
+        runtime = call_runtime(shared)
+        pool.configure(poll=runtime.poll_address)
+    addresses = (pool.address, runtime.poll_address)
+    symbols = dict(zip(_RUNTIME_SYMBOLS, addresses, strict=True))
+    symbols |= {symbol: array.ctypes.data for symbol, array in constants.items()}
+    held: list[Any] = [*constants.values()]
+    for module in made:
         loaded = shared.load_ir(
-            text, exports, given, opt_level=level, passes="none", keep=tuple(held), recorder=recorder.events
+            module.text,
+            [symbol for symbol, _ in module.exports],
+            {name: symbols[name] for name in module.imports},
+            opt_level=module.opt_level,
+            passes=module.passes,
+            cache=cache,
+            keep=tuple(held) if module.imports else (),
+            recorder=recorder.events,
         )
-        known.update(loaded)
+        for symbol, name in module.exports:
+            symbols[name] = loaded[symbol]
         held.append(loaded)
-    return known[gemm.entry_name(dtype)], held
+    kernels = {name: address for name, address in symbols.items() if name.startswith("kernel_")}
+    return NativeProgram(symbols["main"], symbols.get("extents", 0), kernels, tuple(held))

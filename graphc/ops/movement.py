@@ -51,6 +51,8 @@ def reshape_index(index: Index, shape: Shape, source: Shape) -> Index:
     Axes are matched in groups of equal size, so that an axis that both shapes have is passed through and only
     what is really split or merged costs a division.
     """
+    if product(source) == 0:  # there is no element, so any index will do
+        return (0,) * len(source)
     taken: list[Extent] = []
     position = 0
     axis = 0

@@ -65,6 +65,7 @@ class Engine:
         self._body = body
         self._fuel = 0
         self._records_origins = origin._enabled.get()
+        self.has_regions = False
         self.firings: list[Firing] = []
         self.refused: list[tuple[Rule, Node, str]] = []
 
@@ -119,6 +120,7 @@ class Engine:
         normal, args = self._normal, node.args
         attrs = node.attrs
         if attrs and isinstance(node.op.lowering, Region):
+            self.has_regions = True
             attrs = self._with_bodies(attrs)
         for argument in args:
             if normal[argument] is not argument:

@@ -606,5 +606,5 @@ rule(
     "contract_broadcast", Family("contract", lambda op: op is contract_op), _contract_once,
     law="ieee", reorders=True, doc="broadcast(contract(...)), over what an argument repeats",
     guard=lambda node: any(arg.op is broadcast_op for arg in node.args),
-    example=lambda f, x: f @ x.T,
+    example=lambda f, x: f @ broadcast(x.T, (2, 4, 3), (1, 2)),
 )  # fmt: skip

@@ -65,6 +65,8 @@ class Pipeline:
         for graph in _graphs_inside(outputs, self._bodies):
             self.body(graph)
         nodes = self.engine.run(outputs)
+        if not self.engine.has_regions:
+            return nodes
         for _ in range(MOST_ROUNDS):
             changed = self._regions.run(nodes)
             if _same(changed, nodes):

@@ -233,7 +233,7 @@ def _generated() -> list[Sample]:
         kind = np.dtype(dtype)
         value = np.arange(6).reshape(2, 3).astype(kind)
         made.append(Sample("constant", f"array {dtype}", (), lambda v=value: gx.constant(v), (dtype,)))
-        made.append(Sample("constant", f"number {dtype}", (), lambda v=value: gx.constant(v[0, 1]), (dtype,)))
+        made.append(Sample("constant", f"number {dtype}", (), lambda v=value[0, 1:2]: gx.constant(v.reshape(())), (dtype,)))
     for dtype in NUMBERS:
         kind = dtypes.as_dtype(dtype)
         made.append(Sample("iota", f"line {dtype}", (), _apply("iota", shape=(5,), axis=0, dtype=kind), (dtype,)))
@@ -334,7 +334,7 @@ def _steering() -> list[Sample]:
 def _node_of(value: Any) -> Node:
     """The node with several results that the first leaf of `value` is a result of."""
     while isinstance(value, (tuple, list)):
-        value = next(item for item in value if item != () and item is not None)
+        value = next(item for item in value if isinstance(item, Node) or item)
     return value.args[0]
 
 

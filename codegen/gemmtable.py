@@ -1,0 +1,217 @@
+"""Which words and which kernels do the driver of a matrix product and its tasks share?
+
+The job is what the caller fills in, the plan what the driver makes of it: both are tables of
+eight-byte words. Kernels are found through a table of addresses, so that a program whose sizes are
+known links only the kernels that those sizes use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from graphc.codegen.irtext import Function, Module, Operand
+from graphc.codegen.microkernel import (
+    DOT_TILE,
+    STREAM_ROWS,
+    Tile,
+    dot_kernel,
+    pack_kernel,
+    stream_kernel,
+    tile_kernel,
+)
+
+JOB_WORDS = (
+    *("left", "left_row", "left_column", "left_batch"),
+    *("right", "right_row", "right_column", "right_batch"),
+    *("out", "out_row", "out_batch"),
+    *("rows", "columns", "depth", "batches", "accumulate"),
+    *("epilogue", "epilogue_context"),
+    *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
+    *("workspace", "workers", "status"),
+)
+PLAN_WORDS = (
+    *JOB_WORDS,
+    "exchanged",  # nonzero: left and right, and so rows and columns, changed places
+    "streams",  # nonzero: by stream kernels
+    "turned",  # nonzero: and out cannot be written that way round
+    "left_source",  # IN_PLACE or BY_TASK
+    "right_source",  # IN_PLACE, BY_TASK or ONCE
+    *("depth_block", "depth_begin", "depth_end"),
+    *("row_block", "row_blocks"),
+    *("column_begin", "column_end", "column_group", "column_groups"),
+    *("left_panel", "right_panel"),  # bytes of a packed panel
+    "shared",  # panels of the right operand that are packed once
+    *("scratch", "scratch_bytes"),  # bytes for each worker
+    *("partial", "partial_bytes", "partials"),  # sums over pieces of k
+    "serial",  # nonzero: not worth a thread pool
+    "kernels",  # address of the kernel table
+)
+JOB = {name: index for index, name in enumerate(JOB_WORDS)}
+PLAN = {name: index for index, name in enumerate(PLAN_WORDS)}
+
+IN_PLACE, BY_TASK, ONCE = 0, 1, 2
+FEW_ROWS = 12  # up to here a large right operand is streamed over, not packed
+DOT_ROWS = 8  # up to here a transposed right operand takes dot products
+CODE_WORD, CANCEL_WORD = 0, 4  # of the status record: nonzero asks every loop to stop
+
+_POINTERS = {
+    *("left", "right", "out", "epilogue", "epilogue_context"),
+    *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
+    *("workspace", "status", "shared", "scratch", "partial", "kernels"),
+}
+
+
+class Plan:
+    """Words of a plan (or of a job, whose words come first in a plan), by name."""
+
+    def __init__(self, f: Function, base: Operand) -> None:
+        self._function = f
+        self.base = base
+
+    def __getitem__(self, name: str) -> str:
+        return self._function.word(self.base, PLAN[name], _type(name))
+
+    def __setitem__(self, name: str, value: Operand) -> None:
+        self._function.set_word(self.base, PLAN[name], value, _type(name))
+
+    def read(self, names: str) -> list[str]:
+        """Load several words; ``names`` is separated by blanks."""
+        return [self[name] for name in names.split()]
+
+
+def _type(name: str) -> str:
+    return "ptr" if name in _POINTERS else "i64"
+
+
+@dataclass(frozen=True)
+class KernelTable:
+    """Where in the kernel table, an array of function addresses, each kernel of a family is."""
+
+    tile: Tile
+
+    def names(self) -> list[str | None]:
+        """Symbols in table order; None where no such kernel exists."""
+        names: list[str | None] = [None] * (self._packs + 2)
+        tile = self.tile
+        for rows in tile.heights:
+            for vectors in range(1, tile.vectors + 1):
+                names[self._tile(rows, vectors)] = tile.kernel_name(rows, vectors)
+                if tile.machine.has_masks:
+                    names[self._tile(rows, vectors) + 1] = tile.kernel_name(rows, vectors, True)
+        for rows in DOT_TILE:
+            for columns in DOT_TILE:
+                names[self._dots + rows * (DOT_TILE[0] + 1) + columns] = tile.dot_name(
+                    rows, columns
+                )
+        for rows in STREAM_ROWS:
+            names[self._streams + rows] = tile.stream_name(rows)
+        names[self._packs] = tile.pack_name("left")
+        names[self._packs + 1] = tile.pack_name("right")
+        return names
+
+    @property
+    def symbol(self) -> str:
+        """The function that returns the address of the table."""
+        return f"{self.tile.prefix}_kernels"
+
+    @property
+    def _dots(self) -> int:
+        return 2 * (self.tile.rows + 1) * self.tile.vectors
+
+    @property
+    def _streams(self) -> int:
+        return self._dots + (DOT_TILE[0] + 1) ** 2
+
+    @property
+    def _packs(self) -> int:
+        return self._streams + STREAM_ROWS[0] + 1
+
+    def _tile(self, rows: int, vectors: int) -> int:
+        return 2 * (rows * self.tile.vectors + vectors - 1)
+
+    def load_tile(
+        self, f: Function, table: Operand, rows: Operand, vectors: Operand, edge: Operand
+    ) -> str:
+        place = f.add(f.multiply(rows, self.tile.vectors), f.subtract(vectors, 1))
+        return f.word(table, f.add(f.multiply(place, 2), edge), "ptr")
+
+    def load_dot(self, f: Function, table: Operand, rows: Operand, columns: Operand) -> str:
+        place = f.add(f.multiply(rows, DOT_TILE[0] + 1), columns)
+        return f.word(table, f.add(place, self._dots), "ptr")
+
+    def load_stream(self, f: Function, table: Operand, rows: Operand) -> str:
+        return f.word(table, f.add(rows, self._streams), "ptr")
+
+    def load_pack(self, f: Function, table: Operand, side: str) -> str:
+        return f.word(table, self._packs + (side == "right"), "ptr")
+
+
+def kernels(tile: Tile) -> Iterator[tuple[str, Function, int]]:
+    """Every kernel of the family with its name and code generation level."""
+    for rows in tile.heights:
+        for vectors in range(1, tile.vectors + 1):
+            for edge in (False, True) if tile.machine.has_masks else (False,):
+                name = tile.kernel_name(rows, vectors, edge)
+                yield name, tile_kernel(tile, rows, vectors, edge), 2
+    for rows in DOT_TILE:
+        for columns in DOT_TILE:
+            yield tile.dot_name(rows, columns), dot_kernel(tile, rows, columns), 2
+    for rows in STREAM_ROWS:
+        yield tile.stream_name(rows), stream_kernel(tile, rows), 2
+    for side in ("left", "right"):
+        yield tile.pack_name(side), pack_kernel(tile, side), 1
+
+
+def reachable(table: KernelTable, shapes: list[tuple[object, object, object]]) -> set[str]:
+    """Names of the kernels that products of these shapes can call."""
+    tile = table.tile
+    used = {tile.pack_name("left"), tile.pack_name("right")}
+    for rows, columns, _ in shapes:
+        if not isinstance(rows, int) or not isinstance(columns, int):
+            return {name for name in table.names() if name is not None}
+        used |= _reached_tiles(tile, rows, columns)
+        if columns <= FEW_ROWS:  # the operands may be exchanged
+            used |= _reached_tiles(tile, columns, rows)
+        if min(rows, columns) <= FEW_ROWS:
+            used |= {tile.stream_name(height) for height in STREAM_ROWS}
+        if min(rows, columns) <= max(DOT_ROWS, tile.vector.lanes):
+            used |= {tile.dot_name(i, j) for i in DOT_TILE for j in DOT_TILE}
+    return used
+
+
+def _reached_tiles(tile: Tile, rows: int, columns: int) -> set[str]:
+    """Names of the tile kernels that cover so many rows and columns."""
+    widths = {tile.columns} if columns >= tile.columns else set()
+    widths |= {columns % tile.columns} - {0}
+    return {
+        tile.kernel_name(
+            height,
+            -(-width // tile.vector.lanes),
+            tile.machine.has_masks and width % tile.vector.lanes != 0,
+        )
+        for height in tile.heights_of(rows)
+        for width in widths
+    }
+
+
+def table_module(table: KernelTable, names: list[str | None]) -> Module:
+    """The function that returns the address of the kernel table."""
+    f = Function(table.symbol, "", result="ptr")
+    f.leave("ptr", "@table")
+    for name in names:
+        if name is not None:
+            f.declarations.add(f"declare void @{name}()")
+    entries = ", ".join("ptr null" if name is None else f"ptr @{name}" for name in names)
+    return Module([f], [f"@table = internal constant [{len(names)} x ptr] [{entries}]"])
+
+
+def is_set(f: Function, pointer: Operand) -> str:
+    return f.compare("ne", pointer, "null", "ptr")
+
+
+def panel_bytes(f: Function, tile: Tile, side: str, depth: Operand) -> Operand:
+    """Bytes of a packed panel: whole vectors along k, and a cache line to run over."""
+    width = tile.rows if side == "left" else tile.columns
+    whole = f.round_up(depth, tile.vector.lanes)
+    return f.add(f.multiply(whole, width * tile.vector.element_bytes), 64)

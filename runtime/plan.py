@@ -1,0 +1,105 @@
+"""What does the first level of the cache hold?  Everything between a graph and its machine code, as text.
+
+The key is the digest of the closed graph, which knows inputs by position and no origins, with the options, the processor and the
+versions. The entry is the *plan*: the modules to link, the constants that folding made, the sizes of the arena and of the
+work. A hit skips rewriting, fusion, lowering and printing; the second level, objects by text, then skips
+LLVM. An entry is data: JSON and arrays, read without executing anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc._version import __version__
+from graphc.codegen.machine import Machine
+from graphc.dims import Extent, parse
+from graphc.graph import Graph
+from graphc.options import Options
+from graphc.runtime.engine import ABI_VERSION, engine
+from graphc.runtime.native import Module
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What must be linked, and how much memory and work a call needs."""
+
+    modules: tuple[Module, ...]
+    constants: Mapping[str, Any]
+    arena: Extent
+    work: Extent
+    firings: int
+
+    def to_bytes(self) -> bytes:
+        """The plan as an archive of one JSON member and one member for each constant."""
+        head = {
+            "format": FORMAT,
+            "modules": [asdict(module) for module in self.modules],
+            "arena": str(self.arena),
+            "work": str(self.work),
+            "firings": self.firings,
+            "constants": list(self.constants),
+        }
+        text = np.frombuffer(json.dumps(head).encode(), np.uint8)
+        out = io.BytesIO()
+        arrays = {f"constant{i}": array for i, array in enumerate(self.constants.values())}
+        np.savez_compressed(out, plan=text, **arrays)
+        return out.getvalue()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Plan:
+        """The plan of an archive. Raises `ValueError` for anything that is not one of this format."""
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+                head = json.loads(archive["plan"].tobytes().decode())
+                if head["format"] != FORMAT:
+                    raise ValueError(f"a plan of format {head['format']}, not {FORMAT}")
+                constants = {
+                    symbol: archive[f"constant{i}"] for i, symbol in enumerate(head["constants"])
+                }
+        except (KeyError, OSError, EOFError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a plan: {error}") from None
+        modules = tuple(
+            Module(
+                m["name"],
+                m["text"],
+                tuple((a, b) for a, b in m["exports"]),
+                tuple(m["imports"]),
+                m["opt_level"],
+                m["passes"],
+            )
+            for m in head["modules"]
+        )
+        sizes = parse(head["arena"]), parse(head["work"])
+        return Plan(modules, constants, *sizes, head["firings"])
+
+
+def plan_key(
+    graph: Graph, options: Options, donated: Mapping[int, int], workers: int, variant: str
+) -> str:
+    """The key of a plan: everything that decides it, 64 hexadecimal digits."""
+    facts = [
+        "plan",
+        str(FORMAT),
+        __version__,
+        str(ABI_VERSION),
+        graph.digest.hex(),
+        variant,
+        str(sorted(donated.items())),
+        str(workers),
+        options.math,
+        str(options.deterministic),
+        str(options.opt_level),
+        str(sorted(options.exclude)),
+        repr(Machine.host()),
+        engine().versions,
+    ]
+    return hashlib.sha256("\0".join(facts).encode()).hexdigest()

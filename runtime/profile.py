@@ -1,0 +1,112 @@
+"""How long does each kernel of a Function take?  The program replayed launch by launch, each one timed.
+
+Frames are filled in from Python as the compiled program fills them, and the same native kernels run on the same memory, on one thread. So the
+figures are those of the kernels, without what the program saves by staying in native code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.codegen.loops import Contract
+from graphc.codegen.program import Call, Launch, Loop, Operand, Statement, Storage
+from graphc.dims import Extent, evaluate
+from graphc.evaluator import bind_extents
+
+_KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+
+
+@dataclass
+class Timing:
+    """One launch, and the seconds of each repetition (of the whole loop, for launches inside one)."""
+
+    launch: Launch
+    seconds: list[float]
+
+    @property
+    def best(self) -> float:
+        return min(self.seconds)
+
+
+def profile(implementation: Any, args: Sequence[Any], repeat: int = 5) -> list[Timing]:
+    """Times of every launch of a compiled Function's program, in program order, in seconds."""
+    replay = _Replay(implementation, args)
+    timings: dict[int, Timing] = {}
+    for _ in range(repeat):
+        seconds: dict[int, float] = {}
+        replay.run(implementation.program.main.body, seconds)
+        for launch in implementation.program.launches():
+            if id(launch) in seconds:
+                timing = timings.setdefault(id(launch), Timing(launch, []))
+                timing.seconds.append(seconds[id(launch)])
+    return list(timings.values())
+
+
+class _Replay:
+    def __init__(self, implementation: Any, args: Sequence[Any]) -> None:
+        self.implementation = implementation
+        self.sizes: dict[str, int] = {}
+        self.memory: dict[int, np.ndarray] = {}
+        program, native = implementation.program, implementation.native
+        types = implementation.written.parameters
+        for storage, type_, value in zip(program.main.inputs, types, args, strict=True):
+            array = np.array(value, type_.dtype, order="C")
+            bind_extents(type_, array.shape, self.sizes, "argument")
+            self.memory[id(storage)] = array
+        for storage in program.main.outputs:
+            shape = [evaluate(extent, self.sizes) for extent in storage.shape]
+            self.memory[id(storage)] = np.empty(shape, storage.dtype)
+        self.arena = np.empty(self.value(program.main.arena) + 64, np.uint8)
+        self.base = self.arena.ctypes.data + -self.arena.ctypes.data % 64
+        self.status = (ctypes.c_int64 * 8)()
+        self.kernels = {name: _KERNEL(address) for name, address in native.kernels.items()}
+
+    def value(self, extent: Extent) -> int:
+        return evaluate(extent, self.sizes)
+
+    def address(self, operand: Operand) -> int:
+        storage: Storage = operand.storage
+        offset = self.value(operand.offset) * storage.dtype.itemsize
+        if storage.kind in ("temporary", "worker"):
+            return self.base + self.value(storage.offset) + offset
+        array = storage.array if storage.kind == "constant" else self.memory[id(storage)]
+        return array.ctypes.data + offset
+
+    def run(self, body: Sequence[Statement], seconds: dict[int, float]) -> None:
+        for statement in body:
+            if isinstance(statement, Loop):
+                steps = range(self.value(statement.length))
+                for step in reversed(steps) if statement.reverse else steps:
+                    self.sizes[statement.variable] = step
+                    self.run(statement.body, seconds)
+            elif isinstance(statement, Call):
+                raise ValueError("a program with calls is not replayed: profile the called graph by itself")
+            else:
+                self.launch(statement, seconds)
+
+    def launch(self, launch: Launch, seconds: dict[int, float]) -> None:
+        kernel = launch.kernel
+        operands = dict(zip(map(id, kernel.buffers), launch.operands, strict=True))
+        words = []
+        for kind, item in kernel.frame():
+            if kind == "buffer":
+                words.append(self.address(operands[id(item)]))
+            elif kind == "extent":
+                words.append(self.sizes[item])
+            elif kind == "scratch":
+                held = launch.scratch
+                words.append(0 if held is None else self.base + self.value(held.offset))
+            else:
+                words.append(1 if kind == "workers" else ctypes.addressof(self.status))
+        frame = (ctypes.c_int64 * len(words))(*words)
+        tasks = 1 if isinstance(kernel.nest, Contract) else self.value(launch.tasks)
+        run = self.kernels[kernel.name]
+        start = time.perf_counter()
+        run(ctypes.addressof(frame), 0, tasks, 0)
+        seconds[id(launch)] = seconds.get(id(launch), 0.0) + time.perf_counter() - start
