@@ -126,7 +126,6 @@ _TEMPLATES = {
     ("sub", "float"): "{0} - {1}",
     ("mul", "float"): "{0} * {1}",
     ("div", "float"): "{0} / {1}",
-    ("neg", "float"): "-({0})",
     ("abs", "float"): "fabs{f}({0})",
     ("abs", "unsigned"): "{0}",
     ("fma", "float"): "fma{f}({0}, {1}, {2})",
@@ -215,6 +214,10 @@ def _wrapping(opcode: str) -> Callable[..., Expression]:
     return expression
 
 
+def _negate_float(dtype: str, a: str) -> Expression:
+    return (f"-({a})" if a.startswith("-") else f"-{a}"), ()
+
+
 def _negate(dtype: str, a: str) -> Expression:
     return _wrapping("sub")(dtype, literal(0, dtype), a)
 
@@ -269,6 +272,7 @@ def _high_product(dtype: str, a: str, b: str) -> Expression:
 _SPECIAL: dict[tuple[str, str], Callable[..., Expression]] = {
     ("min", "float"): _ordered_choice("<"),
     ("max", "float"): _ordered_choice(">"),
+    ("neg", "float"): _negate_float,
     ("neg", "signed"): _negate,
     ("neg", "unsigned"): _negate,
     ("abs", "signed"): _magnitude,

@@ -362,17 +362,8 @@ class Emitter:
         owner = node.args[0] if node.op is project_op and node.args[0] in self.members else node
         if owner in self.members and node not in self.written:
             return None
-        source = self._alias_owner(node)
+        source = self.partition.alias(node) or node
         return None if source in self.members and source not in self.written else place
-
-    def _alias_owner(self, node: Node) -> Node:
-        """The node whose memory a reshape shares, if this group computes it."""
-        from graphc.ops.movement import reshape_op
-        from graphc.ops.operands import restate_op
-
-        while node.op in (reshape_op, restate_op) and node not in self.members:
-            node = node.args[0]
-        return node
 
     def row_value(self, node: Node) -> Value | None:
         """The value of a member that has one for each row, once it is computed."""

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from graphc.dims import Dim, Extent
 from graphc.lowering import Contract, Elementwise, Gather, Generate, Leaf, Reduce, Region, Scatter, Verify, View
 from graphc.node import Node
-from graphc.ops.operands import constant_op
+from graphc.ops.movement import reshape_op
+from graphc.ops.operands import constant_op, restate_op
 from graphc.ops.special import project_op
 from graphc.types import Shape, TensorType, TupleType
 
@@ -59,8 +60,15 @@ def variables(count: int) -> tuple[Dim, ...]:
 class Partition:
     """The groups of a graph in an order in which they can run, and the group of every node that has one."""
 
-    def __init__(self, order: Sequence[Node], outputs: Sequence[Node], external: set[Node]) -> None:
+    def __init__(
+        self,
+        order: Sequence[Node],
+        outputs: Sequence[Node],
+        external: set[Node],
+        strided: set[Node] | frozenset[Node] = frozenset(),
+    ) -> None:
         self.external = external
+        self.strided = strided
         self.group_of: dict[Node, Group] = {}
         self.groups: list[Group] = []
         self.users: dict[Node, list[Node]] = {}
@@ -88,6 +96,20 @@ class Partition:
     def floats(self, node: Node) -> bool:
         """Whether the node is computed inside each of its consumers."""
         return node not in self.group_of and not self.is_external(node)
+
+    def alias(self, node: Node) -> Node | None:
+        """The node in whose memory a reshape finds its elements as they lie; None if it must be computed."""
+        source = node
+        while source.op in (reshape_op, restate_op) and source not in self.group_of:
+            source = source.args[0]
+        if source is node:
+            return None
+        in_memory = self.is_external(source) and source not in self.strided
+        return source if in_memory or source in self.group_of or self.is_result(source) else None
+
+    def is_result(self, node: Node) -> bool:
+        """Whether a node is one result of a placed node with several."""
+        return node.op is project_op and node.args[0] in self.group_of
 
     # -- placing ---------------------------------------------------------------------------------------
 
@@ -256,7 +278,7 @@ class Partition:
         must |= wanted
         for node in sorted(must, key=position.__getitem__):
             literal = node.op is constant_op and node not in wanted
-            if self.floats(node) and not literal:
+            if self.floats(node) and not literal and self.alias(node) is None:
                 self._ground_one(node)
         self._sort()
 

@@ -28,8 +28,7 @@ from graphc.dims import Extent, product, symbols_of
 from graphc.graph import Graph, parameter_op, rebuild
 from graphc.lowering import Compose, Contract, Region
 from graphc.node import Node, topological
-from graphc.ops.movement import reshape_op
-from graphc.ops.operands import constant_op, restate_op
+from graphc.ops.operands import constant_op
 from graphc.ops.special import project_op
 from graphc.types import TensorType
 
@@ -100,7 +99,8 @@ def _product_and_sum(node: Node) -> Node:
     rank = len(shape)
     left = broadcast(x, shape, (*range(b + m), *range(rank - k, rank)))
     right = broadcast(y, shape, (*range(b), *range(b + m, rank)))
-    return sum_op(multiply_op(left, right), axes=tuple(range(rank - k, rank)))
+    product = multiply_op(left, right)
+    return sum_op(product, axes=tuple(range(rank - k, rank))) if k else product
 
 
 class _Lowering:
@@ -134,8 +134,9 @@ class _Lowering:
         """The procedure of a called graph, lowered the first time."""
         found = self.procedures.get(graph.digest)
         if found is None:
-            found = self.procedure(expand(graph), f"call_{len(self.procedures)}", [False] * len(graph.parameters))
-            self.procedures[graph.digest] = found
+            name = f"call_{graph.digest.hex()}"
+            found = self.procedure(expand(graph), name, [False] * len(graph.parameters))
+            self.procedures[graph.digest] = found  # after its own callees: callees come first
         return found
 
 
@@ -171,8 +172,8 @@ class _Block:
                 array = node.attrs["value"].array
                 storage = Storage("constant", node.dtype, node.shape, array=array)
                 self.places[node] = Operand(storage)
-        self.partition = Partition(order, graph.outputs, external)
-        self._alias(order)
+        strided = {node for node in external if self.places[node].storage.strided}
+        self.partition = Partition(order, graph.outputs, external, strided)
         copies = self._claim_outputs(graph.outputs, results)
         self._allocate(order)
         for group in self.partition.groups:
@@ -182,29 +183,14 @@ class _Block:
 
     # -- where values live -----------------------------------------------------------------------------
 
-    def _alias(self, order: Sequence[Node]) -> None:
-        """A reshape of something in contiguous memory is that memory under another shape."""
-        self.alias: dict[Node, Node] = {}
-        for node in order:
-            if node.op is reshape_op or node.op is restate_op:
-                source = self.alias.get(node.args[0], node.args[0])
-                placed = self.places.get(source)
-                stored = placed is not None and not placed.storage.strided
-                if stored or source in self.partition.group_of or self._is_result(source):
-                    self.alias[node] = source
-
-    def _is_result(self, node: Node) -> bool:
-        """Whether a node is a result of a node with several: a region's storage, or an element-wise value."""
-        return node.op is project_op and node.args[0] in self.partition.group_of
-
     def _claim_outputs(
         self, outputs: Sequence[Node], results: Sequence[Operand]
     ) -> list[tuple[Node, Operand]]:
         """Let the node that makes an output write it in place; what cannot is copied at the end."""
         copies: list[tuple[Node, Operand]] = []
         for node, operand in zip(outputs, results, strict=True):
-            source = self.alias.get(node, node)
-            owned = source in self.partition.group_of or self._is_result(source)
+            source = self.partition.alias(node) or node
+            owned = source in self.partition.group_of or self.partition.is_result(source)
             if owned and source not in self.places:
                 self.places[source] = operand
             else:
@@ -220,7 +206,7 @@ class _Block:
             self.places[node] = Operand(Storage("temporary", node.dtype, node.shape))
 
     def _must_store(self, node: Node) -> bool:
-        if self._is_result(node):
+        if self.partition.is_result(node):
             owner = self.partition.group_of[node.args[0]]
             return owner.kind == "region" or self._crosses(node, owner)
         group = self.partition.group_of.get(node)
@@ -245,7 +231,7 @@ class _Block:
 
     def place(self, node: Node) -> Operand | None:
         """Where a node is in memory, if it is."""
-        return self.places.get(self.alias.get(node, node))
+        return self.places.get(self.partition.alias(node) or node)
 
     # -- statements ------------------------------------------------------------------------------------
 

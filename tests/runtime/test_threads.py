@@ -501,7 +501,7 @@ def test_only_the_caller_polls(runner: Runner, polled) -> None:
     for _ in range(3):
         runner.run("nest", context, outer, 1, CAPACITY, status)
     assert (counts == 3).all()
-    assert callers == {threading.get_ident()}
+    assert callers <= {threading.get_ident()}  # none, if the workers were quicker
 
 
 def test_without_a_status_nobody_polls(runner: Runner, polled) -> None:
