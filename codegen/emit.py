@@ -362,7 +362,7 @@ class Emitter:
         owner = node.args[0] if node.op is project_op and node.args[0] in self.members else node
         if owner in self.members and node not in self.written:
             return None
-        source = self.partition.alias(node) or node
+        source = self.partition.alias(node)
         return None if source in self.members and source not in self.written else place
 
     def row_value(self, node: Node) -> Value | None:

@@ -97,15 +97,13 @@ class Partition:
         """Whether the node is computed inside each of its consumers."""
         return node not in self.group_of and not self.is_external(node)
 
-    def alias(self, node: Node) -> Node | None:
-        """The node in whose memory a reshape finds its elements as they lie; None if it must be computed."""
+    def alias(self, node: Node) -> Node:
+        """The node in whose memory a reshape finds its elements as they lie; the node itself if it has none such."""
         source = node
         while source.op in (reshape_op, restate_op) and source not in self.group_of:
             source = source.args[0]
-        if source is node:
-            return None
         in_memory = self.is_external(source) and source not in self.strided
-        return source if in_memory or source in self.group_of or self.is_result(source) else None
+        return source if in_memory or source in self.group_of or self.is_result(source) else node
 
     def is_result(self, node: Node) -> bool:
         """Whether a node is one result of a placed node with several."""
@@ -278,7 +276,7 @@ class Partition:
         must |= wanted
         for node in sorted(must, key=position.__getitem__):
             literal = node.op is constant_op and node not in wanted
-            if self.floats(node) and not literal and self.alias(node) is None:
+            if self.floats(node) and not literal and self.alias(node) is node:
                 self._ground_one(node)
         self._sort()
 

@@ -189,7 +189,7 @@ class _Block:
         """Let the node that makes an output write it in place; what cannot is copied at the end."""
         copies: list[tuple[Node, Operand]] = []
         for node, operand in zip(outputs, results, strict=True):
-            source = self.partition.alias(node) or node
+            source = self.partition.alias(node)
             owned = source in self.partition.group_of or self.partition.is_result(source)
             if owned and source not in self.places:
                 self.places[source] = operand
@@ -231,7 +231,7 @@ class _Block:
 
     def place(self, node: Node) -> Operand | None:
         """Where a node is in memory, if it is."""
-        return self.places.get(self.partition.alias(node) or node)
+        return self.places.get(self.partition.alias(node))
 
     # -- statements ------------------------------------------------------------------------------------
 

@@ -407,7 +407,7 @@ def _fine_curvature(k: Scope, r: _Reduced) -> Value:
 
 
 def _scaled_sum(k: Scope, offset: Value, scale: Value, high: Value, curvature: Value) -> _Parts:
-    """offset + scale * (high + curvature) in two parts, if |offset| >= |scale * high| or it is 0."""
+    """offset + scale (high + curvature) in two parts, if |offset| >= |scale high| or it is 0."""
     total, error = _fast_two_sum(k, offset, k.mul(scale, high))
     return total, k.fma(scale, curvature, error)
 

@@ -54,6 +54,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail unless the graphc under test is installed in site-packages",
     )
+    parser.addoption(
+        "--regenerate", action="store_true", help="write the golden files that tests compare with"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

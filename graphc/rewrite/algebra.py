@@ -103,6 +103,9 @@ rule(
     example=lambda x: -(3.0 * x),
 )
 rule("negative_subtract", -(x - y), y - x, law="real", example=lambda x, y: -(x - y))
+rule("multiply_negative", (-x) * y, -(x * y), law="ieee", example=lambda x, y: (-x) * y)
+rule("divide_negative", (-x) / y, -(x / y), law="ieee", example=lambda x, y: (-x) / y)
+rule("divide_by_negative", x / (-y), -(x / y), law="ieee", example=lambda x, y: x / (-y))
 rule("square_negative", square(-x), square(x), law="ieee", example=lambda x: square(-x))
 rule("square_absolute", square(abs(x)), square(x), law="ieee", example=lambda x: square(abs(x)))
 rule("absolute_negative", abs(-x), abs(x), law="ieee", example=lambda x: abs(-x))

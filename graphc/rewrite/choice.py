@@ -123,6 +123,10 @@ rule(
     example=lambda x: strong_multiply(x, 0.5),
 )
 rule(
+    "strong_multiply_negative", strong_multiply(-x, y), -strong_multiply(x, y), law="stable",
+    example=lambda x, y: strong_multiply(-x, y),
+)  # fmt: skip
+rule(
     "strong_multiply_positive",
     strong_multiply(x, y),
     x * y,

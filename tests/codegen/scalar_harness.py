@@ -192,6 +192,7 @@ def compile_functions(
     functions: Sequence[tuple[str, Build, Sequence[str], int]],
     level: int = 1,
     branch: bool = False,
+    features: str | None = None,
 ) -> Compiled:
     """One module with a function for each (name, procedure, input dtypes, lanes)."""
     texts, declarations = [], set()
@@ -199,7 +200,7 @@ def compile_functions(
         text, needed = function_text(name, build, dtypes, lanes, branch)
         texts.append(text)
         declarations |= needed
-    return Compiled("\n".join([*sorted(declarations), *texts]), level)
+    return Compiled("\n".join([*sorted(declarations), *texts]), level, features)
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 
+import llvmlite.binding as llvm
 import mpmath
 import numpy as np
 import pytest
@@ -122,13 +123,14 @@ def assert_within(name: str, actual: np.ndarray, exact: list[mpmath.mpf], *input
 
 
 @functools.cache
-def compiled(dtype: str) -> Compiled:
+def compiled(dtype: str, features: str | None = None) -> Compiled:
     return compile_functions(
         [
             (f"{name}_{lanes}", procedure, [dtype] * (2 if name == "pow" else 1), lanes)
             for name, procedure in PROCEDURES.items()
             for lanes in (1, LANES[dtype])
-        ]
+        ],
+        features=features,
     )
 
 
@@ -209,10 +211,24 @@ def test_llvm_and_numpy_agree_to_the_last_bit(name, dtype):
         assert not len(wrong), [each[wrong[:3]] for each in inputs]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_bits_do_not_depend_on_the_instruction_set(dtype):
+    """AVX2 has no conversions or comparisons of unsigned 64-bit integers; LLVM builds them."""
+    available = llvm.get_host_cpu_features()
+    if not all(available.get(each) for each in ("avx2", "fma", "f16c")):
+        pytest.skip("needs a processor with AVX2 and FMA")
+    lanes = LANES[dtype]
+    for name in PROCEDURES:
+        inputs = powers_of(dtype, 200, 10) if name == "pow" else (arguments(name, dtype, 200, 11),)
+        expected = compiled(dtype).call(f"{name}_{lanes}", lanes, dtype, *inputs)
+        smaller = compiled(dtype, "+avx2,+fma,+f16c")
+        assert same_bits(smaller.call(f"{name}_{lanes}", lanes, dtype, *inputs), expected).all()
+
+
 INFINITY, NAN = math.inf, math.nan
 SPECIAL = {
     "exp": [(0.0, 1), (-0.0, 1), (INFINITY, INFINITY), (-INFINITY, 0)],
-    "exp2": [(0.0, 1), (-0.0, 1), (INFINITY, INFINITY), (-INFINITY, 0), (10.0, 1024), (-3.0, 1 / 8)],
+    "exp2": [(0.0, 1), (-0.0, 1), (INFINITY, INFINITY), (-INFINITY, 0), (10.0, 1024), (-1.0, 0.5)],
     "expm1": [(0.0, 0.0), (-0.0, -0.0), (INFINITY, INFINITY), (-INFINITY, -1), (1e-44, 1e-44)],
     "log": [(1.0, 0.0), (0.0, -INFINITY), (-0.0, -INFINITY), (-1.0, NAN), (INFINITY, INFINITY)],
     "log2": [
@@ -295,13 +311,11 @@ def test_a_branch_around_what_is_rarely_needed_changes_nothing(dtype):
     assert len(rare.selects) == 3
     assert len(rare.instructions) > 50
     x = arguments("sin", dtype, 300, seed=9)
-    lanes = LANES[dtype]
-    functions = [(f"f{count}", both, [dtype], count) for count in (1, lanes)]
-    plain = compile_functions(functions)
-    for branch in (compile_functions(functions, branch=True),):
-        for count in (1, lanes):
-            actual = branch.call(f"f{count}", count, dtype, x)
-            assert same_bits(actual, plain.call(f"f{count}", count, dtype, x)).all()
+    functions = [(f"f{lanes}", both, [dtype], lanes) for lanes in (1, LANES[dtype])]
+    plain, branching = (compile_functions(functions, branch=branch) for branch in (False, True))
+    for name, _, _, lanes in functions:
+        expected = plain.call(name, lanes, dtype, x)
+        assert same_bits(branching.call(name, lanes, dtype, x), expected).all()
 
 
 def test_what_the_usual_path_shares_is_not_rare():
