@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from graphc.codegen.cuda_scalar import (
     HELPERS,
     cuda_type,
@@ -29,12 +28,28 @@ from graphc.codegen.cuda_scalar import (
 )
 from graphc.codegen.llvm import identity
 from graphc.codegen.llvm_scalar import rarely_needed
-from graphc.codegen.loops import Buffer, Contract, Kernel, Region, linear, plain_operand, scopes, stride_name
+from graphc.codegen.loops import (
+    Buffer,
+    Contract,
+    Kernel,
+    Region,
+    linear,
+    plain_operand,
+    scopes,
+    stride_name,
+)
 from graphc.codegen.memory import aligned
-from graphc.codegen.program import Call, Launch, Loop, Operand, Procedure, Program, Statement, Storage
+from graphc.codegen.program import (
+    Launch,
+    Loop,
+    Operand,
+    Procedure,
+    Program,
+    Statement,
+    Storage,
+)
 from graphc.codegen.scalar import (
     BITS,
-    FLOATS,
     Accumulate,
     Accumulator,
     Address,
@@ -45,6 +60,7 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
+
 from graphc.dims import Bounds, Compound, Dim, Extent, ceildiv, dim_min, product, symbols_of
 from graphc.origin import location
 
@@ -1103,9 +1119,7 @@ def _mentioned(kernel: Kernel) -> set[str]:
         for s in walk(scope):
             if isinstance(s, Store):
                 names.update(*map(symbols_of, s.index))
-            elif isinstance(s, Value) and isinstance(s.immediate, Address):
-                names |= s.immediate.symbols
-            elif isinstance(s, Value) and s.opcode == "index":
+            elif isinstance(s, Value) and isinstance(s.immediate, Address) or isinstance(s, Value) and s.opcode == "index":
                 names |= s.immediate.symbols
     return names
 

@@ -33,6 +33,7 @@ from graphc.codegen.fuse import (
 from graphc.codegen.loops import CHUNK, Buffer, Kernel, Region
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.scalar import Accumulator, Scope, Value
+
 from graphc.dims import Bounds, Dim, Extent, ceildiv, dim_max, dim_min, product, symbols_of
 from graphc.lowering import Elementwise, Gather, Generate, Reduce, View
 from graphc.node import Node

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.llvm_program import Slots
+
 from graphc.dims import Bounds, Dim, Extent, affine, substitute, symbols_of
 from graphc.errors import CompileError
 from graphc.graph import Graph, substitute_dims, substitute_in

@@ -15,12 +15,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from graphc.dims import Dim, Extent
-from graphc.lowering import Contract, Elementwise, Gather, Generate, Leaf, Reduce, Region, Scatter, Verify, View
+from graphc.lowering import (
+    Contract,
+    Elementwise,
+    Gather,
+    Generate,
+    Leaf,
+    Reduce,
+    Region,
+    Scatter,
+    Verify,
+    View,
+)
 from graphc.node import Node
 from graphc.ops.movement import reshape_op
 from graphc.ops.operands import constant_op, restate_op
 from graphc.ops.special import project_op
-from graphc.types import Shape, TensorType, TupleType
+from graphc.types import Shape, TupleType
 
 # An element-wise value dearer than this, needed by several kernels, is stored rather than recomputed.
 RECOMPUTE_COST = 8

@@ -153,6 +153,8 @@ class Function:
     def multiply(self, a: Operand, b: Operand) -> Operand:
         if isinstance(a, int) and isinstance(b, int):
             return a * b
+        if a == 0 or b == 0:
+            return 0
         if a == 1:
             return b
         return a if b == 1 else self.let(f"mul i64 {a}, {b}")

@@ -35,6 +35,7 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
+
 from graphc.dims import Compound, Dim, Extent, affine, symbols_of
 
 # A vector loop whose body has at most this many instructions is run several vectors at a time.
@@ -581,7 +582,7 @@ class Printer:
         else:
             function = f"llvm.masked.gather.{_suffix(dtype, count)}.v{count}p0"
             pointers = f"<{count} x ptr>"
-            live = mask or f"splat (i1 true)"
+            live = mask or "splat (i1 true)"
             self.declarations.add(f"declare {typed} @{function}({pointers}, i32, {flags}, {typed})")
             level.put(
                 f"{name} = call {typed} @{function}({pointers} {at}, i32 {size}, {flags} {live}, {typed} {fill})"
@@ -950,6 +951,7 @@ def item_bytes_of(dtype: str) -> int:
 
 def _aligned_bytes(buffer: Buffer) -> Extent:
     from graphc.codegen.memory import aligned
+
     from graphc.dims import product
 
     return aligned(product(buffer.shape) * item_bytes(buffer))

@@ -11,8 +11,18 @@ from dataclasses import dataclass
 
 from graphc.codegen.llvm import Arithmetic, Level
 from graphc.codegen.loops import Contract, Kernel, scopes
-from graphc.codegen.program import Call, Launch, Loop, Operand, Procedure, Program, Statement, Storage
+from graphc.codegen.program import (
+    Call,
+    Launch,
+    Loop,
+    Operand,
+    Procedure,
+    Program,
+    Statement,
+    Storage,
+)
 from graphc.codegen.scalar import Check, walk
+
 from graphc.dims import Extent
 
 CANCELLED, CONSTRAINT = 5, 2

@@ -25,6 +25,7 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
+
 from graphc.dims import Dim, Extent, affine, ceildiv, symbols_of
 
 COMBINERS = ("add", "mul", "max", "min", "and", "or")

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from graphc.codegen import emit
-from graphc.codegen.fuse import Group, Partition, result_shape
 from graphc.codegen.donate import protect
+from graphc.codegen.fuse import Group, Partition, result_shape
 from graphc.codegen.loops import Contract as Contraction
 from graphc.codegen.loops import product_bytes
 from graphc.codegen.memory import plan
 from graphc.codegen.program import (
     Call,
-    Launch,
     Loop,
     Operand,
     Procedure,
@@ -24,6 +23,7 @@ from graphc.codegen.program import (
     Statement,
     Storage,
 )
+
 from graphc.dims import Extent, product, symbols_of
 from graphc.graph import Graph, parameter_op, rebuild
 from graphc.lowering import Compose, Contract, Region

@@ -47,6 +47,15 @@ class Machine:
         """Whether loading or storing some lanes of a vector costs little more than all of them."""
         return self.vector_bytes == 64
 
+    @property
+    def rows_per_pointer(self) -> int:
+        """How many rows with a common stride s are addressed well from one register.
+
+        x86 adds an index once or twice, so [p], [p + s] and [p + 2 s]; AArch64 only once, but it
+        has registers to keep 2 s and 3 s.
+        """
+        return 4 if self.triple.startswith(("aarch64", "arm64")) else 3
+
     @staticmethod
     @functools.cache
     def host() -> Machine:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-
 from graphc.codegen.loops import Contract
 from graphc.codegen.program import Call, Loop, Procedure, Program, Statement, Storage
+
 from graphc.dims import Extent, ceildiv, substitute
 
 ALIGNMENT = 64

@@ -23,7 +23,6 @@ from graphc.codegen.machine import Machine
 
 ELEMENTS = {"float32": "float", "float64": "double"}
 SHORT_NAMES = {"float32": "f32", "float64": "f64"}
-ROWS_PER_POINTER = 3  # [p], [p + s], [p + 2 s]: x86 scales an index by 1, 2, 4 or 8, not by 3
 DOT_TILE = (4, 2, 1)  # rows and columns of the dot kernels
 STREAM_ROWS = (4, 3, 2, 1)
 # Packing crosses the source in short steps with long strides, which no prefetcher foresees.
@@ -61,9 +60,8 @@ class Tile:
         many_registers = machine.vector_registers >= 32
         vectors = 3 if many_registers and machine.vector_bytes < 32 else 2
         rows = (machine.vector_registers - vectors - 1) // vectors
-        return Tile(
-            dtype, machine, vector, rows // ROWS_PER_POINTER * ROWS_PER_POINTER, vectors
-        )
+        group = machine.rows_per_pointer
+        return Tile(dtype, machine, vector, rows // group * group, vectors)
 
     @property
     def columns(self) -> int:
@@ -131,8 +129,9 @@ def tile_kernel(tile: Tile, rows: int, vectors: int, edge: bool = False) -> Func
     with f.when(f.compare("sge", depth, PREFETCH_DEPTH)):
         for row in out_rows:
             _prefetch_row(f, row, vectors * vector.bytes)
-    twice = f.multiply(left_row, 2)
-    groups = range(0, rows, ROWS_PER_POINTER)
+    together = tile.machine.rows_per_pointer
+    steps = [f.multiply(left_row, number) for number in range(min(together, rows))]
+    groups = range(0, rows, together)
     starts = [f.at(left, f.multiply(left_row, first)) for first in groups]
     pointers: list[TypedOperand] = [("ptr", start) for start in [*starts, right]]
     zeros: list[TypedOperand] = [(vector.text, "zeroinitializer")] * (rows * vectors)
@@ -144,8 +143,8 @@ def tile_kernel(tile: Tile, rows: int, vectors: int, edge: bool = False) -> Func
         ]
         new: list[Operand] = []
         for i in range(rows):
-            group, place = divmod(i, ROWS_PER_POINTER)
-            address = f.at(lefts[group], (0, left_row, twice)[place])
+            group, place = divmod(i, together)
+            address = f.at(lefts[group], steps[place])
             a = f.splat(vector, f.load(vector.element, address, vector.element_bytes))
             for j in range(vectors):
                 new.append(_multiply_add(f, tile, a, b[j], sums[i * vectors + j]))

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from graphc.codegen.loops import Kernel
+
 from graphc.dims import Extent, product
 from graphc.types import Shape
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.program import Launch, Program
+
 from graphc.dims import Extent
 from graphc.origin import location
 

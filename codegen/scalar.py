@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from graphc.codegen import softfloat
+
 from graphc.dims import Extent, symbols_of
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")

@@ -390,7 +390,7 @@ def _contract_notation(node: Node) -> Template:
     matrices = x.ndim == y.ndim == len(lead) + 2 if lead else y.ndim <= 2
     if matrices and column == x.ndim - 1 and row == rows:
         return "{} @ {}", said
-    if x.ndim == y.ndim == 2:
+    if x.ndim == y.ndim == 2 and not lead:
         return f"{{}}{'' if column else '.T'} @ {{}}{'.T' if row else ''}", said
     return _own_notation(node)[0], () if lead else ("batch",)
 

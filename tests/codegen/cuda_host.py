@@ -1,41 +1,46 @@
 """How do tests run CUDA C++ without a GPU?  The plan of a program, step by step, on the CPU emulator.
 
-A host needs nothing but a `CudaProgram`: kernels' text, constants, and a plan of launches. Memory that nobody has written is NaN (all
-bits set), so what a kernel should have written and did not shows. The arena is one buffer; kernels see it through pointers of
-their own types.
+A host needs nothing but a `CudaProgram`: the text of its kernels, its constants, and a plan of launches. Memory that nobody has
+written is NaN (all bits set), so what a kernel should have written and did not shows. The arena is one buffer; kernels see it
+through pointers of their own types.
 """
 
 from __future__ import annotations
 
 import copy
+import ctypes
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from graphc.codegen.cuda import (
+    Argument,
     CallStep,
     CudaProgram,
     KernelStep,
     LoopStep,
     Place,
-    Plan,
     Size,
+    Status,
     Step,
     Stride,
     translation_unit,
 )
-from graphc.dims import Extent, evaluate
+from graphc.codegen.cuda_scalar import memory_type
+from graphc.codegen.scalar import DTYPES
+from graphc.dims import evaluate
 
 from tests.cuda_emulator import emulator
+
+_POINTEES = {memory_type(dtype): dtype for dtype in DTYPES if "float16" not in dtype and dtype != "bool"}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outputs of a run, and the status record: (code, node, index), all 0 if no check failed."""
+    """The outputs of a run; the first failure of a check as (code, node, index), 0 if there is none; launches made."""
 
     outputs: list[np.ndarray]
-    status: tuple[int, int, int]
+    failure: tuple[int, int, int]
     launches: int
 
 
@@ -56,50 +61,140 @@ def run(
 ) -> Outcome:
     """The outputs of a program on arrays. `sizes` are the values of its named dimensions.
 
-    Raises `EmulationError` where a kernel breaks a rule of CUDA, writes to an input or a constant, or beyond an array.
+    Raises `EmulationError` where a kernel breaks a rule of CUDA or writes to an input or a constant.
     """
     sizes = dict(sizes or {})
-    module = module or compile_programs([program])
     plan = program.plan
-    given = [_Memory.of(np.asarray(array), type_.strided) for array, type_ in zip(inputs, plan.inputs, strict=True)]
-    constants = [_Memory.of(np.ascontiguousarray(array), False) for array in program.constants]
+    given = [
+        _on_device(np.asarray(array), type_.strided)
+        for array, type_ in zip(inputs, plan.inputs, strict=True)
+    ]
+    constants = [_on_device(np.ascontiguousarray(array), False) for array in program.constants]
     outputs = []
     for type_ in plan.outputs:
         shape = tuple(evaluate(extent, sizes) for extent in type_.shape)
         outputs.append(_Memory(emulator.Buffer.empty(shape, type_.dtype)))
     arena = _Memory(emulator.Buffer.empty(evaluate(program.arena_bytes, sizes), np.uint8))
-    status = emulator.Buffer(np.zeros(3, np.uint64))
-    host = _Host(program, module, constants, status, order, seed)
-    before = [memory.buffer.bytes.copy() for memory in (*given, *constants)]
+    host = _Host(program, module or compile_programs([program]), constants, order, seed)
+    untouchable = [memory.buffer for memory in (*given, *constants)]
+    before = [buffer.bytes.copy() for buffer in untouchable]
     host.steps(plan.steps, _Frame(given, outputs, arena, sizes))
-    for memory, bytes_ in zip((*given, *constants), before, strict=True):
-        if not np.array_equal(memory.buffer.bytes, bytes_):
+    for buffer, content in zip(untouchable, before, strict=True):
+        if not np.array_equal(buffer.bytes, content):
             raise emulator.EmulationError("a kernel wrote to an input or a constant")
-    code, node, index = status.read().view(np.int64).tolist()
+    code, node, index = host.status.read().view(np.int64).tolist()
     return Outcome([memory.buffer.read() for memory in outputs], (code, node, index), host.launches)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Memory:
-    """Device memory from `offset` on, and the strides of the array in it."""
+    """Device memory from a byte on, and the strides of the array that lies there."""
 
     buffer: emulator.Buffer
     offset: int = 0
     strides: tuple[int, ...] = ()
-    views: dict[np.dtype, emulator.Buffer] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, array: np.ndarray, strided: bool) -> _Memory:
-        """An array on the device: all the bytes between its elements too if it keeps its strides."""
-        if not strided:
-            assert array.flags.c_contiguous
-            return cls(emulator.Buffer(array))
-        low, high = np.lib.array_utils.byte_bounds(array)
-        start = array.__array_interface__["data"][0]
-        whole = np.lib.stride_tricks.as_strided(array[(slice(0, 0),) * array.ndim].view(), (0,))
-        if array.size:
-            first = array[tuple(-1 if step < 0 else 0 for step in array.strides)]
-            whole = np.lib.stride_tricks.as_strided(
-                np.asarray(first), ((high - low) // array.itemsize,), (array.itemsize,)
-            ) if False else _span(array, low, high)
-        return cls(emulator.Buffer(whole), start - low if array.size else 0, array.strides)
+    def pointer(self, offset: int, dtype: str) -> emulator.Pointer:
+        """A pointer to elements of `dtype`."""
+        view = copy.copy(self.buffer)
+        size = np.dtype(dtype).itemsize
+        view.array = view.bytes[: view.nbytes // size * size].view(dtype)
+        return view.at(self.offset + offset)
+
+
+def _on_device(array: np.ndarray, strided: bool) -> _Memory:
+    """A copy of an array; if it keeps its strides, of all the bytes between its elements too."""
+    if not strided:
+        assert array.flags.c_contiguous
+        return _Memory(emulator.Buffer(array))
+    low, high = np.lib.array_utils.byte_bounds(array)
+    span = np.frombuffer((ctypes.c_uint8 * (high - low)).from_address(low), np.uint8)
+    start = array.__array_interface__["data"][0] - low
+    return _Memory(emulator.Buffer(span), start, array.strides)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What the steps of a plan refer to: memory, and the values of extents and loop variables."""
+
+    inputs: list[_Memory]
+    outputs: list[_Memory]
+    arena: _Memory
+    sizes: dict[str, int]
+
+
+class _Host:
+    """One run of one program."""
+
+    def __init__(
+        self,
+        program: CudaProgram,
+        module: emulator.Module,
+        constants: list[_Memory],
+        order: str,
+        seed: int,
+    ) -> None:
+        self.kernels = {kernel.name: kernel for kernel in program.kernels}
+        self.module = module
+        self.constants = constants
+        self.order = {"order": order, "seed": seed}
+        self.status = emulator.Buffer(np.zeros(3, np.uint64))
+        self.launches = 0
+
+    def steps(self, steps: Sequence[Step], frame: _Frame) -> None:
+        for step in steps:
+            if isinstance(step, KernelStep):
+                self.launch(step, frame)
+            elif isinstance(step, LoopStep):
+                self.loop(step, frame)
+            else:
+                self.call(step, frame)
+
+    def launch(self, step: KernelStep, frame: _Frame) -> None:
+        blocks = evaluate(step.grid, frame.sizes)
+        if blocks == 0:
+            return
+        self.launches += 1
+        kernel = self.kernels[step.kernel]
+        types = [parameter.type for parameter in kernel.parameters]
+        arguments = [self.argument(a, t, frame) for a, t in zip(step.arguments, types, strict=True)]
+        self.module.launch(
+            step.kernel,
+            grid=(blocks, 1, 1),
+            block=(step.block, 1, 1),
+            arguments=arguments,
+            **self.order,
+        )
+
+    def argument(self, argument: Argument, type_: str, frame: _Frame) -> emulator.Argument:
+        if isinstance(argument, Size):
+            return np.int64(evaluate(argument.extent, frame.sizes))
+        if isinstance(argument, Stride):
+            return np.int64(frame.inputs[argument.index].strides[argument.axis])
+        if isinstance(argument, Status):
+            return self.status
+        dtype = _POINTEES[type_.removeprefix("const ").removesuffix(" __restrict__").rstrip("*")]
+        memory = self.memory(argument, frame)
+        return memory.pointer(evaluate(argument.offset, frame.sizes), dtype)
+
+    def memory(self, place: Place, frame: _Frame) -> _Memory:
+        if place.space == "arena":
+            return frame.arena
+        spaces = {"input": frame.inputs, "output": frame.outputs, "constant": self.constants}
+        return spaces[place.space][place.index]
+
+    def loop(self, step: LoopStep, frame: _Frame) -> None:
+        numbers = range(evaluate(step.length, frame.sizes))
+        for number in reversed(numbers) if step.reverse else numbers:
+            self.steps(step.steps, replace(frame, sizes={**frame.sizes, step.variable: number}))
+
+    def call(self, step: CallStep, frame: _Frame) -> None:
+        operands = [self.moved(place, frame) for place in step.operands]
+        count = len(step.plan.inputs)
+        sizes = {name: evaluate(extent, frame.sizes) for name, extent in step.sizes.items()}
+        arena = self.moved(step.arena, frame)
+        self.steps(step.plan.steps, _Frame(operands[:count], operands[count:], arena, sizes))
+
+    def moved(self, place: Place, frame: _Frame) -> _Memory:
+        memory = self.memory(place, frame)
+        return replace(memory, offset=memory.offset + evaluate(place.offset, frame.sizes))

@@ -293,7 +293,7 @@ def test_shift_amounts_wrap_and_division_never_traps():
 
 
 def test_constant_operands_keep_the_edge_cases():
-    """Shift amounts, zero divisors and NaN that are written into the text, where LLVM folds them."""
+    """Shift amounts, zero divisors and NaN in the text, where LLVM folds them."""
     x = np.array([5.0, np.nan, -np.inf])
     i = np.array([1, -8, 7], np.int32)
     cases = {

@@ -360,7 +360,7 @@ def interpolated(function, low, high, degree, zeros=0):
 
 
 def least_squares(function, weight, low, high, degree):
-    """The polynomial with the least weighted squares of errors at six times as many Chebyshev nodes."""
+    """The polynomial with the least weighted squares of errors at many Chebyshev nodes."""
     low, high, count = mpmath.mpf(low), mpmath.mpf(high), 6 * (degree + 1)
     middle, half = (low + high) / 2, (high - low) / 2
 

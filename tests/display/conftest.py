@@ -1,7 +1,8 @@
 """How are displayed graphs compared with the files under `golden/`?
 
-The graphs of `examples.py` are shown in a new process, so that nothing else that a test run has built can lend them its
-origins. After a change that is meant, write the files anew and read the difference:
+The graphs of `examples.py` are shown in a new process, so that nothing else that a test run has
+built can lend them its origins. After a change that is meant, write the files anew and read the
+difference:
 
     pytest tests/display --regenerate-golden
     git diff tests/display/golden

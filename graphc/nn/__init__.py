@@ -1,0 +1,8 @@
+"""Layers, initialisers, losses and metrics for neural networks, written with graphc's public names only."""
+
+from graphc.nn.init import glorot_uniform, he_normal
+from graphc.nn.layers import Dense, dense
+from graphc.nn.losses import softmax_cross_entropy
+from graphc.nn.metrics import accuracy
+
+__all__ = ["Dense", "accuracy", "dense", "glorot_uniform", "he_normal", "softmax_cross_entropy"]
