@@ -219,6 +219,9 @@ class CudaProgram:
     constants: tuple[Any, ...]
     checks: tuple[Any, ...]
 
+    def __str__(self) -> str:
+        return self.text
+
     @property
     def arena_bytes(self) -> Extent:
         """Bytes of the arena of one call."""

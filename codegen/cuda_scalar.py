@@ -37,6 +37,8 @@ _TYPES = {
 _SUFFIXES = {"int64": "LL", "uint32": "u", "uint64": "ULL"}
 # Decimal literals are exact for multiples of 1/8 below this; others are written by their bits.
 _LARGEST_DECIMAL = 1 << 24
+# Unsigned numbers above this are patterns of bits, and written in hexadecimal.
+_LARGEST_PLAIN = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def literal(value: float | int | bool, dtype: str) -> str:
     value = int(value)
     if value == -(1 << BITS[dtype] - 1):  # C++ has no negative literals, only a minus
         return f"({value + 1}{_SUFFIXES.get(dtype, '')} - 1)"
-    return f"{value}{_SUFFIXES.get(dtype, '')}"
+    digits = f"0x{value:x}" if dtype.startswith("u") and value > _LARGEST_PLAIN else f"{value}"
+    return digits + _SUFFIXES.get(dtype, "")
 
 
 def _float_literal(value: float, dtype: str) -> str:

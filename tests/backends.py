@@ -145,9 +145,9 @@ def split_finely() -> Iterator[None]:
 def spacing(value: Any) -> Any:
     """One unit in the last place at each element: the distance to the next float away from zero."""
     value = np.abs(np.asarray(value))
-    largest = np.finfo(value.dtype).max
+    top = np.finfo(value.dtype).max / 2  # NumPy's spacing of the largest float is infinite
     with np.errstate(all="ignore"):
-        return np.spacing(np.where(np.isfinite(value), value, largest)).astype(value.dtype)
+        return np.where(value <= top, np.spacing(value), 2 * np.spacing(top)).astype(value.dtype)
 
 
 def differences(got: Any, want: Any, either_zero: bool = False) -> Any:

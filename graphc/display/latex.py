@@ -49,6 +49,10 @@ _FROM_TEXT = {
     "@": r"\,", "==": "=", "!=": r"\neq", "<": "<", "<=": r"\leq", ">": ">", ">=": r"\geq",
     "&": r"\wedge", "|": r"\vee", "+": "+", "-": "-", "*": r"\cdot",
 }  # fmt: skip
+_WORDS = {
+    "inf": r"\infty", "-inf": r"-\infty", "nan": r"\mathrm{NaN}", "True": r"\mathrm{True}",
+    "False": r"\mathrm{False}",
+}  # fmt: skip
 _GREEK = frozenset((
     "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa",
     "lambda", "mu", "nu", "xi", "pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi",
@@ -103,11 +107,13 @@ class _Writer:
     def definitions(self, listing: Listing, title: str) -> Iterator[tuple[str, str]]:
         """What is defined, left and right of the sign, for one listing."""
         uses = Counter(source for node in listing.names for _, source in listing.sources(node))
+        given_back = Counter(map(listing.source, listing.subject.outputs))
         texts: dict[Node, Operand] = {}
         for node in listing.names:
             operands = [self._operand(argument, texts) for argument in listing.arguments(node)]
             texts[node] = written = self._notation(node, operands)
-            if node.args and uses[node] and (uses[node] > 1 or len(written.text) > _LONGEST):
+            repeated = uses[node] + given_back[node] > 1
+            if node.args and (repeated or (uses[node] and len(written.text) > _LONGEST)):
                 texts[node] = Operand(next(self._new_names), ATOM)
                 yield texts[node].text, written.text
         results = [self._operand(output, texts).text for output in listing.subject.outputs]
@@ -137,7 +143,7 @@ class _Writer:
         own = template == (node.op.text or node.op.name)
         template = node.op.latex if own and node.op.latex else _translated(template)
         fields = fields_of(template)
-        rest = attribute_texts(node, {*fields, *said}, self._names)
+        rest = attribute_texts(node, {*fields, *said}, self._names, typed=False)
         if not template or fields.count("") != len(operands) or rest:
             return self._named(node, operands, rest)
         binding, least = _binding(template)
@@ -210,13 +216,12 @@ def _enclose(operand: Operand, least: int) -> str:
 
 
 def _number(text: str) -> Operand:
-    spelled = {"inf": r"\infty", "-inf": r"-\infty", "nan": r"\mathrm{NaN}"}.get(text)
     binding = _SUM if text.startswith("-") else ATOM
-    if spelled is not None:
-        return Operand(spelled, binding)
+    if text in _WORDS:
+        return Operand(_WORDS[text], binding)
     mantissa, exponent, power = text.partition("e")
     if not exponent:
-        return Operand(rf"\mathrm{{{text}}}" if text.isalpha() else text, binding)
+        return Operand(text, binding)
     return Operand(rf"{mantissa} \cdot 10^{{{int(power)}}}", min(binding, _PRODUCT))
 
 

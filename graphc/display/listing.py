@@ -340,14 +340,20 @@ def enclose(operand: Operand, least: int) -> str:
 
 
 def notation(
-    node: Node, operands: Sequence[Operand], graph_names: GraphNames | None = None
+    node: Node,
+    operands: Sequence[Operand],
+    graph_names: GraphNames | None = None,
+    typed: bool = True,
 ) -> Operand:
-    """A node over the given operands, in the notation of its op."""
+    """A node over the given operands, in the notation of its op.
+
+    `typed` says that the type of the node will stand beside, so that attributes need not repeat it.
+    """
     if not node.args:
         return leaf(node)
     template, said = template_of(node)
     fields = fields_of(template)
-    rest = attribute_texts(node, {*fields, *said}, graph_names)
+    rest = attribute_texts(node, {*fields, *said}, graph_names, typed)
     in_template = {name: value_text(node.attrs[name], graph_names) for name in fields if name}
     if fields.count("") != len(operands):  # a plain name: `call layer`, or an op without notation
         inside = ", ".join([*(operand.text for operand in operands), *rest])
@@ -421,11 +427,11 @@ _SPECIAL = {
 
 
 def attribute_texts(
-    node: Node, said: set[str], graph_names: GraphNames | None = None
+    node: Node, said: set[str], graph_names: GraphNames | None = None, typed: bool = True
 ) -> list[str]:
     """ "name=value" for the attributes that neither the notation nor the type of the node says."""
     told: dict[str, Any] = {}
-    if isinstance(node.type, TensorType):
+    if typed and isinstance(node.type, TensorType):
         shape, dtype = node.type.shape, node.type.dtype
         told = {"shape": shape, "extents": shape, "dtype": dtype, "type": node.type}
     return [

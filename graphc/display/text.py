@@ -68,7 +68,7 @@ def to_expression(node: Node, limit: int = 40) -> str:
         if not shown.args:
             texts[position] = notation(shown, ())
         elif first is not None:
-            texts[position] = notation(shown, texts[first : first + len(shown.args)])
+            texts[position] = notation(shown, texts[first : first + len(shown.args)], typed=False)
     return texts[0].text
 
 

@@ -25,6 +25,11 @@ def _strong_numpy(x: Any, y: Any) -> Any:
         return np.where((x == 0) | (y == 0), np.zeros_like(x), x * y)
 
 
+def _unless_it_wraps(node: Node) -> frozenset[str]:
+    """Nonnegative, but for integers: the most negative one has no opposite, and squares wrap around."""
+    return frozenset(("nonnegative",) if node.dtype.kind == "f" else ())
+
+
 def _strong_kernel(k: Any, x: Any, y: Any) -> Any:
     zero = k.or_(k.eq(x, 0), k.eq(y, 0))
     return k.select(zero, k.const(0, x.dtype), k.mul(x, y))
@@ -93,7 +98,7 @@ absolute_op = elementwise(
     kernel=lambda k, x: k.abs(x),
     partials=lambda x, result: (sign_op(x),),
     laws=frozenset(("even", "idempotent")),
-    facts=lambda node, known: known(node.args[0]) & {"finite", "integer"} | {"nonnegative"},
+    facts=lambda node, known: known(node.args[0]) & {"finite", "integer"} | _unless_it_wraps(node),
     latex=r"\lvert {} \rvert",
     doc="The derivative at 0 is 0.",
 )
@@ -101,7 +106,8 @@ absolute_op = elementwise(
 
 def _sign_kernel(k: Any, x: Any) -> Any:
     one, zero = k.const(1, x.dtype), k.const(0, x.dtype)
-    signed = k.select(k.lt(x, zero), k.const(-1, x.dtype), x)
+    still = k.select(k.eq(x, zero), zero, x)  # 0 for -0.0, and NaN for NaN
+    signed = k.select(k.lt(x, zero), k.const(-1, x.dtype), still)
     return k.select(k.gt(x, zero), one, signed)
 
 
@@ -153,7 +159,7 @@ square_op = elementwise(
     kernel=lambda k, x: k.mul(x, x),
     partials=lambda x, result: (x + x,),
     laws=frozenset(("even",)),
-    facts=lambda node, known: known(node.args[0]) & {"integer"} | {"nonnegative"},
+    facts=lambda node, known: known(node.args[0]) & {"integer"} | _unless_it_wraps(node),
     text="{}**2",
     latex="{}^2",
 )
@@ -162,6 +168,13 @@ square_op = elementwise(
 def _sqrt_numpy(x: Any) -> Any:
     with np.errstate(invalid="ignore"):
         return np.sqrt(x)
+
+
+def _sqrt_facts(node: Node, known: Any) -> frozenset[str]:
+    """Below 0 it is NaN, which is not finite; any other root is nonnegative."""
+    found = known(node.args[0])
+    above = bool(found & {"nonnegative", "positive"})
+    return found & {"positive", *(("finite",) if above else ())} | {"nonnegative"}
 
 
 sqrt_op = elementwise(
@@ -173,7 +186,7 @@ sqrt_op = elementwise(
     kinds="f",
     cost=10,
     laws=frozenset(("increasing",)),
-    facts=lambda node, known: known(node.args[0]) & {"finite", "nonnegative", "positive"},
+    facts=_sqrt_facts,
     latex=r"\sqrt{{{}}}",
     doc="The derivative at 0 is infinite; times a zero cotangent it is 0.",
 )

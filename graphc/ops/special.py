@@ -64,6 +64,14 @@ def _numpy_cast(x: Any, dtype: Any) -> Any:
         return x.astype(dtype)
 
 
+def _cast_facts(node: Node, known: Any) -> frozenset[str]:
+    """Narrowing overflows and underflows; to an integer it truncates, and NaN becomes 0."""
+    source, target = node.args[0].dtype, node.dtype
+    widens = target.kind == "f" and (source.kind != "f" or target.itemsize >= source.itemsize)
+    kept = {"nonnegative", "integer"}
+    return known(node.args[0]) & (kept | {"positive", "finite"} if widens else kept)
+
+
 cast_op = register(
     Op(
         "cast",
@@ -73,7 +81,7 @@ cast_op = register(
         Linear(lambda cotangent, node, i: cast_op(cotangent, dtype=node.args[0].dtype)),
         attributes=("dtype",),
         text="{dtype}({})",
-        facts=lambda node, known: known(node.args[0]),
+        facts=_cast_facts,
     )
 )
 

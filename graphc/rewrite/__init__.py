@@ -5,7 +5,7 @@ merged before formulas are looked for, and stability comes before algebra, which
 """
 
 # isort: off
-from graphc.rewrite import fold, movement, stable, choice, algebra, scans
+from graphc.rewrite import fold, movement, stable, gradients, choice, algebra, scans
 # isort: on
 from graphc.rewrite.explain import Explanation, explain
 from graphc.rewrite.facts import facts_of
@@ -26,6 +26,7 @@ __all__ = [
     "facts_of",
     "fold",
     "functions",
+    "gradients",
     "movement",
     "named",
     "numbers",

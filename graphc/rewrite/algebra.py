@@ -106,6 +106,18 @@ rule("negative_subtract", -(x - y), y - x, law="real", example=lambda x, y: -(x 
 rule("multiply_negative", (-x) * y, -(x * y), law="ieee", example=lambda x, y: (-x) * y)
 rule("divide_negative", (-x) / y, -(x / y), law="ieee", example=lambda x, y: (-x) / y)
 rule("divide_by_negative", x / (-y), -(x / y), law="ieee", example=lambda x, y: x / (-y))
+rule(
+    "add_broadcast_negative", x + broadcast(-y), x - broadcast(y), law="ieee",
+    example=lambda x, u: x + (-u),
+)  # fmt: skip
+rule(
+    "subtract_broadcast_negative", x - broadcast(-y), x + broadcast(y), law="ieee",
+    example=lambda x, u: x - (-u),
+)  # fmt: skip
+rule(
+    "multiply_broadcast_negative", x * broadcast(-y), -(x * broadcast(y)), law="ieee",
+    example=lambda x, u: x * (-u),
+)  # fmt: skip
 rule("square_negative", square(-x), square(x), law="ieee", example=lambda x: square(-x))
 rule("square_absolute", square(abs(x)), square(x), law="ieee", example=lambda x: square(abs(x)))
 rule("absolute_negative", abs(-x), abs(x), law="ieee", example=lambda x: abs(-x))

@@ -467,7 +467,7 @@ rule(
 rule(
     "sum_negative_integer", sum_(-x), -sum_(x), law="ieee", kinds="i", example=lambda i: sum_(-i),
 )  # fmt: skip
-rule("sum_negative", sum_(-x), -sum_(x), law="real", example=lambda x: sum_(-x))
+rule("sum_negative", sum_(-x), -sum_(x), law="stable", example=lambda x: sum_(-x))
 rule(
     "sum_scaled_integer", sum_(x * c), sum_(x) * c, law="ieee", kinds="i", example=lambda i: sum_(3 * i),
 )  # fmt: skip

@@ -11,18 +11,16 @@ log(0) = -inf, one at +inf gives +inf, and NaN stays NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 from graphc.node import Node
-from graphc.ops.arithmetic import divide_op, like
+from graphc.ops.arithmetic import like
 from graphc.ops.operands import broadcast_op
 from graphc.ops.reduce import max_op, remaining, spread, sum_op
 from graphc.ops.special import where_op
-from graphc.rewrite.pattern import functions, named, number_of, numbers, variables
+from graphc.rewrite.pattern import functions, named, numbers, variables
 from graphc.rewrite.rule import rule
-from graphc.autodiff import grad
 
-x, y, z = variables("x y z")
+x, y = variables("x y")
 (c,) = numbers("c")
 exp, expm1, log, log1p, sqrt, square = functions("exp expm1 log log1p sqrt square")
 sigmoid, softplus, tanh, cos, sin = functions("sigmoid softplus tanh cos sin")
@@ -51,7 +49,6 @@ rule(
     "exp_log_nonnegative", exp(log(x)), x, law="stable",
     guard=lambda x, known: "unsigned" in known(x), example=lambda x: exp(log(abs(x))),
 )  # fmt: skip
-rule("exp_negative", 1 / exp(x), exp(-x), law="stable", example=lambda x: 1 / exp(x))
 rule("exp_product", exp(x) * exp(y), exp(x + y), law="real", example=lambda x, y: exp(x) * exp(y))
 rule("exp_quotient", exp(x) / exp(y), exp(x - y), law="real", example=lambda x, y: exp(x) / exp(y))
 rule("log_sqrt", log(sqrt(x)), 0.5 * log(x), law="real", example=lambda x: log(sqrt(x)))
@@ -61,6 +58,14 @@ rule("log_sqrt", log(sqrt(x)), 0.5 * log(x), law="real", example=lambda x: log(s
 rule("sigmoid", 1 / (1 + exp(-x)), sigmoid(x), law="stable", example=lambda x: 1 / (1 + exp(-x)))
 rule("sigmoid_negative", 1 / (1 + exp(x)), sigmoid(-x), law="stable", example=lambda x: 1 / (1 + exp(x)))
 rule("sigmoid_quotient", exp(x) / (1 + exp(x)), sigmoid(x), law="stable", example=lambda x: exp(x) / (1 + exp(x)))
+rule(
+    "divide_logistic", y / (1 + exp(x)), y * sigmoid(-x), law="stable",
+    example=lambda x, y: y / (1 + exp(x)),
+)  # fmt: skip
+rule(
+    "sigmoid_minus_square", sigmoid(x) - square(sigmoid(x)), sigmoid(x) * sigmoid(-x), law="stable",
+    example=lambda x: sigmoid(x) - sigmoid(x) ** 2,
+)  # fmt: skip
 rule("one_minus_sigmoid", 1 - sigmoid(x), sigmoid(-x), law="stable", example=lambda x: 1 - sigmoid(x))
 rule(
     "sigmoid_of_tanh", 0.5 * (1 + tanh(0.5 * x)), sigmoid(x), law="stable",
@@ -80,7 +85,7 @@ rule("softplus_minus", softplus(x) - x, softplus(-x), law="stable", example=lamb
 # -- sums of exponentials ----------------------------------------------------------------------------
 
 
-def _shift(x: Node, axes: tuple[int, ...]) -> Node:
+def _maximum(x: Node, axes: tuple[int, ...]) -> Node:
     """The maximum over `axes`, or 0 where it is infinite: what may be subtracted from x before exp."""
     largest = max_op(x, axes=axes)
     infinite = abs(largest) == like(largest, math.inf)
@@ -104,13 +109,13 @@ def _is_shifted(x: Node) -> bool:
     return False
 
 
-def _plain(x: Node) -> bool:
+def plain(x: Node) -> bool:
     return not _is_shifted(x)
 
 
 def _log_sum_exp(x: Node, total: Node) -> Node:
     axes = total.attrs["axes"]
-    shift = _shift(x, axes)
+    shift = _maximum(x, axes)
     return shift + log(sum_op(exp(x - spread(shift, x.shape, axes)), axes=axes))
 
 
@@ -120,7 +125,7 @@ rule(
     _log_sum_exp,
     law="stable",
     doc="m + log(sum(exp(x - m))), m the maximum",
-    guard=_plain,
+    guard=plain,
     example=lambda x: log(sum_(exp(x), axis=1)),
 )
 rule(
@@ -129,7 +134,7 @@ rule(
     lambda x, total, c: _log_sum_exp(x, total) + math.log(c),
     law="stable",
     doc="m + log(sum(exp(x - m))) + log(c)",
-    guard=lambda x, c: _plain(x) and 0 < c < math.inf,
+    guard=lambda x, c: plain(x) and 0 < c < math.inf,
     example=lambda x: log(sum_(exp(x), axis=1) * 0.25),
 )
 rule(
@@ -138,7 +143,7 @@ rule(
     lambda x, total, c: _log_sum_exp(x, total) - math.log(c),
     law="stable",
     doc="m + log(sum(exp(x - m))) - log(c)",
-    guard=lambda x, c: _plain(x) and 0 < c < math.inf,
+    guard=lambda x, c: plain(x) and 0 < c < math.inf,
     example=lambda x: log(sum_(exp(x), axis=0) / 3.0),
 )
 
@@ -151,13 +156,13 @@ def _back(spread_total: Node, total: Node) -> bool:
 
 
 def _softmax(x: Node, total: Node, wide: Node) -> Node:
-    powers, shifted_total = _shifted(x, total.attrs["axes"])
+    powers, shifted_total = shifted(x, total.attrs["axes"])
     return powers / broadcast_op(shifted_total, **wide.attrs)
 
 
-def _shifted(x: Node, axes: tuple[int, ...]) -> tuple[Node, Node]:
+def shifted(x: Node, axes: tuple[int, ...]) -> tuple[Node, Node]:
     """exp(x - m), m the maximum over `axes`, and its sum over them."""
-    powers = exp(x - spread(_shift(x, axes), x.shape, axes))
+    powers = exp(x - spread(_maximum(x, axes), x.shape, axes))
     return powers, sum_op(powers, axes=axes)
 
 
@@ -168,7 +173,7 @@ rule(
     _softmax,
     law="stable",
     doc="e / sum(e) with e = exp(x - m), m the maximum",
-    guard=lambda x, total, wide: _plain(x) and _back(wide, total),
+    guard=lambda x, total, wide: plain(x) and _back(wide, total),
     example=lambda x: exp(x) / sum_(exp(x), axis=1, keepdims=True),
 )
 rule(
@@ -180,203 +185,3 @@ rule(
     guard=lambda wide, total: _back(wide, total),
     example=lambda x: log(exp(x) / sum_(exp(x), axis=1, keepdims=True)),
 )
-
-# -- what reverse mode makes of them -------------------------------------------------------------------
-#
-# The gradient of log(sum(exp(x))) is exp(x) times something divided by sum(exp(x)), where the exponential overflows although
-# the quotient does not. A factor is therefore pushed into what it is multiplied with, down to the divisor: past sums and
-# differences into both terms, past products into one factor.
-
-_MOST_VISITS = 48
-Push = Callable[[Node], "Node | None"]
-
-
-class _Pushing:
-    """Pushes a factor into an expression. `leaf(node)` gives node times the factor where it can absorb it, else None."""
-
-    def __init__(self, leaf: Push) -> None:
-        self._leaf = leaf
-        self._visits = _MOST_VISITS
-
-    def __call__(self, node: Node) -> Node | None:
-        """The node times the factor; None if it would have to be multiplied after all."""
-        self._visits -= 1
-        if self._visits < 0:
-            return None
-        if number_of(node) == 0:
-            return node
-        absorbed = self._leaf(node)
-        if absorbed is not None:
-            return absorbed
-        places = _FACTOR_PLACES.get(node.op.name)
-        if places is None:
-            return None
-        every, positions = places
-        args = list(node.args)
-        for i in positions:
-            pushed = self(args[i])
-            if pushed is not None:
-                args[i] = pushed
-                if not every:
-                    break
-            elif every:
-                return None
-        changed = any(new is not old for new, old in zip(args, node.args, strict=True))
-        return node.op(*args, **node.attrs) if changed else None
-
-
-# Where a factor may enter: into every argument at these positions, or into one of them.
-_FACTOR_PLACES: dict[str, tuple[bool, tuple[int, ...]]] = {
-    "negative": (True, (0,)),
-    "add": (True, (0, 1)),
-    "subtract": (True, (0, 1)),
-    "where": (True, (1, 2)),
-    "multiply": (False, (0, 1)),
-    "strong_multiply": (False, (0, 1)),
-    "divide": (False, (0,)),
-}
-
-
-def _is_total(node: Node, powers: Node) -> bool:
-    return node.op is sum_op and node.args[0] is powers
-
-
-class _Shifting:
-    """Multiplies by exp(m), m the maximum of x, what is divided by sum(exp(x)): that turns it into sum(exp(x - m))."""
-
-    def __init__(self, x: Node, powers: Node) -> None:
-        self.x, self.powers = x, powers
-        self.axes: tuple[int, ...] | None = None
-
-    def total(self, node: Node) -> Node | None:
-        """The shifted sum in place of the plain one; the axes of the first sum met are those of all."""
-        if not _is_total(node, self.powers) or self.axes not in (None, node.attrs["axes"]):
-            return None
-        self.axes = node.attrs["axes"]
-        return _shifted(self.x, self.axes)[1]
-
-    def wide(self, node: Node) -> Node | None:
-        """At the shape of x."""
-        if node.op is divide_op and self._is_back(node.args[1]):
-            total = self.total(node.args[1].args[0])
-            return None if total is None else node.args[0] / spread(total, self.x.shape, self.axes or ())
-        if not self._is_back(node):
-            return None
-        narrow = _Pushing(self.narrow)(node.args[0])
-        return None if narrow is None else broadcast_op(narrow, **node.attrs)
-
-    def narrow(self, node: Node) -> Node | None:
-        """At the shape of the sum."""
-        if node.op is divide_op:
-            total = self.total(node.args[1])
-            return None if total is None else node.args[0] / total
-        if node.op is sum_op and node.attrs["axes"] == self.axes and node.args[0].shape == self.x.shape:
-            wide = _Pushing(self.wide)(node.args[0])
-            return None if wide is None else sum_op(wide, axes=self.axes)
-        return None
-
-    def _is_back(self, node: Node) -> bool:
-        """Whether the node is broadcast from a shape that a sum over some axes of x has."""
-        if node.op is not broadcast_op or node.shape != self.x.shape:
-            return False
-        axes = tuple(a for a in range(node.ndim) if a not in node.attrs["axes"])
-        return (self.axes is None or self.axes == axes) and node.args[0].ndim + len(axes) == node.ndim
-
-
-def _push_exponential(x: Node, y: Node, powers: Node) -> Node | None:
-    shifting = _Shifting(x, powers)
-    pushed = _Pushing(shifting.wide)(y)
-    if pushed is None or shifting.axes is None:
-        return None
-    return _shifted(x, shifting.axes)[0] * pushed
-
-
-def _push_into_sigmoid(x: Node, y: Node) -> Node | None:
-    """sigmoid(-x) times exp(x) is sigmoid(x)."""
-    return _Pushing(
-        lambda node: sigmoid(x) if node.op.name == "sigmoid" and _opposite(node.args[0], x) else None
-    )(y)
-
-
-def _opposite(first: Node, second: Node) -> bool:
-    """Whether one is visibly the negative of the other."""
-    for a, b in ((first, second), (second, first)):
-        if a.op.name == "negative" and a.args[0] is b:
-            return True
-    if first.op is not second.op:
-        return False
-    if first.op.name == "subtract":
-        return first.args[0] is second.args[1] and first.args[1] is second.args[0]
-    if first.op.name != "multiply":
-        return False
-    return any(
-        a is b and number_of(c) is not None and number_of(c) == -(number_of(d) or 0)
-        for a, c in (first.args, first.args[::-1])
-        for b, d in (second.args, second.args[::-1])
-    )
-
-
-rule(
-    "softmax_gradient",
-    named("powers", exp(x)) * y,
-    _push_exponential,
-    law="stable",
-    doc="exp(x - m) * y with sum(exp(x - m)) for sum(exp(x)) in y, m the maximum",
-    guard=_plain,
-    example=lambda x: grad(sum_(log(sum_(exp(x), axis=1))), x),
-)
-rule(
-    "sigmoid_gradient",
-    exp(x) * y,
-    _push_into_sigmoid,
-    law="stable",
-    doc="y with sigmoid(x) for sigmoid(-x)",
-    example=lambda x: grad(sum_(log(1 + exp(x))), x),
-)
-rule(
-    "divide_logistic", y / (1 + exp(x)), y * sigmoid(-x), law="stable",
-    example=lambda x, y: y / (1 + exp(x)),
-)  # fmt: skip
-
-# Over the real numbers exp and sigmoid are never 0, so a quotient by one of them cancels even where it underflows.
-
-
-def _never_zero(z: Node) -> bool:
-    return z.op.name in ("exp", "sigmoid")
-
-
-def _without(node: Node, z: Node) -> Node | None:
-    """The node divided by its factor z; None if z is not visibly a factor."""
-
-    def leaf(part: Node) -> Node | None:
-        if part is z:
-            return like(part, 1)
-        return z if part.op.name == "square" and part.args[0] is z else None
-
-    return _Pushing(leaf)(node)
-
-
-def _strong_without(y: Node, x: Node, z: Node) -> Node | None:
-    left = _without(x, z)
-    return None if left is None else strong_multiply(y, left)
-
-
-rule(
-    "cancel_quotient", x / z, lambda x, z: _without(x, z), law="stable", guard=_never_zero,
-    doc="x without its factor z", example=lambda x: grad(sum_(log(sigmoid(x))), x),
-)  # fmt: skip
-rule(
-    "cancel_reciprocal", strong_multiply(x, 1 / z), lambda x, z: _without(x, z), law="stable",
-    guard=_never_zero, doc="x without its factor z",
-    example=lambda x, y: strong_multiply(sigmoid(x) * y, 1.0 / sigmoid(x)),
-)  # fmt: skip
-rule(
-    "cancel_product", strong_multiply(y, 1 / z) * x, _strong_without, law="stable", guard=_never_zero,
-    doc="strong_multiply(y, x without its factor z)",
-    example=lambda x, y: grad(sum_(y * log(sigmoid(x))), x),
-)  # fmt: skip
-rule(
-    "cancel_strong_product", strong_multiply(strong_multiply(y, 1 / z), x), _strong_without,
-    law="stable", guard=_never_zero, doc="strong_multiply(y, x without its factor z)",
-    example=lambda x, y: grad(sum_(y * log(1 / (1 + exp(-x)))), x),
-)  # fmt: skip

@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from graphc.dims import dim, evaluate
 
 GUARD = 64
+MOST_ELEMENTS = 200_000  # of out, where visits are counted
 DTYPES = ("float32", "float64")
 # The host with caches so small that matrices of a few hundred rows count as large.
 SMALL_CACHES = {"l1": 8 * KIB, "l2": 64 * KIB, "l3": 512 * KIB}
@@ -202,7 +203,7 @@ def _epilogue(tile: Tile) -> Function:
         right_place = f.compare("eq", f.let(f"ptrtoint ptr {place} to i64"), expected)
         number = f.add(f.multiply(r, word["columns"]), c)
         with f.when(right_place):
-            at = f.at(visits, f.multiply(f.add(f.multiply(batch, 10**5), number), 8))
+            at = f.at(visits, f.multiply(f.add(f.multiply(batch, MOST_ELEMENTS), number), 8))
             f.store("i64", f.add(f.load("i64", at, 8), 1), at, 8)
             b = f.load(element, f.at(bias, f.multiply(c, size)), size)
             total = f.let(f"fadd {element} {f.load(element, place, size)}, {b}")
@@ -364,10 +365,10 @@ def test_every_task_is_reached():
 def hook_words(f: Family, rng, out) -> tuple[dict[str, int], np.ndarray, np.ndarray, list]:
     """Words for the epilogue, its second output and counts, and what must stay alive."""
     batches, rows, columns = out.shape
-    assert rows * columns <= 10**5
+    assert rows * columns <= MOST_ELEMENTS
     bias = rng.standard_normal(columns).astype(f.dtype)
     second = np.zeros((batches, rows + 2, columns + 5), f.dtype)  # as the base of out
-    visits = np.zeros((batches, 10**5), np.int64)
+    visits = np.zeros((batches, MOST_ELEMENTS), np.int64)
     values = {
         "out": out.ctypes.data,
         "out_batch": out.strides[0],
@@ -575,7 +576,7 @@ def test_presets_compile(dtype, name):
         module = llvm.parse_assembly(text)
         module.triple, module.data_layout = machine.triple, str(target.target_data)
         assembly = target.emit_assembly(module)
-        called = set(re.findall(r"\b(?:callq?|bl)\s+([A-Za-z_]\w*)", assembly))
+        called = set(re.findall(r"^\s+(?:callq?|bl)[ \t]+([A-Za-z_]\w*)", assembly, re.M))
         internal = {f.name for f in module.functions if not f.is_declaration}
         assert called <= set(imports) | internal, symbol
         if symbol == full:

@@ -170,6 +170,7 @@ X, Y, M = symbol("x"), symbol("y"), symbol("M", (3, 3))
         (gx.concatenate([M, M]), "concatenate(M, M, axis=0)"),
         (gx.modf(X + Y)[1], "modf(x + y).1"),
         (-constant(1.0), "-(1.0)"),
+        (M.reshape((9,)) * 2.0, "reshape(M, shape=(9,)) * 2.0"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

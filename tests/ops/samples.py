@@ -55,8 +55,8 @@ class Sample:
     def op(self) -> Op:
         return REGISTRY[self.name]
 
-    def symbols(self, dtype: str, prefix: str = "x", named: bool = False) -> list[Node]:
-        """Symbols for the inputs; `named` replaces every extent by a dimension of its own name."""
+    def symbols(self, dtype: str, prefix: str = "x") -> list[Node]:
+        """Symbols for the inputs."""
         return [
             gx.symbol(f"{prefix}{i}", given.shape, given.dtype or dtype)
             for i, given in enumerate(self.inputs)
@@ -117,7 +117,7 @@ def fill(given: Input, dtype: str, random: np.random.Generator) -> np.ndarray:
     """An array for an input.
 
     "domain": inside of its interval; "positions": below the extent in `interval[1]`, negative ones included; "true": all true;
-    "distinct": no two elements equal, so that extrema are smooth.
+    "distinct": no two elements equal, so that extrema are smooth. `Sample.smooth` is false where even so the op is not.
     """
     size = int(np.prod(given.shape))
     low, high = given.interval
@@ -261,7 +261,8 @@ def _reductions() -> list[Sample]:
         values = "distinct" if name in ("max", "min") else "domain"
         for label, (shape, axes) in shapes.items():
             given = Input(shape, values=values, interval=(0.5, 1.5) if name == "prod" else (-3, 3))
-            made.append(Sample(name, label, (given,), _apply(name, axes=axes), taken))
+            smooth = label != "nothing" or name not in ("max", "min")  # their identities are infinite
+            made.append(Sample(name, label, (given,), _apply(name, axes=axes), taken, smooth))
     for label, shape, axis in (("line", (19,), 0), ("rows", (4, 9), 1), ("columns", (9, 4), 0), ("to nothing", (3, 0), 0)):
         made.append(Sample("argmax", label, (Input(shape),), _apply("argmax", axis=axis), NUMBERS))
     return made
@@ -321,7 +322,7 @@ def _steering() -> list[Sample]:
     for target in ALL:
         for label, shape in SHAPES.items():
             apply = _apply("cast", dtype=dtypes.as_dtype(target))
-            made.append(Sample("cast", f"{label} to {target}", (Input(shape),), apply))
+            made.append(Sample("cast", f"{label} to {target}", (Input(shape),), apply, smooth=target == F64))
     made.append(
         Sample("project", "second", (Input((5,)),), lambda x: project(REGISTRY["modf"](x), 1), FLOATS, smooth=False)
     )
