@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphc.codegen.llvm_scalar import (
+    Rare,
     constant,
     from_memory,
     instruction,
     llvm_type,
     memory_type,
+    rarely_needed,
     to_memory,
 )
 from graphc.codegen.loops import Buffer, Contract, Kernel, linear, stride_name
@@ -178,6 +180,44 @@ class Printer:
 
     # -- statements ------------------------------------------------------------------------------------
 
+    def block(self, level: Level, scope: Scope) -> None:
+        """The statements of a scope, with what is rarely needed behind a branch."""
+        branches = rarely_needed(scope) if _has_rare(scope) else []
+        hidden = {id(v) for rare in branches for v in (*rare.instructions, *rare.selects)}
+        starts = {id(rare.selects[0]): rare for rare in branches}
+        for statement in scope.statements:
+            if id(statement) in starts:
+                self.rare(level, starts[id(statement)])
+            elif id(statement) not in hidden:
+                self.statement(level, statement)
+
+    def rare(self, level: Level, rare: Rare) -> None:
+        """Instructions that run only if some lane needs them; elsewhere a select is its last operand."""
+        lanes = self.lane_count(level)
+        condition, flags = self.operand(level, rare.condition), llvm_type("bool", lanes)
+        usual = [self.operand(level, value.args[2]) for value in rare.selects]
+        self._count += 1
+        tag = self._count
+        if lanes > 1:
+            function = f"llvm.vector.reduce.or.v{lanes}i1"
+            self.declarations.add(f"declare i1 @{function}({flags})")
+            some = self.fresh("c")
+            level.put(f"{some} = call i1 @{function}({flags} {condition})")
+            condition = some
+        before = level.block
+        level.put(f"br i1 {condition}, label %rare{tag}, label %usual{tag}")
+        level.label(f"rare{tag}")
+        for value in (*rare.instructions, *rare.selects):
+            self.value(level, value)
+        chosen = [level.names[id(value)] for value in rare.selects]
+        level.put(f"br label %usual{tag}")
+        level.label(f"usual{tag}")
+        for value, inside, outside in zip(rare.selects, chosen, usual, strict=True):
+            result = self.fresh("r")
+            typed = llvm_type(value.dtype, lanes)
+            level.put(f"{result} = phi {typed} [{inside}, %rare{tag}], [{outside}, %{before}]")
+            level.names[id(value)] = result
+
     def statement(self, level: Level, s: Any) -> None:
         if isinstance(s, Value):
             self.value(level, s)
@@ -277,8 +317,7 @@ class Printer:
         states = {a: f"%a{tag}_{k}" for k, a in enumerate(loop.accumulators)}
         initial = {a: constant(identity(a.combiner, a.dtype), a.dtype, lanes) for a in states}
         self._states.update(states)
-        for statement in loop.body.statements:
-            self.statement(body, statement)
+        self.block(body, loop.body)
         final = self._close_states(states)
         before = level.block
         condition, done = self.fresh("c"), self.fresh("c")
@@ -434,8 +473,7 @@ class Printer:
         body = Level(loop.body, level, block=block, lanes=lanes)
         body.symbols[loop.variable] = lanes.position
         self._states.update(states)
-        for statement in loop.body.statements:
-            self.statement(body, statement)
+        self.block(body, loop.body)
         return body
 
     def accumulate(self, level: Level, s: Accumulate) -> None:
@@ -955,6 +993,10 @@ def _aligned_bytes(buffer: Buffer) -> Extent:
     from graphc.dims import product
 
     return aligned(product(buffer.shape) * item_bytes(buffer))
+
+
+def _has_rare(scope: Scope) -> bool:
+    return any(isinstance(s, Value) and s.immediate == "rarely" for s in scope.statements)
 
 
 def _suffix(dtype: str, lanes: int) -> str:

@@ -283,17 +283,33 @@ class _ProcedurePrinter:
         name = self.names[id(kernel)]
         tasks = "1" if isinstance(kernel.nest, Contract) else self.dim(launch.tasks)
         small = isinstance(launch.tasks, int) and isinstance(launch.grain, int) and launch.tasks <= launch.grain
-        direct = isinstance(kernel.nest, Contract) or small or self.workers == 1 and isinstance(launch.tasks, int) and launch.tasks < 2
-        if direct:
+        if isinstance(kernel.nest, Contract) or small:
             self.put(f"call void @{name}(ptr {frame}, i64 0, i64 {tasks}, i64 0)")
+            if can_fail(kernel) or not small:
+                self.stop_on_failure()
         else:
-            grain = self.dim(launch.grain)
-            self.put(
-                f"call void @graphc_parallel_for(ptr @{name}, ptr {frame}, i64 {tasks}, "
-                f"i64 {grain}, i64 {self.workers}, ptr %status)"
-            )
-        if can_fail(kernel) or not small:
+            self.hand_out(name, frame, tasks, self.dim(launch.grain), launch)
+
+    def hand_out(self, name: str, frame: str, tasks: str, grain: str, launch: Launch) -> None:
+        """Run tasks in ranges; a single range is run here and now, without a look at the status record."""
+        self._count += 1
+        tag = self._count
+        fits = self.fresh("c")
+        self.put(f"{fits} = icmp sle i64 {tasks}, {grain}")
+        self.put(f"br i1 {fits}, label %here{tag}, label %pool{tag}")
+        self.level.label(f"here{tag}")
+        self.put(f"call void @{name}(ptr {frame}, i64 0, i64 {tasks}, i64 0)")
+        if can_fail(launch.kernel):
             self.stop_on_failure()
+        self.put(f"br label %on{tag}")
+        self.level.label(f"pool{tag}")
+        self.put(
+            f"call void @graphc_parallel_for(ptr @{name}, ptr {frame}, i64 {tasks}, "
+            f"i64 {grain}, i64 {self.workers}, ptr %status)"
+        )
+        self.stop_on_failure()
+        self.put(f"br label %on{tag}")
+        self.level.label(f"on{tag}")
 
     def stride(self, storage: Storage, axis: int) -> str:
         at, value = self.fresh(), self.fresh("s")

@@ -524,7 +524,8 @@ class _Reader:
         if number not in self._graphs:
             rows = self._tables.header["graphs"]
             parameters, outputs = rows[_below(number, len(rows))]
-            self._graphs[number] = Graph(map(self.value, parameters), list(map(self.node, outputs)))
+            types = [self.value(type_) for type_ in parameters]
+            self._graphs[number] = Graph(types, [self.node(output) for output in outputs])
         return self._graphs[number]
 
     def constant(self, number: Any) -> Constant:

@@ -11,7 +11,7 @@ from graphc.errors import missing_extra
 from graphc.origin import location
 
 if TYPE_CHECKING:
-    import networkx
+    import networkx  # type: ignore[import-untyped]
 
 __all__ = ["to_networkx"]
 

@@ -97,12 +97,21 @@ def current(depth: int = 1) -> Events:
     return _context.get() or user_frame(depth + 1)
 
 
+# Modules of the package that use graphc as anybody would: their lines are worth showing.
+_USERS = frozenset(("graphc.bench", "graphc.demo"))
+
+
+def _is_user(name: str) -> bool:
+    """Whether a module whose name begins with graphc's is not graphc itself."""
+    return name in _USERS or not (name == "graphc" or name.startswith("graphc."))
+
+
 def user_frame(depth: int = 1) -> Events:
     """The innermost frame outside graphc, as a tuple of one event; empty if there is none."""
     frame = sys._getframe(depth)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
-        if not (name.startswith("graphc.") or name == "graphc"):
+        if not name.startswith("graphc") or _is_user(name):
             key = (frame.f_code, frame.f_lasti)
             found = _frames.get(key)
             if found is None:

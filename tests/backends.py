@@ -1,8 +1,8 @@
 """Where can a graph run, and when do two results count as equal?
 
 `run` takes a graph to one of the backends: the kernel interpreter, native code on one thread and on two, the CUDA C++ text on an
-emulator. The truth is `graphc.evaluate`. Kernels of test size would never be split over threads, so the
-constants that decide on splitting can be made small for the time of a test (`split_finely`).
+emulator. The truth is `graphc.evaluate`. Kernels of test size would never be split over threads, so a `Case` is compiled with the
+constants that decide on splitting made small.
 
 The rule of comparison: exact for integers, bool, movement and IEEE arithmetic; a stated number of ULP for mathematical
 functions; `c * eps * sum |terms|` for sums. In a graph of many nodes these errors are carried on and magnified.
@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
 import graphc as gx
 import graphc.ops  # noqa: F401
 import numpy as np
+from graphc.evaluator import bind_extents
 from graphc.graph import substitute_in
 from graphc.node import Node, topological
 from graphc.op import Op
@@ -65,7 +67,7 @@ def is_inexact(op: Op) -> bool:
 def backends() -> tuple[str, ...]:
     """The names of the backends that can run here."""
     names = ["interpreter", "llvm-1", "llvm-2"]
-    if importlib.util.find_spec("graphc.codegen.cuda") is not None:
+    if shutil.which("g++") is not None and sys.platform == "linux":
         names.append("cuda-emulator")
     return tuple(names)
 
@@ -76,67 +78,91 @@ def evaluator(inputs: Sequence[Node], outputs: Sequence[Node], arrays: Arrays) -
     return [np.asarray(value) for value in gx.evaluate(list(outputs), values)]
 
 
-def compiled(
-    backend: str,
-    inputs: Sequence[Node],
-    outputs: Sequence[Node],
-    *,
-    rewriting: bool = True,
-    options: gx.Options | None = None,
-) -> Callable[..., list[Any]]:
-    """A callable that takes the arrays of `inputs` and gives those of `outputs`.
+@dataclass(frozen=True)
+class Case:
+    """A graph to be compiled. `math` None lowers it as it was written, so that a fault is one of lowering or printing.
 
-    `rewriting=False` lowers the graph as it was written, so that a fault is one of lowering or printing.
+    `split`: kernels are shared out among threads and split in parts although they are small.
     """
-    options = options or gx.Options(cache=False)
-    with contextlib.ExitStack() as stack:
-        if not rewriting:
-            stack.enter_context(_as_written())
-        if backend == "cuda-emulator":
-            function = _cuda(inputs, outputs, options)
-        else:
-            target = "interpret" if backend == "interpreter" else "cpu"
-            threads = 2 if backend == "llvm-2" else 1
-            function = gx.compile(
-                list(inputs), list(outputs), target=target, options=options.replace(threads=threads)
+
+    inputs: Sequence[Node]
+    outputs: Sequence[Node]
+    math: str | None = None
+    split: bool = True
+    exclude: frozenset[str] = frozenset()
+
+    def options(self, threads: int) -> gx.Options:
+        from graphc.rewrite import RULES
+
+        exclude = frozenset(RULES) if self.math is None else self.exclude
+        return gx.Options(threads=threads, math=self.math or "ieee", exclude=exclude, cache=False)
+
+    def compile(self, target: str, threads: int = 1) -> Any:
+        with self.sizes_of_work():
+            return gx.compile(
+                list(self.inputs), list(self.outputs), target=target, options=self.options(threads)
             )
-    return lambda *arrays: [np.asarray(result) for result in function(*arrays)]
+
+    @contextlib.contextmanager
+    def sizes_of_work(self) -> Iterator[None]:
+        """The constants that decide on splitting, small: a strided variant is lowered when it is first called."""
+        from graphc.codegen import emit, fuse
+
+        if not self.split:
+            yield
+            return
+        with (
+            mock.patch.object(emit, "GRAIN", 2),
+            mock.patch.object(emit, "PART", 5),
+            mock.patch.object(fuse, "SPLIT_ELEMENTS", 8),
+        ):
+            yield
 
 
-def run(
-    backend: str, inputs: Sequence[Node], outputs: Sequence[Node], arrays: Arrays, **options: Any
-) -> list[Any]:
-    """Compile and call once; see `compiled`."""
-    return compiled(backend, inputs, outputs, **options)(*arrays)
+def compiled(backend: str, case: Case) -> Callable[..., list[Any]]:
+    """A callable that takes the arrays of `case.inputs` and gives those of `case.outputs`."""
+    if backend == "cuda-emulator":
+        return compiled_for_cuda([case])[0]
+    if backend == "interpreter":
+        function = case.compile("interpret")
+    else:
+        function = case.compile("cpu", threads=int(backend[-1]))
+
+    def call(*arrays: Any) -> list[Any]:
+        with case.sizes_of_work():
+            return [np.asarray(result) for result in function(*arrays)]
+
+    return call
 
 
-def _cuda(inputs: Sequence[Node], outputs: Sequence[Node], options: gx.Options) -> Any:
-    from cuda_harness import compile_for_emulator
+def compiled_for_cuda(cases: Sequence[Case]) -> list[Callable[..., list[Any]]]:
+    """The same for CUDA C++, all cases in one translation unit: its compiler takes longer than everything else."""
+    from graphc.codegen.cuda import cuda_source
+    from tests.codegen import cuda_host
 
-    return compile_for_emulator(inputs, outputs, options)
+    functions = [case.compile("interpret") for case in cases]
+    programs = [cuda_source(f.program, f"case{i}") for i, f in enumerate(functions)]
+    module = cuda_host.compile_programs(programs)
+
+    def caller(function: Any, program: Any) -> Callable[..., list[Any]]:
+        def call(*arrays: Any) -> list[Any]:
+            sizes: dict[str, int] = {}
+            names, types = function.request.names, function.written.parameters
+            for name, type_, array in zip(names, types, arrays, strict=True):
+                bind_extents(type_, array.shape, sizes, name)
+            given = [np.array(array, order="C") for array in arrays]
+            outcome = cuda_host.run(program, given, sizes, module=module)
+            assert outcome.failure[0] == 0, f"a check failed: {outcome.failure}"
+            return outcome.outputs
+
+        return call
+
+    return [caller(f, p) for f, p in zip(functions, programs, strict=True)]
 
 
-@contextlib.contextmanager
-def _as_written() -> Iterator[None]:
-    """Compile graphs without rewriting them."""
-    from graphc.codegen.lower import expand
-    from graphc.runtime import compile as compiling
-
-    with mock.patch.object(compiling, "_rewritten", lambda graph, request: (expand(graph), ())):
-        yield
-
-
-@contextlib.contextmanager
-def split_finely() -> Iterator[None]:
-    """Compile so that a handful of elements is already shared out among threads and split in parts."""
-    from graphc.codegen import emit, fuse
-
-    with (
-        mock.patch.object(emit, "GRAIN", 2),
-        mock.patch.object(emit, "PART", 5),
-        mock.patch.object(fuse, "SPLIT_ELEMENTS", 8),
-    ):
-        yield
+def run(backend: str, case: Case, arrays: Arrays) -> list[Any]:
+    """Compile and call once."""
+    return compiled(backend, case)(*arrays)
 
 
 # -- comparison ------------------------------------------------------------------------------------
@@ -297,17 +323,19 @@ def _moved(result: Any, bound: Any, random: np.random.Generator, either_zero: bo
 
 
 __all__ = [
+    "EITHER_ZERO",
     "ULP",
+    "Case",
     "Judge",
     "backends",
     "check_exact",
     "check_type",
     "check_within",
     "compiled",
+    "compiled_for_cuda",
     "disturbed",
     "evaluator",
     "is_inexact",
     "run",
     "spacing",
-    "split_finely",
 ]

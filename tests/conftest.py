@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import types
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +25,14 @@ ROOT = Path(__file__).resolve().parents[1]
 def _prefer_installed() -> None:
     """Take the checkout off the import path, and put it back only if no graphc is installed.
 
-    `python -m pytest` and PYTHONPATH would put it first.
+    `python -m pytest` and PYTHONPATH would put it first. Tests still find each other as `tests.<folder>`.
     """
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
     importlib.invalidate_caches()
     if importlib.util.find_spec("graphc") is None:
         sys.path.insert(0, str(ROOT))
+    tests = sys.modules.setdefault("tests", types.ModuleType("tests"))
+    tests.__path__ = [str(ROOT / "tests")]
 
 
 _prefer_installed()

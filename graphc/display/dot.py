@@ -8,14 +8,13 @@ carry it. Nothing here needs Graphviz; `dot -Tsvg` draws what comes out.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from graphc.display.listing import (
     Listing,
     Outline,
     family,
-    graphs_of,
     is_derivative,
     origin_text,
     origins_of,
@@ -57,18 +56,29 @@ def to_dot(x: Any, origins: bool = True) -> str:
         "digraph {",
         '  graph [compound=true, fontname="monospace", fontsize=10, labeljust=l, labelloc=b];',
         '  node [shape=box, style="filled,rounded", fontname="monospace", fontsize=10];',
-        '  edge [color="#555555", arrowsize=0.7];',
-        *_body(shown.main, "", shown, origins),
+        f"  edge [color={_quoted(PLAIN)}, arrowsize=0.7];",
     ]
-    for graph, listing in shown.bodies.items():
-        name = shown.names[graph]
-        title = _quoted(header(listing, name))
-        lines.append(f"  subgraph {_quoted(f'cluster_{name}')} {{")
-        lines.append(f"    label={title}; labelloc=t; color={_quoted(PLAIN)}; style=rounded;")
-        lines += ["  " + line for line in _body(listing, f"{name}_", shown, origins)]
-        lines.append("  }")
-    lines += _carried(shown)
+    for name, listing in shown.listings():
+        body = _body(listing, _prefix(name), shown, origins)
+        lines += _cluster(name, header(listing, name), body) if name else body
+    for inside, node, name in shown.carriers():
+        lines.append(
+            f"  {_quoted(_prefix(inside) + node)} -> {_quoted(_prefix(name) + 'return')} "
+            f"[lhead={_quoted(f'cluster_{name}')}, style=dotted, arrowhead=none];"
+        )
     return "\n".join([*lines, "}"])
+
+
+def _prefix(name: str) -> str:
+    """What stands before the names of one listing, which are its own."""
+    return f"{name}_" if name else ""
+
+
+def _cluster(name: str, title: str, body: Iterable[str]) -> Iterator[str]:
+    yield f"  subgraph {_quoted(f'cluster_{name}')} {{"
+    yield f"    label={_quoted(title)}; labelloc=t; color={_quoted(PLAIN)}; style=rounded;"
+    yield from ("  " + line for line in body)
+    yield "  }"
 
 
 def _body(listing: Listing, prefix: str, shown: Outline, origins: bool) -> Iterator[str]:
@@ -89,9 +99,9 @@ def _body(listing: Listing, prefix: str, shown: Outline, origins: bool) -> Itera
         return
     end = _quoted(f"{prefix}return")
     yield f"  {end} [label={_quoted(back, justified=True)}, shape=plaintext, style=solid];"
-    for source in outputs:
-        if source is not None:
-            yield f"  {_quoted(prefix + names[source])} -> {end} [style=dashed];"
+    for output in outputs:
+        if output is not None:
+            yield f"  {_quoted(prefix + names[output])} -> {end} [style=dashed];"
 
 
 def _box(
@@ -109,20 +119,6 @@ def _box(
     lines = [html.escape(box_text(listing, node, name, shown))]
     lines += [f'<font point-size="9">{html.escape(text)}</font>' for text in small]
     return "<br/>".join(lines), attributes
-
-
-def _carried(shown: Outline) -> Iterator[str]:
-    """Dotted lines from nodes to the clusters of the Graphs that they carry."""
-    listings = [("", shown.main)]
-    listings += [(f"{shown.names[graph]}_", body) for graph, body in shown.bodies.items()]
-    for prefix, listing in listings:
-        for node, name in listing.names.items():
-            for graph in graphs_of(node):
-                body = shown.names[graph]
-                yield (
-                    f"  {_quoted(prefix + name)} -> {_quoted(f'{body}_return')} "
-                    f"[lhead={_quoted(f'cluster_{body}')}, style=dotted, arrowhead=none];"
-                )
 
 
 def box_text(listing: Listing, node: Node, name: str, shown: Outline) -> str:

@@ -137,8 +137,7 @@ class _Writer:
         if not node.args:
             return self._leaf(node)
         if node.op.name == "project":
-            index = node.attrs["index"]
-            return Operand(f"{_enclose(operands[0], ATOM)}_{{[{index}]}}", ATOM)
+            return Operand(f"{_enclose(operands[0], ATOM)}[{node.attrs['index']}]", ATOM)
         template, said = template_of(node)
         own = template == (node.op.text or node.op.name)
         template = node.op.latex if own and node.op.latex else _translated(template)
@@ -230,14 +229,15 @@ def _symbol(name: str) -> str:
     stem, digits = re.fullmatch(r"(.*?)_?(\d*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
     if stem in _GREEK:
         stem = "\\" + stem
-    elif len(stem) != 1 or not stem.isalpha():
+    elif len(stem) != 1 or not (stem.isascii() and stem.isalpha()):
         stem = _word(stem or name)
     return f"{stem}_{{{digits}}}" if digits and name != digits else stem
 
 
 def _word(name: str, command: str = "mathrm") -> str:
     """A name of several letters; as text if it holds what mathematics would misread."""
-    return rf"\{command if name.isidentifier() else 'text'}{{{_escaped(name)}}}"
+    plain = name.isascii() and name.isidentifier()
+    return rf"\{command if plain else 'text'}{{{_escaped(name)}}}"
 
 
 def _graph_name(name: str) -> str:

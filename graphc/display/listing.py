@@ -274,6 +274,19 @@ class Outline:
     names: dict[Graph, str]
     bodies: dict[Graph, Listing]
 
+    def listings(self) -> Iterator[tuple[str, Listing]]:
+        """The main listing, under the name "", and those of the bodies."""
+        yield "", self.main
+        for graph, listing in self.bodies.items():
+            yield self.names[graph], listing
+
+    def carriers(self) -> Iterator[tuple[str, str, str]]:
+        """A node that carries a Graph: the listing it stands in, its name there, the Graph's."""
+        for inside, listing in self.listings():
+            for node, name in listing.names.items():
+                for graph in graphs_of(node):
+                    yield inside, name, self.names[graph]
+
 
 def outline(x: Any, hide: bool = True) -> Outline:
     """The outline of a node, a Graph, or a container of nodes."""

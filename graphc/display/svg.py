@@ -18,7 +18,6 @@ from graphc.display.listing import (
     Listing,
     Outline,
     family,
-    graphs_of,
     is_derivative,
     origin_text,
     origins_of,
@@ -68,9 +67,7 @@ def to_svg(x: Any) -> str:
     are more than 1000 boxes.
     """
     shown = outline(x)
-    listings = [("", shown.main)]
-    listings += [(shown.names[graph], listing) for graph, listing in shown.bodies.items()]
-    count = sum(len(listing.names) for _, listing in listings)
+    count = sum(len(listing.names) for _, listing in shown.listings())
     if count > MOST_BOXES:
         raise GraphError(
             f"a drawing of {count} boxes is not legible; it can have {MOST_BOXES}\n"
@@ -78,8 +75,13 @@ def to_svg(x: Any) -> str:
         )
     parts: list[str] = []
     width, top = 0.0, 0.0
-    for name, listing in listings:
-        panel = _panel(listing, name, shown)
+    carriers: dict[str, list[str]] = {}
+    for inside, node, name in shown.carriers():
+        carriers.setdefault(name, []).append(f"{inside}.{node}" if inside else node)
+    for name, listing in shown.listings():
+        title = header(listing, name or "graph")
+        title += f" of {', '.join(carriers[name])}" if name else ""
+        panel = _panel(listing, title, shown)
         parts.append(f'<g transform="translate(0 {top:g})">\n{panel.text}</g>')
         top += panel.height
         width = max(width, panel.width)
@@ -140,7 +142,7 @@ def _components(
         raise missing_extra("fast-sugiyama", "examples", "drawing a graph as SVG") from None
     number = {box: i for i, box in enumerate(boxes)}
     numbered = [(number[start], number[end]) for start, end in edges]
-    found = from_edges(
+    found: Any = from_edges(
         numbered, vertex_spacing=spacing, dummy_vertices=True, dummy_size=_LANE, check_layout=False
     )
     for positions, _, _, links in sorted(found, key=lambda part: min(i for i, _ in part[0])):
@@ -180,7 +182,6 @@ class Panel(NamedTuple):
 class Box:
     """What is written in a box; its width follows from it."""
 
-    node: Node
     lines: list[str]
     tooltip: str
     classes: str
@@ -192,7 +193,7 @@ class Box:
         return max(widths) + 16
 
 
-def _panel(listing: Listing, name: str, shown: Outline) -> Panel:
+def _panel(listing: Listing, title: str, shown: Outline) -> Panel:
     """One listing, with its title above and what it returns below."""
     names = listing.boxes()
     outputs = set(map(listing.source, listing.subject.outputs))
@@ -201,8 +202,6 @@ def _panel(listing: Listing, name: str, shown: Outline) -> Panel:
     edges = [(number[s], number[node]) for node in listing.names for _, s in listing.sources(node)]
     cell = max((box.width for box in boxes), default=0.0)
     layout = place(len(boxes), edges, cell)
-    title = header(listing, name or "graph")
-    carriers = _carriers(shown, listing) if name else ""
     top = _MARGIN + (2 * _LINE if title else 0) + _BOX_HEIGHT / 2
     left = _MARGIN + cell / 2
     drawn = [f'<g transform="translate({left:g} {top:g})">']
@@ -214,30 +213,16 @@ def _panel(listing: Listing, name: str, shown: Outline) -> Panel:
     for i, line in enumerate(back):
         y = below + _LINE * (i + 1)
         drawn.append(f'<text class="title" x="{_MARGIN}" y="{y:g}">{html.escape(line)}</text>')
-    texts = [title + carriers, *back]
-    width = max([layout.width + cell, *(len(line) * _CHARACTER for line in texts)]) + 2 * _MARGIN
+    longest = max(map(len, (title, *back)))
+    width = max(layout.width + cell, longest * _CHARACTER) + 2 * _MARGIN
     height = below + _LINE * (len(back) + 1)
     if title:
         drawn.insert(
             0,
             f'<rect class="frame" x="4" y="4" width="{width - 8:g}" height="{height - 8:g}"/>'
-            f'<text class="title" x="{_MARGIN}" y="{_MARGIN + _LINE}">'
-            f"{html.escape(title + carriers)}</text>",
+            f'<text class="title" x="{_MARGIN}" y="{_MARGIN + _LINE}">{html.escape(title)}</text>',
         )
     return Panel("\n".join(drawn) + "\n", width, height)
-
-
-def _carriers(shown: Outline, body: Listing) -> str:
-    """Which nodes carry a body: " of n3, g1.n2"."""
-    found = []
-    for prefix, listing in [
-        ("", shown.main),
-        *((f"{shown.names[graph]}.", listing) for graph, listing in shown.bodies.items()),
-    ]:
-        for node, name in listing.names.items():
-            if any(shown.bodies[graph] is body for graph in graphs_of(node)):
-                found.append(prefix + name)
-    return f" of {', '.join(found)}"
 
 
 def _box(listing: Listing, node: Node, name: str, shown: Outline, is_output: bool) -> Box:
@@ -250,7 +235,7 @@ def _box(listing: Listing, node: Node, name: str, shown: Outline, is_output: boo
     if is_output:
         classes.append("output")
     tooltip = "\n".join(filter(None, (*lines[:2], whole_origins(events))))
-    return Box(node, [_cut(line) for line in lines if line], tooltip, " ".join(classes))
+    return Box([_cut(line) for line in lines if line], tooltip, " ".join(classes))
 
 
 def _cut(line: str) -> str:

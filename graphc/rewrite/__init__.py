@@ -1,11 +1,14 @@
 """Rewriting: graph in, simpler graph out, by rules that are data.
 
-The order of these imports is the order in which rules are tried on a node: constants are folded before anything else, views are
-merged before formulas are looked for, and stability comes before algebra, which would break its patterns.
+The order of these imports is the order in which rules are tried on a node: constants are folded
+before anything else, views are merged before formulas are looked for, and stability comes before
+algebra, which would break its patterns.
 """
 
 # isort: off
-from graphc.rewrite import fold, movement, stable, gradients, choice, algebra, scans
+from graphc.rewrite import fold, movement, reductions, contractions
+from graphc.rewrite import stable, gradients, choice, algebra, scans
+
 # isort: on
 from graphc.rewrite.explain import Explanation, explain
 from graphc.rewrite.facts import facts_of
@@ -22,6 +25,7 @@ __all__ = [
     "admitted",
     "algebra",
     "choice",
+    "contractions",
     "explain",
     "facts_of",
     "fold",
@@ -30,6 +34,7 @@ __all__ = [
     "movement",
     "named",
     "numbers",
+    "reductions",
     "rewrite",
     "rule",
     "scans",

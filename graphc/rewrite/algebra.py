@@ -1,8 +1,8 @@
 """Which identities of arithmetic are used?  Units and zeros, signs, powers, literal factors, sums of products.
 
-Under `ieee` an identity must hold for every bit pattern: x - 0 and x * 1 are x, but x + 0 turns -0.0 into +0.0 and 0 * x is NaN at
-an infinity, so these ask for a fact about x or for `math="real"`. What is known about x comes from
-`graphc.rewrite.facts`.
+Under `ieee` an identity must hold for every bit pattern: x - 0 and x * 1 are x, but x + 0 turns
+-0.0 into +0.0 and 0 * x is NaN at an infinity, so these ask for a fact about x or for
+`math="real"`. What is known about x comes from `graphc.rewrite.facts`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ absolute, broadcast, cast_, cos, maximum, minimum, relu, sign, sqrt, square = fu
 )
 
 
-# -- units and zeros ---------------------------------------------------------------------------------
+# -- units and zeros -------------------------------------------------------------------------------
 
 rule("multiply_one", x * 1, x, law="ieee", example=lambda x: x * 1.0)
 rule("divide_one", x / 1, x, law="ieee", example=lambda x: x / 1.0)
@@ -64,7 +64,7 @@ rule("subtract_self", x - x, 0, law="real", example=lambda x: x - x)
 rule("divide_self", x / x, 1, law="real", example=lambda x: x / x)
 rule("add_self", x + x, 2 * x, law="ieee", example=lambda x: x + x)
 
-# -- signs -------------------------------------------------------------------------------------------
+# -- signs -----------------------------------------------------------------------------------------
 
 rule("negative_negative", -(-x), x, law="ieee", example=lambda x: -(-x))
 rule("multiply_minus_one", x * -1, -x, law="ieee", example=lambda x: x * -1.0)
@@ -107,17 +107,26 @@ rule("multiply_negative", (-x) * y, -(x * y), law="ieee", example=lambda x, y: (
 rule("divide_negative", (-x) / y, -(x / y), law="ieee", example=lambda x, y: (-x) / y)
 rule("divide_by_negative", x / (-y), -(x / y), law="ieee", example=lambda x, y: x / (-y))
 rule(
-    "add_broadcast_negative", x + broadcast(-y), x - broadcast(y), law="ieee",
+    "add_broadcast_negative",
+    x + broadcast(-y),
+    x - broadcast(y),
+    law="ieee",
     example=lambda x, u: x + (-u),
-)  # fmt: skip
+)
 rule(
-    "subtract_broadcast_negative", x - broadcast(-y), x + broadcast(y), law="ieee",
+    "subtract_broadcast_negative",
+    x - broadcast(-y),
+    x + broadcast(y),
+    law="ieee",
     example=lambda x, u: x - (-u),
-)  # fmt: skip
+)
 rule(
-    "multiply_broadcast_negative", x * broadcast(-y), -(x * broadcast(y)), law="ieee",
+    "multiply_broadcast_negative",
+    x * broadcast(-y),
+    -(x * broadcast(y)),
+    law="ieee",
     example=lambda x, u: x * (-u),
-)  # fmt: skip
+)
 rule("square_negative", square(-x), square(x), law="ieee", example=lambda x: square(-x))
 rule("square_absolute", square(abs(x)), square(x), law="ieee", example=lambda x: square(abs(x)))
 rule("absolute_negative", abs(-x), abs(x), law="ieee", example=lambda x: abs(-x))
@@ -153,7 +162,7 @@ def _can_negate(c: Number) -> bool:
     return isinstance(c, float) or c != np.iinfo("int64").min
 
 
-# -- idempotence and powers --------------------------------------------------------------------------
+# -- idempotence and powers ------------------------------------------------------------------------
 
 rule("maximum_self", maximum(x, x), x, law="ieee", example=lambda x: maximum(x, x))
 rule("minimum_self", minimum(x, x), x, law="ieee", example=lambda x: minimum(x, x))
@@ -164,7 +173,9 @@ rule(
     law="ieee",
     example=lambda x: maximum(x, -math.inf),
 )
-rule("minimum_infinity", minimum(x, math.inf), x, law="ieee", example=lambda x: minimum(x, math.inf))
+rule(
+    "minimum_infinity", minimum(x, math.inf), x, law="ieee", example=lambda x: minimum(x, math.inf)
+)
 rule("absolute_absolute", abs(abs(x)), abs(x), law="ieee", example=lambda i: abs(abs(i)))
 rule("relu_relu", relu(relu(x)), relu(x), law="ieee", example=lambda x: relu(relu(x)))
 rule("sign_sign", sign(sign(x)), sign(x), law="ieee", example=lambda x: sign(sign(x)))
@@ -212,7 +223,7 @@ rule(
     example=lambda x: x**3.0,
 )
 
-# -- quotients ---------------------------------------------------------------------------------------
+# -- quotients -------------------------------------------------------------------------------------
 
 _LEAST_NORMAL = {"float32": 2.0**-126, "float64": 2.0**-1022}
 
@@ -258,22 +269,43 @@ rule(
     example=lambda x, u: x / u,
 )
 
-# -- literal factors and terms -----------------------------------------------------------------------
+# -- literal factors and terms ---------------------------------------------------------------------
 
 rule(
-    "add_numbers_integer", (x + c) + d, lambda x, c, d: x + _wrapped(c + d), law="ieee", kinds="i",
-    doc="x + (c + d)", example=lambda i: i + 1 + 2,
-)  # fmt: skip
+    "add_numbers_integer",
+    (x + c) + d,
+    lambda x, c, d: x + _wrapped(c + d),
+    law="ieee",
+    kinds="i",
+    doc="x + (c + d)",
+    example=lambda i: i + 1 + 2,
+)
 rule(
-    "multiply_numbers_integer", (x * c) * d, lambda x, c, d: x * _wrapped(c * d), law="ieee", kinds="i",
-    doc="x * (c * d)", example=lambda i: i * 3 * 5,
-)  # fmt: skip
-rule("add_numbers", (x + c) + d, x + (c + d), law="real", kinds="f", example=lambda x: x + 1.0 + 2.0)
+    "multiply_numbers_integer",
+    (x * c) * d,
+    lambda x, c, d: x * _wrapped(c * d),
+    law="ieee",
+    kinds="i",
+    doc="x * (c * d)",
+    example=lambda i: i * 3 * 5,
+)
+rule(
+    "add_numbers", (x + c) + d, x + (c + d), law="real", kinds="f", example=lambda x: x + 1.0 + 2.0
+)
 rule("subtract_numbers", (x - c) - d, x - (c + d), law="real", example=lambda x: x - 1.0 - 2.0)
 rule("add_subtract_numbers", (x - c) + d, x + (d - c), law="real", example=lambda x: x - 1.0 + 5.0)
 rule("subtract_add_numbers", (x + c) - d, x + (c - d), law="real", example=lambda x: x + 1.0 - 5.0)
-rule("multiply_numbers", (x * c) * d, x * (c * d), law="real", kinds="f", example=lambda x: 2.0 * (3.0 * x))
-rule("number_over_quotient", c * (d / x), (c * d) / x, law="real", example=lambda x: 3.0 * (2.0 / x))
+rule(
+    "multiply_numbers",
+    (x * c) * d,
+    x * (c * d),
+    law="real",
+    kinds="f",
+    example=lambda x: 2.0 * (3.0 * x),
+)
+rule(
+    "number_over_quotient", c * (d / x), (c * d) / x, law="real", example=lambda x: 3.0 * (2.0 / x)
+)
 
 
 def _wrapped(value: Number) -> int:
@@ -281,17 +313,31 @@ def _wrapped(value: Number) -> int:
     return (int(value) + 2**63) % 2**64 - 2**63
 
 
-# -- sums of products ----------------------------------------------------------------------------------
+# -- sums of products ------------------------------------------------------------------------------
 
 rule("factor_sum", x * y + x * z, x * (y + z), law="real", example=lambda x, y, z: x * y + x * z)
-rule("factor_difference", x * y - x * z, x * (y - z), law="real", example=lambda x, y, z: x * y - x * z)
+rule(
+    "factor_difference",
+    x * y - x * z,
+    x * (y - z),
+    law="real",
+    example=lambda x, y, z: x * y - x * z,
+)
 rule("factor_one", x * c + x, x * (c + 1), law="real", example=lambda x: x * 3.0 + x)
-rule("factor_quotients", x / z + y / z, (x + y) / z, law="real", example=lambda x, y, z: x / z + y / z)
+rule(
+    "factor_quotients",
+    x / z + y / z,
+    (x + y) / z,
+    law="real",
+    example=lambda x, y, z: x / z + y / z,
+)
 
-# -- conversions ---------------------------------------------------------------------------------------
+# -- conversions -----------------------------------------------------------------------------------
 
 # A value of the first dtype survives the second, whatever it is.
-_LOSSLESS = frozenset((("bool", "int64"), ("bool", "float32"), ("bool", "float64"), ("float32", "float64")))
+_LOSSLESS = frozenset(
+    (("bool", "int64"), ("bool", "float32"), ("bool", "float64"), ("float32", "float64"))
+)
 
 
 rule(

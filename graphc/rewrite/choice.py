@@ -1,8 +1,8 @@
 """How are choices and truth values simplified?  where, comparisons, logic, and products with masks.
 
-The derivatives of relu, maximum and where multiply a cotangent by a mask of ones and zeros, with the product in which 0 times
-anything is 0. These rules move that product into the branches, where it is the cotangent or 0: a mask costs a select and no
-multiplication.
+The derivatives of relu, maximum and where multiply a cotangent by a mask of ones and zeros, with
+the product in which 0 times anything is 0. These rules move that product into the branches, where
+it is the cotangent or 0: a mask costs a select and no multiplication.
 """
 
 from __future__ import annotations
@@ -18,24 +18,38 @@ x, y, z, p, q = variables("x y z p q")
 where, isnan, check, strong_multiply = functions("where isnan check strong_multiply")
 equal, not_equal = functions("equal not_equal")
 
-# -- where -------------------------------------------------------------------------------------------
+# -- where -----------------------------------------------------------------------------------------
 
 rule("where_true", where(True, x, y), x, law="ieee", example=lambda x, y: where(True, x, y))
 rule("where_false", where(False, x, y), y, law="ieee", example=lambda x, y: where(False, x, y))
 rule("where_same", where(p, x, x), x, law="ieee", example=lambda p, x: where(p, x, x))
-rule("where_not", where(~p, x, y), where(p, y, x), law="ieee", example=lambda p, x, y: where(~p, x, y))
 rule(
-    "where_where_then", where(p, where(p, x, y), z), where(p, x, z), law="ieee",
+    "where_not",
+    where(~p, x, y),
+    where(p, y, x),
+    law="ieee",
+    example=lambda p, x, y: where(~p, x, y),
+)
+rule(
+    "where_where_then",
+    where(p, where(p, x, y), z),
+    where(p, x, z),
+    law="ieee",
     example=lambda p, x, y, z: where(p, where(p, x, y), z),
-)  # fmt: skip
+)
 rule(
-    "where_where_else", where(p, x, where(p, y, z)), where(p, x, z), law="ieee",
+    "where_where_else",
+    where(p, x, where(p, y, z)),
+    where(p, x, z),
+    law="ieee",
     example=lambda p, x, y, z: where(p, x, where(p, y, z)),
-)  # fmt: skip
+)
 rule("where_truth", where(p, True, False), p, law="ieee", example=lambda p: where(p, True, False))
-rule("where_untruth", where(p, False, True), ~p, law="ieee", example=lambda p: where(p, False, True))
+rule(
+    "where_untruth", where(p, False, True), ~p, law="ieee", example=lambda p: where(p, False, True)
+)
 
-# -- logic -------------------------------------------------------------------------------------------
+# -- logic -----------------------------------------------------------------------------------------
 
 rule("not_not", ~~p, p, law="ieee", example=lambda p: ~~p)
 rule("and_true", p & True, p, law="ieee", example=lambda p: p & True)
@@ -49,7 +63,13 @@ rule("or_not", p | ~p, True, law="ieee", example=lambda p: p | ~p)
 rule("nor", ~p & ~q, ~(p | q), law="ieee", example=lambda p, q: ~p & ~q)
 rule("nand", ~p | ~q, ~(p & q), law="ieee", example=lambda p, q: ~p | ~q)
 rule("not_equal", ~equal(x, y), not_equal(x, y), law="ieee", example=lambda x, y: ~equal(x, y))
-rule("not_not_equal", ~not_equal(x, y), equal(x, y), law="ieee", example=lambda x, y: ~not_equal(x, y))
+rule(
+    "not_not_equal",
+    ~not_equal(x, y),
+    equal(x, y),
+    law="ieee",
+    example=lambda x, y: ~not_equal(x, y),
+)
 
 
 def _integers(x: Node) -> bool:
@@ -58,11 +78,20 @@ def _integers(x: Node) -> bool:
 
 
 rule("not_less", ~(x < y), x >= y, law="ieee", guard=_integers, example=lambda i, j: ~(i < j))
-rule("not_less_equal", ~(x <= y), x > y, law="ieee", guard=_integers, example=lambda i, j: ~(i <= j))
+rule(
+    "not_less_equal", ~(x <= y), x > y, law="ieee", guard=_integers, example=lambda i, j: ~(i <= j)
+)
 rule("not_greater", ~(x > y), x <= y, law="ieee", guard=_integers, example=lambda i, j: ~(i > j))
-rule("not_greater_equal", ~(x >= y), x < y, law="ieee", guard=_integers, example=lambda i, j: ~(i >= j))
+rule(
+    "not_greater_equal",
+    ~(x >= y),
+    x < y,
+    law="ieee",
+    guard=_integers,
+    example=lambda i, j: ~(i >= j),
+)
 
-# -- comparisons of a node with itself ---------------------------------------------------------------
+# -- comparisons of a node with itself -------------------------------------------------------------
 
 rule("less_self", x < x, False, law="ieee", example=lambda x: x < x)
 rule("greater_self", x > x, False, law="ieee", example=lambda x: x > x)
@@ -74,24 +103,37 @@ def _comparable(x: Node, known: Known) -> bool:
 
 
 rule("equal_self", equal(x, x), True, law="ieee", guard=_comparable, example=lambda i: equal(i, i))
-rule("not_equal_self", not_equal(x, x), False, law="ieee", guard=_comparable, example=lambda i: not_equal(i, i))
+rule(
+    "not_equal_self",
+    not_equal(x, x),
+    False,
+    law="ieee",
+    guard=_comparable,
+    example=lambda i: not_equal(i, i),
+)
 rule("less_equal_self", x <= x, True, law="ieee", guard=_comparable, example=lambda i: i <= i)
 rule("greater_equal_self", x >= x, True, law="ieee", guard=_comparable, example=lambda i: i >= i)
 rule("isnan_finite", isnan(x), False, law="ieee", guard=_comparable, example=lambda p: isnan(p))
 rule(
-    "less_zero_nonnegative", x < 0, False, law="ieee",
-    guard=lambda x, known: "nonnegative" in known(x), example=lambda x: abs(x) < 0,
-)  # fmt: skip
+    "less_zero_nonnegative",
+    x < 0,
+    False,
+    law="ieee",
+    guard=lambda x, known: "nonnegative" in known(x),
+    example=lambda x: abs(x) < 0,
+)
 rule("check_true", check(x, True), x, law="ieee", example=lambda x: check(x, True, "holds"))
 
-# -- the product in which 0 times anything is 0 --------------------------------------------------------
+# -- the product in which 0 times anything is 0 ----------------------------------------------------
 
 
 def _levels(node: Node, depth: int = 4) -> bool:
     """Whether the node is a number, or chooses among numbers."""
     if number_of(node) is not None:
         return True
-    return depth > 0 and node.op is where_op and all(_levels(arm, depth - 1) for arm in node.args[1:])
+    return (
+        depth > 0 and node.op is where_op and all(_levels(arm, depth - 1) for arm in node.args[1:])
+    )
 
 
 def _mask(y: Node, z: Node) -> bool:
@@ -110,10 +152,20 @@ rule(
     example=lambda x, p: strong_multiply(x, where(p, 1.0, 0.0)),
 )
 rule(
-    "strong_multiply_zero", strong_multiply(x, c), 0, law="ieee",
-    guard=lambda c: c == 0, example=lambda x: strong_multiply(x, 0.0),
-)  # fmt: skip
-rule("strong_multiply_one", strong_multiply(x, 1), x, law="stable", example=lambda x: strong_multiply(x, 1.0))
+    "strong_multiply_zero",
+    strong_multiply(x, c),
+    0,
+    law="ieee",
+    guard=lambda c: c == 0,
+    example=lambda x: strong_multiply(x, 0.0),
+)
+rule(
+    "strong_multiply_one",
+    strong_multiply(x, 1),
+    x,
+    law="stable",
+    example=lambda x: strong_multiply(x, 1.0),
+)
 rule(
     "strong_multiply_number",
     strong_multiply(x, c),
@@ -123,9 +175,12 @@ rule(
     example=lambda x: strong_multiply(x, 0.5),
 )
 rule(
-    "strong_multiply_negative", strong_multiply(-x, y), -strong_multiply(x, y), law="stable",
+    "strong_multiply_negative",
+    strong_multiply(-x, y),
+    -strong_multiply(x, y),
+    law="stable",
     example=lambda x, y: strong_multiply(-x, y),
-)  # fmt: skip
+)
 rule(
     "strong_multiply_positive",
     strong_multiply(x, y),

@@ -1,12 +1,14 @@
 """How are rules applied to a graph?  Bottom up, to a fixed point, within a bound.
 
-Every node is rebuilt over arguments in normal form; then the first rule that matches replaces it, and the
-replacement is brought to normal form in turn. A node's normal form depends on nothing but what lies beneath it, so it is
-kept, and equal expressions share it. Rules are indexed by the ops of a node and of its arguments: a node that no
-rule is about costs one look-up. The walk keeps its own stack, so depth costs nothing.
+Every node is rebuilt over arguments in normal form; then the first rule that matches replaces it,
+and the replacement is brought to normal form in turn. A node's normal form depends on nothing but
+what lies beneath it, so it is kept, and equal expressions share it. Rules are indexed by the ops of
+a node and of its arguments: a node that no rule is about costs one look-up. The walk keeps its own
+stack, so depth costs nothing.
 
-The number of firings is bounded by the size of the graph; when it is used up, what has been reached is the answer. A
-rule that raises, or whose result has another type, is refused with a warning, and the node stays as it was.
+The number of firings is bounded by the size of the graph; when it is used up, what has been reached
+is the answer. A rule that raises, or whose result has another type, is refused with a warning, and
+the node stays as it was.
 """
 
 from __future__ import annotations
@@ -51,12 +53,19 @@ Candidate = tuple[Rule, Pattern]
 class Engine:
     """Brings nodes to normal form under a set of rules; keeps what it has found, across calls."""
 
-    def __init__(self, rules: Iterable[Rule], body: Callable[[Graph], Graph] = lambda graph: graph) -> None:
+    def __init__(
+        self, rules: Iterable[Rule], body: Callable[[Graph], Graph] = lambda graph: graph
+    ) -> None:
         """`body` rewrites the Graphs that nodes carry."""
         self._variants = [
-            (rule, pattern) for rule in rules if rule.result is not None for pattern in orders(rule.pattern)
+            (rule, pattern)
+            for rule in rules
+            if rule.result is not None
+            for pattern in orders(rule.pattern)
         ]
-        self._literals = {repr(value) for _, pattern in self._variants for value in _literals(pattern)}
+        self._literals = {
+            repr(value) for _, pattern in self._variants for value in _literals(pattern)
+        }
         self._candidates: dict[tuple[Any, ...], tuple[Candidate, ...]] = {}
         self._normal: dict[Node, Node] = {}
         self._replacing: set[Node] = set()
@@ -135,7 +144,8 @@ class Engine:
 
     def _with_bodies(self, attrs: Attributes) -> Attributes:
         changed = {
-            name: self._body(value) if isinstance(value, Graph) else value for name, value in attrs.items()
+            name: self._body(value) if isinstance(value, Graph) else value
+            for name, value in attrs.items()
         }
         same = all(changed[name] is value for name, value in attrs.items())
         return attrs if same else Attributes(changed)
@@ -189,9 +199,11 @@ class Engine:
 
     def _refuse(self, rule: Rule, node: Node, why: str) -> None:
         self.refused.append((rule, node, why))
-        warnings.warn(f"rewrite rule {rule.name!r} was refused: {why}", RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"rewrite rule {rule.name!r} was refused: {why}", RuntimeWarning, stacklevel=2
+        )
 
-    # -- the index -----------------------------------------------------------------------------------
+    # -- the index ---------------------------------------------------------------------------------
 
     def _tag(self, argument: Node) -> Any:
         """What the index knows of an argument: its op, and the number that it is if some pattern asks for that."""
@@ -221,7 +233,9 @@ class Engine:
         assert isinstance(pattern, Apply)
         if pattern.op is not node.op or len(pattern.args) != len(node.args):
             return False
-        return all(self._may_be(part, argument) for part, argument in zip(pattern.args, seen, strict=False))
+        return all(
+            self._may_be(part, argument) for part, argument in zip(pattern.args, seen, strict=False)
+        )
 
     def _may_be(self, pattern: Pattern, argument: Node) -> bool:
         if isinstance(pattern, Apply):

@@ -55,7 +55,9 @@ def _shown(firing: Firing) -> list[str]:
 
     where = location(firing.origin)
     head = f"{firing.rule.name} [{firing.rule.law}]" + (f" at {where}" if where else "")
-    before, after = (to_expression(node, _OPERATIONS_SHOWN) for node in (firing.before, firing.after))
+    before, after = (
+        to_expression(node, _OPERATIONS_SHOWN) for node in (firing.before, firing.after)
+    )
     return [head, f"    {before}  ->  {after}"]
 
 

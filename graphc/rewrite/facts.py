@@ -1,14 +1,15 @@
 """What is known about the values of a node?  Facts, derived from symbols, constants and ops.
 
-Exact rules need them: `abs(x)` is `x` only if no element has its sign bit set. Facts are about elements that are not NaN,
-except `finite`, which excludes NaN:
+Exact rules need them: `abs(x)` is `x` only if no element has its sign bit set. Facts are about
+elements that are not NaN, except `finite`, which excludes NaN:
 
 - `nonnegative`: at least 0; `positive`: above 0
 - `unsigned`: nonnegative, and never -0.0; derived, not for symbols
 - `finite`: neither NaN nor infinite; `integer`: without a fractional part, unless infinite
 - `sorted`, `unique`: of symbols only
 
-An op may state facts on its record. The table here is for ops that move elements and for those about which more can be said.
+An op may state facts on its record. The table here is for ops that move elements and for those
+about which more can be said.
 """
 
 from __future__ import annotations
@@ -171,14 +172,35 @@ _INDEX = _given("nonnegative", "unsigned", "finite", "integer")
 
 # Integers wrap around: nothing is known of the sign of these.
 _WRAPPING = frozenset(
-    ("add", "subtract", "multiply", "negative", "absolute", "square", "sum", "prod", "contract", "scatter_add")
+    (
+        "add",
+        "subtract",
+        "multiply",
+        "negative",
+        "absolute",
+        "square",
+        "sum",
+        "prod",
+        "contract",
+        "scatter_add",
+    )
 )
 _DERIVED: dict[str, Callable[[Node, Known], Facts]] = {
     "symbol": lambda node, known: frozenset(node.attrs["facts"]),
     "constant": _of_constant,
     **dict.fromkeys(("iota", "extent", "argmax"), _INDEX),
     **dict.fromkeys(
-        ("broadcast", "restate", "reshape", "transpose", "slice", "flip", "take", "check", "stop_gradient"),
+        (
+            "broadcast",
+            "restate",
+            "reshape",
+            "transpose",
+            "slice",
+            "flip",
+            "take",
+            "check",
+            "stop_gradient",
+        ),
         _MOVED,
     ),
     "pad": _kept("nonnegative", "unsigned", "finite", "integer"),

@@ -1,7 +1,7 @@
 """Which values are computed before anything runs?  Ops over constants, and arithmetic of extents.
 
-A constant is folded by the op's own NumPy function, the same that the evaluator uses. A result may not be larger than what it
-is made of: a broadcast number stays a number.
+A constant is folded by the op's own NumPy function, the same that the evaluator uses. A result may
+not be larger than what it is made of: a broadcast number stays a number.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ rule(
     example=lambda: sum_op(constant([1.0, 2.0, 4.0]), axes=(0,)),
 )
 
-# -- extents as values -----------------------------------------------------------------------------------
+# -- extents as values -----------------------------------------------------------------------------
 
 _EXTENT = Family("extent", lambda op: op is extent_op)
 _FIRST, _SECOND = named("first", _EXTENT), named("second", _EXTENT)
@@ -94,37 +94,74 @@ def _times(first: Node, second: Node) -> Node:
 
 
 rule(
-    "extent_known", named("first", _EXTENT),
-    lambda first: constant(first.attrs["extent"], first.dtype), law="ieee", doc="the number that it is",
+    "extent_known",
+    named("first", _EXTENT),
+    lambda first: constant(first.attrs["extent"], first.dtype),
+    law="ieee",
+    doc="the number that it is",
     guard=lambda first: isinstance(first.attrs["extent"], int),
     example=lambda: extent_op(extent=3, dtype=dtypes.INT64),
-)  # fmt: skip
+)
 rule(
-    "extent_cast", cast_(_FIRST), lambda first, node: extent(first.attrs["extent"], node.dtype),
-    law="ieee", doc="the extent in the other dtype",
-    guard=lambda first: first.dtype == dtypes.INT64, example=lambda: cast(_rows(), "float64"),
-)  # fmt: skip
+    "extent_cast",
+    cast_(_FIRST),
+    lambda first, node: extent(first.attrs["extent"], node.dtype),
+    law="ieee",
+    doc="the extent in the other dtype",
+    guard=lambda first: first.dtype == dtypes.INT64,
+    example=lambda: cast(_rows(), "float64"),
+)
 rule(
-    "extent_add", _FIRST + _SECOND, _plus, law="ieee", kinds="i", doc="the extent that it is",
+    "extent_add",
+    _FIRST + _SECOND,
+    _plus,
+    law="ieee",
+    kinds="i",
+    doc="the extent that it is",
     example=lambda: _rows() + _rows(),
-)  # fmt: skip
+)
 rule(
-    "extent_subtract", _FIRST - _SECOND, _minus, law="ieee", kinds="i", doc="the extent that it is",
+    "extent_subtract",
+    _FIRST - _SECOND,
+    _minus,
+    law="ieee",
+    kinds="i",
+    doc="the extent that it is",
     example=lambda: _rows() - extent(dim("m")),
-)  # fmt: skip
+)
 rule(
-    "extent_multiply", _FIRST * _SECOND, _times, law="ieee", kinds="i", doc="the extent that it is",
+    "extent_multiply",
+    _FIRST * _SECOND,
+    _times,
+    law="ieee",
+    kinds="i",
+    doc="the extent that it is",
     example=lambda: _rows() * extent(dim("m")),
-)  # fmt: skip
+)
 rule(
-    "extent_add_number", _FIRST + c, lambda first, c: extent(first.attrs["extent"] + c),
-    law="ieee", kinds="i", doc="the extent that it is", example=lambda: _rows() + 1,
-)  # fmt: skip
+    "extent_add_number",
+    _FIRST + c,
+    lambda first, c: extent(first.attrs["extent"] + c),
+    law="ieee",
+    kinds="i",
+    doc="the extent that it is",
+    example=lambda: _rows() + 1,
+)
 rule(
-    "extent_subtract_number", _FIRST - c, lambda first, c: extent(first.attrs["extent"] - c),
-    law="ieee", kinds="i", doc="the extent that it is", example=lambda: _rows() - 1,
-)  # fmt: skip
+    "extent_subtract_number",
+    _FIRST - c,
+    lambda first, c: extent(first.attrs["extent"] - c),
+    law="ieee",
+    kinds="i",
+    doc="the extent that it is",
+    example=lambda: _rows() - 1,
+)
 rule(
-    "extent_multiply_number", _FIRST * c, lambda first, c: extent(first.attrs["extent"] * c),
-    law="ieee", kinds="i", doc="the extent that it is", example=lambda: 2 * _rows(),
-)  # fmt: skip
+    "extent_multiply_number",
+    _FIRST * c,
+    lambda first, c: extent(first.attrs["extent"] * c),
+    law="ieee",
+    kinds="i",
+    doc="the extent that it is",
+    example=lambda: 2 * _rows(),
+)

@@ -1,11 +1,12 @@
 """Which formulas does reverse mode make of exponentials, and how are they kept from overflowing?
 
-Derivatives are taken of the graph as it was written. The gradient of log(sum(exp(x))) is exp(x) times something divided by
-sum(exp(x)): a quotient that is at most 1 of numbers that overflow. So a factor is pushed into what it is multiplied with, down to the
-divisor that it cancels or rescales: past sums into both terms, past products into one factor.
+Derivatives are taken of the graph as it was written. The gradient of log(sum(exp(x))) is exp(x)
+times something divided by sum(exp(x)): a quotient that is at most 1 of numbers that overflow. So a
+factor is pushed into what it is multiplied with, down to the divisor that it cancels or rescales:
+past sums into both terms, past products into one factor.
 
-exp, sigmoid and sums of exponentials are never 0 over the real numbers: a quotient by one of them cancels, even where it
-underflows.
+exp, sigmoid and sums of exponentials are never 0 over the real numbers: a quotient by one of them
+cancels, even where it underflows.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from graphc.node import Node
+from graphc.op import Op
 from graphc.ops.arithmetic import (
     add_op,
     divide_op,
@@ -27,10 +29,9 @@ from graphc.ops.operands import broadcast_op
 from graphc.ops.reduce import spread, sum_op
 from graphc.ops.special import where_op
 from graphc.ops.transcend import exp_op, sigmoid_op
-from graphc.op import Op
 from graphc.rewrite.pattern import Family, functions, named, number_of, variables
 from graphc.rewrite.rule import rule
-from graphc.rewrite.stable import plain, shifted
+from graphc.rewrite.stable import is_shifted, shifted
 
 x, y, z = variables("x y z")
 exp, sigmoid, strong_multiply, sum_ = functions("exp sigmoid strong_multiply sum")
@@ -53,8 +54,8 @@ _PLACES: dict[Op, tuple[bool, _Axes]] = {
 class Push:
     """Pushes a factor into an expression: calling it with a node gives the node times the factor.
 
-    `leaf` does the same where the factor can be absorbed, and gives None elsewhere. The answer is None if no leaf absorbs
-    the factor, or if that would take too long.
+    `leaf` does the same where the factor can be absorbed, and gives None elsewhere. The answer is
+    None if no leaf absorbs the factor, or if that would take too long.
     """
 
     def __init__(self, leaf: Leaf) -> None:
@@ -95,13 +96,14 @@ class Push:
         return None
 
 
-# -- softmax: shift the exponentials under the sum --------------------------------------------------------
+# -- softmax: shift the exponentials under the sum -------------------------------------------------
 
 
 class _Shift:
     """Multiplies by exp(m), m the maximum of x, what is divided by sum(exp(x)): the sum becomes sum(exp(x - m)).
 
-    Expressions have the shape of x (`wide`), or that of the sum (`narrow`); the axes of the first sum met are those of all.
+    Expressions have the shape of x (`wide`), or that of the sum (`narrow`); the axes of the first
+    sum met are those of all.
     """
 
     def __init__(self, x: Node, powers: Node) -> None:
@@ -109,9 +111,18 @@ class _Shift:
         self.axes: _Axes | None = None
 
     def wide(self, node: Node) -> Node | None:
+        before = self.axes
+        made = self._wide(node)
+        if made is None:
+            self.axes = before
+        return made
+
+    def _wide(self, node: Node) -> Node | None:
         if node.op is divide_op and self._spreads(node.args[1]):
             total = self._total(node.args[1].args[0])
-            return None if total is None else node.args[0] / broadcast_op(total, **node.args[1].attrs)
+            return (
+                None if total is None else node.args[0] / broadcast_op(total, **node.args[1].attrs)
+            )
         if not self._spreads(node):
             return None
         narrow = Push(self.narrow)(node.args[0])
@@ -121,13 +132,21 @@ class _Shift:
         if node.op is divide_op:
             total = self._total(node.args[1])
             return None if total is None else node.args[0] / total
-        if node.op is sum_op and node.attrs["axes"] == self.axes and node.args[0].shape == self.x.shape:
+        if (
+            node.op is sum_op
+            and node.attrs["axes"] == self.axes
+            and node.args[0].shape == self.x.shape
+        ):
             wide = Push(self.wide)(node.args[0])
             return None if wide is None else sum_op(wide, axes=node.attrs["axes"])
         return None
 
     def _total(self, node: Node) -> Node | None:
-        if node.op is not sum_op or node.args[0] is not self.powers or node.attrs["axes"] != self.axes:
+        if (
+            node.op is not sum_op
+            or node.args[0] is not self.powers
+            or node.attrs["axes"] != self.axes
+        ):
             return None
         return shifted(self.x, node.attrs["axes"])[1]
 
@@ -147,7 +166,7 @@ class _Shift:
 def _push_exponential(x: Node, y: Node, powers: Node) -> Node | None:
     shift = _Shift(x, powers)
     pushed = Push(shift.wide)(y)
-    if pushed is None or shift.axes is None:
+    if pushed is None or shift.axes is None or is_shifted(x, shift.axes):
         return None
     return shifted(x, shift.axes)[0] * pushed
 
@@ -158,11 +177,10 @@ rule(
     _push_exponential,
     law="stable",
     doc="exp(x - m) * y, with sum(exp(x - m)) for sum(exp(x)) in y, m the maximum",
-    guard=plain,
     example=lambda x: exp(x) * spread(1.0 / sum_(exp(x), axis=1), x.shape, (1,)),
 )
 
-# -- sigmoid: exp(x) * sigmoid(-x) is sigmoid(x) -----------------------------------------------------------
+# -- sigmoid: exp(x) * sigmoid(-x) is sigmoid(x) ---------------------------------------------------
 
 
 def _opposite(first: Node, second: Node) -> bool:
@@ -201,7 +219,7 @@ rule(
     example=lambda x, y: exp(x) * (y * sigmoid(-x)),
 )
 
-# -- cancelling factors that are never 0 ---------------------------------------------------------------
+# -- cancelling factors that are never 0 -----------------------------------------------------------
 
 
 def _never_zero(node: Node) -> bool:
@@ -237,7 +255,11 @@ def _divisors(node: Node, depth: int = 3) -> Iterator[Node]:
         if _never_zero(node.args[1]):
             yield node.args[1]
         yield from _divisors(node.args[0], depth - 1)
-    elif node.op is broadcast_op and node.args[0].op is divide_op and _never_zero(node.args[0].args[1]):
+    elif (
+        node.op is broadcast_op
+        and node.args[0].op is divide_op
+        and _never_zero(node.args[0].args[1])
+    ):
         yield broadcast_op(node.args[0].args[1], **node.attrs)
     elif depth and node.op in (multiply_op, strong_multiply_op):
         for argument in node.args:
@@ -267,21 +289,37 @@ def _distribute(x: Node, y: Node, z: Node, node: Node, inner: Node) -> Node | No
 
 _PRODUCTS = (multiply_op, strong_multiply_op)
 rule(
-    "cancel_quotient", x / z, lambda x, z: _without_factor(x, z), law="stable", guard=lambda z: _never_zero(z),
-    doc="x without its factor z", example=lambda x, y: sigmoid(x) * y / sigmoid(x),
-)  # fmt: skip
+    "cancel_quotient",
+    x / z,
+    lambda x, z: _without_factor(x, z),
+    law="stable",
+    guard=lambda z: _never_zero(z),
+    doc="x without its factor z",
+    example=lambda x, y: sigmoid(x) * y / sigmoid(x),
+)
 rule(
-    "cancel_product", Family("product", lambda op: op in _PRODUCTS), _cancel, law="stable",
+    "cancel_product",
+    Family("product", lambda op: op in _PRODUCTS),
+    _cancel,
+    law="stable",
     doc="a product without a factor and what divides it",
     example=lambda x, y: strong_multiply(y, 1.0 / sigmoid(x)) * sigmoid(x),
-)  # fmt: skip
+)
 rule(
-    "cancel_in_sum", x * named("inner", y + z), _distribute, law="stable",
-    guard=lambda x: _never_zero(x), doc="x * y + x * z, where x cancels in one term",
+    "cancel_in_sum",
+    x * named("inner", y + z),
+    _distribute,
+    law="stable",
+    guard=lambda x: _never_zero(x),
+    doc="x * y + x * z, where x cancels in one term",
     example=lambda x, y: exp(x) * (y + 1.0 / exp(x)),
-)  # fmt: skip
+)
 rule(
-    "cancel_in_difference", x * named("inner", y - z), _distribute, law="stable",
-    guard=lambda x: _never_zero(x), doc="x * y - x * z, where x cancels in one term",
+    "cancel_in_difference",
+    x * named("inner", y - z),
+    _distribute,
+    law="stable",
+    guard=lambda x: _never_zero(x),
+    doc="x * y - x * z, where x cancels in one term",
     example=lambda x, y: exp(x) * (y - strong_multiply(y, 1.0 / exp(x))),
-)  # fmt: skip
+)

@@ -1,10 +1,11 @@
 """What does the left side of a rule look like?  A small expression, written with the ordinary operators.
 
-`log(1 + x)` is a pattern if `x` is a variable of this file, and a node if `x` is a node: the functions made by `functions`
-serve both, so a rule's pattern, result and example read alike. A pattern is plain data: it prints, it is matched without
-recursion over the graph, and its operators name the ops that an engine may index it by. Arguments of a
-commutative op match in either order. A number matches a constant of that value seen through broadcasts, since
-element-wise nodes have equal shapes; the sign of a zero counts.
+`log(1 + x)` is a pattern if `x` is a variable of this file, and a node if `x` is a node: the
+functions made by `functions` serve both, so a rule's pattern, result and example read alike. A
+pattern is plain data: it prints, it is matched without recursion over the graph, and its operators
+name the ops that an engine may index it by. Arguments of a commutative op match in either order. A
+number matches a constant of that value seen through broadcasts, since element-wise nodes have equal
+shapes; the sign of a zero counts.
 """
 
 from __future__ import annotations
@@ -247,7 +248,9 @@ def _names(pattern: Pattern) -> Iterator[str]:
             yield from _names(part)
 
 
-def matches(pattern: Pattern, node: Node, found: Found, number: Callable[[Node], Number | None]) -> bool:
+def matches(
+    pattern: Pattern, node: Node, found: Found, number: Callable[[Node], Number | None]
+) -> bool:
     """Whether the node matches in this order of arguments; bindings are entered in `found`.
 
     Recurses over the pattern, which is small, never over the graph.
@@ -306,7 +309,9 @@ def _build(template: Any, found: Mapping[Any, Any], wanted: Type) -> Node | Numb
     if not isinstance(template, Apply):
         return template
     args = [_build(part, found, wanted) for part in template.args]
-    steering = 1 if template.op.name == "where" else 0  # its condition says nothing about the others' type
+    steering = (
+        1 if template.op.name == "where" else 0
+    )  # its condition says nothing about the others' type
     beside = [arg.type for arg in args[steering:] if isinstance(arg, Node)]
     model = beside[0] if beside else wanted
     nodes = [arg if isinstance(arg, Node) else at_type(arg, model) for arg in args]
@@ -343,7 +348,11 @@ def text(pattern: Any, level: int = 0) -> str:
         return f"{pattern.title}(...)"
     if not isinstance(pattern, Apply):
         value = pattern.value if isinstance(pattern, Literal) else pattern
-        return f"({value})" if level and not isinstance(value, bool) and math.copysign(1, value) < 0 else str(value)
+        return (
+            f"({value})"
+            if level and not isinstance(value, bool) and math.copysign(1, value) < 0
+            else str(value)
+        )
     name = pattern.op.name
     if name in _PREFIX:
         written = _PREFIX[name] + text(pattern.args[0], _PREFIX_LEVEL)

@@ -1,7 +1,8 @@
 """What is done to a graph, in which order, and what does one call give?  Rules to a fixed point, loops between them.
 
-The rules of one file after the other, all at once, bottom up; then scans and calls are merged and pruned; and again, until nothing
-changes. Bodies of calls and scans go through the same, each once however often it is called.
+The rules of one file after the other, all at once, bottom up; then scans and calls are merged and
+pruned; and again, until nothing changes. Bodies of calls and scans go through the same, each once
+however often it is called.
 """
 
 from __future__ import annotations
@@ -43,8 +44,12 @@ def admitted(math: str = "ieee", exclude: Collection[str] = ()) -> list[Rule]:
         raise GraphError(f"math is one of {', '.join(map(repr, ADMITTED))}, got {math!r}")
     unknown = sorted(set(exclude) - RULES.keys())
     if unknown:
-        raise GraphError(f"no rule is named {', '.join(map(repr, unknown))}; graphc.rewrite.RULES has the names")
-    return [rule for name, rule in RULES.items() if rule.law in ADMITTED[math] and name not in exclude]
+        raise GraphError(
+            f"no rule is named {', '.join(map(repr, unknown))}; graphc.rewrite.RULES has the names"
+        )
+    return [
+        rule for name, rule in RULES.items() if rule.law in ADMITTED[math] and name not in exclude
+    ]
 
 
 class Pipeline:
@@ -120,13 +125,16 @@ def _carried(outputs: Sequence[Node]) -> list[Graph]:
     ]
 
 
-def rewrite(outputs: Sequence[Node], math: str = "ieee", exclude: Collection[str] = frozenset()) -> Result:
+def rewrite(
+    outputs: Sequence[Node], math: str = "ieee", exclude: Collection[str] = frozenset()
+) -> Result:
     """The outputs, simplified: every node equal to what it was by the laws that `math` admits, and of the same type.
 
-    `math`: "ieee" keeps every bit (up to NaN's sign and payload) except where a stability rule makes a result more
-    accurate; "real" admits what holds over the real numbers, "fast" what may lose stated accuracy. `exclude`: names of rules to leave
-    out (see `RULES`). The work is bounded by the size of the graph, and depth costs nothing. Raises `GraphError` for an
-    unknown level or name, and for nothing else.
+    `math`: "ieee" keeps every bit (up to NaN's sign and payload) except where a stability rule
+    makes a result more accurate; "real" admits what holds over the real numbers, "fast" what may
+    lose stated accuracy. `exclude`: names of rules to leave out (see `RULES`). The work is bounded
+    by the size of the graph, and depth costs nothing. Raises `GraphError` for an unknown level or
+    name, and for nothing else.
 
     >>> from graphc.ops.operands import symbol
     >>> from graphc.ops.transcend import log

@@ -2,9 +2,11 @@
 
 The law says how a rule may change values, and so when it is admitted:
 
-- `ieee`: the same value, up to the sign and payload of NaN. A zero keeps its sign. The terms of a sum may be
-  combined in another order if the rule says so (`reorders`): no order is part of what `sum` and `contract` mean.
-- `stable`: at least as accurate, in every case; always admitted. Where the exact value is a zero, its sign may change.
+- `ieee`: the same value, up to the sign and payload of NaN. A zero keeps its sign. The terms of a
+  sum may be combined in another order if the rule says so (`reorders`): no order is part of what
+  `sum` and `contract` mean.
+- `stable`: at least as accurate, in every case; always admitted. Where the exact value is a zero,
+  its sign may change.
 - `real`: true over the real numbers; rounding, infinities and NaN may differ.
 - `fast`: true over the real numbers, and may lose stated accuracy.
 
@@ -51,11 +53,12 @@ class ByName:
 class Rule:
     """One rule. `result` is a template, a number, or a function; `str(rule)` shows it as it was written.
 
-    A result of None marks a transformation of the whole graph (`graphc.rewrite.scans`): it is named, explained and
-    excluded like a rule, but not applied node by node.
+    A result of None marks a transformation of the whole graph (`graphc.rewrite.scans`): it is
+    named, explained and excluded like a rule, but not applied node by node.
 
-    Functions (`guard`, `result`) name what they need: variables of the pattern (nodes; numbers for stand-ins of
-    numbers), `node` for the whole match, `known` for a function from nodes to their facts.
+    Functions (`guard`, `result`) name what they need: variables of the pattern (nodes; numbers for
+    stand-ins of numbers), `node` for the whole match, `known` for a function from nodes to their
+    facts.
     """
 
     name: str
@@ -96,8 +99,8 @@ _EXAMPLES: dict[str, tuple[tuple[int, ...], str]] = {
 def example_symbol(name: str) -> Node:
     """The symbol that a parameter of an example stands for, by its letter.
 
-    u v: float64[4]; x y z: float64[3, 4]; a b c: float32[3, 4]; i j k: int64[3, 4]; p q r: bool[3, 4];
-    f g: float64[2, 3, 4]; s t: float64.
+    u v: float64[4]; x y z: float64[3, 4]; a b c: float32[3, 4]; i j k: int64[3, 4]; p q r: bool[3,
+    4]; f g: float64[2, 3, 4]; s t: float64.
     """
     shape, dtype = _EXAMPLES[name]
     return symbol(name, shape, dtype)
@@ -117,9 +120,10 @@ def rule(
 ) -> Rule:
     """Declare a rule and enter it in `RULES`, where `rewrite` finds it.
 
-    `kinds` restricts it to matches of a dtype kind ("b" bool, "i" integers, "f" floats); `guard` to matches for which it
-    gives true. `example` builds a graph, out of symbols that its parameters name (`example_symbol`), in which the rule fires. Raises `GraphError` if the
-    name is taken, the law unknown, or a result function comes without `doc`.
+    `kinds` restricts it to matches of a dtype kind ("b" bool, "i" integers, "f" floats); `guard` to
+    matches for which it gives true. `example` builds a graph, out of symbols that its parameters
+    name (`example_symbol`), in which the rule fires. Raises `GraphError` if the name is taken, the
+    law unknown, or a result function comes without `doc`.
 
     >>> from graphc.rewrite.pattern import functions, variables
     >>> (x,), (log,) = variables("x"), functions("log")

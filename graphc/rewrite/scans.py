@@ -1,8 +1,9 @@
 """How are loops and calls simplified?  Scans merged, results dropped that nobody takes, states that never change.
 
-These are whole-graph transformations: whether a result is needed shows in its users, not beneath it. Reverse mode builds
-a forward scan a second time, with the states of every step among its results; forward mode builds one with tangents beside the
-states. Merging leaves one loop. It runs between applications of the rules, so that bodies are compared in normal form.
+These are whole-graph transformations: whether a result is needed shows in its users, not beneath
+it. Reverse mode builds a forward scan a second time, with the states of every step among its
+results; forward mode builds one with tangents beside the states. Merging leaves one loop. It runs
+between applications of the rules, so that bodies are compared in normal form.
 """
 
 from __future__ import annotations
@@ -42,23 +43,37 @@ def _sum_beside_count(f: Node) -> Node:
 _SCAN = Family("scan", lambda op: op is scan_op)
 _CALL = Family("call", lambda op: op is call_op)
 MERGE = rule(
-    "merge_scans", _SCAN, None, law="ieee", doc="one scan with the results of both", example=_two_sums,
-)  # fmt: skip
+    "merge_scans",
+    _SCAN,
+    None,
+    law="ieee",
+    doc="one scan with the results of both",
+    example=_two_sums,
+)
 PRUNE_SCAN = rule(
-    "prune_scan", _SCAN, None, law="ieee", doc="a scan without results and states that nobody needs",
+    "prune_scan",
+    _SCAN,
+    None,
+    law="ieee",
+    doc="a scan without results and states that nobody needs",
     example=_sum_beside_count,
-)  # fmt: skip
+)
 PRUNE_CALL = rule(
-    "prune_call", _CALL, None, law="ieee", doc="a call without results and arguments that nobody needs",
+    "prune_call",
+    _CALL,
+    None,
+    law="ieee",
+    doc="a call without results and arguments that nobody needs",
     example=lambda x, y: call(lambda a, b: (a * 2.0, a + b), x, y)[0],
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
 class Plan:
     """What becomes of a region: which arguments and results stay, and what results are besides.
 
-    `places` says for a result which of the new node's it is; `forwarded` how it is made from the old arguments.
+    `places` says for a result which of the new node's it is; `forwarded` how it is made from the
+    old arguments.
     """
 
     arguments: tuple[int, ...]
@@ -102,7 +117,9 @@ class Regions:
             return outputs
         return _rebuild_regions(
             outputs,
-            lambda node, args: self._with_results(node, args, stacked[node]) if node in stacked else None,
+            lambda node, args: (
+                self._with_results(node, args, stacked[node]) if node in stacked else None
+            ),
         )
 
     def _with_results(self, node: Node, args: Sequence[Node], stacked: Sequence[Node]) -> Results:
@@ -111,7 +128,9 @@ class Regions:
         body = Graph(graph.parameters, [*graph.outputs[:carry], *stacked])
         made = self._made(MERGE, node, args, {"graph": body})
         place = {result: carry + i for i, result in enumerate(stacked)}
-        return [project(made, i) for i in (*range(carry), *[place[result] for result in _stacked(node)])]
+        return [
+            project(made, i) for i in (*range(carry), *[place[result] for result in _stacked(node)])
+        ]
 
     def _merge_contained(self, outputs: list[Node]) -> list[Node]:
         """One after the other, each scan that is part of another one is replaced by it."""
@@ -158,10 +177,14 @@ class Regions:
             for i, place in plan.places.items():
                 results[i] = project(made, place)
         else:
-            self.firings.append(Firing(rule_, node, next(filter(None.__ne__, results)), node.origin))
+            self.firings.append(
+                Firing(rule_, node, next(filter(None.__ne__, results)), node.origin)
+            )
         return results
 
-    def _made(self, rule_: Rule, node: Node, args: Sequence[Node], changed: Mapping[str, Any]) -> Node:
+    def _made(
+        self, rule_: Rule, node: Node, args: Sequence[Node], changed: Mapping[str, Any]
+    ) -> Node:
         """The node that replaces a region, with its origins and the event; recorded as a firing."""
         with origin.because(origin.Event("rule", rule_.name, because=node.origin)):
             made = node.op(*args, **{**node.attrs, **changed})
@@ -210,7 +233,7 @@ def _used_results(outputs: Sequence[Node]) -> dict[Node, set[int]]:
     return used
 
 
-# -- one scan that is part of another ------------------------------------------------------------------
+# -- one scan that is part of another --------------------------------------------------------------
 
 Contained = tuple[Node, Node, list[int], list[Node]]
 
@@ -239,7 +262,8 @@ def _loop_over(node: Node, argument: Node) -> Any:
 def _correspondence(small: Node, large: Node) -> tuple[list[int], list[Node]] | None:
     """For each state of `small` the state of `large` that it is; its results, over the parameters of `large`.
 
-    States are paired by their initial value, in order; that they are the same is then seen from the bodies.
+    States are paired by their initial value, in order; that they are the same is then seen from the
+    bodies.
     """
     mapping: dict[Node, Node] = {}
     parameters = small.attrs["graph"].parameters
@@ -282,7 +306,7 @@ def _depends(node: Node, other: Node) -> bool:
     return any(found is other for found in topological(node.args))
 
 
-# -- what a region needs -------------------------------------------------------------------------------
+# -- what a region needs ---------------------------------------------------------------------------
 
 
 def _plan_call(node: Node, used: tuple[int, ...]) -> Plan | None:
@@ -297,7 +321,11 @@ def _plan_call(node: Node, used: tuple[int, ...]) -> Plan | None:
     kept = [i for i in used if i not in forwarded]
     outputs, places = _unique(graph, kept)
     needed = sorted(_parameters_beneath(outputs, lambda j: None))
-    if not forwarded and len(outputs) == len(graph.outputs) and len(needed) == len(graph.parameters):
+    if (
+        not forwarded
+        and len(outputs) == len(graph.outputs)
+        and len(needed) == len(graph.parameters)
+    ):
         return None
     body = _over(graph, needed, outputs, {})
     return Plan(tuple(needed), {"graph": body}, places, forwarded)
@@ -364,9 +392,7 @@ def _unique(graph: Graph, indices: Sequence[int]) -> tuple[list[Node], dict[int,
     return outputs, {i: place[graph.outputs[i]] for i in indices}
 
 
-def _parameters_beneath(
-    outputs: Sequence[Node], follow: Callable[[int], Node | None]
-) -> set[int]:
+def _parameters_beneath(outputs: Sequence[Node], follow: Callable[[int], Node | None]) -> set[int]:
     """The parameters that `outputs` need; `follow` may name an output that a parameter needs in turn."""
     found: set[int] = set()
     seen = set(outputs)

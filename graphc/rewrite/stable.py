@@ -1,22 +1,25 @@
 """Which formulas are replaced by more accurate ones?  log(1 + x), log-sum-exp, softmax and their kin.
 
-A stability rule is always admitted, since it never loses: its result is at least as accurate on every input, infinities and
-overflow included, which `tests/rewrite/test_stable.py` checks against mpmath. So a user may write the textbook
-formula. Derivatives are taken before rewriting, so what reverse mode makes of these formulas has rules here too.
+A stability rule is always admitted, since it never loses: its result is at least as accurate on
+every input, infinities and overflow included, which `tests/rewrite/test_stable.py` checks against
+mpmath. So a user may write the textbook formula. Derivatives are taken before rewriting, so what
+reverse mode makes of these formulas has rules here too.
 
-Sums of exponentials are shifted by their maximum m. Where m is infinite nothing is subtracted: all elements at -inf then give
-log(0) = -inf, one at +inf gives +inf, and NaN stays NaN.
+Sums of exponentials are shifted by their maximum m. Where m is infinite nothing is subtracted: all
+elements at -inf then give log(0) = -inf, one at +inf gives +inf, and NaN stays NaN.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from graphc.node import Node
-from graphc.ops.arithmetic import like
+from graphc.ops.arithmetic import like, subtract_op
+from graphc.ops.movement import reshape_op
 from graphc.ops.operands import broadcast_op
 from graphc.ops.reduce import max_op, remaining, spread, sum_op
-from graphc.ops.special import where_op
+from graphc.ops.special import stop_gradient_op, where_op
 from graphc.rewrite.pattern import functions, named, numbers, variables
 from graphc.rewrite.rule import rule
 
@@ -26,7 +29,7 @@ exp, expm1, log, log1p, sqrt, square = functions("exp expm1 log log1p sqrt squar
 sigmoid, softplus, tanh, cos, sin = functions("sigmoid softplus tanh cos sin")
 broadcast, strong_multiply, sum_ = functions("broadcast strong_multiply sum")
 
-# -- near 1 and near 0 -------------------------------------------------------------------------------
+# -- near 1 and near 0 -----------------------------------------------------------------------------
 
 rule("log1p", log(1 + x), log1p(x), law="stable", example=lambda x: log(1 + x))
 rule("log1p_negative", log(1 - x), log1p(-x), law="stable", example=lambda x: log(1 - x))
@@ -35,42 +38,72 @@ rule("expm1", exp(x) - 1, expm1(x), law="stable", example=lambda x: exp(x) - 1)
 rule("expm1_added", exp(x) + (-1), expm1(x), law="stable", example=lambda x: exp(x) + (-1.0))
 rule("expm1_negative", 1 - exp(x), -expm1(x), law="stable", example=lambda x: 1 - exp(x))
 rule(
-    "one_minus_cosine", 1 - cos(x), 2 * square(sin(0.5 * x)), law="stable",
+    "one_minus_cosine",
+    1 - cos(x),
+    2 * square(sin(0.5 * x)),
+    law="stable",
     example=lambda x: 1 - cos(x),
-)  # fmt: skip
+)
 
-# -- inverses ----------------------------------------------------------------------------------------
+# -- inverses --------------------------------------------------------------------------------------
 
 rule("log_exp", log(exp(x)), x, law="stable", example=lambda x: log(exp(x)))
 rule("log1p_expm1", log1p(expm1(x)), x, law="stable", example=lambda x: log1p(exp(x) - 1))
 rule("exp_log", exp(log(x)), x, law="real", example=lambda x: exp(log(x)))
 rule("expm1_log1p", expm1(log1p(x)), x, law="real", example=lambda x: expm1(log1p(x)))
 rule(
-    "exp_log_nonnegative", exp(log(x)), x, law="stable",
-    guard=lambda x, known: "unsigned" in known(x), example=lambda x: exp(log(abs(x))),
-)  # fmt: skip
+    "exp_log_nonnegative",
+    exp(log(x)),
+    x,
+    law="stable",
+    guard=lambda x, known: "unsigned" in known(x),
+    example=lambda x: exp(log(abs(x))),
+)
 rule("exp_product", exp(x) * exp(y), exp(x + y), law="real", example=lambda x, y: exp(x) * exp(y))
 rule("exp_quotient", exp(x) / exp(y), exp(x - y), law="real", example=lambda x, y: exp(x) / exp(y))
 rule("log_sqrt", log(sqrt(x)), 0.5 * log(x), law="real", example=lambda x: log(sqrt(x)))
 
-# -- sigmoid, softplus, tanh -------------------------------------------------------------------------
+# -- sigmoid, softplus, tanh -----------------------------------------------------------------------
 
 rule("sigmoid", 1 / (1 + exp(-x)), sigmoid(x), law="stable", example=lambda x: 1 / (1 + exp(-x)))
-rule("sigmoid_negative", 1 / (1 + exp(x)), sigmoid(-x), law="stable", example=lambda x: 1 / (1 + exp(x)))
-rule("sigmoid_quotient", exp(x) / (1 + exp(x)), sigmoid(x), law="stable", example=lambda x: exp(x) / (1 + exp(x)))
 rule(
-    "divide_logistic", y / (1 + exp(x)), y * sigmoid(-x), law="stable",
+    "sigmoid_negative",
+    1 / (1 + exp(x)),
+    sigmoid(-x),
+    law="stable",
+    example=lambda x: 1 / (1 + exp(x)),
+)
+rule(
+    "sigmoid_quotient",
+    exp(x) / (1 + exp(x)),
+    sigmoid(x),
+    law="stable",
+    example=lambda x: exp(x) / (1 + exp(x)),
+)
+rule(
+    "divide_logistic",
+    y / (1 + exp(x)),
+    y * sigmoid(-x),
+    law="stable",
     example=lambda x, y: y / (1 + exp(x)),
-)  # fmt: skip
+)
 rule(
-    "sigmoid_minus_square", sigmoid(x) - square(sigmoid(x)), sigmoid(x) * sigmoid(-x), law="stable",
+    "sigmoid_minus_square",
+    sigmoid(x) - square(sigmoid(x)),
+    sigmoid(x) * sigmoid(-x),
+    law="stable",
     example=lambda x: sigmoid(x) - sigmoid(x) ** 2,
-)  # fmt: skip
-rule("one_minus_sigmoid", 1 - sigmoid(x), sigmoid(-x), law="stable", example=lambda x: 1 - sigmoid(x))
+)
 rule(
-    "sigmoid_of_tanh", 0.5 * (1 + tanh(0.5 * x)), sigmoid(x), law="stable",
+    "one_minus_sigmoid", 1 - sigmoid(x), sigmoid(-x), law="stable", example=lambda x: 1 - sigmoid(x)
+)
+rule(
+    "sigmoid_of_tanh",
+    0.5 * (1 + tanh(0.5 * x)),
+    sigmoid(x),
+    law="stable",
     example=lambda x: 0.5 * (1 + tanh(0.5 * x)),
-)  # fmt: skip
+)
 rule(
     "tanh_of_exponentials",
     (exp(x) - exp(-x)) / (exp(x) + exp(-x)),
@@ -80,9 +113,11 @@ rule(
 )
 rule("log_sigmoid", log(sigmoid(x)), -softplus(-x), law="stable", example=lambda x: log(sigmoid(x)))
 rule("softplus", log1p(exp(x)), softplus(x), law="stable", example=lambda x: log(1 + exp(x)))
-rule("softplus_minus", softplus(x) - x, softplus(-x), law="stable", example=lambda x: softplus(x) - x)
+rule(
+    "softplus_minus", softplus(x) - x, softplus(-x), law="stable", example=lambda x: softplus(x) - x
+)
 
-# -- sums of exponentials ----------------------------------------------------------------------------
+# -- sums of exponentials --------------------------------------------------------------------------
 
 
 def _maximum(x: Node, axes: tuple[int, ...]) -> Node:
@@ -92,58 +127,61 @@ def _maximum(x: Node, axes: tuple[int, ...]) -> Node:
     return where_op(infinite, like(largest, 0), largest)
 
 
-def _is_shifted(x: Node) -> bool:
-    """Whether x is already something minus its own maximum."""
-    if x.op.name != "subtract":
+def is_shifted(x: Node, axes: tuple[int, ...]) -> bool:
+    """Whether x is visibly something minus its own maximum over `axes`."""
+    if x.op is not subtract_op:
         return False
     value, taken = x.args
-    for _ in range(8):
-        if taken.op is max_op:
-            return taken.args[0] is value
-        if taken.op is where_op:
-            taken = taken.args[2]
-        elif taken.op.name in ("broadcast", "stop_gradient", "reshape"):
-            taken = taken.args[0]
-        else:
-            return False
-    return False
+    while taken.op in _BEHIND:
+        taken = taken.args[_BEHIND[taken.op]]
+    return taken.op is max_op and taken.args[0] is value and taken.attrs["axes"] == axes
 
 
-def plain(x: Node) -> bool:
-    return not _is_shifted(x)
+# Which argument of these is still the maximum.
+_BEHIND = {broadcast_op: 0, reshape_op: 0, stop_gradient_op: 0, where_op: 2}
 
 
-def _log_sum_exp(x: Node, total: Node) -> Node:
+def _plain(x: Node, total: Node) -> bool:
+    return not is_shifted(x, total.attrs["axes"])
+
+
+def shifted(x: Node, axes: tuple[int, ...]) -> tuple[Node, Node]:
+    """exp(x - m), m the maximum over `axes`, and its sum over them."""
+    powers = exp(x - spread(_maximum(x, axes), x.shape, axes))
+    return powers, sum_op(powers, axes=axes)
+
+
+def _log_sum_exp(x: Node, total: Node, scale: Callable[[Node], Node]) -> Node:
+    """m + log(scale(sum(exp(x - m))))."""
     axes = total.attrs["axes"]
-    shift = _maximum(x, axes)
-    return shift + log(sum_op(exp(x - spread(shift, x.shape, axes)), axes=axes))
+    return _maximum(x, axes) + log(scale(shifted(x, axes)[1]))
 
 
 rule(
     "log_sum_exp",
     log(named("total", sum_(exp(x)))),
-    _log_sum_exp,
+    lambda x, total: _log_sum_exp(x, total, lambda sum_: sum_),
     law="stable",
     doc="m + log(sum(exp(x - m))), m the maximum",
-    guard=plain,
+    guard=_plain,
     example=lambda x: log(sum_(exp(x), axis=1)),
 )
 rule(
     "log_mean_exp",
     log(c * named("total", sum_(exp(x)))),
-    lambda x, total, c: _log_sum_exp(x, total) + math.log(c),
+    lambda x, total, c: _log_sum_exp(x, total, lambda sum_: sum_ * c),
     law="stable",
-    doc="m + log(sum(exp(x - m))) + log(c)",
-    guard=lambda x, c: plain(x) and 0 < c < math.inf,
+    doc="m + log(c * sum(exp(x - m))), m the maximum",
+    guard=lambda x, total, c: _plain(x, total) and 0 < c < math.inf,
     example=lambda x: log(sum_(exp(x), axis=1) * 0.25),
 )
 rule(
     "log_mean_exp_divided",
     log(named("total", sum_(exp(x))) / c),
-    lambda x, total, c: _log_sum_exp(x, total) - math.log(c),
+    lambda x, total, c: _log_sum_exp(x, total, lambda sum_: sum_ / c),
     law="stable",
-    doc="m + log(sum(exp(x - m))) - log(c)",
-    guard=lambda x, c: plain(x) and 0 < c < math.inf,
+    doc="m + log(sum(exp(x - m)) / c), m the maximum",
+    guard=lambda x, total, c: _plain(x, total) and 0 < c < math.inf,
     example=lambda x: log(sum_(exp(x), axis=0) / 3.0),
 )
 
@@ -160,12 +198,6 @@ def _softmax(x: Node, total: Node, wide: Node) -> Node:
     return powers / broadcast_op(shifted_total, **wide.attrs)
 
 
-def shifted(x: Node, axes: tuple[int, ...]) -> tuple[Node, Node]:
-    """exp(x - m), m the maximum over `axes`, and its sum over them."""
-    powers = exp(x - spread(_maximum(x, axes), x.shape, axes))
-    return powers, sum_op(powers, axes=axes)
-
-
 _total = named("total", sum_(exp(x)))
 rule(
     "softmax",
@@ -173,7 +205,7 @@ rule(
     _softmax,
     law="stable",
     doc="e / sum(e) with e = exp(x - m), m the maximum",
-    guard=lambda x, total, wide: plain(x) and _back(wide, total),
+    guard=lambda x, total, wide: _plain(x, total) and _back(wide, total),
     example=lambda x: exp(x) / sum_(exp(x), axis=1, keepdims=True),
 )
 rule(

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import copy
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import graphc as gx
 import numpy as np
 from graphc.codegen.cuda import (
     Argument,
@@ -29,6 +31,8 @@ from graphc.codegen.cuda import (
 from graphc.codegen.cuda_scalar import memory_type
 from graphc.codegen.scalar import DTYPES
 from graphc.dims import evaluate
+from graphc.evaluator import bind_extents
+from graphc.types import TensorType
 
 from tests.cuda_emulator import emulator
 
@@ -84,6 +88,58 @@ def run(
             raise emulator.EmulationError("a kernel wrote to an input or a constant")
     code, node, index = host.status.read().view(np.int64).tolist()
     return Outcome([memory.buffer.read() for memory in outputs], (code, node, index), host.launches)
+
+
+def sizes_of(program: CudaProgram, inputs: Sequence[np.ndarray]) -> dict[str, int]:
+    """The values of a program's named dimensions, from the shapes of its inputs."""
+    sizes: dict[str, int] = {}
+    for number, (type_, array) in enumerate(zip(program.plan.inputs, inputs, strict=True)):
+        bind_extents(TensorType(type_.dtype, type_.shape), np.shape(array), sizes, f"input {number}")
+    return sizes
+
+
+def run_in_every_order(
+    program: CudaProgram,
+    inputs: Sequence[np.ndarray],
+    *,
+    module: emulator.Module | None = None,
+) -> Outcome:
+    """The outcome of a program whose outputs have the same bits in every order of the threads: AssertionError if not."""
+    module = module or compile_programs([program])
+    sizes = sizes_of(program, inputs)
+    outcomes = {
+        (order, seed): run(program, inputs, sizes, module=module, order=order, seed=seed)
+        for order, seed in emulator.ORDERS
+    }
+    first = next(iter(outcomes.values()))
+    for order, outcome in outcomes.items():
+        for number, (one, other) in enumerate(zip(first.outputs, outcome.outputs, strict=True)):
+            assert one.tobytes() == other.tobytes(), f"output {number} is another in order {order}"
+        assert outcome.failure[0] == first.failure[0]
+    return first
+
+
+def compile_for_emulator(
+    inputs: Sequence[gx.Node], outputs: Sequence[gx.Node], options: gx.Options
+) -> Callable[..., list[Any]]:
+    """A callable that takes the arrays of `inputs` and gives those of `outputs`, from what `gx.emit` prints."""
+    program = gx.emit(list(inputs), list(outputs), target="cuda", options=options)
+    module = compile_programs([program])
+
+    def call(*arrays: Any) -> list[Any]:
+        from graphc.runtime.compile import raise_checked
+
+        typed = [
+            np.ascontiguousarray(array, type_.dtype).reshape(np.shape(array))
+            for array, type_ in zip(arrays, program.plan.inputs, strict=True)
+        ]
+        outcome = run_in_every_order(program, typed, module=module)
+        code, node, index = outcome.failure
+        if code:
+            raise_checked(program.name, program.checks[node], code, index)
+        return outcome.outputs
+
+    return call
 
 
 @dataclass(frozen=True)

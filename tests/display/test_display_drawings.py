@@ -210,6 +210,7 @@ def balanced(text: str) -> str:
         assert depth >= 0, text
     assert depth == 0, text
     assert len(re.findall(r"\\left[(|]", text)) == len(re.findall(r"\\right[)|]", text))
+    assert not re.search(r"([_^])\{[^{}]*\}\1", text), "a double subscript or superscript"
     assert text.count(r"\begin{") == text.count(r"\end{")
     return text
 

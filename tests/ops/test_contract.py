@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,17 @@ import pytest
 from backends import (
     EITHER_ZERO,
     ULP,
+    Case,
     Judge,
     backends,
     check_exact,
     check_type,
     compiled,
+    compiled_for_cuda,
     evaluator,
     is_inexact,
     run,
     spacing,
-    split_finely,
 )
 from graphc.lowering import Elementwise, Leaf
 from graphc.node import Node
@@ -218,21 +219,39 @@ def test_surface_broadcasts(name: str, count: Callable[..., None]) -> None:
 # -- backends ----------------------------------------------------------------------------------------
 
 
-def check_backend(name: str, dtype: str, backend: str, chosen: list[Sample], layout: str) -> None:
-    """Compile all samples as one function; every result agrees with the evaluator."""
-    symbols: list[Node] = []
-    outputs: list[Node] = []
-    arrays: list[Any] = []
-    for i, sample in enumerate(chosen):
-        own = sample.symbols(dtype, f"s{i}_x")
-        symbols += own
-        outputs += results(sample.node(own))
-        arrays += [LAYOUTS[layout](array) for array in sample.arrays(dtype)]
-    judge = Judge(symbols, outputs, arrays)
-    with split_finely():
-        got = run(backend, symbols, outputs, arrays, rewriting=False)
-    labels = "; ".join(sample.label for sample in chosen)
-    judge.check(got, f"{name} {dtype} on {backend}, {layout} ({labels})")
+class Battery:
+    """Samples of one op in one dtype as one function, and what its results should be."""
+
+    def __init__(self, name: str, dtype: str, chosen: Sequence[Sample], layout: str = "contiguous"):
+        symbols: list[Node] = []
+        outputs: list[Node] = []
+        self.arrays: list[Any] = []
+        for i, sample in enumerate(chosen):
+            own = sample.symbols(dtype, f"s{i}_x")
+            symbols += own
+            outputs += results(sample.node(own))
+            self.arrays += [LAYOUTS[layout](array) for array in sample.arrays(dtype)]
+        self.case = Case(symbols, outputs)
+        self.judge = Judge(symbols, outputs, self.arrays)
+        self.label = f"{name} {dtype}, {layout} ({'; '.join(sample.label for sample in chosen)})"
+
+    def check(self, function: Callable[..., Any], backend: str) -> None:
+        self.judge.check(function(*self.arrays), f"{self.label} on {backend}")
+
+    def run(self, backend: str) -> None:
+        self.check(compiled(backend, self.case), backend)
+
+
+def batteries(name: str) -> list[Battery]:
+    """Every sample in one dtype, and every dtype with one sample; `test_every_backend` has the full product."""
+    chosen = samples(name)
+    dtypes = [dtype for dtype in ALL if any(dtype in s.dtypes for s in chosen)]
+    everything = dtypes[-1 - (len(name) % min(2, len(dtypes)))]
+    made = []
+    for dtype in dtypes:
+        fitting = [s for s in chosen if dtype in s.dtypes]
+        made.append(Battery(name, dtype, fitting if dtype == everything else fitting[:1]))
+    return made
 
 
 def _strided(array: Any) -> Any:
@@ -267,19 +286,35 @@ LAYOUTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+NATIVE = tuple(name for name in backends() if name != "cuda-emulator")
+
+
 @each_op
-@pytest.mark.parametrize("backend", backends())
+@pytest.mark.parametrize("backend", NATIVE)
 def test_backends_agree(name: str, backend: str, count: Callable[..., None]) -> None:
-    """Every sample in one dtype, and every dtype with one sample; `test_every_backend` has the full product."""
-    chosen = samples(name)
-    dtypes = [dtype for dtype in ALL if any(dtype in s.dtypes for s in chosen)]
-    everything = dtypes[-1 - (len(name) % min(2, len(dtypes)))]
-    for dtype in dtypes:
-        fitting = [s for s in chosen if dtype in s.dtypes]
-        check_backend(
-            name, dtype, backend, fitting if dtype == everything else fitting[:1], "contiguous"
-        )
+    for battery in batteries(name):
+        battery.run(backend)
         count("op contract", f"on {backend}")
+
+
+def families() -> dict[str, list[str]]:
+    """The ops by what they are lowered to; mathematical functions apart."""
+    found: dict[str, list[str]] = {}
+    for name in OPS:
+        family = "Function" if name in ULP else type(REGISTRY[name].lowering).__name__
+        found.setdefault(family, []).append(name)
+    return found
+
+
+@pytest.mark.skipif("cuda-emulator" not in backends(), reason="the emulator needs g++ on Linux")
+@pytest.mark.parametrize("family", families())
+def test_cuda_agrees(family: str, count: Callable[..., None]) -> None:
+    """One translation unit a family: what is compiled for a GPU, executed by the emulator."""
+    made = [battery for name in families()[family] for battery in batteries(name)]
+    functions = compiled_for_cuda([battery.case for battery in made])
+    for battery, function in zip(made, functions, strict=True):
+        battery.check(function, "the CUDA emulator")
+        count("op contract", "on the CUDA emulator")
 
 
 @each_op
@@ -289,19 +324,19 @@ def test_non_contiguous(name: str, count: Callable[..., None]) -> None:
     for layout in LAYOUTS:
         if chosen and layout != "contiguous":
             fitting = [s for s in chosen if dtype in s.dtypes][:3]
-            check_backend(name, dtype, "llvm-1", fitting, layout)
+            Battery(name, dtype, fitting, layout).run("llvm-1")
             count("op contract", "layouts")
 
 
 @pytest.mark.slow
 @each_op
-@pytest.mark.parametrize("backend", backends())
+@pytest.mark.parametrize("backend", NATIVE)
 @pytest.mark.parametrize("dtype", ALL)
 def test_every_backend(name: str, backend: str, dtype: str, count: Callable[..., None]) -> None:
     for sample in samples(name):
         if dtype in sample.dtypes:
             for layout in LAYOUTS if backend == "llvm-1" and sample.inputs else ["contiguous"]:
-                check_backend(name, dtype, backend, [sample], layout)
+                Battery(name, dtype, [sample], layout).run(backend)
                 count("op contract", f"on {backend}, full product")
 
 
@@ -311,9 +346,7 @@ def test_threads_give_the_same_bits(name: str, count: Callable[..., None]) -> No
         dtype = sample.dtypes[-1]
         symbols = sample.symbols(dtype)
         outputs, arrays = results(sample.node(symbols)), sample.arrays(dtype)
-        with split_finely():
-            one = run("llvm-1", symbols, outputs, arrays, rewriting=False)
-            two = run("llvm-2", symbols, outputs, arrays, rewriting=False)
+        one, two = (run(b, Case(symbols, outputs), arrays) for b in ("llvm-1", "llvm-2"))
         assert [a.tobytes() for a in one] == [a.tobytes() for a in two]
         count("op contract", "threads")
 
@@ -359,7 +392,7 @@ def test_values(name: str, count: Callable[..., None]) -> None:
         arrays = value_points(op, arity, dtype)
         symbols = [gx.symbol(f"x{i}", array.shape, dtype) for i, array in enumerate(arrays)]
         outputs = results(op(*symbols))
-        got = run("llvm-1", symbols, outputs, arrays, rewriting=False)
+        got = run("llvm-1", Case(symbols, outputs, split=False), arrays)
         want = evaluator(symbols, outputs, arrays)
         for have, expected in zip(got, want, strict=True):
             if name in ULP:
@@ -718,7 +751,7 @@ def test_golden_list_of_what_is_left_out(pytestconfig: pytest.Config) -> None:
 def test_compiled_is_reusable() -> None:
     """The harness itself: a compiled sample can be called again with other values."""
     x = gx.vector("x", 3)
-    function = compiled("llvm-1", [x], [gx.exp(x)], rewriting=False)
+    function = compiled("llvm-1", Case([x], [gx.exp(x)]))
     for value in (0.0, 1.0):
         (got,) = function(np.full(3, value))
         assert np.allclose(got, np.exp(value))

@@ -1,0 +1,185 @@
+"""How do contractions take in what they multiply?  Transposes, repeated elements, constants.
+
+A contraction is worked on in the notation of einsum: a label for each axis of the arguments, and
+the labels of the result. Labels of both arguments are batch axes if the result has them, else
+contracted. So a transpose beneath or above is a matter of renaming, and `x.T @ y` costs nothing
+more than `x @ y`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.node import Node
+from graphc.ops.contract import contract_op, free_axes
+from graphc.ops.movement import inverse, transpose, transpose_op
+from graphc.ops.operands import broadcast, broadcast_op
+from graphc.ops.reduce import sum_op
+from graphc.rewrite.movement import narrowed
+from graphc.rewrite.pattern import Family, at_type, functions, named, numbers, variables
+from graphc.rewrite.rule import rule
+
+x, y = variables("x y")
+(c,) = numbers("c")
+transposed, contract = functions("transpose contract")
+
+_Labels = tuple[int, ...]
+
+
+def _labels(node: Node) -> tuple[list[_Labels], _Labels]:
+    """The labels of both arguments and of the result."""
+    x, y = node.args
+    batch, contracted = node.attrs["batch"], node.attrs["contracted"]
+    first = tuple(range(x.ndim))
+    shared = dict(zip((*batch[1], *contracted[1]), (*batch[0], *contracted[0]), strict=True))
+    second = tuple(shared.get(axis, x.ndim + axis) for axis in range(y.ndim))
+    free_x = free_axes(x.ndim, batch[0], contracted[0])
+    free_y = free_axes(y.ndim, batch[1], contracted[1])
+    return [first, second], (*batch[0], *free_x, *[second[axis] for axis in free_y])
+
+
+def _contraction(args: Sequence[Node], labels: Sequence[_Labels], result: _Labels) -> Node:
+    """The contraction that these labels describe, arguments exchanged or the result transposed if need be."""
+    (x, y), (first, second) = args, labels
+    straight = _natural(first, second, result)
+    if straight != result and _natural(second, first, result) == result:
+        (x, y), (first, second), straight = (y, x), (second, first), result
+    shared = [label for label in result if label in first and label in second]
+    gone = [label for label in first if label in second and label not in result]
+    made = contract_op(
+        x,
+        y,
+        batch=(tuple(map(first.index, shared)), tuple(map(second.index, shared))),
+        contracted=(tuple(map(first.index, gone)), tuple(map(second.index, gone))),
+    )
+    return transpose(made, [straight.index(label) for label in result])
+
+
+def _natural(first: _Labels, second: _Labels, result: _Labels) -> _Labels:
+    """The labels of a contraction's result as `contract` orders them."""
+    batch = [label for label in result if label in first and label in second]
+    free_x = [label for label in first if label not in second]
+    free_y = [label for label in second if label not in first]
+    return (*batch, *free_x, *free_y)
+
+
+def _contract_sources(node: Node) -> Node:
+    """The contraction over what its arguments transpose."""
+    args, (labels, result) = list(node.args), _labels(node)
+    for side, arg in enumerate(node.args):
+        if arg.op is transpose_op:
+            args[side] = arg.args[0]
+            labels[side] = tuple(labels[side][a] for a in inverse(arg.attrs["axes"]))
+    return _contraction(args, labels, result)
+
+
+def _contract_exchanged(inner: Node, node: Node) -> Node | None:
+    """The transpose of a product is the product the other way round."""
+    labels, result = _labels(inner)
+    made = _contraction(inner.args, labels, tuple(result[a] for a in node.attrs["axes"]))
+    return made if made.op is contract_op else None
+
+
+def _contract_once(node: Node) -> Node | None:
+    """An argument that repeats along free or batch axes is taken once along those.
+
+    Without a free axis there is less to compute. Without a batch axis there is one product instead
+    of many, which is worth having if the axes then come out in order.
+    """
+    (labels, result), args = _labels(node), list(node.args)
+    summed = {label for label in labels[0] if label in labels[1] and label not in result}
+    for side, arg in enumerate(node.args):
+        if arg.op is broadcast_op:
+            source = arg.args[0]
+            sizes = dict(zip(arg.attrs["axes"], source.shape, strict=True))
+            kept = tuple(
+                a for a, label in enumerate(labels[side]) if label in summed or sizes.get(a, 1) != 1
+            )
+            args[side] = narrowed(source, arg, tuple(arg.shape[a] for a in kept), kept)
+            labels[side] = tuple(labels[side][a] for a in kept)
+    if not all(labels) or all(
+        new.type is old.type for new, old in zip(args, node.args, strict=True)
+    ):
+        return None
+    left = tuple(label for label in result if label in labels[0] or label in labels[1])
+    made = _contraction(args, labels, left)
+    if left == result and made.op is transpose_op:
+        return None
+    return broadcast(made, node.shape, tuple(map(result.index, left)))
+
+
+def _contract_number(node: Node, side: int, c: float) -> Node:
+    """A product with a constant c everywhere is c times a sum."""
+    labels, result = _labels(node)
+    other, mine = node.args[1 - side], labels[1 - side]
+    axes = tuple(a for a, label in enumerate(mine) if label not in result)
+    total = sum_op(other, axes=axes) if axes else other
+    left = tuple(label for label in mine if label in result)
+    order = tuple(label for label in result if label in mine)
+    total = transpose(total, [left.index(label) for label in order]) * c
+    return broadcast(total, node.shape, tuple(map(result.index, order)))
+
+
+rule(
+    "contract_transpose",
+    Family("contract", lambda op: op is contract_op),
+    _contract_sources,
+    law="ieee",
+    reorders=True,
+    doc="contract over other axes",
+    guard=lambda node: any(arg.op is transpose_op for arg in node.args),
+    example=lambda x, y: x.T @ y,
+)
+rule(
+    "transpose_contract",
+    transposed(named("inner", contract(x, y))),
+    _contract_exchanged,
+    law="ieee",
+    reorders=True,
+    doc="contract with the arguments exchanged",
+    example=lambda x, y: (x @ y.T).T,
+)
+rule(
+    "contract_ones_right",
+    contract(x, 1),
+    lambda node: _contract_number(node, 1, 1),
+    law="ieee",
+    reorders=True,
+    doc="sum(x)",
+    example=lambda x: x @ at_type(1, x.T.type),
+)
+rule(
+    "contract_ones_left",
+    contract(1, x),
+    lambda node: _contract_number(node, 0, 1),
+    law="ieee",
+    reorders=True,
+    doc="sum(x)",
+    example=lambda x: at_type(1, x.T.type) @ x,
+)
+rule(
+    "contract_number_right",
+    contract(x, c),
+    lambda node, c: _contract_number(node, 1, c),
+    law="real",
+    doc="sum(x) * c",
+    example=lambda x: x @ at_type(3, x.T.type),
+)
+rule(
+    "contract_number_left",
+    contract(c, x),
+    lambda node, c: _contract_number(node, 0, c),
+    law="real",
+    doc="sum(x) * c",
+    example=lambda x: at_type(3, x.T.type) @ x,
+)
+rule(
+    "contract_broadcast",
+    Family("contract", lambda op: op is contract_op),
+    _contract_once,
+    law="ieee",
+    reorders=True,
+    doc="broadcast(contract(...)), over what an argument repeats",
+    guard=lambda node: any(arg.op is broadcast_op for arg in node.args),
+    example=lambda f, x: f @ broadcast(x.T, (2, 4, 3), (1, 2)),
+)
