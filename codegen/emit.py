@@ -352,11 +352,17 @@ class Emitter:
         self.flat: Index | None = None
         self.flat_variable: Extent = 0
         self.members = set(group.members)
+        self._readable: dict[Node, Operand | None] = {}
 
     # -- what the reader asks --------------------------------------------------------------------------
 
     def readable(self, node: Node) -> Operand | None:
         """Where to load a node from: memory, unless this kernel is the one that computes it."""
+        if node not in self._readable:
+            self._readable[node] = self._find_readable(node)
+        return self._readable[node]
+
+    def _find_readable(self, node: Node) -> Operand | None:
         place = self.place(node)
         if place is None:
             return None
@@ -683,7 +689,12 @@ class Emitter:
                     states[member] = opened[position - 1].accumulate(form.combiner, result)
                 else:
                     self.rows[member] = result
-        self.written.update(pending)
+        self._note_written(pending)
+
+    def _note_written(self, nodes: Sequence[Node]) -> None:
+        """These members are in memory now: later stages load them."""
+        self.written.update(nodes)
+        self._readable.clear()
 
     def _save(
         self, reader: Reader, member: Node, index: Index, found: Sequence[Dim], vector: bool
@@ -791,10 +802,8 @@ class Emitter:
     ) -> Launch:
         group = self.group
         draft = Draft(self.title() + "_combine")
-        for node, _ in results:
-            owner = node.args[0] if node.op is project_op else node
-            if not is_row_member(owner, group):
-                self.written.add(node)
+        owners = [(n, n.args[0] if n.op is project_op else n) for n, _ in results]
+        self._note_written([n for n, owner in owners if not is_row_member(owner, group)])
         kept_shape = group.kept
         rows = [m for m in group.members if is_row_member(m, group) and m is not reduction]
 

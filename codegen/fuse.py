@@ -35,6 +35,10 @@ from graphc.types import Shape, TupleType
 
 # An element-wise value dearer than this, needed by several kernels, is stored rather than recomputed.
 RECOMPUTE_COST = 8
+# Costs are not told apart beyond this.
+MOST_COST = 10_000
+# Unrelated values of one shape that one kernel stores.
+MOST_TOGETHER = 8
 # Nodes examined when looking for a cycle before a join is refused.
 CYCLE_SEARCH = 4096
 # A reduction to fewer elements than this is split over its reduced axes, and nothing may follow it in its kernel.
@@ -110,6 +114,8 @@ class Partition:
 
     def alias(self, node: Node) -> Node:
         """The node in whose memory a reshape finds its elements as they lie; the node itself if it has none such."""
+        if node.op is not reshape_op and node.op is not restate_op:
+            return node
         source = node
         while source.op in (reshape_op, restate_op) and source not in self.group_of:
             source = source.args[0]
@@ -257,57 +263,71 @@ class Partition:
 
     def _ground(self, order: Sequence[Node], outputs: Sequence[Node]) -> None:
         """Open groups for floating values that must be stored: outputs, operands of regions, dear shared values."""
-        consumers: dict[Node, set[Group]] = {}
-        must: set[Node] = set()
-        position = {node: i for i, node in enumerate(order)}
-        for node in reversed(order):
-            if node in self.group_of:
-                users = {self.group_of[node]}
-                form = node.op.lowering
-                if isinstance(form, Region):
-                    must.update(node.args)
-                elif isinstance(form, (Contract, Gather, Scatter)):
-                    must.update(a for a in node.args if self._is_dear(a, order))
-            else:
-                users = consumers.get(node, set())
-                if isinstance(node.op.lowering, Gather) and self._is_dear(node.args[0], order):
-                    must.add(node.args[0])
-            for argument in node.args:
-                consumers.setdefault(argument, set()).update(users)
+        readers = self._readers(order)
+        must: set[Node] = set(outputs)
+        cost: dict[Node, int] = {}  # of computing a floating value once more, up to what is stored
         for node in order:
             form = node.op.lowering
-            dear = isinstance(form, Elementwise) and form.cost > RECOMPUTE_COST
-            if not dear or not self.floats(node):
+            if node in self.group_of:
+                if isinstance(form, Region):
+                    must.update(node.args)
+                elif isinstance(form, (Contract, Scatter)):
+                    must.update(a for a in node.args if cost.get(a, 0) > RECOMPUTE_COST)
                 continue
-            users = consumers.get(node, set())
-            spread = result_shape(node) != () and any(g.domain != result_shape(node) for g in users)
-            if len(users) > 1 or spread:
+            if self.is_external(node):
+                continue
+            own = form.cost if isinstance(form, Elementwise) else RECOMPUTE_COST if isinstance(form, Gather) else 0
+            cost[node] = min(own + sum(cost.get(a, 0) for a in node.args), MOST_COST)
+            if isinstance(form, Gather) and cost.get(node.args[0], 0) > RECOMPUTE_COST:
+                must.add(node.args[0])
+            if own and cost[node] > RECOMPUTE_COST and self._is_shared(node, readers):
                 must.add(node)
-        wanted = set(outputs)
-        must |= wanted
-        for node in sorted(must, key=position.__getitem__):
-            literal = node.op is constant_op and node not in wanted
-            if self.floats(node) and not literal and self.alias(node) is node:
-                self._ground_one(node)
+                cost[node] = 0
+        self._ground_all(order, must, set(outputs))
         self._sort()
 
-    def _is_dear(self, node: Node, order: Sequence[Node]) -> bool:
-        """Whether recomputing a floating value at every read would cost more than storing it once."""
-        total = 0
-        stack, seen = [node], {node}
-        while stack:
-            current = stack.pop()
-            if current in self.group_of or self.is_external(current):
+    def _readers(self, order: Sequence[Node]) -> dict[Node, frozenset[Group]]:
+        """The groups that compute or read each node, through whatever floats in between."""
+        readers: dict[Node, frozenset[Group]] = {}
+        for node in reversed(order):
+            if node in self.group_of:
+                readers[node] = frozenset((self.group_of[node],))
+            else:
+                users = [readers[user] for user in self.users.get(node, ())]
+                readers[node] = users[0].union(*users[1:]) if users else frozenset()
+        return readers
+
+    def _is_shared(self, node: Node, readers: dict[Node, frozenset[Group]]) -> bool:
+        """Whether storing a floating value saves work: several kernels read it, or one reads it over and over.
+
+        Of a chain that the same kernels read, only the last value is stored.
+        """
+        mine, shape = readers[node], result_shape(node)
+        if shape != () and any(group.domain != shape for group in mine):
+            return True
+        last = any(
+            user in self.group_of or readers[user] != mine for user in self.users.get(node, ())
+        )
+        return len(mine) > 1 and last
+
+    def _ground_all(self, order: Sequence[Node], must: set[Node], outputs: set[Node]) -> None:
+        """Store what must be, several values of one shape in one kernel where none of them waits for a kernel."""
+        together: dict[Shape, list[Node]] = {}
+        for node in order:
+            literal = node.op is constant_op and node not in outputs
+            if node not in must or literal or not self.floats(node) or self.alias(node) is not node:
                 continue
-            form = current.op.lowering
-            total += form.cost if isinstance(form, Elementwise) else 0
-            if isinstance(form, Gather) or total > RECOMPUTE_COST:
-                return True
-            for argument in current.args:
-                if argument not in seen:
-                    seen.add(argument)
-                    stack.append(argument)
-        return False
+            if self._dependencies[node] or isinstance(node.type, TupleType) or node.op is project_op:
+                self._ground_one(node)
+            else:
+                together.setdefault(result_shape(node), []).append(node)
+        for shape, nodes in together.items():
+            most = len(nodes) if shape == () else MOST_TOGETHER
+            for start in range(0, len(nodes), most):
+                group = Group("nest", shape, nodes[start : start + most])
+                group.reasons.append("stored: outputs, or values that several kernels need")
+                self.groups.append(group)
+                self.group_of.update(dict.fromkeys(group.members, group))
 
     def _ground_one(self, node: Node) -> None:
         if node.op is project_op and isinstance(node.args[0].op.lowering, Region):

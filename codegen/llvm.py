@@ -90,7 +90,13 @@ class Level:
     names: dict[int, str] = field(default_factory=dict)
     splats: dict[str, str] = field(default_factory=dict)
     symbols: dict[str, str] = field(default_factory=dict)
-    lanes: Lanes | None = None
+    lanes: Lanes | None = None  # of the enclosing vector loop, if there is one
+    introduces_lanes: bool = False
+
+    def __post_init__(self) -> None:
+        self.introduces_lanes = self.lanes is not None
+        if self.lanes is None and self.parent is not None:
+            self.lanes = self.parent.lanes
 
     def put(self, line: str) -> None:
         self.lines.append("  " + line)
@@ -260,25 +266,20 @@ class Printer:
         level.names[id(value)] = result
 
     def lane_count(self, level: Level) -> int:
-        lanes = self.lanes(level)
-        return lanes.count if lanes else 1
-
-    def lanes(self, level: Level) -> Lanes | None:
-        for each in level.chain():
-            if each.lanes is not None:
-                return each.lanes
-        return None
+        return level.lanes.count if level.lanes else 1
 
     def operand(self, level: Level, value: Value, lanes: int | None = None) -> str:
         """A value as an operand at this level: a literal, a name, or a splat of what was computed outside the lanes."""
         wanted = self.lane_count(level) if lanes is None else lanes
         if value.opcode == "const":
             return constant(value.immediate, value.dtype, wanted)
-        for each in level.chain():
+        each: Level | None = level
+        while each is not None:
             name = each.names.get(id(value))
             if name is not None:
                 had = self.lane_count(each)
                 return name if had == wanted else self.splat(each, level, name, value.dtype, wanted)
+            each = each.parent
         if value.opcode == "result":
             return self.product(level, value)
         raise AssertionError(f"{value!r} is not available")
@@ -477,7 +478,7 @@ class Printer:
         return body
 
     def accumulate(self, level: Level, s: Accumulate) -> None:
-        lanes = self.lanes(level)
+        lanes = level.lanes
         count = lanes.count if lanes else 1
         state = self._states[s.accumulator]
         value = self.operand(level, s.value)
@@ -532,7 +533,7 @@ class Printer:
         """How lanes reach memory: ("wide" | "uniform", pointer) or ("lanes", vector of pointers)."""
         position = linear(buffer, index)
         unit = 1 if buffer.layout == "strided" else item_bytes(buffer)
-        lanes = self.lanes(level)
+        lanes = level.lanes
         values = self.argument_names(level, args)
         varying = {name for name, (_, count) in values.items() if count > 1}
         if lanes is None:
@@ -598,7 +599,7 @@ class Printer:
     def load(self, level: Level, value: Value) -> str:
         address: Address = value.immediate
         buffer, dtype = address.buffer, value.dtype
-        lanes = self.lanes(level)
+        lanes = level.lanes
         count = lanes.count if lanes else 1
         args = value.args[: address.count]
         how, at = self.place(level, buffer, address.index, args)
@@ -682,7 +683,7 @@ class Printer:
         dtype, size = value.dtype, item_bytes(address.buffer)
         if len(value.args) > address.count:  # lanes disagree about reading at all: ask each
             pointers = self.broadcast(level, at, "ptr", count)
-            mask, fill = self.masks(level, value, self.lanes(level))
+            mask, fill = self.masks(level, value, level.lanes)
             typed, flags = memory_type(dtype, count), llvm_type("bool", count)
             function = f"llvm.masked.gather.{_suffix(dtype, count)}.v{count}p0"
             self.declarations.add(
@@ -724,7 +725,7 @@ class Printer:
         return final
 
     def store(self, level: Level, s: Store) -> None:
-        lanes = self.lanes(level)
+        lanes = level.lanes
         count = lanes.count if lanes else 1
         dtype, size = s.value.dtype, item_bytes(s.buffer)
         how, at = self.place(level, s.buffer, s.index, s.args)
@@ -780,7 +781,7 @@ class Printer:
     def check(self, level: Level, s: Check) -> None:
         """Branch to a call that records the first failure, when a live lane fails."""
         self._records = True
-        lanes = self.lanes(level)
+        lanes = level.lanes
         count = lanes.count if lanes else 1
         holds, index = self.operand(level, s.condition), self.operand(level, s.index)
         self._count += 1
@@ -816,7 +817,7 @@ class Printer:
     # -- index expressions -----------------------------------------------------------------------------
 
     def index_value(self, level: Level, value: Value) -> str:
-        lanes = self.lanes(level)
+        lanes = level.lanes
         values = self.argument_names(level, value.args)
         if lanes is None:
             return self.dim(level, value.immediate, values)
@@ -856,7 +857,7 @@ class Printer:
 
     def vector_dim(self, level: Level, extent: Extent, values: dict[str, tuple[str, int]]) -> str:
         """An extent in every lane."""
-        lanes = self.lanes(level)
+        lanes = level.lanes
         assert lanes is not None
         count = lanes.count
         vector = f"<{count} x i64>"
@@ -882,7 +883,7 @@ class Printer:
 
     def _lane_positions(self, level: Level, lanes: Lanes) -> str:
         """The loop variable in every lane."""
-        home = next(each for each in level.chain() if each.lanes is lanes)
+        home = next(each for each in level.chain() if each.introduces_lanes)
         key = ("positions",)
         if key not in home.dims:
             first = self.broadcast(home, lanes.position, "i64", lanes.count)

@@ -169,7 +169,7 @@ class _PackPrinter(Printer):
         if s is not _PACKED:
             super().statement(level, s)
             return
-        lanes, value = self.lanes(level), self.region.value
+        lanes, value = level.lanes, self.region.value
         assert lanes is not None and value is not None
         size = item_bytes_of(value.dtype)
         line = (Dim.symbol(self.along) - Dim.symbol("_k")) * Dim.symbol("_stride")
@@ -226,7 +226,7 @@ class _EpiloguePrinter(Printer):
 
     def product(self, level: Level, value: Value) -> str:
         """The sums of this row of the tile, in lanes."""
-        lanes = self.lanes(level)
+        lanes = level.lanes
         assert lanes is not None
         _, row, column = self.contract.epilogue.variables
         size = item_bytes_of(self.contract.dtype)

@@ -31,7 +31,7 @@ def diagnose() -> str:
 
 
 _EXTRAS = {
-    "examples": ("scikit-learn", "rich", "grandalf"),
+    "examples": ("scikit-learn", "rich", "fast-sugiyama"),
     "cuda": ("cuda-bindings", "nvidia-cuda-nvrtc"),
 }
 

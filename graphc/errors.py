@@ -11,6 +11,10 @@ class GraphError(ValueError):
     """An expression cannot be built: shapes, dtypes, attributes or a missing derivative."""
 
 
+class GraphTypeError(GraphError, TypeError):
+    """An expression is used where Python wants a value: a truth value, a number, an index."""
+
+
 class CompileError(RuntimeError):
     """A graph cannot be compiled."""
 

@@ -144,11 +144,12 @@ def load(path: str | os.PathLike[str]) -> Any:
     try:
         reader = _Reader(tables)
         result = reader.result()
+        found = _digest(tables.header, reader.nodes)
     except _Refused as refusal:
         raise GraphError(f"cannot load {name!r}\n{refusal}") from None
     except Exception as error:  # what a damaged table leads to, errors of type rules included
         raise _damaged(name, f"{type(error).__name__}: {error}") from error
-    if tables.header.get("digest") != _digest(tables.header, reader.nodes):
+    if tables.header.get("digest") != found:
         raise _damaged(name, "the digest of what was read is not the one that was written")
     return result
 
@@ -472,8 +473,6 @@ class _Reader:
         return list(map(self.value, result)) if isinstance(result, list) else self.value(result)
 
     def _build(self) -> None:
-        import graphc.ops  # noqa: F401  (fills the registry)
-
         heads, counts, arguments = _checked(self._tables)
         events = self._origins()
         origin_of = self._tables.nodes["origin"].tolist() if events else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from graphc.errors import GraphError
+from graphc.errors import GraphTypeError
 
 if TYPE_CHECKING:
     from graphc.node import Node
@@ -25,6 +25,11 @@ def surface(function: Callable[..., Any]) -> Callable[..., Any]:
     function.__name__ = function.__qualname__ = function.__name__.rstrip("_")
     SURFACE[function.__name__] = function
     return function
+
+
+def alias(name: str, function: Callable[..., Any]) -> None:
+    """Register a second name of a public function."""
+    SURFACE[name] = function
 
 
 class TensorMethods:
@@ -127,7 +132,7 @@ class TensorMethods:
         from graphc.origin import location
 
         where = location(self.origin)  # type: ignore[attr-defined]
-        raise GraphError(
+        raise GraphTypeError(
             f"the {what} of an expression is not known while the graph is built\n"
             f"expression: {self.op.name}, {self.type!r}"  # type: ignore[attr-defined]
             + (f", built at {where}" if where else "")

@@ -29,6 +29,8 @@ from typing import Any, Protocol
 
 from graphc.runtime.cache import Cache
 
+from graphc._version import __version__
+
 ABI_VERSION = 1  # of the program signature and the status record, docs/decisions/0003-the-call.md
 
 # What LLVM itself may call for a load, store or stack frame it finds too long to write out. Nothing
@@ -185,7 +187,8 @@ class Engine:
     def versions(self) -> str:
         """Of everything that may change an object for the same text."""
         llvm = ".".join(map(str, self._llvm.llvm_version_info))
-        return f"llvm {llvm}, llvmlite {_llvmlite_version()}, abi {ABI_VERSION}"
+        llvmlite = _llvmlite_version()
+        return f"graphc {__version__}, llvm {llvm}, llvmlite {llvmlite}, abi {ABI_VERSION}"
 
     def compile_ir(
         self,
@@ -651,7 +654,8 @@ def _read_elf_symbols(data: bytes) -> ObjectSymbols:
         struct.unpack_from("<IIQQQQIIQQ", data, sections_at + index * section_bytes)
         for index in range(section_count)
     ]
-    defined, undefined = set(), set()
+    defined: set[str] = set()
+    undefined: set[str] = set()
     for _, kind, _, _, offset, size, link, *_ in sections:
         if kind != _ELF_SYMBOL_TABLE:
             continue
@@ -670,7 +674,8 @@ def _read_elf_symbols(data: bytes) -> ObjectSymbols:
 def _read_mach_symbols(data: bytes) -> ObjectSymbols:
     (machine,) = struct.unpack_from("<I", data, 4)
     (command_count,) = struct.unpack_from("<I", data, 16)
-    defined, undefined = set(), set()
+    defined: set[str] = set()
+    undefined: set[str] = set()
     at = 32
     for _ in range(command_count):
         command, command_bytes = struct.unpack_from("<II", data, at)

@@ -9,7 +9,7 @@ Taking ranges. Each participant owns a contiguous block of ranges and takes them
 that it meets the same memory again in the next kernel; whoever has finished takes from the back of
 the others' blocks. One atomic counter a block says how many ranges of it are claimed, so nobody
 waits for anybody and a thread that is late or asleep costs nothing but its help. Against one shared
-ticket counter this is as fast for two threads and does not send one cache line around between many.
+ticket counter, repeated passes over arrays took 0.6 to 0.8 of the time with two threads.
 
 Waking. Workers spin for 50 microseconds after a job, then sleep in the kernel. Sleepers are woken
 along a binary tree, each by a thread that is already awake, and not at all for a job that is
@@ -49,8 +49,7 @@ _WORTH_WAKING_NANOSECONDS = 100_000  # of work in the whole job, from where two 
 _POLL_NANOSECONDS = 50_000_000  # how often a caller that sleeps for its workers looks for signals
 _STACK_BYTES = 8 << 20  # of a worker; musl would give 128 KiB, macOS 512 KiB
 
-# The status record of docs/decisions/0003-the-call.md: its first and its fifth int64 word stop a
-# job.
+# Words of the status record, docs/decisions/0003-the-call.md, that stop a job if they are not 0.
 STATUS_CODE_WORD = 0
 STATUS_CANCEL_WORD = 4
 
@@ -71,8 +70,7 @@ _LINUX = {
     "aarch64": _SystemCalls(98, 122, 123, 168, 178),
 }
 
-# An instruction that tells the core it spins. On aarch64 `yield` does nothing; `isb` takes its
-# time.
+# An instruction that tells the core it spins. On aarch64 `yield` does nothing; `isb` takes time.
 _PAUSE = {
     "x86_64": ("declare void @llvm.x86.sse2.pause()", "call void @llvm.x86.sse2.pause()"),
     "aarch64": ("declare void @llvm.aarch64.isb(i32)", "call void @llvm.aarch64.isb(i32 15)"),
@@ -118,8 +116,7 @@ define internal void @set_float_mode(i64 %mode) {
   ret void
 }"""
 
-# A participant has two cache lines to itself: its block of ranges, which thieves write, and its
-# flags.
+# A participant has two cache lines to itself: its block of ranges, which thieves write, and flags.
 #   claimed  ranges of the block that somebody has taken, counted beyond `count` by late claimants
 #   count    ranges in the block
 #   first    number of its first range
@@ -1180,7 +1177,8 @@ class Pool:
         threads, and returns when all calls have returned. `worker` is below `workers`, differs
         between calls that run at the same time, and is 0 in the calling thread. What the calls
         wrote is visible to the caller afterwards. `status` may be null; otherwise no further range
-        is started once its word 0 (code) or 4 (cancel) is not 0.
+        is started once its word 0 (code) or 4 (cancel) is not 0. Ranges must not wait for one
+        another: all of them may run in one thread.
         """
         return self._code["graphc_parallel_for"]
 

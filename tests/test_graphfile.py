@@ -448,6 +448,14 @@ def test_bad_values(saved: Path, bad: Any) -> None:
         load(with_header(saved, lambda header: header.update(result=bad)))
 
 
+def test_bad_rows(saved: Path) -> None:
+    for row in ([[], [10**9]], [], 7, [[], ["0"]], [[{"dim": "n"}], None]):
+        damaged = saved.with_name("damaged")
+        damaged.write_bytes(saved.read_bytes())
+        with pytest.raises(GraphError, match="damaged"):
+            load(with_header(damaged, lambda header, row=row: header["graphs"].append(row)))
+
+
 def test_references_forward_are_refused(saved: Path) -> None:
     parts = members(saved)
     stream = io.BytesIO()

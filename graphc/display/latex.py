@@ -139,8 +139,8 @@ class _Writer:
         if node.op.name == "project":
             return Operand(f"{_enclose(operands[0], ATOM)}[{node.attrs['index']}]", ATOM)
         template, said = template_of(node)
-        own = template == (node.op.text or node.op.name)
-        template = node.op.latex if own and node.op.latex else _translated(template)
+        special = bool(_translated(template)) and template != node.op.text
+        template = _translated(template) if special or not node.op.latex else node.op.latex
         fields = fields_of(template)
         rest = attribute_texts(node, {*fields, *said}, self._names, typed=False)
         if not template or fields.count("") != len(operands) or rest:

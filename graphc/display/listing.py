@@ -393,7 +393,7 @@ def template_of(node: Node) -> Template:
 
 
 def _own_notation(node: Node) -> Template:
-    return node.op.text or node.op.name, ()
+    return node.op.text or node.op.name.replace("{", "{{").replace("}", "}}"), ()
 
 
 def _contract_notation(node: Node) -> Template:

@@ -12,7 +12,7 @@ import numpy as np
 from graphc.node import Node
 from graphc.op import elementwise
 from graphc.ops.operands import as_node, constant, operands, to_shape
-from graphc.tensor import surface
+from graphc.tensor import alias, surface
 
 
 def like(x: Node, value: float) -> Node:
@@ -357,5 +357,5 @@ def power(x: Any, y: Any) -> Node:
     return result
 
 
-true_divide = surface(divide)
-abs_ = absolute
+alias("abs", absolute)
+alias("true_divide", divide)

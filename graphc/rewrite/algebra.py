@@ -1,4 +1,4 @@
-"""Which identities of arithmetic are used?  Units and zeros, signs, powers, literal factors, sums of products.
+"""Which identities of arithmetic are used?  Units, zero, signs, powers, literals, sums of products.
 
 Under `ieee` an identity must hold for every bit pattern: x - 0 and x * 1 are x, but x + 0 turns
 -0.0 into +0.0 and 0 * x is NaN at an infinity, so these ask for a fact about x or for
@@ -19,9 +19,10 @@ from graphc.rewrite.rule import rule
 
 x, y, z = variables("x y z")
 c, d = numbers("c d")
-absolute, broadcast, cast_, cos, maximum, minimum, relu, sign, sqrt, square = functions(
-    "absolute broadcast cast cos maximum minimum relu sign sqrt square"
+absolute, broadcast, cast_, cos, maximum, minimum, negative = functions(
+    "absolute broadcast cast cos maximum minimum negative"
 )
+relu, sign, sqrt, square = functions("relu sign sqrt square")
 
 
 # -- units and zeros -------------------------------------------------------------------------------
@@ -66,7 +67,7 @@ rule("add_self", x + x, 2 * x, law="ieee", example=lambda x: x + x)
 
 # -- signs -----------------------------------------------------------------------------------------
 
-rule("negative_negative", -(-x), x, law="ieee", example=lambda x: -(-x))
+rule("negative_negative", negative(-x), x, law="ieee", example=lambda x: negative(-x))
 rule("multiply_minus_one", x * -1, -x, law="ieee", example=lambda x: x * -1.0)
 rule("divide_minus_one", x / -1, -x, law="ieee", example=lambda x: x / -1.0)
 rule("subtract_from_minus_zero", -0.0 - x, -x, law="ieee", kinds="f", example=lambda x: -0.0 - x)
@@ -229,7 +230,7 @@ _LEAST_NORMAL = {"float32": 2.0**-126, "float64": 2.0**-1022}
 
 
 def _exact_reciprocal(c: Number, node: Node) -> bool:
-    """Whether 1 / c is exact: c is a power of two, and neither it nor its reciprocal is subnormal or infinite."""
+    """Whether 1 / c is exact: a power of two, and neither c nor 1 / c is subnormal or infinite."""
     if c == 0 or not math.isfinite(c) or abs(math.frexp(c)[0]) != 0.5:
         return False
     least = _LEAST_NORMAL[node.dtype.name]

@@ -39,7 +39,7 @@ def _labels(node: Node) -> tuple[list[_Labels], _Labels]:
 
 
 def _contraction(args: Sequence[Node], labels: Sequence[_Labels], result: _Labels) -> Node:
-    """The contraction that these labels describe, arguments exchanged or the result transposed if need be."""
+    """The contraction of these labels; arguments exchanged or the result transposed if need be."""
     (x, y), (first, second) = args, labels
     straight = _natural(first, second, result)
     if straight != result and _natural(second, first, result) == result:

@@ -95,7 +95,10 @@ class Engine:
         return [normal[node] for node in outputs]
 
     def _normalize(self, root: Node) -> None:
-        """Enter the normal form of `root`. An entry of the stack is a node, or (node, replacement) once that is normal."""
+        """Enter the normal form of `root`.
+
+        The stack holds nodes, and beneath each replacement what waits for its normal form.
+        """
         normal = self._normal
         stack: list[Any] = [root]
         while stack:
@@ -125,7 +128,7 @@ class Engine:
             stack.append(replacement)
 
     def _rebuild(self, node: Node) -> Node:
-        """The node over the normal forms of its arguments, carrying the normal forms of its Graphs."""
+        """The node over the normal forms of its arguments, with its Graphs rewritten."""
         normal, args = self._normal, node.args
         attrs = node.attrs
         if attrs and isinstance(node.op.lowering, Region):
@@ -206,7 +209,7 @@ class Engine:
     # -- the index ---------------------------------------------------------------------------------
 
     def _tag(self, argument: Node) -> Any:
-        """What the index knows of an argument: its op, and the number that it is if some pattern asks for that."""
+        """What the index knows of an argument: its op, and its number if a pattern asks for it."""
         op = argument.op
         if op not in _CONSTANT_LIKE:
             return op

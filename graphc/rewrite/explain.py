@@ -1,4 +1,4 @@
-"""Why does a compiled graph look different from what was written?  The firings of a rewriting, to be printed.
+"""Why does a compiled graph differ from what was written?  The firings of a rewriting, to print.
 
 Each tells the rule and its law, the line of the user's code, and the expression before and after.
 """
@@ -62,7 +62,7 @@ def _shown(firing: Firing) -> list[str]:
 
 
 def explain(graph_or_nodes: Any, math: str = "ieee") -> Explanation:
-    """What rewriting does to a node, a Graph or a nested container of nodes, and why: an object to print.
+    """What rewriting does to a node, a Graph or a container of nodes, and why: an object to print.
 
     >>> from graphc.ops.operands import symbol
     >>> x = symbol("x", 3)

@@ -31,12 +31,12 @@ MOST_WORK = 1 << 24  # elements read, or products for a contraction
 
 
 def _computes(op: Op) -> bool:
-    """Not a broadcast: a broadcast number is easier to recognise than an array, even one of a single element."""
+    """Not a broadcast: a broadcast number is easier to recognise than an array of one element."""
     return op is not broadcast_op and not isinstance(op.lowering, (Generate, Leaf, Region, Verify))
 
 
 def _fold(node: Node) -> Node | None:
-    """The constant that the node is; None if it is too large, has an extent that is not known, or cannot be computed."""
+    """The constant that the node is; None if it is large, of unknown shape, or has no value."""
     type_ = node.type
     if not isinstance(type_, TensorType) or not isinstance(type_.size, int):
         return None

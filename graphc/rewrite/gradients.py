@@ -100,7 +100,7 @@ class Push:
 
 
 class _Shift:
-    """Multiplies by exp(m), m the maximum of x, what is divided by sum(exp(x)): the sum becomes sum(exp(x - m)).
+    """Multiplies by exp(m) what is divided by sum(exp(x)), which becomes sum(exp(x - m)).
 
     Expressions have the shape of x (`wide`), or that of the sum (`narrow`); the axes of the first
     sum met are those of all.

@@ -154,7 +154,7 @@ rule(
 
 
 def _transpose_source(x: Node, inner: Node, node: Node) -> Node:
-    """The broadcast of the transposed source: axis a of the source goes where its axis of the broadcast went."""
+    """The broadcast of the transposed source: its axes go where those of the broadcast went."""
     place = inverse(node.attrs["axes"])
     axes = [place[a] for a in inner.attrs["axes"]]
     order = sorted(range(len(axes)), key=lambda i: axes[i])
@@ -404,7 +404,7 @@ rule(
 
 
 def narrowed(source: Node, wide: Node, shape: Shape, left: _Axes) -> Node:
-    """The source broadcast to the axes `left` of the broadcast; its other axes have extent 1, and go."""
+    """The source broadcast to the axes `left` only; its other axes have extent 1, and go."""
     kept = [i for i, a in enumerate(wide.attrs["axes"]) if a in left]
     slim = reshape(source, tuple(source.shape[i] for i in kept))
     return broadcast(slim, shape, tuple(left.index(wide.attrs["axes"][i]) for i in kept))
@@ -418,7 +418,7 @@ def _is_elementwise(op: Op) -> bool:
 
 
 def _narrow(node: Node) -> tuple[_Axes, Shape]:
-    """The axes along which some argument varies, all of which are broadcasts, and the extents that are needed there."""
+    """The axes along which some argument (all are broadcasts) varies; the extents there."""
     needed: dict[int, Extent] = {}
     for argument in node.args:
         for axis, size in zip(argument.attrs["axes"], argument.args[0].shape, strict=True):
@@ -429,7 +429,7 @@ def _narrow(node: Node) -> tuple[_Axes, Shape]:
 
 
 def _before_broadcast(node: Node) -> Node | None:
-    """The op over the sources, then one broadcast; None if the sources together vary along every axis."""
+    """The op over the sources, then one broadcast; None if they vary along every axis."""
     if not isinstance(node.type, TensorType):
         return None
     axes, extents = _narrow(node)
@@ -444,7 +444,7 @@ def _before_broadcast(node: Node) -> Node | None:
 
 
 def _before_view(node: Node) -> Node | None:
-    """The op over what all arguments transpose or reshape alike, then that; scalars fit any shape."""
+    """The op over what all arguments transpose or reshape alike, then that; scalars fit in."""
     views = [argument for argument in node.args if argument.op in (transpose_op, reshape_op)]
     if not views or not isinstance(node.type, TensorType):
         return None

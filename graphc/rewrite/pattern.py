@@ -1,4 +1,4 @@
-"""What does the left side of a rule look like?  A small expression, written with the ordinary operators.
+"""What is the left side of a rule?  A small expression, written with the ordinary operators.
 
 `log(1 + x)` is a pattern if `x` is a variable of this file, and a node if `x` is a node: the
 functions made by `functions` serve both, so a rule's pattern, result and example read alike. A
@@ -27,7 +27,7 @@ from graphc.tensor import SURFACE
 from graphc.types import TensorType, Type
 
 Number = bool | int | float
-Found = dict[str, Any]
+Found = dict[Any, Any]  # bindings by name, and the attributes of ops
 
 # Uniform constants stay uniform through these, so a number is looked for behind them.
 TRANSPARENT = frozenset((broadcast_op, reshape_op, restate_op, transpose_op))
@@ -119,7 +119,7 @@ class Literal(Pattern):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Apply(Pattern):
-    """Matches a node of `op` whose arguments match; its attributes may be anything. `name` makes the node available."""
+    """Matches a node of `op` whose arguments match, whatever its attributes; see `named`."""
 
     op: Op
     args: tuple[Pattern, ...]
@@ -128,7 +128,7 @@ class Apply(Pattern):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Family(Pattern):
-    """Matches a node whose op passes `test` and whose arguments are all of the ops `over` (None: any).
+    """Matches a node whose op passes `test`, and whose arguments are of the ops `over` (None: any).
 
     The rule's result function does the rest.
     """
@@ -187,7 +187,7 @@ def functions(names: str) -> list[Function]:
 
 
 def number_of(node: Node) -> Number | None:
-    """The number that every element of a constant is, seen through broadcasts; None if there is none."""
+    """The number that every element of a constant is, seen through broadcasts, or None."""
     while node.op in TRANSPARENT:
         node = node.args[0]
     if node.op is not constant_op:
@@ -208,7 +208,7 @@ def _uniform(array: Any) -> bool:
 
 
 def same_number(first: Number, second: Number) -> bool:
-    """Equal, and equal in the sign of zero; NaN equals nothing, and truth values are not numbers."""
+    """Equal, also in the sign of zero; NaN equals nothing, and truth values are not numbers."""
     if first != second or isinstance(first, bool) != isinstance(second, bool):
         return False
     return first != 0 or math.copysign(1, first) == math.copysign(1, second)
@@ -229,12 +229,13 @@ def _orders(pattern: Pattern, once: set[str]) -> Iterator[Pattern]:
         return
     for args in combinations(*[list(_orders(arg, once)) for arg in pattern.args]):
         yield replace(pattern, args=args)
-        if "commutative" in pattern.op.laws and not _alike(*pattern.args, once):
+        if "commutative" in pattern.op.laws and not _alike(pattern.args, once):
             yield replace(pattern, args=(args[1], args[0]))
 
 
-def _alike(first: Pattern, second: Pattern, once: set[str]) -> bool:
-    """Whether exchanging two arguments changes nothing: variables that occur nowhere else, or one twice."""
+def _alike(args: tuple[Pattern, ...], once: set[str]) -> bool:
+    """Whether exchanging two arguments changes nothing: fresh variables, or the same one twice."""
+    first, second = args
     if not (isinstance(first, Variable) and isinstance(second, Variable)):
         return False
     return first.name == second.name or (first.name in once and second.name in once)
@@ -287,7 +288,7 @@ def matches(
 
 
 def build(template: Pattern | Number, found: Mapping[Any, Any], wanted: Type) -> Node:
-    """The node that a template describes: variables as found, numbers at the type of what they stand beside.
+    """The node that a template describes: variables as found, numbers typed by what is beside them.
 
     An op with attributes takes those that the op of that name had in the pattern.
     """

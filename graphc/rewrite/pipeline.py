@@ -1,4 +1,4 @@
-"""What is done to a graph, in which order, and what does one call give?  Rules to a fixed point, loops between them.
+"""What is done to a graph, and in which order?  Rules to a fixed point, loops between them.
 
 The rules of one file after the other, all at once, bottom up; then scans and calls are merged and
 pruned; and again, until nothing changes. Bodies of calls and scans go through the same, each once
@@ -24,7 +24,7 @@ MOST_ROUNDS = 32
 
 @dataclass(frozen=True)
 class Result:
-    """Rewritten outputs, of the types that they had; every firing in order; rules that were refused, and why.
+    """Rewritten outputs; every firing, in order; the rules that were refused, where and why.
 
     `complete` is false if the bound on the work was met before a fixed point.
     """
@@ -95,7 +95,7 @@ def _same(first: Sequence[Node], second: Sequence[Node]) -> bool:
 
 
 def _graphs_inside(outputs: Sequence[Node], known: Collection[Graph]) -> list[Graph]:
-    """The Graphs that nodes carry, at any depth, inner ones first: so that nesting is not recursed over."""
+    """The Graphs that nodes carry at any depth, inner ones first: nesting costs no stack."""
     found: dict[Graph, None] = {}
     stack = [_carried(outputs)]
     while stack:
@@ -128,7 +128,7 @@ def _carried(outputs: Sequence[Node]) -> list[Graph]:
 def rewrite(
     outputs: Sequence[Node], math: str = "ieee", exclude: Collection[str] = frozenset()
 ) -> Result:
-    """The outputs, simplified: every node equal to what it was by the laws that `math` admits, and of the same type.
+    """The outputs, simplified: of the same types, and equal by the laws that `math` admits.
 
     `math`: "ieee" keeps every bit (up to NaN's sign and payload) except where a stability rule
     makes a result more accurate; "real" admits what holds over the real numbers, "fast" what may

@@ -1,4 +1,4 @@
-"""How do reductions take in what they reduce?  Transposes, other reductions, repeated elements, factors.
+"""What do reductions take in?  Transposes, other reductions, repeated elements, factors.
 
 A reduction over a transposed array is one over other axes, a sum of sums one sum, and a sum over
 axes along which the argument only repeats is a product. Integer sums are exact modulo 2**64; for
@@ -37,7 +37,7 @@ def _reduces(op: Op) -> bool:
 
 
 def _after_reduction(node: Node) -> Node:
-    """The reduction before the transpose, over the axes as they were; what is left may need one, smaller."""
+    """The reduction before the transpose; what is left may need a smaller transpose."""
     moved = node.args[0]
     permutation, axes = moved.attrs["axes"], node.attrs["axes"]
     gone = tuple(sorted(permutation[a] for a in axes))

@@ -1,4 +1,4 @@
-"""What is a rewrite rule?  Data: a pattern, a result, a guard, a law, and an example on which it must fire.
+"""What is a rewrite rule?  Data: pattern, result, guard, law, and an example on which it fires.
 
 The law says how a rule may change values, and so when it is admitted:
 
@@ -51,7 +51,7 @@ class ByName:
 
 @dataclass(frozen=True, eq=False)
 class Rule:
-    """One rule. `result` is a template, a number, or a function; `str(rule)` shows it as it was written.
+    """One rule. `result` is a template, a number, or a function; `str(rule)` shows both sides.
 
     A result of None marks a transformation of the whole graph (`graphc.rewrite.scans`): it is
     named, explained and excluded like a rule, but not applied node by node.
@@ -127,8 +127,8 @@ def rule(
 
     >>> from graphc.rewrite.pattern import functions, variables
     >>> (x,), (log,) = variables("x"), functions("log")
-    >>> made = rule("log_of_square", log(x * x), 2 * log(abs(x)), law="real", example=lambda x: log(x * x))
-    >>> str(RULES.pop("log_of_square"))
+    >>> made = rule("example", log(x * x), 2 * log(abs(x)), law="real", example=lambda x: log(x**2))
+    >>> str(RULES.pop("example"))
     'log(x * x)  ->  2 * log(absolute(x))'
     """
     if name in RULES:
@@ -154,7 +154,7 @@ def rule(
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """A rule that fired: on `before`, giving `after`; `origin` are the events of the node replaced."""
+    """A rule that fired on `before`, giving `after`; `origin` are the events of `before`."""
 
     rule: Rule
     before: Node

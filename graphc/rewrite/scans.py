@@ -1,4 +1,4 @@
-"""How are loops and calls simplified?  Scans merged, results dropped that nobody takes, states that never change.
+"""How are loops and calls simplified?  Scans are merged, and what nobody takes is dropped.
 
 These are whole-graph transformations: whether a result is needed shows in its users, not beneath
 it. Reverse mode builds a forward scan a second time, with the states of every step among its
@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from graphc import origin
@@ -84,20 +86,22 @@ class Plan:
 
 @dataclass
 class Regions:
-    """Simplifies the calls and scans of graphs; keeps what it has found about the bodies of calls, across calls."""
+    """Simplifies the calls and scans of graphs; plans for bodies are kept from graph to graph."""
 
     rules: frozenset[Rule]
     firings: list[Firing]
     _plans: dict[Any, Plan | None] = field(default_factory=dict)
+    _records_origins: bool = field(default_factory=lambda: origin._enabled.get())
 
     def run(self, outputs: Sequence[Node]) -> list[Node]:
         """The outputs after merging and pruning; the same nodes if there is nothing to do."""
         nodes = list(outputs)
         if not any(node.op is scan_op or node.op is call_op for node in topological(nodes)):
             return nodes
-        if MERGE in self.rules:
-            nodes = self._merge_contained(self._merge_alike(nodes))
-        return self._prune(nodes)
+        with origin.origins(False):
+            if MERGE in self.rules:
+                nodes = self._merge_contained(self._merge_alike(nodes))
+            return self._prune(nodes)
 
     # -- merging -----------------------------------------------------------------------------------
 
@@ -123,7 +127,7 @@ class Regions:
         )
 
     def _with_results(self, node: Node, args: Sequence[Node], stacked: Sequence[Node]) -> Results:
-        """The results of a scan, from one with the stacked results `stacked`, among which its own are."""
+        """The results of a scan, taken from one whose stacked results are `stacked`."""
         graph, carry = node.attrs["graph"], node.attrs["carry"]
         body = Graph(graph.parameters, [*graph.outputs[:carry], *stacked])
         made = self._made(MERGE, node, args, {"graph": body})
@@ -177,16 +181,16 @@ class Regions:
             for i, place in plan.places.items():
                 results[i] = project(made, place)
         else:
-            self.firings.append(
-                Firing(rule_, node, next(filter(None.__ne__, results)), node.origin)
-            )
+            forwarded = next(result for result in results if result is not None)
+            self.firings.append(Firing(rule_, node, forwarded, node.origin))
         return results
 
     def _made(
         self, rule_: Rule, node: Node, args: Sequence[Node], changed: Mapping[str, Any]
     ) -> Node:
         """The node that replaces a region, with its origins and the event; recorded as a firing."""
-        with origin.because(origin.Event("rule", rule_.name, because=node.origin)):
+        label = origin.Event("rule", rule_.name, because=node.origin)
+        with origin.origins(self._records_origins), origin.because(label):
             made = node.op(*args, **{**node.attrs, **changed})
         add_origin(made, node.origin)
         self.firings.append(Firing(rule_, node, made, node.origin))
@@ -203,7 +207,10 @@ def _stacked(node: Node) -> tuple[Node, ...]:
 
 
 def _rebuild_regions(outputs: Sequence[Node], expand: Expand) -> list[Node]:
-    """The outputs with calls and scans replaced: `expand(node, args)` gives their results, or None to keep one."""
+    """The outputs with calls and scans replaced by the results that `expand(node, args)` gives.
+
+    None keeps the node.
+    """
     done: dict[Node, Node] = {}
     results: dict[Node, Results] = {}
     for node in topological(outputs):
@@ -223,7 +230,7 @@ def _rebuild_regions(outputs: Sequence[Node], expand: Expand) -> list[Node]:
 
 
 def _used_results(outputs: Sequence[Node]) -> dict[Node, set[int]]:
-    """For each call and scan the results that are taken; without those that are outputs as a whole."""
+    """For each call and scan the results taken; without those that are outputs as a whole."""
     used: dict[Node, set[int]] = {}
     for node in topological(outputs):
         if node.op is project_op and (node.args[0].op is scan_op or node.args[0].op is call_op):
@@ -239,7 +246,7 @@ Contained = tuple[Node, Node, list[int], list[Node]]
 
 
 def _find_contained(outputs: Sequence[Node]) -> Contained | None:
-    """A scan all of whose states another one computes as well: (it, the other, its states' and results' places)."""
+    """A scan all of whose states another computes as well: both, its states there, its results."""
     loops: dict[Any, list[Node]] = {}
     scans = [node for node in _scans(outputs) if node.args]
     for node in scans:
@@ -260,7 +267,7 @@ def _loop_over(node: Node, argument: Node) -> Any:
 
 
 def _correspondence(small: Node, large: Node) -> tuple[list[int], list[Node]] | None:
-    """For each state of `small` the state of `large` that it is; its results, over the parameters of `large`.
+    """Which states of `large` those of `small` are; its results over the parameters of `large`.
 
     States are paired by their initial value, in order; that they are the same is then seen from the
     bodies.
@@ -315,9 +322,9 @@ def _plan_call(node: Node, used: tuple[int, ...]) -> Plan | None:
     for i in used:
         output = graph.outputs[i]
         if output.op is parameter_op:
-            forwarded[i] = lambda args, j=output.attrs["index"]: args[j]
+            forwarded[i] = itemgetter(output.attrs["index"])
         elif number_of(output) is not None:
-            forwarded[i] = lambda args, number=output: number
+            forwarded[i] = partial(_constantly, output)
     kept = [i for i in used if i not in forwarded]
     outputs, places = _unique(graph, kept)
     needed = sorted(_parameters_beneath(outputs, lambda j: None))
@@ -329,6 +336,10 @@ def _plan_call(node: Node, used: tuple[int, ...]) -> Plan | None:
         return None
     body = _over(graph, needed, outputs, {})
     return Plan(tuple(needed), {"graph": body}, places, forwarded)
+
+
+def _constantly(result: Node, args: Sequence[Node]) -> Node:
+    return result
 
 
 def _plan_scan(node: Node, used: tuple[int, ...]) -> Plan | None:
@@ -364,7 +375,7 @@ def _plan_scan(node: Node, used: tuple[int, ...]) -> Plan | None:
 
 
 def _forward(node: Node, i: int, constant: set[int]) -> Callable[[Sequence[Node]], Node] | None:
-    """How result i of a scan is made without it: a state that never changes, a number, an argument."""
+    """How result i of a scan is made without it: an unchanging state, a number, an argument."""
     attrs = node.attrs
     carry, length = attrs["carry"], attrs["length"]
     if i < carry:
@@ -393,7 +404,7 @@ def _unique(graph: Graph, indices: Sequence[int]) -> tuple[list[Node], dict[int,
 
 
 def _parameters_beneath(outputs: Sequence[Node], follow: Callable[[int], Node | None]) -> set[int]:
-    """The parameters that `outputs` need; `follow` may name an output that a parameter needs in turn."""
+    """The parameters that `outputs` need; `follow` names an output that a parameter needs."""
     found: set[int] = set()
     seen = set(outputs)
     stack = list(outputs)
@@ -414,7 +425,7 @@ def _parameters_beneath(outputs: Sequence[Node], follow: Callable[[int], Node | 
 def _over(
     graph: Graph, kept: Sequence[int], outputs: Sequence[Node], numbers: Mapping[Node, Node]
 ) -> Graph:
-    """The graph of `outputs` over the parameters `kept`, renumbered; some are replaced by numbers."""
+    """The graph of `outputs` over the parameters `kept`, renumbered; `numbers` replace others."""
     types = graph.parameters
     mapping = dict(numbers)
     for i, j in enumerate(kept):

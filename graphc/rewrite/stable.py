@@ -1,4 +1,4 @@
-"""Which formulas are replaced by more accurate ones?  log(1 + x), log-sum-exp, softmax and their kin.
+"""Which formulas give way to more accurate ones?  log(1 + x), log-sum-exp, softmax, their kin.
 
 A stability rule is always admitted, since it never loses: its result is at least as accurate on
 every input, infinities and overflow included, which `tests/rewrite/test_stable.py` checks against
@@ -121,7 +121,7 @@ rule(
 
 
 def _maximum(x: Node, axes: tuple[int, ...]) -> Node:
-    """The maximum over `axes`, or 0 where it is infinite: what may be subtracted from x before exp."""
+    """The maximum over `axes`, or 0 where it is infinite: what is subtracted from x before exp."""
     largest = max_op(x, axes=axes)
     infinite = abs(largest) == like(largest, math.inf)
     return where_op(infinite, like(largest, 0), largest)

@@ -162,7 +162,7 @@ def symbolic_sizes(dtype: str) -> Case:
         gx.tanh(x) + x, gx.softmax(x, axis=1), x.sum(axis=0), (gx.exp(x) * 2).sum(), gx.mean(x),
         x.sum(axis=1), (x * x).sum(axis=1) * x.shape[0], x.T + 1, x.reshape(x.shape[1], x.shape[0]) - 1,
     ]  # fmt: skip
-    shapes = ((5, 7), (1, 1), (0, 3), (4, 0), (33, 65), (3, 5000), (300, 2))
+    shapes = ((5, 7), (1, 1), (0, 3), (4, 0), (33, 2), (2, 5000))
     return Case([x], outputs, [[normal(*shape, dtype=dtype)] for shape in shapes])
 
 
@@ -170,7 +170,7 @@ def symbolic_sizes(dtype: str) -> Case:
 def large(dtype: str) -> Case:
     """More than one task of a flat nest, more than one part of a split sum, tiles of columns."""
     x, y = gx.symbol("x", (9000,), dtype), gx.symbol("y", (3, 600), dtype)
-    outputs = [x * 2, gx.exp(x).sum(), x.max(), gx.prod(1 + x / 1e4), y.sum(axis=0), gx.argmax(x)]
+    outputs = [x * 2, gx.exp(x).sum(), x.max(), gx.prod(gx.sign(x)), y.sum(axis=0), gx.argmax(x)]
     return Case([x, y], outputs, [[normal(9000, dtype=dtype), normal(3, 600, dtype=dtype)]])
 
 
@@ -218,7 +218,7 @@ def products(dtype: str) -> Case:
     outputs = [
         a @ b, c @ b, gx.swapaxes(b, 1, 2) @ gx.swapaxes(a, 1, 2), c.T @ c, c @ v, v @ b, gx.outer(v, w),
         gx.relu(a @ b + w), gx.tanh(c @ v) * 2, (a * a) @ gx.exp(b), c[::-1, 3:9] @ b[0, 3:9], e @ f + 1,
-        gx.tensordot(a, b, axes=([0, 2], [0, 1])), gx.dot(v, v),
+        gx.tensordot(a, b, axes=([0, 2], [0, 1])), gx.dot(v, v), gx.tanh(c @ v)[:, None] * (c + 1),
     ]  # fmt: skip
     shapes = ((2, 9, 20), (2, 20, 70), (9, 20), (20,), (70,), (5, 0), (0, 6))
     return Case([a, b, c, v, w, e, f], outputs, [[normal(*s, dtype=dtype) for s in shapes]])
@@ -338,13 +338,393 @@ def assert_close(got: np.ndarray, want: np.ndarray, ulps: float, what: str) -> N
 # -- NVIDIA's compiler ---------------------------------------------------------------------------------
 
 
-@nvrtc.required
-@pytest.mark.parametrize("arch", nvrtc.ARCHITECTURES)
-@pytest.mark.parametrize("group", range(3))
-def test_nvrtc_accepts_every_kernel(arch: str, group: int) -> None:
-    programs = [made(name).program for name in list(CASES)[group::3]]
-    kernels = {kernel.name: kernel for program in programs for kernel in program.kernels}
+def check_with_nvrtc(names: Sequence[str], arch: str) -> None:
+    kernels = {kernel.name: kernel for name in names for kernel in made(name).program.kernels}
     compiled = nvrtc.compile(translation_unit(kernels.values(), "all"), arch)
     assert set(compiled.usage) == set(kernels)
     for name, usage in compiled.usage.items():
         assert usage.shared_bytes >= kernels[name].shared_bytes, name
+
+
+@nvrtc.required
+@pytest.mark.parametrize("part", range(len(nvrtc.ARCHITECTURES)))
+def test_nvrtc_accepts_every_kernel(part: int) -> None:
+    """Every graph on one of the architectures; all of them are left to the slow test."""
+    count = len(nvrtc.ARCHITECTURES)
+    check_with_nvrtc(list(CASES)[part::count], nvrtc.ARCHITECTURES[part])
+
+
+@pytest.mark.slow
+@nvrtc.required
+@pytest.mark.parametrize("arch", nvrtc.ARCHITECTURES)
+@pytest.mark.parametrize("part", range(4))
+def test_nvrtc_accepts_every_kernel_for_every_architecture(arch: str, part: int) -> None:
+    check_with_nvrtc(list(CASES)[part::4], arch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["asan", "tsan"])
+@pytest.mark.parametrize("name", ["reductions", "broadcasting", "conversions", "normalised_rows", "large"])
+def test_sanitizers_find_nothing(name: str, mode: str) -> None:
+    """On smaller graphs whose launches see the arena through pointers of one type."""
+    graph = made(f"{name}-float32")
+    module = cuda_host.compile_programs([graph.program], mode)
+    arrays = graph.arrays[0]
+    outcome = cuda_host.run(graph.program, arrays, module=module)
+    plain = cuda_host.run(graph.program, arrays)
+    for one, other in zip(outcome.outputs, plain.outputs, strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+# -- opcodes -------------------------------------------------------------------------------------------
+
+
+def program_of_kernel(kernel: Kernel, storages: Sequence[Storage], tasks: Any = 1) -> Any:
+    """A program with one launch, of a kernel made by hand."""
+    verify(kernel)
+    launch = Launch(kernel, [Operand(storage) for storage in storages], tasks, 1)
+    inputs = [storage for storage in storages if storage.kind == "input"]
+    outputs = [storage for storage in storages if storage.kind == "output"]
+    arena = sum(s.bytes * WORKERS + 64 * WORKERS for s in storages if s.kind == "worker")
+    main = Procedure("main", inputs, outputs, (), [launch], arena)
+    return cuda_source(Program(main, [], []), workers=WORKERS)
+
+
+def program_of_procedures(
+    procedures: Sequence[tuple[Callable[..., Any], str]], dtypes: Sequence[str], count: int
+) -> Any:
+    """One kernel that applies procedures over scalar instructions (with their results' dtypes) to arrays."""
+    kernel = Kernel([], Scope(), "opcodes")
+    storages = [Storage("input", np.dtype(dtype), (count,), position=i) for i, dtype in enumerate(dtypes)]
+    for i, (_, dtype) in enumerate(procedures):
+        storages.append(Storage("output", np.dtype(dtype), (count,), position=len(dtypes) + i))
+    kernel.buffers += [Buffer(f"b{i}", s.dtype.name, s.shape) for i, s in enumerate(storages)]
+    with kernel.body.loop("parallel", 0, 1, "p") as outer, outer.body.loop("vector", 0, count) as lanes:
+        index = (gx.dim(lanes.variable),)
+        loaded = [lanes.body.load(buffer, index) for buffer in kernel.buffers[: len(dtypes)]]
+        for buffer, (procedure, _) in zip(kernel.buffers[len(dtypes) :], procedures, strict=True):
+            lanes.body.store(buffer, index, procedure(lanes.body, *loaded))
+    return program_of_kernel(kernel, storages)
+
+
+def results_of(
+    procedures: Sequence[tuple[Callable[..., Any], str]], arrays: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    dtypes = [array.dtype.name for array in arrays]
+    return cuda_host.run(program_of_procedures(procedures, dtypes, len(arrays[0])), arrays).outputs
+
+
+def with_literal(name: str, literal: Any) -> Callable[..., Any]:
+    """An opcode whose second operand is a literal."""
+    return lambda k, a, *_: build(name)(k, a, k.const(literal, a.dtype))
+
+
+LITERALS = (0, 1, 3, -1)
+
+
+@pytest.mark.parametrize("dtype", NUMPY_DTYPES)
+def test_opcode_is_its_numpy_function(dtype: str) -> None:
+    for arity in (1, 2, 3):
+        names = [name for name in opcodes_over(dtype) if OPCODES[name].arity == arity]
+        inputs = samples(dtype, arity)
+        if not names:
+            continue
+        with np.errstate(all="ignore"):
+            wanted = {name: np.asarray(OPCODES[name].numpy(*inputs)) for name in names}
+            if arity == 2:
+                for literal in LITERALS if dtype != "bool" else (0, 1):
+                    if literal >= 0 or not dtype.startswith("u"):
+                        for name in names:
+                            constant = np.full(len(inputs[0]), literal, dtype)
+                            wanted[f"{name} {literal}"] = np.asarray(OPCODES[name].numpy(inputs[0], constant))
+        procedures = []
+        for name, want in wanted.items():
+            opcode, *literals = name.split()
+            made_by = with_literal(opcode, int(literals[0])) if literals else build(opcode)
+            procedures.append((made_by, want.dtype.name))
+        for (name, want), got in zip(wanted.items(), results_of(procedures, inputs), strict=True):
+            if name.split()[0] in ("min", "max"):
+                got, want = one_zero(got), one_zero(want)
+            try:
+                assert_same(got, want, *inputs)
+            except AssertionError as error:
+                raise AssertionError(f"{name} of {dtype}: {error}") from None
+
+
+@pytest.mark.parametrize("source", NUMPY_DTYPES)
+def test_convert_bitcast_and_select(source: str) -> None:
+    (values,) = samples(source, 1)
+    if source == "float64":  # halfway cases of float16, and their neighbours
+        ties = np.arange(1, 4096, 2) * 2.0**-25 + 1
+        values = np.concatenate([values, ties, np.nextafter(ties, 0), np.nextafter(ties, 2)])
+    same_width = [to for to in NUMPY_DTYPES if BITS[to] == BITS[source] and to != "bool" != source]
+    procedures = [(lambda k, x, to=to: k.convert(x, to), to) for to in NUMPY_DTYPES]
+    procedures += [(lambda k, x, to=to: k.bitcast(x, to), to) for to in same_width]
+    procedures.append((lambda k, x: k.select(k.ne(x, 0) if x.dtype != "bool" else x, x, k.const(1, x.dtype)), source))
+    with np.errstate(all="ignore"):
+        wanted = [np.asarray(OPCODES["convert"].numpy(values, to)) for to in NUMPY_DTYPES]
+        wanted += [OPCODES["bitcast"].numpy(values, to) for to in same_width]
+        wanted.append(np.where(values != 0, values, np.ones((), source)))
+    for got, want in zip(results_of(procedures, [values]), wanted, strict=True):
+        assert_same(got, want, values)
+
+
+def test_bfloat16_by_its_bits() -> None:
+    """bfloat16 is the upper half of a float32, and rounds to nearest even."""
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    singles = np.concatenate([bits.astype(np.uint32) << 16 | low for low in (0, 0x7FFF, 0x8000, 0x8001)]).view(np.float32)
+
+    def narrow(k: Any, x: Any) -> Any:
+        return k.bitcast(k.convert(x, "bfloat16"), "uint16")
+
+    (got,) = results_of([(narrow, "uint16")], [singles])
+    below, above = (singles.view(np.uint32) >> 16), (singles.view(np.uint32) >> 16) + 1
+    low = singles.view(np.uint32) & 0xFFFF
+    up = (low > 0x8000) | ((low == 0x8000) & (below % 2 == 1))
+    want = np.where(np.isnan(singles), 0x7FC0, np.where(up, above, below)).astype(np.uint16)
+    np.testing.assert_array_equal(got, want)
+
+    def double(k: Any, x: Any) -> Any:
+        value = k.bitcast(x, "bfloat16")
+        return k.convert(k.add(value, value), "float32")
+
+    (twice,) = results_of([(double, "float32")], [bits])
+    exact = (bits.astype(np.uint32) << 16).view(np.float32)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(twice, exact * 2)
+
+
+# -- blocks, threads and memory ------------------------------------------------------------------------
+
+
+def hand_made(space: str, build_body: Callable[..., None], count: int = 200) -> Any:
+    """A kernel over tasks with scratch `b0`, an input `b1` and an output `b2`, both [5, count] of float32."""
+    scratch = Storage(space, np.dtype("float32"), (count,))
+    source = Storage("input", np.dtype("float32"), (5, count), position=0)
+    result = Storage("output", np.dtype("float32"), (5, count), position=1)
+    buffers = [Buffer(f"b{i}", "float32", s.shape) for i, s in enumerate((scratch, source, result))]
+    buffers[0].space = "worker"
+    kernel = Kernel(buffers, Scope(), "scratch")
+    with kernel.body.loop("parallel", 0, 5, "p") as outer:
+        build_body(outer.body, gx.dim(outer.variable), *buffers, count)
+    return program_of_kernel(kernel, [scratch, source, result], 5)
+
+
+def through_scratch(scope: Any, p: Any, scratch: Buffer, source: Buffer, result: Buffer, count: int) -> None:
+    """Write scratch in one loop and read it in another, whose lanes are others."""
+    with scope.loop("vector", 0, count) as first:
+        i = gx.dim(first.variable)
+        first.body.store(scratch, (i,), first.body.load(source, (p, i)))
+    with scope.loop("vector", 1, count) as second:
+        i = gx.dim(second.variable)
+        second.body.store(result, (p, i), second.body.load(scratch, (i,)))
+    with scope.loop("vector", 0, 1) as third:
+        i = gx.dim(third.variable)
+        third.body.store(result, (p, i), third.body.load(scratch, (i,)))
+
+
+def test_threads_that_read_what_others_wrote_wait_for_them() -> None:
+    program = hand_made("worker", through_scratch)
+    values = normal(5, 200, dtype="float32")
+    outcome = cuda_host.run_in_every_order(program, [values])
+    np.testing.assert_array_equal(outcome.outputs[0], values)
+    (kernel,) = program.kernels
+    body = kernel.text.split("\n")
+    barriers = [i for i, line in enumerate(body) if "__syncthreads" in line]
+    assert len(barriers) == 2  # before the second loop, and before the next task writes; the third loop is ordered after
+    without = [line for line in body if "__syncthreads" not in line]
+    broken = emulator.compile("\n".join(without), [kernel.name])
+    with pytest.raises(AssertionError):
+        outcome = cuda_host.run_in_every_order(program, [values], module=broken)
+        np.testing.assert_array_equal(outcome.outputs[0], values)
+
+
+def test_lanes_of_equal_loops_are_the_same_threads() -> None:
+    def body(scope: Any, p: Any, scratch: Buffer, source: Buffer, result: Buffer, count: int) -> None:
+        with scope.loop("vector", 0, count) as first:
+            i = gx.dim(first.variable)
+            first.body.store(scratch, (i,), first.body.load(source, (p, i)))
+        with scope.loop("vector", 0, count) as second:
+            i = gx.dim(second.variable)
+            second.body.store(result, (p, i), second.body.load(scratch, (i,)))
+
+    program = hand_made("worker", body)
+    assert "__syncthreads" not in program.text
+    values = normal(5, 200, dtype="float32")
+    np.testing.assert_array_equal(cuda_host.run_in_every_order(program, [values]).outputs[0], values)
+
+
+def test_what_the_first_thread_stores_others_may_read() -> None:
+    def body(scope: Any, p: Any, scratch: Buffer, source: Buffer, result: Buffer, count: int) -> None:
+        with scope.loop("serial", 0, count) as copy:
+            i = gx.dim(copy.variable)
+            copy.body.store(scratch, (i,), copy.body.load(source, (p, i)))
+        with scope.loop("vector", 0, count) as lanes:
+            i = gx.dim(lanes.variable)
+            last = lanes.body.load(scratch, (count - 1 - i,))
+            lanes.body.store(result, (p, i), lanes.body.add(last, lanes.body.load(source, (p, i))))
+
+    program = hand_made("worker", body, 40)
+    values = normal(5, 40, dtype="float32")
+    outcome = cuda_host.run_in_every_order(program, [values])
+    np.testing.assert_array_equal(outcome.outputs[0], values + values[:, ::-1])
+
+
+def test_scratch_is_one_copy_for_each_block() -> None:
+    graph = made("normalised_rows-float64")
+    steps = [step for step in graph.program.plan.steps if isinstance(step, KernelStep)]
+    texts = {kernel.name: kernel.text for kernel in graph.program.kernels}
+    own = [step for step in steps if "all_b" in texts[step.kernel]]
+    assert own and all(step.grid == WORKERS for step in own)
+    assert any(step.grid > WORKERS for step in steps)
+
+
+def test_a_reduction_over_two_axes_ends_in_one_reduction_over_the_block() -> None:
+    x = gx.symbol("x", (4, 5, 37), "float32")
+    (kernel,) = program_of([x], [x.sum(axis=(1, 2))]).kernels
+    loops = kernel.text.count("for (")
+    calls = kernel.text.count("block_add_float32(")
+    assert (loops, calls) == (3, 1)
+    assert kernel.text.index("block_add_float32(") > kernel.text.rindex("for (")
+
+
+def test_what_is_rarely_needed_is_behind_a_branch() -> None:
+    x = gx.symbol("x", ("n",), "float64")
+    (kernel,) = program_of([x], [gx.sin(x)]).kernels
+    before, inside = re.split(r"\n\s+if \(v\d+\) \{\n", kernel.text)
+    assert "__umul64hi" in inside.split("}")[0] and "__umul64hi" not in before
+
+
+def test_a_large_vector_is_shared_out_to_blocks() -> None:
+    x = gx.symbol("x", ("n",), "float32")
+    program = program_of([x], [x * 2])
+    (step,) = program.plan.steps
+    assert step.grid.evaluate({"n": 1 << 20}) == 1024
+    values = normal(5000, dtype="float32")
+    np.testing.assert_array_equal(cuda_host.run_in_every_order(program, [values]).outputs[0], values * 2)
+
+
+def test_the_grid_is_limited_and_tasks_take_turns() -> None:
+    x = gx.symbol("x", ("n", "m"), "float32")
+    program = program_of([x], [gx.softmax(x, axis=1)])
+    (step,) = program.plan.steps
+    assert step.grid.evaluate({"n": 10**7, "m": 3}) <= 1 << 16
+    assert step.grid.evaluate({"n": 0, "m": 3}) == 0
+
+
+# -- failures ------------------------------------------------------------------------------------------
+
+
+def test_a_failing_check_is_recorded() -> None:
+    x = gx.symbol("x", ("n",), "float64")
+    y = gx.symbol("y", ("n",), "float64")
+    program = program_of([x, y], [gx.check(x * 2, x < 9.0, "small") + gx.check(y, y > 0, "positive")])
+    values = np.arange(8.0)
+    assert cuda_host.run_in_every_order(program, [values, values + 1]).failure == (0, 0, 0)
+    code, node, index = cuda_host.run(program, [values * 1.5, values + 1]).failure
+    assert (code, index) == (3, 6) and program.checks[node].attrs["message"] == "small"
+    code, node, index = cuda_host.run(program, [values, values]).failure
+    assert (code, index) == (3, 0) and program.checks[node].attrs["message"] == "positive"
+    assert [step.can_fail for step in program.plan.steps].count(True) == 2
+
+
+@pytest.mark.parametrize("position", [12, -13, 2**62, -(2**63)])
+def test_an_index_out_of_range_is_recorded_and_touches_nothing(position: int) -> None:
+    x, i = gx.symbol("x", (12, 5), "float32"), gx.symbol("i", (7,), "int64")
+    program = program_of([x, i], [x[i] * 2, grad((x[i] ** 2).sum(), x)])
+    positions = np.array([3, -1, 0, position, 5, 4, 2])
+    outcome = cuda_host.run_in_every_order(program, [normal(12, 5, dtype="float32"), positions])
+    assert (outcome.failure[0], outcome.failure[2]) == (1, position)
+
+
+# -- text and plan -------------------------------------------------------------------------------------
+
+
+def test_names_do_not_depend_on_where_or_when_a_graph_is_written() -> None:
+    def write() -> Any:
+        x = gx.symbol("x", ("n", 8), "float32")
+        return program_of([x], [gx.softmax(x, axis=1), x.sum()])
+
+    here = write()
+    there = write()
+    assert here.code == there.code
+    assert [kernel.name for kernel in here.kernels] == [kernel.name for kernel in there.kernels]
+    assert all(re.fullmatch(r"[a-z_]+_[0-9a-f]{10}", kernel.name) for kernel in here.kernels)
+    assert "test_cuda.py:" in here.text and "test_cuda.py:" not in here.code
+
+
+_NAMES = """
+import graphc as gx
+from graphc.codegen.cuda import cuda_source
+from graphc.codegen.lower import expand, lower
+from graphc.graph import close
+x = gx.symbol("x", ("n", "m"), "float32")
+y = gx.symbol("y", ("m",), "float32")
+heavy = gx.exp(x * y) + gx.sin(x)
+graph, _ = close([x, y], [heavy / heavy.sum(axis=1, keepdims=True), gx.grad(heavy.sum(), y)])
+print(cuda_source(lower(expand(graph))).code)
+"""
+
+
+def test_the_text_is_the_same_in_every_process() -> None:
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", _NAMES], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(filter(None, sys.path))},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(texts) == 1 and "__global__" in texts.pop()
+
+
+def test_equal_kernels_are_printed_once() -> None:
+    x, y = (gx.symbol(name, (30,), "float32") for name in "xy")
+    program = program_of([x, y], [gx.exp(x), gx.exp(y)])
+    assert len(program.kernels) == 1 and len(program.plan.steps) == 2
+    assert program.text.count("__global__") == 1
+
+
+def test_only_what_is_written_is_not_restricted() -> None:
+    x, y = gx.symbol("x", (4, 30), "float32"), gx.symbol("y", (30,), "float32")
+    (kernel,) = program_of([x, y], [x + y]).kernels
+    types = {parameter.name: parameter.type for parameter in kernel.parameters}
+    assert types == {"b0": "const float* __restrict__", "b1": "const float* __restrict__", "b2": "float*"}
+
+
+def test_no_name_of_a_dimension_gets_in_the_way() -> None:
+    names = ("int", "tasks", "p1", "v1", "b0", "größe", "λ")
+    x, *rest = (gx.symbol(f"x{i}", (name,), "float32") for i, name in enumerate(names))
+    program = program_of([x, *rest], [x.sum() * 2, *(each + each.shape[0] for each in rest)])
+    arrays = [normal(3 + i, dtype="float32") for i in range(len(names))]
+    outcome = cuda_host.run_in_every_order(program, arrays)
+    for got, array in zip(outcome.outputs[1:], arrays[1:], strict=True):
+        np.testing.assert_allclose(got, array + array.size, rtol=1e-6)
+    if nvrtc.reason_missing() is None:
+        nvrtc.compile(program.text, "sm_90")
+
+
+def test_a_plan_can_be_read() -> None:
+    x, y = gx.symbol("x", ("n", 10), "float64"), gx.symbol("y", (10,), "float64")
+    state = gx.scan(lambda s, v: (gx.call(lambda a: gx.tanh(a * y), s + v), s), y, x, reverse=True)[0]
+    program = program_of([x, y], [state])
+    plan = program.launch_plan_text()
+    assert re.search(r"^main\(input 0: float64\[n, 10\], input 1: float64\[10\], output 0: float64\[10\]\), arena", plan)
+    assert re.search(r"^    for t1 in range\(n\) reversed:\n        ", plan, re.MULTILINE)
+    assert re.search(r"^        call (\w+)\(.*; arena", plan, re.MULTILINE)
+    assert re.search(r"<<<1, 32>>>\(.*input 0 \+ 80\*t1", plan)
+    (loop,) = (step for step in program.plan.steps if isinstance(step, LoopStep))
+    assert loop.reverse and str(program) == program.text
+    first = plan.splitlines()[0]
+    assert first.endswith(f"arena of {program.arena_bytes} bytes:")
+
+
+def test_what_the_user_wrote_is_rewritten_as_for_the_cpu() -> None:
+    """The program that `gx.emit` gives runs, and says no."""
+    x = gx.symbol("x", ("n", 6), "float64")
+    call = cuda_host.compile_for_emulator([x], [gx.log(gx.exp(x).sum(axis=1)), gx.check(x, x < 50, "range")], gx.Options())
+    values = normal(5, 6)
+    first, second = call(values)
+    np.testing.assert_allclose(first, np.log(np.exp(values).sum(axis=1)), rtol=1e-13)
+    np.testing.assert_array_equal(second, values)
+    with pytest.raises(ValueError, match="range"):
+        call(values * 1000)

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 
 import graphc as gx
 from graphc.display import show
+from graphc.display.latex import to_latex
 from graphc.display.listing import outline, shown_arguments
 from graphc.display.text import summary, to_expression, to_text
 from graphc.graph import Graph, close, parameter, placeholder
+from graphc.lowering import Leaf
 from graphc.node import Node, topological
+from graphc.op import REGISTRY, Op, no_derivative, register
 from graphc.ops.control import call_op
 from graphc.ops.operands import broadcast_op, cast, constant, symbol
 from graphc.ops.special import project
@@ -308,6 +311,22 @@ def test_expressions_are_cut_off() -> None:
 def test_arguments_are_those_of_the_node_where_nothing_is_hidden() -> None:
     node = X + Y
     assert shown_arguments(node) is node.args
+
+
+def test_ops_without_notation_are_called_by_name() -> None:
+    op = register(
+        Op("acme.{odd}", lambda x, k: x, lambda x, k: x, Leaf(), no_derivative("-"), ("k",))
+    )
+    try:
+        assert to_expression(op(X, k=(1,)) * 2.0) == "acme.{odd}(x, k=(1,)) * 2.0"
+        assert "acme" in to_latex(op(X, k=()))
+    finally:
+        del REGISTRY["acme.{odd}"]
+
+
+def test_compiled_functions_show_their_graph() -> None:
+    function = gx.compile([X, Y], X * Y + 1.0)
+    assert show(function).startswith("graph(p0: float64, p1: float64):")
 
 
 # -- show ------------------------------------------------------------------------------------------
