@@ -63,11 +63,18 @@ def unravel(linear: Extent, extents: Shape, bounds: Bounds) -> Index:
     """The index, in C order, of element number `linear` of an array of these extents."""
     taken: list[Extent] = []
     for size in reversed(extents[1:]):
-        taken.append(bounds.simplify(linear % size) if isinstance(linear % size, Dim) else linear % size)
+        if size == 0:  # there is no element, so any index will do
+            taken.append(0)
+            continue
+        taken.append(_simplified(linear % size, bounds))
         linear = linear // size
     if extents:
-        taken.append(bounds.simplify(linear) if isinstance(linear, Dim) else linear)
+        taken.append(_simplified(linear, bounds))
     return tuple(reversed(taken))
+
+
+def _simplified(extent: Extent, bounds: Bounds) -> Extent:
+    return extent if isinstance(extent, int) else bounds.simplify(extent)
 
 
 @dataclass(eq=False)

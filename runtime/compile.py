@@ -48,7 +48,7 @@ class Compiled(Implementation):
         self.workers = request.options.threads or default_workers()
         with self.recorder.timed("close"):
             self.written, self.dim_names = canonical(request.graph)
-        plan = self._plan([])
+        plan = self._variant_plan([])
         self.layout = layout(self.written, plan.arena, plan.work)
         self.texts = {module.name: module.text for module in plan.modules}
         self.native = self._linked(plan)
@@ -58,7 +58,7 @@ class Compiled(Implementation):
     def _linked(self, plan: Plan) -> NativeProgram:
         return link(list(plan.modules), plan.constants, self.request.options.cache, self.recorder)
 
-    def _plan(self, strided: Sequence[bool]) -> Plan:
+    def _variant_plan(self, strided: Sequence[bool]) -> Plan:
         """The plan of a variant: from the cache, or made and kept there."""
         options = self.request.options
         variant = "".join("s" if flag else "c" for flag in strided)
@@ -167,7 +167,7 @@ class Compiled(Implementation):
     def strided_program(self) -> int:
         ranks = [len(type_.shape) for type_ in self.written.parameters]  # type: ignore[union-attr]
         strided = [rank > 0 and i not in self.request.donated for i, rank in enumerate(ranks)]
-        plan = self._plan(strided)
+        plan = self._variant_plan(strided)
         if layout(self.written, plan.arena, plan.work).workspace != self.layout.workspace:
             return 0  # the arena differs: such arguments are copied instead
         native = self._linked(plan)

@@ -323,6 +323,7 @@ PATHS = {
     "right packed once": (300, 300, 200, "columns", "rows"),
     "right packed once, several blocks of k and columns": (130, 1100, 300, "rows", "rows"),
     "left packed against conflicts": (40, 300, 100, "power of two", "rows"),
+    "left packed, several blocks of k": (40, 700, 300, "power of two", "rows"),
     "neither contiguous": (50, 60, 70, "strided", "strided"),
     "left by lines": (700, 20, 400, "columns", "rows"),
     "one row": (1, 600, 300, "rows", "rows"),
@@ -467,8 +468,10 @@ def test_concurrent_tasks():
     )
     def parallel_for(function, context, tasks, grain, workers, status):
         task = task_type(function)
+        start = threading.Barrier(workers)
 
         def run(worker: int) -> None:
+            start.wait()
             for begin in range(worker * grain, tasks, workers * grain):
                 task(context, begin, min(begin + grain, tasks), worker)
 
@@ -488,7 +491,9 @@ def test_concurrent_tasks():
     f = Family("float32", machine, pool=pool)
     rng = np.random.default_rng(6)
     for rows, columns, depth, *layouts in PATHS.values():
-        run_case(f, rng, (1, rows, columns, depth), layouts, workers=4)
+        run_case(f, rng, (1, rows, columns, depth), layouts, workers=3)
+    for _ in range(5):  # tasks that use their worker's scratch for long enough to overlap
+        run_case(f, rng, (1, 40, 6000, 150), ("rows", "columns"), workers=3)
 
 
 @pytest.mark.parametrize("word", [0, 4], ids=["code", "cancel"])
@@ -595,6 +600,12 @@ def test_workspace_of_symbolic_extents():
         exact = gemm.workspace(*values, "float32", machine, 2)
         assert isinstance(exact, int)
         assert exact <= bound <= 64 * 1024 * KIB
+
+
+def test_workspace_holds_all_partial_sums():
+    f = family("float32", "host", small_caches=True)
+    sizes = (1, 120, 130, 9000)
+    run_case(f, np.random.default_rng(9), sizes, ("columns", "rows"), workers=2)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
