@@ -1,12 +1,13 @@
 """How is each scalar opcode written in CUDA C++?
 
-As one expression over names and literals, from a table by opcode and kind of dtype. Where C++ leaves a case undefined (signed
-overflow, division by zero or of the least integer, wide shifts, conversions out of range) the expression calls one of a few small
-device functions, which the text of a program holds once. Results have the bits that `OPCODES[name].numpy` gives, up to the payload of a
-NaN and to which of two zeros `min` and `max` return, if the text is compiled with -fmad=false.
+As one expression over names and literals, from a table by opcode and kind of dtype. Where C++
+leaves a case undefined (signed overflow, division by zero or of the least integer, wide shifts,
+conversions out of range) the expression calls one of a few small device functions, which the text
+of a program holds once. Results have the bits that `OPCODES[name].numpy` gives, up to the payload
+of a NaN and to which of two zeros `min` and `max` return, if the text is compiled with -fmad=false.
 
-No header is needed: NVRTC has none by default. A bool is a byte in memory. float16 and bfloat16 are 16 bits in an
-unsigned short; they compute in float32 and round after every instruction.
+No header is needed: NVRTC has none by default. A bool is a byte in memory. float16 and bfloat16 are
+16 bits in an unsigned short; they compute in float32 and round after every instruction.
 """
 
 from __future__ import annotations
@@ -265,7 +266,12 @@ def _shift(opcode: str) -> Callable[..., Expression]:
     return expression
 
 
-_HIGH_PRODUCTS = {"int32": "__mulhi", "uint32": "__umulhi", "int64": "__mul64hi", "uint64": "__umul64hi"}
+_HIGH_PRODUCTS = {
+    "int32": "__mulhi",
+    "uint32": "__umulhi",
+    "int64": "__mul64hi",
+    "uint64": "__umul64hi",
+}
 
 
 def _high_product(dtype: str, a: str, b: str) -> Expression:

@@ -7,9 +7,12 @@ writes the derivative graph, the LLVM IR and the CUDA C++ source to a folder.
 
 from __future__ import annotations
 
+import linecache
+import os
 import time
+import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +23,42 @@ from graphc import nn, optim
 from graphc.errors import missing_extra
 
 CLASSES = 10
+DIGITS = "scikit-learn digits"
+# Below this many pictures an epoch costs milliseconds: more epochs of smaller batches generalise better.
+FEW_PICTURES = 10_000
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. `hidden` are the widths of the two hidden layers; `rate` falls linearly to 0 over the epochs."""
+    """How to train. `hidden` are the widths of the two hidden layers; `rate` falls linearly to 0 over the epochs.
 
-    epochs: int = 30
-    batch: int = 64
+    `epochs` and `batch` None: chosen by the number of pictures, see `fitted`. `threads` None: all CPUs that the process may use.
+    Raises `ValueError` for numbers below 1.
+    """
+
+    epochs: int | None = None
+    batch: int | None = None
     rate: float = 0.1
     decay: float = 0.9
     hidden: tuple[int, int] = (256, 128)
     seed: int = 0
     shuffles: int = 1
     threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch", "shuffles"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is at least 1, got {value}")
+        if min(self.hidden) < 1:
+            raise ValueError(f"hidden widths are at least 1, got {self.hidden}")
+        if self.seed < 0:
+            raise ValueError(f"seed is at least 0, got {self.seed}")
+
+    def fitted(self, pictures: int) -> Settings:
+        """With epochs and batch filled in for a training set of that many pictures."""
+        epochs, batch = (60, 32) if pictures < FEW_PICTURES else (10, 128)
+        return replace(self, epochs=self.epochs or epochs, batch=self.batch or batch)
 
 
 @dataclass(frozen=True)
@@ -58,16 +83,23 @@ def scikit_digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_pictures(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Arrays `x` (uint8 or float, [n, ...]) and `y` ([n]) of an .npz file, scaled to [0, 1] if they are bytes.
+    """Arrays `x` (uint8 or float, [n, ...]) and `y` (integers [n], 0 to 9) of an .npz file.
 
-    Raises `ValueError` if the file does not hold them.
+    Bytes are scaled to [0, 1]. Raises `OSError` if there is no such file, `ValueError` if it does not hold these arrays.
     """
-    with np.load(path, allow_pickle=False) as archive:
-        if not {"x", "y"} <= set(archive.files):
-            raise ValueError(f"{path} holds {archive.files}; wanted are arrays x and y")
-        x, y = archive["x"], archive["y"]
-    if len(x) != len(y) or x.ndim < 2 or y.ndim != 1:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not {"x", "y"} <= set(archive.files):
+                raise ValueError(f"{path} holds {archive.files}; wanted are arrays x and y")
+            x, y = archive["x"], archive["y"]
+    except (TypeError, AttributeError, zipfile.BadZipFile):  # a bare .npy, or a damaged archive
+        raise ValueError(f"{path} is not an .npz file with arrays x and y") from None
+    if len(x.shape) < 2 or y.shape != x.shape[:1] or not len(x):
         raise ValueError(f"{path}: x {x.shape} and y {y.shape} are not pictures with labels")
+    if x.dtype != np.uint8 and x.dtype.kind != "f" or y.dtype.kind not in "iu":
+        raise ValueError(f"{path}: x is uint8 or float and y integer, got {x.dtype} and {y.dtype}")
+    if y.min() < 0 or y.max() >= CLASSES:
+        raise ValueError(f"{path}: labels are 0 to {CLASSES - 1}, got {y.min()} to {y.max()}")
     scale = 255.0 if x.dtype == np.uint8 else 1.0
     return (x.reshape(len(x), -1) / scale).astype(np.float32), y.astype(np.int64)
 
@@ -76,7 +108,24 @@ def split(x: np.ndarray, y: np.ndarray, name: str, seed: int) -> Data:
     """A shuffled 80:20 split."""
     order = np.random.default_rng(seed).permutation(len(x))
     train, test = np.split(order, [len(x) * 4 // 5])
+    if not len(train):
+        raise ValueError(f"{name}: {len(x)} pictures are too few to train and to test on")
     return Data(name, x[train], y[train], x[test], y[test])
+
+
+def load(data_file: str | None, test_file: str | None, settings: Settings) -> list[Data]:
+    """The data of each shuffle: the bundled digits, or those of the files."""
+    if test_file and not data_file:
+        raise ValueError("--test goes with --data: pictures to test on need pictures to train on")
+    x, y = read_pictures(data_file) if data_file else scikit_digits()
+    name = Path(data_file).name if data_file else DIGITS
+    seeds = range(settings.seed, settings.seed + settings.shuffles)
+    if not test_file:
+        return [split(x, y, name, seed) for seed in seeds]
+    test_x, test_y = read_pictures(test_file)
+    if test_x.shape[1] != x.shape[1]:
+        raise ValueError(f"{test_file} has {test_x.shape[1]} pixels a picture, not {x.shape[1]}")
+    return [Data(name, x, y, test_x, test_y) for _ in seeds]
 
 
 class Model:
@@ -122,73 +171,116 @@ class Model:
             parameters += [nn.he_normal(generator, inputs, outputs), np.zeros(outputs, np.float32)]
         return [*parameters, *[np.zeros_like(p) for p in parameters]]
 
+    def measure(self, data: Data, state: list[np.ndarray]) -> float:
+        """The share of held-out pictures that are recognised."""
+        return float(self.accuracy(data.test_x, data.test_y, *state[: len(self.parameters)]))
 
-def train(model: Model, data: Data, settings: Settings, seed: int) -> Iterator[tuple[int, float, list[np.ndarray]]]:
-    """Train; after each epoch give its number, its seconds and the state."""
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training data: mean loss, seconds, and the state (parameters, velocities) after it."""
+
+    number: int
+    loss: float
+    seconds: float
+    state: list[np.ndarray]
+
+
+def train(model: Model, data: Data, settings: Settings, seed: int) -> Iterator[Epoch]:
+    """Train, one epoch at a time. The state of every epoch is the same arrays: they are updated in place."""
+    settings = settings.fitted(len(data.train_x))
+    epochs, batch = settings.epochs or 1, settings.batch or 1
     generator = np.random.default_rng(seed)
     state = model.start(generator)
-    for epoch in range(settings.epochs):
-        rate = np.float32(settings.rate * (1 - epoch / settings.epochs))
+    for number in range(epochs):
+        rate = np.float32(settings.rate * (1 - number / epochs))
         order = generator.permutation(len(data.train_x))
+        losses = []
         start = time.perf_counter()
-        for at in range(0, len(order), settings.batch):
-            chosen = order[at : at + settings.batch]
-            model.step(data.train_x[chosen], data.train_y[chosen], rate, *state)
-        yield epoch, time.perf_counter() - start, state
+        for at in range(0, len(order), batch):
+            chosen = order[at : at + batch]
+            loss, *_ = model.step(data.train_x[chosen], data.train_y[chosen], rate, *state)
+            losses.append(loss)
+        yield Epoch(number, float(np.mean(losses)), time.perf_counter() - start, state)
 
 
-def measure(model: Model, data: Data, state: list[np.ndarray]) -> float:
-    """The share of held-out pictures that are recognised."""
-    return float(model.accuracy(data.test_x, data.test_y, *state[: len(model.parameters)]))
-
-
-def run(settings: Settings, data_file: str | None, test_file: str | None, folder: str | None) -> float:
+def run(
+    settings: Settings, data_file: str | None, test_file: str | None, folder: str | None
+) -> float:
     """Train, report, write the folder; returns the mean accuracy over the shuffles."""
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    except ImportError:
-        raise missing_extra("rich", "examples", "The demo's progress bar") from None
-    console = Console(highlight=False)
-    x, y = read_pictures(data_file) if data_file else scikit_digits()
-    name = Path(data_file).name if data_file else "scikit-learn digits"
+    console = _console()
+    shuffles = load(data_file, test_file, settings)
     start = time.perf_counter()
-    model = Model(x.shape[1], settings)
-    console.print(f"compiled loss, gradients and update in {time.perf_counter() - start:.2f} s")
-    scores = []
-    for shuffle in range(settings.shuffles):
-        seed = settings.seed + shuffle
-        if test_file:
-            data = Data(name, x, y, *read_pictures(test_file))
-        else:
-            data = split(x, y, name, seed)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        seconds: list[float] = []
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task(f"{name}, seed {seed}", total=settings.epochs)
-            for _, spent, state in train(model, data, settings, seed):
-                seconds.append(spent)
-                progress.update(task, advance=1)
-        scores.append(measure(model, data, state))
-        console.print(
-            f"test accuracy {scores[-1]:.4f} on {len(data.test_x)} pictures, "
-            f"{np.median(seconds):.4f} seconds per epoch of {len(data.train_x)}"
-        )
-    if settings.shuffles > 1:
-        console.print(f"mean over {settings.shuffles} shuffles: {np.mean(scores):.4f}")
+    model = Model(shuffles[0].train_x.shape[1], settings)
+    seconds = time.perf_counter() - start
+    console.print(f"compiled loss, gradients and update to one Function in {seconds:.2f} s")
+    scores = [
+        _shuffle(model, data, settings, settings.seed + i, console) for i, data in enumerate(shuffles)
+    ]
+    if len(scores) > 1:
+        console.print(f"mean test accuracy over {len(scores)} shuffles: {np.mean(scores):.4f}")
     _describe(model, console)
     where = write(model, Path(folder or "graphc-demo"))
-    console.print(f"wrote the derivative graph, LLVM IR and CUDA C++ to {where}/")
+    console.print(f"wrote to {where}{os.sep}", soft_wrap=True)
+    for path in sorted(where.iterdir()):
+        if path.name in FILES:
+            console.print(f"  {path.name:<20}{FILES[path.name]}", soft_wrap=True)
     return float(np.mean(scores))
+
+
+def _console() -> Any:
+    try:
+        from rich.console import Console
+    except ImportError:
+        raise missing_extra("rich", "examples", "The demo's progress bar") from None
+    return Console(highlight=False)
+
+
+def _shuffle(model: Model, data: Data, settings: Settings, seed: int, console: Any) -> float:
+    """Train from one seed behind a progress bar; the test accuracy."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    epochs = settings.fitted(len(data.train_x)).epochs
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns += (TextColumn("loss {task.fields[loss]:.4f}"),)
+    seconds: list[float] = []
+    state: list[np.ndarray] = []
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(f"{data.name}, seed {seed}", total=epochs, loss=float("nan"))
+        for epoch in train(model, data, settings, seed):
+            seconds.append(epoch.seconds)
+            state = epoch.state
+            progress.update(task, advance=1, loss=epoch.loss)
+    accuracy = model.measure(data, state)
+    console.print(
+        f"test accuracy {accuracy:.4f} on {len(data.test_x)} pictures; "
+        f"{np.median(seconds):.4f} seconds per epoch of {len(data.train_x)}",
+        soft_wrap=True,
+    )
+    return accuracy
 
 
 def _describe(model: Model, console: Any) -> None:
     """The kernels of the training step, with the nodes and source lines that each computes."""
-    console.print("kernels of one training step:")
-    for kernel in model.step.report().kernels:
-        console.print(f"  {kernel.title}", style="bold", markup=False)
+    kernels = model.step.report().kernels
+    console.print(f"{len(kernels)} kernels of one training step, the nodes each computes, and for which line:")
+    for kernel in kernels:
+        console.print(f"  {kernel.title}", style="bold", markup=False, soft_wrap=True)
         for line in kernel.lines:
-            console.print(f"      {line}", markup=False)
+            where, _, nodes = line.partition("  ")
+            file, _, number = where.rpartition(":")
+            code = linecache.getline(file, int(number)).strip() if number.isdigit() else ""
+            shown = f"      {nodes}  <-  {Path(file).name}:{number}  {code}"
+            console.print(shown, markup=False, soft_wrap=True)
+
+
+FILES = {
+    "derivative.txt": "loss and gradients as numbered expressions",
+    "derivative.dot": "the same for Graphviz",
+    "derivative.svg": "the same as a drawing",
+    "training_step.ll": "LLVM IR of every kernel that ran",
+    "training_step.cu": "CUDA C++ of the same graph (not run on a GPU)",
+}
 
 
 def write(model: Model, folder: Path) -> Path:
@@ -198,7 +290,7 @@ def write(model: Model, folder: Path) -> Path:
     shown = [model.loss, *gradients]
     for form, suffix in (("text", "txt"), ("dot", "dot"), ("svg", "svg")):
         gx.show(shown, format=form, path=str(folder / f"derivative.{suffix}"))
-    (folder / "training_step.ll").write_text(model.step.llvm_ir)
+    (folder / "training_step.ll").write_text(model.step.llvm_ir, encoding="utf-8")
     source = gx.emit(model.inputs, model.outputs, target="cuda", name="training_step")
-    (folder / "training_step.cu").write_text(source.text)
+    (folder / "training_step.cu").write_text(source.text, encoding="utf-8")
     return folder.resolve()

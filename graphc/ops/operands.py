@@ -8,6 +8,7 @@ symbol and a number, are *unified*, which adds a constraint that the compiled Fu
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -184,25 +185,27 @@ def constant(value: Any, dtype: Any = None) -> Node:
             dtype = array.dtype
     wanted = dtypes.as_dtype(dtype)
     try:
-        held = _literal(value, wanted) if type(value) in (bool, int, float) else Constant(value, wanted)
+        if type(value) in (bool, int, float):
+            return _literal(value, wanted)
+        held = Constant(value, wanted)
     except (TypeError, ValueError, OverflowError) as error:
         raise GraphError(f"cannot make a {wanted.name} constant of {str(value)[:60]!r}: {error}") from None
     return constant_op(value=held)
 
 
-def _literal(value: bool | int | float, dtype: np.dtype[Any]) -> Constant:
-    """A Python number as a constant; the same object for the same number, which the sign of a zero tells apart."""
+def _literal(value: bool | int | float, dtype: np.dtype[Any]) -> Node:
+    """A Python number as a constant. Derivatives are full of them, so those alive are found by value.
+
+    The key tells 1 from 1.0 and True, which are equal, and 0.0 from -0.0.
+    """
     key = (value, type(value), dtype, math.copysign(1.0, value) if value == 0 else 1.0)
-    held = _literals.get(key)
-    if held is None:
-        if len(_literals) >= MANY_LITERALS:
-            _literals.clear()
-        held = _literals[key] = Constant(value, dtype)
-    return held
+    node = _literals.get(key)
+    if node is None:
+        node = _literals[key] = constant_op(value=Constant(value, dtype))
+    return node
 
 
-MANY_LITERALS = 4096
-_literals: dict[Any, Constant] = {}
+_literals: weakref.WeakValueDictionary[Any, Node] = weakref.WeakValueDictionary()
 
 
 def extent(value: Extent, dtype: Any = "int64") -> Node:

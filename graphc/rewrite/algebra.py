@@ -14,6 +14,7 @@ import numpy as np
 from graphc.node import Node
 from graphc.ops.operands import cast, constant_op
 from graphc.ops.special import cast_op
+from graphc.rewrite.facts import never_zero
 from graphc.rewrite.pattern import Number, functions, named, numbers, variables
 from graphc.rewrite.rule import rule
 
@@ -266,7 +267,7 @@ rule(
     x / broadcast(y),
     x * broadcast(1 / y),
     law="fast",
-    guard=lambda y: y.op is not constant_op,
+    guard=lambda y: y.op is not constant_op and not never_zero(y),
     example=lambda x, u: x / u,
 )
 

@@ -67,6 +67,16 @@ def facts_of(node: Node) -> Facts:
     return FactTable()(node)
 
 
+def never_zero(node: Node) -> bool:
+    """Whether a node is visibly an exponential, a sigmoid, or a sum of such, perhaps broadcast.
+
+    Over the real numbers these are above 0, though floats underflow.
+    """
+    while node.op.name in ("broadcast", "sum"):
+        node = node.args[0]
+    return node.op.name in ("exp", "sigmoid")
+
+
 def _derive(node: Node, known: Known) -> Facts:
     type_ = node.type
     if not isinstance(type_, TensorType):

@@ -29,6 +29,7 @@ from graphc.ops.operands import broadcast_op
 from graphc.ops.reduce import spread, sum_op
 from graphc.ops.special import where_op
 from graphc.ops.transcend import exp_op, sigmoid_op
+from graphc.rewrite.facts import never_zero
 from graphc.rewrite.pattern import Family, functions, named, number_of, variables
 from graphc.rewrite.rule import rule
 from graphc.rewrite.stable import is_shifted, shifted
@@ -119,10 +120,10 @@ class _Shift:
 
     def _wide(self, node: Node) -> Node | None:
         if node.op is divide_op and self._spreads(node.args[1]):
-            total = self._total(node.args[1].args[0])
-            return (
-                None if total is None else node.args[0] / broadcast_op(total, **node.args[1].attrs)
-            )
+            divisor = self._divisor(node.args[1].args[0])
+            if divisor is None:
+                return None
+            return node.args[0] / broadcast_op(divisor, **node.args[1].attrs)
         if not self._spreads(node):
             return None
         narrow = Push(self.narrow)(node.args[0])
@@ -130,8 +131,8 @@ class _Shift:
 
     def narrow(self, node: Node) -> Node | None:
         if node.op is divide_op:
-            total = self._total(node.args[1])
-            return None if total is None else node.args[0] / total
+            divisor = self._divisor(node.args[1])
+            return None if divisor is None else node.args[0] / divisor
         if (
             node.op is sum_op
             and node.attrs["axes"] == self.axes
@@ -140,6 +141,10 @@ class _Shift:
             wide = Push(self.wide)(node.args[0])
             return None if wide is None else sum_op(wide, axes=node.attrs["axes"])
         return None
+
+    def _divisor(self, node: Node) -> Node | None:
+        """A product with the sum as a factor, divided by exp(m)."""
+        return Push(self._total)(node)
 
     def _total(self, node: Node) -> Node | None:
         if (
@@ -222,14 +227,6 @@ rule(
 # -- cancelling factors that are never 0 -----------------------------------------------------------
 
 
-def _never_zero(node: Node) -> bool:
-    while node.op is broadcast_op:
-        node = node.args[0]
-    if node.op is sum_op:
-        node = node.args[0]
-    return node.op is exp_op or node.op is sigmoid_op
-
-
 def _without_factor(node: Node, factor: Node) -> Node | None:
     """The node divided by its factor; None if that is not visibly one."""
     return Push(lambda part: like(part, 1) if part is factor else None)(node)
@@ -252,13 +249,13 @@ def _without_divisor(node: Node, divisor: Node) -> Node | None:
 def _divisors(node: Node, depth: int = 3) -> Iterator[Node]:
     """What a product is visibly divided by, of that which is never 0."""
     if node.op is divide_op:
-        if _never_zero(node.args[1]):
+        if never_zero(node.args[1]):
             yield node.args[1]
         yield from _divisors(node.args[0], depth - 1)
     elif (
         node.op is broadcast_op
         and node.args[0].op is divide_op
-        and _never_zero(node.args[0].args[1])
+        and never_zero(node.args[0].args[1])
     ):
         yield broadcast_op(node.args[0].args[1], **node.attrs)
     elif depth and node.op in (multiply_op, strong_multiply_op):
@@ -268,23 +265,38 @@ def _divisors(node: Node, depth: int = 3) -> Iterator[Node]:
         yield from _divisors(node.args[0], depth - 1)
 
 
-def _cancel(node: Node) -> Node | None:
-    """One factor of a product that another one is divided by goes from both."""
-    for first, second in (node.args, node.args[::-1]):
-        for divisor in _divisors(second):
-            left = _without_factor(first, divisor)
-            if left is not None:
-                right = _without_divisor(second, divisor)
-                return None if right is None else node.op(left, right)
+def _cancelled(first: Node, second: Node, op: Op) -> Node | None:
+    """The product of two nodes, one of which has a factor by which the other one is divided."""
+    for one, other in ((first, second), (second, first)):
+        for divisor in _divisors(other):
+            left = _without_factor(one, divisor)
+            right = None if left is None else _without_divisor(other, divisor)
+            if left is not None and right is not None:
+                return op(left, right)
     return None
 
 
-def _distribute(x: Node, y: Node, z: Node, node: Node, inner: Node) -> Node | None:
-    """A product with a sum or difference, term by term, if the factor cancels in one term."""
-    first, second = _without_divisor(y, x), _without_divisor(z, x)
-    if first is None and second is None:
-        return None
-    return inner.op(x * y if first is None else first, x * z if second is None else second)
+def _cancel(node: Node) -> Node | None:
+    return _cancelled(*node.args, node.op)
+
+
+def _distribute(x: Node, y: Node, z: Node, inner: Node) -> Node | None:
+    """A product with a sum or difference, term by term, if that cancels.
+
+    It must in both terms; or in one, if the other is constant along the axes of a softmax.
+    """
+    first, second = _term(x, y), _term(x, z)
+    if first is None and y.op is broadcast_op:
+        first = x * y
+    elif second is None and z.op is broadcast_op:
+        second = x * z
+    return None if first is None or second is None else inner.op(first, second)
+
+
+def _term(x: Node, term: Node) -> Node | None:
+    if term.op in (add_op, subtract_op):
+        return _distribute(x, *term.args, term)
+    return _cancelled(x, term, multiply_op)
 
 
 _PRODUCTS = (multiply_op, strong_multiply_op)
@@ -293,7 +305,7 @@ rule(
     x / z,
     lambda x, z: _without_factor(x, z),
     law="stable",
-    guard=lambda z: _never_zero(z),
+    guard=lambda z: never_zero(z),
     doc="x without its factor z",
     example=lambda x, y: sigmoid(x) * y / sigmoid(x),
 )
@@ -310,16 +322,14 @@ rule(
     x * named("inner", y + z),
     _distribute,
     law="stable",
-    guard=lambda x: _never_zero(x),
-    doc="x * y + x * z, where x cancels in one term",
-    example=lambda x, y: exp(x) * (y + 1.0 / exp(x)),
+    doc="x * y + x * z, where x cancels",
+    example=lambda x, y: sigmoid(x) * (x / sigmoid(x) + strong_multiply(y, 1.0 / sigmoid(x))),
 )
 rule(
     "cancel_in_difference",
     x * named("inner", y - z),
     _distribute,
     law="stable",
-    guard=lambda x: _never_zero(x),
-    doc="x * y - x * z, where x cancels in one term",
-    example=lambda x, y: exp(x) * (y - strong_multiply(y, 1.0 / exp(x))),
+    doc="x * y - x * z, where x cancels",
+    example=lambda x, y, u: exp(x) * (spread(u, x.shape, (0,)) - strong_multiply(y, 1.0 / exp(x))),
 )

@@ -1,8 +1,8 @@
 """How do tests run CUDA C++ without a GPU?  The plan of a program, step by step, on the CPU emulator.
 
-A host needs nothing but a `CudaProgram`: the text of its kernels, its constants, and a plan of launches. Memory that nobody has
-written is NaN (all bits set), so what a kernel should have written and did not shows. The arena is one buffer; kernels see it
-through pointers of their own types.
+A host needs nothing but a `CudaProgram`: the text of its kernels, its constants, and a plan of
+launches. Memory that nobody has written is NaN (all bits set), so what a kernel should have written
+and did not shows. The arena is one buffer; kernels see it through pointers of their own types.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import graphc as gx
 import numpy as np
 from graphc.codegen.cuda import (
     Argument,
@@ -30,13 +29,16 @@ from graphc.codegen.cuda import (
 )
 from graphc.codegen.cuda_scalar import memory_type
 from graphc.codegen.scalar import DTYPES
+
+import graphc as gx
 from graphc.dims import evaluate
 from graphc.evaluator import bind_extents
 from graphc.types import TensorType
-
 from tests.cuda_emulator import emulator
 
-_POINTEES = {memory_type(dtype): dtype for dtype in DTYPES if "float16" not in dtype and dtype != "bool"}
+_POINTEES = {
+    memory_type(dtype): dtype for dtype in DTYPES if "float16" not in dtype and dtype != "bool"
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def run(
 ) -> Outcome:
     """The outputs of a program on arrays. `sizes` are the values of its named dimensions.
 
-    Raises `EmulationError` where a kernel breaks a rule of CUDA or writes to an input or a constant.
+    Raises `EmulationError` where a kernel breaks a rule of CUDA or writes to an input or a
+    constant.
     """
     sizes = dict(sizes or {})
     plan = program.plan
@@ -94,7 +97,9 @@ def sizes_of(program: CudaProgram, inputs: Sequence[np.ndarray]) -> dict[str, in
     """The values of a program's named dimensions, from the shapes of its inputs."""
     sizes: dict[str, int] = {}
     for number, (type_, array) in enumerate(zip(program.plan.inputs, inputs, strict=True)):
-        bind_extents(TensorType(type_.dtype, type_.shape), np.shape(array), sizes, f"input {number}")
+        bind_extents(
+            TensorType(type_.dtype, type_.shape), np.shape(array), sizes, f"input {number}"
+        )
     return sizes
 
 

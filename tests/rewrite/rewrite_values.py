@@ -27,7 +27,7 @@ def special_values(dtype: Any) -> np.ndarray:
     if dtype.kind == "i":
         return np.array(_INTEGERS, dtype)
     limits = np.finfo(dtype)
-    extremes = (limits.max, limits.tiny, limits.smallest_subnormal, limits.max ** 0.5 * 2)
+    extremes = (limits.max, limits.tiny, limits.smallest_subnormal, limits.max**0.5 * 2)
     half = np.array([*_FLOATS, *extremes], dtype)
     return np.concatenate([half, -half, np.array([np.nan], dtype)])
 

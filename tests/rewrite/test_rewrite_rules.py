@@ -59,15 +59,17 @@ def test_an_excluded_rule_does_not_fire(rule: Rule) -> None:
 def test_a_rule_prints_both_sides(rule: Rule) -> None:
     before, after = str(rule).split("  ->  ")
     assert before and after
-    assert "<" not in str(rule).replace("<=", "").replace(" < ", "") or "object at" not in str(rule)
+    assert "object at" not in str(rule)
 
 
 @by_name(EXACT)
 def test_ieee_rules_keep_every_bit(rule: Rule) -> None:
     before = rule.example_nodes()
-    after = rewrite(before, exclude=BEYOND_IEEE).outputs
+    result = rewrite(before, exclude=BEYOND_IEEE)
+    assert rule.name in {firing.rule.name for firing in result.firings}
+    after = result.outputs
     rng = np.random.default_rng(7)
-    for trial in range(60):
+    for trial in range(45):
         values = {s: fill(s, rng, special=trial % 3 != 0) for s in symbols_of(before)}
         pairs = zip(values_of(before, values), values_of(after, values), strict=True)
         for old, new in pairs:

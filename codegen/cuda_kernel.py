@@ -1,0 +1,783 @@
+"""How is a kernel written as CUDA C++?  Blocks for tasks, threads for lanes.
+
+An iteration of the parallel loop is done by a block, or by several where nothing but lanes is in
+it. A vector loop is shared out to the threads of the block with a stride of the block's size, so
+that the same lane of every loop is the same thread. What stands outside of vector loops all threads
+compute alike, and the first one stores. Accumulators of vector loops end in a reduction over the
+block in a fixed order. Index arithmetic is in long long; what does not vary in a loop is named in
+front of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphc.codegen.cuda_scalar import (
+    HELPERS,
+    cuda_type,
+    from_memory,
+    instruction,
+    literal,
+    memory_type,
+)
+from graphc.codegen.llvm import identity
+from graphc.codegen.llvm_scalar import Rare, rarely_needed
+from graphc.codegen.loops import Buffer, Contract, Kernel, linear, scopes, stride_name
+from graphc.codegen.memory import aligned
+from graphc.codegen.scalar import (
+    BITS,
+    Accumulate,
+    Accumulator,
+    Address,
+    Check,
+    For,
+    Scope,
+    Store,
+    Value,
+    walk,
+)
+
+from graphc.dims import Bounds, Compound, Dim, Extent, product, symbols_of
+
+WARP = 32
+BLOCK_SIZES = (32, 64, 128, 256)
+# Elements that a thread takes at least before a task is shared out to several blocks.
+LANES_PER_THREAD = 4
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a kernel. `kind` is "buffer", "stride" (in bytes), "extent", "tasks" or "status"; `name` is its
+    name in the text, `type` what C++ calls it.
+    """
+
+    kind: str
+    name: str
+    type: str
+
+
+@dataclass(eq=False)
+class CudaKernel:
+    """A __global__ function: its text, and how it must be launched (a row of `block` threads)."""
+
+    name: str
+    block: int
+    shared_bytes: int
+    parameters: tuple[Parameter, ...]
+    text: str
+    helpers: dict[str, str]
+    can_fail: bool
+    comments: list[str] = field(default_factory=list)
+
+
+@dataclass(eq=False)
+class Level:
+    """A block of the text under construction; what does not vary in it can still be put in front of it, in an outer one.
+
+    `variables` are the names of index arithmetic that have a value from here on, with their names
+    in the text; `lanes` tells whether each thread is at an index of its own.
+    """
+
+    parent: Level | None
+    depth: int
+    lanes: bool
+    variables: dict[str, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    named: dict[str, str] = field(default_factory=dict)
+
+    def put(self, line: str) -> None:
+        self.lines.append("    " * self.depth + line)
+
+    def inner(self, variables: Mapping[str, str] | None = None, lanes: bool = False) -> Level:
+        return Level(self, self.depth + 1, self.lanes or lanes, dict(variables or {}))
+
+    def close(self, head: str, inner: Level) -> None:
+        """Add a finished block."""
+        self.put(f"{head} {{")
+        self.lines.extend(inner.lines)
+        self.put("}")
+
+    def chain(self) -> Iterator[Level]:
+        level: Level | None = self
+        while level is not None:
+            yield level
+            level = level.parent
+
+
+# Who touches memory at a point of a task: a loop (its range), every thread, or the first one.
+Toucher = tuple[Any, Any] | str
+_EVERY, _FIRST = "every thread", "first thread"
+
+
+class KernelPrinter:
+    """Writes a loop nest. `groups` numbers the storage of each buffer: those of equal number are one array."""
+
+    def __init__(self, kernel: Kernel, groups: Sequence[int]) -> None:
+        self.kernel = kernel
+        self.group = dict(zip(kernel.buffers, groups, strict=True))
+        written = {self.group[buffer] for buffer in kernel.written()}
+        self.writes = {buffer for buffer in kernel.buffers if self.group[buffer] in written}
+        self.live = _live(kernel)
+        self.bounds = Bounds(_ranges(kernel))
+        self.merged = _merged_reductions(kernel.body, self.live)
+        self.results: dict[Accumulator, list[Value]] = {}
+        for scope in scopes(kernel):
+            for s in walk(scope):
+                if isinstance(s, Value) and isinstance(s.immediate, Accumulator):
+                    self.results.setdefault(s.immediate, []).append(s)
+        self.words_by_name = _words_by_name(kernel)
+        self.names: dict[int, str] = {}
+        self.states: dict[Accumulator, str] = {}
+        self.helpers: dict[str, str] = {}
+        self.used: set[tuple[str, Any]] = set()
+        self.shared: dict[str, int] = {}
+        self.touched: dict[int, set[tuple[Toucher, bool]]] = {}
+        self.task_touched: dict[int, set[tuple[Toucher, bool]]] = {}
+        self.words: list[tuple[str, Any]] = []
+        self.block = BLOCK_SIZES[-1]
+        self.parts = 1
+        self.tasks: Extent = 0
+        self._count = 0
+
+    def fresh(self, prefix: str) -> str:
+        self._count += 1
+        return f"{prefix}{self._count}"
+
+    def helper(self, *names: str) -> None:
+        """Note helpers that the text calls, those that they need first."""
+        for name in names:
+            self.helper(*HELPERS[name].needs)
+            self.helpers.setdefault(name, HELPERS[name].text)
+
+    # -- the function ----------------------------------------------------------------------------------
+
+    def kernel_function(self) -> CudaKernel:
+        """The finished kernel; its name ends in a digest of its text."""
+        top = Level(None, 1, False, {name: text for name, (text, _) in self.words_by_name.items()})
+        self.body(top)
+        lines = [*self.openings(), *top.lines]
+        parameters = self.parameters()
+        listed = [f"{p.type} {p.name}" for p in parameters]
+        head = f'extern "C" __global__ void __launch_bounds__({self.block}) '
+        body = "\n".join(["{", *lines, "}"])
+        digest = hashlib.blake2b(digest_size=5)
+        digest.update("\0".join([head, *listed, body, *self.helpers.values()]).encode())
+        title = re.sub(r"\W", "_", self.kernel.title, flags=re.ASCII)
+        title = title if title[:1].isalpha() else f"kernel{title}"
+        name = f"{title}_{digest.hexdigest()}"
+        text = f"{head}{name}({', '.join(listed)})\n{body}"
+        if len(text.split("\n", 1)[0]) > 100:
+            joined = ",\n    ".join(listed)
+            text = f"{head}{name}(\n    {joined})\n{body}"
+        shared = sum(self.shared.values())
+        failing = ("status", None) in self.used
+        return CudaKernel(name, self.block, shared, tuple(parameters), text, self.helpers, failing)
+
+    def parameters(self) -> list[Parameter]:
+        """The words of the kernel's frame that its text uses."""
+        found = []
+        names = {word: text for text, word in self.words_by_name.values()}
+        order = [
+            *(("buffer", buffer) for buffer in self.kernel.buffers),
+            *names,
+            ("tasks", None),
+            ("status", None),
+        ]
+        self.words = [word for word in order if word in self.used]
+        for word in self.words:
+            if word[0] == "buffer":
+                found.append(self.buffer_parameter(word[1]))
+            elif word[0] == "status":
+                found.append(Parameter("status", "status", "unsigned long long*"))
+            else:
+                found.append(Parameter(word[0], names.get(word, "tasks"), "long long"))
+        return found
+
+    def buffer_parameter(self, buffer: Buffer) -> Parameter:
+        type_ = memory_type(buffer.dtype)
+        name = f"all_{buffer.name}" if buffer.space == "worker" else buffer.name
+        if buffer in self.writes:
+            return Parameter("buffer", name, f"{type_}*")
+        return Parameter("buffer", name, f"const {type_}* __restrict__")
+
+    def openings(self) -> list[str]:
+        """Declarations at the head of a function: shared arrays, and this block's copies of scratch."""
+        lines = []
+        for dtype in sorted(name for name in self.shared if name in BITS):
+            lines.append(
+                f"    __shared__ {cuda_type(dtype)} partials_{dtype}[{self.block // WARP}];"
+            )
+        top = Level(None, 1, False, {name: text for name, (text, _) in self.words_by_name.items()})
+        for buffer in self.kernel.buffers:
+            if buffer.space == "worker" and ("buffer", buffer) in self.used:
+                size = max(1, BITS[buffer.dtype] // 8)
+                elements = aligned(product(buffer.shape) * size) // size
+                copy = enclosed(self.index(top, elements))
+                type_ = memory_type(buffer.dtype)
+                top.put(
+                    f"{type_}* const {buffer.name} = all_{buffer.name} + (long long)blockIdx.x * {copy};"
+                )
+        return [*lines, *top.lines]
+
+    def body(self, top: Level) -> None:
+        nest = self.kernel.nest
+        assert isinstance(nest, For)
+        self.tasks = nest.stop - nest.start
+        self.block, self.parts = _shape_of_launch(self.kernel, nest, self.live, self.bounds)
+        for statement in self.kernel.body.statements:
+            if statement is nest:
+                self.parallel_loop(top, nest)
+            else:
+                self.statement(top, statement)
+
+    def parallel_loop(self, top: Level, loop: For) -> None:
+        variable = loop.variable
+        inside = top.inner({variable: variable})
+        self.scope(inside, loop.body)
+        scratch = {self.group[b] for b in self.kernel.buffers if b.space == "worker"}
+        touched = [self.task_touched.get(group, ()) for group in scratch]
+        if any(_conflict(one, touchers) for touchers in touched for one in touchers):
+            inside.put("__syncthreads();")  # before the next task writes to scratch
+        share = "" if self.parts == 1 else f" / {self.parts}"
+        start = "" if loop.start == 0 else f"{self.index(top, loop.start)} + "
+        stop = self.task_count() if loop.start == 0 else self.index(top, loop.stop)
+        top.close(
+            f"for (long long {variable} = {start}blockIdx.x{share}; {variable} < {stop}; "
+            f"{variable} += gridDim.x{share})",
+            inside,
+        )
+
+    def task_count(self) -> str:
+        if isinstance(self.tasks, int):
+            return str(self.tasks)
+        self.used.add(("tasks", None))
+        return "tasks"
+
+    # -- statements ------------------------------------------------------------------------------------
+
+    def scope(self, level: Level, scope: Scope, results: Iterable[Value] = ()) -> None:
+        """The statements of a scope, with what is rarely needed behind a branch."""
+        branches = rarely_needed(scope, results)
+        hidden = {id(v) for rare in branches for v in (*rare.instructions, *rare.selects)}
+        starts = {id(rare.selects[0]): rare for rare in branches}
+        for statement in scope.statements:
+            if id(statement) in starts:
+                self.rare_branch(level, starts[id(statement)])
+            elif id(statement) not in hidden:
+                self.statement(level, statement)
+
+    def rare_branch(self, level: Level, rare: Rare) -> None:
+        selects = [select for select in rare.selects if id(select) in self.live]
+        if not selects:
+            return
+        for select in selects:
+            usual = self.operand(select.args[2])
+            name = self.names[id(select)] = self.fresh("v")
+            level.put(f"{cuda_type(select.dtype)} {name} = {usual};")
+        inside = level.inner()
+        for value in rare.instructions:
+            self.statement(inside, value)
+        for select in selects:
+            inside.put(f"{self.names[id(select)]} = {self.operand(select.args[1])};")
+        level.close(f"if ({self.operand(rare.condition)})", inside)
+
+    def statement(self, level: Level, s: Any) -> None:
+        if isinstance(s, Value):
+            if id(s) in self.live:
+                self.value(level, s)
+        elif isinstance(s, Store):
+            self.store(level, s)
+        elif isinstance(s, Accumulate):
+            self.accumulate(level, s)
+        elif isinstance(s, Check):
+            self.check(level, s)
+        elif isinstance(s, For):
+            if self.has_effect(s):
+                self.loop(level, s)
+        else:
+            raise AssertionError(f"no such statement: {s!r}")
+
+    def has_effect(self, loop: For) -> bool:
+        """Whether a loop stores, checks, or accumulates what is read."""
+        return any(
+            isinstance(s, (Store, Check))
+            or (isinstance(s, Accumulate) and id(s.accumulator) in self.live)
+            for s in walk(loop.body)
+        )
+
+    def value(self, level: Level, value: Value) -> None:
+        if value.opcode in ("const", "result"):
+            return  # a literal where it is used; a result has its name from its loop
+        if value.opcode == "index":
+            names = self.argument_names(value.args)
+            text = self.index(level, value.immediate, names)
+            home = self.home(level, symbols_of(value.immediate), names)
+            self.names[id(value)] = self.named(home, text)
+            return
+        if value.opcode == "load":
+            text = self.load(level, value)
+        else:
+            operands = [self.operand(argument) for argument in value.args]
+            dtypes = [argument.dtype for argument in value.args]
+            text, helpers = instruction(value.opcode, operands, dtypes, value.dtype)
+            self.helper(*helpers)
+        name = self.names[id(value)] = self.fresh("v")
+        level.put(f"const {cuda_type(value.dtype)} {name} = {text};")
+
+    def operand(self, value: Value) -> str:
+        if value.opcode == "const":
+            return literal(value.immediate, value.dtype)
+        return self.names[id(value)]
+
+    # -- loops -----------------------------------------------------------------------------------------
+
+    def loop(self, level: Level, loop: For) -> None:
+        vector = loop.role == "vector"
+        self.order_memory(level, loop)
+        mine = [a for a in loop.accumulators if id(a) in self.live]
+        for accumulator in mine:
+            if accumulator in self.merged:
+                self.states[accumulator] = self.states[self.merged[accumulator]]
+                continue
+            name = self.states[accumulator] = self.fresh("a")
+            start = literal(identity(accumulator.combiner, accumulator.dtype), accumulator.dtype)
+            level.put(f"{cuda_type(accumulator.dtype)} {name} = {start};")
+        variable = loop.variable
+        inside = level.inner({variable: variable}, lanes=vector)
+        start, stop = self.index(level, loop.start), self.index(level, loop.stop)
+        self.scope(inside, loop.body)
+        if vector:
+            thread = "threadIdx.x"
+            if self.parts > 1:
+                thread = f"blockIdx.x % {self.parts} * {self.block} + threadIdx.x"
+            first = thread if start == "0" else f"{start} + {thread}"
+            step = f"{variable} += {self.block * self.parts}"
+        else:
+            first, step = start, f"++{variable}"
+        level.close(f"for (long long {variable} = {first}; {variable} < {stop}; {step})", inside)
+        partial = set(self.merged.values())
+        for accumulator in mine:
+            if accumulator not in self.merged:
+                spread = vector or accumulator in partial
+                name = self.reduced(level, accumulator) if spread else self.states[accumulator]
+                for value in self.results[accumulator]:
+                    self.names[id(value)] = name
+
+    def reduced(self, level: Level, accumulator: Accumulator) -> str:
+        """What the partial results of the threads combine to, in every thread."""
+        dtype = accumulator.dtype
+        self.shared[dtype] = self.block // WARP * max(1, BITS[dtype] // 8)
+        name = f"block_{accumulator.combiner}_{dtype}"
+        self.reduction(name, accumulator.combiner, dtype)
+        result = self.fresh("v")
+        state = self.states[accumulator]
+        level.put(f"const {cuda_type(dtype)} {result} = {name}({state}, partials_{dtype});")
+        self.touched.clear()
+        return result
+
+    def reduction(self, name: str, combiner: str, dtype: str) -> None:
+        if name in self.helpers:
+            return
+        text, helpers = instruction(combiner, ["value", "other"], [dtype, dtype], dtype)
+        self.helper(*helpers)
+        type_ = cuda_type(dtype)
+        wide = dtype in ("float32", "float64") or BITS[dtype] >= 32
+        shuffled = "value" if wide else "(int)value"
+        back = "" if wide else f"({type_})"
+        self.helpers[name] = _REDUCTION.format(
+            name=name, type=type_, combined=text, value=shuffled, back=back
+        )
+
+    def accumulate(self, level: Level, s: Accumulate) -> None:
+        if id(s.accumulator) not in self.live or s.accumulator in self.merged.values():
+            return
+        state, value = self.states[s.accumulator], self.operand(s.value)
+        dtype = s.accumulator.dtype
+        text, helpers = instruction(s.accumulator.combiner, [state, value], [dtype, dtype], dtype)
+        self.helper(*helpers)
+        guard = "" if s.mask is None else f"if ({self.operand(s.mask)}) "
+        level.put(f"{guard}{state} = {text};")
+
+    # -- memory ----------------------------------------------------------------------------------------
+
+    def load(self, level: Level, value: Value) -> str:
+        address: Address = value.immediate
+        if not level.lanes and address.buffer in self.writes:
+            self.order(level, [(self.group[address.buffer], _EVERY, False)])
+        element = self.element(level, address.buffer, address.index, value.args[: address.count])
+        element = from_memory(element, value.dtype)
+        if len(value.args) == address.count:
+            return element
+        mask, fill = map(self.operand, value.args[address.count :])
+        return f"{mask} ? {element} : {fill}"
+
+    def store(self, level: Level, s: Store) -> None:
+        if not level.lanes:
+            self.order(level, [(self.group[s.buffer], _FIRST, True)])
+        element = self.element(level, s.buffer, s.index, s.args)
+        guards = [] if level.lanes else ["threadIdx.x == 0"]
+        guards += [] if s.mask is None else [self.operand(s.mask)]
+        guard = f"if ({' && '.join(guards)}) " if guards else ""
+        level.put(f"{guard}{element} = {self.operand(s.value)};")
+
+    def element(
+        self, level: Level, buffer: Buffer, index: tuple[Extent, ...], args: tuple[Value, ...]
+    ) -> str:
+        """An element of a buffer, to be read or assigned."""
+        self.used.add(("buffer", buffer))
+        position = self.index(level, linear(buffer, index), self.argument_names(args))
+        if buffer.layout != "strided":
+            return f"{buffer.name}[{position}]"
+        const = "" if buffer in self.writes else "const "
+        return f"*({const}{memory_type(buffer.dtype)}*)(({const}char*){buffer.name} + {enclosed(position)})"
+
+    def argument_names(self, args: tuple[Value, ...]) -> dict[str, str]:
+        return {f"_arg{k}": self.operand(value) for k, value in enumerate(args)}
+
+    def order_memory(self, level: Level, loop: For) -> None:
+        """A barrier before a loop that touches what other threads than its own have touched, if either wrote.
+
+        What a loop in order touches it may have touched in the iteration before.
+        """
+        if level.lanes:
+            return
+        accesses: list[tuple[int, Toucher, bool]] = []
+        for toucher, s in _accesses(loop, _EVERY, _FIRST):
+            buffer = s.buffer if isinstance(s, Store) else s.immediate.buffer
+            if buffer in self.writes and (isinstance(s, Store) or id(s) in self.live):
+                accesses.append((self.group[buffer], toucher, isinstance(s, Store)))
+        if loop.role == "vector":
+            self.order(level, accesses)
+        else:
+            self.note(accesses)
+
+    def order(self, level: Level, accesses: Sequence[tuple[int, Toucher, bool]]) -> None:
+        """Note the accesses of one statement, behind a barrier where they need one."""
+        if any(_conflict((t, w), self.touched.get(group, ())) for group, t, w in accesses):
+            level.put("__syncthreads();")
+            self.touched.clear()
+        self.note(accesses)
+
+    def note(self, accesses: Sequence[tuple[int, Toucher, bool]]) -> None:
+        for group, toucher, writes in accesses:
+            for touched in (self.touched, self.task_touched):
+                touched.setdefault(group, set()).add((toucher, writes))
+
+    # -- checks ----------------------------------------------------------------------------------------
+
+    def check(self, level: Level, s: Check) -> None:
+        self.used.add(("status", None))
+        self.helpers.setdefault("record", _RECORD)
+        first = "" if level.lanes else "threadIdx.x == 0 && "
+        condition, index = self.operand(s.condition), self.operand(s.index)
+        level.put(f"if ({first}!{condition}) record(status, {s.code}, {s.node}, {index});")
+
+    # -- index expressions -----------------------------------------------------------------------------
+
+    def home(self, level: Level, symbols: Iterable[str], names: Mapping[str, str]) -> Level:
+        """The outermost level at which all of these names have a value."""
+        wanted = set(symbols)
+        if wanted & names.keys():
+            return level
+        for each in level.chain():
+            if each.parent is None or wanted & each.variables.keys():
+                return each
+        return level
+
+    def named(self, home: Level, text: str) -> str:
+        """A name for an index expression, one for all its uses."""
+        if re.fullmatch(r"\w+", text):
+            return text
+        found = home.named.get(text)
+        if found is None:
+            found = home.named[text] = self.fresh("q")
+            home.put(f"const long long {found} = {text};")
+        return found
+
+    def index(self, level: Level, extent: Extent, names: Mapping[str, str] | None = None) -> str:
+        """An extent as an expression in long long: what varies at `level`, and names for what does not."""
+        if isinstance(extent, int):
+            return str(extent)
+        return self.terms(level, extent.terms, names or {})
+
+    def terms(self, level: Level, terms: Sequence[Any], names: Mapping[str, str]) -> str:
+        """A sum. Terms that do not vary at the innermost level involved are added up where they are known."""
+        homes = [self.home(level, _symbols_of_term(term), names) for term in terms]
+        innermost = max(homes, key=lambda home: home.depth)
+        moving = [t for t, h in zip(terms, homes, strict=True) if h is innermost or not t[0]]
+        fixed = [t for t in terms if t not in moving]
+        text = ""
+        if fixed:
+            home = max(
+                (h for t, h in zip(terms, homes, strict=True) if t in fixed), key=lambda h: h.depth
+            )
+            text = self.named(home, self.terms(level, fixed, names))
+        for term in moving:
+            part, negative = self.term(level, term, names)
+            sign = "-" if negative else "+"
+            text = f"{text} {sign} {part}" if text else ("-" if negative else "") + part
+        return text
+
+    def term(self, level: Level, term: Any, names: Mapping[str, str]) -> tuple[str, bool]:
+        """A product, and whether it is to be subtracted."""
+        monomial, coefficient = term
+        factors = [self.atom(level, atom, names) for atom, power in monomial for _ in range(power)]
+        if abs(coefficient) != 1 or not factors:
+            factors.append(str(abs(coefficient)))
+        return " * ".join(factors), coefficient < 0
+
+    def atom(self, level: Level, atom: str | Compound, names: Mapping[str, str]) -> str:
+        if isinstance(atom, str):
+            return names[atom] if atom in names else self.variable(level, atom)
+        texts = [self.index(level, argument, names) for argument in atom.arguments]
+        text = self.compound(atom, texts)
+        return self.named(self.home(level, atom.symbols, names), text)
+
+    def variable(self, level: Level, name: str) -> str:
+        for each in level.chain():
+            if name in each.variables:
+                if each.parent is None:
+                    self.used.add(self.words_by_name[name][1])
+                return each.variables[name]
+        raise AssertionError(f"{name} has no value here")
+
+    def compound(self, atom: Compound, texts: Sequence[str]) -> str:
+        if atom.operator in ("min", "max"):
+            wide = [f"{t}LL" if t.lstrip("-").isdigit() else t for t in texts]
+            text = wide[0]
+            for other in wide[1:]:
+                text = f"{atom.operator}({text}, {other})"
+            return text
+        (dividend, divisor), (a, b) = atom.arguments, texts
+        sign, name = ("/", "floor_divide") if atom.operator == "floordiv" else ("%", "floor_modulo")
+        ordinary = self.bounds.proves_nonnegative(dividend) and self.bounds.proves_nonnegative(
+            divisor
+        )
+        if not ordinary:
+            self.helpers.setdefault(name, _FLOOR[name])
+            return f"{name}({a}, {b})"
+        if isinstance(divisor, int):
+            return f"{enclosed(a)} {sign} {max(divisor, 1)}"
+        return f"{enclosed(a)} {sign} max({b}, 1LL)"  # of an empty axis nothing is used
+
+
+# Halves of a warp onto halves, then the warps in order: an order that depends on the block's size only.
+_REDUCTION = """\
+__device__ inline {type} {name}({type} value, {type}* partials)
+{{
+    for (int lanes = 16; lanes > 0; lanes /= 2) {{
+        const {type} other = {back}__shfl_xor_sync(0xffffffffu, {value}, lanes);
+        value = {combined};
+    }}
+    if (threadIdx.x % 32 == 0) partials[threadIdx.x / 32] = value;
+    __syncthreads();
+    value = partials[0];
+    for (unsigned warp = 1; warp < blockDim.x / 32; ++warp) {{
+        const {type} other = partials[warp];
+        value = {combined};
+    }}
+    __syncthreads();
+    return value;
+}}"""
+
+# The first failing thread writes the record; later ones find the code taken.
+_RECORD = """\
+__device__ inline void record(
+    unsigned long long* status, unsigned long long code, long long node, long long index)
+{
+    if (atomicCAS(status, 0ULL, code) != 0) return;
+    status[1] = node;
+    status[2] = index;
+}"""
+
+_FLOOR = {
+    "floor_divide": """\
+__device__ inline long long floor_divide(long long a, long long b)
+{
+    const long long divisor = b == 0 ? 1 : b, rest = a % divisor;
+    return a / divisor - (rest != 0 && (rest < 0) != (divisor < 0) ? 1 : 0);
+}""",
+    "floor_modulo": """\
+__device__ inline long long floor_modulo(long long a, long long b)
+{
+    const long long divisor = b == 0 ? 1 : b, rest = a % divisor;
+    return rest + (rest != 0 && (rest < 0) != (divisor < 0) ? divisor : 0);
+}""",
+}
+
+
+# -- what is known of a kernel before it is written ----------------------------------------------------
+
+
+def _live(kernel: Kernel) -> set[int]:
+    """The ids of values and accumulators that a store or a check needs, directly or not."""
+    live: set[int] = set()
+    outer, *regions = scopes(kernel)
+    order = [s for scope in (outer, *regions) for s in walk(scope)]
+    nest = kernel.nest
+    if isinstance(nest, Contract):
+        live.update(id(region.value) for region in (nest.left, nest.right))
+
+    def need(*values: Value | None) -> None:
+        live.update(id(value) for value in values if value is not None)
+
+    for s in reversed(order):
+        if isinstance(s, Value) and id(s) in live:
+            need(*s.args)
+            if isinstance(s.immediate, Accumulator):
+                live.add(id(s.immediate))
+        elif isinstance(s, Store):
+            need(s.value, s.mask, *s.args)
+        elif isinstance(s, Check):
+            need(s.condition, s.index)
+        elif isinstance(s, Accumulate) and id(s.accumulator) in live:
+            need(s.value, s.mask)
+    return live
+
+
+def _ranges(kernel: Kernel) -> dict[str, tuple[Any, Any]]:
+    """The ranges of loop and region variables; what data decides may be anything."""
+    ranges: dict[str, tuple[Any, Any]] = {}
+    nest = kernel.nest
+    if isinstance(nest, Contract):
+        sizes = {
+            "left": (nest.batch, nest.rows, nest.depth),
+            "right": (nest.batch, nest.depth, nest.columns),
+            "epilogue": (nest.batch, nest.rows, nest.columns),
+        }
+        for side, extents in sizes.items():
+            for name, extent in zip(getattr(nest, side).variables, extents, strict=True):
+                ranges[name] = (0, extent - 1)
+    most = 0
+    for scope in scopes(kernel):
+        for s in walk(scope):
+            if isinstance(s, For):
+                ranges[s.variable] = (s.start, s.stop - 1)
+            elif isinstance(s, (Store, Value)):
+                most = max(most, len(s.args))
+    return ranges | {f"_arg{k}": (None, None) for k in range(most)}
+
+
+def _merged_reductions(scope: Scope, live: set[int]) -> dict[Accumulator, Accumulator]:
+    """Accumulators of inner loops whose results do nothing but go into one of an enclosing loop, by the same combiner.
+
+    If the innermost loop is one of lanes, every thread can carry its part through all of them, and
+    the block reduces once.
+    """
+    uses: dict[int, int] = {}
+    for s in walk(scope):
+        values = s.args if isinstance(s, Value) and id(s) in live else ()
+        if isinstance(s, Store):
+            values = (s.value, *s.args, *([s.mask] if s.mask is not None else []))
+        elif isinstance(s, Check):
+            values = (s.condition, s.index)
+        elif isinstance(s, Accumulate):
+            values = (s.value, *([s.mask] if s.mask is not None else []))
+        for value in values:
+            uses[id(value)] = uses.get(id(value), 0) + 1
+    into: dict[Accumulator, Accumulator] = {}
+    loops = [s for s in walk(scope) if isinstance(s, For)]
+    for loop in loops:
+        if loop.role != "serial":
+            continue
+        inner = {a for s in loop.body.statements if isinstance(s, For) for a in s.accumulators}
+        additions = [s for s in walk(loop.body) if isinstance(s, Accumulate)]
+        for outer in loop.accumulators:
+            mine = [s for s in additions if s.accumulator is outer]
+            if len(mine) != 1 or mine[0].mask is not None or mine[0].value.opcode != "result":
+                continue
+            source = mine[0].value.immediate
+            if (
+                source in inner
+                and source.combiner == outer.combiner
+                and uses[id(mine[0].value)] == 1
+            ):
+                into[source] = outer
+    merged: dict[Accumulator, Accumulator] = {}
+    for loop in loops:
+        if loop.role == "vector":
+            for accumulator in loop.accumulators:
+                while accumulator in into:
+                    merged[accumulator] = accumulator = into[accumulator]
+    return merged
+
+
+def _conflict(one: tuple[Toucher, bool], others: Iterable[tuple[Toucher, bool]]) -> bool:
+    """Whether threads meet in memory: it is touched in two ways, and one of them writes."""
+    return any(one[0] != other and (one[1] or wrote) for other, wrote in others)
+
+
+def _accesses(loop: For, every: Toucher, first: Toucher) -> Iterator[tuple[Toucher, Any]]:
+    """The loads and stores of a loop, with who does them."""
+    if loop.role == "vector":
+        every = first = (loop.start, loop.stop)
+    for s in loop.body.statements:
+        if isinstance(s, For):
+            yield from _accesses(s, every, first)
+        elif isinstance(s, Store):
+            yield first, s
+        elif isinstance(s, Value) and s.opcode == "load":
+            yield every, s
+
+
+def _shape_of_launch(kernel: Kernel, nest: For, live: set[int], bounds: Bounds) -> tuple[int, int]:
+    """The size of a block, and how many blocks share a task."""
+    loops = [s for s in walk(nest.body) if isinstance(s, For) and s.role == "vector"]
+    lengths = [_longest(loop, bounds) for loop in loops]
+    block = BLOCK_SIZES[-1]
+    known = [length for length in lengths if length is not None]
+    if len(known) == len(lengths):
+        longest = max(known, default=1)
+        block = next((size for size in BLOCK_SIZES if size >= longest), block)
+    outside = [s for s in nest.body.statements if isinstance(s, (Store, Check, For))]
+    alone = len(loops) == 1 and outside == loops
+    carried = any(id(a) in live for loop in loops for a in loop.accumulators)
+    scratch = any(buffer.space == "worker" for buffer in kernel.buffers)
+    if not alone or carried or scratch or not known:
+        return block, 1
+    return block, max(1, known[0] // (block * LANES_PER_THREAD))
+
+
+def _longest(loop: For, bounds: Bounds) -> int | None:
+    """The most iterations that a loop can have, if that is known."""
+    stops: tuple[Extent, ...] = (loop.stop,)
+    if isinstance(loop.stop, Dim) and len(loop.stop.terms) == 1:
+        monomial, coefficient = loop.stop.terms[0]
+        atom, power = monomial[0]
+        lone = len(monomial) == coefficient == power == 1
+        if lone and isinstance(atom, Compound) and atom.operator == "min":
+            stops = atom.arguments
+    limits = [bounds.interval(stop - loop.start)[1] for stop in stops]
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _symbols_of_term(term: Any) -> set[str]:
+    names: set[str] = set()
+    for atom, _ in term[0]:
+        names |= {atom} if isinstance(atom, str) else atom.symbols
+    return names
+
+
+def _words_by_name(kernel: Kernel) -> dict[str, tuple[str, tuple[str, Any]]]:
+    """For each stride and extent of a kernel its name in the text, and its word of the frame.
+
+    C++ does not know every identifier of Python: those beyond ASCII are numbered.
+    """
+    found: dict[str, tuple[str, tuple[str, Any]]] = {}
+    for buffer in kernel.buffers:
+        if buffer.layout == "strided":
+            for axis in range(len(buffer.shape)):
+                word = ("stride", (buffer, axis))
+                found[stride_name(buffer, axis)] = (f"stride_{buffer.name}_{axis}", word)
+    for number, name in enumerate(kernel.extents):
+        text = f"size_{name}" if name.isascii() else f"size_{number}_"
+        found[name] = (text, ("extent", name))
+    return found
+
+
+def enclosed(text: str) -> str:
+    return text if re.fullmatch(r"\w+", text) else f"({text})"
