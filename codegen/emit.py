@@ -1,7 +1,4 @@
-"""How is a group of nodes written as a kernel?  Values on demand, inside a loop nest chosen by shape.
-
-`Reader` computes the element of a node at an index, following views as index arithmetic, and keeps what it has computed in the
-scope where it did. `Emitter` chooses the nest:
+"""How is a group of nodes written as a kernel?  A loop nest chosen by shape.
 
 - no reduction: rows in parallel, lanes along the last axis; or one flat run of elements when every operand is read
   at its own index;
@@ -10,14 +7,13 @@ scope where it did. `Emitter` chooses the nest:
 - few results from many elements: parts in parallel, and a second kernel that combines them in order.
 
 A *stage* is one pass over the reduced axes; what a stage reduces is available to the next. A dear value that several
-stages need goes to scratch that is private to the worker.
+stages need goes to scratch that is private to the worker. Values themselves are written by `reader`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from graphc.codegen import loops
 from graphc.codegen.fuse import (
@@ -30,313 +26,25 @@ from graphc.codegen.fuse import (
     splits,
     variables,
 )
-from graphc.codegen.loops import CHUNK, Buffer, Kernel, Region
+from graphc.codegen.loops import CHUNK, Region
 from graphc.codegen.program import Launch, Operand, Storage
-from graphc.codegen.scalar import Accumulator, Scope, Value
+from graphc.codegen.reader import Draft, Index, Reader, symbol, unravel
+from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value
 
-from graphc.dims import Bounds, Dim, Extent, ceildiv, dim_max, dim_min, product, symbols_of
-from graphc.lowering import Elementwise, Gather, Generate, Reduce, View
+from graphc.dims import Dim, Extent, ceildiv, dim_min, product, symbols_of
+from graphc.lowering import Elementwise, Gather, Generate, Reduce
 from graphc.node import Node
 from graphc.ops.contract import free_axes
 from graphc.ops.operands import constant_op
-from graphc.ops.reduce import lowest
 from graphc.ops.special import project_op
-from graphc.types import Shape
+from graphc.types import Shape, TupleType
 
-# Elements of work that make a range of tasks worth handing to another worker.
-GRAIN = 16384
 # Elements in one part of a split reduction.
 PART = 8192
 # Lanes of a tile in column mode.
 TILE = 256
 
-INDEX_OUT_OF_RANGE, CHECK_FAILED = 1, 3
-
-Index = tuple[Extent, ...]
-
-
-def symbol(name: str) -> Dim:
-    return Dim.symbol(name)
-
-
-def unravel(linear: Extent, extents: Shape, bounds: Bounds) -> Index:
-    """The index, in C order, of element number `linear` of an array of these extents."""
-    taken: list[Extent] = []
-    for size in reversed(extents[1:]):
-        if size == 0:  # there is no element, so any index will do
-            taken.append(0)
-            continue
-        taken.append(_simplified(linear % size, bounds))
-        linear = linear // size
-    if extents:
-        taken.append(_simplified(linear, bounds))
-    return tuple(reversed(taken))
-
-
-def _simplified(extent: Extent, bounds: Bounds) -> Extent:
-    return extent if isinstance(extent, int) else bounds.simplify(extent)
-
-
-@dataclass(eq=False)
-class Draft:
-    """A kernel under construction: its scope, buffers, operands, and what is known of its loop variables."""
-
-    title: str
-    scope: Scope = field(default_factory=Scope)
-    buffers: dict[Any, tuple[Buffer, Operand]] = field(default_factory=dict)
-    ranges: dict[str, tuple[Extent, Extent]] = field(default_factory=dict)
-    atoms: dict[str, Value] = field(default_factory=dict)
-    _bounds: Bounds | None = None
-
-    def bind(self, variable: str, start: Extent, stop: Extent) -> Dim:
-        """Note the range of a loop variable; returns it as an extent."""
-        self.ranges[variable] = (start, stop - 1)
-        self._bounds = None
-        return symbol(variable)
-
-    @property
-    def bounds(self) -> Bounds:
-        if self._bounds is None:
-            self._bounds = Bounds(self.ranges)
-        return self._bounds
-
-    def simplify(self, extent: Extent) -> Extent:
-        return extent if isinstance(extent, int) else self.bounds.simplify(extent)
-
-    def buffer(self, operand: Operand, shape: Shape) -> Buffer:
-        """The kernel's buffer for an operand seen at `shape`."""
-        storage = operand.storage
-        key = (id(storage), operand.offset, shape)
-        found = self.buffers.get(key)
-        if found is None:
-            layout = "strided" if storage.strided else "contiguous"
-            space = "worker" if storage.kind == "worker" else "global"
-            made = Buffer(f"b{len(self.buffers)}", storage.dtype.name, shape, layout, space)
-            found = self.buffers[key] = (made, operand)
-        return found[0]
-
-    def located(self, index: Index) -> tuple[Index, tuple[Value, ...]]:
-        """An index with its data-dependent positions renamed to `_arg0`, ..., and their values."""
-        index = tuple(self.simplify(extent) for extent in index)
-        names = sorted({n for extent in index for n in symbols_of(extent) if n in self.atoms})
-        if not names:
-            return index, ()
-        renamed: dict[str, Extent] = {name: symbol(f"_arg{i}") for i, name in enumerate(names)}
-        moved = tuple(e if isinstance(e, int) else e.substitute(renamed) for e in index)
-        return moved, tuple(self.atoms[name] for name in names)
-
-    def index(self, scope: Scope, extent: Extent) -> Value:
-        (moved,), args = self.located((extent,))
-        return scope.index(moved, args)
-
-    def launch(self, tasks: Extent, inner: Extent, nodes: list[Node], reason: str) -> Launch:
-        """The launch of the finished kernel. `inner` is the number of elements in one task."""
-        kernel = Kernel([buffer for buffer, _ in self.buffers.values()], self.scope, self.title)
-        operands = [operand for _, operand in self.buffers.values()]
-        grain = ceildiv(GRAIN, inner) if isinstance(inner, int) and inner else 1
-        if isinstance(inner, Dim):
-            grain = ceildiv(GRAIN, dim_max(inner, 1))
-        return Launch(kernel, operands, tasks, grain, tasks * inner, nodes, reason)
-
-
-Key = tuple[Node, Index, Any]
-
-
-class Reader:
-    """Values of nodes at indices, in one scope. A reader of an inner scope sees what outer ones computed."""
-
-    def __init__(self, emitter: Emitter, draft: Draft, scope: Scope, outer: Reader | None = None):
-        self.emitter = emitter
-        self.draft = draft
-        self.scope = scope
-        self.outer = outer
-        self.known: dict[Key, Any] = {}
-
-    def find(self, key: Key) -> Any:
-        reader: Reader | None = self
-        while reader is not None:
-            if key in reader.known:
-                return reader.known[key]
-            reader = reader.outer
-        return None
-
-    def value(self, node: Node, index: Index, mask: Value | None = None) -> Any:
-        """The element of `node` at `index`; memory is touched only where `mask` holds. Iterative."""
-        root: Key = (node, index, mask)
-        stack = [root]
-        while stack:
-            key = stack[-1]
-            if self.find(key) is not None:
-                stack.pop()
-                continue
-            waiting = self._waiting(key)
-            if waiting:
-                stack.extend(waiting)
-                continue
-            stack.pop()
-            self.known[key] = self._compute(*key)
-        return self.find(root)
-
-    def _waiting(self, key: Key) -> list[Key]:
-        return [needed for needed in self._needs(*key) if self.find(needed) is None]
-
-    def _stored(self, node: Node) -> Operand | None:
-        return self.emitter.readable(node)
-
-    def _needs(self, node: Node, index: Index, mask: Value | None) -> list[Key]:
-        emitter = self.emitter
-        if self._stored(node) is not None or emitter.row_value(node) is not None:
-            return []
-        if node in emitter.saved:
-            return []
-        form = node.op.lowering
-        if isinstance(form, View):
-            return [
-                (node.args[piece.argument], piece.index, inner)
-                for piece, inner in self._pieces(node, index, mask)
-            ]
-        if isinstance(form, Gather):
-            axis, rank = node.attrs["axis"], node.args[1].ndim
-            first: Key = (node.args[1], index[axis : axis + rank], mask)
-            if self.find(first) is None:
-                return [first]
-            source, inner = self._gathered(node, index, mask)
-            return [first, (node.args[0], source, inner)]
-        if isinstance(form, Elementwise) or node.op is project_op:
-            return [(argument, index, mask) for argument in node.args]
-        return []
-
-    def _compute(self, node: Node, index: Index, mask: Value | None) -> Any:
-        row = self.emitter.row_value(node)
-        if row is not None:
-            return row
-        scope, draft = self.scope, self.draft
-        stored = self._stored(node)
-        if stored is not None:
-            return self.load(stored, node.shape, index, mask)
-        if node in self.emitter.saved:
-            operand, where, shape = self.emitter.saved[node]
-            return self.load(operand, shape, where(index), mask)
-        form = node.op.lowering
-        if node.op is constant_op:
-            return scope.const(node.attrs["value"].array.item(), node.dtype.name)
-        if isinstance(form, View):
-            return self._view(node, index, mask)
-        if isinstance(form, Generate):
-            return form.value(_Indexed(scope, draft), index, **node.attrs)
-        if isinstance(form, Gather):
-            source, inner = self._gathered(node, index, mask)
-            return self.find((node.args[0], source, inner))
-        if node.op is project_op:
-            return self.find((node.args[0], index, mask))[node.attrs["index"]]
-        if isinstance(form, Elementwise):
-            values = [self.find((argument, index, mask)) for argument in node.args]
-            return form.kernel(scope, *values, **node.attrs)
-        raise AssertionError(f"{node.op.name} has no value inside a kernel")
-
-    def load(self, operand: Operand, shape: Shape, index: Index, mask: Value | None) -> Value:
-        """Read memory; where the whole array is read at its own index in a flat nest, read it flat."""
-        flat = self.emitter.flat_index(index, shape, operand)
-        if flat is not None:
-            shape, index = (product(shape),), (flat,)
-        buffer = self.draft.buffer(operand, shape)
-        located, args = self.draft.located(index)
-        return self.scope.load(buffer, located, args, mask)
-
-    # -- views -----------------------------------------------------------------------------------------
-
-    def _pieces(self, node: Node, index: Index, mask: Value | None) -> list[tuple[Any, Value | None]]:
-        """The pieces of a view with the mask under which each is read."""
-        form = node.op.lowering
-        assert isinstance(form, View)
-        types = [argument.type for argument in node.args]
-        pieces = form.pieces(index, types, node.type, **node.attrs)
-        answer = []
-        for piece in pieces:
-            condition = self._inside(piece.inside)
-            answer.append((piece, _both(self.scope, mask, condition)))
-        return answer
-
-    def _inside(self, conditions: Sequence[tuple[Extent, Extent, Extent]]) -> Value | None:
-        """Whether all of low <= position < high hold; None if that is known."""
-        result: Value | None = None
-        scope, draft = self.scope, self.draft
-        for position, low, high in conditions:
-            below = draft.simplify(position - low)
-            if not draft.bounds.proves_nonnegative(below):
-                value = scope.ge(draft.index(scope, position), draft.index(scope, low))
-                result = _both(scope, result, value)
-            above = draft.simplify(high - 1 - position)
-            if not draft.bounds.proves_nonnegative(above):
-                value = scope.lt(draft.index(scope, position), draft.index(scope, high))
-                result = _both(scope, result, value)
-        return result
-
-    def _view(self, node: Node, index: Index, mask: Value | None) -> Value:
-        scope = self.scope
-        result: Value | None = None
-        for piece, inner in reversed(self._pieces(node, index, mask)):
-            value = self.find((node.args[piece.argument], piece.index, inner))
-            condition = self._inside(piece.inside)
-            if condition is None:
-                result = value
-                continue
-            if result is None:
-                result = scope.const(0, node.dtype.name)
-            result = scope.select(condition, value, result)
-        assert result is not None
-        return result
-
-    # -- data-dependent positions ----------------------------------------------------------------------
-
-    def _gathered(self, node: Node, index: Index, mask: Value | None) -> tuple[Index, Value]:
-        """The index in the source of a gather, and the mask under which it may be read."""
-        axis, indices = node.attrs["axis"], node.args[1]
-        rank = indices.ndim
-        value = self.find((indices, index[axis : axis + rank], mask))
-        name, inside = self.position(node, value, node.args[0].shape[axis], mask)
-        source = (*index[:axis], symbol(name), *index[axis + rank :])
-        inner = _both(self.scope, mask, inside)
-        assert inner is not None
-        return source, inner
-
-    def position(
-        self, node: Node, value: Value, extent: Extent, mask: Value | None
-    ) -> tuple[str, Value]:
-        """A checked position from the end or the start, as a name for index expressions."""
-        key = (node, ("position",), value)
-        held = self.find(key)
-        if held is None:
-            scope, draft = self.scope, self.draft
-            size = draft.index(scope, extent)
-            wrapped = scope.select(scope.lt(value, 0), scope.add(value, size), value)
-            inside = scope.and_(scope.ge(wrapped, 0), scope.lt(wrapped, size))
-            allowed = inside if mask is None else scope.or_(inside, scope.not_(mask))
-            scope.check(allowed, INDEX_OUT_OF_RANGE, self.emitter.number(node), value)
-            name = f"_at{len(draft.atoms)}"
-            draft.atoms[name] = wrapped
-            held = self.known[key] = (name, inside)
-        return held
-
-
-class _Indexed:
-    """A scope whose `index` knows the draft's data-dependent names: what `Generate` forms receive as builder."""
-
-    def __init__(self, scope: Scope, draft: Draft) -> None:
-        self._scope = scope
-        self._draft = draft
-
-    def index(self, extent: Extent) -> Value:
-        return self._draft.index(self._scope, extent)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._scope, name)
-
-
-def _both(scope: Scope, first: Value | None, second: Value | None) -> Value | None:
-    if first is None or second is None:
-        return second if first is None else first
-    return scope.and_(first, second)
+CHECK_FAILED = 3
 
 
 class Emitter:
@@ -417,8 +125,6 @@ class Emitter:
 
     def _results(self) -> Iterator[tuple[Node, Operand]]:
         """The members (or results of members) that have a place, with it."""
-        from graphc.types import TupleType
-
         for member in self.group.members:
             if isinstance(member.type, TupleType):
                 for i in range(len(member.type.items)):
@@ -653,20 +359,11 @@ class Emitter:
         group, draft = self.group, rows.draft
         axes = group.reduced or ()
         reductions = [m for m in members if isinstance(m.op.lowering, Reduce)]
-        opened: list[Any] = []
-        scope = rows.scope
-        found: list[Dim] = []
-        for position, axis in enumerate(axes):
-            role = "vector" if vector and position == len(axes) - 1 else "serial"
-            loop = scope.loop(role, 0, group.domain[axis])
-            loop.__enter__()
-            found.append(draft.bind(loop.variable, 0, group.domain[axis]))
-            opened.append(loop)
-            scope = loop.body
-        inner: dict[int, Extent] = dict(zip(axes, found, strict=True))
-        left = iter(kept)
-        index = tuple(inner[axis] if axis in inner else next(left) for axis in range(len(group.domain)))
-        reader = Reader(self, draft, scope, rows)
+        spans = [(0, group.domain[axis]) for axis in axes]
+        innermost = "vector" if vector else "serial"
+        opened, found = self._open(draft, rows.scope, axes, spans, group.domain, innermost)
+        index = _placed(axes, found, kept, len(group.domain))
+        reader = Reader(self, draft, opened[-1].body, rows)
         pending: list[Node] = []
         targets = set(members)
         for member in self._needed(members):
@@ -675,7 +372,7 @@ class Emitter:
         for member in saving:
             self._save(reader, member, index, found, vector)
         for node, operand in results:
-            owner = node.args[0] if node.op is project_op else node
+            owner = _owner(node)
             if owner in targets and not isinstance(owner.op.lowering, Reduce):
                 self._store(reader, node, operand, index)
                 pending.append(node)
@@ -685,17 +382,7 @@ class Emitter:
             assert isinstance(form, Reduce)
             value = reader.value(member.args[0], index)
             states[member] = opened[-1].accumulate(form.combiner, value)
-        for position in range(len(opened) - 1, -1, -1):
-            loop = opened[position]
-            loop.__exit__(None, None, None)
-            for member, state in list(states.items()):
-                result = loop.result(state)
-                if position:
-                    form = member.op.lowering
-                    assert isinstance(form, Reduce)
-                    states[member] = opened[position - 1].accumulate(form.combiner, result)
-                else:
-                    self.rows[member] = result
+        self.rows.update(self._close(opened, states))
         self._note_written(pending)
 
     def _note_written(self, nodes: Sequence[Node]) -> None:
@@ -730,104 +417,83 @@ class Emitter:
     # -- split reductions ------------------------------------------------------------------------------
 
     def _split(self) -> list[Launch]:
-        """Parts in parallel, each to one row of partial results; then one task that combines them in order."""
+        """Parts in parallel, each to one row of partial results; then a kernel that combines them in order."""
+        parts = self._cut()
+        first = self._reduce_parts(parts)
+        self.flat = None
+        return [first, self._combine(parts)]
+
+    def _cut(self) -> _Parts:
+        """How the reduced elements are cut: along one axis, so that a part has about `PART` of them."""
         group = self.group
         reduction = next(m for m in group.members if isinstance(m.op.lowering, Reduce))
-        form = reduction.op.lowering
-        assert isinstance(form, Reduce)
-        domain, axes = group.domain, group.reduced or ()
-        results = list(self._results())
         before = [m for m in group.members if not is_row_member(m, group)]
-        flat = not group.kept and self._is_flat(before, domain) and self._is_flat([reduction.args[0]], domain)
-        draft = Draft(self.title())
+        domain, reduced = group.domain, group.reduced or ()
+        flat = not group.kept and self._is_flat([*before, reduction.args[0]], domain)
         shape: Shape = (product(domain),) if flat else domain
-        split_axis = 0 if flat else axes[0]
-        reduced = (0,) if flat else axes
-        rest = product(shape[axis] for axis in range(len(shape)) if axis != split_axis)
+        reduced = (0,) if flat else reduced
+        axis = reduced[0]
+        rest = product(extent for other, extent in enumerate(shape) if other != axis)
         depth = max(1, PART // rest) if isinstance(rest, int) and rest else 1
-        parts = ceildiv(shape[split_axis], depth)
-        partial = Operand(Storage("temporary", reduction.dtype, (parts, *group.kept)))
-        last_is_kept = bool(group.kept) and len(shape) - 1 not in reduced
-        lead = group.kept[:-1] if last_is_kept else group.kept
-        tasks = product(lead) * parts
+        count = ceildiv(shape[axis], depth)
+        partial = Operand(Storage("temporary", reduction.dtype, (count, *group.kept)))
+        return _Parts(reduction, before, shape, reduced, axis, depth, count, rest, flat, partial)
+
+    def _reduce_parts(self, parts: _Parts) -> Launch:
+        group = self.group
+        draft = Draft(self.title())
+        lanes_kept = bool(group.kept) and len(parts.shape) - 1 not in parts.reduced
+        lead = group.kept[:-1] if lanes_kept else group.kept
+        tasks = product(lead) * parts.count
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
             p = draft.bind(outer.variable, 0, tasks)
-            part = draft.simplify(p % parts)
-            kept: Index = unravel(draft.simplify(p // parts), lead, draft.bounds)
-            start = part * depth
-            stop = dim_min(shape[split_axis], start + depth)
-            if last_is_kept:
+            part = draft.simplify(p % parts.count)
+            kept: Index = unravel(draft.simplify(p // parts.count), lead, draft.bounds)
+            if lanes_kept:
                 with outer.body.loop("vector", 0, group.kept[-1]) as lanes:
                     j = draft.bind(lanes.variable, 0, group.kept[-1])
-                    self._part(draft, lanes.body, (*kept, j), part, (start, stop), split_axis, reduced, shape, flat, partial, reduction, results, False)
+                    self._reduce_part(draft, lanes.body, (*kept, j), part, parts, "serial")
             else:
-                self._part(draft, outer.body, kept, part, (start, stop), split_axis, reduced, shape, flat, partial, reduction, results, True)
-        first = draft.launch(tasks, depth * rest, before + [reduction], self.reason())
-        self.flat = None
-        return [first, self._combine(reduction, form.combiner, partial, parts, results)]
+                self._reduce_part(draft, outer.body, kept, part, parts, "vector")
+        nodes = [*parts.before, parts.reduction]
+        return draft.launch(tasks, parts.depth * parts.rest, nodes, self.reason())
 
-    def _part(
-        self, draft: Draft, scope: Scope, kept: Index, part: Extent, span: tuple[Extent, Extent],
-        split_axis: int, reduced: tuple[int, ...], shape: Shape, flat: bool, partial: Operand,
-        reduction: Node, results: list[tuple[Node, Operand]], vector: bool,
+    def _reduce_part(
+        self, draft: Draft, scope: Scope, kept: Index, part: Extent, parts: _Parts, innermost: str
     ) -> None:
-        opened: list[Any] = []
-        inner: dict[int, Extent] = {}
-        for position, axis in enumerate(reduced):
-            role = "vector" if vector and position == len(reduced) - 1 else "serial"
-            low, high = span if axis == split_axis else (0, shape[axis])
-            loop = scope.loop(role, low, high)
-            loop.__enter__()
-            inner[axis] = draft.bind(loop.variable, 0, shape[axis])
-            opened.append(loop)
-            scope = loop.body
-        left = iter(kept)
-        index = tuple(inner[axis] if axis in inner else next(left) for axis in range(len(shape)))
-        if flat:
+        """One part: its loops, the values stored on the way, and its row of the partial results."""
+        start = part * parts.depth
+        spans = [
+            (start, dim_min(parts.shape[axis], start + parts.depth))
+            if axis == parts.axis
+            else (0, parts.shape[axis])
+            for axis in parts.reduced
+        ]
+        opened, found = self._open(draft, scope, parts.reduced, spans, parts.shape, innermost)
+        index = _placed(parts.reduced, found, kept, len(parts.shape))
+        if parts.flat:
             self.flat_variable = index[0]
             self.flat = index = unravel(index[0], self.group.domain, draft.bounds)
-        reader = Reader(self, draft, scope)
-        for node, operand in results:
-            owner = node.args[0] if node.op is project_op else node
-            if not is_row_member(owner, self.group):
+        reader = Reader(self, draft, opened[-1].body)
+        for node, operand in self._results():
+            if not is_row_member(_owner(node), self.group):
                 self._store(reader, node, operand, index)
-        form = reduction.op.lowering
+        form = parts.reduction.op.lowering
         assert isinstance(form, Reduce)
-        state = opened[-1].accumulate(form.combiner, reader.value(reduction.args[0], index))
-        for position in range(len(opened) - 1, -1, -1):
-            opened[position].__exit__(None, None, None)
-            result = opened[position].result(state)
-            if position:
-                state = opened[position - 1].accumulate(form.combiner, result)
-        buffer = draft.buffer(partial, partial.storage.shape)
+        value = reader.value(parts.reduction.args[0], index)
+        states = {parts.reduction: opened[-1].accumulate(form.combiner, value)}
+        result = self._close(opened, states)[parts.reduction]
+        buffer = draft.buffer(parts.partial, parts.partial.storage.shape)
         located, args = draft.located((part, *kept))
-        (opened[0].parent).store(buffer, located, result, args)
+        scope.store(buffer, located, result, args)
 
-    def _combine(
-        self, reduction: Node, combiner: str, partial: Operand, parts: Extent,
-        results: list[tuple[Node, Operand]],
-    ) -> Launch:
-        group = self.group
+    def _combine(self, parts: _Parts) -> Launch:
+        """Add up the partial results in order, and finish what follows from them."""
+        group, kept_shape = self.group, self.group.kept
         draft = Draft(self.title() + "_combine")
-        owners = [(n, n.args[0] if n.op is project_op else n) for n, _ in results]
-        self._note_written([n for n, owner in owners if not is_row_member(owner, group)])
-        kept_shape = group.kept
-        rows = [m for m in group.members if is_row_member(m, group) and m is not reduction]
-
-        def finish(scope: Scope, kept: Index, role: str) -> None:
-            with scope.loop(role, 0, parts) as loop:
-                c = draft.bind(loop.variable, 0, parts)
-                buffer = draft.buffer(partial, partial.storage.shape)
-                located, args = draft.located((c, *kept))
-                state = loop.accumulate(combiner, loop.body.load(buffer, located, args))
-            self.rows[reduction] = loop.result(state)
-            reader = Reader(self, draft, scope)
-            for node, operand in results:
-                if node is reduction:
-                    self._store(reader, node, operand, kept)
-            for member in rows:
-                self._finish_row(reader, member, kept, results)
-
+        results = list(self._results())
+        self._note_written([n for n, _ in results if not is_row_member(_owner(n), group)])
+        rows = [m for m in group.members if is_row_member(m, group) and m is not parts.reduction]
         tasks = product(kept_shape[:-1])
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
             p = draft.bind(outer.variable, 0, tasks)
@@ -835,11 +501,68 @@ class Emitter:
             if kept_shape:
                 with outer.body.loop("vector", 0, kept_shape[-1]) as lanes:
                     j = draft.bind(lanes.variable, 0, kept_shape[-1])
-                    finish(lanes.body, (*lead, j), "serial")
+                    self._combine_row(draft, lanes.body, (*lead, j), parts, rows, "serial")
             else:
-                finish(outer.body, (), "vector")
-        inner = parts if not kept_shape else parts * kept_shape[-1]
-        return draft.launch(tasks, inner, rows, "combines the parts of a split reduction in order")
+                self._combine_row(draft, outer.body, (), parts, rows, "vector")
+        inner = parts.count * (kept_shape[-1] if kept_shape else 1)
+        why = "combines the parts of a split reduction in order"
+        return draft.launch(tasks, inner, rows, why)
+
+    def _combine_row(
+        self, draft: Draft, scope: Scope, kept: Index, parts: _Parts, rows: Sequence[Node], role: str
+    ) -> None:
+        form = parts.reduction.op.lowering
+        assert isinstance(form, Reduce)
+        with scope.loop(role, 0, parts.count) as loop:
+            part = draft.bind(loop.variable, 0, parts.count)
+            buffer = draft.buffer(parts.partial, parts.partial.storage.shape)
+            located, args = draft.located((part, *kept))
+            state = loop.accumulate(form.combiner, loop.body.load(buffer, located, args))
+        self.rows[parts.reduction] = loop.result(state)
+        reader = Reader(self, draft, scope)
+        results = list(self._results())
+        for node, operand in results:
+            if node is parts.reduction:
+                self._store(reader, node, operand, kept)
+        for member in rows:
+            self._finish_row(reader, member, kept, results)
+
+    # -- loops over reduced axes -----------------------------------------------------------------------
+
+    def _open(
+        self,
+        draft: Draft,
+        scope: Scope,
+        axes: Sequence[int],
+        spans: Sequence[tuple[Extent, Extent]],
+        shape: Shape,
+        innermost: str,
+    ) -> tuple[list[LoopBuilder], list[Dim]]:
+        """Nested loops over `axes`; all are serial but the last, whose role is `innermost`."""
+        opened: list[LoopBuilder] = []
+        found: list[Dim] = []
+        for position, (axis, (low, high)) in enumerate(zip(axes, spans, strict=True)):
+            role = innermost if position == len(axes) - 1 else "serial"
+            loop = scope.loop(role, low, high)
+            found.append(draft.bind(loop.variable, 0, shape[axis]))
+            opened.append(loop)
+            scope = loop.body
+        return opened, found
+
+    def _close(
+        self, opened: Sequence[LoopBuilder], states: dict[Node, Accumulator]
+    ) -> dict[Node, Value]:
+        """Close nested loops from the innermost; what an inner one accumulated, the next accumulates in turn."""
+        results: dict[Node, Value] = {}
+        for position in range(len(opened) - 1, -1, -1):
+            opened[position].close()
+            for member, state in list(states.items()):
+                results[member] = opened[position].result(state)
+                if position:
+                    states[member] = opened[position - 1].accumulate(
+                        state.combiner, results[member]
+                    )
+        return results
 
     # -- contractions ----------------------------------------------------------------------------------
 
@@ -966,6 +689,37 @@ class Emitter:
         return [checked, *copier.copy(guarded, place)]
 
 
+@dataclass(frozen=True)
+class _Parts:
+    """A split reduction: `shape` is cut along `axis` into `count` parts of `depth`; `rest` are the other elements.
+
+    `before` are the members that the reduction reads; `partial` holds a row of results for each part.
+    """
+
+    reduction: Node
+    before: list[Node]
+    shape: Shape
+    reduced: tuple[int, ...]
+    axis: int
+    depth: int
+    count: Extent
+    rest: Extent
+    flat: bool
+    partial: Operand
+
+
+def _owner(node: Node) -> Node:
+    """The member whose result a node is: itself, or the node with several results that it projects."""
+    return node.args[0] if node.op is project_op else node
+
+
+def _placed(axes: Sequence[int], found: Sequence[Extent], kept: Index, rank: int) -> Index:
+    """The full index, from that over `axes` and that over the others."""
+    inner = dict(zip(axes, found, strict=True))
+    left = iter(kept)
+    return tuple(inner[axis] if axis in inner else next(left) for axis in range(rank))
+
+
 def copy_operand(source: Operand, target: Operand) -> list[Launch]:
     """A kernel that copies one contiguous array to another of the same shape."""
     draft = Draft("copy")
@@ -980,6 +734,3 @@ def copy_operand(source: Operand, target: Operand) -> list[Launch]:
             value = lanes.body.load(draft.buffer(source, (size,)), (i,))
             lanes.body.store(draft.buffer(target, (size,)), (i,), value)
     return [draft.launch(tiles, dim_min(size, CHUNK), [], "a state of a scan")]
-
-
-__all__ = ["Emitter", "copy_operand", "lowest", "symbol"]

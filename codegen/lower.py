@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from graphc.codegen import emit
 from graphc.codegen.donate import protect
+from graphc.codegen.emit import Emitter, copy_operand
 from graphc.codegen.fuse import Group, Partition, result_shape
 from graphc.codegen.loops import Contract as Contraction
 from graphc.codegen.loops import product_bytes
@@ -23,6 +23,7 @@ from graphc.codegen.program import (
     Statement,
     Storage,
 )
+from graphc.codegen.reader import symbol
 
 from graphc.dims import Extent, product, symbols_of
 from graphc.graph import Graph, parameter_op, rebuild
@@ -239,7 +240,7 @@ class _Block:
         if group.kind == "region":
             self._region(group.members[0])
             return
-        emitter = emit.Emitter(self.partition, group, self.place, self._number)
+        emitter = Emitter(self.partition, group, self.place, self._number)
         self.statements += emitter.launches()
 
     def _number(self, node: Node) -> int:
@@ -251,7 +252,7 @@ class _Block:
         """Write a value that already has a place, or is only a view, to where an output goes."""
         group = Group("nest", result_shape(node))
         group.reasons.append("copied: the value is an input, a view, or an output twice")
-        emitter = emit.Emitter(self.partition, group, self.place, self._number)
+        emitter = Emitter(self.partition, group, self.place, self._number)
         self.statements += emitter.copy(node, operand)
 
     def _region(self, node: Node) -> None:
@@ -284,10 +285,10 @@ class _Block:
         graph: Graph = expand(attrs["graph"])
         carry, steps = attrs["carry"], attrs["steps"]
         variable = self.lowering.fresh_variable()
-        step = emit.symbol(variable)
+        step = symbol(variable)
         parameters: dict[int, Operand] = {}
         for i in range(carry):
-            self.statements += emit.copy_operand(args[i], results[i])
+            self.statements += copy_operand(args[i], results[i])
             parameters[i] = results[i]
         for i in range(carry, len(args)):
             operand = args[i]
@@ -301,12 +302,12 @@ class _Block:
             stacked.append(Operand(result.storage, result.offset + step * product(output.shape)))
         body = _Block(self.lowering, graph, parameters, [*fresh, *stacked]).statements
         for new, result in zip(fresh, results[:carry], strict=True):
-            body += emit.copy_operand(new, result)
+            body += copy_operand(new, result)
         self.statements.append(Loop(variable, attrs["length"], attrs["reverse"], body))
 
 
 
 def bind_dims(names: Sequence[str], graph: Graph, node: Node) -> dict[str, Extent]:
     """What the named dimensions of a called graph are at this call: they have the same names on both sides."""
-    return {name: emit.symbol(name) for name in names}
+    return {name: symbol(name) for name in names}
 

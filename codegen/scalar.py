@@ -341,7 +341,11 @@ class LoopBuilder:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if kind is None:
-            self.parent.statements.append(self.loop)
+            self.close()
+
+    def close(self) -> None:
+        """Join the parent: the loop is complete."""
+        self.parent.statements.append(self.loop)
 
     def accumulate(self, combiner: str, value: Value, mask: Value | None = None) -> Accumulator:
         """Accumulate `value` over the loop; read the result with `result` after the loop has closed."""

@@ -27,9 +27,9 @@ until no flag is set. All four are sequentially consistent, so either the worker
 closed or the caller sees the worker busy, and no worker touches a job, or the caller's stack, after
 the call has returned. Sleeping follows the same pattern with `asleep` and the generation.
 
-Platforms. Linux on x86-64 and aarch64 sleeps on futexes. macOS and other POSIX systems use a
-mutex and a condition variable, and leave the choice of CPU to the kernel. On Windows, and where the
-C library lacks a function, `graphc_parallel_for` runs serially.
+Platforms. Linux on x86-64 and aarch64 sleeps on futexes. Linux on other processors and macOS use
+a mutex and a condition variable, and leave the choice of CPU to the kernel. On Windows, on systems
+not known here, and where the C library lacks a function, `graphc_parallel_for` runs serially.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from graphc.runtime.engine import Engine, EngineError, Loaded
 
 MAX_WORKERS = 256  # participants of one job, the caller included
 SPIN_NANOSECONDS = 50_000  # a spinning worker answers in 0.2 us, a sleeping one in 10 to 40
-_WORTH_WAKING_NANOSECONDS = 100_000  # of work in the whole job, from where two threads win
+_WORTH_WAKING_NANOSECONDS = 100_000  # of work by the caller alone, from where two threads win
 _POLL_NANOSECONDS = 50_000_000  # how often a caller that sleeps for its workers looks for signals
 _STACK_BYTES = 8 << 20  # of a worker; musl would give 128 KiB, macOS 512 KiB
 
@@ -656,6 +656,10 @@ done:
 %pace = type { ptr, double } ; function, nanoseconds
 @paces = internal global [64 x %pace] zeroinitializer, align 16
 
+; How long the caller has worked alone in jobs that followed one another closely, and until when.
+@alone_time = internal global i64 0
+@alone_until = internal global i64 0
+
 define internal ptr @pace_of(ptr %function) {
   %address = ptrtoint ptr %function to i64
   %mixed = mul i64 %address, -7046029254386353131 ; 2^64 / golden ratio
@@ -664,9 +668,33 @@ define internal ptr @pace_of(ptr %function) {
   ret ptr %at
 }
 
-; The caller's share. Waking costs more than a short job takes. So if the workers sleep and the
-; function was quick last time, the caller starts alone, and wakes them only if it was wrong about
-; that.
+define internal double @expected_time(ptr %function, i64 %tasks) {
+  %pace_at = call ptr @pace_of(ptr %function)
+  %known = load ptr, ptr %pace_at
+  %is_known = icmp eq ptr %known, %function
+  %nanoseconds_at = getelementptr %pace, ptr %pace_at, i32 0, i32 1
+  %nanoseconds = load double, ptr %nanoseconds_at
+  %count = sitofp i64 %tasks to double
+  %expected = fmul double %count, %nanoseconds
+  %result = select i1 %is_known, double %expected, double $UNKNOWN_TIME
+  ret double %result
+}
+
+define internal void @note_pace(ptr %function, i64 %tasks, i64 %elapsed) {
+  %pace_at = call ptr @pace_of(ptr %function)
+  %time = sitofp i64 %elapsed to double
+  %count = sitofp i64 %tasks to double
+  %nanoseconds = fdiv double %time, %count
+  store ptr %function, ptr %pace_at
+  %nanoseconds_at = getelementptr %pace, ptr %pace_at, i32 0, i32 1
+  store double %nanoseconds, ptr %nanoseconds_at
+  ret void
+}
+
+; The caller's share. Waking costs more than a short job takes. So if the workers sleep, the
+; caller has a budget of time to work alone: it wakes them when the function is known to need more,
+; or when the budget is spent, be it by this job or by the ones just before. A pause in which they
+; would fall asleep again renews the budget.
 define internal void @wake_and_work(ptr %function, i64 %tasks, i64 %grain, i64 %participants) {
   %first = call ptr @participant(i64 1)
   %asleep_at = getelementptr %participant, ptr %first, i32 0, i32 7
@@ -678,36 +706,37 @@ warm:
   %ran_warm = call i64 @work(i64 0, i64 %participants, i64 $NEVER)
   ret void
 cold:
-  %pace_at = call ptr @pace_of(ptr %function)
-  %known_function = load ptr, ptr %pace_at
-  %is_known = icmp eq ptr %known_function, %function
-  %nanoseconds_at = getelementptr %pace, ptr %pace_at, i32 0, i32 1
-  %nanoseconds = load double, ptr %nanoseconds_at
-  %count = sitofp i64 %tasks to double
-  %expected = fmul double %count, %nanoseconds
-  %is_quick = fcmp olt double %expected, $WORTH_WAKING
-  %alone = and i1 %is_known, %is_quick
+  %begin = call i64 @nanoseconds()
+  %before = load i64, ptr @alone_until
+  %pause = sub i64 %begin, %before
+  %follows = icmp slt i64 %pause, $SPIN_NANOSECONDS
+  %spent_before = load i64, ptr @alone_time
+  %spent = select i1 %follows, i64 %spent_before, i64 0
+  %budget = sub i64 $WORTH_WAKING_NANOSECONDS, %spent
+  %budget_time = sitofp i64 %budget to double
+  %expected = call double @expected_time(ptr %function, i64 %tasks)
+  %alone = fcmp olt double %expected, %budget_time
   br i1 %alone, label %run, label %wake
 wake:
   call void @wake_children(i64 0, i64 %participants)
   br label %run
 run:
-  %begin = call i64 @nanoseconds()
-  %alarm = add i64 %begin, $WORTH_WAKING_NANOSECONDS
+  %start = call i64 @nanoseconds()
+  %alarm = add i64 %start, %budget
   %wake_at = select i1 %alone, i64 %alarm, i64 $NEVER
   %ran = call i64 @work(i64 0, i64 %participants, i64 %wake_at)
   %end = call i64 @nanoseconds()
-  %elapsed = sub i64 %end, %begin
+  %elapsed = sub i64 %end, %start
+  %spent_now = add i64 %spent, %elapsed
+  %spent_after = select i1 %alone, i64 %spent_now, i64 0
+  store i64 %spent_after, ptr @alone_time
+  store i64 %end, ptr @alone_until
   %did_some = icmp sgt i64 %ran, 0
   br i1 %did_some, label %note, label %done
 note:
-  %own = mul i64 %ran, %grain
+  %own = mul i64 %ran, %grain ; the last range may be shorter
   %own_tasks = call i64 @llvm.smin.i64(i64 %own, i64 %tasks)
-  %time = sitofp i64 %elapsed to double
-  %done_tasks = sitofp i64 %own_tasks to double
-  %pace = fdiv double %time, %done_tasks
-  store ptr %function, ptr %pace_at
-  store double %pace, ptr %nanoseconds_at
+  call void @note_pace(ptr %function, i64 %own_tasks, i64 %elapsed)
   br label %done
 done:
   ret void
@@ -1107,7 +1136,7 @@ def pool_text(platform: Platform) -> str:
         "POLL_NANOSECONDS": _POLL_NANOSECONDS,
         "STACK_BYTES": _STACK_BYTES,
         "WORTH_WAKING_NANOSECONDS": _WORTH_WAKING_NANOSECONDS,
-        "WORTH_WAKING": float(_WORTH_WAKING_NANOSECONDS),
+        "UNKNOWN_TIME": "1.0e+18",
         "NEVER": 2**63 - 1,
         "STATUS_CODE_WORD": STATUS_CODE_WORD,
         "STATUS_CANCEL_WORD": STATUS_CANCEL_WORD,

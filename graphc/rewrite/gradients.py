@@ -28,7 +28,7 @@ from graphc.ops.arithmetic import (
 from graphc.ops.operands import broadcast_op
 from graphc.ops.reduce import spread, sum_op
 from graphc.ops.special import where_op
-from graphc.ops.transcend import exp_op, sigmoid_op
+from graphc.ops.transcend import sigmoid_op
 from graphc.rewrite.facts import never_zero
 from graphc.rewrite.pattern import Family, functions, named, number_of, variables
 from graphc.rewrite.rule import rule

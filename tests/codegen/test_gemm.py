@@ -334,6 +334,7 @@ PATHS = {
     "dots, left copied": (6, 90, 300, "columns", "columns"),
     "column": (300, 1, 200, "columns", "rows"),
     "turned": (203, 5, 90, "columns", "rows"),
+    "turned, tall": (20000, 5, 40, "columns", "rows"),
     "long k": (20, 24, 30000, "rows", "columns"),
     "long k, turned": (100, 5, 11000, "columns", "rows"),
     "long row": (1, 3000, 600, "rows", "rows"),

@@ -1,7 +1,7 @@
 """Which values are rewrites tried on, and when are two results the same under a law?
 
-Symbols are filled with ordinary numbers, or with the values at which identities fail: zeros of both signs,
-infinities, NaN, subnormals, the extremes of each dtype.
+Symbols are filled with ordinary numbers, or with the values at which identities fail: zeros of both
+signs, infinities, NaN, subnormals, the extremes of each dtype.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
 from graphc.evaluator import run
 from graphc.graph import symbol_op
 from graphc.node import Node, topological

@@ -1,19 +1,21 @@
 """Does every rule fire, and does it keep the values that its law promises?
 
-One parametrised test a promise, over the whole registry: a rule cannot be added without an example on
-which it fires through the public entry, and without its law being tried on the values at which laws break.
+One parametrised test a promise, over the whole registry: a rule cannot be added without an example
+on which it fires through the public entry, nor without its law being tried on the values at which
+laws break.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from rewrite_values import close, fill, same_bits, symbols_of, values_of
+
 from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.origin import location
 from graphc.rewrite import RULES, Rule, admitted, explain, rewrite
 from graphc.rewrite.rule import LAWS
-from rewrite_values import close, fill, same_bits, symbols_of, values_of
 
 LEVEL = {"ieee": "ieee", "stable": "ieee", "real": "real", "fast": "fast"}
 BUILT_IN = list(RULES.values())
@@ -92,7 +94,7 @@ def test_other_rules_keep_values_to_within_rounding(rule: Rule) -> None:
 
 @pytest.mark.parametrize("rule", [r for r in BUILT_IN if r.reorders], ids=lambda r: r.name)
 def test_reordering_rules_keep_integers_exactly(rule: Rule) -> None:
-    """With integer values every order of a sum gives the same floats, so nothing else may differ."""
+    """With integer values every order of a sum gives the same floats: nothing else may differ."""
     before = rule.example_nodes()
     after = rewrite(before, exclude=BEYOND_IEEE).outputs
     rng = np.random.default_rng(9)

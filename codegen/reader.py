@@ -1,0 +1,332 @@
+"""How is the element of a node at an index computed?  On demand, following views as index arithmetic.
+
+A `Draft` is a kernel under construction: its buffers, and what is known of its loop variables. A `Reader` writes the value of any node at any
+index into one scope and keeps what it has computed there; readers of inner scopes see what outer ones hold. What is in
+memory, in a register or in scratch is for the kernel's author to say: a `Source`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from graphc.codegen.loops import Buffer, Kernel
+from graphc.codegen.program import Launch, Operand
+from graphc.codegen.scalar import Scope, Value
+
+from graphc.dims import Bounds, Dim, Extent, ceildiv, dim_max, product, symbols_of
+from graphc.lowering import Elementwise, Gather, Generate, View
+from graphc.node import Node
+from graphc.ops.operands import constant_op
+from graphc.ops.special import project_op
+from graphc.types import Shape
+
+# Elements of work that make a range of tasks worth handing to another worker.
+GRAIN = 16384
+
+INDEX_OUT_OF_RANGE = 1
+
+Index = tuple[Extent, ...]
+
+
+def symbol(name: str) -> Dim:
+    return Dim.symbol(name)
+
+
+def unravel(linear: Extent, extents: Shape, bounds: Bounds) -> Index:
+    """The index, in C order, of element number `linear` of an array of these extents."""
+    taken: list[Extent] = []
+    for size in reversed(extents[1:]):
+        if size == 0:  # there is no element, so any index will do
+            taken.append(0)
+            continue
+        taken.append(_simplified(linear % size, bounds))
+        linear = linear // size
+    if extents:
+        taken.append(_simplified(linear, bounds))
+    return tuple(reversed(taken))
+
+
+def _simplified(extent: Extent, bounds: Bounds) -> Extent:
+    return extent if isinstance(extent, int) else bounds.simplify(extent)
+
+
+@dataclass(eq=False)
+class Draft:
+    """A kernel under construction: its scope, buffers, operands, and what is known of its loop variables."""
+
+    title: str
+    scope: Scope = field(default_factory=Scope)
+    buffers: dict[Any, tuple[Buffer, Operand]] = field(default_factory=dict)
+    ranges: dict[str, tuple[Extent, Extent]] = field(default_factory=dict)
+    atoms: dict[str, Value] = field(default_factory=dict)
+    _bounds: Bounds | None = None
+
+    def bind(self, variable: str, start: Extent, stop: Extent) -> Dim:
+        """Note the range of a loop variable; returns it as an extent."""
+        self.ranges[variable] = (start, stop - 1)
+        self._bounds = None
+        return symbol(variable)
+
+    @property
+    def bounds(self) -> Bounds:
+        if self._bounds is None:
+            self._bounds = Bounds(self.ranges)
+        return self._bounds
+
+    def simplify(self, extent: Extent) -> Extent:
+        return extent if isinstance(extent, int) else self.bounds.simplify(extent)
+
+    def buffer(self, operand: Operand, shape: Shape) -> Buffer:
+        """The kernel's buffer for an operand seen at `shape`."""
+        storage = operand.storage
+        key = (id(storage), operand.offset, shape)
+        found = self.buffers.get(key)
+        if found is None:
+            layout = "strided" if storage.strided else "contiguous"
+            space = "worker" if storage.kind == "worker" else "global"
+            made = Buffer(f"b{len(self.buffers)}", storage.dtype.name, shape, layout, space)
+            found = self.buffers[key] = (made, operand)
+        return found[0]
+
+    def located(self, index: Index) -> tuple[Index, tuple[Value, ...]]:
+        """An index with its data-dependent positions renamed to `_arg0`, ..., and their values."""
+        index = tuple(self.simplify(extent) for extent in index)
+        names = sorted({n for extent in index for n in symbols_of(extent) if n in self.atoms})
+        if not names:
+            return index, ()
+        renamed: dict[str, Extent] = {name: symbol(f"_arg{i}") for i, name in enumerate(names)}
+        moved = tuple(e if isinstance(e, int) else e.substitute(renamed) for e in index)
+        return moved, tuple(self.atoms[name] for name in names)
+
+    def index(self, scope: Scope, extent: Extent) -> Value:
+        (moved,), args = self.located((extent,))
+        return scope.index(moved, args)
+
+    def launch(self, tasks: Extent, inner: Extent, nodes: list[Node], reason: str) -> Launch:
+        """The launch of the finished kernel. `inner` is the number of elements in one task."""
+        kernel = Kernel([buffer for buffer, _ in self.buffers.values()], self.scope, self.title)
+        operands = [operand for _, operand in self.buffers.values()]
+        grain = ceildiv(GRAIN, inner) if isinstance(inner, int) and inner else 1
+        if isinstance(inner, Dim):
+            grain = ceildiv(GRAIN, dim_max(inner, 1))
+        return Launch(kernel, operands, tasks, grain, tasks * inner, nodes, reason)
+
+
+Key = tuple[Node, Index, Any]
+
+
+class Source(Protocol):
+    """What a reader asks the author of its kernel."""
+
+    saved: dict[Node, tuple[Operand, Callable[[Index], Index], Shape]]
+
+    def readable(self, node: Node) -> Operand | None:
+        """Where to load a node from; None if it must be computed."""
+
+    def row_value(self, node: Node) -> Value | None:
+        """The value of a node that has been reduced to one for each row."""
+
+    def flat_index(self, index: Index, shape: Shape, operand: Operand) -> Extent | None:
+        """The position in memory of a read at the nest's own index, if the nest is flat."""
+
+    def number(self, node: Node) -> int:
+        """The number of a checked node."""
+
+
+class Reader:
+    """Values of nodes at indices, in one scope. A reader of an inner scope sees what outer ones computed."""
+
+    def __init__(self, source: Source, draft: Draft, scope: Scope, outer: Reader | None = None):
+        self.source = source
+        self.draft = draft
+        self.scope = scope
+        self.outer = outer
+        self.known: dict[Key, Any] = {}
+
+    def find(self, key: Key) -> Any:
+        reader: Reader | None = self
+        while reader is not None:
+            if key in reader.known:
+                return reader.known[key]
+            reader = reader.outer
+        return None
+
+    def value(self, node: Node, index: Index, mask: Value | None = None) -> Any:
+        """The element of `node` at `index`; memory is touched only where `mask` holds. Iterative."""
+        root: Key = (node, index, mask)
+        stack = [root]
+        while stack:
+            key = stack[-1]
+            if self.find(key) is not None:
+                stack.pop()
+                continue
+            waiting = self._waiting(key)
+            if waiting:
+                stack.extend(waiting)
+                continue
+            stack.pop()
+            self.known[key] = self._compute(*key)
+        return self.find(root)
+
+    def _waiting(self, key: Key) -> list[Key]:
+        return [needed for needed in self._needs(*key) if self.find(needed) is None]
+
+    def _stored(self, node: Node) -> Operand | None:
+        return self.source.readable(node)
+
+    def _needs(self, node: Node, index: Index, mask: Value | None) -> list[Key]:
+        source = self.source
+        if self._stored(node) is not None or source.row_value(node) is not None:
+            return []
+        if node in source.saved:
+            return []
+        form = node.op.lowering
+        if isinstance(form, View):
+            return [
+                (node.args[piece.argument], piece.index, inner)
+                for piece, inner in self._pieces(node, index, mask)
+            ]
+        if isinstance(form, Gather):
+            axis, rank = node.attrs["axis"], node.args[1].ndim
+            first: Key = (node.args[1], index[axis : axis + rank], mask)
+            if self.find(first) is None:
+                return [first]
+            source, inner = self._gathered(node, index, mask)
+            return [first, (node.args[0], source, inner)]
+        if isinstance(form, Elementwise) or node.op is project_op:
+            return [(argument, index, mask) for argument in node.args]
+        return []
+
+    def _compute(self, node: Node, index: Index, mask: Value | None) -> Any:
+        row = self.source.row_value(node)
+        if row is not None:
+            return row
+        scope, draft = self.scope, self.draft
+        stored = self._stored(node)
+        if stored is not None:
+            return self.load(stored, node.shape, index, mask)
+        if node in self.source.saved:
+            operand, where, shape = self.source.saved[node]
+            return self.load(operand, shape, where(index), mask)
+        form = node.op.lowering
+        if node.op is constant_op:
+            return scope.const(node.attrs["value"].array.item(), node.dtype.name)
+        if isinstance(form, View):
+            return self._view(node, index, mask)
+        if isinstance(form, Generate):
+            return form.value(_Indexed(scope, draft), index, **node.attrs)
+        if isinstance(form, Gather):
+            source, inner = self._gathered(node, index, mask)
+            return self.find((node.args[0], source, inner))
+        if node.op is project_op:
+            return self.find((node.args[0], index, mask))[node.attrs["index"]]
+        if isinstance(form, Elementwise):
+            values = [self.find((argument, index, mask)) for argument in node.args]
+            return form.kernel(scope, *values, **node.attrs)
+        raise AssertionError(f"{node.op.name} has no value inside a kernel")
+
+    def load(self, operand: Operand, shape: Shape, index: Index, mask: Value | None) -> Value:
+        """Read memory; where the whole array is read at its own index in a flat nest, read it flat."""
+        flat = self.source.flat_index(index, shape, operand)
+        if flat is not None:
+            shape, index = (product(shape),), (flat,)
+        buffer = self.draft.buffer(operand, shape)
+        located, args = self.draft.located(index)
+        return self.scope.load(buffer, located, args, mask)
+
+    # -- views -----------------------------------------------------------------------------------------
+
+    def _pieces(self, node: Node, index: Index, mask: Value | None) -> list[tuple[Any, Value | None]]:
+        """The pieces of a view with the mask under which each is read."""
+        form = node.op.lowering
+        assert isinstance(form, View)
+        types = [argument.type for argument in node.args]
+        pieces = form.pieces(index, types, node.type, **node.attrs)
+        answer = []
+        for piece in pieces:
+            condition = self._inside(piece.inside)
+            answer.append((piece, _both(self.scope, mask, condition)))
+        return answer
+
+    def _inside(self, conditions: Sequence[tuple[Extent, Extent, Extent]]) -> Value | None:
+        """Whether all of low <= position < high hold; None if that is known."""
+        result: Value | None = None
+        scope, draft = self.scope, self.draft
+        for position, low, high in conditions:
+            below = draft.simplify(position - low)
+            if not draft.bounds.proves_nonnegative(below):
+                value = scope.ge(draft.index(scope, position), draft.index(scope, low))
+                result = _both(scope, result, value)
+            above = draft.simplify(high - 1 - position)
+            if not draft.bounds.proves_nonnegative(above):
+                value = scope.lt(draft.index(scope, position), draft.index(scope, high))
+                result = _both(scope, result, value)
+        return result
+
+    def _view(self, node: Node, index: Index, mask: Value | None) -> Value:
+        scope = self.scope
+        result: Value | None = None
+        for piece, inner in reversed(self._pieces(node, index, mask)):
+            value = self.find((node.args[piece.argument], piece.index, inner))
+            condition = self._inside(piece.inside)
+            if condition is None:
+                result = value
+                continue
+            if result is None:
+                result = scope.const(0, node.dtype.name)
+            result = scope.select(condition, value, result)
+        assert result is not None
+        return result
+
+    # -- data-dependent positions ----------------------------------------------------------------------
+
+    def _gathered(self, node: Node, index: Index, mask: Value | None) -> tuple[Index, Value]:
+        """The index in the source of a gather, and the mask under which it may be read."""
+        axis, indices = node.attrs["axis"], node.args[1]
+        rank = indices.ndim
+        value = self.find((indices, index[axis : axis + rank], mask))
+        name, inside = self.position(node, value, node.args[0].shape[axis], mask)
+        source = (*index[:axis], symbol(name), *index[axis + rank :])
+        inner = _both(self.scope, mask, inside)
+        assert inner is not None
+        return source, inner
+
+    def position(
+        self, node: Node, value: Value, extent: Extent, mask: Value | None
+    ) -> tuple[str, Value]:
+        """A checked position from the end or the start, as a name for index expressions."""
+        key = (node, ("position",), value)
+        held = self.find(key)
+        if held is None:
+            scope, draft = self.scope, self.draft
+            size = draft.index(scope, extent)
+            wrapped = scope.select(scope.lt(value, 0), scope.add(value, size), value)
+            inside = scope.and_(scope.ge(wrapped, 0), scope.lt(wrapped, size))
+            allowed = inside if mask is None else scope.or_(inside, scope.not_(mask))
+            scope.check(allowed, INDEX_OUT_OF_RANGE, self.source.number(node), value)
+            name = f"_at{len(draft.atoms)}"
+            draft.atoms[name] = wrapped
+            held = self.known[key] = (name, inside)
+        return held
+
+
+class _Indexed:
+    """A scope whose `index` knows the draft's data-dependent names: what `Generate` forms receive as builder."""
+
+    def __init__(self, scope: Scope, draft: Draft) -> None:
+        self._scope = scope
+        self._draft = draft
+
+    def index(self, extent: Extent) -> Value:
+        return self._draft.index(self._scope, extent)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._scope, name)
+
+
+def _both(scope: Scope, first: Value | None, second: Value | None) -> Value | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return scope.and_(first, second)
