@@ -36,12 +36,12 @@ MOST_BLOCKS = 1 << 16
 LISTED = 8
 
 
-# -- what the host gets --------------------------------------------------------------------------------
+# -- what the host gets ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Place:
-    """An address: `offset` bytes into the input, output or constant number `index`, or into the arena.
+    """An address: `offset` bytes into an array, number `index` of its space.
 
     `space` is "input", "output", "constant" or "arena".
     """
@@ -78,7 +78,10 @@ class Size:
 
 @dataclass(frozen=True)
 class Status:
-    """The address of three unsigned 64-bit words, 0 before the call: code, node and index of the first failing check."""
+    """The address of the record of the first failing check: its code, node and index.
+
+    Three unsigned 64-bit words, all 0 before the call.
+    """
 
     def __str__(self) -> str:
         return "status"
@@ -89,7 +92,10 @@ Argument = Place | Stride | Size | Status
 
 @dataclass(frozen=True)
 class KernelStep:
-    """Launch a kernel on a row of `grid` blocks of `block` threads; a grid of 0 blocks is passed over."""
+    """Launch a kernel on `grid` blocks in a row, of `block` threads; 0 blocks are passed over.
+
+    `can_fail` tells whether it may write the status record; `nodes` are the ops that it computes.
+    """
 
     kernel: str
     grid: Extent
@@ -111,7 +117,7 @@ class LoopStep:
 
 @dataclass(frozen=True)
 class CallStep:
-    """Do a plan on these operands, its inputs and then its outputs, with these sizes and that part of the arena."""
+    """Do a plan on `operands` (its inputs, then its outputs), with `sizes`, in a part of the arena."""
 
     plan: Plan
     operands: tuple[Place, ...]
@@ -145,7 +151,7 @@ class Plan:
 
 @dataclass(eq=False)
 class CudaProgram:
-    """A program as CUDA C++: kernels, the plan of the main procedure, and the arrays of its constants.
+    """A program as CUDA C++: kernels, the plan of the main procedure, the arrays of its constants.
 
     `checks` are the graph nodes that status records number.
     """
@@ -171,7 +177,10 @@ class CudaProgram:
 
     @property
     def code(self) -> str:
-        """The translation unit without comments: equal for programs that compute the same, so a key for caches."""
+        """The translation unit without comments: a key for caches.
+
+        It is the same wherever a graph was written.
+        """
         return translation_unit(self.kernels)
 
     def launch_plan_text(self) -> str:
@@ -249,7 +258,7 @@ def _comment(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text).rstrip("\\")
 
 
-# -- the plan ------------------------------------------------------------------------------------------
+# -- the plan --------------------------------------------------------------------------------------
 
 
 class _Planner:

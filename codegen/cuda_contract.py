@@ -11,7 +11,7 @@ from __future__ import annotations
 from graphc.codegen.cuda_kernel import KernelPrinter, Level, enclosed
 from graphc.codegen.cuda_scalar import cuda_type
 from graphc.codegen.loops import Contract, Kernel, Region, plain_operand, scopes
-from graphc.codegen.scalar import BITS, Address, Store, Value, walk
+from graphc.codegen.scalar import BITS, Store, Value, walk
 
 from graphc.dims import Bounds, Dim, Extent, ceildiv, symbols_of
 
@@ -38,11 +38,7 @@ __syncthreads();"""
 
 
 class ContractPrinter(KernelPrinter):
-    """Writes a contraction: each block a tile of the product at a time, each thread 4 x 4 elements of it in registers.
-
-    A step along the contracted axis loads a tile of either operand, as its region says, into shared
-    memory. Every element is summed in order of that axis, by fused multiply-adds.
-    """
+    """Writes a contraction."""
 
     PER_THREAD = 4
 
@@ -82,7 +78,7 @@ class ContractPrinter(KernelPrinter):
         top.close(f"for (long long tile = blockIdx.x; tile < {stop}; tile += gridDim.x)", inside)
 
     def declare(self, top: Level, dtype: str, across: int) -> None:
-        """Shared tiles, with rows kept apart so that columns lie in different banks, and this thread's place."""
+        """Shared tiles, and this thread's place. Padding puts columns into different banks."""
         type_, size = cuda_type(dtype), BITS[dtype] // 8
         padded = self.tile + 16 // size
         for side in ("left", "right"):
@@ -112,7 +108,7 @@ class ContractPrinter(KernelPrinter):
     def load_tile(
         self, level: Level, region: Region, side: str, across: tuple[str, Extent], depth_first: bool
     ) -> None:
-        """Elements of an operand, 0 beyond its edges; neighbouring threads take neighbours in memory."""
+        """Elements of an operand, 0 beyond its edges: next threads take what is next in memory."""
         origin, extent = across
         # The left operand binds (batch, row, k), the right one (batch, k, column).
         outer, inner = region.variables[1:] if side == "left" else region.variables[:0:-1]
@@ -163,11 +159,6 @@ def _mentioned(kernel: Kernel) -> set[str]:
         for s in walk(scope):
             if isinstance(s, Store):
                 names.update(*map(symbols_of, s.index))
-            elif (
-                isinstance(s, Value)
-                and isinstance(s.immediate, Address)
-                or isinstance(s, Value)
-                and s.opcode == "index"
-            ):
+            elif isinstance(s, Value) and s.opcode in ("load", "index"):
                 names |= s.immediate.symbols
     return names

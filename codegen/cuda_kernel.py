@@ -51,8 +51,9 @@ LANES_PER_THREAD = 4
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a kernel. `kind` is "buffer", "stride" (in bytes), "extent", "tasks" or "status"; `name` is its
-    name in the text, `type` what C++ calls it.
+    """A parameter of a kernel, with its name and type in the text.
+
+    `kind` is "buffer", "stride" (in bytes), "extent", "tasks" or "status".
     """
 
     kind: str
@@ -76,7 +77,7 @@ class CudaKernel:
 
 @dataclass(eq=False)
 class Level:
-    """A block of the text under construction; what does not vary in it can still be put in front of it, in an outer one.
+    """A block of the text under construction; what does not vary in it still goes in front of it.
 
     `variables` are the names of index arithmetic that have a value from here on, with their names
     in the text; `lanes` tells whether each thread is at an index of its own.
@@ -114,7 +115,7 @@ _EVERY, _FIRST = "every thread", "first thread"
 
 
 class KernelPrinter:
-    """Writes a loop nest. `groups` numbers the storage of each buffer: those of equal number are one array."""
+    """Writes a loop nest. `groups` numbers the storage of each buffer: equal numbers, one array."""
 
     def __init__(self, kernel: Kernel, groups: Sequence[int]) -> None:
         self.kernel = kernel
@@ -153,7 +154,7 @@ class KernelPrinter:
             self.helper(*HELPERS[name].needs)
             self.helpers.setdefault(name, HELPERS[name].text)
 
-    # -- the function ----------------------------------------------------------------------------------
+    # -- the function ------------------------------------------------------------------------------
 
     def kernel_function(self) -> CudaKernel:
         """The finished kernel; its name ends in a digest of its text."""
@@ -205,7 +206,7 @@ class KernelPrinter:
         return Parameter("buffer", name, f"const {type_}* __restrict__")
 
     def openings(self) -> list[str]:
-        """Declarations at the head of a function: shared arrays, and this block's copies of scratch."""
+        """Declarations at the head of a function: shared arrays, this block's copies of scratch."""
         lines = []
         for dtype in sorted(name for name in self.shared if name in BITS):
             lines.append(
@@ -219,7 +220,8 @@ class KernelPrinter:
                 copy = enclosed(self.index(top, elements))
                 type_ = memory_type(buffer.dtype)
                 top.put(
-                    f"{type_}* const {buffer.name} = all_{buffer.name} + (long long)blockIdx.x * {copy};"
+                    f"{type_}* const {buffer.name} = "
+                    f"all_{buffer.name} + (long long)blockIdx.x * {copy};"
                 )
         return [*lines, *top.lines]
 
@@ -257,7 +259,7 @@ class KernelPrinter:
         self.used.add(("tasks", None))
         return "tasks"
 
-    # -- statements ------------------------------------------------------------------------------------
+    # -- statements --------------------------------------------------------------------------------
 
     def scope(self, level: Level, scope: Scope, results: Iterable[Value] = ()) -> None:
         """The statements of a scope, with what is rarely needed behind a branch."""
@@ -333,7 +335,7 @@ class KernelPrinter:
             return literal(value.immediate, value.dtype)
         return self.names[id(value)]
 
-    # -- loops -----------------------------------------------------------------------------------------
+    # -- loops -------------------------------------------------------------------------------------
 
     def loop(self, level: Level, loop: For) -> None:
         vector = loop.role == "vector"
@@ -402,7 +404,7 @@ class KernelPrinter:
         guard = "" if s.mask is None else f"if ({self.operand(s.mask)}) "
         level.put(f"{guard}{state} = {text};")
 
-    # -- memory ----------------------------------------------------------------------------------------
+    # -- memory ------------------------------------------------------------------------------------
 
     def load(self, level: Level, value: Value) -> str:
         address: Address = value.immediate
@@ -433,13 +435,14 @@ class KernelPrinter:
         if buffer.layout != "strided":
             return f"{buffer.name}[{position}]"
         const = "" if buffer in self.writes else "const "
-        return f"*({const}{memory_type(buffer.dtype)}*)(({const}char*){buffer.name} + {enclosed(position)})"
+        address = f"({const}char*){buffer.name} + {enclosed(position)}"
+        return f"*({const}{memory_type(buffer.dtype)}*)({address})"
 
     def argument_names(self, args: tuple[Value, ...]) -> dict[str, str]:
         return {f"_arg{k}": self.operand(value) for k, value in enumerate(args)}
 
     def order_memory(self, level: Level, loop: For) -> None:
-        """A barrier before a loop that touches what other threads than its own have touched, if either wrote.
+        """A barrier before a loop that touches what other threads have touched, if either wrote.
 
         What a loop in order touches it may have touched in the iteration before.
         """
@@ -467,7 +470,7 @@ class KernelPrinter:
             for touched in (self.touched, self.task_touched):
                 touched.setdefault(group, set()).add((toucher, writes))
 
-    # -- checks ----------------------------------------------------------------------------------------
+    # -- checks ------------------------------------------------------------------------------------
 
     def check(self, level: Level, s: Check) -> None:
         self.used.add(("status", None))
@@ -476,7 +479,7 @@ class KernelPrinter:
         condition, index = self.operand(s.condition), self.operand(s.index)
         level.put(f"if ({first}!{condition}) record(status, {s.code}, {s.node}, {index});")
 
-    # -- index expressions -----------------------------------------------------------------------------
+    # -- index expressions -------------------------------------------------------------------------
 
     def home(self, level: Level, symbols: Iterable[str], names: Mapping[str, str]) -> Level:
         """The outermost level at which all of these names have a value."""
@@ -499,13 +502,13 @@ class KernelPrinter:
         return found
 
     def index(self, level: Level, extent: Extent, names: Mapping[str, str] | None = None) -> str:
-        """An extent as an expression in long long: what varies at `level`, and names for what does not."""
+        """An extent as an expression in long long, with names for what does not vary at `level`."""
         if isinstance(extent, int):
             return str(extent)
         return self.terms(level, extent.terms, names or {})
 
     def terms(self, level: Level, terms: Sequence[Any], names: Mapping[str, str]) -> str:
-        """A sum. Terms that do not vary at the innermost level involved are added up where they are known."""
+        """A sum. Terms that do not vary at its innermost level are added up where they are known."""
         homes = [self.home(level, _symbols_of_term(term), names) for term in terms]
         innermost = max(homes, key=lambda home: home.depth)
         moving = [t for t, h in zip(terms, homes, strict=True) if h is innermost or not t[0]]
@@ -565,7 +568,7 @@ class KernelPrinter:
         return f"{enclosed(a)} {sign} max({b}, 1LL)"  # of an empty axis nothing is used
 
 
-# Halves of a warp onto halves, then the warps in order: an order that depends on the block's size only.
+# Halves of a warp onto halves, then the warps in order: the order depends on the block's size only.
 _REDUCTION = """\
 __device__ inline {type} {name}({type} value, {type}* partials)
 {{
@@ -610,7 +613,7 @@ __device__ inline long long floor_modulo(long long a, long long b)
 }
 
 
-# -- what is known of a kernel before it is written ----------------------------------------------------
+# -- what is known of a kernel before it is written ------------------------------------------------
 
 
 def _live(kernel: Kernel) -> set[int]:
@@ -663,7 +666,7 @@ def _ranges(kernel: Kernel) -> dict[str, tuple[Any, Any]]:
 
 
 def _merged_reductions(scope: Scope, live: set[int]) -> dict[Accumulator, Accumulator]:
-    """Accumulators of inner loops whose results do nothing but go into one of an enclosing loop, by the same combiner.
+    """Accumulators whose results only go on into one of the enclosing loop, by the same combiner.
 
     If the innermost loop is one of lanes, every thread can carry its part through all of them, and
     the block reduces once.

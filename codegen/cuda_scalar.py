@@ -95,7 +95,10 @@ def from_memory(text: str, dtype: str) -> str:
 def instruction(
     opcode: str, operands: Sequence[str], dtypes: Sequence[str], result: str
 ) -> tuple[str, tuple[str, ...]]:
-    """The expression of `opcode` on operands (names or literals) of `dtypes`, and the names of the helpers it calls."""
+    """The expression of `opcode`, and the names of the helpers that it calls.
+
+    `operands` are names or literals, of `dtypes`.
+    """
     if opcode == "select":
         return "{} ? {} : {}".format(*operands), ()
     dtype = dtypes[0]
@@ -204,7 +207,7 @@ _WRAPPED = {"add": "wrapping_add", "sub": "wrapping_subtract", "mul": "wrapping_
 
 
 def _wrapping(opcode: str) -> Callable[..., Expression]:
-    """Integer arithmetic modulo the width: on unsigned integers, for signed overflow is undefined."""
+    """Integer arithmetic modulo the width: as unsigned, for signed overflow is undefined."""
     sign = _SIGNS[opcode]
 
     def expression(dtype: str, a: str, b: str) -> Expression:
@@ -298,7 +301,7 @@ _SPECIAL: dict[tuple[str, str], Callable[..., Expression]] = {
 }
 
 
-# -- conversions ---------------------------------------------------------------------------------------
+# -- conversions -----------------------------------------------------------------------------------
 
 
 def _convert(operand: str, source: str, target: str) -> Expression:
@@ -322,7 +325,7 @@ def _enclosed(text: str) -> str:
 
 
 def _to_half(operand: str, source: str, target: str) -> Expression:
-    """By way of float32; a float64 is rounded to odd there, so that the second rounding is the only one that counts.
+    """By way of float32. A float64 is rounded to odd there, so that only the second rounding counts.
 
     bfloat16 is rounded twice, as in ml_dtypes.
     """
@@ -348,7 +351,7 @@ def _bitcast(operand: str, source: str, target: str) -> str:
     return f"({_TYPES[target]}){_enclosed(operand)}"
 
 
-# -- helpers -------------------------------------------------------------------------------------------
+# -- helpers ---------------------------------------------------------------------------------------
 
 
 def _integer_helpers(dtype: str) -> dict[str, Helper]:
@@ -374,7 +377,10 @@ def _integer_helpers(dtype: str) -> dict[str, Helper]:
 
 
 def _truncation_helper(source: str, target: str) -> Helper:
-    """A float truncated, within the limits of an integer; 0 for NaN, for which hardware has other ideas in places."""
+    """A float truncated, within the limits of an integer; 0 for NaN.
+
+    Hardware gives other values for NaN if either side has 64 bits (PTX ISA, cvt).
+    """
     prefix = "float" if source == "float32" else "double"
     wide = target if BITS[target] >= 32 else "int32"
     letters = {"int32": "int", "uint32": "uint", "int64": "ll", "uint64": "ull"}[wide]
@@ -396,7 +402,8 @@ __device__ inline float from_float16(unsigned short x)
     const unsigned magnitude = x & 0x7fffu, sign = (x & 0x8000u) << 16;
     // 2**112 moves the exponent; it is exact for subnormals too.
     const float scaled = __uint_as_float(magnitude << 13) * __uint_as_float(0x77800000u);
-    const unsigned bits = magnitude < 0x7c00u ? __float_as_uint(scaled) : magnitude << 13 | 0x7f800000u;
+    const bool finite = magnitude < 0x7c00u;
+    const unsigned bits = finite ? __float_as_uint(scaled) : magnitude << 13 | 0x7f800000u;
     return __uint_as_float(sign | bits);
 }"""
 _TO_FLOAT16 = """\
@@ -419,7 +426,10 @@ __device__ inline float to_odd_float32(double x)
     return __uint_as_float(__float_as_uint(nearest) - (beyond ? 1u : 0u) | (inexact ? 1u : 0u));
 }"""
 _FROM_BFLOAT16 = """\
-__device__ inline float from_bfloat16(unsigned short x) { return __uint_as_float((unsigned)x << 16); }"""
+__device__ inline float from_bfloat16(unsigned short x)
+{
+    return __uint_as_float((unsigned)x << 16);
+}"""
 _TO_BFLOAT16 = """\
 __device__ inline unsigned short to_bfloat16(float x)
 {

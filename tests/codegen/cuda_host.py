@@ -1,4 +1,4 @@
-"""How do tests run CUDA C++ without a GPU?  The plan of a program, step by step, on the CPU emulator.
+"""How do tests run CUDA C++ without a GPU?  The plan of a program, step by step, on an emulator.
 
 A host needs nothing but a `CudaProgram`: the text of its kernels, its constants, and a plan of
 launches. Memory that nobody has written is NaN (all bits set), so what a kernel should have written
@@ -43,7 +43,10 @@ _POINTEES = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outputs of a run; the first failure of a check as (code, node, index), 0 if there is none; launches made."""
+    """The outputs of a run, and how many launches it took.
+
+    `failure` is the (code, node, index) of a failing check, all 0 if there is none.
+    """
 
     outputs: list[np.ndarray]
     failure: tuple[int, int, int]
@@ -109,7 +112,7 @@ def run_in_every_order(
     *,
     module: emulator.Module | None = None,
 ) -> Outcome:
-    """The outcome of a program whose outputs have the same bits in every order of the threads: AssertionError if not."""
+    """The outcome of a program, after asserting that every order of the threads gives the same bits."""
     module = module or compile_programs([program])
     sizes = sizes_of(program, inputs)
     outcomes = {
@@ -127,7 +130,7 @@ def run_in_every_order(
 def compile_for_emulator(
     inputs: Sequence[gx.Node], outputs: Sequence[gx.Node], options: gx.Options
 ) -> Callable[..., list[Any]]:
-    """A callable that takes the arrays of `inputs` and gives those of `outputs`, from what `gx.emit` prints."""
+    """A callable from the arrays of `inputs` to those of `outputs`, made of what `gx.emit` prints."""
     program = gx.emit(list(inputs), list(outputs), target="cuda", options=options)
     module = compile_programs([program])
 

@@ -1,4 +1,4 @@
-"""Does the CUDA C++ of a program compute what the evaluator computes, and does NVIDIA's compiler accept it?
+"""Does CUDA C++ text compute what the evaluator computes, and does NVIDIA's compiler accept it?
 
 Every graph below is printed, compiled by g++ and run by the emulator under several orders of the
 threads, which must all give the same bits; the results are compared with the evaluator. The same
@@ -61,12 +61,15 @@ def normal(*shape: int, dtype: str = "float64") -> np.ndarray:
     return RANDOM.standard_normal(shape).astype(dtype)
 
 
-# -- graphs --------------------------------------------------------------------------------------------
+# -- graphs ----------------------------------------------------------------------------------------
 
 
 @dataclass
 class Case:
-    """A graph, and the lists of arrays that it is run on. Floats may differ by `ulps` times the largest value."""
+    """A graph, and the lists of arrays that it is run on.
+
+    Floats may differ by `ulps` units in the last place: of the element if that is 4, else of the largest one.
+    """
 
     inputs: Sequence[Node]
     outputs: Sequence[Node]
@@ -182,7 +185,8 @@ def symbolic_sizes(dtype: str) -> Case:
     x = gx.symbol("x", ("n", "m"), dtype)
     outputs = [
         gx.tanh(x) + x, gx.softmax(x, axis=1), x.sum(axis=0), (gx.exp(x) * 2).sum(), gx.mean(x),
-        x.sum(axis=1), (x * x).sum(axis=1) * x.shape[0], x.T + 1, x.reshape(x.shape[1], x.shape[0]) - 1,
+        x.sum(axis=1), (x * x).sum(axis=1) * x.shape[0], x.T + 1,
+        x.reshape(x.shape[1], x.shape[0]) - 1,
     ]  # fmt: skip
     shapes = ((5, 7), (1, 1), (0, 3), (4, 0), (33, 2), (2, 5000))
     return Case([x], outputs, [[normal(*shape, dtype=dtype)] for shape in shapes])
@@ -200,8 +204,9 @@ def large(dtype: str) -> Case:
 def reductions(dtype: str) -> Case:
     x, b = gx.symbol("x", (4, 5, 37), dtype), gx.symbol("b", (6, 9), "bool")
     outputs = [
-        x.sum(axis=(1, 2)), x.sum(axis=(0, 2)), x.sum(axis=(0, 1)), x.max(axis=(0, 1, 2)), x.min(axis=1),
-        gx.prod(x, axis=2), gx.prod(x, axis=0), gx.argmax(x, axis=0), gx.argmax(x, axis=2), gx.mean(x, axis=1),
+        x.sum(axis=(1, 2)), x.sum(axis=(0, 2)), x.sum(axis=(0, 1)), x.max(axis=(0, 1, 2)),
+        x.min(axis=1), gx.prod(x, axis=2), gx.prod(x, axis=0), gx.argmax(x, axis=0),
+        gx.argmax(x, axis=2), gx.mean(x, axis=1),
         gx.all(b), gx.any(b, axis=0), gx.all(b, axis=1), gx.sum(b, axis=1), gx.logsumexp(x, axis=2),
         (x - x.max(axis=2, keepdims=True)).sum(axis=2),
     ]  # fmt: skip
@@ -216,7 +221,8 @@ def normalised_rows(dtype: str) -> Case:
     layer = centred / gx.sqrt(gx.mean(centred * centred, axis=1, keepdims=True) + 1e-5)
     heavy = gx.tanh(gx.exp(x) + gx.sin(x))
     outputs = [
-        gx.softmax(x, axis=1), gx.log_softmax(x, axis=0), layer, heavy / heavy.sum(axis=1, keepdims=True),
+        gx.softmax(x, axis=1), gx.log_softmax(x, axis=0), layer,
+        heavy / heavy.sum(axis=1, keepdims=True),
         grad(gx.mean(gx.log_softmax(x, axis=1)[:, 0]), x), grad((layer * gx.sin(x)).sum(), x),
     ]  # fmt: skip
     return Case([x], outputs, [[normal(7, 50, dtype=dtype)]], ulps=256)
@@ -242,8 +248,9 @@ def products(dtype: str) -> Case:
     )
     e, f = gx.symbol("e", (5, 0), dtype), gx.symbol("f", (0, 6), dtype)
     outputs = [
-        a @ b, c @ b, gx.swapaxes(b, 1, 2) @ gx.swapaxes(a, 1, 2), c.T @ c, c @ v, v @ b, gx.outer(v, w),
-        gx.relu(a @ b + w), gx.tanh(c @ v) * 2, (a * a) @ gx.exp(b), c[::-1, 3:9] @ b[0, 3:9], e @ f + 1,
+        a @ b, c @ b, gx.swapaxes(b, 1, 2) @ gx.swapaxes(a, 1, 2), c.T @ c, c @ v, v @ b,
+        gx.outer(v, w), gx.relu(a @ b + w), gx.tanh(c @ v) * 2, (a * a) @ gx.exp(b),
+        c[::-1, 3:9] @ b[0, 3:9], e @ f + 1,
         gx.tensordot(a, b, axes=([0, 2], [0, 1])), gx.dot(v, v), gx.tanh(c @ v)[:, None] * (c + 1),
     ]  # fmt: skip
     shapes = ((2, 9, 20), (2, 20, 70), (9, 20), (20,), (70,), (5, 0), (0, 6))
@@ -269,7 +276,8 @@ def gathers(dtype: str) -> Case:
     column = gx.minimum(i, 4)
     outputs = [
         x[i], gx.take(x, column, axis=1), gx.take(x, i), grad((x[i] ** 2).sum(), x),
-        grad((gx.take(x, column, axis=1) ** 2).sum(), x), x[table[:, 0]], gx.take_along_axis(x, column[:5].reshape(1, 5), 0),
+        grad((gx.take(x, column, axis=1) ** 2).sum(), x), x[table[:, 0]],
+        gx.take_along_axis(x, column[:5].reshape(1, 5), 0),
         grad((gx.exp(x)[i] * x[i]).sum(), x), gx.exp(x[i]).sum(axis=1), x[i] @ x.T,
     ]  # fmt: skip
     positions = np.array([3, -1, 0, 3, -5, 4, 2])
@@ -285,8 +293,9 @@ def movement(dtype: str) -> Case:
     x = gx.symbol("x", ("n", 6), dtype)
     outputs = [
         gx.concatenate([x, x * 2], axis=1), gx.pad(x, [(1, 2), (0, 3)]), gx.flip(x, axis=0) + 1,
-        x[::-1, 4:1:-2], x[:, ::2] * 3, x.T, gx.stack([x, -x], axis=1), gx.transpose(x)[1:3] + x[0, 0],
-        grad((gx.pad(x, [(0, 1), (2, 0)]) ** 2).sum(), x), grad((gx.concatenate([x, x[::-1]]) ** 3).sum(), x),
+        x[::-1, 4:1:-2], x[:, ::2] * 3, x.T, gx.stack([x, -x], axis=1),
+        gx.transpose(x)[1:3] + x[0, 0], grad((gx.pad(x, [(0, 1), (2, 0)]) ** 2).sum(), x),
+        grad((gx.concatenate([x, x[::-1]]) ** 3).sum(), x),
         gx.pad(gx.flip(x, axis=1), [(0, 0), (1, 1)]).sum(axis=1),
     ]  # fmt: skip
     return Case([x], outputs, [[normal(n, 6, dtype=dtype)] for n in (1, 5, 14)])
@@ -300,7 +309,8 @@ def strided_inputs(dtype: str) -> Case:
         gx.symbol("b", (20,), "bool"),
     )
     outputs = [
-        x + x.T, x.sum(axis=1), x.sum(axis=0), gx.exp(y).T, x @ gx.transpose(y), y @ x, gx.where(b, x, 0.0), y[::-1] * 2,
+        x + x.T, x.sum(axis=1), x.sum(axis=0), gx.exp(y).T, x @ gx.transpose(y), y @ x,
+        gx.where(b, x, 0.0), y[::-1] * 2,
     ]  # fmt: skip
     columns = np.asfortranarray(normal(20, 20, dtype=dtype))
     sliced, flipped = normal(40, 60, dtype=dtype)[::2, ::3], (RANDOM.random(40) > 0.5)[::-2]
@@ -397,7 +407,7 @@ def assert_close(got: np.ndarray, want: np.ndarray, ulps: float, what: str) -> N
     )
 
 
-# -- NVIDIA's compiler ---------------------------------------------------------------------------------
+# -- NVIDIA's compiler -----------------------------------------------------------------------------
 
 
 def check_with_nvrtc(names: Sequence[str], arch: str) -> None:
@@ -440,7 +450,7 @@ def test_sanitizers_find_nothing(name: str, mode: str) -> None:
         assert one.tobytes() == other.tobytes()
 
 
-# -- opcodes -------------------------------------------------------------------------------------------
+# -- opcodes ---------------------------------------------------------------------------------------
 
 
 def program_of_kernel(kernel: Kernel, storages: Sequence[Storage], tasks: Any = 1) -> Any:
@@ -457,7 +467,7 @@ def program_of_kernel(kernel: Kernel, storages: Sequence[Storage], tasks: Any = 
 def program_of_procedures(
     procedures: Sequence[tuple[Callable[..., Any], str]], dtypes: Sequence[str], count: int
 ) -> Any:
-    """One kernel that applies procedures over scalar instructions (with their results' dtypes) to arrays."""
+    """One kernel that applies procedures over scalar instructions, with their results' dtypes."""
     kernel = Kernel([], Scope(), "opcodes")
     storages = [
         Storage("input", np.dtype(dtype), (count,), position=i) for i, dtype in enumerate(dtypes)
@@ -572,11 +582,11 @@ def test_bfloat16_by_its_bits() -> None:
         np.testing.assert_array_equal(twice, exact * 2)
 
 
-# -- blocks, threads and memory ------------------------------------------------------------------------
+# -- blocks, threads and memory --------------------------------------------------------------------
 
 
 def hand_made(space: str, build_body: Callable[..., None], count: int = 200) -> Any:
-    """A kernel over tasks with scratch `b0`, an input `b1` and an output `b2`, both [5, count] of float32."""
+    """A kernel of float32 over tasks, with scratch `b0`, an input `b1` and an output `b2`."""
     scratch = Storage(space, np.dtype("float32"), (count,))
     source = Storage("input", np.dtype("float32"), (5, count), position=0)
     result = Storage("output", np.dtype("float32"), (5, count), position=1)
@@ -701,7 +711,7 @@ def test_the_grid_is_limited_and_tasks_take_turns() -> None:
     assert step.grid.evaluate({"n": 0, "m": 3}) == 0
 
 
-# -- failures ------------------------------------------------------------------------------------------
+# -- failures --------------------------------------------------------------------------------------
 
 
 def test_a_failing_check_is_recorded() -> None:
@@ -729,7 +739,7 @@ def test_an_index_out_of_range_is_recorded_and_touches_nothing(position: int) ->
     assert (outcome.failure[0], outcome.failure[2]) == (1, position)
 
 
-# -- text and plan -------------------------------------------------------------------------------------
+# -- text and plan ---------------------------------------------------------------------------------
 
 
 def test_names_do_not_depend_on_where_or_when_a_graph_is_written() -> None:
@@ -758,10 +768,19 @@ print(cuda_source(lower(expand(graph))).code)
 """
 
 
-def test_the_text_is_the_same_in_every_process() -> None: texts = { subprocess.run( [sys.executable,
-"-c", _NAMES], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(filter(None, sys.path))},
-capture_output=True, text=True, check=True, ).stdout for seed in ("1", "2") }  # fmt: skip assert
-len(texts) == 1 and "__global__" in texts.pop()
+def test_the_text_is_the_same_in_every_process() -> None:
+    path = ":".join(filter(None, sys.path))
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", _NAMES],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": path},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(texts) == 1 and "__global__" in texts.pop()
 
 
 def test_equal_kernels_are_printed_once() -> None:
@@ -794,15 +813,22 @@ def test_no_name_of_a_dimension_gets_in_the_way() -> None:
         nvrtc.compile(program.text, "sm_90")
 
 
-def test_a_plan_can_be_read() -> None: x, y = gx.symbol("x", ("n", 10), "float64"), gx.symbol("y",
-(10,), "float64") state = gx.scan(lambda s, v: (gx.call(lambda a: gx.tanh(a * y), s + v), s), y, x,
-reverse=True)[ 0 ] program = program_of([x, y], [state]) plan = program.launch_plan_text() assert
-re.search( r"^main\(input 0: float64\[n, 10\], input 1: float64\[10\], output 0: float64\[10\]\),
-arena", plan, ) assert re.search(r"^    for t1 in range\(n\) reversed:\n        ", plan,
-re.MULTILINE) assert re.search(r"^        call (\w+)\(.*; arena", plan, re.MULTILINE) assert
-re.search(r"<<<1, 32>>>\(.*input 0 \+ 80\*t1", plan) (loop,) = (step for step in program.plan.steps
-if isinstance(step, LoopStep)) assert loop.reverse and str(program) == program.text first =
-plan.splitlines()[0] assert first.endswith(f"arena of {program.arena_bytes} bytes:")
+def test_a_plan_can_be_read() -> None:
+    x, y = gx.symbol("x", ("n", 10), "float64"), gx.symbol("y", (10,), "float64")
+
+    def step(state: Node, row: Node) -> tuple[Node, Node]:
+        return gx.call(lambda a: gx.tanh(a * y), state + row), state
+
+    program = program_of([x, y], [gx.scan(step, y, x, reverse=True)[0]])
+    plan = program.launch_plan_text()
+    first, *lines = plan.splitlines()
+    types = "input 0: float64[n, 10], input 1: float64[10], output 0: float64[10]"
+    assert first == f"main({types}), arena of {program.arena_bytes} bytes:"
+    assert "    for t1 in range(n) reversed:" in lines
+    assert re.search(r"^        call (\w+)\(.*; arena", plan, re.MULTILINE)
+    assert re.search(r"<<<1, 32>>>\(.*input 0 \+ 80\*t1", plan)
+    (loop,) = (each for each in program.plan.steps if isinstance(each, LoopStep))
+    assert loop.reverse and str(program) == program.text
 
 
 def test_what_the_user_wrote_is_rewritten_as_for_the_cpu() -> None:

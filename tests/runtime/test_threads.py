@@ -399,6 +399,20 @@ def test_a_job_that_proves_long_wakes_the_workers(parallel: Runner) -> None:
     assert context[0] == 0b11
 
 
+def test_quick_jobs_in_a_row_wake_the_workers(parallel: Runner) -> None:
+    """Each is too quick to be worth it; all together are not."""
+    context = np.array([0, 1], np.int64)
+    parallel.run("dawdle", context, 100, 1, 2)
+    time.sleep(0.005)
+    parallel.run("dawdle", context, 100, 1, 2)  # known to be quick
+    context[:] = 0, 1000
+    for _ in range(2000):
+        parallel.run("dawdle", context, 30, 1, 2)
+        if context[0] == 0b11:
+            break
+    assert context[0] == 0b11
+
+
 def test_a_million_small_jobs(runner: Runner) -> None:
     jobs, sizes = 1_000_000, 31
     counts = zeros(sizes)

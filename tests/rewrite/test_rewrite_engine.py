@@ -1,0 +1,248 @@
+"""Does rewriting end, stay linear, keep types, and survive rules that are wrong?"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import graphc as gx
+import numpy as np
+import pytest
+from graphc.errors import GraphError
+from graphc.node import Node, topological
+from graphc.rewrite import RULES, Rule, functions, numbers, rewrite, rule, variables
+from rewrite_values import values_of
+
+x, y = variables("x y")
+sin, tanh = functions("sin tanh")
+
+
+@pytest.fixture
+def declare() -> Iterator[Callable[..., Rule]]:
+    """`rule`, undone at the end of the test."""
+    added: list[str] = []
+
+    def add(name: str, *args: Any, **options: Any) -> Rule:
+        options.setdefault("example", lambda x: x)
+        made = rule(name, *args, **options)
+        added.append(name)
+        return made
+
+    yield add
+    for name in added:
+        del RULES[name]
+
+
+def names(result: Any) -> list[str]:
+    return [firing.rule.name for firing in result.firings]
+
+
+# -- depth and work --------------------------------------------------------------------------------
+
+
+def chain(length: int, step: Callable[[Node], Node]) -> Node:
+    node = gx.vector("x", 4)
+    with gx.origins(False):
+        for _ in range(length):
+            node = step(node)
+    return node
+
+
+def test_a_deep_chain_is_rewritten_within_the_recursion_limit() -> None:
+    node = chain(50_000, lambda v: gx.log(1 + v))
+    assert sys.getrecursionlimit() < 50_000
+    result = rewrite([node])
+    assert names(result) == ["log1p"] * 50_000
+    assert {n.op.name for n in topological(result.outputs)} == {"symbol", "log1p"}
+    assert result.complete
+
+
+def test_a_deep_chain_without_anything_to_do_is_the_same_chain() -> None:
+    node = chain(50_000, lambda v: gx.tanh(v * 0.5))
+    result = rewrite([node])
+    assert result.outputs[0] is node
+    assert result.firings == []
+
+
+@pytest.mark.slow
+def test_a_chain_of_a_million_nodes() -> None:
+    node = chain(500_000, lambda v: gx.tanh(v * 1.0) - 0.0)
+    result = rewrite([node])
+    assert len(topological(result.outputs)) == 500_001
+
+
+def test_facts_of_a_deep_chain() -> None:
+    node = abs(chain(50_000, lambda v: gx.exp(v)))
+    assert "absolute_unsigned" in names(rewrite([node]))
+
+
+def test_views_move_through_a_deep_chain_in_linear_work() -> None:
+    length = 2_000
+    node = chain(length, lambda v: gx.sin(gx.reshape(v, (2, 2) if v.ndim == 1 else (4,))))
+    result = rewrite([node])
+    assert len(result.firings) <= 3 * length
+    assert result.complete
+
+
+def test_nested_bodies_are_rewritten_without_recursion() -> None:
+    s = gx.scalar("s")
+    body: Callable[[Node], Node] = lambda v: gx.log(1 + v)  # noqa: E731
+    depth = 40
+    for _ in range(depth):
+        inner = body
+        body = lambda v, inner=inner: gx.call(inner, v) * 2.0  # noqa: E731
+    result = rewrite([gx.call(body, s)])
+    assert names(result) == ["log1p"]
+
+
+def test_a_rule_that_grows_is_stopped(declare: Callable[..., Rule]) -> None:
+    declare("grow", sin(x), sin(tanh(x)), law="ieee")
+    node = gx.sin(gx.vector("x", 4))
+    result = rewrite([node])
+    assert not result.complete
+    assert result.outputs[0].type is node.type
+    assert len(result.firings) <= 5_000
+
+
+def test_rules_that_undo_each_other_are_stopped(declare: Callable[..., Rule]) -> None:
+    declare("there", sin(tanh(x)), tanh(sin(x)), law="ieee")
+    declare("back", tanh(sin(x)), sin(tanh(x)), law="ieee")
+    node = gx.sin(gx.tanh(gx.vector("x", 4)))
+    result = rewrite([node])
+    assert result.complete
+    assert set(names(result)) == {"there", "back"}
+    assert len(result.firings) <= 4
+
+
+def test_a_rule_that_wraps_its_own_match_is_stopped(declare: Callable[..., Rule]) -> None:
+    declare("wrap", sin(x), tanh(sin(x)), law="ieee")
+    node = gx.sin(gx.vector("x", 4))
+    result = rewrite([node])
+    assert result.outputs[0] is gx.tanh(node)
+    assert result.complete
+
+
+# -- rules that are wrong --------------------------------------------------------------------------
+
+
+def test_a_rule_that_raises_is_refused(declare: Callable[..., Rule]) -> None:
+    def broken(x: Node) -> Node:
+        raise KeyError("no such thing")
+
+    declare("broken", sin(x), broken, law="ieee", doc="nothing")
+    node = gx.sin(gx.vector("x", 4))
+    with pytest.warns(RuntimeWarning, match="'broken' was refused: KeyError"):
+        result = rewrite([node])
+    assert result.outputs[0] is node
+    assert [(refused.name, where) for refused, where, _ in result.refused] == [("broken", node)]
+
+
+def test_a_rule_whose_guard_raises_is_refused(declare: Callable[..., Rule]) -> None:
+    declare("broken", sin(x), x, law="ieee", guard=lambda x: x.attrs["nothing"])
+    node = gx.sin(gx.vector("x", 4))
+    with pytest.warns(RuntimeWarning, match="'broken' was refused"):
+        assert rewrite([node]).outputs[0] is node
+
+
+def test_a_rule_that_changes_the_type_is_refused(declare: Callable[..., Rule]) -> None:
+    declare("other_type", sin(x), lambda x: gx.cast(x, "float32"), law="ieee", doc="x in float32")
+    node = gx.sin(gx.vector("x", 4))
+    with pytest.warns(RuntimeWarning, match=r"its result is float32\[4\], not float64\[4\]"):
+        assert rewrite([node]).outputs[0] is node
+
+
+def test_declarations_are_checked(declare: Callable[..., Rule]) -> None:
+    with pytest.raises(GraphError, match="declared already"):
+        declare("log1p", sin(x), x, law="ieee")
+    with pytest.raises(GraphError, match="'exact' is not a law"):
+        declare("another", sin(x), x, law="exact")
+    with pytest.raises(GraphError, match="needs a doc"):
+        declare("another", sin(x), lambda x: x, law="ieee")
+
+
+# -- users' rules and ops --------------------------------------------------------------------------
+
+
+def test_a_users_rule_fires_where_its_law_is_admitted(declare: Callable[..., Rule]) -> None:
+    (c,) = numbers("c")
+    declare("sin_of_scaled", sin(x * c), lambda x, c: gx.tanh(x) * c, law="real", doc="tanh(x) * c")
+    v = gx.vector("x", 4)
+    assert rewrite([gx.sin(v * 3.0)]).outputs[0] is gx.sin(v * 3.0)
+    assert rewrite([gx.sin(v * 3.0)], "real").outputs[0] is gx.tanh(v) * 3.0
+    assert rewrite([gx.sin(3.0 * v)], "real").outputs[0] is gx.tanh(v) * 3.0
+
+
+def test_numbers_are_seen_through_broadcasts_and_casts() -> None:
+    v = gx.symbol("v", ("n", 3), "float32")
+    ones = gx.cast(gx.ones(3), "float32")
+    assert rewrite([v * ones]).outputs[0] is v
+    assert rewrite([v * gx.constant(np.ones((1, 3), "float32"))]).outputs[0] is v
+
+
+def test_the_sign_of_a_zero_counts() -> None:
+    v = gx.vector("v", 3)
+    assert rewrite([v + (-0.0)]).outputs[0] is v
+    assert rewrite([v + 0.0]).outputs[0] is v + 0.0
+    assert rewrite([v - 0.0]).outputs[0] is v
+    assert rewrite([v - (-0.0)]).outputs[0] is v - (-0.0)
+    assert rewrite([v + 0.0], "real").outputs[0] is v
+
+
+def test_facts_of_symbols_admit_exact_rules() -> None:
+    plain = gx.vector("v", 3)
+    known = gx.symbol("v", 3, facts=("positive", "finite"))
+    assert rewrite([abs(plain)]).outputs[0] is abs(plain)
+    assert rewrite([abs(known)]).outputs[0] is known
+    assert rewrite([known - known]).outputs[0] is gx.zeros(3)
+    assert rewrite([gx.strong_multiply(plain, known)]).outputs[0] is plain * known
+
+
+# -- bodies ----------------------------------------------------------------------------------------
+
+
+def test_equal_bodies_are_rewritten_once() -> None:
+    node = gx.vector("x", 4)
+    for _ in range(20):
+        node = gx.call(lambda v: gx.log(1 + v), node)
+    result = rewrite([node])
+    assert names(result) == ["log1p"]
+    calls = [n for n in topological(result.outputs) if n.op.name == "call"]
+    assert len(calls) == 20
+    assert len({n.attrs["graph"] for n in calls}) == 1
+
+
+def test_rewriting_a_node_inside_and_outside_of_a_body_agrees() -> None:
+    v, w = gx.vector("v", 4), gx.vector("w", 4)
+    inside = gx.call(lambda a: gx.exp(a) - 1 + w, v)
+    outside = gx.exp(v) - 1 + w
+    result = rewrite([inside, outside])
+    arrays = {v: np.linspace(-1, 1, 4), w: np.arange(4.0)}
+    first, second = values_of(result.outputs, arrays)
+    np.testing.assert_array_equal(first, second)
+    assert names(result).count("expm1") == 2
+
+
+# -- the same in every process ---------------------------------------------------------------------
+
+PROGRAM = """
+import graphc as gx
+from graphc.rewrite import rewrite
+x, w = gx.symbol("x", ("n", 3)), gx.matrix("w", (3, 3))
+_, ys = gx.scan(lambda s, row: (gx.tanh(s @ w + row), s * s), gx.zeros(3), x)
+cost = gx.log(gx.sum(gx.exp(ys), axis=1)).sum()
+found = rewrite([cost, *gx.grad(cost, [x, w])])
+print([node.digest for node in found.outputs], [f.rule.name for f in found.firings])
+"""
+
+
+def test_results_do_not_depend_on_the_hash_seed(
+    run_python: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    for seed in ("0", "1"):
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        finished = run_python(PROGRAM)
+        assert finished.returncode == 0, finished.stderr
+        seen.add(finished.stdout)
+    assert len(seen) == 1
