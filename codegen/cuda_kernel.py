@@ -508,7 +508,7 @@ class KernelPrinter:
         return self.terms(level, extent.terms, names or {})
 
     def terms(self, level: Level, terms: Sequence[Any], names: Mapping[str, str]) -> str:
-        """A sum. Terms that do not vary at its innermost level are added up where they are known."""
+        """A sum. Terms that do not vary at its innermost level are added up further out."""
         homes = [self.home(level, _symbols_of_term(term), names) for term in terms]
         innermost = max(homes, key=lambda home: home.depth)
         moving = [t for t, h in zip(terms, homes, strict=True) if h is innermost or not t[0]]

@@ -325,7 +325,7 @@ def _enclosed(text: str) -> str:
 
 
 def _to_half(operand: str, source: str, target: str) -> Expression:
-    """By way of float32. A float64 is rounded to odd there, so that only the second rounding counts.
+    """By way of float32. A float64 is rounded to odd there, so that only the last rounding counts.
 
     bfloat16 is rounded twice, as in ml_dtypes.
     """

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc import dtypes
 from graphc.dims import Extent, affine, evaluate as evaluate_extent, symbols_of
 from graphc.errors import GraphError
 from graphc.graph import Graph, parameter_op, substitute_in, symbol_op
@@ -33,7 +34,7 @@ def evaluate(expression: Any, values: Mapping[Node, Any] | None = None) -> Any:
     for node, value in given.items():
         if not isinstance(node, Node) or node.op is not symbol_op:
             raise GraphError(f"values are given for symbols, not for {node!r}")
-        arrays[node] = _fitting(np.asarray(value), node.type, node.attrs["name"])
+        arrays[node] = fitting(value, node.type, node.attrs["name"])
     for node, array in arrays.items():
         bind_extents(node.type, array.shape, sizes, node.attrs["name"])
     for node in topological(nodes):
@@ -75,15 +76,26 @@ def run(outputs: Sequence[Node], values: Mapping[Node, Any], sizes: Mapping[str,
     return [held[node] for node in outputs]
 
 
-def _fitting(array: Any, type_: Type, name: str) -> Any:
+def fitting(value: Any, type_: Type, name: str) -> Any:
+    """`value` as an array of a tensor type, converted where nothing is lost; Python scalars are weak.
+
+    Raises `ValueError` for another rank, `TypeError` for a dtype that does not convert safely.
+    """
     assert isinstance(type_, TensorType)
+    array = np.asarray(value)
     if array.ndim != type_.ndim:
         raise ValueError(f"{name!r} has rank {type_.ndim} ({type_}), got shape {array.shape}")
-    if array.dtype != type_.dtype:
-        if not np.can_cast(array.dtype, type_.dtype, "safe") and array.ndim:
-            raise TypeError(f"{name!r} is {type_.dtype.name}, got {array.dtype.name}")
-        array = array.astype(type_.dtype)
-    return array
+    if array.dtype == type_.dtype:
+        return array
+    weak = type(value) in (bool, int, float)
+    fits = (
+        dtypes.promote_weak(type_.dtype, value) is type_.dtype
+        if weak
+        else np.can_cast(array.dtype, type_.dtype, "safe")
+    )
+    if not fits:
+        raise TypeError(f"{name!r} is {type_.dtype.name}, got {array.dtype.name}")
+    return array.astype(type_.dtype)
 
 
 def bind_extents(type_: Type, shape: tuple[int, ...], sizes: dict[str, int], name: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 MATH = ("ieee", "real", "fast")
+MOST_THREADS = 256
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,16 @@ class Options:
     def __post_init__(self) -> None:
         if self.math not in MATH:
             raise ValueError(f"math is one of {MATH}, got {self.math!r}")
-        if self.threads is not None and (type(self.threads) is not int or self.threads < 1):
-            raise ValueError(f"threads is a positive int or None, got {self.threads!r}")
-        if self.opt_level not in (0, 1, 2, 3):
+        threads = self.threads
+        if threads is not None and (type(threads) is not int or not 1 <= threads <= MOST_THREADS):
+            raise ValueError(f"threads is an int from 1 to {MOST_THREADS} or None, got {threads!r}")
+        if type(self.opt_level) is not int or not 0 <= self.opt_level <= 3:
             raise ValueError(f"opt_level is 0, 1, 2 or 3, got {self.opt_level!r}")
+        for name in ("deterministic", "cache", "debug"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"{name} is True or False, got {getattr(self, name)!r}")
+        if isinstance(self.exclude, str):
+            raise ValueError(f"exclude is a set of names of rules, got {self.exclude!r}")
         object.__setattr__(self, "exclude", frozenset(self.exclude))
 
     def replace(self, **changes: Any) -> Options:

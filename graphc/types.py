@@ -5,6 +5,7 @@ Types are interned: equal types are the same object, so comparing them is free a
 
 from __future__ import annotations
 
+import threading
 import weakref
 from typing import Any
 
@@ -15,6 +16,7 @@ from graphc.dims import Dim, Extent, product, symbols_of
 from graphc.errors import GraphError
 
 Shape = tuple[Extent, ...]
+_lock = threading.Lock()
 
 
 class TensorType:
@@ -33,9 +35,12 @@ class TensorType:
         key = (dtypes.as_dtype(dtype), as_shape(shape))
         found = cls._table.get(key)
         if found is None:
-            found = object.__new__(cls)
-            found.dtype, found.shape = key
-            found = cls._table.setdefault(key, found)
+            with _lock:  # equal types are one object in every thread
+                found = cls._table.get(key)
+                if found is None:
+                    found = object.__new__(cls)
+                    found.dtype, found.shape = key
+                    cls._table[key] = found
         return found
 
     @property
@@ -66,9 +71,12 @@ class TupleType:
         key = tuple(items)
         found = cls._table.get(key)
         if found is None:
-            found = object.__new__(cls)
-            found.items = key
-            found = cls._table.setdefault(key, found)
+            with _lock:
+                found = cls._table.get(key)
+                if found is None:
+                    found = object.__new__(cls)
+                    found.items = key
+                    cls._table[key] = found
         return found
 
     def __repr__(self) -> str:

@@ -49,6 +49,7 @@ class Compiled(Implementation):
         with self.recorder.timed("close"):
             self.written, self.dim_names = canonical(request.graph)
         plan = self._variant_plan([])
+        self._arena = plan.arena
         self.layout = layout(self.written, plan.arena, plan.work)
         self.texts = {module.name: module.text for module in plan.modules}
         self.native = self._linked(plan)
@@ -168,8 +169,8 @@ class Compiled(Implementation):
         ranks = [len(type_.shape) for type_ in self.written.parameters]  # type: ignore[union-attr]
         strided = [rank > 0 and i not in self.request.donated for i, rank in enumerate(ranks)]
         plan = self._variant_plan(strided)
-        if layout(self.written, plan.arena, plan.work).workspace != self.layout.workspace:
-            return 0  # the arena differs: such arguments are copied instead
+        if plan.arena != self._arena:
+            return 0  # the descriptor knows one size of arena: such arguments are copied instead
         native = self._linked(plan)
         self._variants.append(native)
         return native.main
@@ -317,13 +318,13 @@ class Interpreted:
 
     def __call__(self, *args: Any) -> Any:
         from graphc.codegen.interpret import run_program
-        from graphc.evaluator import bind_extents
+        from graphc.evaluator import bind_extents, fitting
 
         sizes: dict[str, int] = {}
         leaves, _ = flatten(args)
         arrays = []
         for name, type_, value in zip(self.request.names, self.written.parameters, leaves, strict=True):
-            array = np.asarray(value, dtype=type_.dtype)  # type: ignore[union-attr]
+            array = fitting(value, type_, name)
             bind_extents(type_, array.shape, sizes, name)
             arrays.append(np.ascontiguousarray(array).reshape(array.shape))
         results, failures = run_program(self.program, arrays, sizes)

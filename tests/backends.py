@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -106,17 +107,22 @@ class Case:
     @contextlib.contextmanager
     def sizes_of_work(self) -> Iterator[None]:
         """The constants that decide on splitting, small: a strided variant is lowered when it is first called."""
-        from graphc.codegen import emit, fuse
+        importlib.import_module("graphc.codegen.lower")
+        with contextlib.ExitStack() as stack:
+            for name, small in SMALL_WORK.items() if self.split else ():
+                places = [m for key, m in sys.modules.items() if _is_codegen(key) and hasattr(m, name)]
+                assert places, f"graphc.codegen has no constant {name}"
+                for module in places:
+                    stack.enter_context(mock.patch.object(module, name, small))
+            yield
 
-        if not self.split:
-            yield
-            return
-        with (
-            mock.patch.object(emit, "GRAIN", 2),
-            mock.patch.object(emit, "PART", 5),
-            mock.patch.object(fuse, "SPLIT_ELEMENTS", 8),
-        ):
-            yield
+
+# Elements that make work worth handing out, elements in a part of a split reduction, elements that make one be split.
+SMALL_WORK = {"GRAIN": 2, "PART": 5, "SPLIT_ELEMENTS": 8}
+
+
+def _is_codegen(module: str) -> bool:
+    return module.startswith("graphc.codegen.")
 
 
 def compiled(backend: str, case: Case) -> Callable[..., list[Any]]:

@@ -23,13 +23,15 @@ from graphc.node import Attributes, Node
 from graphc.op import Op, find
 from graphc.ops.movement import reshape_op, transpose_op
 from graphc.ops.operands import broadcast_op, constant, constant_op, restate_op, to_shape
+from graphc.ops.special import cast_op
 from graphc.tensor import SURFACE
 from graphc.types import TensorType, Type
 
 Number = bool | int | float
 Found = dict[Any, Any]  # bindings by name, and the attributes of ops
 
-# Uniform constants stay uniform through these, so a number is looked for behind them.
+_DEEPEST_NUMBER = 16  # views and casts that a number is looked for behind
+# Uniform constants stay uniform through these.
 TRANSPARENT = frozenset((broadcast_op, reshape_op, restate_op, transpose_op))
 
 
@@ -187,15 +189,23 @@ def functions(names: str) -> list[Function]:
 
 
 def number_of(node: Node) -> Number | None:
-    """The number that every element of a constant is, seen through broadcasts, or None."""
-    while node.op in TRANSPARENT:
+    """The number that every element of a constant is, seen through views and casts, or None."""
+    casts: list[np.dtype[Any]] = []
+    for _ in range(_DEEPEST_NUMBER):
+        if node.op is cast_op:
+            casts.append(node.dtype)
+        elif node.op not in TRANSPARENT:
+            break
         node = node.args[0]
     if node.op is not constant_op:
         return None
     array = node.attrs["value"].array
     if array.ndim and not _uniform(array):
         return None
-    return array.flat[0].item() if array.ndim else array.item()
+    value = array.flat[0] if array.ndim else array[()]
+    for dtype in reversed(casts):
+        value = cast_op.numpy(np.asarray(value), dtype)[()]
+    return value.item()
 
 
 def _uniform(array: Any) -> bool:

@@ -112,7 +112,7 @@ def run_in_every_order(
     *,
     module: emulator.Module | None = None,
 ) -> Outcome:
-    """The outcome of a program, after asserting that every order of the threads gives the same bits."""
+    """The outcome of a program, after asserting the same bits in every order of the threads."""
     module = module or compile_programs([program])
     sizes = sizes_of(program, inputs)
     outcomes = {
@@ -130,7 +130,7 @@ def run_in_every_order(
 def compile_for_emulator(
     inputs: Sequence[gx.Node], outputs: Sequence[gx.Node], options: gx.Options
 ) -> Callable[..., list[Any]]:
-    """A callable from the arrays of `inputs` to those of `outputs`, made of what `gx.emit` prints."""
+    """A callable from the arrays of `inputs` to those of `outputs`, from what `gx.emit` prints."""
     program = gx.emit(list(inputs), list(outputs), target="cuda", options=options)
     module = compile_programs([program])
 

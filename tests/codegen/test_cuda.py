@@ -68,7 +68,8 @@ def normal(*shape: int, dtype: str = "float64") -> np.ndarray:
 class Case:
     """A graph, and the lists of arrays that it is run on.
 
-    Floats may differ by `ulps` units in the last place: of the element if that is 4, else of the largest one.
+    Floats may differ by `ulps` units in the last place: of the element if that is 4, else of the
+    largest one.
     """
 
     inputs: Sequence[Node]
@@ -410,20 +411,25 @@ def assert_close(got: np.ndarray, want: np.ndarray, ulps: float, what: str) -> N
 # -- NVIDIA's compiler -----------------------------------------------------------------------------
 
 
+BOTH_DTYPES = ("elementwise-float64", "products-float64")
+
+
 def check_with_nvrtc(names: Sequence[str], arch: str) -> None:
     kernels = {kernel.name: kernel for name in names for kernel in made(name).program.kernels}
     compiled = nvrtc.compile(translation_unit(kernels.values(), "all"), arch)
     assert set(compiled.usage) == set(kernels)
     for name, usage in compiled.usage.items():
-        assert usage.shared_bytes >= kernels[name].shared_bytes, name
+        # The compiler drops what a product over nothing does not need.
+        assert usage.shared_bytes in (0, kernels[name].shared_bytes), name
 
 
 @nvrtc.required
 @pytest.mark.parametrize("part", range(len(nvrtc.ARCHITECTURES)))
 def test_nvrtc_accepts_every_kernel(part: int) -> None:
-    """Every graph on one of the architectures; all of them are left to the slow test."""
+    """Every graph on one of the architectures, most in one float dtype; the slow test does all."""
+    names = [name for name in CASES if "float64" not in name or name in BOTH_DTYPES]
     count = len(nvrtc.ARCHITECTURES)
-    check_with_nvrtc(list(CASES)[part::count], nvrtc.ARCHITECTURES[part])
+    check_with_nvrtc(names[part::count], nvrtc.ARCHITECTURES[part])
 
 
 @pytest.mark.slow
