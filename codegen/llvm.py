@@ -937,10 +937,22 @@ class Arithmetic:
     def atom(self, atom: str | Compound) -> str:
         if isinstance(atom, str):
             return self.name_of(atom)
-        a, *others = (self.extent(argument) for argument in atom.arguments)
-        for b in others:
-            a = self.compound(atom.operator, a, b)
+        first, *others = atom.arguments
+        a = self.extent(first)
+        for other in others:
+            if isinstance(other, int) and other > 0 and atom.operator in ("floordiv", "mod"):
+                a = self.divide_by(atom.operator, a, other)
+            else:
+                a = self.compound(atom.operator, a, self.extent(other))
         return a
+
+    def divide_by(self, operator: str, a: str, divisor: int) -> str:
+        """Division by a known positive number: a shift or a mask for a power of two, which round down already."""
+        if divisor & (divisor - 1) == 0:
+            if operator == "mod":
+                return self.op("and", a, self.literal(divisor - 1))
+            return self.op("ashr", a, self.literal(divisor.bit_length() - 1))
+        return self.rounded_down(operator, a, self.literal(divisor))
 
     def compound(self, operator: str, a: str, b: str) -> str:
         if operator in ("min", "max"):
@@ -955,14 +967,18 @@ class Arithmetic:
         return self.floor_division(operator, a, b)
 
     def floor_division(self, operator: str, a: str, b: str) -> str:
-        """Python's // and %: LLVM's truncate, so a remainder of the other sign is corrected. Division by 0 gives 0."""
+        """Python's // and %; a divisor of 0, which only an empty array has, counts as 1."""
         flags = self.typed.replace("i64", "i1")
-        zero = self.literal(0)
         none, divisor = self.fresh(), self.fresh()
-        self.level.put(f"{none} = icmp eq {self.typed} {b}, {zero}")
+        self.level.put(f"{none} = icmp eq {self.typed} {b}, {self.literal(0)}")
         self.level.put(
             f"{divisor} = select {flags} {none}, {self.typed} {self.literal(1)}, {self.typed} {b}"
         )
+        return self.rounded_down(operator, a, divisor)
+
+    def rounded_down(self, operator: str, a: str, divisor: str) -> str:
+        """// or % by a divisor that is not 0, corrected where LLVM's division truncates upwards."""
+        flags, zero = self.typed.replace("i64", "i1"), self.literal(0)
         remainder = self.op("srem", a, divisor)
         nonzero, mixed, both = self.fresh(), self.fresh(), self.fresh()
         self.level.put(f"{nonzero} = icmp ne {self.typed} {remainder}, {zero}")

@@ -52,6 +52,8 @@ ULP: dict[str, float] = {
 SUM_FACTOR = 4.0
 SUMS = ("sum", "contract", "scatter_add")
 PRODUCTS = ("prod",)
+# Exact under IEEE rules, but rounded: rewriting may round elsewhere.
+ROUNDED = ("add", "subtract", "multiply", "strong_multiply", "divide", "square", "sqrt", "cast")
 # Either zero is right where NumPy itself does not say which one it gives: it depends on its SIMD loops.
 EITHER_ZERO = frozenset(("maximum", "minimum", "relu", "max", "min", *SUMS, *PRODUCTS))
 
@@ -234,16 +236,19 @@ class Judge:
         outputs: Sequence[Node],
         arrays: Arrays,
         *,
-        reassociated: bool = False,
+        rewritten: bool = False,
         seed: int = 0,
     ) -> None:
-        """`reassociated`: IEEE arithmetic may have been rewritten, so its rounding may differ as well."""
+        """`rewritten`: by stability rules too, so that all rounding may differ, and what overflowed may not."""
         self.want = evaluator(inputs, outputs, arrays)
         self.tolerance: list[Any] = [np.zeros(w.shape, np.longdouble) for w in self.want]
-        self.unstable = [np.zeros(w.shape, bool) for w in self.want]
+        self.unstable = [
+            ~np.isfinite(w) if rewritten and w.dtype.kind == "f" else np.zeros(w.shape, bool)
+            for w in self.want
+        ]
         random = np.random.default_rng(seed)
         for _ in range(self.RUNS):
-            with disturbed(random, reassociated) as touched:
+            with disturbed(random, rewritten) as touched:
                 others = evaluator(inputs, outputs, arrays)
             if not touched:
                 break
@@ -275,8 +280,11 @@ class Judge:
 
 
 @contextlib.contextmanager
-def disturbed(random: np.random.Generator, reassociated: bool = False) -> Iterator[list[str]]:
-    """Evaluate with every inexact result moved at random within its bound; yields the names of what was moved."""
+def disturbed(random: np.random.Generator, rounding: bool = False) -> Iterator[list[str]]:
+    """Evaluate with every inexact result moved at random within its bound; yields the names of what was moved.
+
+    `rounding`: arithmetic counts as inexact, too.
+    """
     touched: list[str] = []
 
     def execute(
@@ -288,7 +296,7 @@ def disturbed(random: np.random.Generator, reassociated: bool = False) -> Iterat
             args = [held[argument] for argument in node.args]
             with np.errstate(all="ignore"):
                 result = node.op.numpy(*args, **attrs)
-                bound = _bound(node.op, args, attrs, result, reassociated)
+                bound = _bound(node.op, args, attrs, result, rounding)
                 if bound is not None:
                     touched.append(node.op.name)
                     result = _moved(result, bound, random, node.op.name in EITHER_ZERO)
@@ -300,7 +308,7 @@ def disturbed(random: np.random.Generator, reassociated: bool = False) -> Iterat
         yield touched
 
 
-def _bound(op: Op, args: Arrays, attrs: Any, result: Any, reassociated: bool) -> Any:
+def _bound(op: Op, args: Arrays, attrs: Any, result: Any, rounding: bool) -> Any:
     """How far the result of an op may be off, for each element; None if it is exact."""
     if isinstance(result, tuple) or np.asarray(result).dtype.kind != "f":
         return None
@@ -314,7 +322,7 @@ def _bound(op: Op, args: Arrays, attrs: Any, result: Any, reassociated: bool) ->
         return SUM_FACTOR * eps * np.abs(result) + spacing(result)
     if op.name in EITHER_ZERO:
         return np.zeros_like(result)
-    if reassociated and op.name in ("add", "subtract", "multiply", "divide", "square", "sqrt"):
+    if rounding and op.name in ROUNDED:
         return spacing(result)
     return None
 

@@ -1,0 +1,51 @@
+"""Does every page of examples/ run, as a user would run it?"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import PACKAGE, ROOT
+
+PAGES = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
+
+# What a page prints that shows it came to its point.
+SAYS = {
+    "01_first_graph": ("evaluated: 5.0", "compiled: 5.0", "01_first_graph.py"),
+    "02_look_at_a_gradient": ("softplus", "no overflow", "agrees with differences"),
+    "03_compile_and_time": ("kernels: 1", "ratio", "refused: f() argument 2, y"),
+    "04_train_digits": ("test accuracy: 0.9",),
+    "05_cuda_source": ('extern "C" __global__', "05_cuda_source.py:"),
+    "06_add_an_op": ("silu(", "compiled and evaluated agree"),
+}
+
+
+def run_page(page: Path, folder: Path) -> str:
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run(
+        [sys.executable, str(page)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=folder,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_pages_are_numbered_without_a_gap() -> None:
+    assert [page.stem for page in PAGES] == list(SAYS)
+    assert [int(page.name[:2]) for page in PAGES] == list(range(1, len(PAGES) + 1))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_page_runs_and_explains_itself(page: Path, tmp_path: Path) -> None:
+    output = run_page(page, tmp_path)
+    for text in SAYS[page.stem]:
+        assert text in output
+    assert page.read_text(encoding="utf-8").startswith(f'"""{page.name[:2]}. ')
+    assert list(tmp_path.iterdir()) == [], "a page leaves no files behind"

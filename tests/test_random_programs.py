@@ -1,0 +1,222 @@
+"""Do random programs give the same on every backend, rewritten or not, and are their gradients right?
+
+Hypothesis draws programs over the whole registry (`programs`), with named dimensions, extents of zero and one, strided arguments, scans, calls
+and several outputs, and shrinks what fails. The examples are the same in every run unless a seed is given
+(`--hypothesis-seed=random`, which prints it); `pytest -m slow` draws thousands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import graphc as gx
+import numpy as np
+import pytest
+from backends import Case, Judge, backends, compiled, compiled_for_cuda, evaluator
+from hypothesis import HealthCheck, Phase, assume, event, given, note, settings
+from hypothesis import strategies as st
+from programs import Program, Seeded, program, sizes
+
+MANY = 3000
+
+
+class Drawn:
+    """Choices of hypothesis: the smallest is the simplest, so programs shrink."""
+
+    def __init__(self, draw: Callable[[Any], Any]) -> None:
+        self.draw = draw
+
+    def integer(self, low: int, high: int) -> int:
+        return self.draw(st.integers(low, high))
+
+
+@st.composite
+def programs(draw: Any, smooth: bool = False, longest: int = 7) -> tuple[Program, list[dict[str, int]]]:
+    """A program, and two choices of sizes for it: one compiled Function serves both."""
+    source = Drawn(draw)
+    made = program(source, smooth, longest)
+    return made, [sizes(source, made.names) for _ in range(2 if made.names else 1)]
+
+
+def examples(count: int) -> settings:
+    """Shrinking takes minutes where each example is compiled; `slow` runs are left to themselves."""
+    phases = (Phase.explicit, Phase.generate, Phase.shrink)
+    quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+    return settings(max_examples=count, phases=phases, deadline=None, suppress_health_check=quiet)
+
+
+# -- backends ----------------------------------------------------------------------------------------
+
+
+def check_backends(made: Program, choices: list[dict[str, int]]) -> None:
+    """The evaluator, the kernel interpreter, and native code agree; one and two threads to the last bit."""
+    note(str(made))
+    case = Case(made.inputs, made.outputs)
+    functions = {name: compiled(name, case) for name in ("interpreter", "llvm-1", "llvm-2")}
+    for choice in choices:
+        arrays = made.arrays(choice)
+        kept = [array.tobytes() for array in arrays]
+        judge = Judge(made.inputs, made.outputs, arrays)
+        found = {name: function(*arrays) for name, function in functions.items()}
+        for name, got in found.items():
+            judge.check(got, f"{name} at {choice}")
+        one, two = ([array.tobytes() for array in found[name]] for name in ("llvm-1", "llvm-2"))
+        assert one == two, f"one and two threads differ at {choice}"
+        assert kept == [array.tobytes() for array in arrays], "an argument was written to"
+
+
+@examples(50)
+@given(programs())
+def test_backends(drawn: Any) -> None:
+    check_backends(*drawn)
+
+
+@pytest.mark.slow
+@examples(MANY)
+@given(programs(longest=12))
+def test_backends_with_many_programs(drawn: Any) -> None:
+    check_backends(*drawn)
+
+
+def check_on_cuda(seeds: range, longest: int) -> None:
+    """Programs compiled as one translation unit, run by the emulator."""
+    drawn = []
+    for seed in seeds:
+        source = Seeded(seed)
+        made = program(source, longest=longest)
+        drawn.append((made, sizes(source, made.names)))
+    cases = [Case(made.inputs, made.outputs) for made, _ in drawn]
+    functions = compiled_for_cuda(cases)
+    for seed, (made, choice), function in zip(seeds, drawn, functions, strict=True):
+        arrays = made.arrays(choice)
+        judge = Judge(made.inputs, made.outputs, arrays)
+        judge.check(function(*arrays), f"seed {seed} at {choice}\n{made}\non the CUDA emulator")
+
+
+needs_emulator = pytest.mark.skipif(
+    "cuda-emulator" not in backends(), reason="the emulator needs g++ on Linux"
+)
+
+
+@needs_emulator
+def test_cuda() -> None:
+    check_on_cuda(range(20), longest=6)
+
+
+@needs_emulator
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(20, 1020, 20))
+def test_cuda_with_many_programs(start: int) -> None:
+    check_on_cuda(range(start, start + 20), longest=10)
+
+
+# -- rewriting ---------------------------------------------------------------------------------------
+
+
+def check_rewriting(made: Program, choices: list[dict[str, int]]) -> None:
+    """Rules under the law `ieee` change no value; stability rules none beyond what rounding had spoilt."""
+    from graphc.rewrite import RULES
+
+    note(str(made))
+    stable = frozenset(name for name, rule in RULES.items() if rule.law == "stable")
+    strict = compiled("interpreter", Case(made.inputs, made.outputs, math="ieee", exclude=stable))
+    default = compiled("interpreter", Case(made.inputs, made.outputs, math="ieee"))
+    for choice in choices:
+        arrays = made.arrays(choice)
+        judge = Judge(made.inputs, made.outputs, arrays)
+        judge.check(strict(*arrays), f"rewritten under the law ieee, at {choice}")
+        judge = Judge(made.inputs, made.outputs, arrays, rewritten=True)
+        judge.check(default(*arrays), f"rewritten with stability rules, at {choice}")
+
+
+@examples(50)
+@given(programs())
+def test_rewriting(drawn: Any) -> None:
+    check_rewriting(*drawn)
+
+
+@pytest.mark.slow
+@examples(MANY)
+@given(programs(longest=12))
+def test_rewriting_with_many_programs(drawn: Any) -> None:
+    check_rewriting(*drawn)
+
+
+# -- gradients ---------------------------------------------------------------------------------------
+
+
+class Slope:
+    """A smooth program along a line through its arguments."""
+
+    def __init__(self, made: Program, choice: dict[str, int]) -> None:
+        self.made = made
+        self.arrays = made.arrays(choice)
+        random = np.random.default_rng(made.seed)
+        self.direction = [random.uniform(-1, 1, a.shape) for a in self.arrays]
+        self.outputs = [o for o in made.outputs if o.dtype == np.float64]
+        values = self.values(0.0)
+        self.weights = [random.uniform(-1, 1, np.shape(v)) for v in values]
+
+    def values(self, step: float) -> list[Any]:
+        moved = [a + step * d for a, d in zip(self.arrays, self.direction, strict=True)]
+        return evaluator(self.made.inputs, self.outputs, moved)
+
+    def weighted(self, step: float) -> float:
+        return float(sum(np.sum(w * v) for w, v in zip(self.weights, self.values(step), strict=True)))
+
+    def differences(self, step: float) -> float:
+        """Central differences of three steps, extrapolated to order six."""
+        d = [(self.weighted(h) - self.weighted(-h)) / (2 * h) for h in (step, step / 2, step / 4)]
+        second = [(4 * d[1] - d[0]) / 3, (4 * d[2] - d[1]) / 3]
+        return (16 * second[1] - second[0]) / 15
+
+    def size(self) -> float:
+        """How large the terms are of which the slope is made."""
+        values = self.values(0.0)
+        return 1 + float(sum(np.sum(np.abs(w * v)) for w, v in zip(self.weights, values, strict=True)))
+
+
+def check_gradients(made: Program, choices: list[dict[str, int]]) -> None:
+    """Reverse and forward mode against differences; the gradient's own graph, compiled, against the evaluator."""
+    note(str(made))
+    inputs = list(made.inputs)
+    outputs = [o for o in made.outputs if o.dtype == np.float64]
+    assume(outputs)
+    cotangents = [gx.symbol(f"c{i}", o.shape) for i, o in enumerate(outputs)]
+    tangents = [gx.symbol(f"t{i}", s.shape) for i, s in enumerate(inputs)]
+    pulled = gx.vjp(outputs, inputs, cotangents)
+    pushed = gx.jvp(outputs, inputs, tangents)
+    pull_inputs = (*inputs, *cotangents)
+    function = compiled("llvm-1", Case(pull_inputs, pulled, math="ieee"))
+    for choice in choices:
+        slope = Slope(made, choice)
+        arrays = [*slope.arrays, *slope.weights]
+        with np.errstate(all="ignore"):
+            coarse, fine = slope.differences(4e-3), slope.differences(1e-3)
+        size = slope.size()
+        reverse = evaluator(pull_inputs, pulled, arrays)
+        forward = evaluator((*inputs, *tangents), pushed, [*slope.arrays, *slope.direction])
+        got = float(sum(np.sum(r * d) for r, d in zip(reverse, slope.direction, strict=True)))
+        other = float(sum(np.sum(f * w) for f, w in zip(forward, slope.weights, strict=True)))
+        terms = sum(np.sum(np.abs(r * d)) for r, d in zip(reverse, slope.direction, strict=True))
+        if np.isfinite(size) and np.isfinite(terms):
+            assert abs(got - other) <= 1e-9 * (size + terms), f"reverse {got}, forward {other}"
+        if np.isfinite(fine) and size < 1e5 and abs(coarse - fine) <= 1e-7 * (size + abs(fine)):
+            event("smooth here")
+            assert abs(got - fine) <= 1e-5 * (size + abs(fine)), f"reverse {got}, differences {fine}"
+        judge = Judge(pull_inputs, pulled, arrays, rewritten=True)
+        judge.check(function(*arrays), f"compiled gradient at {choice}")
+
+
+@examples(40)
+@given(programs(smooth=True, longest=5))
+def test_gradients(drawn: Any) -> None:
+    check_gradients(*drawn)
+
+
+@pytest.mark.slow
+@examples(MANY)
+@given(programs(smooth=True, longest=9))
+def test_gradients_of_many_programs(drawn: Any) -> None:
+    check_gradients(*drawn)
