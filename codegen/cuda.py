@@ -117,7 +117,7 @@ class LoopStep:
 
 @dataclass(frozen=True)
 class CallStep:
-    """Do a plan on `operands` (its inputs, then its outputs), with these sizes, in part of the arena."""
+    """Do a plan on `operands` (inputs, then outputs), with `sizes`, in part of the arena."""
 
     plan: Plan
     operands: tuple[Place, ...]

@@ -33,10 +33,11 @@ asked even then, because it polls for signals.
 
 The plan. Register tiles take k in blocks such that a panel of right fills an eighth of the second
 level of cache. Operands are read where they lie as long as they fit there; a transposed or large
-right operand is packed, by the tasks that use a panel if few tasks do, else once for all.
-Products with up to four rows stream over right, narrow ones whose operands are contiguous along k
-take dot products, and a column vector is computed as a row. A long k with a small out is cut into
-pieces whose results are added at the end.
+right operand is packed, by the tasks that use a panel if few tasks do, else once for all. A few
+rows stream over right, narrow products whose operands are contiguous along k take dot products,
+and a narrow product whose left operand is transposed is computed the other way round. A long k
+with a small out is cut into pieces whose results are added at the end. The thresholds below were
+measured on a Zen 4 with a second level of 1 MiB; those of bytes follow the machine.
 """
 
 from __future__ import annotations
@@ -88,16 +89,18 @@ __all__ = ["JOB", "SERIAL_WORK", "Tile", "entry_name", "modules", "workspace"]
 
 TASK_WORK = 2**20  # multiplications in a task: about 20 us of one core
 SMALL_WORK = 64**3  # up to this a product is not worth a plan
-SERIAL_WORK = 2**26
+SERIAL_WORK = 2**26  # up to this one worker does not ask the pool: a millisecond
 LARGE = 2  # times the second level: a right operand of this size is not used as it lies
-TURNED_AREA = 2**18
-TURNED_DEPTH = 32
+WIDE_COLUMNS = 256  # from here on packing left, which every group of columns repeats, is cheap
+MANY_PANELS = 16  # from here on there are enough tasks that each take all rows
+CONFLICT_BYTES = 4096  # rows at multiples of this compete for the same lines of the first level
+TURNED_AREA = 2**18  # elements of out up to which it can be computed the other way round
+TURNED_DEPTH = 32  # from here on that is worth turning out
 SPLIT_AREA = 2**14  # elements of out up to which a long k is cut into pieces
 SPLIT_OPERANDS = 2**20  # elements of left and right from which on it is
 SPLIT_DEPTH = 512
 SPLIT_PIECES = 16
-SPLIT_ROWS = 128
-CONFLICT_BYTES = 4096  # rows at multiples of this compete for the same lines of the first level
+SPLIT_ROWS = 128  # up to here also where the rows of left are contiguous
 
 
 @dataclass(frozen=True)
@@ -219,12 +222,12 @@ def _entry(b: Blocking) -> Function:
     kernels = f.call("ptr", KernelTable(tile).symbol)
     each = f.multiply(f.multiply(rows, columns), depth)
     work = f.multiply(each, batches)
-    packs = f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"]))
+    plain = _plain(f, p)
     small = f.both(f.compare("sle", each, SMALL_WORK), f.compare("sgt", depth, 0))
     small = f.both(small, f.compare("eq", p["right_column"], size))
     # A single row is for stream kernels, few columns for dot products.
     small = f.both(small, f.compare("sgt", f.minimum(f.multiply(rows, 4), columns), 4))
-    small = f.both(small, f.negate(packs))
+    small = f.both(small, plain)
     if not tile.machine.has_masks:
         small = f.both(small, f.compare("eq", f.remainder(columns, tile.vector.lanes), 0))
     alone, short = f.compare("sle", p["workers"], 1), f.compare("sle", work, SERIAL_WORK)
@@ -245,12 +248,12 @@ def _entry(b: Blocking) -> Function:
     with f.when(f.compare("sle", depth, 0)):
         _run(f, tile, plan, "clear_rows", f.multiply(rows, batches), 64)
         f.leave()
-    _exchange(f, tile, q, packs)
+    _exchange(f, tile, q, plain)
     f.call("void", f"{tile.prefix}_split", ("ptr", plan))
     return f
 
 
-def _exchange(f: Function, tile: Tile, p: Plan, packs: str) -> None:
+def _exchange(f: Function, tile: Tile, p: Plan, plain: str) -> None:
     """Exchange the operands of a narrow product whose left operand is transposed.
 
     Its columns would waste most of a vector; its rows fill vectors and are read as they lie. The
@@ -268,7 +271,7 @@ def _exchange(f: Function, tile: Tile, p: Plan, packs: str) -> None:
     vector = f.both(f.compare("eq", columns, 1), f.compare("eq", p["out_row"], size))
     transposed = f.both(f.compare("eq", left_row, size), f.compare("ne", left_step, size))
     apt = f.both(transposed, f.either(narrow, vector))
-    with f.when(f.both(apt, f.negate(packs))):
+    with f.when(f.both(apt, plain)):
         words = p.read("left right left_batch right_batch right_column right_row")
         p["right"], p["left"], p["right_batch"], p["left_batch"] = words[:4]
         p["left_row"], p["left_column"] = words[4:]
@@ -289,20 +292,14 @@ def _split(b: Blocking) -> Function:
     rows, columns, depth = p.read("rows columns depth")
     area = f.multiply(rows, columns)
     read = f.multiply(depth, f.add(rows, columns))
-    packs = f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"]))
-    right_bytes = f.multiply(f.multiply(depth, columns), size)
-    large = f.compare("sge", right_bytes, LARGE * tile.machine.l2)
-    few = f.both(large, f.compare("sle", rows, FEW_ROWS))
-    few = f.either(few, f.compare("sle", rows, STREAM_ROWS[0]))
-    few = f.both(few, f.compare("eq", p["right_column"], size))
-    few = f.both(few, f.compare("sge", columns, 4 * tile.vector.lanes))
-    p["streams"] = f.let(f"zext i1 {f.both(few, f.negate(packs))} to i64")
-    alone = f.both(f.compare("eq", p["batches"], 1), f.negate(packs))
+    streams = f.both(_streams(f, tile, p), _plain(f, p))  # of the whole, not of a piece
+    p["streams"] = f.let(f"zext i1 {streams} to i64")
     long = f.both(f.compare("sge", depth, SPLIT_DEPTH), f.compare("sge", read, SPLIT_OPERANDS))
+    long = f.both(long, f.both(_plain(f, p), f.compare("eq", p["batches"], 1)))
     # Pieces of many long rows would only shorten the runs in which left is read.
     by_lines = f.compare("ne", p["left_column"], size)
     few = f.either(by_lines, f.compare("sle", rows, SPLIT_ROWS))
-    long = f.both(f.both(long, alone), f.both(few, f.compare("sle", area, SPLIT_AREA)))
+    long = f.both(long, f.both(few, f.compare("sle", area, SPLIT_AREA)))
     turned = f.compare("ne", p["turned"], 0)
     with f.when(f.negate(f.either(long, turned))):
         f.call("void", f"{tile.prefix}_cut", ("ptr", plan))
@@ -338,6 +335,24 @@ def _split(b: Blocking) -> Function:
     return f
 
 
+def _streams(f: Function, tile: Tile, p: Plan) -> str:
+    """Whether rows are so few that packing right would cost more than reading it as it lies."""
+    size, lanes = tile.vector.element_bytes, tile.vector.lanes
+    rows, columns, depth = p.read("rows columns depth")
+    right_bytes = f.multiply(f.multiply(depth, columns), size)
+    large = f.compare("sge", right_bytes, LARGE * tile.machine.l2)
+    few = f.both(large, f.compare("sle", rows, FEW_ROWS))
+    few = f.either(few, f.compare("sle", rows, STREAM_ROWS[0]))
+    runs = f.compare("eq", p["right_column"], size)
+    return f.both(f.both(few, runs), f.compare("sge", columns, 4 * lanes))
+
+
+def _plain(f: Function, p: Plan) -> str:
+    """Whether both operands are read from memory."""
+    packs = f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"]))
+    return f.negate(packs)
+
+
 def _cut(b: Blocking) -> Function:
     """Choose the kind of kernel, and with it how the product is cut into tasks."""
     tile, size, lanes = b.tile, b.tile.vector.element_bytes, b.tile.vector.lanes
@@ -347,7 +362,6 @@ def _cut(b: Blocking) -> Function:
     rows, columns, depth = p.read("rows columns depth")
     p["column_begin"], p["column_end"] = 0, columns
     p["depth_begin"], p["depth_end"] = 0, depth
-    plain = f.negate(f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"])))
     with f.when(f.compare("ne", p["streams"], 0)):
         f.call("void", f"{tile.prefix}_cut_streams", ("ptr", plan))
         f.leave()
@@ -360,7 +374,7 @@ def _cut(b: Blocking) -> Function:
     flat = f.compare("slt", f.multiply(rows, dot), f.multiply(f.add(rows, 4), depth))
     flat = f.both(flat, f.compare("sle", rows, DOT_ROWS))
     flat = f.both(flat, f.compare("eq", p["right_row"], size))
-    with f.when(f.both(plain, f.either(narrow, flat))):
+    with f.when(f.both(_plain(f, p), f.either(narrow, flat))):
         f.call("void", f"{tile.prefix}_cut_dots", ("ptr", plan))
         f.leave()
     f.call("void", f"{tile.prefix}_cut_tiles", ("ptr", plan))
@@ -412,92 +426,122 @@ def _cut_dots(b: Blocking) -> Function:
 
 
 def _cut_tiles(b: Blocking) -> Function:
-    """Decide what is packed by whom, and the blocks of rows, columns and k."""
+    """Register tiles: choose what is packed, then the blocks, then run the phases."""
+    f = Function(f"{b.tile.prefix}_cut_tiles", "ptr plan", linkage="internal")
+    p = Plan(f, f.parameters[0])
+    sources = _choose_sources(f, b, p)
+    work = _choose_blocks(f, b, p, sources)
+    _run_phases(f, b, p, sources, work)
+    return f
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where register tiles find their operands, as conditions (``i1``)."""
+
+    own_left: str  # left comes from the caller's packer
+    left_packed: str  # by each task
+    left_repeated: str  # and by more than one task
+    left_by_lines: str  # in place, transposed and beyond the second level of cache
+    right_by_task: str  # packed by each task
+    right_once: str  # packed once for all tasks
+
+
+def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
+    """Pack what would miss the caches where it lies; right once for all if many tasks use it."""
     tile, size, l2, l3 = b.tile, b.tile.vector.element_bytes, b.tile.machine.l2, b.tile.machine.l3
-    width = tile.columns
-    f = Function(f"{tile.prefix}_cut_tiles", "ptr plan", linkage="internal")
-    (plan,) = f.parameters
-    p = Plan(f, plan)
-    rows, columns, depth, batches = p.read("rows columns depth batches")
-    left_row, left_step = p.read("left_row left_column")
+    rows, columns, depth, left_row, left_step = p.read("rows columns depth left_row left_column")
     own_left, own_right = is_set(f, p["pack_left"]), is_set(f, p["pack_right"])
-    panels = f.ceil_divide(columns, width)
     left_bytes = f.multiply(f.multiply(rows, depth), size)
     right_bytes = f.multiply(f.multiply(columns, depth), size)
+    wide = f.compare("sge", columns, WIDE_COLUMNS)
 
     row_major = f.compare("eq", left_step, size)
     column_major = f.both(f.compare("eq", left_row, size), f.negate(row_major))
     line = f.select(row_major, left_row, left_step)
-    remainder = f.let(f"and i64 {line}, {CONFLICT_BYTES - 1}")
-    conflict = f.both(f.compare("eq", remainder, 0), f.compare("ne", line, 0))
-    wide = f.compare("sge", columns, 256)
-    left_far = f.compare("sgt", left_bytes, l2)
-    large = f.either(
-        f.compare("sge", right_bytes, LARGE * l2),
-        f.both(column_major, f.both(f.compare("sge", left_bytes, l2), wide)),
-    )
-    large = f.both(large, f.compare("sgt", rows, FEW_ROWS))
+    offset = f.let(f"and i64 {line}, {CONFLICT_BYTES - 1}")
+    conflict = f.both(f.compare("eq", offset, 0), f.compare("ne", line, 0))
 
+    scattered = f.both(column_major, f.compare("sge", left_bytes, l2))
+    large = f.compare("sge", right_bytes, LARGE * l2)
+    large = f.both(f.either(large, f.both(scattered, wide)), f.compare("sgt", rows, FEW_ROWS))
     strided = f.compare("ne", p["right_column"], size)
-    pack_right = f.either(f.either(own_right, strided), large)
+    right_packed = f.either(f.either(own_right, strided), large)
+
+    # Each task packs its own panels of right if it takes all rows, whose left operand must then
+    # be good to read from the third level, or if the batch is what gives tasks.
     near = f.both(f.both(row_major, f.negate(conflict)), f.compare("sle", left_bytes, l3 // 4))
-    near = f.both(near, f.compare("sge", panels, 16))
+    near = f.both(near, f.compare("sge", columns, (MANY_PANELS - 1) * tile.columns + 1))
     few = f.compare("sle", rows, b.few_rows)
     by_task = f.both(f.either(few, near), f.negate(own_left))
-    by_task = f.either(by_task, f.compare("ne", batches, 1))
-    once = f.both(pack_right, f.negate(by_task))
-    right_by_task = f.both(pack_right, by_task)
-    worth = f.both(wide, f.either(conflict, f.both(large, once)))
-    pack_left = f.either(own_left, worth)
-    p["left_source"] = f.select(pack_left, BY_TASK, IN_PLACE)
-    p["right_source"] = f.select(once, ONCE, f.select(pack_right, BY_TASK, IN_PLACE))
+    by_task = f.either(by_task, f.compare("ne", p["batches"], 1))
+    once = f.both(right_packed, f.negate(by_task))
 
-    # A transposed left operand beyond the second level is read by whole lines: all rows, short k.
-    by_lines = f.both(f.both(column_major, left_far), f.negate(pack_left))
-    limit = f.select(by_lines, b.depth // 4, b.depth)
+    repeated = f.both(wide, f.either(conflict, f.both(large, once)))
+    left_packed = f.either(own_left, repeated)
+    by_lines = f.both(scattered, f.negate(left_packed))
+    right_by_task = f.both(right_packed, by_task)
+    p["left_source"] = f.select(left_packed, BY_TASK, IN_PLACE)
+    p["right_source"] = f.select(once, ONCE, f.select(right_by_task, BY_TASK, IN_PLACE))
+    return Sources(own_left, left_packed, repeated, by_lines, right_by_task, once)
+
+
+def _choose_blocks(f: Function, b: Blocking, p: Plan, sources: Sources) -> Operand:
+    """Set the blocks of k, rows and columns and place the scratch; the work of a task."""
+    tile, width = b.tile, b.tile.columns
+    rows, columns, depth = p.read("rows columns depth")
+    # A transposed left operand is read by whole lines: all rows of a short block of k.
+    limit = f.select(sources.left_by_lines, b.depth // 4, b.depth)
     blocks = f.ceil_divide(depth, limit)
-    kc = f.minimum(f.round_up(f.ceil_divide(depth, blocks), 16), f.minimum(depth, limit))
+    even = f.round_up(f.ceil_divide(depth, blocks), 16)
+    kc = f.minimum(even, f.minimum(depth, limit))
     p["depth_block"] = kc
 
     wanted = f.round_up(f.divide(TASK_WORK, f.multiply(columns, depth)), tile.rows)
-    low = f.select(own_left, 2 * tile.rows, b.rows)
+    low = f.select(sources.own_left, 2 * tile.rows, b.rows)
     height = f.maximum(low, f.minimum(wanted, b.few_rows))
-    height = f.select(by_lines, 4 * b.few_rows, height)
-    tall = f.select(pack_left, b.few_rows, rows)
-    height = f.minimum(f.select(right_by_task, tall, height), rows)
-    span = f.select(once, b.columns, f.multiply(panels, width))
-    most = f.minimum(panels, f.divide(span, width))
-    panel_work = f.multiply(f.multiply(height, f.minimum(columns, width)), depth)
-    fair = f.maximum(f.divide(TASK_WORK, panel_work), f.select(worth, 8, 1))
-    group = f.select(own_left, most, f.minimum(fair, most))
+    height = f.select(sources.left_by_lines, 4 * b.few_rows, height)
+    whole = f.select(sources.left_packed, b.few_rows, rows)
+    height = f.minimum(f.select(sources.right_by_task, whole, height), rows)
     p["row_block"], p["row_blocks"] = height, f.ceil_divide(rows, height)
+
+    panels = f.ceil_divide(columns, width)
+    most = f.minimum(panels, f.select(sources.right_once, b.columns // width, panels))
+    panel_work = f.multiply(f.multiply(height, f.minimum(columns, width)), depth)
+    fair = f.maximum(f.divide(TASK_WORK, panel_work), f.select(sources.left_repeated, 8, 1))
+    group = f.select(sources.own_left, most, f.minimum(fair, most))
     p["column_group"] = f.multiply(group, width)
 
     left_panel = panel_bytes(f, tile, "left", kc)
     right_panel = panel_bytes(f, tile, "right", kc)
     p["left_panel"], p["right_panel"] = left_panel, right_panel
     left_scratch = f.multiply(f.ceil_divide(height, tile.rows), left_panel)
-    own = f.add(right_panel, f.select(pack_left, left_scratch, 0))
+    own = f.add(right_panel, f.select(sources.left_packed, left_scratch, 0))
     p["scratch_bytes"] = f.round_up(own, 64)
     p["shared"] = p["workspace"]
-    shared_bytes = f.select(once, f.round_up(f.multiply(most, right_panel), 64), 0)
-    p["scratch"] = f.at(p["workspace"], shared_bytes)
+    shared_bytes = f.round_up(f.multiply(most, right_panel), 64)
+    p["scratch"] = f.at(p["workspace"], f.select(sources.right_once, shared_bytes, 0))
+    return f.multiply(panel_work, group)
 
+
+def _run_phases(f: Function, b: Blocking, p: Plan, sources: Sources, work: Operand) -> None:
+    """One phase of tasks; with panels that are packed once, two for each block of them."""
+    tile, width, once = b.tile, b.tile.columns, sources.right_once
+    columns, depth, kc, group = p.read("columns depth depth_block column_group")
     k_span = f.select(once, kc, depth)
-    work = f.multiply(panel_work, group)
+    span = f.select(once, b.columns, columns)
     with f.loop(0, columns, span) as j:
         stop = f.minimum(columns, f.add(j.index, span))
-        here = f.ceil_divide(f.subtract(stop, j.index), width)
         p["column_begin"], p["column_end"] = j.index, stop
+        here = f.subtract(stop, j.index)
         p["column_groups"] = f.ceil_divide(here, group)
         with f.loop(0, depth, k_span) as k:
             p["depth_begin"] = k.index
             p["depth_end"] = f.minimum(depth, f.add(k.index, k_span))
             with f.when(once):
                 grain = f.maximum(f.divide(TASK_WORK // 32, f.multiply(kc, width)), 1)
-                _run(f, tile, plan, "pack_panels", here, grain)
+                _run(f, tile, p.base, "pack_panels", f.ceil_divide(here, width), grain)
             _run_blocks(f, tile, p, "compute_tiles", work)
-    return f
 
 
 def _dispatch(b: Blocking) -> Function:

@@ -364,7 +364,7 @@ class Function:
         """Write the phi nodes of a loop, whose last operands are known only at its end."""
         if len(loop.next) != len(carried):
             raise ValueError(f"{len(carried)} values are carried, {len(loop.next)} were given")
-        phis = [(loop.index, "i64", start, following)]
+        phis: list[tuple[str, str, Operand, Operand]] = [(loop.index, "i64", start, following)]
         for name, (type_, initial), value in zip(loop.carried, carried, loop.next, strict=True):
             phis.append((name, type_, initial, value))
         for offset, (name, type_, initial, value) in enumerate(phis):

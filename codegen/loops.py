@@ -62,7 +62,8 @@ class Contract:
     """For every (b, i, j): the sum over k of left(b, i, k) * right(b, k, j), handed to the epilogue as `product`.
 
     `left` binds (b, i, k), `right` binds (b, k, j), `epilogue` binds (b, i, j) and stores what it makes of `product`, the
-    finished sum: a value of opcode "result" whose immediate is this statement.
+    finished sum: a value of opcode "result" whose immediate is this statement. `overwriting` are buffers that lie over
+    operands of the epilogue: sums must not be accumulated there.
     """
 
     batch: Extent
@@ -74,6 +75,7 @@ class Contract:
     right: Region
     epilogue: Region
     product: Value | None = None
+    overwriting: list[Buffer] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -180,7 +182,9 @@ def accumulator_buffer(contract: Contract) -> Buffer | None:
     b, i, j = (Dim.symbol(name) for name in contract.epilogue.variables)
     wanted = (b * contract.rows + i) * contract.columns + j
     for s in walk(contract.epilogue.body):
-        if not isinstance(s, Store) or s.mask is not None or s.args or s.buffer in read:
+        if not isinstance(s, Store) or s.mask is not None or s.args:
+            continue
+        if s.buffer in read or s.buffer in contract.overwriting:
             continue
         same = s.buffer.dtype == contract.dtype and s.buffer.layout == "contiguous"
         if same and linear(s.buffer, s.index) == wanted:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from graphc.codegen.donate import protect
+from graphc.codegen.inplace import protect
 from graphc.codegen.emit import Emitter, copy_operand
 from graphc.codegen.fuse import Group, Partition, result_shape
 from graphc.codegen.loops import Contract as Contraction

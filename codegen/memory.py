@@ -3,7 +3,7 @@
 Statements are numbered in program order. A temporary lives from its first to its last use; one that is used inside a loop
 but first used outside lives to the loop's end. Temporaries of known size are placed best-fit, largest first, among those
 alive at the same time. Those of symbolic size share a place only with others of the same size. Every place is
-aligned to 64 bytes.
+aligned to 64 bytes. Where a kernel's operand dies and its result may be written over it, the result takes its place.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from graphc.codegen.inplace import may_overwrite
 from graphc.codegen.loops import Contract
-from graphc.codegen.program import Call, Loop, Procedure, Program, Statement, Storage
+from graphc.codegen.program import Call, Launch, Loop, Procedure, Program, Statement, Storage
 
 from graphc.dims import Extent, ceildiv, substitute
 
@@ -22,10 +23,20 @@ ALIGNMENT = 64
 
 @dataclass
 class _Life:
-    storage: Storage
+    """Storages that share one place, one after the other, and the statements during which it is taken."""
+
+    storages: list[Storage]
     first: int
     last: int
     loops: tuple[int, ...]
+
+    @property
+    def storage(self) -> Storage:
+        return self.storages[0]
+
+    def put(self, offset: Extent) -> None:
+        for storage in self.storages:
+            storage.offset = offset
 
 
 def plan(program: Program, workers: int, product_scratch: Callable[[Contract], Extent]) -> None:
@@ -65,7 +76,7 @@ def _reserve_callees(body: list[Statement]) -> None:
 
 def _plan_procedure(procedure: Procedure, workers: int) -> None:
     _reserve_callees(procedure.body)
-    lives = _lifetimes(procedure.body)
+    lives = _overwrite(procedure.body, _lifetimes(procedure.body))
     static = [life for life in lives if isinstance(storage_bytes(life.storage, workers), int)]
     dynamic = [life for life in lives if life not in static]
     total: Extent = _place_static(static, workers)
@@ -83,7 +94,7 @@ def _lifetimes(body: list[Statement]) -> list[_Life]:
             return
         life = lives.get(id(storage))
         if life is None:
-            lives[id(storage)] = _Life(storage, now, now, loops)
+            lives[id(storage)] = _Life([storage], now, now, loops)
             return
         life.last = max(life.last, now)
         common = [a for a, b in zip(life.loops, loops, strict=False) if a == b]
@@ -116,6 +127,48 @@ def _lifetimes(body: list[Statement]) -> list[_Life]:
     return list(lives.values())
 
 
+def _overwrite(body: list[Statement], lives: list[_Life]) -> list[_Life]:
+    """Join the life of a result to that of an operand that dies where the result is born, if it may be overwritten.
+
+    Only at the top level of a procedure: inside a loop a place is needed again in the next iteration.
+    """
+    born = {id(life.storage): life for life in lives}
+    clock = 0
+    for statement in body:
+        clock += _length(statement)
+        if not isinstance(statement, Launch):
+            continue
+        for made in _starting(statement, born, clock):
+            for operand in statement.operands:
+                dying = born.get(id(operand.storage))
+                if dying is None or dying is made or dying.last != clock or dying.first == clock:
+                    continue
+                given = dying.storages[-1]
+                same = given.dtype == made.storage.dtype and given.bytes == made.storage.bytes
+                if same and may_overwrite(statement, given, made.storage):
+                    dying.storages += made.storages
+                    dying.last = made.last
+                    born[id(made.storage)] = dying
+                    lives = [life for life in lives if life is not made]
+                    break
+    return lives
+
+
+def _length(statement: Statement) -> int:
+    """How many numbers a statement takes up in the count of `_lifetimes`."""
+    return 1 + sum(map(_length, statement.body)) if isinstance(statement, Loop) else 1
+
+
+def _starting(launch: Launch, born: dict[int, _Life], now: int) -> list[_Life]:
+    """The temporaries that a launch writes first."""
+    found = [born.get(id(operand.storage)) for operand in launch.operands]
+    return [
+        life
+        for life in found
+        if life is not None and life.first == now and life.storage.kind == "temporary" and life.last > now
+    ]
+
+
 def _place_static(lives: list[_Life], workers: int) -> int:
     placed: list[tuple[int, int, _Life]] = []
     total = 0
@@ -127,7 +180,7 @@ def _place_static(lives: list[_Life], workers: int) -> int:
             if other.first <= life.last and life.first <= other.last
         )
         offset = _best_gap(taken, size)
-        life.storage.offset = offset
+        life.put(offset)
         placed.append((offset, offset + size, life))
         total = max(total, offset + size)
     return total
@@ -157,11 +210,11 @@ def _place_dynamic(lives: list[_Life], base: Extent, workers: int) -> Extent:
         size = storage_bytes(life.storage, workers)
         for i, (held, offset, free) in enumerate(slots):
             if held == size and free < life.first:
-                life.storage.offset = offset
+                life.put(offset)
                 slots[i] = (held, offset, life.last)
                 break
         else:
-            life.storage.offset = total
+            life.put(total)
             slots.append((size, total, life.last))
             total = total + size
     return total

@@ -16,6 +16,7 @@ scratch tile there, from a packed panel, so that its kernels contain no masks at
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.irtext import Function, Operand, TypedOperand, VectorType
@@ -150,16 +151,16 @@ def tile_kernel(tile: Tile, rows: int, vectors: int, edge: bool = False) -> Func
                 new.append(_multiply_add(f, tile, a, b[j], sums[i * vectors + j]))
         moved = [f.at(pointer, left_step) for pointer in lefts]
         loop.next = [*moved, f.at(here, right_step), *new]
-    sums = loop.next[len(pointers) :]
+    totals = loop.next[len(pointers) :]
     places = [
         (f.at(out_rows[i], j * vector.bytes), masks[j]) for i in range(rows) for j in range(vectors)
     ]
     with f.when(f.compare("ne", accumulate, 0)) as adding:
         added = [
             f.let(f"fadd {vector.text} {f.load_lanes(vector, address, mask)}, {total}")
-            for (address, mask), total in zip(places, sums, strict=True)
+            for (address, mask), total in zip(places, totals, strict=True)
         ]
-    values = [adding.merge(vector.text, a, b) for a, b in zip(added, sums, strict=True)]
+    values = [adding.merge(vector.text, a, b) for a, b in zip(added, totals, strict=True)]
     for (address, mask), value in zip(places, values, strict=True):
         f.store_lanes(vector, value, address, mask)
     return f
@@ -486,7 +487,7 @@ def _lanes_of(f: Function, vector: VectorType, value: tuple[int, Operand]) -> li
     return [f.let(f"extractelement {type_} {text}, i64 {lane}") for lane in range(lanes)]
 
 
-def _gathered(f: Function, type_: VectorType, scalars: list[Operand]) -> Operand:
+def _gathered(f: Function, type_: VectorType, scalars: Sequence[Operand]) -> Operand:
     """A vector of the given scalars."""
     value: Operand = "poison"
     for lane, scalar in enumerate(scalars):

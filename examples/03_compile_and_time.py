@@ -1,7 +1,8 @@
 """03. Compile and time.
 
-`gx.compile` closes a graph over its inputs, rewrites it, fuses it to a few kernels, prints these as LLVM IR and links the machine
-code. This page looks at what each step did, and times the result against the same expression in NumPy.
+`gx.compile` closes a graph over its inputs, rewrites it, fuses it to a few kernels, prints these as
+LLVM IR and links the machine code. This page looks at what each step did, and times the result
+against the same expression in NumPy.
 
 Run me:  python examples/03_compile_and_time.py
 """
@@ -9,15 +10,17 @@ Run me:  python examples/03_compile_and_time.py
 import statistics
 import time
 
-import graphc as gx
 import numpy as np
+
+import graphc as gx
 
 x = gx.vector("x", "n")
 y = gx.vector("y", "n")
 f = gx.compile([x, y], gx.tanh(x * y) + x)
 
-# The report has the time of each phase of compiling, the kernels with the nodes and lines that they compute, and why they
-# were fused as they are. Compile the same graph again, even in another process, and most phases are a look-up in the cache.
+# The report has the time of each phase of compiling, the kernels with the nodes and lines that they
+# compute, and why they were fused as they are. Compile the same graph again, even in another
+# process, and most phases are a look-up in the cache.
 print(f.report())
 
 
@@ -32,8 +35,9 @@ def median_seconds(function, calls):
     return statistics.median(rounds)
 
 
-# Ten elements: what is timed is the call. A compiled Function is called like any other, checks its arguments, and allocates the
-# result, or writes to `out`. A million: what is timed is the kernel, which reads x and y once and stores nothing in between.
+# Ten elements: what is timed is the call. A compiled Function is called like any other, checks its
+# arguments, and allocates the result, or writes to `out`. A million: what is timed is the kernel,
+# which reads x and y once and stores nothing in between.
 for size, calls in ((10, 2000), (1_000_000, 2)):
     a, b = np.linspace(-2, 2, size), np.linspace(0, 1, size)
     out = np.empty(size)

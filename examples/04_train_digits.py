@@ -1,16 +1,19 @@
 """04. Train on handwritten digits.
 
-A training step is one graph: the loss of a batch, its gradient, and the new parameters. Compiled as one Function it runs without any
-Python between its kernels, and because the parameters are *donated*, they are updated in place. The batch size is a
-named dimension, so the last, smaller batch of an epoch needs no code of its own.
+A training step is one graph: the loss of a batch, its gradient, and the new parameters. Compiled as
+one Function it runs without any Python between its kernels, and because the parameters are
+*donated*, they are updated in place. The batch size is a named dimension, so the last, smaller
+batch of an epoch needs no code of its own.
 
-Run me:  python examples/04_train_digits.py    (needs scikit-learn: pip install "graphc-compiler[examples]")
+Run me: python examples/04_train_digits.py (needs scikit-learn: pip install
+"graphc-compiler[examples]")
 """
 
-import graphc as gx
 import numpy as np
-from graphc import nn, optim
 from sklearn.datasets import load_digits
+
+import graphc as gx
+from graphc import nn, optim
 
 # -- the model: 64 pixels, 64 hidden units, 10 classes ---------------------------------------------
 
@@ -18,7 +21,8 @@ x = gx.symbol("x", ("batch", 64), "float32")
 labels = gx.symbol("labels", ("batch",), "int64")
 rate = gx.scalar("rate", "float32")
 
-# Parameters are an ordinary container, here a dict of dataclasses. Gradients and updates come back in the same container.
+# Parameters are an ordinary container, here a dict of dataclasses. Gradients and updates come back
+# in the same container.
 model = {
     "hidden": nn.Dense.symbols("hidden", 64, 64),
     "logits": nn.Dense.symbols("logits", 64, 10),
@@ -66,7 +70,8 @@ for epoch in range(20):
     losses = []
     for start in range(0, len(shuffled), 32):
         chosen = shuffled[start : start + 32]
-        # The arrays of the state are overwritten: what `step` returns for them are the same objects.
+        # The arrays of the state are overwritten: what `step` returns for them are the same
+        # objects.
         value, *_ = step(train_x[chosen], train_y[chosen], 0.05, *arrays)
         losses.append(value)
     if epoch % 5 == 4:

@@ -1,16 +1,18 @@
 """06. Add an op.
 
-The set of operations is open. An op is one record that says everything about it: its type rule, its NumPy meaning, its derivative, and its
-kernel, which is a procedure over a few dozen scalar instructions. No backend knows any op by name, so a new op is differentiated,
-fused, compiled and printed as CUDA C++ like one of graphc's own.
+The set of operations is open. An op is one record that says everything about it: its type rule, its
+NumPy meaning, its derivative, and its kernel, which is a procedure over a few dozen scalar
+instructions. No backend knows any op by name, so a new op is differentiated, fused, compiled and
+printed as CUDA C++ like one of graphc's own.
 
 The example is the SiLU activation, x * sigmoid(x), also called swish.
 
 Run me:  python examples/06_add_an_op.py
 """
 
-import graphc as gx
 import numpy as np
+
+import graphc as gx
 from graphc.op import Interval, elementwise
 from graphc.ops.operands import operands
 
@@ -21,12 +23,15 @@ def silu_numpy(x):
 
 
 def silu_kernel(k, x):
-    """One element. `k` has a method for each scalar instruction; `call` inlines a mathematical function."""
+    """One element. `k` has a method for each scalar instruction; `call` inlines a mathematical
+    function.
+    """
     return k.mul(x, k.call("sigmoid", x))
 
 
 def silu_partials(x, result):
-    """The derivative as a graph: with s = sigmoid(x), it is s + x s (1 - s) = s + silu(x) (1 - s)."""
+    """The derivative as a graph: with s = sigmoid(x), it is s + x s (1 - s) = s + silu(x) (1 - s).
+    """
     s = gx.sigmoid(x)
     return (s + result * (1 - s),)
 
@@ -57,7 +62,8 @@ print(gradient)
 points = np.linspace(-4, 4, 9)
 gx.check_grad(cost, x, {x: points})
 
-# Compiled: silu, the square and the sum are one kernel (and one that combines partial sums); the gradient is another.
+# Compiled: silu, the square and the sum are one kernel (and one that combines partial sums); the
+# gradient is another.
 f = gx.compile([x], [cost, gradient])
 value, slope = f(points)
 want = gx.evaluate([cost, gradient], {x: points})

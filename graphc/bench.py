@@ -1,4 +1,6 @@
-"""How fast is it here?  Calls on small arrays and a training step, each beside NumPy's version in the same run."""
+"""How fast is it here? Calls on small arrays and a training step, each beside NumPy's version in
+the same run.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def _training_step() -> tuple[str, Callable[[], Any], Callable[[], Any], int, in
     w, b = gx.symbol("w", (784, 512), "float32"), gx.symbol("b", (512,), "float32")
     v = gx.symbol("v", (512, 10), "float32")
     loss = nn.softmax_cross_entropy(gx.relu(x @ w + b) @ v, labels)
-    f = gx.compile([x, labels, w, b, v], [loss, *gx.grad(loss, [w, b, v])], options=gx.Options(threads=1))
+    f = gx.compile(
+        [x, labels, w, b, v], [loss, *gx.grad(loss, [w, b, v])], options=gx.Options(threads=1)
+    )
     values = [
         generator.normal(size=(128, 784)).astype("f4"),
         generator.integers(0, 10, 128),

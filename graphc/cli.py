@@ -10,7 +10,9 @@ from typing import Any
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status. Errors that a user can act on are one message, no traceback."""
+    """Run a command; returns the exit status. Errors that a user can act on are one message, no
+    traceback.
+    """
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
@@ -35,14 +37,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
 
     demo = commands.add_parser("demo", help="train a perceptron on handwritten digits")
-    files = {"metavar": "FILE.npz"}
-    demo.add_argument("--data", **files, help="arrays x and y to train on (default: bundled digits)")
-    demo.add_argument("--test", **files, help="arrays x and y to test on (default: a fifth of the data)")
+    demo.add_argument("--data", metavar="FILE.npz", help="arrays x, y to train on, not the digits")
+    demo.add_argument("--test", metavar="FILE.npz", help="arrays x, y to test on, not a fifth")
     demo.add_argument("--epochs", type=int, help="default: 60, or 10 for 10,000 pictures and more")
     demo.add_argument("--batch", type=int, help="default: 32, or 128 for 10,000 pictures and more")
     demo.add_argument("--hidden", type=int, nargs=2, default=(256, 128), metavar="WIDTH")
     demo.add_argument("--seed", type=int, default=0)
-    demo.add_argument("--shuffles", type=int, default=1, help="train this often, on different splits")
+    demo.add_argument(
+        "--shuffles", type=int, default=1, help="train this often, on different splits"
+    )
     demo.add_argument("--threads", type=int, help="default: all CPUs that the process may use")
     demo.add_argument("--folder", help="where to write graphs and sources (default: graphc-demo)")
     demo.set_defaults(run=_demo)

@@ -1,8 +1,10 @@
-"""What does `graphc demo` show?  A perceptron trained on handwritten digits, natively compiled, and what it was compiled to.
+"""What does `graphc demo` show? A perceptron trained on handwritten digits, natively compiled, and
+what it was compiled to.
 
-Loss, gradients and the momentum update are one compiled Function with a symbolic batch size; parameters and velocities are donated, so
-training updates them in place. After training the demo lists the kernels with the nodes and source lines that each computes, and
-writes the derivative graph, the LLVM IR and the CUDA C++ source to a folder.
+Loss, gradients and the momentum update are one compiled Function with a symbolic batch size;
+parameters and velocities are donated, so training updates them in place. After training the demo
+lists the kernels with the nodes and source lines that each computes, and writes the derivative
+graph, the LLVM IR and the CUDA C++ source to a folder.
 """
 
 from __future__ import annotations
@@ -24,16 +26,18 @@ from graphc.errors import missing_extra
 
 CLASSES = 10
 DIGITS = "scikit-learn digits"
-# Below this many pictures an epoch costs milliseconds: more epochs of smaller batches generalise better.
+# Below this many pictures an epoch costs milliseconds: more epochs of smaller batches generalise
+# better.
 FEW_PICTURES = 10_000
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train. `hidden` are the widths of the two hidden layers; `rate` falls linearly to 0 over the epochs.
+    """How to train. `hidden` are the widths of the two hidden layers; `rate` falls linearly to 0
+    over the epochs.
 
-    `epochs` and `batch` None: chosen by the number of pictures, see `fitted`. `threads` None: all CPUs that the process may use.
-    Raises `ValueError` for numbers below 1.
+    `epochs` and `batch` None: chosen by the number of pictures, see `fitted`. `threads` None: all
+    CPUs that the process may use. Raises `ValueError` for numbers below 1.
     """
 
     epochs: int | None = None
@@ -63,7 +67,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Data:
-    """Pictures as float32 [n, pixels] in [0, 1], labels as int64 [n], for training and for testing."""
+    """Pictures as float32 [n, pixels] in [0, 1], labels as int64 [n], for training and for testing.
+    """
 
     name: str
     train_x: np.ndarray
@@ -85,7 +90,8 @@ def scikit_digits() -> tuple[np.ndarray, np.ndarray]:
 def read_pictures(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     """Arrays `x` (uint8 or float, [n, ...]) and `y` (integers [n], 0 to 9) of an .npz file.
 
-    Bytes are scaled to [0, 1]. Raises `OSError` if there is no such file, `ValueError` if it does not hold these arrays.
+    Bytes are scaled to [0, 1]. Raises `OSError` if there is no such file, `ValueError` if it does
+    not hold these arrays.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -178,7 +184,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training data: mean loss, seconds, and the state (parameters, velocities) after it."""
+    """One pass over the training data: mean loss, seconds, and the state (parameters, velocities)
+    after it.
+    """
 
     number: int
     loss: float
@@ -187,7 +195,9 @@ class Epoch:
 
 
 def train(model: Model, data: Data, settings: Settings, seed: int) -> Iterator[Epoch]:
-    """Train, one epoch at a time. The state of every epoch is the same arrays: they are updated in place."""
+    """Train, one epoch at a time. The state of every epoch is the same arrays: they are updated in
+    place.
+    """
     settings = settings.fitted(len(data.train_x))
     epochs, batch = settings.epochs or 1, settings.batch or 1
     generator = np.random.default_rng(seed)
@@ -215,16 +225,16 @@ def run(
     seconds = time.perf_counter() - start
     console.print(f"compiled loss, gradients and update to one Function in {seconds:.2f} s")
     scores = [
-        _shuffle(model, data, settings, settings.seed + i, console) for i, data in enumerate(shuffles)
+        _shuffle(model, data, settings, settings.seed + i, console)
+        for i, data in enumerate(shuffles)
     ]
     if len(scores) > 1:
         console.print(f"mean test accuracy over {len(scores)} shuffles: {np.mean(scores):.4f}")
     _describe(model, console)
     where = write(model, Path(folder or "graphc-demo"))
     console.print(f"wrote to {where}{os.sep}", soft_wrap=True)
-    for path in sorted(where.iterdir()):
-        if path.name in FILES:
-            console.print(f"  {path.name:<20}{FILES[path.name]}", soft_wrap=True)
+    for name, content in FILES.items():
+        console.print(f"  {name:<20}{content}", soft_wrap=True)
     return float(np.mean(scores))
 
 
@@ -263,7 +273,9 @@ def _shuffle(model: Model, data: Data, settings: Settings, seed: int, console: A
 def _describe(model: Model, console: Any) -> None:
     """The kernels of the training step, with the nodes and source lines that each computes."""
     kernels = model.step.report().kernels
-    console.print(f"{len(kernels)} kernels of one training step, the nodes each computes, and for which line:")
+    console.print(
+        f"{len(kernels)} kernels of one training step, the nodes of each, and their lines:"
+    )
     for kernel in kernels:
         console.print(f"  {kernel.title}", style="bold", markup=False, soft_wrap=True)
         for line in kernel.lines:
@@ -284,7 +296,9 @@ FILES = {
 
 
 def write(model: Model, folder: Path) -> Path:
-    """Write the derivative graph (text, DOT, SVG), the LLVM IR and the CUDA C++ source; returns the folder."""
+    """Write the derivative graph (text, DOT, SVG), the LLVM IR and the CUDA C++ source; returns the
+    folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     gradients = [g for layer in model.gradients for g in (layer.weight, layer.bias)]
     shown = [model.loss, *gradients]

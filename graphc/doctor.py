@@ -1,10 +1,22 @@
-"""What does this installation have, and what does it do?  Versions, processor, cache, and whether calls are native."""
+"""What does this installation have, and what does it do?
+
+Versions, processor, threads, cache, and whether calls are native.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import platform
 import sys
+from typing import Any
+
+_REQUIRED = ("numpy", "llvmlite", "sympy", "networkx")
+# What each extra of setup.cfg brings.
+_EXTRAS = {
+    "examples": ("scikit-learn", "rich", "fast-sugiyama"),
+    "bfloat16": ("ml_dtypes",),
+    "cuda": ("cuda-bindings", "nvidia-cuda-nvrtc"),
+}
 
 
 def diagnose() -> str:
@@ -17,23 +29,33 @@ def diagnose() -> str:
 
     machine, shared = Machine.host(), engine()
     runtime = call_runtime(shared)
-    lines = [
-        f"graphc {graphc.__version__}, Python {platform.python_version()} on {sys.platform} {platform.machine()}",
-        *[f"{name} {_version(name)}" for name in ("numpy", "llvmlite", "sympy", "networkx")],
-        f"processor {machine.cpu}: vectors of {machine.vector_bytes} bytes, "
-        f"{machine.vector_registers} registers, caches {machine.l1}, {machine.l2}, {machine.l3} bytes",
-        f"threads {default_workers()}",
-        f"calls: {'Python, because ' + runtime.plain_because if runtime.plain_because else 'native'}",
-        f"cache: {shared.cache.folder}",
-        *[f"extra {name}: {_extra(packages)}" for name, packages in _EXTRAS.items()],
-    ]
-    return "\n".join(lines)
+    facts = {
+        "graphc": f"{graphc.__version__} in {graphc.__path__[0]}",
+        "Python": f"{platform.python_version()} on {sys.platform} {platform.machine()}",
+        **{name: _version(name) for name in _REQUIRED},
+        "processor": f"{machine.cpu}, vectors of {machine.vector_bytes} bytes, "
+        f"{machine.vector_registers} of them",
+        "CPU caches": f"{machine.l1}, {machine.l2}, {machine.l3} bytes",
+        "threads": str(default_workers()),
+        "calls": f"Python, because {runtime.plain_because}" if runtime.plain_because else "native",
+        "code cache": _cache(shared.cache),
+        **{f"extra {name}": _extra(packages) for name, packages in _EXTRAS.items()},
+    }
+    width = max(map(len, facts)) + 2
+    return "\n".join(f"{name:<{width}}{fact}" for name, fact in facts.items())
 
 
-_EXTRAS = {
-    "examples": ("scikit-learn", "rich", "fast-sugiyama"),
-    "cuda": ("cuda-bindings", "nvidia-cuda-nvrtc"),
-}
+def _cache(cache: Any) -> str:
+    """Where compiled code is kept, how much of it, and whether more can be."""
+    if cache is None or cache.folder is None:
+        return "none: this platform names no folder for caches"
+    key = "0" * 64  # of no graph: what is written here is found again, or says why not
+    kept = cache.put(key, b"graphc doctor")
+    story = f"{cache.folder}, {cache.size_bytes() / 1e6:.1f} MB"
+    if not kept:
+        return f"{story}; cannot be written: {cache.stats.last_error}"
+    found = cache.explain(key)
+    return story if found.state == "present" else f"{story}; {found.state}: {found.detail}"
 
 
 def _version(name: str) -> str:

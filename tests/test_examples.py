@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, ROOT
+from places import ROOT, run_python
 
 PAGES = sorted((ROOT / "examples").glob("[0-9][0-9]_*.py"))
 
@@ -23,20 +20,6 @@ SAYS = {
 }
 
 
-def run_page(page: Path, folder: Path) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    done = subprocess.run(
-        [sys.executable, str(page)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=folder,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def test_the_pages_are_numbered_without_a_gap() -> None:
     assert [page.stem for page in PAGES] == list(SAYS)
     assert [int(page.name[:2]) for page in PAGES] == list(range(1, len(PAGES) + 1))
@@ -44,7 +27,7 @@ def test_the_pages_are_numbered_without_a_gap() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_page_runs_and_explains_itself(page: Path, tmp_path: Path) -> None:
-    output = run_page(page, tmp_path)
+    output = run_python(str(page), folder=tmp_path)
     for text in SAYS[page.stem]:
         assert text in output
     assert page.read_text(encoding="utf-8").startswith(f'"""{page.name[:2]}. ')

@@ -1,7 +1,8 @@
 """Is every code block of README.md true?
 
-The Python blocks are one program: they run in order, in one namespace. The shell blocks are the two commands of a newcomer; `.ci/run`
-runs the second as it stands, and a slow test here runs the first in a fresh virtual environment.
+The Python blocks are one program: they run in order, in one namespace. The shell blocks are the two
+commands of a newcomer; `.ci/run` runs the second as it stands, and a slow test here runs the first
+in a fresh virtual environment.
 """
 
 from __future__ import annotations
@@ -9,12 +10,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
 import pytest
-from conftest import PACKAGE, ROOT
+from places import ROOT, run_python
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -39,18 +39,10 @@ def test_the_continuous_integration_runs_the_test_command() -> None:
 def test_python_blocks_run_in_order(tmp_path: Path) -> None:
     script = tmp_path / "readme.py"
     script.write_text("\n".join(blocks("python")), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
-        cwd=tmp_path,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "softplus" in done.stdout
-    assert "kernels:" in done.stdout
-    assert "__global__" in done.stdout
+    output = run_python(str(script), folder=tmp_path)
+    assert "softplus" in output
+    assert "kernels:" in output
+    assert "__global__" in output
     assert (tmp_path / "gradient.svg").read_text(encoding="utf-8").lstrip().startswith("<svg")
 
 

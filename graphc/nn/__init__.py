@@ -1,4 +1,6 @@
-"""Layers, initialisers, losses and metrics for neural networks, written with graphc's public names only."""
+"""Layers, initialisers, losses and metrics for neural networks, written with graphc's public names
+only.
+"""
 
 from graphc.nn.init import glorot_uniform, he_normal
 from graphc.nn.layers import Dense, dense

@@ -1,4 +1,5 @@
-"""From which values does training start?  Initialisers that keep the variance of signals from layer to layer.
+"""From which values does training start? Initialisers that keep the variance of signals from layer
+to layer.
 
 Each returns a NumPy array drawn from the generator that is given: randomness is explicit.
 """
@@ -24,9 +25,11 @@ def he_normal(
 def glorot_uniform(
     generator: np.random.Generator, inputs: int, outputs: int, dtype: Any = "float32"
 ) -> np.ndarray:
-    """Weights [inputs, outputs], uniform within sqrt(6 / (inputs + outputs)): for tanh and for logits.
+    """Weights [inputs, outputs], uniform within sqrt(6 / (inputs + outputs)): for tanh and for
+    logits.
 
-    Glorot, Bengio: Understanding the difficulty of training deep feedforward neural networks, 2010, equation 16.
+    Glorot, Bengio: Understanding the difficulty of training deep feedforward neural networks, 2010,
+    equation 16.
     """
     limit = np.sqrt(6.0 / (inputs + outputs))
     return generator.uniform(-limit, limit, (inputs, outputs)).astype(dtype)

@@ -1,4 +1,6 @@
-"""What is a layer?  A function from parameters and an input to an output; parameters are a plain container."""
+"""What is a layer? A function from parameters and an input to an output; parameters are a plain
+container.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ import graphc as gx
 
 @dataclass
 class Dense:
-    """Parameters of a dense layer: `weight` [inputs, outputs] and `bias` [outputs]; symbols, nodes or arrays."""
+    """Parameters of a dense layer: `weight` [inputs, outputs] and `bias` [outputs]; symbols, nodes
+    or arrays.
+    """
 
     weight: Any
     bias: Any

@@ -67,10 +67,12 @@ def run(
     module: emulator.Module | None = None,
     order: str = "forward",
     seed: int = 0,
+    apart: bool = False,
 ) -> Outcome:
     """The outputs of a program on arrays. `sizes` are the values of its named dimensions.
 
-    Raises `EmulationError` where a kernel breaks a rule of CUDA or writes to an input or a
+    `apart` must be true for a sanitized module: it runs kernels in another process, to which memory
+    goes by type. Raises `EmulationError` where a kernel breaks a rule of CUDA or writes to an input or a
     constant.
     """
     sizes = dict(sizes or {})
@@ -85,7 +87,7 @@ def run(
         shape = tuple(evaluate(extent, sizes) for extent in type_.shape)
         outputs.append(_Memory(emulator.Buffer.empty(shape, type_.dtype)))
     arena = _Memory(emulator.Buffer.empty(evaluate(program.arena_bytes, sizes), np.uint8))
-    host = _Host(program, module or compile_programs([program]), constants, order, seed)
+    host = _Host(program, module or compile_programs([program]), constants, order, seed, apart)
     untouchable = [memory.buffer for memory in (*given, *constants)]
     before = [buffer.bytes.copy() for buffer in untouchable]
     host.steps(plan.steps, _Frame(given, outputs, arena, sizes))
@@ -158,12 +160,16 @@ class _Memory:
     offset: int = 0
     strides: tuple[int, ...] = ()
 
-    def pointer(self, offset: int, dtype: str) -> emulator.Pointer:
-        """A pointer to elements of `dtype`."""
-        view = copy.copy(self.buffer)
+    def elements(self, dtype: str) -> np.ndarray:
+        """The memory as elements of `dtype`, without a rest."""
         size = np.dtype(dtype).itemsize
-        view.array = view.bytes[: view.nbytes // size * size].view(dtype)
-        return view.at(self.offset + offset)
+        return self.buffer.bytes[: self.buffer.nbytes // size * size].view(dtype)
+
+    def view(self, dtype: str) -> emulator.Buffer:
+        """The same memory, as a buffer of `dtype`."""
+        view = copy.copy(self.buffer)
+        view.array = self.elements(dtype)
+        return view
 
 
 def _on_device(array: np.ndarray, strided: bool) -> _Memory:
@@ -175,6 +181,26 @@ def _on_device(array: np.ndarray, strided: bool) -> _Memory:
     span = np.frombuffer((ctypes.c_uint8 * (high - low)).from_address(low), np.uint8)
     start = array.__array_interface__["data"][0] - low
     return _Memory(emulator.Buffer(span), start, array.strides)
+
+
+class _Copies:
+    """Memory for a launch in another process: a copy for each dtype that a kernel sees it in."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[int, str], tuple[_Memory, np.ndarray, emulator.Buffer]] = {}
+
+    def of(self, memory: _Memory, dtype: str) -> emulator.Buffer:
+        key = (memory.buffer.address, dtype)
+        if key not in self.made:
+            copied = emulator.Buffer(memory.elements(dtype))
+            self.made[key] = (memory, copied.bytes.copy(), copied)
+        return self.made[key][2]
+
+    def write_back(self) -> None:
+        """What the launch has changed."""
+        for memory, before, copied in self.made.values():
+            changed = np.flatnonzero(copied.bytes != before)
+            memory.buffer.bytes[changed] = copied.bytes[changed]
 
 
 @dataclass(frozen=True)
@@ -197,11 +223,13 @@ class _Host:
         constants: list[_Memory],
         order: str,
         seed: int,
+        apart: bool,
     ) -> None:
         self.kernels = {kernel.name: kernel for kernel in program.kernels}
         self.module = module
         self.constants = constants
         self.order = {"order": order, "seed": seed}
+        self.apart = apart
         self.status = emulator.Buffer(np.zeros(3, np.uint64))
         self.launches = 0
 
@@ -220,8 +248,11 @@ class _Host:
             return
         self.launches += 1
         kernel = self.kernels[step.kernel]
-        types = [parameter.type for parameter in kernel.parameters]
-        arguments = [self.argument(a, t, frame) for a, t in zip(step.arguments, types, strict=True)]
+        copies = _Copies() if self.apart else None
+        arguments = [
+            self.argument(argument, parameter.type, frame, copies)
+            for argument, parameter in zip(step.arguments, kernel.parameters, strict=True)
+        ]
         self.module.launch(
             step.kernel,
             grid=(blocks, 1, 1),
@@ -229,8 +260,12 @@ class _Host:
             arguments=arguments,
             **self.order,
         )
+        if copies is not None:
+            copies.write_back()
 
-    def argument(self, argument: Argument, type_: str, frame: _Frame) -> emulator.Argument:
+    def argument(
+        self, argument: Argument, type_: str, frame: _Frame, copies: _Copies | None
+    ) -> emulator.Argument:
         if isinstance(argument, Size):
             return np.int64(evaluate(argument.extent, frame.sizes))
         if isinstance(argument, Stride):
@@ -239,7 +274,8 @@ class _Host:
             return self.status
         dtype = _POINTEES[type_.removeprefix("const ").removesuffix(" __restrict__").rstrip("*")]
         memory = self.memory(argument, frame)
-        return memory.pointer(evaluate(argument.offset, frame.sizes), dtype)
+        offset = memory.offset + evaluate(argument.offset, frame.sizes)
+        return (memory.view(dtype) if copies is None else copies.of(memory, dtype)).at(offset)
 
     def memory(self, place: Place, frame: _Frame) -> _Memory:
         if place.space == "arena":

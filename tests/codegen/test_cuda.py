@@ -443,15 +443,15 @@ def test_nvrtc_accepts_every_kernel_for_every_architecture(arch: str, part: int)
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["asan", "tsan"])
 @pytest.mark.parametrize(
-    "name", ["reductions", "broadcasting", "conversions", "normalised_rows", "large"]
+    "name", ["reductions", "broadcasting", "conversions", "normalised_rows", "large", "scans"]
 )
 def test_sanitizers_find_nothing(name: str, mode: str) -> None:
-    """On smaller graphs whose launches see the arena through pointers of one type."""
     graph = made(f"{name}-float32")
     module = cuda_host.compile_programs([graph.program], mode)
     arrays = graph.arrays[0]
-    outcome = cuda_host.run(graph.program, arrays, module=module)
-    plain = cuda_host.run(graph.program, arrays)
+    sizes = cuda_host.sizes_of(graph.program, arrays)
+    outcome = cuda_host.run(graph.program, arrays, sizes, module=module, apart=True)
+    plain = cuda_host.run(graph.program, arrays, sizes, module=graph.module)
     for one, other in zip(outcome.outputs, plain.outputs, strict=True):
         assert one.tobytes() == other.tobytes()
 

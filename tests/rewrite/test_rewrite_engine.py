@@ -6,14 +6,15 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import graphc as gx
 import numpy as np
 import pytest
+from rewrite_values import values_of
+
+import graphc as gx
 from graphc.errors import GraphError
 from graphc.node import Node, topological
 from graphc.rewrite import RULES, Rule, functions, numbers, rewrite, rule, variables
 from graphc.rewrite.pattern import number_of
-from rewrite_values import values_of
 
 x, y = variables("x y")
 sin, tanh = functions("sin tanh")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import graphc as gx
 import numpy as np
 import pytest
+
+import graphc as gx
 from graphc.node import Node
 from graphc.rewrite.pattern import (
     Pattern,
@@ -128,7 +129,9 @@ def test_results_are_built_at_the_type_of_the_match() -> None:
 def test_numbers_in_a_where_take_the_type_of_the_branches() -> None:
     condition, node = gx.symbol("p", 4, "bool"), gx.symbol("a", 4, "float32")
     made = build(where(x, 1, y), {"x": condition, "y": node}, node.type)
-    assert made is gx.where(condition, gx.cast(gx.ones(4), "float32"), node) or made.type is node.type
+    assert (
+        made is gx.where(condition, gx.cast(gx.ones(4), "float32"), node) or made.type is node.type
+    )
     assert number_of(made.args[1]) == 1
 
 

@@ -1,8 +1,9 @@
-"""When may an output be written over the input that was donated for it?
+"""When may one array be written over another?
 
-When nothing reads the input later. A donated pair is *safe* if every launch that reads the input comes before the first that writes the
-output, or is that launch and reads each element only where it writes it. For any other pair the output is made in a temporary and
-copied at the end.
+In one launch: when every load of the old array is at the very position at which the new one is stored in the same iteration
+(`may_overwrite`). The memory plan then lets a temporary take the place of one that dies. A donated pair is *safe* if every
+launch that reads the input comes before the first that writes the output, or is that launch and may overwrite; for any
+other pair the output is made in a temporary and copied at the end (`protect`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from graphc.codegen.emit import copy_operand
-from graphc.codegen.loops import Contract, Kernel, linear, scopes
+from graphc.codegen.loops import Contract, Kernel, accumulator_buffer, linear, scopes
 from graphc.codegen.program import Launch, Loop, Operand, Procedure, Statement, Storage
 from graphc.codegen.scalar import Address, Store, Value, walk
 
@@ -19,10 +20,22 @@ def protect(procedure: Procedure, donated: Mapping[int, int]) -> None:
     """Redirect outputs that would overwrite a donated input too early. `donated`: input to output, by position."""
     for source, target in donated.items():
         given, made = procedure.inputs[source], procedure.outputs[target]
+        _accumulate_elsewhere(procedure.body, given, made)
         if not _is_safe(procedure.body, given, made):
             aside = Storage("temporary", made.dtype, made.shape)
             _redirect(procedure.body, made, aside)
             procedure.body += copy_operand(Operand(aside), Operand(made))
+
+
+def _accumulate_elsewhere(body: list[Statement], given: Storage, made: Storage) -> None:
+    """Contractions that read a donated input in their epilogue must not sum up in the output that lies over it."""
+    for statement in body:
+        if not isinstance(statement, Launch) or not isinstance(statement.kernel.nest, Contract):
+            continue
+        pairs = list(zip(statement.kernel.buffers, statement.operands, strict=True))
+        if any(operand.storage is given for _, operand in pairs):
+            outputs = [buffer for buffer, operand in pairs if operand.storage is made]
+            statement.kernel.nest.overwriting += outputs
 
 
 def _is_safe(body: list[Statement], given: Storage, made: Storage) -> bool:
@@ -38,7 +51,7 @@ def _is_safe(body: list[Statement], given: Storage, made: Storage) -> bool:
         if written and reads:
             return False
         if writes and reads and not (
-            isinstance(statement, Launch) and _reads_where_it_writes(statement, given, made)
+            isinstance(statement, Launch) and may_overwrite(statement, given, made)
         ):
             return False
         written = written or writes
@@ -52,8 +65,11 @@ def _touches(body: list[Statement], storage: Storage) -> bool:
     )
 
 
-def _reads_where_it_writes(launch: Launch, given: Storage, made: Storage) -> bool:
-    """Whether every load of the input is at the very position at which the output is stored in the same iteration."""
+def may_overwrite(launch: Launch, given: Storage, made: Storage) -> bool:
+    """Whether a launch reads each element of `given` only where it writes the same element of `made`.
+
+    Positions are compared as polynomials of loop variables, so a read in another loop of the kernel does not pass.
+    """
     kernel: Kernel = launch.kernel
     pairs = list(zip(kernel.buffers, launch.operands, strict=True))
     inputs = {buffer for buffer, operand in pairs if operand.storage is given}
@@ -61,6 +77,8 @@ def _reads_where_it_writes(launch: Launch, given: Storage, made: Storage) -> boo
     if any(operand.offset != 0 or operand.storage.strided for _, operand in pairs if operand.storage in (given, made)):
         return False
     nest = kernel.nest
+    if isinstance(nest, Contract) and accumulator_buffer(nest) in outputs:
+        return False  # the sums are there before the operand is read
     if isinstance(nest, Contract) and any(
         isinstance(s, Value) and isinstance(s.immediate, Address) and s.immediate.buffer in inputs
         for region in (nest.left, nest.right)
