@@ -93,7 +93,8 @@ class Emitter:
 
     def flat_index(self, index: Index, shape: Shape, operand: Operand) -> Extent | None:
         """The position in memory of a read at the nest's own index, when the nest is flat."""
-        if self.flat is None or index != self.flat or operand.storage.strided:
+        same = self.flat is not None and index == self.flat and shape == self.group.domain
+        if not same or operand.storage.strided:
             return None
         return self.flat_variable
 
@@ -202,7 +203,7 @@ class Emitter:
             if place is not None:
                 if place.storage.strided and not constant:
                     return False
-                if at != index and not constant:
+                if not constant and (at != index or node.shape != domain):
                     return False
                 continue
             if at != index and not constant and node.op is not constant_op:

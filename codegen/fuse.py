@@ -317,7 +317,9 @@ class Partition:
             literal = node.op is constant_op and node not in outputs
             if node not in must or literal or not self.floats(node) or self.alias(node) is not node:
                 continue
-            if self._dependencies[node] or isinstance(node.type, TupleType) or node.op is project_op:
+            if self._dependencies[node]:
+                continue  # a view of what a kernel makes: copied when that is done
+            if isinstance(node.type, TupleType) or node.op is project_op:
                 self._ground_one(node)
             else:
                 together.setdefault(result_shape(node), []).append(node)

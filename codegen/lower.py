@@ -176,6 +176,7 @@ class _Block:
         strided = {node for node in external if self.places[node].storage.strided}
         self.partition = Partition(order, graph.outputs, external, strided)
         copies = self._claim_outputs(graph.outputs, results)
+        self.copied = {node for node, _ in copies}
         self._allocate(order)
         for group in self.partition.groups:
             self._group(group)
@@ -216,10 +217,12 @@ class _Block:
         return self._crosses(node, group)
 
     def _crosses(self, node: Node, group: Group) -> bool:
-        """Whether a kernel other than its own reads the node, through whatever views."""
+        """Whether a kernel other than its own reads the node, through whatever views, or it is copied at the end."""
         stack, seen = [node], {node}
         while stack:
             current = stack.pop()
+            if current in self.copied:
+                return True
             for user in self.partition.users.get(current, ()):
                 owner = self.partition.group_of.get(user)
                 if owner is not None:

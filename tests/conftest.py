@@ -8,8 +8,6 @@ users install. The rule: an installed graphc is the one under test, whatever the
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
 import sys
 import sysconfig
 import types
@@ -38,8 +36,7 @@ def _prefer_installed() -> None:
 _prefer_installed()
 
 import graphc  # noqa: E402
-
-PACKAGE = Path(graphc.__file__).resolve().parent
+from places import PACKAGE  # noqa: E402
 
 
 def is_installed() -> bool:
@@ -93,10 +90,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave slow tests out unless a marker expression or a test's own name asks for them."""
     if config.getoption("markexpr") or any("::" in argument for argument in config.args):
         return
-    skip = pytest.mark.skip(reason="slow: run with  pytest -m slow")
-    for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(skip)
+    slow = [item for item in items if "slow" in item.keywords]
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if "slow" not in item.keywords]
 
 
 def pytest_report_header(config: pytest.Config) -> str:
@@ -124,24 +121,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for heading, counter in sorted(_COUNTS.items()):
         parts = ", ".join(f"{number} {kind}" for kind, number in sorted(counter.items()))
         terminalreporter.write_line(f"{heading}: {sum(counter.values())} checks ({parts})")
-
-
-# -- subprocesses ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run_python() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`run_python(code)` runs it in a new interpreter that imports the same graphc."""
-
-    def run(code: str, **options: object) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-        return subprocess.run(  # type: ignore[call-overload]
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            env=environment,
-            timeout=120,
-            **options,
-        )
-
-    return run
