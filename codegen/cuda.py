@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from graphc.codegen.cuda_contract import ContractPrinter
 from graphc.codegen.cuda_kernel import CudaKernel, KernelPrinter, Parameter
 from graphc.codegen.loops import Contract
+from graphc.codegen.memory import storage_bytes
 from graphc.codegen.program import (
     Launch,
     Loop,
@@ -26,12 +28,13 @@ from graphc.codegen.program import (
     Statement,
     Storage,
 )
-
 from graphc.dims import Dim, Extent, dim_min
 from graphc.origin import location
 
 # Blocks of a launch; more tasks than this are taken in turns.
 MOST_BLOCKS = 1 << 16
+# Workers to plan the memory for: each block of a kernel that needs scratch takes a copy of it.
+SCRATCH_BLOCKS = 512
 # Source lines and nodes named in the comment above a kernel.
 LISTED = 8
 
@@ -205,14 +208,19 @@ def translation_unit(kernels: Iterable[CudaKernel], name: str | None = None) -> 
 def cuda_source(program: Program, name: str = "graph", workers: int = 1) -> CudaProgram:
     """The CUDA C++ of a program, and the plan to run it.
 
-    `workers` is what the memory was planned for (`lower(graph, workers)`): kernels that need
-    scratch run as many blocks at most.
+    `workers` is what the memory was planned for: kernels that need scratch run as many blocks at
+    most. A program for CUDA is `lower(graph, SCRATCH_BLOCKS, product_scratch=product_scratch)`.
     """
     planner = _Planner(workers)
     plans = {id(p): planner.procedure(p) for p in (*program.procedures, program.main)}
     kernels = tuple(planner.kernels.values())
     constants = tuple(planner.constants)
     return CudaProgram(name, kernels, plans[id(program.main)], constants, tuple(program.checks))
+
+
+def product_scratch(contract: Contract) -> Extent:
+    """Bytes of scratch that a contraction needs: none, sums stay in registers."""
+    return 0
 
 
 def _plan_lines(plan: Plan) -> Iterator[str]:
@@ -314,8 +322,11 @@ class _Planner:
 
     def launch(self, launch: Launch, inputs: int) -> KernelStep:
         kernel = launch.kernel
-        numbers: dict[int, int] = {}
-        groups = [numbers.setdefault(id(o.storage), len(numbers)) for o in launch.operands]
+        storages = [operand.storage for operand in launch.operands]
+        groups = [
+            next(i for i, other in enumerate(storages) if self.overlap(storage, other))
+            for storage in storages
+        ]
         contract = isinstance(kernel.nest, Contract)
         made = (ContractPrinter if contract else KernelPrinter)(kernel, groups)
         printed = made.kernel_function()
@@ -330,6 +341,19 @@ class _Planner:
         most = self.workers if scratch else MOST_BLOCKS // made.parts
         grid = dim_min(made.tasks, most) * made.parts
         return KernelStep(printed.name, grid, printed.block, arguments, printed.can_fail, nodes)
+
+    def overlap(self, one: Storage, other: Storage) -> bool:
+        """Whether two storages of a launch share memory: a result may take an operand's place."""
+        if one is other:
+            return True
+        planned = ("temporary", "worker")
+        if one.kind not in planned or other.kind not in planned:
+            return False
+        starts = one.offset, other.offset
+        ends = [s.offset + storage_bytes(s, self.workers) for s in (one, other)]
+        if not all(isinstance(extent, int) for extent in (*starts, *ends)):
+            return starts[0] == starts[1]
+        return starts[0] < ends[1] and starts[1] < ends[0]  # type: ignore[operator]
 
     def argument(
         self, word: tuple[str, Any], operands: Mapping[int, Operand], tasks: Extent, inputs: int
@@ -367,11 +391,13 @@ __all__ = [
     "KernelStep",
     "LoopStep",
     "Parameter",
+    "SCRATCH_BLOCKS",
     "Place",
     "Plan",
     "Size",
     "Status",
     "Stride",
     "cuda_source",
+    "product_scratch",
     "translation_unit",
 ]

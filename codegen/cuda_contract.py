@@ -12,7 +12,6 @@ from graphc.codegen.cuda_kernel import KernelPrinter, Level, enclosed
 from graphc.codegen.cuda_scalar import cuda_type
 from graphc.codegen.loops import Contract, Kernel, Region, plain_operand, scopes
 from graphc.codegen.scalar import BITS, Store, Value, walk
-
 from graphc.dims import Bounds, Dim, Extent, ceildiv, symbols_of
 
 # Side of the square tile of the product, and the length of a step along the contracted axis.

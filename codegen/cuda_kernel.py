@@ -40,7 +40,6 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
-
 from graphc.dims import Bounds, Compound, Dim, Extent, product, symbols_of
 
 WARP = 32
@@ -115,12 +114,13 @@ _EVERY, _FIRST = "every thread", "first thread"
 
 
 class KernelPrinter:
-    """Writes a loop nest. `groups` numbers the storage of each buffer: equal numbers, one array."""
+    """Writes a loop nest. `groups` numbers the memory of each buffer: equal numbers share some."""
 
     def __init__(self, kernel: Kernel, groups: Sequence[int]) -> None:
         self.kernel = kernel
         self.group = dict(zip(kernel.buffers, groups, strict=True))
-        written = {self.group[buffer] for buffer in kernel.written()}
+        self.stored = set(kernel.written())
+        written = {self.group[buffer] for buffer in self.stored}
         self.writes = {buffer for buffer in kernel.buffers if self.group[buffer] in written}
         self.live = _live(kernel)
         self.bounds = Bounds(_ranges(kernel))
@@ -201,9 +201,9 @@ class KernelPrinter:
     def buffer_parameter(self, buffer: Buffer) -> Parameter:
         type_ = memory_type(buffer.dtype)
         name = f"all_{buffer.name}" if buffer.space == "worker" else buffer.name
-        if buffer in self.writes:
-            return Parameter("buffer", name, f"{type_}*")
-        return Parameter("buffer", name, f"const {type_}* __restrict__")
+        const = "" if buffer in self.stored else "const "
+        restricted = "" if buffer in self.writes else " __restrict__"
+        return Parameter("buffer", name, f"{const}{type_}*{restricted}")
 
     def openings(self) -> list[str]:
         """Declarations at the head of a function: shared arrays, this block's copies of scratch."""
@@ -434,7 +434,7 @@ class KernelPrinter:
         position = self.index(level, linear(buffer, index), self.argument_names(args))
         if buffer.layout != "strided":
             return f"{buffer.name}[{position}]"
-        const = "" if buffer in self.writes else "const "
+        const = "" if buffer in self.stored else "const "
         address = f"({const}char*){buffer.name} + {enclosed(position)}"
         return f"*({const}{memory_type(buffer.dtype)}*)({address})"
 

@@ -75,7 +75,7 @@ PUBLIC = ("graphc", "graphc.errors", "graphc.origin", "graphc.tree", "graphc.typ
 THIRD_PARTY = {
     "graphc.nn": ("graphc.nn",),
     "graphc.optim": ("graphc.optim",),
-    "graphc.interop": ("graphc.interop",),
+    "graphc.interop": ("graphc.interop", "graphc.display"),  # names nodes as printing does
 }
 # What may be loaded at the head of a module, beyond the standard library and graphc itself.
 HEAVY = {"graphc": {"numpy"}, "graphc.codegen": {"numpy", "llvmlite"}, "graphc.runtime": {"numpy", "llvmlite"}}

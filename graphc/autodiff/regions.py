@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.autodiff.chain import Maybe, is_real, plus, zero
+from graphc.autodiff.sweep import pull_back, push_forward
 from graphc.graph import Graph, close, placeholder
 from graphc.node import Node
 
@@ -59,24 +60,22 @@ def _or_zero(value: Maybe, type_: Any) -> Node:
 
 
 def _jvp_graph(graph: Graph, moving: tuple[int, ...]) -> Graph:
-    from graphc.autodiff.forward import push_forward
 
     inputs = [placeholder(type_) for type_ in graph.parameters]
     tangents = [placeholder(graph.parameters[i]) for i in moving]
     outputs = graph(*inputs)
-    pushed = push_forward(outputs, [inputs[i] for i in moving], tangents)
+    pushed = push_forward(outputs, [inputs[i] for i in moving], tangents, TRANSFORM)
     live = [_or_zero(p, o.type) for p, o in zip(pushed, outputs, strict=True) if is_real(o.type)]
     return _closed([*inputs, *tangents], live)
 
 
 def _vjp_graph(graph: Graph, given: tuple[int, ...], asked: tuple[int, ...]) -> Graph:
-    from graphc.autodiff.reverse import pull_back
 
     inputs = [placeholder(type_) for type_ in graph.parameters]
     outputs = graph(*inputs)
     cotangents = [placeholder(outputs[i].type) for i in given]
     chosen = [inputs[i] for i in asked]
-    pulled = pull_back([outputs[i] for i in given], chosen, cotangents)
+    pulled = pull_back([outputs[i] for i in given], chosen, cotangents, TRANSFORM)
     answer = [_or_zero(p, i.type) for p, i in zip(pulled, chosen, strict=True)]
     return _closed([*inputs, *cotangents], answer)
 
@@ -87,7 +86,6 @@ def _real(indices: Any, types: Sequence[Any]) -> list[int]:
 
 def _scan_jvp(node: Node, tangents: Sequence[Maybe]) -> list[Maybe]:
     """One scan over states and their tangents; the originals are computed along, and merged by the rewriter."""
-    from graphc.autodiff.forward import push_forward
     from graphc.ops.control import scan_graph
 
     attrs = node.attrs
@@ -99,7 +97,9 @@ def _scan_jvp(node: Node, tangents: Sequence[Maybe]) -> list[Maybe]:
     inputs = [placeholder(type_) for type_ in types]
     moved = {i: placeholder(types[i]) for i in (*states, *moving_slices, *moving_rest)}
     outputs = graph(*inputs)
-    pushed = push_forward(outputs, [inputs[i] for i in moved], list(moved.values()))
+    pushed = push_forward(
+        outputs, [inputs[i] for i in moved], list(moved.values()), TRANSFORM
+    )
     new_tangents = [_or_zero(pushed[i], types[i]) for i in states]
     results = _real(range(carry, len(outputs)), [o.type for o in outputs])
     stacked = [_or_zero(pushed[i], outputs[i].type) for i in results]
@@ -139,7 +139,6 @@ def _scan_jvp(node: Node, tangents: Sequence[Maybe]) -> list[Maybe]:
 
 
 def _scan_vjp(node: Node, cotangents: Sequence[Maybe], wanted: Sequence[bool]) -> list[Maybe]:
-    from graphc.autodiff.reverse import pull_back
     from graphc.ops.control import scan_graph
 
     attrs = node.attrs
@@ -162,6 +161,7 @@ def _scan_vjp(node: Node, cotangents: Sequence[Maybe], wanted: Sequence[bool]) -
         [*[outputs[i] for i in states], *[outputs[i] for i in given]],
         chosen,
         [*state_cotangents, *result_cotangents],
+        TRANSFORM,
     )
     answers = [_or_zero(p, c.type) for p, c in zip(pulled, chosen, strict=True)]
     to_states = answers[: len(states)]

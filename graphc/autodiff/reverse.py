@@ -1,7 +1,6 @@
 """How are derivatives taken backwards?  Reverse mode: graph in, graph out.
 
-One sweep over the nodes in reverse order; each passes its cotangent to its arguments (`chain.pull`). The result is an
-ordinary graph that shares the forward nodes, so it can be looked at, rewritten, compiled, and differentiated again.
+The result is an ordinary graph that shares the forward nodes, so it can be looked at, rewritten, compiled, and differentiated again.
 """
 
 from __future__ import annotations
@@ -9,65 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphc.autodiff.chain import Maybe, is_real, plus, pull, result_types, zero
+from graphc.autodiff.chain import Maybe, is_real, zero
+from graphc.autodiff.regions import TRANSFORM
+from graphc.autodiff.sweep import pull_back
 from graphc.errors import GraphError
-from graphc.node import Node, topological
-from graphc.op import Op
+from graphc.node import Node
 from graphc.ops.arithmetic import like
 from graphc.ops.operands import as_node, describe
-from graphc.ops.special import project_op
-from graphc.origin import Event, because
 from graphc.tree import flatten
 from graphc.types import TensorType
-
-
-def active_nodes(order: Sequence[Node], inputs: Sequence[Node]) -> set[Node]:
-    """The nodes of `order` through which real values depend on `inputs`, and these inputs."""
-    active = {node for node in inputs if is_real(node.type)}
-    for node in order:
-        if is_real(node.type) and any(argument in active for argument in node.args):
-            active.add(node)
-    return active
-
-
-def pull_back(
-    outputs: Sequence[Node], inputs: Sequence[Node], cotangents: Sequence[Maybe]
-) -> list[Maybe]:
-    """The cotangent of every input; None where it is exactly zero."""
-    from graphc.autodiff.regions import TRANSFORM
-
-    order = topological(outputs, known=inputs)
-    active = active_nodes(order, inputs)
-    held: dict[Node, list[Maybe]] = {}
-
-    def give(node: Node, position: int, cotangent: Maybe) -> None:
-        if cotangent is None or node not in active:
-            return
-        slots = held.get(node)
-        if slots is None:
-            slots = held[node] = [None] * len(result_types(node))
-        slots[position] = plus(slots[position], cotangent)
-
-    for output, cotangent in zip(outputs, cotangents, strict=True):
-        give(output, 0, cotangent)
-    labels: dict[tuple[Op, Any], Event] = {}
-    for node in reversed(order):
-        slots = held.pop(node, None)
-        if slots is None:
-            continue
-        if node.op is project_op:
-            give(node.args[0], node.attrs["index"], slots[0])
-            continue
-        wanted = [argument in active for argument in node.args]
-        key = (node.op, node.origin)
-        event = labels.get(key)
-        if event is None:
-            event = labels[key] = Event("vjp", node.op.name, because=node.origin)
-        with because(event):
-            answer = pull(node, slots, wanted, TRANSFORM)
-            for argument, cotangent in zip(node.args, answer, strict=True):
-                give(argument, 0, cotangent)
-    return [held[node][0] if node in held else None for node in inputs]
 
 
 def vjp(outputs: Any, inputs: Any, cotangents: Any) -> Any:
@@ -82,10 +31,10 @@ def vjp(outputs: Any, inputs: Any, cotangents: Any) -> Any:
     if given_structure != out_structure:
         raise GraphError(f"vjp: cotangents have structure {given_structure}, outputs {out_structure}")
     out_nodes = [as_node(leaf) for leaf in out_leaves]
-    in_nodes = _inputs(in_leaves, "vjp")
+    in_nodes = real_inputs(in_leaves, "vjp")
     seeds = [seed_like(node, value) for node, value in zip(out_nodes, given, strict=True)]
-    answer = pull_back(out_nodes, in_nodes, seeds)
-    return in_structure.unflatten(_filled(in_nodes, answer))
+    answer = pull_back(out_nodes, in_nodes, seeds, TRANSFORM)
+    return in_structure.unflatten(filled(in_nodes, answer))
 
 
 def seed_like(node: Node, value: Any) -> Node:
@@ -100,7 +49,7 @@ def seed_like(node: Node, value: Any) -> Node:
     return seed
 
 
-def _inputs(leaves: Sequence[Any], name: str) -> list[Node]:
+def real_inputs(leaves: Sequence[Any], name: str) -> list[Node]:
     for leaf in leaves:
         if not isinstance(leaf, Node) or not isinstance(leaf.type, TensorType):
             raise GraphError(f"{name}: differentiate with respect to nodes, not {leaf!r}")
@@ -112,7 +61,7 @@ def _inputs(leaves: Sequence[Any], name: str) -> list[Node]:
     return list(leaves)
 
 
-def _filled(nodes: Sequence[Node], answer: Sequence[Maybe]) -> list[Node]:
+def filled(nodes: Sequence[Node], answer: Sequence[Maybe]) -> list[Node]:
     return [zero(n.type) if a is None else a for n, a in zip(nodes, answer, strict=True)]  # type: ignore[arg-type]
 
 
@@ -138,6 +87,6 @@ def grad(cost: Node, wrt: Any) -> Any:
             + "\nTake a sum or a mean first, or use gx.vjp or gx.jacobian."
         )
     leaves, structure = flatten(wrt)
-    nodes = _inputs(leaves, "grad")
-    answer = pull_back([node], nodes, [like(node, 1)])
-    return structure.unflatten(_filled(nodes, answer))
+    nodes = real_inputs(leaves, "grad")
+    answer = pull_back([node], nodes, [like(node, 1)], TRANSFORM)
+    return structure.unflatten(filled(nodes, answer))

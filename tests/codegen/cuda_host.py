@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
+import graphc as gx
 from graphc.codegen.cuda import (
     Argument,
     CallStep,
@@ -29,8 +31,6 @@ from graphc.codegen.cuda import (
 )
 from graphc.codegen.cuda_scalar import memory_type
 from graphc.codegen.scalar import DTYPES
-
-import graphc as gx
 from graphc.dims import evaluate
 from graphc.evaluator import bind_extents
 from graphc.types import TensorType
@@ -72,8 +72,9 @@ def run(
     """The outputs of a program on arrays. `sizes` are the values of its named dimensions.
 
     `apart` must be true for a sanitized module: it runs kernels in another process, to which memory
-    goes by type. Raises `EmulationError` where a kernel breaks a rule of CUDA or writes to an input or a
-    constant.
+    goes by type.
+
+    Raises `EmulationError` where a kernel breaks a rule of CUDA, or writes to an input or constant.
     """
     sizes = dict(sizes or {})
     plan = program.plan

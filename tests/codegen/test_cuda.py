@@ -20,15 +20,15 @@ from typing import Any
 import cuda_host
 import numpy as np
 import pytest
-from graphc.codegen.cuda import LoopStep, cuda_source, translation_unit
-from graphc.codegen.loops import Buffer, Kernel, verify
-from graphc.codegen.lower import expand, lower
-from graphc.codegen.program import Launch, Operand, Procedure, Program, Storage
-from graphc.codegen.scalar import BITS, OPCODES, Scope
 from test_scalar import NUMPY_DTYPES, assert_same, build, edges, one_zero, opcodes_over, samples
 
 import graphc as gx
 from graphc.autodiff import grad
+from graphc.codegen.cuda import LoopStep, cuda_source, product_scratch, translation_unit
+from graphc.codegen.loops import Buffer, Kernel, verify
+from graphc.codegen.lower import expand, lower
+from graphc.codegen.program import Launch, Operand, Procedure, Program, Storage
+from graphc.codegen.scalar import BITS, OPCODES, Scope
 from graphc.errors import GraphError
 from graphc.graph import close
 from graphc.lowering import Elementwise
@@ -51,7 +51,7 @@ def program_of(
     """The CUDA program of a graph as it is written."""
     graph, captured = close(list(inputs), list(outputs))
     assert not captured
-    lowered = lower(expand(graph), workers=WORKERS, strided=strided)
+    lowered = lower(expand(graph), WORKERS, strided, product_scratch=product_scratch)
     for kernel in lowered.kernels():
         verify(kernel)
     return cuda_source(lowered, workers=WORKERS)
@@ -443,12 +443,13 @@ def test_nvrtc_accepts_every_kernel_for_every_architecture(arch: str, part: int)
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["asan", "tsan"])
 @pytest.mark.parametrize(
-    "name", ["reductions", "broadcasting", "conversions", "normalised_rows", "large", "scans"]
+    "name",
+    ["reductions", "conversions", "normalised_rows", "large", "scans", "products", "gathers"],
 )
 def test_sanitizers_find_nothing(name: str, mode: str) -> None:
     graph = made(f"{name}-float32")
     module = cuda_host.compile_programs([graph.program], mode)
-    arrays = graph.arrays[0]
+    arrays = graph.arrays[-1]
     sizes = cuda_host.sizes_of(graph.program, arrays)
     outcome = cuda_host.run(graph.program, arrays, sizes, module=module, apart=True)
     plain = cuda_host.run(graph.program, arrays, sizes, module=graph.module)
@@ -805,6 +806,24 @@ def test_only_what_is_written_is_not_restricted() -> None:
         "b1": "const float* __restrict__",
         "b2": "float*",
     }
+
+
+def test_a_result_that_takes_the_place_of_an_operand_is_not_restricted() -> None:
+    x = gx.symbol("x", ("n", 1), "float32")
+    sums = x.sum(axis=0, keepdims=True)
+    program = program_of([x], [gx.tanh(gx.exp(sums) / x.shape[0]) + x])
+    shared = [
+        (step, place)
+        for step in program.plan.steps
+        for place in step.arguments
+        if step.arguments.count(place) > 1
+    ]
+    kernels = {kernel.name: kernel for kernel in program.kernels}
+    assert shared
+    for step, place in shared:
+        parameters = zip(step.arguments, kernels[step.kernel].parameters, strict=True)
+        types = {parameter.type for argument, parameter in parameters if argument == place}
+        assert types == {"float*", "const float*"}
 
 
 def test_no_name_of_a_dimension_gets_in_the_way() -> None:

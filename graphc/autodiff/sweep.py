@@ -1,0 +1,97 @@
+"""How does the chain rule run through a graph?  One sweep: backwards with cotangents, or forwards with tangents.
+
+Each node passes on what it received by its own step (`chain`). `transform` is what ops that carry Graphs receive; it is an
+argument, so that differentiating Graphs (`regions`) can be built on these sweeps and not the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from graphc.autodiff.chain import Maybe, is_real, plus, pull, push, result_types
+from graphc.node import Node, topological
+from graphc.op import Op
+from graphc.ops.special import project_op
+from graphc.origin import Event, because
+
+
+def active_nodes(order: Sequence[Node], inputs: Sequence[Node]) -> set[Node]:
+    """The nodes of `order` through which real values depend on `inputs`, and these inputs."""
+    active = {node for node in inputs if is_real(node.type)}
+    for node in order:
+        if is_real(node.type) and any(argument in active for argument in node.args):
+            active.add(node)
+    return active
+
+
+def pull_back(
+    outputs: Sequence[Node],
+    inputs: Sequence[Node],
+    cotangents: Sequence[Maybe],
+    transform: Any,
+) -> list[Maybe]:
+    """The cotangent of every input; None where it is exactly zero."""
+    order = topological(outputs, known=inputs)
+    active = active_nodes(order, inputs)
+    held: dict[Node, list[Maybe]] = {}
+
+    def give(node: Node, position: int, cotangent: Maybe) -> None:
+        if cotangent is None or node not in active:
+            return
+        slots = held.get(node)
+        if slots is None:
+            slots = held[node] = [None] * len(result_types(node))
+        slots[position] = plus(slots[position], cotangent)
+
+    for output, cotangent in zip(outputs, cotangents, strict=True):
+        give(output, 0, cotangent)
+    labels: dict[tuple[Op, Any], Event] = {}
+    for node in reversed(order):
+        slots = held.pop(node, None)
+        if slots is None:
+            continue
+        if node.op is project_op:
+            give(node.args[0], node.attrs["index"], slots[0])
+            continue
+        wanted = [argument in active for argument in node.args]
+        key = (node.op, node.origin)
+        event = labels.get(key)
+        if event is None:
+            event = labels[key] = Event("vjp", node.op.name, because=node.origin)
+        with because(event):
+            answer = pull(node, slots, wanted, transform)
+            for argument, cotangent in zip(node.args, answer, strict=True):
+                give(argument, 0, cotangent)
+    return [held[node][0] if node in held else None for node in inputs]
+
+
+def push_forward(
+    outputs: Sequence[Node],
+    inputs: Sequence[Node],
+    tangents: Sequence[Maybe],
+    transform: Any,
+) -> list[Maybe]:
+    """The tangent of every output; None where it is exactly zero."""
+    order = topological(outputs, known=inputs)
+    active = active_nodes(order, inputs)
+    held: dict[Node, list[Maybe]] = {
+        node: [tangent] for node, tangent in zip(inputs, tangents, strict=True)
+    }
+    for node in order:
+        if node not in active or node in held:
+            continue
+        if node.op is project_op:
+            held[node] = [held[node.args[0]][node.attrs["index"]]]
+            continue
+        given = [held[argument][0] if argument in active and argument in held else None for argument in node.args]
+        if all(tangent is None for tangent in given):
+            held[node] = [None] * len(result_types(node))
+            continue
+        with because(Event("jvp", node.op.name, because=node.origin)):
+            pushed = push(node, given, transform)
+        held[node] = [
+            tangent if is_real(type_) else None
+            for tangent, type_ in zip(pushed, result_types(node), strict=True)
+        ]
+    return [held[node][0] if node in held else None for node in outputs]
