@@ -23,7 +23,6 @@ from graphc.codegen.loops import (
 )
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import For, Scope, Store, Value
-
 from graphc.dims import Dim
 
 

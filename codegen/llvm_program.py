@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from graphc.codegen.llvm import Arithmetic, Level
+from graphc.codegen.llvm import Level
+from graphc.codegen.llvm_extent import Arithmetic
 from graphc.codegen.loops import Contract, Kernel, scopes
 from graphc.codegen.program import (
     Call,
@@ -22,7 +23,6 @@ from graphc.codegen.program import (
     Storage,
 )
 from graphc.codegen.scalar import Check, walk
-
 from graphc.dims import Extent
 
 CANCELLED, CONSTRAINT = 5, 2
