@@ -59,6 +59,8 @@ class ContractPrinter(KernelPrinter):
                 self.statement(top, statement)
         inside = top.inner({"_tile": "tile"}, lanes=True)
         tile = Dim.symbol("_tile")
+        # Of an empty product there are no tiles; but what does not run is written all the same.
+        row_tiles, column_tiles = (e if e != 0 else 1 for e in (row_tiles, column_tiles))
         bounds = Bounds({"_tile": (0, self.tasks - 1)})
         starts = {"row0": tile // column_tiles % row_tiles, "column0": tile % column_tiles}
         for name, start in starts.items():

@@ -351,7 +351,10 @@ class KernelPrinter:
         variable = loop.variable
         inside = level.inner({variable: variable}, lanes=vector)
         start, stop = self.index(level, loop.start), self.index(level, loop.stop)
+        before = {group: set(touchers) for group, touchers in self.touched.items()}
         self.scope(inside, loop.body)
+        for group, touchers in before.items():  # a loop of no iterations has no barriers either
+            self.touched.setdefault(group, set()).update(touchers)
         if vector:
             thread = "threadIdx.x"
             if self.parts > 1:

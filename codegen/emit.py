@@ -333,19 +333,24 @@ class Emitter:
         return [m for m in self.group.members if m in wanted and not isinstance(m.op.lowering, Reduce)]
 
     def _worth_saving(self, needs: Sequence[Sequence[Node]]) -> set[Node]:
-        """Dear members that more than one stage needs."""
-        count: dict[Node, int] = {}
-        for members in needs:
+        """Members that later stages need as well, and that would cost too much to compute once more each time."""
+        last = {member: stage for stage, members in enumerate(needs) for member in members}
+        saved: set[Node] = set()
+        cost: dict[Node, int] = {}
+        for stage, members in enumerate(needs):
             for member in members:
-                count[member] = count.get(member, 0) + 1
-        return {
-            m
-            for m, times in count.items()
-            if times > 1
-            and isinstance(m.op.lowering, (Elementwise, Gather))
-            and (isinstance(m.op.lowering, Gather) or m.op.lowering.cost > RECOMPUTE_COST)
-            and not hasattr(m.type, "items")
-        }
+                if member in cost:
+                    continue
+                form = member.op.lowering
+                own = form.cost if isinstance(form, Elementwise) else RECOMPUTE_COST + 1
+                at = variables(len(result_shape(member)))
+                below = [cost.get(other, 0) for other, _ in self.partition.reads(member, at)]
+                cost[member] = own + sum(below)
+                dear = cost[member] > RECOMPUTE_COST and not isinstance(member.type, TupleType)
+                if dear and last[member] > stage:
+                    saved.add(member)
+                    cost[member] = 0
+        return saved
 
     def _stage(
         self,

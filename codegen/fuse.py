@@ -37,6 +37,12 @@ from graphc.types import Shape, TupleType
 RECOMPUTE_COST = 8
 # Costs are not told apart beyond this.
 MOST_COST = 10_000
+# Element-wise work of one kernel over an array, in additions: compile time grows faster than the text.
+MOST_WORK = 2_000
+# Passes over the reduced axes in one kernel.
+MOST_STAGES = 8
+# Reshapes folded into one index: each may double it.
+MOST_RESHAPES = 3
 # Unrelated values of one shape that one kernel stores.
 MOST_TOGETHER = 8
 # Nodes examined when looking for a cycle before a join is refused.
@@ -59,6 +65,8 @@ class Group:
     reduced: tuple[int, ...] | None = None
     needs: set[Group] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
+    stages: dict[Node, int] = field(default_factory=dict)  # the passes before a member is known
+    work: int = 0
 
     @property
     def kept(self) -> Shape:
@@ -91,6 +99,7 @@ class Partition:
             for argument in node.args:
                 self.users.setdefault(argument, []).append(node)
         self._dependencies: dict[Node, frozenset[Group]] = {}
+        self._folded: dict[Node, int] = {}  # reshapes in the index of a view
         for node in order:
             self._place(node)
         self._ground(order, outputs)
@@ -136,6 +145,13 @@ class Partition:
         if self.is_external(node):
             self._dependencies[node] = frozenset()
             return
+        if isinstance(form, View) and self._folds_too_much(node):
+            group = self._open(node, needed)
+            self._dependencies[node] = frozenset((group,))
+            group.members.append(node)
+            group.needs |= needed
+            self.group_of[node] = group
+            return
         if isinstance(form, (Leaf, View, Generate)):
             self._dependencies[node] = needed
             return
@@ -144,9 +160,25 @@ class Partition:
             return
         group = self._join(node, needed) or self._open(node, needed)
         group.members.append(node)
+        group.stages[node] = self._stage(node, group)
+        group.work += form.cost if isinstance(form, Elementwise) else 1
         group.needs |= needed - {group}
         self.group_of[node] = group
         self._dependencies[node] = frozenset((group,))
+
+    def _folds_too_much(self, node: Node) -> bool:
+        """Whether a view has so many reshapes beneath it that its index would be long: then it is stored."""
+        folded = max((self._folded.get(argument, 0) for argument in node.args), default=0)
+        if node.op is reshape_op and self.alias(node) is node:
+            folded += 1
+        self._folded[node] = folded if folded <= MOST_RESHAPES else 0
+        return folded > MOST_RESHAPES
+
+    def _stage(self, node: Node, group: Group) -> int:
+        """How many passes of the kernel come before a member's value is known."""
+        reads = [a for a, _ in self.reads(node, variables(_index_rank(node))) if a in group.stages]
+        before = max((group.stages[a] for a in reads), default=0)
+        return before + isinstance(node.op.lowering, Reduce)
 
     def _produced_by(self, node: Node) -> frozenset[Group]:
         return self._dependencies[node]
@@ -187,6 +219,10 @@ class Partition:
         form = node.op.lowering
         if group.kind not in ("nest", "contract"):
             return f"a {group.kind} kernel takes no further work"
+        if group.domain and group.work > MOST_WORK:
+            return "the kernel is long enough"
+        if isinstance(form, Reduce) and self._stage(node, group) > MOST_STAGES:
+            return "the kernel has passes enough"
         shape = node.args[0].shape if isinstance(form, Reduce) else result_shape(node)
         if isinstance(form, Reduce):
             if group.kind == "contract":
@@ -282,6 +318,9 @@ class Partition:
                 must.add(node.args[0])
             if own and cost[node] > RECOMPUTE_COST and self._is_shared(node, readers):
                 must.add(node)
+                cost[node] = 0
+            elif result_shape(node) != () and cost[node] > MOST_WORK and node.op is not project_op:
+                self._ground_one(node)
                 cost[node] = 0
         self._ground_all(order, must, set(outputs))
         self._sort()
@@ -387,6 +426,12 @@ class Partition:
                     seen.add(argument)
                     stack.append(argument)
         return found
+
+
+def _index_rank(node: Node) -> int:
+    """The rank of the index at which a member reads its arguments."""
+    form = node.op.lowering
+    return len(node.args[0].shape if isinstance(form, Reduce) else result_shape(node))
 
 
 def splits(domain: Shape, reduced: tuple[int, ...]) -> bool:

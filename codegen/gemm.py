@@ -91,6 +91,7 @@ TASK_WORK = 2**20  # multiplications in a task: about 20 us of one core
 SMALL_WORK = 64**3  # up to this a product is not worth a plan
 SERIAL_WORK = 2**26  # up to this one worker does not ask the pool: a millisecond
 LARGE = 2  # times the second level: a right operand of this size is not used as it lies
+CHEAP_ROWS = 240  # unless packing it would cost too much, which up to here takes twice that size
 WIDE_COLUMNS = 256  # from here on packing left, which every group of columns repeats, is cheap
 MANY_PANELS = 16  # from here on there are enough tasks that each take all rows
 CONFLICT_BYTES = 4096  # rows at multiples of this compete for the same lines of the first level
@@ -463,7 +464,8 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
     conflict = f.both(f.compare("eq", offset, 0), f.compare("ne", line, 0))
 
     scattered = f.both(column_major, f.compare("sge", left_bytes, l2))
-    large = f.compare("sge", right_bytes, LARGE * l2)
+    cheap = f.compare("sgt", rows, CHEAP_ROWS)
+    large = f.compare("sge", right_bytes, f.select(cheap, LARGE * l2, 2 * LARGE * l2))
     large = f.both(f.either(large, f.both(scattered, wide)), f.compare("sgt", rows, FEW_ROWS))
     strided = f.compare("ne", p["right_column"], size)
     right_packed = f.either(f.either(own_right, strided), large)

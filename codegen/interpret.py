@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from graphc.codegen.loops import Buffer, Contract, Kernel, Region
 from graphc.codegen.memory import ALIGNMENT, aligned, storage_bytes
 from graphc.codegen.program import (
@@ -43,7 +44,6 @@ from graphc.codegen.scalar import (
     Value,
 )
 from graphc.codegen.softfloat import numpy_dtype
-
 from graphc.dims import Compound, Extent, evaluate
 
 # Iterations that one batch of tasks, or one strip of a long vector loop, holds at most, about.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from graphc.codegen import softfloat
@@ -222,6 +222,10 @@ class Scope:
         self.written: set[Any] = set() if parent is None else parent.written
         self._numbers: dict[Any, Value] = {}
         self._counter: list[int] = [0] if parent is None else parent._counter
+
+    if TYPE_CHECKING:  # the methods named after opcodes come from their table, below
+
+        def __getattr__(self, name: str) -> Callable[..., Value]: ...
 
     # -- emitting ------------------------------------------------------------------------------
 

@@ -19,7 +19,8 @@ def interleaved(
     ours: Callable[[], Any], theirs: Callable[[], Any], rounds: int, calls: int
 ) -> tuple[float, float, float]:
     """Median seconds of each, and the median of the ratios round by round."""
-    mine, other = [], []
+    mine: list[float] = []
+    other: list[float] = []
     for _ in range(rounds):
         for function, times in ((ours, mine), (theirs, other)):
             start = time.perf_counter()

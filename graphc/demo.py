@@ -251,8 +251,8 @@ def _shuffle(model: Model, data: Data, settings: Settings, seed: int, console: A
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     epochs = settings.fitted(len(data.train_x)).epochs
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    columns += (TextColumn("loss {task.fields[loss]:.4f}"),)
+    loss = TextColumn("loss {task.fields[loss]:.4f}")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), loss)
     seconds: list[float] = []
     state: list[np.ndarray] = []
     with Progress(*columns, console=console) as progress:

@@ -36,8 +36,8 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
     except TypeError:
         raise GraphError(f"{dtype!r} is not a dtype") from None
     if found.name not in _BY_NAME:
-        known = ", ".join(_BY_NAME)
-        raise GraphError(f"dtype {found.name} is not supported; supported are {known}")
+        names = ", ".join(_BY_NAME)
+        raise GraphError(f"dtype {found.name} is not supported; supported are {names}")
     return _BY_NAME[found.name]
 
 

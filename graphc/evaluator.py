@@ -65,7 +65,7 @@ def run(outputs: Sequence[Node], values: Mapping[Node, Any], sizes: Mapping[str,
     last = {argument: node for node in order for argument in node.args}
     keep = set(outputs) | set(values)
     for node in order:
-        attrs = node.attrs
+        attrs: Mapping[str, Any] = node.attrs
         if attrs:
             attrs = {name: substitute_in(value, sizes) for name, value in attrs.items()}
         with np.errstate(all="ignore"):

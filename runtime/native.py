@@ -119,7 +119,9 @@ def modules(
         if name not in names.values():
             big = sum(1 for _ in walk(kernel.body)) > BIG_KERNEL
             level = 0 if big else opt_level
-            imports = (gemm.entry_name(nest.dtype),) if isinstance(nest, Contract) else ()
+            imports: tuple[str, ...] = (
+                (gemm.entry_name(nest.dtype),) if isinstance(nest, Contract) else ()
+            )
             made.append(Module(name, text, (("kernel", name),), imports, level, "instcombine"))
         names[id(kernel)] = kernel.name = name
     if found.slots.free:

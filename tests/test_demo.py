@@ -6,9 +6,10 @@ import re
 import xml.etree.ElementTree
 from pathlib import Path
 
-import graphc as gx
 import numpy as np
 import pytest
+
+import graphc as gx
 from graphc import cli, demo
 from graphc.demo import Data, Model, Settings
 
@@ -221,7 +222,9 @@ def test_wrong_numbers_are_refused(
     assert not (tmp_path / "shown").exists()
 
 
-@pytest.mark.parametrize(("module", "package"), [("sklearn.datasets", "scikit-learn"), ("rich", "rich")])
+@pytest.mark.parametrize(
+    ("module", "package"), [("sklearn.datasets", "scikit-learn"), ("rich", "rich")]
+)
 def test_missing_extras_are_named(
     module: str, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

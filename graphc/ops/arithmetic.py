@@ -111,7 +111,7 @@ def _sign_kernel(k: Any, x: Any) -> Any:
     return k.select(k.gt(x, zero), one, signed)
 
 
-sign_op = elementwise(
+sign_op: Op = elementwise(
     "sign",
     numpy=np.sign,
     kernel=_sign_kernel,

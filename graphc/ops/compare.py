@@ -10,7 +10,7 @@ import numpy as np
 from graphc.node import Node
 from graphc.op import Op, elementwise, no_derivative
 from graphc.ops.operands import operands
-from graphc.tensor import surface
+from graphc.tensor import alias, surface
 
 _WHY = no_derivative("a truth value does not vary smoothly")
 
@@ -123,3 +123,9 @@ def logical_not(x: Any) -> Node:
 def isnan(x: Any) -> Node:
     """True where x is NaN."""
     return isnan_op(*operands("isnan", x, real=True))
+
+
+# What NumPy calls `array & node`, `array | node`, and `~node`.
+alias("bitwise_and", logical_and)
+alias("bitwise_or", logical_or)
+alias("invert", logical_not)

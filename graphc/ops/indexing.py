@@ -64,7 +64,7 @@ def _numpy_scatter(indices: Any, updates: Any, axis: int, extent: int) -> Any:
     return result
 
 
-scatter_add_op = register(
+scatter_add_op: Op = register(
     Op(
         "scatter_add",
         _infer_scatter,

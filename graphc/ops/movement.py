@@ -100,7 +100,7 @@ def _unravel(linear: Extent, extents: Sequence[Extent]) -> list[Extent]:
     return [linear, *reversed(taken)]
 
 
-reshape_op = register(
+reshape_op: Op = register(
     Op(
         "reshape",
         _infer_reshape,
@@ -130,7 +130,7 @@ def _transpose_pieces(index: Index, types: Any, result: Any, axes: tuple[int, ..
     return [Piece(0, tuple(index[i] for i in inverse(axes)))]
 
 
-transpose_op = register(
+transpose_op: Op = register(
     Op(
         "transpose",
         _infer_transpose,
@@ -240,7 +240,7 @@ def _flip_pieces(index: Index, types: Any, result: TensorType, axes: tuple[int, 
     return [Piece(0, tuple(shape[a] - 1 - i if a in axes else i for a, i in enumerate(index)))]
 
 
-flip_op = register(
+flip_op: Op = register(
     Op(
         "flip",
         lambda x, axes: x,

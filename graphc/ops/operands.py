@@ -119,7 +119,7 @@ def _numpy_restate(x: Any, shape: tuple[int, ...]) -> Any:
     return x
 
 
-restate_op = register(
+restate_op: Op = register(
     Op(
         "restate",
         _infer_restate,
@@ -176,7 +176,7 @@ def constant(value: Any, dtype: Any = None) -> Node:
     if isinstance(value, Node):
         return value
     if dtype is None:
-        if isinstance(value, (bool, int, float)):
+        if type(value) in (bool, int, float):  # NumPy's float64 is a float, too, but a strong one
             dtype = dtypes.weak_dtype(value)
         else:
             array = np.asarray(value)

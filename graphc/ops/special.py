@@ -72,7 +72,7 @@ def _cast_facts(node: Node, known: Any) -> frozenset[str]:
     return known(node.args[0]) & (kept | {"positive", "finite"} if widens else kept)
 
 
-cast_op = register(
+cast_op: Op = register(
     Op(
         "cast",
         _infer_cast,

@@ -88,7 +88,7 @@ sin_op = _real(
     "sin", np.sin, lambda x, y: cos_op(x), 26, domain=(Interval(-10, 10),), laws=frozenset(("odd",)),
     latex=r"\sin {}",
 )
-cos_op = _real(
+cos_op: Op = _real(
     "cos", np.cos, lambda x, y: -sin_op(x), 26, domain=(Interval(-10, 10),),
     laws=frozenset(("even",)), latex=r"\cos {}",
 )

@@ -251,7 +251,7 @@ def products(dtype: str) -> Case:
     outputs = [
         a @ b, c @ b, gx.swapaxes(b, 1, 2) @ gx.swapaxes(a, 1, 2), c.T @ c, c @ v, v @ b,
         gx.outer(v, w), gx.relu(a @ b + w), gx.tanh(c @ v) * 2, (a * a) @ gx.exp(b),
-        c[::-1, 3:9] @ b[0, 3:9], e @ f + 1,
+        c[::-1, 3:9] @ b[0, 3:9], e @ f + 1, e.T @ c[:5], c[:5].T @ e, e.T @ e,
         gx.tensordot(a, b, axes=([0, 2], [0, 1])), gx.dot(v, v), gx.tanh(c @ v)[:, None] * (c + 1),
     ]  # fmt: skip
     shapes = ((2, 9, 20), (2, 20, 70), (9, 20), (20,), (70,), (5, 0), (0, 6))

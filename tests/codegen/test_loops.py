@@ -1,4 +1,4 @@
-"""Does `verify` accept what keeps the rules of the kernel language, and refuse each way to break one?"""
+"""Does `verify` accept what keeps the rules of kernels, and refuse each way to break one?"""
 
 from __future__ import annotations
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import graphc as gx
 import numpy as np
 import pytest
+
+import graphc as gx
 from graphc import nn, optim
 
 GENERATOR = np.random.default_rng(0)
@@ -95,7 +96,9 @@ def test_gradient_of_softmax_cross_entropy() -> None:
     gx.check_grad(loss, logits, {logits: LOGITS, labels: LABELS})
     got = gx.compile([logits, labels], gx.grad(loss, logits))(LOGITS, LABELS)
     soft = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(got, (soft - np.eye(CLASSES)[LABELS]) / BATCH, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(
+        got, (soft - np.eye(CLASSES)[LABELS]) / BATCH, rtol=1e-12, atol=1e-15
+    )
 
 
 def test_accuracy_is_the_share_of_rows_that_are_right() -> None:

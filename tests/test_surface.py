@@ -1,0 +1,451 @@
+"""Do graphc's functions mean what NumPy's of the same name mean?
+
+Each row of the table is one call, written once over `xp`: with NumPy it gives the expected value, shape and dtype; with graphc it builds a
+graph, which is evaluated, and compiled with the default options. Functions that NumPy lacks state their meaning beside the call. A
+function of the surface without a row fails the test.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import graphc as gx
+import graphc.ops  # noqa: F401
+import numpy as np
+import pytest
+from graphc.node import Node
+from graphc.tensor import SURFACE
+
+Call = Callable[..., Any]
+
+RANDOM = np.random.default_rng(2)
+V = RANDOM.uniform(-2, 2, 5)
+W = RANDOM.uniform(0.5, 2, 5)
+M = RANDOM.uniform(-2, 2, (3, 4))
+P = RANDOM.uniform(0.5, 2, (3, 4))
+T = RANDOM.uniform(-2, 2, (2, 3, 4))
+I = RANDOM.integers(-5, 6, (3, 4))  # noqa: E741
+K = RANDOM.integers(-5, 6, 5)
+B = RANDOM.integers(0, 2, (3, 4)).astype(bool)
+C = RANDOM.integers(0, 2, 5).astype(bool)
+F = V.astype("float32")
+G = M.astype("float32")
+WHERE = np.array([2, 0, -1, 1])
+S = np.float64(0.75)
+
+
+def _softmax(x: Any, axis: int = -1) -> Any:
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+# Functions that NumPy lacks or names otherwise, by what they mean.
+MEANING: dict[str, Call] = {
+    "cast": lambda x, dtype: np.asarray(x).astype(dtype),
+    "check": lambda x, condition, message: x,
+    "erf": lambda x: np.vectorize(math.erf)(x).astype(x.dtype),
+    "full": lambda shape, value, dtype=None: np.full(shape, value, dtype),
+    "getitem": lambda x, key: x[key],
+    "iota": lambda shape, axis=0, dtype="int64": np.indices(shape)[axis].astype(dtype),
+    "log_softmax": lambda x, axis=-1: np.log(_softmax(x, axis)),
+    "logsumexp": lambda x, axis=None, keepdims=False: np.log(np.sum(np.exp(x), axis, keepdims=keepdims)),
+    "relu": lambda x: np.maximum(x, np.zeros((), np.asarray(x).dtype)),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "softmax": _softmax,
+    "softplus": lambda x: np.log1p(np.exp(x)),
+    "stop_gradient": lambda x: x,
+    "strong_multiply": lambda x, y: np.where((x == 0) | (y == 0), 0 * x, x * y),
+}
+
+
+class NumpyMeaning:
+    """NumPy, with the meaning of graphc's own functions."""
+
+    def __getattr__(self, name: str) -> Call:
+        return MEANING.get(name) or getattr(np, name)
+
+
+def unary(name: str, *arrays: Any) -> list[tuple[Call, tuple[Any, ...]]]:
+    return [(lambda xp, x: getattr(xp, name)(x), (array,)) for array in arrays]
+
+
+def binary(name: str, *pairs: tuple[Any, Any]) -> list[tuple[Call, tuple[Any, ...]]]:
+    return [(lambda xp, x, y: getattr(xp, name)(x, y), pair) for pair in pairs]
+
+
+PAIRS = ((V, W), (M, M[0]), (F, V), (I, K[:4]), (M, I), (S, M), (G, S.astype("float32")), (M[:, :1], V[:4]))
+FLOAT_PAIRS = ((V, W), (M, P), (F, F), (M[:, :1], V[:4]))
+REDUCTIONS = ("sum", "prod", "max", "min", "mean")
+
+
+def reductions(name: str, *arrays: Any) -> list[tuple[Call, tuple[Any, ...]]]:
+    function = lambda xp: getattr(xp, name)  # noqa: E731
+    return [
+        *[(lambda xp, x: function(xp)(x), (array,)) for array in (*arrays, S)],
+        (lambda xp, x: function(xp)(x, axis=1), (arrays[0],)),
+        (lambda xp, x: function(xp)(x, axis=-2, keepdims=True), (arrays[0],)),
+        (lambda xp, x: function(xp)(x, axis=(0, 2)), (T if arrays[0].dtype != bool else T > 0,)),
+        (lambda xp, x: function(xp)(x, axis=(2, 0), keepdims=True), (T if arrays[0].dtype != bool else T > 0,)),
+    ]
+
+
+def _running(xp: Any, x: Any) -> Any:
+    """Running sums, reversed: (final state, states before each step)."""
+    if xp is gx:
+        return gx.scan(lambda s, row: (s + row, s), gx.zeros((4,)), x, reverse=True)
+    states, state = [None] * len(x), np.zeros(4)
+    for i in reversed(range(len(x))):
+        states[i], state = state, state + x[i]
+    return state, np.stack(states)
+
+
+def _called(xp: Any, x: Any, y: Any) -> Any:
+    def body(a: Any, b: Any) -> Any:
+        return {"sum": a + b, "product": (a * b, b)}
+
+    made = gx.call(body, x, y) if xp is gx else body(x, y)
+    return made["sum"], *made["product"]
+
+
+TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
+    **{
+        name: binary(name, *PAIRS, (I, I), (V, 2.5), (2, V), (F, 2))
+        for name in ("add", "subtract", "multiply", "divide", "maximum", "minimum")
+    },
+    "strong_multiply": binary("strong_multiply", (V, W), (np.zeros(5), np.full(5, np.inf))),
+    "power": [
+        *binary("power", (W, V), (P, P[0]), (F.clip(0.5), F), (W, 2.5), (2.0, V)),
+        (lambda xp, x: x**2, (I,)),
+        (lambda xp, x: x**0, (V,)),
+        (lambda xp, x: x**5, (I,)),
+        (lambda xp, x: 2.0**x, (V,)),
+    ],
+    **{name: unary(name, V, M, F, S) for name in ("exp", "expm1", "tanh", "sin", "cos", "sigmoid", "softplus", "erf")},
+    **{name: unary(name, W, P, W.astype("float32")) for name in ("log", "log1p", "sqrt")},
+    **{name: unary(name, V, G, I, S) for name in ("negative", "absolute", "sign", "square", "relu")},
+    "modf": unary("modf", V, G * 3),
+    "isnan": unary("isnan", np.array([1.0, np.nan]), F),
+    "logical_not": unary("logical_not", B),
+    **{name: binary(name, (B, C[:4]), (B, B[:, :1])) for name in ("logical_and", "logical_or")},
+    **{
+        name: binary(name, *PAIRS, (I, I), (V, 0.5), (I, 2))
+        for name in ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
+    },
+    **{name: reductions(name, M, I, G, B) for name in ("sum", "prod")},
+    **{name: reductions(name, M, I, G) for name in ("max", "min")},
+    "mean": reductions("mean", M, G, I, B),
+    **{name: reductions(name, B, M.round()) for name in ("all", "any")},
+    "argmax": [
+        *unary("argmax", M, I, G, B),
+        (lambda xp, x: xp.argmax(x, axis=1), (M,)),
+        (lambda xp, x: xp.argmax(x, axis=0, keepdims=True), (I,)),
+        (lambda xp, x: xp.argmax(x, axis=-1), (np.array([[1.0, np.nan, 3.0], [2.0, 2.0, 1.0]]),)),
+    ],
+    "logsumexp": [
+        *unary("logsumexp", V, M),
+        (lambda xp, x: xp.logsumexp(x, axis=0, keepdims=True), (M,)),
+    ],
+    "softmax": [*unary("softmax", V, M, G), (lambda xp, x: xp.softmax(x, axis=0), (M,))],
+    "log_softmax": [*unary("log_softmax", V, M), (lambda xp, x: xp.log_softmax(x, axis=0), (M,))],
+    "matmul": binary(
+        "matmul", (M, M.T), (M, V[:4]), (V[:3], M), (V, W), (T, M.T), (M, T.swapaxes(1, 2)), (G, G.T),
+        (I, I.T), (T, T.swapaxes(1, 2)), (T[:1], T.swapaxes(1, 2)), (I, M.T),
+    ),
+    "dot": binary("dot", (M, M.T), (M, V[:4]), (V, W), (T, M.T), (S, M), (V, 2.0), (I, I.T), (M, T.swapaxes(1, 2))),
+    "tensordot": [
+        (lambda xp, x, y: xp.tensordot(x, y), (T, T[0])),
+        (lambda xp, x, y: xp.tensordot(x, y, axes=1), (T, M.T)),
+        (lambda xp, x, y: xp.tensordot(x, y, axes=0), (V, W[:3])),
+        (lambda xp, x, y: xp.tensordot(x, y, axes=([1, 2], [0, 1])), (T, M)),
+        (lambda xp, x, y: xp.tensordot(x, y, axes=([-1], [1])), (T, M)),
+        (lambda xp, x, y: xp.tensordot(x, y, axes=(1, 0)), (T, M)),
+    ],
+    "outer": binary("outer", (V, W), (M, V), (K, K), (S, V)),
+    "where": [
+        (lambda xp, c, x, y: xp.where(c, x, y), (B, M, P)),
+        (lambda xp, c, x, y: xp.where(c, x, y), (B, M[0], I)),
+        (lambda xp, c, x: xp.where(c, x, 0.5), (B, G)),
+        (lambda xp, c, x: xp.where(c, 1, x), (C, V)),
+        (lambda xp, c, x: xp.where(c, x, x), (K, V)),
+    ],
+    "cast": [(lambda xp, x, d=d: xp.cast(x, d), (a,)) for a in (V * 3, I, B, G) for d in ("float32", "float64", "int64", "bool")],
+    "stop_gradient": unary("stop_gradient", V),
+    "check": [(lambda xp, x, c: xp.check(x, c, "holds"), (V, np.ones(3, bool)))],
+    "reshape": [
+        *[(lambda xp, x, s=s: xp.reshape(x, s), (M,)) for s in (-1, 12, (4, 3), (2, -1), (1, 12, 1), [6, 2])],
+        (lambda xp, x: x.reshape(2, -1), (M,)),
+        (lambda xp, x: xp.reshape(x, ()), (V[:1],)),
+    ],
+    "transpose": [
+        *unary("transpose", M, V, T),
+        (lambda xp, x: xp.transpose(x, (1, -1, 0)), (T,)),
+        (lambda xp, x: x.T, (T,)),
+        (lambda xp, x: x.transpose(2, 0, 1), (T,)),
+        (lambda xp, x: x.transpose((2, 0, 1)), (T,)),
+    ],
+    "swapaxes": [(lambda xp, x: xp.swapaxes(x, 0, -1), (T,))],
+    "expand_dims": [(lambda xp, x, a=a: xp.expand_dims(x, a), (M,)) for a in (0, 1, -1, (0, 2), (0, -1))],
+    "squeeze": [
+        (lambda xp, x: xp.squeeze(x), (T[:1, :, :1],)),
+        (lambda xp, x: xp.squeeze(x, axis=0), (T[:1, :, :1],)),
+        (lambda xp, x: xp.squeeze(x, axis=(0, -1)), (T[:1, :, :1],)),
+    ],
+    "broadcast_to": [(lambda xp, x, s=s: xp.broadcast_to(x, s), (V[:4],)) for s in ((3, 4), (4,), (2, 1, 4))],
+    "flip": [(lambda xp, x, a=a: xp.flip(x, a), (T,)) for a in (None, 1, -1, (0, 2))],
+    "concatenate": [
+        (lambda xp, x, y: xp.concatenate([x, y]), (M, P)),
+        (lambda xp, x, y: xp.concatenate((x, y), axis=1), (M, I)),
+        (lambda xp, x, y: xp.concatenate((x, y, x), axis=-1), (M, M[:, :0])),
+        (lambda xp, x: xp.concatenate([x]), (V,)),
+    ],
+    "stack": [(lambda xp, x, y, a=a: xp.stack([x, y], axis=a), (M, P)) for a in (0, 1, 2, -1)],
+    "pad": [
+        (lambda xp, x: xp.pad(x, [(1, 2), (0, 3)]), (M,)),
+        (lambda xp, x: xp.pad(x, [(0, 0), (2, 0)]), (I,)),
+    ],
+    "take": [
+        (lambda xp, x, i: xp.take(x, i), (M, WHERE)),
+        (lambda xp, x, i: xp.take(x, i, axis=0), (M, WHERE)),
+        (lambda xp, x, i: xp.take(x, i, axis=-1), (T, WHERE.reshape(2, 2))),
+        (lambda xp, x: xp.take(x, -1, axis=1), (M,)),
+        (lambda xp, x, i: x.take(i, axis=1), (I, WHERE)),
+    ],
+    "take_along_axis": [
+        (lambda xp, x, i: xp.take_along_axis(x, i, axis=1), (M, RANDOM.integers(-4, 4, (3, 2)))),
+        (lambda xp, x, i: xp.take_along_axis(x, i, axis=0), (M, RANDOM.integers(0, 3, (2, 4)))),
+    ],
+    "arange": [(lambda xp: xp.arange(5), ()), (lambda xp: xp.arange(3, dtype="float32"), ()), (lambda xp: xp.arange(0), ())],
+    "iota": [(lambda xp: xp.iota((2, 3), 1), ()), (lambda xp: xp.iota((4,), dtype="float64"), ())],
+    "full": [(lambda xp: xp.full((2, 3), 1.5), ()), (lambda xp: xp.full((2,), 3), ()), (lambda xp: xp.full(3, 2, "float32"), ())],
+    "zeros": [(lambda xp: xp.zeros((2, 3)), ()), (lambda xp: xp.zeros(4, "int64"), ())],
+    "ones": [(lambda xp: xp.ones((2, 3)), ()), (lambda xp: xp.ones((), "bool"), ())],
+    "getitem": [
+        *[
+            (lambda xp, x, k=k: x[k], (T,))
+            for k in (
+                *(0, -1, (1, 2), (0, 1, -2), slice(1, None), slice(None, None, -1), (slice(None), slice(None, None, 2))),
+                *((Ellipsis, 0), (None, 0), (0, None, slice(1, 3)), (slice(None), None), (..., None), (slice(5, 9),)),
+                *((slice(-2, None), slice(2, 0, -1)), (slice(None), slice(-1, None, -2), 3), (slice(None), slice(1, 1))),
+            )
+        ],
+        (lambda xp, x, i: x[i], (M, WHERE % 3)),
+        (lambda xp, x, i: x[:, i], (M, WHERE)),
+        (lambda xp, x, i: x[1:, :, i], (T, WHERE)),
+        (lambda xp, x: x[[0, 2]], (M,)),
+        (lambda xp, x, i: x[::-1, i], (M, WHERE)),
+    ],
+    "scan": [(_running, (M,))],
+    "call": [(_called, (V, W))],
+}
+ALIASES = {
+    "abs": "absolute",
+    "bitwise_and": "logical_and",
+    "bitwise_or": "logical_or",
+    "invert": "logical_not",
+    "true_divide": "divide",
+}
+
+
+def leaves(value: Any) -> list[Any]:
+    if isinstance(value, (tuple, list)):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [value]
+
+
+def test_every_function_has_a_row() -> None:
+    assert set(SURFACE) == set(TABLE) | set(ALIASES)
+    assert all(SURFACE[alias] is SURFACE[name] for alias, name in ALIASES.items())
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_against_numpy(name: str, count: Callable[..., None]) -> None:
+    symbols: list[Node] = []
+    outputs: list[Node] = []
+    arrays: list[Any] = []
+    wanted: list[Any] = []
+    for i, (call, given) in enumerate(TABLE[name]):
+        own: list[Any] = []
+        for j, array in enumerate(given):
+            weak = isinstance(array, (int, float)) and not isinstance(array, np.generic)
+            own.append(array if weak else gx.symbol(f"x{i}_{j}", np.shape(array), np.asarray(array).dtype))
+        made = leaves(call(gx, *own))
+        with np.errstate(all="ignore"):
+            want = [np.asarray(leaf) for leaf in leaves(call(NumpyMeaning(), *given))]
+        assert len(made) == len(want)
+        for node, expected in zip(made, want, strict=True):
+            assert node.shape == expected.shape, f"{name}, row {i}: shape {node.shape}, NumPy {expected.shape}"
+            assert node.dtype == expected.dtype, f"{name}, row {i}: dtype {node.dtype}, NumPy {expected.dtype}"
+        outputs += made
+        wanted += want
+        symbols += [s for s in own if isinstance(s, Node)]
+        arrays += [a for a, s in zip(given, own, strict=True) if isinstance(s, Node)]
+    function = gx.compile(symbols, outputs, options=gx.Options(cache=False, threads=1))
+    for how, results in (
+        ("evaluated", gx.evaluate(outputs, dict(zip(symbols, arrays, strict=True)))),
+        ("compiled", function(*arrays)),
+    ):
+        for i, (got, want) in enumerate(zip(results, wanted, strict=True)):
+            tolerance = 100 * np.finfo(want.dtype).eps if want.dtype.kind == "f" else 0
+            label = f"{name}, result {i}, {how}"
+            np.testing.assert_allclose(got, want, tolerance, tolerance, err_msg=label, strict=True)
+    count("surface", "calls", len(TABLE[name]))
+
+
+# -- operators, methods, protocols -------------------------------------------------------------------
+
+x = gx.symbol("x", (3, 4))
+v = gx.symbol("v", (4,))
+b = gx.symbol("b", (3, 4), "bool")
+k = gx.symbol("k", (4,), "int64")
+SAME: dict[str, tuple[Any, Any]] = {
+    "x + v": (x + v, gx.add(x, v)),
+    "1 + v": (1 + v, gx.add(1, v)),
+    "x - 1": (x - 1, gx.subtract(x, 1)),
+    "1 - x": (1 - x, gx.subtract(1, x)),
+    "2 * x": (2 * x, gx.multiply(2, x)),
+    "x / v": (x / v, gx.divide(x, v)),
+    "1 / x": (1 / x, gx.divide(1, x)),
+    "x ** 2": (x**2, gx.power(x, 2)),
+    "2.0 ** x": (2.0**x, gx.power(2.0, x)),
+    "x @ x.T": (x @ x.T, gx.matmul(x, gx.transpose(x))),
+    "array @ v": (np.ones((2, 4)) @ v, gx.matmul(np.ones((2, 4)), v)),
+    "-x": (-x, gx.negative(x)),
+    "abs(x)": (abs(x), gx.absolute(x)),
+    "~b": (~b, gx.logical_not(b)),
+    "b & b": (b & b, gx.logical_and(b, b)),
+    "True & b": (np.True_ & b, gx.logical_and(np.True_, b)),
+    "b | b": (b | b, gx.logical_or(b, b)),
+    "x < v": (x < v, gx.less(x, v)),
+    "x <= v": (x <= v, gx.less_equal(x, v)),
+    "x > 1": (x > 1, gx.greater(x, 1)),
+    "x >= 1": (x >= 1, gx.greater_equal(x, 1)),
+    "x == v": (x == v, gx.equal(x, v)),
+    "x != v": (x != v, gx.not_equal(x, v)),
+    "array + v": (np.ones(4) + v, gx.add(np.ones(4), v)),
+    "array < v": (np.ones(4) < v, gx.less(np.ones(4), v)),
+    "np.float32(2) * v": (np.float32(2) * v, gx.multiply(np.float32(2), v)),
+    "np.exp": (np.exp(x), gx.exp(x)),
+    "np.add": (np.add(x, 1.0), gx.add(x, 1.0)),
+    "np.sum": (np.sum(x, axis=0), gx.sum(x, axis=0)),
+    "np.where": (np.where(b, x, 0.0), gx.where(b, x, 0.0)),
+    "np.concatenate": (np.concatenate([x, x], axis=1), gx.concatenate([x, x], axis=1)),
+    "np.transpose": (np.transpose(x), gx.transpose(x)),
+    "np.take": (np.take(v, k), gx.take(v, k)),
+    "x.sum": (x.sum(axis=1, keepdims=True), gx.sum(x, axis=1, keepdims=True)),
+    "x.prod": (x.prod(0), gx.prod(x, 0)),
+    "x.mean": (x.mean(), gx.mean(x)),
+    "x.max": (x.max(axis=-1), gx.max(x, axis=-1)),
+    "x.min": (x.min(), gx.min(x)),
+    "x.argmax": (x.argmax(axis=0), gx.argmax(x, axis=0)),
+    "x.reshape": (x.reshape(4, 3), gx.reshape(x, (4, 3))),
+    "x.reshape tuple": (x.reshape((-1,)), gx.reshape(x, -1)),
+    "x.astype": (x.astype("float32"), gx.cast(x, "float32")),
+    "x.take": (v.take(k), gx.take(v, k)),
+    "x.dot": (x.dot(v), gx.dot(x, v)),
+    "x.T": (x.T, gx.transpose(x)),
+    "iteration": (next(iter(x)), x[0]),
+    "array namespace": (x.__array_namespace__().tanh(x), gx.tanh(x)),
+}
+
+
+@pytest.mark.parametrize("text", SAME)
+def test_spellings_are_the_same_node(text: str) -> None:
+    first, second = SAME[text]
+    assert isinstance(first, Node)
+    assert first is second
+
+
+def test_len_and_attributes() -> None:
+    assert len(x) == 3 and x.ndim == 2 and x.size == 12 and x.shape == (3, 4)
+    assert x.dtype == np.float64
+
+
+# -- errors --------------------------------------------------------------------------------------------
+
+n = gx.vector("n_vector", "n")
+BAD: dict[str, Callable[[], Any]] = {
+    "shapes": lambda: x + gx.vector("w", 5),
+    "matmul of scalars": lambda: gx.matmul(x, 2.0),
+    "matmul extents": lambda: x @ x,
+    "dot extents": lambda: gx.dot(x, x),
+    "batch extents": lambda: gx.zeros((2, 3, 4)) @ gx.zeros((3, 4, 5)),
+    "tensordot axes": lambda: gx.tensordot(x, v, axes=2),
+    "axis out of range": lambda: gx.sum(x, axis=2),
+    "axis twice": lambda: gx.sum(x, axis=(0, 0)),
+    "axis of another kind": lambda: gx.sum(x, axis=1.0),
+    "reshape size": lambda: gx.reshape(x, (5, 2)),
+    "reshape two unknown": lambda: gx.reshape(x, (-1, -1)),
+    "reshape unknown of nothing": lambda: gx.reshape(gx.zeros((0, 3)), (0, -1)),
+    "transpose twice": lambda: gx.transpose(x, (0, 0)),
+    "transpose too few": lambda: gx.transpose(x, (0,)),
+    "broadcast_to": lambda: gx.broadcast_to(x, (3, 5)),
+    "squeeze": lambda: gx.squeeze(x, axis=0),
+    "expand_dims": lambda: gx.expand_dims(x, 4),
+    "concatenate shapes": lambda: gx.concatenate([x, v]),
+    "concatenate nothing": lambda: gx.concatenate([]),
+    "concatenate rank 0": lambda: gx.concatenate([gx.scalar("s"), gx.scalar("s")]),
+    "stack shapes": lambda: gx.stack([x, v]),
+    "pad": lambda: gx.pad(x, [(1, 1)]),
+    "pad negative": lambda: gx.pad(v, [(-1, 0)]),
+    "index out of range": lambda: x[3],
+    "too many indices": lambda: x[0, 0, 0],
+    "two ellipses": lambda: x[..., ...],
+    "index by a string": lambda: x["a"],
+    "step of zero": lambda: x[::0],
+    "take by floats": lambda: gx.take(x, v),
+    "max over nothing": lambda: gx.max(gx.zeros((0, 3)), axis=0),
+    "argmax over nothing": lambda: gx.argmax(gx.zeros((0, 3)), axis=0),
+    "bool minus": lambda: b - b,
+    "negative bool": lambda: -b,
+    "and of floats": lambda: x & x,
+    "int to a negative power": lambda: k**-1,
+    "int to the power of ints": lambda: k**k,
+    "weak int out of range": lambda: k + 2**70,
+    "a complex number": lambda: x + 1j,
+    "a string": lambda: x + "a",
+    "an object": lambda: gx.exp(object()),
+    "float16": lambda: gx.symbol("h", (2,), "float16"),
+    "a truth value": lambda: bool(x > 0),
+    "a float": lambda: float(gx.scalar("s")),
+    "an array": lambda: np.asarray(x),
+    "scan changes the state's dtype": lambda: gx.scan(lambda s, e: (s > e, s), gx.zeros(()), v),
+    "scan without length": lambda: gx.scan(lambda s, e: (s, s), gx.zeros(())),
+    "scan over a scalar": lambda: gx.scan(lambda s, e: (s, s), gx.zeros(()), gx.scalar("s")),
+    "check by numbers": lambda: gx.check(x, v, "message"),
+    "gradient of a vector": lambda: gx.grad(v, v),
+    "gradient by integers": lambda: gx.grad(gx.sum(v), k),
+    "a symbol without a name": lambda: gx.symbol(""),
+    "an unknown fact": lambda: gx.symbol("s", facts=("blue",)),
+    "a negative extent": lambda: gx.zeros((-1,)),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_errors(what: str) -> None:
+    """A GraphError, which is a ValueError as in NumPy, of at most eight lines."""
+    with pytest.raises(gx.GraphError) as caught:
+        BAD[what]()
+    text = str(caught.value)
+    assert len(text) > 10 and len(text.splitlines()) <= 8, text
+
+
+@pytest.mark.parametrize("call", [np.linalg.inv, np.fft.fft, np.cumsum, np.hypot.reduce])
+def test_numpy_functions_without_a_twin_are_refused(call: Any) -> None:
+    with pytest.raises((TypeError, gx.GraphError)):
+        call(x)
+
+
+def test_a_symbolic_extent_has_no_length() -> None:
+    with pytest.raises(TypeError, match=r"node\.shape\[0\]"):
+        len(n)
+
+
+def test_numpy_options_that_graphc_lacks_are_refused() -> None:
+    with pytest.raises(TypeError):
+        np.exp(x, out=np.zeros((3, 4)))
+    with pytest.raises(TypeError):
+        np.sum(x, dtype="float32")
+    with pytest.raises(TypeError):
+        np.add.reduce(x)
