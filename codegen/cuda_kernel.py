@@ -229,7 +229,7 @@ class KernelPrinter:
         nest = self.kernel.nest
         assert isinstance(nest, For)
         self.tasks = nest.stop - nest.start
-        self.block, self.parts = _shape_of_launch(self.kernel, nest, self.live, self.bounds)
+        self.block, self.parts = self.launch_shape(nest)
         for statement in self.kernel.body.statements:
             if statement is nest:
                 self.parallel_loop(top, nest)
@@ -252,6 +252,35 @@ class KernelPrinter:
             f"{variable} += gridDim.x{share})",
             inside,
         )
+
+    def launch_shape(self, nest: For) -> tuple[int, int]:
+        """The size of a block, and how many blocks share a task.
+
+        Several may where lanes are all that there is: nothing is carried from one to another, nor
+        kept in scratch, nor read for all of them from memory that one of them writes.
+        """
+        loops = [s for s in walk(nest.body) if isinstance(s, For) and s.role == "vector"]
+        lengths = [_longest(loop, self.bounds) for loop in loops]
+        block = BLOCK_SIZES[-1]
+        known = [length for length in lengths if length is not None]
+        if len(known) == len(lengths):
+            longest = max(known, default=1)
+            block = next((size for size in BLOCK_SIZES if size >= longest), block)
+        outside = [*self.kernel.body.statements, *nest.body.statements]
+        others = [s for s in outside if isinstance(s, (Store, Check, For)) and s is not nest]
+        carried = any(id(a) in self.live for loop in loops for a in loop.accumulators)
+        scratch = any(buffer.space == "worker" for buffer in self.kernel.buffers)
+        read = {s.immediate.buffer for s in outside if isinstance(s, Value) and s.opcode == "load"}
+        if (
+            len(loops) != 1
+            or others != loops
+            or carried
+            or scratch
+            or not known
+            or read & self.writes
+        ):
+            return block, 1
+        return block, max(1, known[0] // (block * LANES_PER_THREAD))
 
     def task_count(self) -> str:
         if isinstance(self.tasks, int):
@@ -730,31 +759,13 @@ def _accesses(loop: For, every: Toucher, first: Toucher) -> Iterator[tuple[Touch
             yield every, s
 
 
-def _shape_of_launch(kernel: Kernel, nest: For, live: set[int], bounds: Bounds) -> tuple[int, int]:
-    """The size of a block, and how many blocks share a task."""
-    loops = [s for s in walk(nest.body) if isinstance(s, For) and s.role == "vector"]
-    lengths = [_longest(loop, bounds) for loop in loops]
-    block = BLOCK_SIZES[-1]
-    known = [length for length in lengths if length is not None]
-    if len(known) == len(lengths):
-        longest = max(known, default=1)
-        block = next((size for size in BLOCK_SIZES if size >= longest), block)
-    outside = [s for s in nest.body.statements if isinstance(s, (Store, Check, For))]
-    alone = len(loops) == 1 and outside == loops
-    carried = any(id(a) in live for loop in loops for a in loop.accumulators)
-    scratch = any(buffer.space == "worker" for buffer in kernel.buffers)
-    if not alone or carried or scratch or not known:
-        return block, 1
-    return block, max(1, known[0] // (block * LANES_PER_THREAD))
-
-
 def _longest(loop: For, bounds: Bounds) -> int | None:
     """The most iterations that a loop can have, if that is known."""
     stops: tuple[Extent, ...] = (loop.stop,)
     if isinstance(loop.stop, Dim) and len(loop.stop.terms) == 1:
         monomial, coefficient = loop.stop.terms[0]
         atom, power = monomial[0]
-        lone = len(monomial) == coefficient == power == 1
+        lone = (len(monomial), power, coefficient) == (1, 1, 1)
         if lone and isinstance(atom, Compound) and atom.operator == "min":
             stops = atom.arguments
     limits = [bounds.interval(stop - loop.start)[1] for stop in stops]

@@ -587,14 +587,14 @@ class Emitter:
             tuple(y.shape[a] for a in y_free),
             tuple(x.shape[a] for a in contracted[0]),
         )
-        sizes = tuple(product(shape) for shape in shapes)
+        sizes = batches, rows, columns, depth = [product(shape) for shape in shapes]
         names = [scope.fresh_variable("c") for _ in range(8)]
         left = self._operand(draft, x, (batch[0], x_free, contracted[0]), (shapes[0], shapes[1], shapes[3]), names[:3])
         right = self._operand(draft, y, (batch[1], contracted[1], y_free), (shapes[0], shapes[3], shapes[2]), (names[0], names[3], names[4]))
         epilogue_names = tuple(names[5:])
         body = Scope(scope, epilogue_names)
         statement = loops.Contract(
-            *sizes, node.dtype.name, left, right, Region(epilogue_names, body)
+            batches, rows, columns, depth, node.dtype.name, left, right, Region(epilogue_names, body)
         )
         value = Value(body, "result", (), node.dtype.name, statement)
         statement.product = value

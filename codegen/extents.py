@@ -139,7 +139,7 @@ class _Builder:
         split = affine(substitute(extent, self.solved), unknown)
         if split is None or not isinstance(split[0], int) or split[0] <= 0:
             return False
-        slope, rest = split
+        slope, rest = split[0], split[1]
         difference = Dim.symbol(raw) - rest
         self.solved[unknown] = difference // slope
         number = self.constrain(f"an axis of extent {extent}", None)

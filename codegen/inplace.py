@@ -9,11 +9,12 @@ other pair the output is made in a temporary and copied at the end (`protect`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from graphc.codegen.emit import copy_operand
-from graphc.codegen.loops import Contract, Kernel, accumulator_buffer, linear, scopes
+from graphc.codegen.loops import Buffer, Contract, Kernel, accumulator_buffer, linear, scopes
 from graphc.codegen.program import Launch, Loop, Operand, Procedure, Statement, Storage
-from graphc.codegen.scalar import Address, Store, Value, walk
+from graphc.codegen.scalar import Address, For, Store, Value, walk
 
 
 def protect(procedure: Procedure, donated: Mapping[int, int]) -> None:
@@ -68,7 +69,7 @@ def _touches(body: list[Statement], storage: Storage) -> bool:
 def may_overwrite(launch: Launch, given: Storage, made: Storage) -> bool:
     """Whether a launch reads each element of `given` only where it writes the same element of `made`.
 
-    Positions are compared as polynomials of loop variables, so a read in another loop of the kernel does not pass.
+    Positions are compared as polynomials of loop variables, and both must stand in the same loop.
     """
     kernel: Kernel = launch.kernel
     pairs = list(zip(kernel.buffers, launch.operands, strict=True))
@@ -80,21 +81,29 @@ def may_overwrite(launch: Launch, given: Storage, made: Storage) -> bool:
     if isinstance(nest, Contract) and accumulator_buffer(nest) in outputs:
         return False  # the sums are there before the operand is read
     if isinstance(nest, Contract) and any(
-        isinstance(s, Value) and isinstance(s.immediate, Address) and s.immediate.buffer in inputs
+        _loads_from(s, inputs)
         for region in (nest.left, nest.right)
         for s in walk(region.body)
     ):
         return False
-    loads, stores = set(), set()
+    loads, stores = [], []
     for scope in scopes(kernel):
-        for s in walk(scope):
-            if isinstance(s, Value) and isinstance(s.immediate, Address) and s.immediate.buffer in inputs:
-                loads.add((linear(s.immediate.buffer, s.immediate.index), s.scope.depth, bool(s.args)))
-            elif isinstance(s, Store) and s.buffer in outputs:
-                stores.add((linear(s.buffer, s.index), s.args == ()))
-    positions = {position for position, _ in stores}
-    plain = all(simple for _, simple in stores)
-    return plain and len(positions) == 1 and all(p in positions and not masked for p, _, masked in loads)
+        for inner in (scope, *[s.body for s in walk(scope) if isinstance(s, For)]):
+            for s in inner.statements:
+                if isinstance(s, Store) and s.buffer in outputs:
+                    stores.append((linear(s.buffer, s.index), inner, s.args == ()))
+                elif _loads_from(s, inputs):
+                    loads.append((linear(s.immediate.buffer, s.immediate.index), inner, s.args == ()))
+    if len(stores) != 1:
+        return False
+    return all(load == stores[0] and load[2] for load in loads)
+
+
+def _loads_from(statement: Any, buffers: set[Buffer]) -> bool:
+    """Whether a statement is a load of one of the buffers."""
+    if not isinstance(statement, Value) or not isinstance(statement.immediate, Address):
+        return False
+    return statement.immediate.buffer in buffers
 
 
 def _redirect(body: list[Statement], old: Storage, new: Storage) -> None:

@@ -87,6 +87,7 @@ def _plan_procedure(procedure: Procedure, workers: int) -> None:
 def _lifetimes(body: list[Statement]) -> list[_Life]:
     lives: dict[int, _Life] = {}
     clock = 0
+    loop_starts: dict[int, int] = {}
     loop_ends: dict[int, int] = {}
 
     def use(storage: Storage | None, now: int, loops: tuple[int, ...]) -> None:
@@ -100,7 +101,8 @@ def _lifetimes(body: list[Statement]) -> list[_Life]:
         common = [a for a, b in zip(life.loops, loops, strict=False) if a == b]
         if len(loops) > len(common):  # used again inside a loop that it was not born in
             pending.append((life, loops[len(common)]))
-        if len(life.loops) > len(common):  # born inside a loop, used after it
+        if len(life.loops) > len(common):  # born inside a loop, used after it: no iteration may touch it
+            life.first = min(life.first, loop_starts[life.loops[len(common)]])
             life.loops = tuple(common)
 
     pending: list[tuple[_Life, int]] = []
@@ -117,6 +119,7 @@ def _lifetimes(body: list[Statement]) -> list[_Life]:
         clock += 1
         if isinstance(statement, Loop):
             counter += 1
+            loop_starts[counter] = clock
             stack.append((statement.body, 0, (*loops, counter)))
             continue
         for operand in statement.operands:

@@ -114,7 +114,8 @@ class Draft:
         return Launch(kernel, operands, tasks, grain, tasks * inner, nodes, reason)
 
 
-Key = tuple[Node, Index, Any]
+# What was asked for: a node, an index (or a word, for what else belongs to the node), a mask.
+Key = tuple[Node, tuple[Any, ...], Any]
 
 
 class Source(Protocol):
@@ -193,8 +194,8 @@ class Reader:
             first: Key = (node.args[1], index[axis : axis + rank], mask)
             if self.find(first) is None:
                 return [first]
-            source, inner = self._gathered(node, index, mask)
-            return [first, (node.args[0], source, inner)]
+            read, inner = self._gathered(node, index, mask)
+            return [first, (node.args[0], read, inner)]
         if isinstance(form, Elementwise) or node.op is project_op:
             return [(argument, index, mask) for argument in node.args]
         return []

@@ -100,7 +100,7 @@ if TYPE_CHECKING:
     )
     from graphc.options import Options
     from graphc.origin import origins
-    from graphc.rewrite import explain
+    from graphc.rewrite.explain import explain
     from graphc.tree import register_container
     from graphc.types import TensorType as Type
 

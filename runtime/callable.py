@@ -16,6 +16,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import inspect
+import keyword
 import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -51,6 +52,7 @@ RELEASE_THRESHOLD = 32_768
 """Estimated element operations above which a call releases the GIL: some ten microseconds."""
 
 MESSAGE_LINES = 8
+LINE_LENGTH = 300
 MAX_RANK = 64
 """NumPy's limit, which the entry relies on."""
 
@@ -557,7 +559,8 @@ class Implementation:
     # -- messages ------------------------------------------------------------------------------
 
     def _refuse(self, kind: type[Exception], headline: str, *lines: str) -> NoReturn:
-        raise kind("\n  ".join([f"{self.spec.name}() {headline}", *lines][:MESSAGE_LINES]))
+        texts = [f"{self.spec.name}() {headline}", *lines][:MESSAGE_LINES]
+        raise kind("\n  ".join(_one_line(text) for text in texts))
 
     def _refuse_argument(
         self, kind: type[Exception], position: int, headline: str, *lines: str
@@ -600,7 +603,10 @@ class Implementation:
         """
         kind = inspect.Parameter
         names = [entry.name for entry in self.spec.inputs]
-        usable = [n.isidentifier() and n != "out" and names.count(n) == 1 for n in names]
+        usable = [
+            n.isidentifier() and not keyword.iskeyword(n) and n != "out" and names.count(n) == 1
+            for n in names
+        ]
         if all(usable):
             parameters = [kind(name, kind.POSITIONAL_OR_KEYWORD) for name in names]
         else:
@@ -993,6 +999,12 @@ def _kind_of(value: Any) -> str:
 
 def _with_article(name: object) -> str:
     return f"{'an' if str(name)[0] in 'aeioAEIO' else 'a'} {name}"
+
+
+def _one_line(text: str) -> str:
+    """A line of a message: names that users chose may hold anything, and be of any length."""
+    escaped = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return escaped if len(escaped) <= LINE_LENGTH else escaped[: LINE_LENGTH - 3] + "..."
 
 
 def _first_line(error: BaseException) -> str:

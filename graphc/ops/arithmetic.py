@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc.node import Node
-from graphc.op import elementwise
+from graphc.op import Op, elementwise
 from graphc.ops.operands import as_node, constant, operands, to_shape
 from graphc.tensor import alias, surface
 

@@ -101,7 +101,7 @@ def call(function: Callable[..., Any], *args: Any, name: str | None = None) -> A
 
     inputs, outputs = trace(body, [node.type for node in nodes])
     graph, captured = close(inputs, outputs)
-    label: str = name or getattr(function, "__name__", "call")
+    label = name or str(getattr(function, "__name__", "call"))
     return result_structure.unflatten(call_graph(graph, [*nodes, *captured], label))
 
 

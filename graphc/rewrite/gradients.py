@@ -277,7 +277,8 @@ def _cancelled(first: Node, second: Node, op: Op) -> Node | None:
 
 
 def _cancel(node: Node) -> Node | None:
-    return _cancelled(*node.args, node.op)
+    first, second = node.args
+    return _cancelled(first, second, node.op)
 
 
 def _distribute(x: Node, y: Node, z: Node, inner: Node) -> Node | None:
@@ -295,7 +296,8 @@ def _distribute(x: Node, y: Node, z: Node, inner: Node) -> Node | None:
 
 def _term(x: Node, term: Node) -> Node | None:
     if term.op in (add_op, subtract_op):
-        return _distribute(x, *term.args, term)
+        first, second = term.args
+        return _distribute(x, first, second, term)
     return _cancelled(x, term, multiply_op)
 
 

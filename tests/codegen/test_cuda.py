@@ -675,6 +675,34 @@ def test_what_the_first_thread_stores_others_may_read() -> None:
     np.testing.assert_array_equal(outcome.outputs[0], values + values[:, ::-1])
 
 
+def test_a_barrier_in_a_loop_that_may_not_run_orders_nothing_after_it() -> None:
+    def body(
+        scope: Any, p: Any, scratch: Buffer, source: Buffer, result: Buffer, count: int
+    ) -> None:
+        def copy(outer: Any, start: int) -> None:
+            """Scratch to the result; from 1 on, by other threads than those that wrote scratch."""
+            with outer.loop("vector", start, count) as lanes:
+                i = gx.dim(lanes.variable)
+                lanes.body.store(result, (p, i), lanes.body.load(scratch, (i,)))
+
+        with scope.loop("vector", 0, count) as first:
+            i = gx.dim(first.variable)
+            first.body.store(scratch, (i,), first.body.load(source, (p, i)))
+        with scope.loop("serial", 0, p - 4) as never:  # p is 4 at most
+            copy(never.body, 2)
+        copy(scope, 1)
+        with scope.loop("vector", 0, 1) as last:
+            last.body.store(result, (p, 0), last.body.load(source, (p, 0)))
+
+    program = hand_made("worker", body)
+    lines = [line.strip() for line in program.kernels[0].text.split("\n")]
+    after = lines.index("for (long long i4 = 1 + threadIdx.x; i4 < 200; i4 += 256) {")
+    assert lines[after - 1] == "__syncthreads();"
+    values = normal(5, 200, dtype="float32")
+    outcome = cuda_host.run_in_every_order(program, [values])
+    np.testing.assert_array_equal(outcome.outputs[0], values)
+
+
 def test_scratch_is_one_copy_for_each_block() -> None:
     x = gx.symbol("x", (7, 50), "float32")
     program = program_of([x], [gx.softmax(x, axis=1), x.sum(axis=1)])
