@@ -69,7 +69,7 @@ class ContractPrinter(KernelPrinter):
         batches = {
             region.variables[0] for region in (contract.left, contract.right, contract.epilogue)
         }
-        if batches & _mentioned(self.kernel):
+        if batches & _mentioned(self.kernel, self.live):
             batch = bounds.simplify(tile // (row_tiles * column_tiles))
             inside.put(f"const long long batch = {self.index(inside, batch)};")
             inside.variables |= dict.fromkeys(batches, "batch")
@@ -153,13 +153,13 @@ class ContractPrinter(KernelPrinter):
         level.close(f"for (int m = 0; m < {n}; ++m)", rows)
 
 
-def _mentioned(kernel: Kernel) -> set[str]:
-    """The names in the index expressions of a kernel's regions."""
+def _mentioned(kernel: Kernel, live: set[int]) -> set[str]:
+    """The names in the index expressions of what a kernel needs."""
     names: set[str] = set()
     for scope in scopes(kernel):
         for s in walk(scope):
             if isinstance(s, Store):
                 names.update(*map(symbols_of, s.index))
-            elif isinstance(s, Value) and s.opcode in ("load", "index"):
+            elif isinstance(s, Value) and s.opcode in ("load", "index") and id(s) in live:
                 names |= s.immediate.symbols
     return names

@@ -79,6 +79,10 @@ def literal(value: float | int | bool, dtype: str) -> str:
 def _float_literal(value: float, dtype: str) -> str:
     if abs(value) < _LARGEST_DECIMAL and value * 8 == math.floor(value * 8):
         return f"{value!r}f" if dtype == "float32" else f"{value!r}"
+    return _bits_literal(value, dtype)
+
+
+def _bits_literal(value: float, dtype: str) -> str:
     sign = "-" if math.copysign(1, value) < 0 else ""
     if dtype == "float32":
         bits = int.from_bytes(struct.pack("<f", abs(value)), "little")
@@ -132,7 +136,6 @@ _TEMPLATES = {
     ("add", "float"): "{0} + {1}",
     ("sub", "float"): "{0} - {1}",
     ("mul", "float"): "{0} * {1}",
-    ("div", "float"): "{0} / {1}",
     ("abs", "float"): "fabs{f}({0})",
     ("abs", "unsigned"): "{0}",
     ("fma", "float"): "fma{f}({0}, {1}, {2})",
@@ -200,6 +203,27 @@ def _unsigned_order(opcode: str) -> Callable[..., Expression]:
         return f"{a} {sign} {b}", ()
 
     return expression
+
+
+def _unsigned_choice(opcode: str) -> Callable[..., Expression]:
+    """min or max of unsigned integers: 0 is never the larger one, and the compiler knows."""
+    sign = {"min": "<", "max": ">"}[opcode]
+
+    def expression(dtype: str, a: str, b: str) -> Expression:
+        zero = literal(0, dtype)
+        if zero in (a, b):
+            other = b if a == zero else a
+            return (zero if opcode == "min" else other), ()
+        return _narrowed(f"{a} {sign} {b} ? {a} : {b}", dtype), ()
+
+    return expression
+
+
+def _divide_floats(dtype: str, a: str, b: str) -> Expression:
+    """The compiler warns of division by a literal zero, so that is written by its bits."""
+    if b.rstrip("f") in ("0.0", "-0.0"):
+        b = _bits_literal(float(b.rstrip("f")), dtype)
+    return f"{a} / {b}", ()
 
 
 _SIGNS = {"add": "+", "sub": "-", "mul": "*"}
@@ -284,10 +308,13 @@ def _high_product(dtype: str, a: str, b: str) -> Expression:
 _SPECIAL: dict[tuple[str, str], Callable[..., Expression]] = {
     ("min", "float"): _ordered_choice("<"),
     ("max", "float"): _ordered_choice(">"),
+    ("div", "float"): _divide_floats,
     ("neg", "float"): _negate_float,
     ("neg", "signed"): _negate,
     ("neg", "unsigned"): _negate,
     ("abs", "signed"): _magnitude,
+    ("min", "unsigned"): _unsigned_choice("min"),
+    ("max", "unsigned"): _unsigned_choice("max"),
     **{(name, "unsigned"): _unsigned_order(name) for name in ("lt", "le", "gt", "ge")},
 } | {
     (opcode, kind): function

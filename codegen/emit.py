@@ -1,13 +1,17 @@
 """How is a group of nodes written as a kernel?  A loop nest chosen by shape.
 
-- no reduction: rows in parallel, lanes along the last axis; or one flat run of elements when every operand is read
-  at its own index;
-- a reduction over the last axis: *row mode*, rows in parallel, a vector loop with accumulators for each stage;
-- a reduction that leaves the last axis: *column mode*, lanes along the last axis, serial loops over what is reduced;
-- few results from many elements: parts in parallel, and a second kernel that combines them in order.
+- no reduction: rows in parallel, lanes along the last axis; or one flat run of elements when every
+  operand is read at its own index;
+- a reduction over the last axis: *row mode*, rows in parallel, a vector loop with accumulators for
+  each stage;
+- a reduction that leaves the last axis: *column mode*, lanes along the last axis, serial loops over
+  what is reduced;
+- few results from many elements: parts in parallel, and a second kernel that combines them in
+  order.
 
-A *stage* is one pass over the reduced axes; what a stage reduces is available to the next. A dear value that several
-stages need goes to scratch that is private to the worker. Values themselves are written by `reader`.
+A *stage* is one pass over the reduced axes; what a stage reduces is available to the next. A dear
+value that several stages need goes to scratch that is private to the worker. Values themselves are
+written by `reader`.
 """
 
 from __future__ import annotations
@@ -30,7 +34,6 @@ from graphc.codegen.loops import CHUNK, Region
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, symbol, unravel
 from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value
-
 from graphc.dims import Dim, Extent, ceildiv, dim_min, product, symbols_of
 from graphc.lowering import Elementwise, Gather, Generate, Reduce
 from graphc.node import Node
@@ -69,7 +72,7 @@ class Emitter:
         self.members = set(group.members)
         self._readable: dict[Node, Operand | None] = {}
 
-    # -- what the reader asks --------------------------------------------------------------------------
+    # -- what the reader asks ----------------------------------------------------------------------
 
     def readable(self, node: Node) -> Operand | None:
         """Where to load a node from: memory, unless this kernel is the one that computes it."""
@@ -98,7 +101,7 @@ class Emitter:
             return None
         return self.flat_variable
 
-    # -- choosing a nest -------------------------------------------------------------------------------
+    # -- choosing a nest ---------------------------------------------------------------------------
 
     def launches(self) -> list[Launch]:
         """The launches that compute the group."""
@@ -142,7 +145,7 @@ class Emitter:
         """A kernel that writes the value of any node to memory."""
         return [self._elementwise([(node, operand)], node.shape)]
 
-    # -- no reduction ----------------------------------------------------------------------------------
+    # -- no reduction ------------------------------------------------------------------------------
 
     def _elementwise(self, results: Sequence[tuple[Node, Operand]], domain: Shape) -> Launch:
         draft = Draft(self.title())
@@ -208,7 +211,11 @@ class Emitter:
                 continue
             if at != index and not constant and node.op is not constant_op:
                 return False
-            if isinstance(node.op.lowering, (Generate, Gather)) and not constant and node.shape != ():
+            if (
+                isinstance(node.op.lowering, (Generate, Gather))
+                and not constant
+                and node.shape != ()
+            ):
                 return False
             for pair in reads_at(node, at):
                 if pair not in seen:
@@ -216,16 +223,24 @@ class Emitter:
                     stack.append(pair)
         return True
 
-    # -- reductions ------------------------------------------------------------------------------------
+    # -- reductions --------------------------------------------------------------------------------
 
     def _stages(self) -> tuple[dict[Node, int], dict[Node, int]]:
-        """For full members the stage in which they can be computed; for row members the stage after which."""
+        """For full members the stage in which they can be computed; for row members the stage after
+        which.
+        """
         group = self.group
         full: dict[Node, int] = {}
         row: dict[Node, int] = {}
         for member in group.members:
             level = 0
-            start = variables(len(member.args[0].shape if isinstance(member.op.lowering, Reduce) else result_shape(member)))
+            start = variables(
+                len(
+                    member.args[0].shape
+                    if isinstance(member.op.lowering, Reduce)
+                    else result_shape(member)
+                )
+            )
             for other, _ in self.partition.reads(member, start):
                 level = max(level, row.get(other, full.get(other, 0)))
             if isinstance(member.op.lowering, Reduce):
@@ -246,7 +261,9 @@ class Emitter:
         return self._column_mode()
 
     def _row_mode(self) -> Launch:
-        """Rows in parallel; each stage a vector loop over the last axis inside serial loops over the other reduced ones."""
+        """Rows in parallel; each stage a vector loop over the last axis inside serial loops over
+        the other reduced ones.
+        """
         group = self.group
         draft = Draft(self.title())
         tasks = product(group.kept)
@@ -286,7 +303,9 @@ class Emitter:
         stages = 1 + max((level for m, level in full.items()), default=0)
         targets: list[list[Node]] = [[] for _ in range(stages)]
         for member in group.members:
-            if member in full and (isinstance(member.op.lowering, Reduce) or self._placed(member, results)):
+            if member in full and (
+                isinstance(member.op.lowering, Reduce) or self._placed(member, results)
+            ):
                 targets[full[member]].append(member)
         needs = [self._needed(stage) for stage in targets]
         kept_for_later = self._worth_saving(needs)
@@ -306,7 +325,10 @@ class Emitter:
                 self._store(rows, node, operand, kept)
 
     def _placed(self, member: Node, results: list[tuple[Node, Operand]]) -> bool:
-        return any(node is member or (node.op is project_op and node.args[0] is member) for node, _ in results)
+        return any(
+            node is member or (node.op is project_op and node.args[0] is member)
+            for node, _ in results
+        )
 
     def _finish_row(
         self, rows: Reader, member: Node, kept: Index, results: list[tuple[Node, Operand]]
@@ -325,15 +347,25 @@ class Emitter:
         while stack:
             node = stack.pop()
             form = node.op.lowering
-            at = variables(len(node.args[0].shape if isinstance(form, Reduce) else result_shape(node)))
+            at = variables(
+                len(node.args[0].shape if isinstance(form, Reduce) else result_shape(node))
+            )
             for other, _ in self.partition.reads(node, at):
-                if other in self.members and other not in wanted and not is_row_member(other, self.group):
+                if (
+                    other in self.members
+                    and other not in wanted
+                    and not is_row_member(other, self.group)
+                ):
                     wanted.add(other)
                     stack.append(other)
-        return [m for m in self.group.members if m in wanted and not isinstance(m.op.lowering, Reduce)]
+        return [
+            m for m in self.group.members if m in wanted and not isinstance(m.op.lowering, Reduce)
+        ]
 
     def _worth_saving(self, needs: Sequence[Sequence[Node]]) -> set[Node]:
-        """Members that later stages need as well, and that would cost too much to compute once more each time."""
+        """Members that later stages need as well, and that would cost too much to compute once more
+        each time.
+        """
         last = {member: stage for stage, members in enumerate(needs) for member in members}
         saved: set[Node] = set()
         cost: dict[Node, int] = {}
@@ -420,17 +452,21 @@ class Emitter:
         reader.scope.store(buffer, located, value, args)
         self.saved[member] = (operand, where, shape)
 
-    # -- split reductions ------------------------------------------------------------------------------
+    # -- split reductions --------------------------------------------------------------------------
 
     def _split(self) -> list[Launch]:
-        """Parts in parallel, each to one row of partial results; then a kernel that combines them in order."""
+        """Parts in parallel, each to one row of partial results; then a kernel that combines them
+        in order.
+        """
         parts = self._cut()
         first = self._reduce_parts(parts)
         self.flat = None
         return [first, self._combine(parts)]
 
     def _cut(self) -> _Parts:
-        """How the reduced elements are cut: along one axis, so that a part has about `PART` of them."""
+        """How the reduced elements are cut: along one axis, so that a part has about `PART` of
+        them.
+        """
         group = self.group
         reduction = next(m for m in group.members if isinstance(m.op.lowering, Reduce))
         before = [m for m in group.members if not is_row_member(m, group)]
@@ -515,7 +551,13 @@ class Emitter:
         return draft.launch(tasks, inner, rows, why)
 
     def _combine_row(
-        self, draft: Draft, scope: Scope, kept: Index, parts: _Parts, rows: Sequence[Node], role: str
+        self,
+        draft: Draft,
+        scope: Scope,
+        kept: Index,
+        parts: _Parts,
+        rows: Sequence[Node],
+        role: str,
     ) -> None:
         form = parts.reduction.op.lowering
         assert isinstance(form, Reduce)
@@ -533,7 +575,7 @@ class Emitter:
         for member in rows:
             self._finish_row(reader, member, kept, results)
 
-    # -- loops over reduced axes -----------------------------------------------------------------------
+    # -- loops over reduced axes -------------------------------------------------------------------
 
     def _open(
         self,
@@ -558,7 +600,9 @@ class Emitter:
     def _close(
         self, opened: Sequence[LoopBuilder], states: dict[Node, Accumulator]
     ) -> dict[Node, Value]:
-        """Close nested loops from the innermost; what an inner one accumulated, the next accumulates in turn."""
+        """Close nested loops from the innermost; what an inner one accumulated, the next
+        accumulates in turn.
+        """
         results: dict[Node, Value] = {}
         for position in range(len(opened) - 1, -1, -1):
             opened[position].close()
@@ -570,7 +614,7 @@ class Emitter:
                     )
         return results
 
-    # -- contractions ----------------------------------------------------------------------------------
+    # -- contractions ------------------------------------------------------------------------------
 
     def _contract(self) -> list[Launch]:
         group = self.group
@@ -589,12 +633,31 @@ class Emitter:
         )
         sizes = batches, rows, columns, depth = [product(shape) for shape in shapes]
         names = [scope.fresh_variable("c") for _ in range(8)]
-        left = self._operand(draft, x, (batch[0], x_free, contracted[0]), (shapes[0], shapes[1], shapes[3]), names[:3])
-        right = self._operand(draft, y, (batch[1], contracted[1], y_free), (shapes[0], shapes[3], shapes[2]), (names[0], names[3], names[4]))
+        left = self._operand(
+            draft,
+            x,
+            (batch[0], x_free, contracted[0]),
+            (shapes[0], shapes[1], shapes[3]),
+            names[:3],
+        )
+        right = self._operand(
+            draft,
+            y,
+            (batch[1], contracted[1], y_free),
+            (shapes[0], shapes[3], shapes[2]),
+            (names[0], names[3], names[4]),
+        )
         epilogue_names = tuple(names[5:])
         body = Scope(scope, epilogue_names)
         statement = loops.Contract(
-            batches, rows, columns, depth, node.dtype.name, left, right, Region(epilogue_names, body)
+            batches,
+            rows,
+            columns,
+            depth,
+            node.dtype.name,
+            left,
+            right,
+            Region(epilogue_names, body),
         )
         value = Value(body, "result", (), node.dtype.name, statement)
         statement.product = value
@@ -613,7 +676,12 @@ class Emitter:
         return [draft.launch(tasks, sizes[3], group.members, self.reason())]
 
     def _operand(
-        self, draft: Draft, node: Node, axes: Sequence[tuple[int, ...]], shapes: Sequence[Shape], names: Sequence[str]
+        self,
+        draft: Draft,
+        node: Node,
+        axes: Sequence[tuple[int, ...]],
+        shapes: Sequence[Shape],
+        names: Sequence[str],
     ) -> Region:
         """The region that says what the element of an operand at (b, i, k) or (b, k, j) is."""
         body = Scope(draft.scope, tuple(names))
@@ -625,10 +693,12 @@ class Emitter:
         value = reader.value(node, tuple(index[axis] for axis in range(node.ndim)))
         return Region(tuple(names), body, value)
 
-    # -- scatter and check -----------------------------------------------------------------------------
+    # -- scatter and check -------------------------------------------------------------------------
 
     def _scatter(self) -> Launch:
-        """Each task owns a tile of lanes: it clears its part of the result, then adds the updates in order."""
+        """Each task owns a tile of lanes: it clears its part of the result, then adds the updates
+        in order.
+        """
         node = self.group.members[0]
         indices, updates = node.args
         axis, extent = node.attrs["axis"], node.attrs["extent"]
@@ -669,7 +739,9 @@ class Emitter:
                     located, args = draft.located((*before, symbol(name), *after))
                     held = every.body.load(buffer, located, args, inside)
                     every.body.store(buffer, located, every.body.add(held, value), args, inside)
-        return draft.launch(tasks, (count + extent) * dim_min(columns, TILE), self.group.members, self.reason())
+        return draft.launch(
+            tasks, (count + extent) * dim_min(columns, TILE), self.group.members, self.reason()
+        )
 
     def _check(self) -> list[Launch]:
         """A kernel that checks every element of the condition, and a copy of what was guarded."""
@@ -697,9 +769,11 @@ class Emitter:
 
 @dataclass(frozen=True)
 class _Parts:
-    """A split reduction: `shape` is cut along `axis` into `count` parts of `depth`; `rest` are the other elements.
+    """A split reduction: `shape` is cut along `axis` into `count` parts of `depth`; `rest` are the
+    other elements.
 
-    `before` are the members that the reduction reads; `partial` holds a row of results for each part.
+    `before` are the members that the reduction reads; `partial` holds a row of results for each
+    part.
     """
 
     reduction: Node
@@ -715,7 +789,8 @@ class _Parts:
 
 
 def _owner(node: Node) -> Node:
-    """The member whose result a node is: itself, or the node with several results that it projects."""
+    """The member whose result a node is: itself, or the node with several results that it projects.
+    """
     return node.args[0] if node.op is project_op else node
 
 

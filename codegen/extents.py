@@ -1,9 +1,10 @@
 """Which extents does a call have, and what must be true of them?
 
-The extents of a Function come from the shapes of its arguments. A named dimension that is an axis by itself is bound by that axis; one
-that occurs only inside an expression (`2*n`) is solved for. Everything else that the program needs (extents of outputs, sizes of
-scratch) is derived. Extents that were unified while the graph was built, and positions that must exist, become
-constraints that are checked before anything runs.
+The extents of a Function come from the shapes of its arguments. A named dimension that is an axis
+by itself is bound by that axis; one that occurs only inside an expression (`2*n`) is solved for.
+Everything else that the program needs (extents of outputs, sizes of scratch) is derived. Extents
+that were unified while the graph was built, and positions that must exist, become constraints that
+are checked before anything runs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.llvm_program import Slots
-
 from graphc.dims import Bounds, Dim, Extent, affine, substitute, symbols_of
 from graphc.errors import CompileError
 from graphc.graph import Graph, substitute_dims, substitute_in
@@ -45,7 +45,8 @@ class Layout:
 
 
 def canonical(graph: Graph) -> tuple[Graph, dict[str, str]]:
-    """The graph with dimensions named `d0`, `d1`, ... in order of appearance, and the user's names for them.
+    """The graph with dimensions named `d0`, `d1`, ... in order of appearance, and the user's names
+    for them.
 
     Raises `CompileError` for a dimension that no argument's shape determines.
     """
@@ -118,7 +119,9 @@ class _Builder:
         return axes
 
     def _solve(self, known: set[str]) -> None:
-        """Find dimensions that occur only inside expressions, and demand that every expression holds."""
+        """Find dimensions that occur only inside expressions, and demand that every expression
+        holds.
+        """
         waiting = list(self.raw)
         while waiting:
             rest = []
@@ -168,7 +171,9 @@ def is_name(extent: Extent) -> bool:
 
 
 def layout(graph: Graph, arena: Extent, work: Extent) -> Layout:
-    """The slots of a canonical graph whose program needs `arena` bytes and does `work` element operations."""
+    """The slots of a canonical graph whose program needs `arena` bytes and does `work` element
+    operations.
+    """
     builder = _Builder()
     inputs = builder.bind([t for t in graph.parameters if isinstance(t, TensorType)])
     for name, value in builder.solved.items():
@@ -206,12 +211,20 @@ def _demands(builder: _Builder, graph: Graph) -> None:
                     builder.equal.append((value(first), value(second), number))
         elif node.op is slice_op:
             attrs = node.attrs
-            parts = zip(node.args[0].shape, attrs["starts"], attrs["extents"], attrs["steps"], strict=True)
+            parts = zip(
+                node.args[0].shape, attrs["starts"], attrs["extents"], attrs["steps"], strict=True
+            )
             for size, start, length, step in parts:
                 room = value(size - 1 - start - (length - 1) * step)
                 low = value(start)
                 for margin in (room, low):
-                    if length == 1 and not bounds.proves_nonnegative(margin) and ("room", margin) not in seen:
+                    if (
+                        length == 1
+                        and not bounds.proves_nonnegative(margin)
+                        and ("room", margin) not in seen
+                    ):
                         seen.add(("room", margin))
-                        number = builder.constrain(f"index {start} of an axis of extent {size}", node)
+                        number = builder.constrain(
+                            f"index {start} of an axis of extent {size}", node
+                        )
                         builder.nonnegative.append((margin, number))

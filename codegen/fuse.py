@@ -1,10 +1,12 @@
 """Which nodes are computed in one kernel?  Partition of a graph into groups.
 
-Nodes are visited in order. Views and generated values are *virtual*: index arithmetic in whoever reads them. An element-wise node that depends on
-no kernel's result yet *floats*: it is computed inside its consumers. Every other node joins the latest group that produces one of its
-arguments, if it reads that group's members only at its own index (or, for members that were reduced, at the index that is left), and if
-joining makes no cycle; else it opens a group. So element-wise work ends up in the epilogue of the contraction or the
-reduction that feeds it, and a reduction in the kernel of what it reduces: softmax is one kernel over rows.
+Nodes are visited in order. Views and generated values are *virtual*: index arithmetic in whoever
+reads them. An element-wise node that depends on no kernel's result yet *floats*: it is computed
+inside its consumers. Every other node joins the latest group that produces one of its arguments, if
+it reads that group's members only at its own index (or, for members that were reduced, at the index
+that is left), and if joining makes no cycle; else it opens a group. So element-wise work ends up in
+the epilogue of the contraction or the reduction that feeds it, and a reduction in the kernel of
+what it reduces: softmax is one kernel over rows.
 
 Each decision leaves a reason on the group, for the report.
 """
@@ -33,11 +35,13 @@ from graphc.ops.operands import constant_op, restate_op
 from graphc.ops.special import project_op
 from graphc.types import Shape, TupleType
 
-# An element-wise value dearer than this, needed by several kernels, is stored rather than recomputed.
+# An element-wise value dearer than this, needed by several kernels, is stored rather than
+# recomputed.
 RECOMPUTE_COST = 8
 # Costs are not told apart beyond this.
 MOST_COST = 10_000
-# Element-wise work of one kernel over an array, in additions: compile time grows faster than the text.
+# Element-wise work of one kernel over an array, in additions: compile time grows faster than the
+# text.
 MOST_WORK = 2_000
 # Passes over the reduced axes in one kernel.
 MOST_STAGES = 8
@@ -47,7 +51,8 @@ MOST_RESHAPES = 3
 MOST_TOGETHER = 8
 # Nodes examined when looking for a cycle before a join is refused.
 CYCLE_SEARCH = 4096
-# A reduction to fewer elements than this is split over its reduced axes, and nothing may follow it in its kernel.
+# A reduction to fewer elements than this is split over its reduced axes, and nothing may follow it
+# in its kernel.
 FEW_RESULTS = 64
 SPLIT_ELEMENTS = 65536
 
@@ -56,7 +61,8 @@ SPLIT_ELEMENTS = 65536
 class Group:
     """Nodes computed by one kernel (or by one region statement).
 
-    `domain` is the shape that is iterated; `reduced` the axes that its reductions take away, if it has some.
+    `domain` is the shape that is iterated; `reduced` the axes that its reductions take away, if it
+    has some.
     """
 
     kind: str  # "nest", "contract", "scatter", "check", "region"
@@ -81,7 +87,9 @@ def variables(count: int) -> tuple[Dim, ...]:
 
 
 class Partition:
-    """The groups of a graph in an order in which they can run, and the group of every node that has one."""
+    """The groups of a graph in an order in which they can run, and the group of every node that has
+    one.
+    """
 
     def __init__(
         self,
@@ -104,7 +112,7 @@ class Partition:
             self._place(node)
         self._ground(order, outputs)
 
-    # -- classification --------------------------------------------------------------------------------
+    # -- classification ----------------------------------------------------------------------------
 
     def is_external(self, node: Node) -> bool:
         """Whether the node is in memory before the procedure starts."""
@@ -122,7 +130,9 @@ class Partition:
         return node not in self.group_of and not self.is_external(node)
 
     def alias(self, node: Node) -> Node:
-        """The node in whose memory a reshape finds its elements as they lie; the node itself if it has none such."""
+        """The node in whose memory a reshape finds its elements as they lie; the node itself if it
+        has none such.
+        """
         if node.op is not reshape_op and node.op is not restate_op:
             return node
         source = node
@@ -135,7 +145,7 @@ class Partition:
         """Whether a node is one result of a placed node with several."""
         return node.op is project_op and node.args[0] in self.group_of
 
-    # -- placing ---------------------------------------------------------------------------------------
+    # -- placing -----------------------------------------------------------------------------------
 
     def _place(self, node: Node) -> None:
         form = node.op.lowering
@@ -167,7 +177,9 @@ class Partition:
         self._dependencies[node] = frozenset((group,))
 
     def _folds_too_much(self, node: Node) -> bool:
-        """Whether a view has so many reshapes beneath it that its index would be long: then it is stored."""
+        """Whether a view has so many reshapes beneath it that its index would be long: then it is
+        stored.
+        """
         folded = max((self._folded.get(argument, 0) for argument in node.args), default=0)
         if node.op is reshape_op and self.alias(node) is node:
             folded += 1
@@ -209,7 +221,9 @@ class Partition:
             if why is None:
                 if isinstance(form, Reduce):
                     group.reduced = node.attrs["axes"]
-                group.reasons.append(f"{node.op.name} fused: reads the kernel's values at its own index")
+                group.reasons.append(
+                    f"{node.op.name} fused: reads the kernel's values at its own index"
+                )
                 return group
             group.reasons.append(f"{node.op.name} not fused: {why}")
         return None
@@ -229,7 +243,9 @@ class Partition:
                 return "a contraction's tiles are not whole rows"
             if shape != group.domain or group.reduced not in (None, node.attrs["axes"]):
                 return "it reduces other axes than the kernel does"
-            if self._after_split(group) and any(m.op.lowering.__class__ is Reduce for m in group.members):
+            if self._after_split(group) and any(
+                m.op.lowering.__class__ is Reduce for m in group.members
+            ):
                 return "few results of many elements are reduced in parallel parts"
         elif shape == group.domain:
             if group.reduced is not None and self._after_split(group):
@@ -247,7 +263,9 @@ class Partition:
         return group.reduced is not None and splits(group.domain, group.reduced)
 
     def _reads_in_place(self, node: Node, group: Group, shape: Shape) -> bool:
-        """Whether every value of `group` that `node` reads is read at the node's own index, or what is left of it."""
+        """Whether every value of `group` that `node` reads is read at the node's own index, or what
+        is left of it.
+        """
         index: tuple[Extent, ...] = variables(len(shape))
         full = shape == group.domain
         reduced = group.reduced or ()
@@ -262,8 +280,12 @@ class Partition:
                 return False
         return True
 
-    def reads(self, node: Node, index: tuple[Extent, ...]) -> Iterator[tuple[Node, tuple[Extent, ...]]]:
-        """The placed nodes that `node` reads through virtual and floating ones, and the index at which."""
+    def reads(
+        self, node: Node, index: tuple[Extent, ...]
+    ) -> Iterator[tuple[Node, tuple[Extent, ...]]]:
+        """The placed nodes that `node` reads through virtual and floating ones, and the index at
+        which.
+        """
         stack: list[tuple[Node, tuple[Extent, ...]]] = []
         seen: set[tuple[Node, tuple[Extent, ...]]] = set()
 
@@ -282,7 +304,8 @@ class Partition:
                 push(current, at)
 
     def _reaches(self, start: Group, goal: Group) -> bool:
-        """Whether `start` needs `goal`, directly or not; True when the search is too long to tell."""
+        """Whether `start` needs `goal`, directly or not; True when the search is too long to tell.
+        """
         stack, seen = [start], {start}
         while stack:
             group = stack.pop()
@@ -295,10 +318,12 @@ class Partition:
             stack.extend(fresh)
         return False
 
-    # -- what must be in memory ------------------------------------------------------------------------
+    # -- what must be in memory --------------------------------------------------------------------
 
     def _ground(self, order: Sequence[Node], outputs: Sequence[Node]) -> None:
-        """Open groups for floating values that must be stored: outputs, operands of regions, dear shared values."""
+        """Open groups for floating values that must be stored: outputs, operands of regions, dear
+        shared values.
+        """
         readers = self._readers(order)
         must: set[Node] = set(outputs)
         cost: dict[Node, int] = {}  # of computing a floating value once more, up to what is stored
@@ -312,7 +337,13 @@ class Partition:
                 continue
             if self.is_external(node):
                 continue
-            own = form.cost if isinstance(form, Elementwise) else RECOMPUTE_COST if isinstance(form, Gather) else 0
+            own = (
+                form.cost
+                if isinstance(form, Elementwise)
+                else RECOMPUTE_COST
+                if isinstance(form, Gather)
+                else 0
+            )
             cost[node] = min(own + sum(cost.get(a, 0) for a in node.args), MOST_COST)
             if isinstance(form, Gather) and cost.get(node.args[0], 0) > RECOMPUTE_COST:
                 must.add(node.args[0])
@@ -337,7 +368,8 @@ class Partition:
         return readers
 
     def _is_shared(self, node: Node, readers: dict[Node, frozenset[Group]]) -> bool:
-        """Whether storing a floating value saves work: several kernels read it, or one reads it over and over.
+        """Whether storing a floating value saves work: several kernels read it, or one reads it
+        over and over.
 
         Of a chain that the same kernels read, only the last value is stored.
         """
@@ -350,7 +382,9 @@ class Partition:
         return len(mine) > 1 and last
 
     def _ground_all(self, order: Sequence[Node], must: set[Node], outputs: set[Node]) -> None:
-        """Store what must be, several values of one shape in one kernel where none of them waits for a kernel."""
+        """Store what must be, several values of one shape in one kernel where none of them waits
+        for a kernel.
+        """
         together: dict[Shape, list[Node]] = {}
         for node in order:
             literal = node.op is constant_op and node not in outputs
@@ -435,7 +469,9 @@ def _index_rank(node: Node) -> int:
 
 
 def splits(domain: Shape, reduced: tuple[int, ...]) -> bool:
-    """Whether a reduction of `domain` over `reduced` is done in parallel parts that a second kernel combines."""
+    """Whether a reduction of `domain` over `reduced` is done in parallel parts that a second kernel
+    combines.
+    """
     kept: Extent = 1
     total: Extent = 1
     for axis, extent in enumerate(domain):
@@ -448,7 +484,9 @@ def splits(domain: Shape, reduced: tuple[int, ...]) -> bool:
 
 
 def is_row_member(node: Node, group: Group) -> bool:
-    """Whether a member of a reducing group has one value for each row: a reduction, or made of such."""
+    """Whether a member of a reducing group has one value for each row: a reduction, or made of
+    such.
+    """
     return isinstance(node.op.lowering, Reduce) or (
         result_shape(node) == group.kept and result_shape(node) != group.domain
     )
@@ -462,7 +500,8 @@ def result_shape(node: Node) -> Shape:
 
 
 def reads_at(node: Node, index: tuple[Extent, ...]) -> list[tuple[Node, tuple[Extent, ...]]]:
-    """The arguments of a node and the index at which it reads each, to compute its element at `index`.
+    """The arguments of a node and the index at which it reads each, to compute its element at
+    `index`.
 
     An index that data decides is given as positions named `_unknown`, equal to no other.
     """
@@ -481,7 +520,9 @@ def reads_at(node: Node, index: tuple[Extent, ...]) -> list[tuple[Node, tuple[Ex
         return [(argument, index) for argument in node.args]
     if isinstance(form, Verify):
         return [(node.args[0], index)]
-    return [(argument, tuple(Dim.symbol("_unknown") for _ in argument.shape)) for argument in node.args]
+    return [
+        (argument, tuple(Dim.symbol("_unknown") for _ in argument.shape)) for argument in node.args
+    ]
 
 
 def _text(shape: Shape) -> str:

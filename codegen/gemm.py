@@ -82,7 +82,6 @@ from graphc.codegen.gemmtasks import (
 from graphc.codegen.irtext import Function, Module, Operand
 from graphc.codegen.machine import Machine
 from graphc.codegen.microkernel import DOT_TILE, STREAM_ROWS, Tile, family
-
 from graphc.dims import Extent, ceildiv, dim_min
 
 __all__ = ["JOB", "SERIAL_WORK", "Tile", "entry_name", "modules", "workspace"]

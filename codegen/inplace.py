@@ -1,9 +1,10 @@
 """When may one array be written over another?
 
-In one launch: when every load of the old array is at the very position at which the new one is stored in the same iteration
-(`may_overwrite`). The memory plan then lets a temporary take the place of one that dies. A donated pair is *safe* if every
-launch that reads the input comes before the first that writes the output, or is that launch and may overwrite; for any
-other pair the output is made in a temporary and copied at the end (`protect`).
+In one launch: when every load of the old array is at the very position at which the new one is
+stored in the same iteration (`may_overwrite`). The memory plan then lets a temporary take the place
+of one that dies. A donated pair is *safe* if every launch that reads the input comes before the
+first that writes the output, or is that launch and may overwrite; for any other pair the output is
+made in a temporary and copied at the end (`protect`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from graphc.codegen.scalar import Address, For, Store, Value, walk
 
 
 def protect(procedure: Procedure, donated: Mapping[int, int]) -> None:
-    """Redirect outputs that would overwrite a donated input too early. `donated`: input to output, by position."""
+    """Redirect outputs that would overwrite a donated input too early. `donated`: input to output,
+    by position.
+    """
     for source, target in donated.items():
         given, made = procedure.inputs[source], procedure.outputs[target]
         _accumulate_elsewhere(procedure.body, given, made)
@@ -29,7 +32,9 @@ def protect(procedure: Procedure, donated: Mapping[int, int]) -> None:
 
 
 def _accumulate_elsewhere(body: list[Statement], given: Storage, made: Storage) -> None:
-    """Contractions that read a donated input in their epilogue must not sum up in the output that lies over it."""
+    """Contractions that read a donated input in their epilogue must not sum up in the output that
+    lies over it.
+    """
     for statement in body:
         if not isinstance(statement, Launch) or not isinstance(statement.kernel.nest, Contract):
             continue
@@ -61,13 +66,16 @@ def _is_safe(body: list[Statement], given: Storage, made: Storage) -> bool:
 
 def _touches(body: list[Statement], storage: Storage) -> bool:
     return any(
-        _touches(s.body, storage) if isinstance(s, Loop) else storage in [o.storage for o in s.operands]
+        _touches(s.body, storage)
+        if isinstance(s, Loop)
+        else storage in [o.storage for o in s.operands]
         for s in body
     )
 
 
 def may_overwrite(launch: Launch, given: Storage, made: Storage) -> bool:
-    """Whether a launch reads each element of `given` only where it writes the same element of `made`.
+    """Whether a launch reads each element of `given` only where it writes the same element of
+    `made`.
 
     Positions are compared as polynomials of loop variables, and both must stand in the same loop.
     """
@@ -75,7 +83,11 @@ def may_overwrite(launch: Launch, given: Storage, made: Storage) -> bool:
     pairs = list(zip(kernel.buffers, launch.operands, strict=True))
     inputs = {buffer for buffer, operand in pairs if operand.storage is given}
     outputs = {buffer for buffer, operand in pairs if operand.storage is made}
-    if any(operand.offset != 0 or operand.storage.strided for _, operand in pairs if operand.storage in (given, made)):
+    if any(
+        operand.offset != 0 or operand.storage.strided
+        for _, operand in pairs
+        if operand.storage in (given, made)
+    ):
         return False
     nest = kernel.nest
     if isinstance(nest, Contract) and accumulator_buffer(nest) in outputs:
@@ -93,7 +105,9 @@ def may_overwrite(launch: Launch, given: Storage, made: Storage) -> bool:
                 if isinstance(s, Store) and s.buffer in outputs:
                     stores.append((linear(s.buffer, s.index), inner, s.args == ()))
                 elif _loads_from(s, inputs):
-                    loads.append((linear(s.immediate.buffer, s.immediate.index), inner, s.args == ()))
+                    loads.append(
+                        (linear(s.immediate.buffer, s.immediate.index), inner, s.args == ())
+                    )
     if len(stores) != 1:
         return False
     return all(load == stores[0] and load[2] for load in loads)

@@ -1,8 +1,10 @@
-"""How is a kernel written as LLVM IR?  Explicit vectors, masked tails, code at the outermost level where it can be.
+"""How is a kernel written as LLVM IR? Explicit vectors, masked tails, code at the outermost level
+where it can be.
 
-The text is made in one pass. A loop's body is written first, into a buffer of its own, so that addresses and splats that do not vary in
-it can still be put in front of it. A vector loop becomes a loop over whole vectors and one masked remainder; inside, every value is a
-vector. Loads and stores are wide where the index moves by one element a lane, uniform where it does not move, and gathered
+The text is made in one pass. A loop's body is written first, into a buffer of its own, so that
+addresses and splats that do not vary in it can still be put in front of it. A vector loop becomes a
+loop over whole vectors and one masked remainder; inside, every value is a vector. Loads and stores
+are wide where the index moves by one element a lane, uniform where it does not move, and gathered
 otherwise. Accumulators are loop-carried vectors, combined at the end by a fixed tree of shuffles.
 """
 
@@ -47,7 +49,9 @@ MAX_LANES = 64
 
 
 def kernel_module(kernel: Kernel, machine: Machine, name: str) -> str:
-    """The LLVM module of a loop-nest kernel: `void name(ptr frame, i64 begin, i64 end, i64 worker)`."""
+    """The LLVM module of a loop-nest kernel: `void name(ptr frame, i64 begin, i64 end, i64
+    worker)`.
+    """
     printer = Printer(kernel, machine)
     text = printer.function(name, kernel.body, kernel.nest)
     return "\n".join([*sorted(printer.declarations), "", *printer.preludes(), text]) + "\n"
@@ -70,7 +74,9 @@ def identity(combiner: str, dtype: str) -> Any:
 
 @dataclass
 class Lanes:
-    """The vector loop that is being written: its variable, its first position, and which lanes are live."""
+    """The vector loop that is being written: its variable, its first position, and which lanes are
+    live.
+    """
 
     variable: str
     count: int
@@ -135,7 +141,7 @@ class Printer:
     def preludes(self) -> list[str]:
         return [_RECORD] if self._records else []
 
-    # -- the function ----------------------------------------------------------------------------------
+    # -- the function ------------------------------------------------------------------------------
 
     def open(self, name: str, parameters: str, frame: str = "%frame") -> Level:
         """The entry of a function: the words of the frame as named values."""
@@ -184,7 +190,7 @@ class Printer:
         level.lines.append("}")
         return "\n".join(level.lines) + "\n!0 = !{}\n"
 
-    # -- statements ------------------------------------------------------------------------------------
+    # -- statements --------------------------------------------------------------------------------
 
     def block(self, level: Level, scope: Scope) -> None:
         """The statements of a scope, with what is rarely needed behind a branch."""
@@ -198,7 +204,9 @@ class Printer:
                 self.statement(level, statement)
 
     def rare(self, level: Level, rare: Rare) -> None:
-        """Instructions that run only if some lane needs them; elsewhere a select is its last operand."""
+        """Instructions that run only if some lane needs them; elsewhere a select is its last
+        operand.
+        """
         lanes = self.lane_count(level)
         condition, flags = self.operand(level, rare.condition), llvm_type("bool", lanes)
         usual = [self.operand(level, value.args[2]) for value in rare.selects]
@@ -269,7 +277,9 @@ class Printer:
         return level.lanes.count if level.lanes else 1
 
     def operand(self, level: Level, value: Value, lanes: int | None = None) -> str:
-        """A value as an operand at this level: a literal, a name, or a splat of what was computed outside the lanes."""
+        """A value as an operand at this level: a literal, a name, or a splat of what was computed
+        outside the lanes.
+        """
         wanted = self.lane_count(level) if lanes is None else lanes
         if value.opcode == "const":
             return constant(value.immediate, value.dtype, wanted)
@@ -301,11 +311,12 @@ class Printer:
         vector = f"<{lanes} x {element}>"
         level.put(f"{first} = insertelement {vector} poison, {element} {name}, i64 0")
         level.put(
-            f"{result} = shufflevector {vector} {first}, {vector} poison, <{lanes} x i32> zeroinitializer"
+            f"{result} = shufflevector {vector} {first}, {vector} poison, <{lanes} x i32> "
+            "zeroinitializer"
         )
         return result
 
-    # -- loops -----------------------------------------------------------------------------------------
+    # -- loops -------------------------------------------------------------------------------------
 
     def counted_loop(self, level: Level, loop: For, start: str, stop: str) -> None:
         """A loop in order, with accumulators carried in registers."""
@@ -339,14 +350,18 @@ class Printer:
         for a in states:
             result = self.fresh("r")
             typed = llvm_type(a.dtype, lanes)
-            level.put(f"{result} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]")
+            level.put(
+                f"{result} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]"
+            )
             self._results[a] = result
 
     def _close_states(self, states: dict[Any, str]) -> dict[Any, str]:
         return {a: self._states.pop(a) for a in states}
 
     def choose_lanes(self, loop: For) -> int:
-        """How many lanes a vector loop takes at once: from the widest dtype in it, its length, and its weight."""
+        """How many lanes a vector loop takes at once: from the widest dtype in it, its length, and
+        its weight.
+        """
         dtypes = [v.dtype for v in walk(loop.body) if isinstance(v, Value)]
         dtypes += [s.value.dtype for s in walk(loop.body) if isinstance(s, (Store, Accumulate))]
         floats = [BITS[d] for d in dtypes if d in FLOATS]
@@ -369,7 +384,9 @@ class Printer:
         static = isinstance(loop.start, int) and isinstance(loop.stop, int)
         length = loop.stop - loop.start if static else None  # type: ignore[operator]
         start = self.dim(level, loop.start)
-        current = {a: constant(identity(a.combiner, a.dtype), a.dtype, count) for a in loop.accumulators}
+        current = {
+            a: constant(identity(a.combiner, a.dtype), a.dtype, count) for a in loop.accumulators
+        }
         if length is None:
             stop = self.dim(level, loop.stop)
             total, whole = self.fresh(), self.fresh()
@@ -395,7 +412,9 @@ class Printer:
         tag = self._count
         i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
         states = {a: f"%a{tag}_{k}" for k, a in enumerate(initial)}
-        body = self._lane_body(level, loop, Lanes(loop.variable, count, i, None), f"body{tag}", states)
+        body = self._lane_body(
+            level, loop, Lanes(loop.variable, count, i, None), f"body{tag}", states
+        )
         final = self._close_states(states)
         before = level.block
         condition, done = self.fresh("c"), self.fresh("c")
@@ -417,11 +436,20 @@ class Printer:
         for a in states:
             results[a] = self.fresh("m")
             typed = llvm_type(a.dtype, count)
-            level.put(f"{results[a]} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]")
+            level.put(
+                f"{results[a]} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]"
+            )
         return results
 
     def _remainder(
-        self, level: Level, loop: For, count: int, position: str, rest: str, initial: dict[Any, str], unknown: bool
+        self,
+        level: Level,
+        loop: For,
+        count: int,
+        position: str,
+        rest: str,
+        initial: dict[Any, str],
+        unknown: bool,
     ) -> dict[Any, str]:
         """The last lanes, fewer than a vector, under a mask."""
         self._count += 1
@@ -435,7 +463,10 @@ class Printer:
             first, spread = self.fresh(), self.fresh()
             vector = f"<{count} x i32>"
             prefix.append(f"  {first} = insertelement {vector} poison, i32 {narrow}, i64 0")
-            prefix.append(f"  {spread} = shufflevector {vector} {first}, {vector} poison, {vector} zeroinitializer")
+            prefix.append(
+                f"  {spread} = shufflevector {vector} {first}, {vector} poison, {vector} "
+                "zeroinitializer"
+            )
         else:
             spread = f"splat (i32 {rest})"
         prefix.append(f"  {mask} = icmp slt <{count} x i32> <{numbers}>, {spread}")
@@ -465,7 +496,9 @@ class Printer:
         for a in states:
             results[a] = self.fresh("m")
             typed = llvm_type(a.dtype, count)
-            level.put(f"{results[a]} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]")
+            level.put(
+                f"{results[a]} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]"
+            )
         return results
 
     def _lane_body(
@@ -503,7 +536,9 @@ class Printer:
         return result
 
     def combine_lanes(self, level: Level, a: Accumulator, name: str, lanes: int) -> str:
-        """Halves onto halves until one lane is left: an order that depends on the number of lanes only."""
+        """Halves onto halves until one lane is left: an order that depends on the number of lanes
+        only.
+        """
         element = llvm_type(a.dtype)
         while lanes > 1:
             half = lanes // 2
@@ -512,7 +547,8 @@ class Printer:
             for result, base in ((low, 0), (high, half)):
                 picks = ", ".join(f"i32 {base + k}" for k in range(half))
                 level.put(
-                    f"{result} = shufflevector {vector} {name}, {vector} poison, <{half} x i32> <{picks}>"
+                    f"{result} = shufflevector {vector} {name}, {vector} poison, <{half} x i32> "
+                    f"<{picks}>"
                 )
             if half == 1:
                 singles = []
@@ -525,12 +561,13 @@ class Printer:
             lanes = half
         return name
 
-    # -- memory ----------------------------------------------------------------------------------------
+    # -- memory ------------------------------------------------------------------------------------
 
     def place(
         self, level: Level, buffer: Buffer, index: tuple[Extent, ...], args: tuple[Value, ...]
     ) -> tuple[str, str]:
-        """How lanes reach memory: ("wide" | "uniform", pointer) or ("lanes", vector of pointers)."""
+        """How lanes reach memory: ("wide" | "uniform", pointer) or ("lanes", vector of pointers).
+        """
         position = linear(buffer, index)
         unit = 1 if buffer.layout == "strided" else item_bytes(buffer)
         lanes = level.lanes
@@ -565,9 +602,16 @@ class Printer:
         return found
 
     def pointer(
-        self, level: Level, buffer: Buffer, position: Extent, unit: int, values: dict[str, tuple[str, int]]
+        self,
+        level: Level,
+        buffer: Buffer,
+        position: Extent,
+        unit: int,
+        values: dict[str, tuple[str, int]],
     ) -> str:
-        """The address of one element. What does not vary in the innermost loop is added in front of it."""
+        """The address of one element. What does not vary in the innermost loop is added in front of
+        it.
+        """
         inner = {name for name in symbols_of(position) if name in level.symbols or name in values}
         moving: Extent = position
         base = self.pointers[buffer]
@@ -580,7 +624,12 @@ class Printer:
         return self._advance(level, base, moving, unit, values)
 
     def _advance(
-        self, level: Level, base: str, position: Extent, unit: int, values: dict[str, tuple[str, int]]
+        self,
+        level: Level,
+        base: str,
+        position: Extent,
+        unit: int,
+        values: dict[str, tuple[str, int]],
     ) -> str:
         if position == 0:
             return base
@@ -616,7 +665,8 @@ class Printer:
             function = f"llvm.masked.load.{_suffix(dtype, count)}.p0"
             self.declarations.add(f"declare {typed} @{function}(ptr, i32, {flags}, {typed})")
             level.put(
-                f"{name} = call {typed} @{function}(ptr align {size} {at}, i32 {size}, {flags} {mask}, {typed} {fill})"
+                f"{name} = call {typed} @{function}(ptr align {size} {at}, i32 {size}, {flags} "
+                f"{mask}, {typed} {fill})"
             )
         else:
             function = f"llvm.masked.gather.{_suffix(dtype, count)}.v{count}p0"
@@ -624,7 +674,8 @@ class Printer:
             live = mask or "splat (i1 true)"
             self.declarations.add(f"declare {typed} @{function}({pointers}, i32, {flags}, {typed})")
             level.put(
-                f"{name} = call {typed} @{function}({pointers} {at}, i32 {size}, {flags} {live}, {typed} {fill})"
+                f"{name} = call {typed} @{function}({pointers} {at}, i32 {size}, {flags} {live}, "
+                f"{typed} {fill})"
             )
         lines, result = from_memory(name, dtype, count, self.fresh)
         for line in lines:
@@ -632,7 +683,8 @@ class Printer:
         return result
 
     def wide_load(self, level: Level, at: str, dtype: str, lanes: Lanes, size: int) -> str:
-        """Consecutive elements in consecutive lanes; lanes that are off touch nothing and hold 0."""
+        """Consecutive elements in consecutive lanes; lanes that are off touch nothing and hold 0.
+        """
         typed, flags = memory_type(dtype, lanes.count), llvm_type("bool", lanes.count)
         name = self.fresh("l")
         if lanes.mask is None:
@@ -642,11 +694,14 @@ class Printer:
         self.declarations.add(f"declare {typed} @{function}(ptr, i32, {flags}, {typed})")
         fill = constant(0, dtype, lanes.count)
         level.put(
-            f"{name} = call {typed} @{function}(ptr align {size} {at}, i32 {size}, {flags} {lanes.mask}, {typed} {fill})"
+            f"{name} = call {typed} @{function}(ptr align {size} {at}, i32 {size}, {flags} "
+            f"{lanes.mask}, {typed} {fill})"
         )
         return name
 
-    def wide_store(self, level: Level, value: str, at: str, dtype: str, lanes: Lanes, size: int) -> None:
+    def wide_store(
+        self, level: Level, value: str, at: str, dtype: str, lanes: Lanes, size: int
+    ) -> None:
         """Consecutive lanes to consecutive elements; lanes that are off write nothing."""
         typed, flags = memory_type(dtype, lanes.count), llvm_type("bool", lanes.count)
         if lanes.mask is None:
@@ -655,7 +710,8 @@ class Printer:
         function = f"llvm.masked.store.{_suffix(dtype, lanes.count)}.p0"
         self.declarations.add(f"declare void @{function}({typed}, ptr, i32, {flags})")
         level.put(
-            f"call void @{function}({typed} {value}, ptr align {size} {at}, i32 {size}, {flags} {lanes.mask})"
+            f"call void @{function}({typed} {value}, ptr align {size} {at}, i32 {size}, {flags} "
+            f"{lanes.mask})"
         )
 
     def masks(self, level: Level, value: Value, lanes: Lanes | None) -> tuple[str | None, str]:
@@ -678,7 +734,8 @@ class Printer:
         return mask, fill
 
     def _uniform_load(self, level: Level, value: Value, at: str, count: int) -> str:
-        """One element for all lanes. Lanes that are off may see it: what they compute is not used."""
+        """One element for all lanes. Lanes that are off may see it: what they compute is not used.
+        """
         address: Address = value.immediate
         dtype, size = value.dtype, item_bytes(address.buffer)
         if len(value.args) > address.count:  # lanes disagree about reading at all: ask each
@@ -691,7 +748,8 @@ class Printer:
             )
             name = self.fresh("l")
             level.put(
-                f"{name} = call {typed} @{function}(<{count} x ptr> {pointers}, i32 {size}, {flags} {mask}, {typed} {fill})"
+                f"{name} = call {typed} @{function}(<{count} x ptr> {pointers}, i32 {size}, "
+                f"{flags} {mask}, {typed} {fill})"
             )
             lines, result = from_memory(name, dtype, count, self.fresh)
         else:
@@ -751,15 +809,19 @@ class Printer:
             function = f"llvm.masked.store.{_suffix(dtype, count)}.p0"
             self.declarations.add(f"declare void @{function}({typed}, ptr, i32, {flags})")
             level.put(
-                f"call void @{function}({typed} {value}, ptr align {size} {at}, i32 {size}, {flags} {mask})"
+                f"call void @{function}({typed} {value}, ptr align {size} {at}, i32 {size}, "
+                f"{flags} {mask})"
             )
         else:
             pointers = self.broadcast(level, at, "ptr", count) if how == "uniform" else at
             function = f"llvm.masked.scatter.{_suffix(dtype, count)}.v{count}p0"
-            self.declarations.add(f"declare void @{function}({typed}, <{count} x ptr>, i32, {flags})")
+            self.declarations.add(
+                f"declare void @{function}({typed}, <{count} x ptr>, i32, {flags})"
+            )
             live = mask or "splat (i1 true)"
             level.put(
-                f"call void @{function}({typed} {value}, <{count} x ptr> {pointers}, i32 {size}, {flags} {live})"
+                f"call void @{function}({typed} {value}, <{count} x ptr> {pointers}, i32 {size}, "
+                f"{flags} {live})"
             )
 
     def _scalar_store(
@@ -776,7 +838,7 @@ class Printer:
         level.put(f"br label %skip{tag}")
         level.label(f"skip{tag}")
 
-    # -- checks ----------------------------------------------------------------------------------------
+    # -- checks ------------------------------------------------------------------------------------
 
     def check(self, level: Level, s: Check) -> None:
         """Branch to a call that records the first failure, when a live lane fails."""
@@ -814,7 +876,7 @@ class Printer:
         level.put(f"br label %fine{tag}")
         level.label(f"fine{tag}")
 
-    # -- index expressions -----------------------------------------------------------------------------
+    # -- index expressions -------------------------------------------------------------------------
 
     def index_value(self, level: Level, value: Value) -> str:
         lanes = level.lanes
@@ -836,7 +898,9 @@ class Printer:
     def dim(
         self, level: Level, extent: Extent, values: dict[str, tuple[str, int]] | None = None
     ) -> str:
-        """An extent as an i64 (of lane 0 inside a vector loop), computed at the outermost level possible."""
+        """An extent as an i64 (of lane 0 inside a vector loop), computed at the outermost level
+        possible.
+        """
         if isinstance(extent, int):
             return str(extent)
         values = values or {}

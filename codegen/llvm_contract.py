@@ -1,9 +1,12 @@
-"""How is a contraction written as LLVM IR?  A job for the matrix-product family, its packers and its epilogue.
+"""How is a contraction written as LLVM IR? A job for the matrix-product family, its packers and its
+epilogue.
 
-Operands that lie in memory with constant steps are read in place, whatever their order: transposed, sliced, batched. Any other
-operand, with element-wise work fused into it, is a *packer*: a function that writes one panel of its values where the family wants it. The
-epilogue is a function of one finished tile of the product, called while the tile is in cache: its rows are a loop in order, its columns
-a vector loop, and its body is printed as any other. Sums are accumulated in one of the outputs where that is allowed, else in scratch.
+Operands that lie in memory with constant steps are read in place, whatever their order: transposed,
+sliced, batched. Any other operand, with element-wise work fused into it, is a *packer*: a function
+that writes one panel of its values where the family wants it. The epilogue is a function of one
+finished tile of the product, called while the tile is in cache: its rows are a loop in order, its
+columns a vector loop, and its body is printed as any other. Sums are accumulated in one of the
+outputs where that is allowed, else in scratch.
 """
 
 from __future__ import annotations
@@ -121,7 +124,8 @@ class _JobPrinter(Printer):
 
 
 class _PackPrinter(Printer):
-    """Writes a packer: element (first + i, k + l) of an operand to `destination + l * stride + i * size`.
+    """Writes a packer: element (first + i, k + l) of an operand to `destination + l * stride + i *
+    size`.
 
     Along the panel, i, elements are lanes; k is a loop in order.
     """

@@ -1,6 +1,8 @@
-"""How is an extent written as LLVM integer arithmetic?  A polynomial becomes multiplications and additions of i64.
+"""How is an extent written as LLVM integer arithmetic? A polynomial becomes multiplications and
+additions of i64.
 
-The same text serves one value and a vector of lanes. Division rounds down, as Python's does; by a known power of two it is a shift.
+The same text serves one value and a vector of lanes. Division rounds down, as Python's does; by a
+known power of two it is a shift.
 """
 
 from __future__ import annotations
@@ -64,7 +66,9 @@ class Arithmetic:
         return a
 
     def divide_by(self, operator: str, a: str, divisor: int) -> str:
-        """Division by a known positive number: a shift or a mask for a power of two, which round down already."""
+        """Division by a known positive number: a shift or a mask for a power of two, which round
+        down already.
+        """
         if divisor & (divisor - 1) == 0:
             if operator == "mod":
                 return self.op("and", a, self.literal(divisor - 1))
@@ -104,7 +108,9 @@ class Arithmetic:
         self.level.put(f"{both} = and {flags} {nonzero}, {mixed}")
         fix = self.fresh()
         if operator == "mod":
-            self.level.put(f"{fix} = select {flags} {both}, {self.typed} {divisor}, {self.typed} {zero}")
+            self.level.put(
+                f"{fix} = select {flags} {both}, {self.typed} {divisor}, {self.typed} {zero}"
+            )
             return self.op("add", remainder, fix)
         quotient = self.op("sdiv", a, divisor)
         self.level.put(f"{fix} = sext {flags} {both} to {self.typed}")

@@ -1,12 +1,14 @@
-"""How is a program written as LLVM IR?  One function a procedure: fill a frame, hand out the tasks, next kernel.
+"""How is a program written as LLVM IR? One function a procedure: fill a frame, hand out the tasks,
+next kernel.
 
-Every launch has its frame on the stack of the procedure, filled from buffers, strides and extents. A launch of one range of tasks calls the kernel; a larger one
-goes through `graphc_parallel_for`. After a launch that can fail or that ran long the status record is looked at.
+Every launch has its frame on the stack of the procedure, filled from buffers, strides and extents.
+A launch of one range of tasks calls the kernel; a larger one goes through `graphc_parallel_for`.
+After a launch that can fail or that ran long the status record is looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.llvm import Level
@@ -35,9 +37,11 @@ POLL_EVERY = 64
 class Slots:
     """The extents of a call, each with its slot.
 
-    `free` are the names that axes of the arguments bind; `derived` are named values that follow from them, in later
-    slots: dimensions that are no axis by themselves, output extents, sizes. What must hold of the free names:
-    `divisible` (value, divisor, constraint number), `equal` (both, number), `nonnegative` (value, number).
+    `free` are the names that axes of the arguments bind; `derived` are named values that follow
+    from them, in later slots: dimensions that are no axis by themselves, output extents, sizes.
+    What must hold of the free names: `divisible` (value, divisor, constraint number), `equal`
+    (both, number), `nonnegative` (value, number). `limits` gives for each derived value the number
+    of the constraint that it has a value and fits 64 bits.
     """
 
     free: tuple[str, ...] = ()
@@ -45,6 +49,7 @@ class Slots:
     divisible: tuple[tuple[Extent, int, int], ...] = ()
     equal: tuple[tuple[Extent, Extent, int], ...] = ()
     nonnegative: tuple[tuple[Extent, int], ...] = ()
+    limits: tuple[int, ...] = ()
 
     @property
     def program_names(self) -> tuple[str, ...]:
@@ -57,8 +62,8 @@ def program_module(
 ) -> tuple[str, dict[str, Storage]]:
     """The module of a program and its constants by symbol.
 
-    `names` maps the id of each kernel to its symbol; `slots` are the names of the extents of `main` in slot order. Exports `main`
-    with the signature of decision 3.
+    `names` maps the id of each kernel to its symbol; `slots` are the names of the extents of `main`
+    in slot order. Exports `main` with the signature of decision 3.
     """
     constants: dict[str, Storage] = {}
     parts = []
@@ -73,6 +78,67 @@ def program_module(
     declarations |= {f"declare void @{name}(ptr, i64, i64, i64)" for name in names.values()}
     declared = [f"@{symbol} = external global i8" for symbol in constants]
     return "\n".join([*sorted(declarations), *declared, "", *parts]), constants
+
+
+class _CheckedArithmetic(Arithmetic):
+    """Arithmetic on the extents of a call, which may be anything: `fine` says of the last value
+    whether it was computed without overflow and without division by zero.
+    """
+
+    def __init__(self, level: Level, fresh: Callable[[], str]) -> None:
+        super().__init__(level, fresh, "i64", self._literal, lambda name: level.symbols[name])
+        self._wrong: str | None = None
+
+    def checked(self, extent: Extent) -> tuple[str, str]:
+        """The value of an extent, and the flag that it is one."""
+        self._wrong = None
+        value = self.extent(extent)
+        if self._wrong is None:
+            return value, "true"
+        fine = self.fresh()
+        self.level.put(f"{fine} = xor i1 {self._wrong}, true")
+        return value, fine
+
+    def op(self, opcode: str, a: str, b: str) -> str:
+        if opcode not in ("add", "mul"):
+            return super().op(opcode, a, b)
+        pair, result, overflow = self.fresh(), self.fresh(), self.fresh()
+        self.level.put(
+            f"{pair} = call {{i64, i1}} @llvm.s{opcode}.with.overflow.i64(i64 {a}, i64 {b})"
+        )
+        self.level.put(f"{result} = extractvalue {{i64, i1}} {pair}, 0")
+        self.level.put(f"{overflow} = extractvalue {{i64, i1}} {pair}, 1")
+        self._note(overflow)
+        return result
+
+    def floor_division(self, operator: str, a: str, b: str) -> str:
+        none, least, dividend = self.fresh(), self.fresh(), self.fresh()
+        self.level.put(f"{none} = icmp eq i64 {b}, 0")
+        self._note(none)
+        # The processor traps on -2**63 // -1; only an overflow can have given such a dividend.
+        self.level.put(f"{least} = icmp eq i64 {a}, {-(2**63)}")
+        self._note(least)
+        self.level.put(f"{dividend} = select i1 {least}, i64 0, i64 {a}")
+        return super().floor_division(operator, dividend, b)
+
+    def _literal(self, number: int) -> str:
+        if -(2**63) <= number < 2**63:
+            return str(number)
+        self._note("true")
+        return "0"
+
+    def _note(self, flag: str) -> None:
+        if self._wrong is None:
+            self._wrong = flag
+            return
+        both = self.fresh()
+        self.level.put(f"{both} = or i1 {self._wrong}, {flag}")
+        self._wrong = both
+
+
+_OVERFLOWING = "".join(
+    f"declare {{i64, i1}} @llvm.s{opcode}.with.overflow.i64(i64, i64)\n" for opcode in ("add", "mul")
+)
 
 
 def extents_module(slots: Slots) -> str:
@@ -91,7 +157,7 @@ def extents_module(slots: Slots) -> str:
         level.put(f"{at} = getelementptr i64, ptr %extents, i64 {position}")
         level.put(f"{value} = load i64, ptr {at}, align 8")
         level.symbols[name] = value
-    arithmetic = Arithmetic(level, fresh, "i64", str, lambda name: level.symbols[name])
+    arithmetic = _CheckedArithmetic(level, fresh)
 
     def demand(condition: str, node: int, got: str, wanted: str) -> None:
         counter[0] += 1
@@ -110,30 +176,38 @@ def extents_module(slots: Slots) -> str:
         level.put(f"ret i64 {CONSTRAINT}")
         level.label(f"fine{tag}")
 
+    def compared(predicate: str, a: str, b: str, *fine: str) -> str:
+        """Whether the comparison holds, between values that are ones."""
+        condition = fresh()
+        level.put(f"{condition} = icmp {predicate} i64 {a}, {b}")
+        for flag in fine:
+            if flag != "true":
+                both = fresh()
+                level.put(f"{both} = and i1 {condition}, {flag}")
+                condition = both
+        return condition
+
     for extent, divisor, node in slots.divisible:
-        value = arithmetic.extent(extent)
-        rest, condition = fresh(), fresh()
+        value, fine = arithmetic.checked(extent)
+        rest = fresh()
         level.put(f"{rest} = srem i64 {value}, {divisor}")
-        level.put(f"{condition} = icmp eq i64 {rest}, 0")
-        demand(condition, node, value, str(divisor))
+        demand(compared("eq", rest, "0", fine), node, value, str(divisor))
     for first, second, node in slots.equal:
-        a, b = arithmetic.extent(first), arithmetic.extent(second)
-        condition = fresh()
-        level.put(f"{condition} = icmp eq i64 {a}, {b}")
-        demand(condition, node, a, b)
+        (a, fine), (b, also) = arithmetic.checked(first), arithmetic.checked(second)
+        demand(compared("eq", a, b, fine, also), node, a, b)
     for extent, node in slots.nonnegative:
-        value = arithmetic.extent(extent)
-        condition = fresh()
-        level.put(f"{condition} = icmp sge i64 {value}, 0")
-        demand(condition, node, value, "0")
-    for offset, (_, extent) in enumerate(slots.derived):
-        value = arithmetic.extent(extent)
+        value, fine = arithmetic.checked(extent)
+        demand(compared("sge", value, "0", fine), node, value, "0")
+    for offset, ((_, extent), limit) in enumerate(zip(slots.derived, slots.limits, strict=True)):
+        value, fine = arithmetic.checked(extent)
+        if fine != "true":
+            demand(fine, limit, "0", "0")
         at = fresh()
         level.put(f"{at} = getelementptr i64, ptr %extents, i64 {len(slots.free) + offset}")
         level.put(f"store i64 {value}, ptr {at}, align 8")
     level.put("ret i64 0")
     level.lines.append("}")
-    return "\n".join(level.lines) + "\n"
+    return _OVERFLOWING + "\n".join(level.lines) + "\n"
 
 
 def can_fail(kernel: Kernel) -> bool:
@@ -222,7 +296,7 @@ class _ProcedurePrinter:
         self.put(f"{at} = getelementptr i64, ptr {base}, i64 {position}")
         self.put(f"store {value}, ptr {at}, align 8")
 
-    # -- statements ------------------------------------------------------------------------------------
+    # -- statements --------------------------------------------------------------------------------
 
     def statements(self, body: Sequence[Statement]) -> None:
         for statement in body:
@@ -274,7 +348,11 @@ class _ProcedurePrinter:
                 value = f"i64 {self.level.symbols[item]}"
             elif kind == "scratch":
                 scratch = launch.scratch
-                value = "ptr null" if scratch is None else f"ptr {self.moved('%workspace', scratch.offset)}"
+                value = (
+                    "ptr null"
+                    if scratch is None
+                    else f"ptr {self.moved('%workspace', scratch.offset)}"
+                )
             elif kind == "workers":
                 value = f"i64 {self.workers}"
             else:
@@ -282,7 +360,11 @@ class _ProcedurePrinter:
             self.set_word(frame, position, value)
         name = self.names[id(kernel)]
         tasks = "1" if isinstance(kernel.nest, Contract) else self.dim(launch.tasks)
-        small = isinstance(launch.tasks, int) and isinstance(launch.grain, int) and launch.tasks <= launch.grain
+        small = (
+            isinstance(launch.tasks, int)
+            and isinstance(launch.grain, int)
+            and launch.tasks <= launch.grain
+        )
         if isinstance(kernel.nest, Contract) or small:
             self.put(f"call void @{name}(ptr {frame}, i64 0, i64 {tasks}, i64 0)")
             if can_fail(kernel) or not small:
@@ -291,7 +373,9 @@ class _ProcedurePrinter:
             self.hand_out(name, frame, tasks, self.dim(launch.grain), launch)
 
     def hand_out(self, name: str, frame: str, tasks: str, grain: str, launch: Launch) -> None:
-        """Run tasks in ranges; a single range is run here and now, without a look at the status record."""
+        """Run tasks in ranges; a single range is run here and now, without a look at the status
+        record.
+        """
         self._count += 1
         tag = self._count
         fits = self.fresh("c")

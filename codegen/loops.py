@@ -1,8 +1,9 @@
 """What is a kernel?  A loop nest over buffers, in a closed language with stated rules.
 
-The statements are those of `scalar` (values, loads, stores, loops with roles, accumulators, checks) plus one tile contraction.
-A `Kernel` binds them to an ordered list of buffers and to the extents it needs; the order of both is the layout of the frame that a launch fills
-in. `verify` is the executable statement of the rules; tests run it after every pass. `text` prints a kernel with
+The statements are those of `scalar` (values, loads, stores, loops with roles, accumulators, checks)
+plus one tile contraction. A `Kernel` binds them to an ordered list of buffers and to the extents it
+needs; the order of both is the layout of the frame that a launch fills in. `verify` is the
+executable statement of the rules; tests run it after every pass. `text` prints a kernel with
 canonical names: equal text means equal kernels.
 
 Meaning: see `docs/decisions/0002-kernel-languages.md` and the interpreter, which is the reference.
@@ -25,7 +26,6 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
-
 from graphc.dims import Dim, Extent, affine, ceildiv, symbols_of
 
 COMBINERS = ("add", "mul", "max", "min", "and", "or")
@@ -37,8 +37,9 @@ CHUNK = 4096
 class Buffer:
     """A typed array that a kernel reads or writes.
 
-    `layout` is "contiguous" (C order, strides follow from the shape) or "strided" (strides in bytes come with the
-    frame). `space` is "global", or "worker": scratch of which each worker has its own copy of this shape.
+    `layout` is "contiguous" (C order, strides follow from the shape) or "strided" (strides in bytes
+    come with the frame). `space` is "global", or "worker": scratch of which each worker has its own
+    copy of this shape.
     """
 
     name: str
@@ -59,11 +60,13 @@ class Region:
 
 @dataclass(eq=False)
 class Contract:
-    """For every (b, i, j): the sum over k of left(b, i, k) * right(b, k, j), handed to the epilogue as `product`.
+    """For every (b, i, j): the sum over k of left(b, i, k) * right(b, k, j), handed to the epilogue
+    as `product`.
 
-    `left` binds (b, i, k), `right` binds (b, k, j), `epilogue` binds (b, i, j) and stores what it makes of `product`, the
-    finished sum: a value of opcode "result" whose immediate is this statement. `overwriting` are buffers that lie over
-    operands of the epilogue: sums must not be accumulated there.
+    `left` binds (b, i, k), `right` binds (b, k, j), `epilogue` binds (b, i, j) and stores what it
+    makes of `product`, the finished sum: a value of opcode "result" whose immediate is this
+    statement. `overwriting` are buffers that lie over operands of the epilogue: sums must not be
+    accumulated there.
     """
 
     batch: Extent
@@ -99,9 +102,11 @@ class Kernel:
         return tuple(sorted(free_extents(self)))
 
     def frame(self) -> list[tuple[str, Any]]:
-        """The words of a frame: ("buffer", b), ("stride", (b, axis)), ("extent", name), ("status", None).
+        """The words of a frame: ("buffer", b), ("stride", (b, axis)), ("extent", name), ("status",
+        None).
 
-        A contraction also has ("scratch", None), its workspace, and ("workers", None), how many may run it.
+        A contraction also has ("scratch", None), its workspace, and ("workers", None), how many may
+        run it.
         """
         words: list[tuple[str, Any]] = [("buffer", buffer) for buffer in self.buffers]
         words += [
@@ -127,7 +132,8 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Plain:
-    """An operand of a contraction that lies in memory with constant steps: `buffer[start + sum(step * variable)]`.
+    """An operand of a contraction that lies in memory with constant steps: `buffer[start + sum(step
+    * variable)]`.
 
     `start` and `steps` are in elements, or in bytes if the buffer is strided.
     """
@@ -138,7 +144,8 @@ class Plain:
 
 
 def plain_operand(region: Region) -> Plain | None:
-    """The operand of a region that is nothing but one load with constant steps; None for any other."""
+    """The operand of a region that is nothing but one load with constant steps; None for any other.
+    """
     value = region.value
     if value is None or value.opcode != "load" or value.args:
         return None
@@ -172,7 +179,9 @@ def linear(buffer: Buffer, index: tuple[Extent, ...]) -> Extent:
 
 
 def accumulator_buffer(contract: Contract) -> Buffer | None:
-    """A buffer of the epilogue in which the product may be accumulated: written where the product is, never read."""
+    """A buffer of the epilogue in which the product may be accumulated: written where the product
+    is, never read.
+    """
     read = {
         s.immediate.buffer
         for region in (contract.left, contract.right, contract.epilogue)
@@ -201,11 +210,14 @@ def product_bytes(contract: Contract) -> Extent:
 
 
 def scopes(kernel: Kernel) -> list[Scope]:
-    """The kernel's own scope and the regions of its contraction: what `walk` must be started from."""
+    """The kernel's own scope and the regions of its contraction: what `walk` must be started from.
+    """
     found = [kernel.body]
     for statement in kernel.body.statements:
         if isinstance(statement, Contract):
-            found += [region.body for region in (statement.left, statement.right, statement.epilogue)]
+            found += [
+                region.body for region in (statement.left, statement.right, statement.epilogue)
+            ]
     return found
 
 
@@ -313,9 +325,10 @@ class KernelError(Exception):
 def verify(kernel: Kernel) -> None:
     """Raise `KernelError` unless the kernel keeps the rules of the language.
 
-    Rules: one parallel loop, outermost, or one contraction; no vector loop inside a vector loop; every value is
-    defined before its uses, in a scope that encloses them; buffers are declared; indices have the buffer's rank and name only
-    variables in scope; stores and accumulations match dtypes; accumulators belong to an enclosing loop.
+    Rules: one parallel loop, outermost, or one contraction; no vector loop inside a vector loop;
+    every value is defined before its uses, in a scope that encloses them; buffers are declared;
+    indices have the buffer's rank and name only variables in scope; stores and accumulations match
+    dtypes; accumulators belong to an enclosing loop.
     """
     _Verifier(kernel).run()
 

@@ -1,16 +1,18 @@
-"""How does a graph become a program?  Each group of nodes is emitted as a kernel; regions become loops and calls.
+"""How does a graph become a program? Each group of nodes is emitted as a kernel; regions become
+loops and calls.
 
-`lower` partitions a closed Graph (`fuse`), emits every group as a loop nest or contraction (`emit`), gives the values that cross
-kernels a storage, and plans the memory. Bodies of scans are lowered in place; those of calls once, as procedures.
+`lower` partitions a closed Graph (`fuse`), emits every group as a loop nest or contraction
+(`emit`), gives the values that cross kernels a storage, and plans the memory. Bodies of scans are
+lowered in place; those of calls once, as procedures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from graphc.codegen.inplace import protect
 from graphc.codegen.emit import Emitter, copy_operand
 from graphc.codegen.fuse import Group, Partition, result_shape
+from graphc.codegen.inplace import protect
 from graphc.codegen.loops import Contract as Contraction
 from graphc.codegen.loops import product_bytes
 from graphc.codegen.memory import plan
@@ -24,7 +26,6 @@ from graphc.codegen.program import (
     Storage,
 )
 from graphc.codegen.reader import symbol
-
 from graphc.dims import Extent, product, symbols_of
 from graphc.graph import Graph, parameter_op, rebuild
 from graphc.lowering import Compose, Contract, Region
@@ -43,9 +44,10 @@ def lower(
 ) -> Program:
     """The program of a closed, rewritten, expanded graph.
 
-    `strided` tells which parameters come with strides of their own; the others are C-contiguous. `donated` maps a
-    parameter to the output that will be written over it. `workers` is the most threads that will run it, for scratch;
-    `product_scratch` is the workspace in bytes that the target needs for a contraction.
+    `strided` tells which parameters come with strides of their own; the others are C-contiguous.
+    `donated` maps a parameter to the output that will be written over it. `workers` is the most
+    threads that will run it, for scratch; `product_scratch` is the workspace in bytes that the
+    target needs for a contraction.
     """
     lowering = _Lowering()
     flags = [*strided, *[False] * (len(graph.parameters) - len(strided))]
@@ -57,7 +59,9 @@ def lower(
 
 
 def expand(graph: Graph) -> Graph:
-    """The graph with composed ops replaced by what they are made of, and products that no kernel takes written out."""
+    """The graph with composed ops replaced by what they are made of, and products that no kernel
+    takes written out.
+    """
     outputs = list(graph.outputs)
     while True:
         done: dict[Node, Node] = {}
@@ -142,7 +146,9 @@ class _Lowering:
 
 
 def parameter_dims(graph: Graph) -> tuple[str, ...]:
-    """The named dimensions of a graph, in order of appearance in its parameters' types, then in its nodes."""
+    """The named dimensions of a graph, in order of appearance in its parameters' types, then in its
+    nodes.
+    """
     names: dict[str, None] = {}
     for type_ in graph.parameters:
         for extent in type_.shape:  # type: ignore[union-attr]
@@ -151,7 +157,9 @@ def parameter_dims(graph: Graph) -> tuple[str, ...]:
 
 
 class _Block:
-    """One closed graph lowered to statements, given where its parameters are and where its outputs go."""
+    """One closed graph lowered to statements, given where its parameters are and where its outputs
+    go.
+    """
 
     def __init__(
         self,
@@ -183,7 +191,7 @@ class _Block:
         for node, operand in copies:
             self._copy(node, operand)
 
-    # -- where values live -----------------------------------------------------------------------------
+    # -- where values live -------------------------------------------------------------------------
 
     def _claim_outputs(
         self, outputs: Sequence[Node], results: Sequence[Operand]
@@ -217,7 +225,9 @@ class _Block:
         return self._crosses(node, group)
 
     def _crosses(self, node: Node, group: Group) -> bool:
-        """Whether a kernel other than its own reads the node, through whatever views, or it is copied at the end."""
+        """Whether a kernel other than its own reads the node, through whatever views, or it is
+        copied at the end.
+        """
         stack, seen = [node], {node}
         while stack:
             current = stack.pop()
@@ -237,7 +247,7 @@ class _Block:
         """Where a node is in memory, if it is."""
         return self.places.get(self.partition.alias(node))
 
-    # -- statements ------------------------------------------------------------------------------------
+    # -- statements --------------------------------------------------------------------------------
 
     def _group(self, group: Group) -> None:
         if group.kind == "region":
@@ -283,7 +293,9 @@ class _Block:
         return place
 
     def _scan(self, node: Node, args: Sequence[Operand], results: Sequence[Operand]) -> None:
-        """Copy the states to where they end, then loop: the body writes new states aside and copies them over."""
+        """Copy the states to where they end, then loop: the body writes new states aside and copies
+        them over.
+        """
         attrs = node.attrs
         graph: Graph = expand(attrs["graph"])
         carry, steps = attrs["carry"], attrs["steps"]
@@ -311,6 +323,8 @@ class _Block:
 
 
 def bind_dims(names: Sequence[str], graph: Graph, node: Node) -> dict[str, Extent]:
-    """What the named dimensions of a called graph are at this call: they have the same names on both sides."""
+    """What the named dimensions of a called graph are at this call: they have the same names on
+    both sides.
+    """
     return {name: symbol(name) for name in names}
 

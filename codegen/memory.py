@@ -1,9 +1,10 @@
 """Where do temporaries live?  One arena for a call, planned from lifetimes.
 
-Statements are numbered in program order. A temporary lives from its first to its last use; one that is used inside a loop
-but first used outside lives to the loop's end. Temporaries of known size are placed best-fit, largest first, among those
-alive at the same time. Those of symbolic size share a place only with others of the same size. Every place is
-aligned to 64 bytes. Where a kernel's operand dies and its result may be written over it, the result takes its place.
+Statements are numbered in program order. A temporary lives from its first to its last use; one that
+is used inside a loop but first used outside lives to the loop's end. Temporaries of known size are
+placed best-fit, largest first, among those alive at the same time. Those of symbolic size share a
+place only with others of the same size. Every place is aligned to 64 bytes. Where a kernel's
+operand dies and its result may be written over it, the result takes its place.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
 from graphc.codegen.inplace import may_overwrite
 from graphc.codegen.loops import Contract
 from graphc.codegen.program import Call, Launch, Loop, Procedure, Program, Statement, Storage
-
 from graphc.dims import Extent, ceildiv, substitute
 
 ALIGNMENT = 64
@@ -23,7 +24,9 @@ ALIGNMENT = 64
 
 @dataclass
 class _Life:
-    """Storages that share one place, one after the other, and the statements during which it is taken."""
+    """Storages that share one place, one after the other, and the statements during which it is
+    taken.
+    """
 
     storages: list[Storage]
     first: int
@@ -65,13 +68,17 @@ def storage_bytes(storage: Storage, workers: int) -> Extent:
 
 
 def _reserve_callees(body: list[Statement]) -> None:
-    """Give every call scratch of the size of its callee's arena. Callees are planned before callers."""
+    """Give every call scratch of the size of its callee's arena. Callees are planned before
+    callers.
+    """
     for statement in body:
         if isinstance(statement, Loop):
             _reserve_callees(statement.body)
         elif isinstance(statement, Call):
             size = substitute(statement.procedure.arena, statement.sizes)
-            statement.scratch = Storage("temporary", np.dtype("uint8"), (size,)) if size != 0 else None
+            statement.scratch = (
+                Storage("temporary", np.dtype("uint8"), (size,)) if size != 0 else None
+            )
 
 
 def _plan_procedure(procedure: Procedure, workers: int) -> None:
@@ -101,7 +108,8 @@ def _lifetimes(body: list[Statement]) -> list[_Life]:
         common = [a for a, b in zip(life.loops, loops, strict=False) if a == b]
         if len(loops) > len(common):  # used again inside a loop that it was not born in
             pending.append((life, loops[len(common)]))
-        if len(life.loops) > len(common):  # born inside a loop, used after it: no iteration may touch it
+        # born inside a loop, used after it: no iteration may touch it
+        if len(life.loops) > len(common):
             life.first = min(life.first, loop_starts[life.loops[len(common)]])
             life.loops = tuple(common)
 
@@ -131,9 +139,11 @@ def _lifetimes(body: list[Statement]) -> list[_Life]:
 
 
 def _overwrite(body: list[Statement], lives: list[_Life]) -> list[_Life]:
-    """Join the life of a result to that of an operand that dies where the result is born, if it may be overwritten.
+    """Join the life of a result to that of an operand that dies where the result is born, if it may
+    be overwritten.
 
-    Only at the top level of a procedure: inside a loop a place is needed again in the next iteration.
+    Only at the top level of a procedure: inside a loop a place is needed again in the next
+    iteration.
     """
     born = {id(life.storage): life for life in lives}
     clock = 0
@@ -168,7 +178,10 @@ def _starting(launch: Launch, born: dict[int, _Life], now: int) -> list[_Life]:
     return [
         life
         for life in found
-        if life is not None and life.first == now and life.storage.kind == "temporary" and life.last > now
+        if life is not None
+        and life.first == now
+        and life.storage.kind == "temporary"
+        and life.last > now
     ]
 
 

@@ -1,8 +1,10 @@
-"""What runs when a Function is called?  A program: launches of kernels over storages, loops, and calls of procedures.
+"""What runs when a Function is called? A program: launches of kernels over storages, loops, and
+calls of procedures.
 
-This is the outermost of the three kernel languages. A `Storage` is an array with a place: an input, an output, a constant, or a temporary to which the
-memory plan gives an offset in the arena of the call. A `Procedure` is a list of statements with formal parameters; a
-`Program` is a main procedure and those that `gx.call` made, each lowered once however often it is called.
+This is the outermost of the three kernel languages. A `Storage` is an array with a place: an input,
+an output, a constant, or a temporary to which the memory plan gives an offset in the arena of the
+call. A `Procedure` is a list of statements with formal parameters; a `Program` is a main procedure
+and those that `gx.call` made, each lowered once however often it is called.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from graphc.codegen.loops import Kernel
 
+from graphc.codegen.loops import Kernel
 from graphc.dims import Extent, product
 from graphc.types import Shape
 
@@ -22,8 +24,9 @@ from graphc.types import Shape
 class Storage:
     """An array in memory, C-contiguous unless it is an input of a strided variant.
 
-    `kind`: "input" and "output" (formal parameters of the procedure, numbered by `position`), "constant" (with its
-    `array`), "temporary" (planned), or "worker" (scratch: one copy of `shape` for each worker).
+    `kind`: "input" and "output" (formal parameters of the procedure, numbered by `position`),
+    "constant" (with its `array`), "temporary" (planned), or "worker" (scratch: one copy of `shape`
+    for each worker).
     """
 
     kind: str
@@ -41,7 +44,9 @@ class Storage:
 
 @dataclass(eq=False)
 class Operand:
-    """A storage as a kernel or a callee sees it: `offset` elements from its start (a loop variable may occur in it)."""
+    """A storage as a kernel or a callee sees it: `offset` elements from its start (a loop variable
+    may occur in it).
+    """
 
     storage: Storage
     offset: Extent = 0
@@ -51,7 +56,8 @@ class Operand:
 class Launch:
     """Run a kernel. `operands` go with `kernel.buffers`; `tasks` is the count of its parallel loop.
 
-    Ranges of `grain` tasks are handed out to workers; `work` estimates its element operations. `nodes` are the graph nodes that it computes.
+    Ranges of `grain` tasks are handed out to workers; `work` estimates its element operations.
+    `nodes` are the graph nodes that it computes.
     """
 
     kernel: Kernel
@@ -76,7 +82,9 @@ class Loop:
 
 @dataclass(eq=False)
 class Call:
-    """Run a procedure on operands: its inputs, then its outputs. `sizes` gives the values of its named extents."""
+    """Run a procedure on operands: its inputs, then its outputs. `sizes` gives the values of its
+    named extents.
+    """
 
     procedure: Procedure
     operands: list[Operand]
@@ -101,7 +109,9 @@ class Procedure:
 
 @dataclass(eq=False)
 class Program:
-    """`main` and the procedures it calls, callees first. `checks` are the nodes that status records number."""
+    """`main` and the procedures it calls, callees first. `checks` are the nodes that status records
+    number.
+    """
 
     main: Procedure
     procedures: list[Procedure]

@@ -1,8 +1,10 @@
-"""How is the element of a node at an index computed?  On demand, following views as index arithmetic.
+"""How is the element of a node at an index computed? On demand, following views as index
+arithmetic.
 
-A `Draft` is a kernel under construction: its buffers, and what is known of its loop variables. A `Reader` writes the value of any node at any
-index into one scope and keeps what it has computed there; readers of inner scopes see what outer ones hold. What is in
-memory, in a register or in scratch is for the kernel's author to say: a `Source`.
+A `Draft` is a kernel under construction: its buffers, and what is known of its loop variables. A
+`Reader` writes the value of any node at any index into one scope and keeps what it has computed
+there; readers of inner scopes see what outer ones hold. What is in memory, in a register or in
+scratch is for the kernel's author to say: a `Source`.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from typing import Any, Protocol
 from graphc.codegen.loops import Buffer, Kernel
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.scalar import Scope, Value
-
 from graphc.dims import Bounds, Dim, Extent, ceildiv, dim_max, product, symbols_of
 from graphc.lowering import Elementwise, Gather, Generate, View
 from graphc.node import Node
@@ -54,7 +55,9 @@ def _simplified(extent: Extent, bounds: Bounds) -> Extent:
 
 @dataclass(eq=False)
 class Draft:
-    """A kernel under construction: its scope, buffers, operands, and what is known of its loop variables."""
+    """A kernel under construction: its scope, buffers, operands, and what is known of its loop
+    variables.
+    """
 
     title: str
     scope: Scope = field(default_factory=Scope)
@@ -137,7 +140,9 @@ class Source(Protocol):
 
 
 class Reader:
-    """Values of nodes at indices, in one scope. A reader of an inner scope sees what outer ones computed."""
+    """Values of nodes at indices, in one scope. A reader of an inner scope sees what outer ones
+    computed.
+    """
 
     def __init__(self, source: Source, draft: Draft, scope: Scope, outer: Reader | None = None):
         self.source = source
@@ -155,7 +160,8 @@ class Reader:
         return None
 
     def value(self, node: Node, index: Index, mask: Value | None = None) -> Any:
-        """The element of `node` at `index`; memory is touched only where `mask` holds. Iterative."""
+        """The element of `node` at `index`; memory is touched only where `mask` holds. Iterative.
+        """
         root: Key = (node, index, mask)
         stack = [root]
         while stack:
@@ -229,7 +235,8 @@ class Reader:
         raise AssertionError(f"{node.op.name} has no value inside a kernel")
 
     def load(self, operand: Operand, shape: Shape, index: Index, mask: Value | None) -> Value:
-        """Read memory; where the whole array is read at its own index in a flat nest, read it flat."""
+        """Read memory; where the whole array is read at its own index in a flat nest, read it flat.
+        """
         flat = self.source.flat_index(index, shape, operand)
         if flat is not None:
             shape, index = (product(shape),), (flat,)
@@ -237,9 +244,11 @@ class Reader:
         located, args = self.draft.located(index)
         return self.scope.load(buffer, located, args, mask)
 
-    # -- views -----------------------------------------------------------------------------------------
+    # -- views -------------------------------------------------------------------------------------
 
-    def _pieces(self, node: Node, index: Index, mask: Value | None) -> list[tuple[Any, Value | None]]:
+    def _pieces(
+        self, node: Node, index: Index, mask: Value | None
+    ) -> list[tuple[Any, Value | None]]:
         """The pieces of a view with the mask under which each is read."""
         form = node.op.lowering
         assert isinstance(form, View)
@@ -281,7 +290,7 @@ class Reader:
         assert result is not None
         return result
 
-    # -- data-dependent positions ----------------------------------------------------------------------
+    # -- data-dependent positions ------------------------------------------------------------------
 
     def _gathered(self, node: Node, index: Index, mask: Value | None) -> tuple[Index, Value]:
         """The index in the source of a gather, and the mask under which it may be read."""
@@ -314,7 +323,9 @@ class Reader:
 
 
 class _Indexed:
-    """A scope whose `index` knows the draft's data-dependent names: what `Generate` forms receive as builder."""
+    """A scope whose `index` knows the draft's data-dependent names: what `Generate` forms receive
+    as builder.
+    """
 
     def __init__(self, scope: Scope, draft: Draft) -> None:
         self._scope = scope

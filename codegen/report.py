@@ -1,4 +1,6 @@
-"""What did compiling do, and what will run?  Phases with seconds, kernels with the nodes and lines that they compute, reasons."""
+"""What did compiling do, and what will run? Phases with seconds, kernels with the nodes and lines
+that they compute, reasons.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.program import Launch, Program
-
 from graphc.dims import Extent
 from graphc.origin import location
 
@@ -16,7 +17,8 @@ from graphc.origin import location
 class KernelReport:
     """One launch: its kernel, what it computes for whom, and an estimate of its cost.
 
-    `bytes_moved` counts every operand once, in bytes; `operations` is an estimate in element operations.
+    `bytes_moved` counts every operand once, in bytes; `operations` is an estimate in element
+    operations.
     """
 
     title: str

@@ -1,9 +1,9 @@
-"""Which instructions may a kernel execute?  About forty scalar opcodes, and the scopes they live in.
+"""Which instructions may a kernel execute? About forty scalar opcodes, and the scopes they live in.
 
-Every backend prints exactly these and nothing else, so a new mathematical function is a procedure over them
-(`vecmath`), never a new opcode. A `Value` is the instruction that computes it. Emitting goes through a `Scope`, which
-value-numbers instructions and places each in the outermost scope in which its arguments exist: sharing and the
-hoisting of loop-invariant code happen by construction.
+Every backend prints exactly these and nothing else, so a new mathematical function is a procedure
+over them (`vecmath`), never a new opcode. A `Value` is the instruction that computes it. Emitting
+goes through a `Scope`, which value-numbers instructions and places each in the outermost scope in
+which its arguments exist: sharing and the hoisting of loop-invariant code happen by construction.
 
 The NumPy function beside each opcode is its meaning; the kernel interpreter calls it.
 """
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from graphc.codegen import softfloat
 
+from graphc.codegen import softfloat
 from graphc.dims import Extent, symbols_of
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -31,10 +31,11 @@ BITS = {"bool": 1, "bfloat16": 16} | {
 
 @dataclass(frozen=True)
 class Opcode:
-    """One instruction: its arity, the dtypes it accepts, its result, and its meaning on NumPy arrays.
+    """One instruction: its arity, the dtypes it accepts, its result, and its meaning on NumPy
+    arrays.
 
-    `domain` is the set of dtypes of the operands (all equal, unless `select`); `result` is "same" for the operands'
-    dtype, "bool" for comparisons, "stated" when the instruction names it.
+    `domain` is the set of dtypes of the operands (all equal, unless `select`); `result` is "same"
+    for the operands' dtype, "bool" for comparisons, "stated" when the instruction names it.
     """
 
     name: str
@@ -153,7 +154,9 @@ class Value:
 
 @dataclass(eq=False)
 class Store:
-    """Write `value` to `buffer[index]` where `mask` holds. `args` are the values named `_arg0`, ... in the index."""
+    """Write `value` to `buffer[index]` where `mask` holds. `args` are the values named `_arg0`, ...
+    in the index.
+    """
 
     buffer: Any
     index: tuple[Extent, ...]
@@ -164,7 +167,9 @@ class Store:
 
 @dataclass(eq=False)
 class Accumulator:
-    """State of a loop: starts at the combiner's identity, ends as the value `result` after the loop."""
+    """State of a loop: starts at the combiner's identity, ends as the value `result` after the
+    loop.
+    """
 
     combiner: str
     dtype: str
@@ -181,7 +186,8 @@ class Accumulate:
 
 @dataclass(eq=False)
 class Check:
-    """Record status `code` for checked node `node` with detail `index` where `condition` is false."""
+    """Record status `code` for checked node `node` with detail `index` where `condition` is false.
+    """
 
     condition: Value
     code: int
@@ -194,7 +200,8 @@ ROLES = ("parallel", "vector", "serial")
 
 @dataclass(eq=False)
 class For:
-    """`for variable in range(start, stop)`; what iterations may assume of each other is the role."""
+    """`for variable in range(start, stop)`; what iterations may assume of each other is the role.
+    """
 
     variable: str
     start: Extent
@@ -208,10 +215,12 @@ Statement = Any  # Value | Store | Accumulate | Check | For | loops.Contract
 
 
 class Scope:
-    """A list of statements, inside a loop body or at the top of a kernel. Building a kernel is calling its methods.
+    """A list of statements, inside a loop body or at the top of a kernel. Building a kernel is
+    calling its methods.
 
-    The methods named after opcodes (`k.add(a, b)`) come with operators on nothing: values stay plain data, the
-    builder is explicit. Numbers are accepted for operands and become constants of the other operand's dtype.
+    The methods named after opcodes (`k.add(a, b)`) come with operators on nothing: values stay
+    plain data, the builder is explicit. Numbers are accepted for operands and become constants of
+    the other operand's dtype.
     """
 
     def __init__(self, parent: Scope | None = None, variables: tuple[str, ...] = ()) -> None:
@@ -232,7 +241,9 @@ class Scope:
     def emit(
         self, opcode: str, *args: Value, dtype: str | None = None, immediate: Any = None
     ) -> Value:
-        """The value of an instruction: the existing one if it was emitted before where we can see it."""
+        """The value of an instruction: the existing one if it was emitted before where we can see
+        it.
+        """
         record = OPCODES[opcode]
         result = _result_dtype(record, args, dtype)
         home = self._home(args, immediate)
@@ -332,7 +343,9 @@ class Scope:
 
 
 class LoopBuilder:
-    """A loop under construction; it joins its parent when the `with` block ends, after what was hoisted from it."""
+    """A loop under construction; it joins its parent when the `with` block ends, after what was
+    hoisted from it.
+    """
 
     def __init__(self, parent: Scope, role: str, start: Extent, stop: Extent, variable: str):
         self.parent = parent
@@ -352,7 +365,9 @@ class LoopBuilder:
         self.parent.statements.append(self.loop)
 
     def accumulate(self, combiner: str, value: Value, mask: Value | None = None) -> Accumulator:
-        """Accumulate `value` over the loop; read the result with `result` after the loop has closed."""
+        """Accumulate `value` over the loop; read the result with `result` after the loop has
+        closed.
+        """
         accumulator = Accumulator(combiner, value.dtype)
         self.loop.accumulators.append(accumulator)
         self.body.statements.append(Accumulate(accumulator, value, mask))
@@ -365,7 +380,9 @@ class LoopBuilder:
 
 
 class Address:
-    """The immediate of a load: a buffer and an index; the first `count` args of the load are its `_arg` values."""
+    """The immediate of a load: a buffer and an index; the first `count` args of the load are its
+    `_arg` values.
+    """
 
     __slots__ = ("buffer", "count", "index", "symbols")
 
@@ -382,7 +399,8 @@ class Address:
 def _immediate_key(immediate: Any) -> Any:
     if isinstance(immediate, Address):
         return (id(immediate.buffer), immediate.index)
-    if isinstance(immediate, (float, np.floating)):  # keeps -0.0 apart from 0.0, NaN equal to itself
+    # keeps -0.0 apart from 0.0, NaN equal to itself
+    if isinstance(immediate, (float, np.floating)):
         return np.float64(immediate).tobytes()
     if isinstance(immediate, Accumulator):
         return id(immediate)

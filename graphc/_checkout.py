@@ -1,8 +1,8 @@
 """How do `graphc.codegen` and `graphc.runtime` work from a bare checkout?
 
-Installed, setup.cfg maps the sibling folders `codegen/` and `runtime/` into the package. In a checkout that was
-not installed nothing does, so a finder appended to `sys.meta_path` (last: an installed package wins) answers exactly
-those two names.
+Installed, setup.cfg maps the sibling folders `codegen/` and `runtime/` into the package. In a
+checkout that was not installed nothing does, so a finder appended to `sys.meta_path` (last: an
+installed package wins) answers exactly those two names.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Which dtypes are there, and what is the dtype of a result?
 
-Dtypes are NumPy's own objects. Promotion is NumPy 2's (NEP 50): Python scalars are weak, they take the other operand's dtype
-unless their kind is higher. Accumulators are stated here as well: sums of bool and of integers accumulate in int64, floats
-in their own dtype.
+Dtypes are NumPy's own objects. Promotion is NumPy 2's (NEP 50): Python scalars are weak, they take
+the other operand's dtype unless their kind is higher. Accumulators are stated here as well: sums of
+bool and of integers accumulate in int64, floats in their own dtype.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ _RANK = {"b": 0, "i": 1, "f": 2}
 
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:
-    """The supported dtype that `dtype` (a name, a NumPy dtype or type) means; `GraphError` otherwise."""
+    """The supported dtype that `dtype` (a name, a NumPy dtype or type) means; `GraphError`
+    otherwise.
+    """
     known = _SPELLINGS.get(dtype) if isinstance(dtype, (np.dtype, str)) else None
     if known is not None:
         return known
@@ -62,7 +64,8 @@ def is_float(dtype: np.dtype[Any]) -> bool:
 
 
 def float_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The dtype in which a real function of this dtype is computed: float64 for bool and integers."""
+    """The dtype in which a real function of this dtype is computed: float64 for bool and integers.
+    """
     return dtype if dtype.kind == "f" else FLOAT64
 
 

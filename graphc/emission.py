@@ -1,6 +1,8 @@
-"""How does a user get source text without running anything?  `emit`: CUDA C++ or LLVM IR, and the launch plan.
+"""How does a user get source text without running anything? `emit`: CUDA C++ or LLVM IR, and the
+launch plan.
 
-No GPU, driver or toolkit is needed. What is printed is what compiling would use: the same rewriting, the same kernels.
+No GPU, driver or toolkit is needed. What is printed is what compiling would use: the same
+rewriting, the same kernels.
 """
 
 from __future__ import annotations
@@ -12,13 +14,20 @@ from graphc.options import Options
 TARGETS = ("cuda", "llvm")
 
 
-def emit(inputs: Any, outputs: Any, target: str = "cuda", *, options: Options | None = None, name: str = "graph") -> Any:
+def emit(
+    inputs: Any,
+    outputs: Any,
+    target: str = "cuda",
+    *,
+    options: Options | None = None,
+    name: str = "graph",
+) -> Any:
     """The source of a graph's kernels for `target`: "cuda" or "llvm".
 
-    For "cuda" the result has `text`, `kernels` and `plan` (which kernel runs when, on what); for "llvm" it has `text`.
-    `str()` of either is the text. Errors as for `compile`.
+    For "cuda" the result has `text`, `kernels` and `plan` (which kernel runs when, on what); for
+    "llvm" it has `text`. `str()` of either is the text. Errors as for `compile`.
     """
-    from graphc.function import prepare
+    from graphc.request import prepare
     from graphc.runtime.compile import emit_cuda, emit_llvm
 
     if target not in TARGETS:

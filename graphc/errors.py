@@ -1,7 +1,8 @@
 """Which errors does graphc raise on purpose, and what do their messages look like?
 
-`GraphError` while a graph is built, `CompileError` while it is compiled. Bad arguments of a call raise `TypeError` or `ValueError`, as NumPy does. A message has at most
-eight lines: what was expected, what came, for which node, built where, and what to do.
+`GraphError` while a graph is built, `CompileError` while it is compiled. Bad arguments of a call
+raise `TypeError` or `ValueError`, as NumPy does. A message has at most eight lines: what was
+expected, what came, for which node, built where, and what to do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What is the value of an expression?  Each op's NumPy function, over the graph as it was written.
 
-Slow and plain: this is the truth that every rewrite, every kernel and every backend is compared with.
+Slow and plain: this is the truth that every rewrite, every kernel and every backend is compared
+with.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from graphc import dtypes
-from graphc.dims import Extent, affine, evaluate as evaluate_extent, symbols_of
+from graphc.dims import Extent, affine, symbols_of
+from graphc.dims import evaluate as evaluate_extent
 from graphc.errors import GraphError
 from graphc.graph import Graph, parameter_op, substitute_in, symbol_op
 from graphc.node import Node, topological
@@ -22,7 +24,8 @@ from graphc.types import TensorType, Type
 def evaluate(expression: Any, values: Mapping[Node, Any] | None = None) -> Any:
     """The value of a node, or of a nested container of nodes, given arrays for its symbols.
 
-    Raises `GraphError` for a symbol without a value, `ValueError` or `TypeError` for one whose value does not fit.
+    Raises `GraphError` for a symbol without a value, `ValueError` or `TypeError` for one whose
+    value does not fit.
     """
     from graphc.ops.operands import as_node
 
@@ -77,7 +80,8 @@ def run(outputs: Sequence[Node], values: Mapping[Node, Any], sizes: Mapping[str,
 
 
 def fitting(value: Any, type_: Type, name: str) -> Any:
-    """`value` as an array of a tensor type, converted where nothing is lost; Python scalars are weak.
+    """`value` as an array of a tensor type, converted where nothing is lost; Python scalars are
+    weak.
 
     Raises `ValueError` for another rank, `TypeError` for a dtype that does not convert safely.
     """
@@ -99,7 +103,8 @@ def fitting(value: Any, type_: Type, name: str) -> Any:
 
 
 def bind_extents(type_: Type, shape: tuple[int, ...], sizes: dict[str, int], name: str) -> None:
-    """Learn the values of dimensions from a shape; `ValueError` if they contradict what is known."""
+    """Learn the values of dimensions from a shape; `ValueError` if they contradict what is known.
+    """
     if not isinstance(type_, TensorType):
         return
     for axis, (extent, size) in enumerate(zip(type_.shape, shape, strict=True)):
@@ -109,7 +114,8 @@ def bind_extents(type_: Type, shape: tuple[int, ...], sizes: dict[str, int], nam
         unknown = symbols_of(extent) - sizes.keys()
         if not unknown and evaluate_extent(extent, sizes) != size:
             raise ValueError(
-                f"axis {axis} of {name!r} has extent {extent} = {evaluate_extent(extent, sizes)}, got {size}"
+                f"axis {axis} of {name!r} has extent {extent} = {evaluate_extent(extent, sizes)}, "
+                f"got {size}"
             )
 
 

@@ -1,9 +1,10 @@
 """What is a Graph?  A closed value: positional parameters and outputs, with nothing captured.
 
-A Graph can be an attribute of a node: `call` and `scan` carry one. Its parameters are known by position only, so its digest does not depend on anybody's names, and two functions
-that compute the same are the same Graph. Building one from a Python function goes through fresh placeholders, which
-are then replaced by positional parameters; what the body uses from outside is *lifted*: it becomes a further parameter, and
-its node an argument of the op that carries the Graph.
+A Graph can be an attribute of a node: `call` and `scan` carry one. Its parameters are known by
+position only, so its digest does not depend on anybody's names, and two functions that compute the
+same are the same Graph. Building one from a Python function goes through fresh placeholders, which
+are then replaced by positional parameters; what the body uses from outside is *lifted*: it becomes
+a further parameter, and its node an argument of the op that carries the Graph.
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ class Graph:
         return self._inline(args)
 
     def _inline(self, args: Sequence[Node]) -> tuple[Node, ...]:
-        mapping = {parameter(i, t): a for i, (t, a) in enumerate(zip(self.parameters, args, strict=True))}
+        mapping = {
+            parameter(i, t): a for i, (t, a) in enumerate(zip(self.parameters, args, strict=True))
+        }
         return tuple(replace(self.outputs, mapping))
 
     def __reduce__(self) -> Any:
@@ -106,8 +109,9 @@ class Graph:
 def close(inputs: Sequence[Node], outputs: Sequence[Node]) -> tuple[Graph, tuple[Node, ...]]:
     """The Graph of `outputs` as a function of the leaves `inputs`, and the nodes that it captured.
 
-    Parameters are `inputs` in order, then the captured nodes in order. Captured are the largest expressions that
-    do not depend on an input; constants and values made from nothing but attributes stay inside.
+    Parameters are `inputs` in order, then the captured nodes in order. Captured are the largest
+    expressions that do not depend on an input; constants and values made from nothing but
+    attributes stay inside.
     """
     order = topological(outputs)
     bound = set(inputs)
@@ -128,7 +132,9 @@ def close(inputs: Sequence[Node], outputs: Sequence[Node]) -> tuple[Graph, tuple
 
 
 def _stays_inside(order: Iterable[Node], bound: set[Node]) -> set[Node]:
-    """Unbound nodes that have no leaf but constants beneath them: cheap to repeat, and useful to fold."""
+    """Unbound nodes that have no leaf but constants beneath them: cheap to repeat, and useful to
+    fold.
+    """
     inside: set[Node] = set()
     for node in order:
         leaf = node.op in (symbol_op, parameter_op, placeholder_op)
@@ -165,7 +171,9 @@ def substitute_dims(outputs: Sequence[Node], sizes: Mapping[str, Extent]) -> lis
     """`outputs` with named dimensions replaced by extents, in types and attributes alike."""
     done: dict[Node, Node] = {}
     for node in topological(outputs):
-        attrs = Attributes({name: substitute_in(value, sizes) for name, value in node.attrs.items()})
+        attrs = Attributes(
+            {name: substitute_in(value, sizes) for name, value in node.attrs.items()}
+        )
         args = tuple(done[argument] for argument in node.args)
         with origin.origins(False):
             made = intern(node.op, args, attrs if attrs else node.attrs)

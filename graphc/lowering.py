@@ -1,8 +1,9 @@
 """How does an op say what its kernel computes, without knowing any backend?
 
-By one of these forms, plain data on the op's record. Code generation knows the forms and never an op; an op knows a form and never a
-backend. A user's op from outside uses the same ones. The builder `k` that a kernel procedure receives has a method for each
-scalar instruction (`k.add`, `k.select`, `k.fma`, ...) and `k.call("exp", x)` for mathematical functions.
+By one of these forms, plain data on the op's record. Code generation knows the forms and never an
+op; an op knows a form and never a backend. A user's op from outside uses the same ones. The builder
+`k` that a kernel procedure receives has a method for each scalar instruction (`k.add`, `k.select`,
+`k.fma`, ...) and `k.call("exp", x)` for mathematical functions.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ Index = tuple[Extent, ...]
 
 @dataclass(frozen=True)
 class Elementwise:
-    """`kernel(k, *values, **attrs)` gives the value of one element, or a tuple of values for several results.
+    """`kernel(k, *values, **attrs)` gives the value of one element, or a tuple of values for
+    several results.
 
     `cost` is an estimate in additions; it decides whether a value is recomputed or stored.
     """
@@ -29,7 +31,9 @@ class Elementwise:
 
 @dataclass(frozen=True)
 class Piece:
-    """Where an output element may come from: `argument[index]`, if `low <= position < high` for all of `inside`."""
+    """Where an output element may come from: `argument[index]`, if `low <= position < high` for all
+    of `inside`.
+    """
 
     argument: int
     index: Index
@@ -38,9 +42,11 @@ class Piece:
 
 @dataclass(frozen=True)
 class View:
-    """`pieces(index, types, result, **attrs)` says where the element at `index` of the result comes from.
+    """`pieces(index, types, result, **attrs)` says where the element at `index` of the result comes
+    from.
 
-    `types` are the arguments' types and `result` the node's. The first piece whose conditions hold is taken; where none holds the element is 0.
+    `types` are the arguments' types and `result` the node's. The first piece whose conditions hold
+    is taken; where none holds the element is 0.
     """
 
     pieces: Callable[..., list[Piece]]
@@ -55,24 +61,31 @@ class Generate:
 
 @dataclass(frozen=True)
 class Reduce:
-    """Combine over the attribute `axes` with `add`, `mul`, `max`, `min`, `and` or `or`, in the result's dtype."""
+    """Combine over the attribute `axes` with `add`, `mul`, `max`, `min`, `and` or `or`, in the
+    result's dtype.
+    """
 
     combiner: str
 
 
 @dataclass(frozen=True)
 class Contract:
-    """Sum of products over the attributes `batch` and `contract`: pairs of axes of the two arguments."""
+    """Sum of products over the attributes `batch` and `contract`: pairs of axes of the two
+    arguments.
+    """
 
 
 @dataclass(frozen=True)
 class Gather:
-    """The first argument, read along the attribute `axis` at the positions that the second gives."""
+    """The first argument, read along the attribute `axis` at the positions that the second gives.
+    """
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """Zeros, with the second argument added along the attribute `axis` at the positions that the first gives."""
+    """Zeros, with the second argument added along the attribute `axis` at the positions that the
+    first gives.
+    """
 
 
 @dataclass(frozen=True)
@@ -91,7 +104,9 @@ class Region:
 
 @dataclass(frozen=True)
 class Verify:
-    """The first argument, after checking that every element of the second is true; the message is an attribute."""
+    """The first argument, after checking that every element of the second is true; the message is
+    an attribute.
+    """
 
 
 @dataclass(frozen=True)

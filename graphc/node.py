@@ -1,12 +1,13 @@
 """What is a node, and when are two nodes the same?
 
-A node is an op, its arguments, its attributes and a type: immutable, slotted, and *interned*. Writing an expression
-twice gives the same object, so common sub-expressions are shared from the moment they are written, through
-differentiation and rewriting, to the kernels; a dictionary from nodes to anything needs no structural comparison. The hash is
-the identity; `==` builds an element-wise comparison, as in NumPy, and `bool(node)` raises.
+A node is an op, its arguments, its attributes and a type: immutable, slotted, and *interned*.
+Writing an expression twice gives the same object, so common sub-expressions are shared from the
+moment they are written, through differentiation and rewriting, to the kernels; a dictionary from
+nodes to anything needs no structural comparison. The hash is the identity; `==` builds an
+element-wise comparison, as in NumPy, and `bool(node)` raises.
 
-The table holds weak references keyed by the hash of (op, arguments, attributes): a graph nobody refers to is freed. Nothing
-here recurses over a graph.
+The table holds weak references keyed by the hash of (op, arguments, attributes): a graph nobody
+refers to is freed. Nothing here recurses over a graph.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 
 class Attributes(Mapping[str, Any]):
-    """The attributes of a node: an immutable, hashable mapping in the order that the op declares."""
+    """The attributes of a node: an immutable, hashable mapping in the order that the op declares.
+    """
 
     __slots__ = ("_hash", "_items")
 
@@ -66,7 +68,8 @@ NO_ATTRIBUTES = Attributes({})
 
 
 class Constant:
-    """The value of a constant node: a read-only copy of an array, digested once, equal by content."""
+    """The value of a constant node: a read-only copy of an array, digested once, equal by content.
+    """
 
     __slots__ = ("array", "digest")
 
@@ -95,8 +98,8 @@ class Constant:
 class Node(TensorMethods):
     """One node of an expression graph.
 
-    `op`, `args` (a tuple of nodes), `attrs` (a mapping), `type`; `shape` and `dtype` for tensors; `origin` is why it
-    exists; `digest` identifies its structure in every process.
+    `op`, `args` (a tuple of nodes), `attrs` (a mapping), `type`; `shape` and `dtype` for tensors;
+    `origin` is why it exists; `digest` identifies its structure in every process.
     """
 
     __slots__ = ("__weakref__", "_digest", "_origins", "args", "attrs", "op", "type")
@@ -199,9 +202,11 @@ def _matches(node: Node | None, op: Op, args: tuple[Node, ...], attrs: Attribute
 
 
 def intern(op: Op, args: tuple[Node, ...], attrs: Attributes, depth: int = 2) -> Node:
-    """The node of `op` over `args` with `attrs`: the one that exists, or a new one of the type that the op infers.
+    """The node of `op` over `args` with `attrs`: the one that exists, or a new one of the type that
+    the op infers.
 
-    Raises `GraphError` if the op's type rule refuses the arguments. `depth` is how many frames of graphc lie above.
+    Raises `GraphError` if the op's type rule refuses the arguments. `depth` is how many frames of
+    graphc lie above.
     """
     key = hash((op, attrs, *args))
     events = origin.current(depth)
@@ -221,7 +226,8 @@ def intern(op: Op, args: tuple[Node, ...], attrs: Attributes, depth: int = 2) ->
     node._digest, node._origins = None, events
     with _lock:
         held = _table.get(key)
-        if held is not None:  # another thread may have come first, or another node may share the hash
+        # another thread may have come first, or another node may share the hash
+        if held is not None:
             entries = held if isinstance(held, tuple) else (held,)
             for entry in entries:
                 other = entry()
@@ -244,7 +250,9 @@ def interned_count() -> int:
 
 
 def add_origin(node: Node, events: origin.Events) -> None:
-    """Unite `events` into the origins of a node: rewriting does this for the nodes that it makes out of others."""
+    """Unite `events` into the origins of a node: rewriting does this for the nodes that it makes
+    out of others.
+    """
     node._origins = origin.unite(node._origins, events)
 
 
@@ -252,7 +260,8 @@ def add_origin(node: Node, events: origin.Events) -> None:
 
 
 def topological(roots: Iterable[Node], known: Iterable[Node] = ()) -> list[Node]:
-    """Every node that `roots` need, arguments before users, in an order that depends on the structure only.
+    """Every node that `roots` need, arguments before users, in an order that depends on the
+    structure only.
 
     Nodes in `known` are taken as given: neither they nor what only they need are listed.
     """
@@ -278,7 +287,9 @@ def topological(roots: Iterable[Node], known: Iterable[Node] = ()) -> list[Node]
 
 
 def digest(node: Node) -> bytes:
-    """The structural digest of a node (16 bytes), the same in every process and for every hash seed."""
+    """The structural digest of a node (16 bytes), the same in every process and for every hash
+    seed.
+    """
     if node._digest is None:
         stack = [node]
         while stack:  # arguments first; a node is pushed again after the arguments it waits for

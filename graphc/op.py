@@ -1,9 +1,9 @@
 """What is an op?  One record, in one place, that says everything about it.
 
-Type rule, NumPy evaluator, derivative, lowering form, printing. The set of ops is open: `register` gives a user's
-op the same standing as ours, and `tests/ops/test_contract.py` runs over the registry, so an op cannot be half-declared.
-Derivatives are data too. Rules of higher-order ops receive the transformation as an argument, so that ops never
-import autodiff.
+Type rule, NumPy evaluator, derivative, lowering form, printing. The set of ops is open: `register`
+gives a user's op the same standing as ours, and `tests/ops/test_contract.py` runs over the
+registry, so an op cannot be half-declared. Derivatives are data too. Rules of higher-order ops
+receive the transformation as an argument, so that ops never import autodiff.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from graphc.types import TensorType, Type
 
 @dataclass(frozen=True)
 class Partials:
-    """Element-wise: `partials(*args, result, **attrs)` gives one graph expression (or None for zero) an argument.
+    """Element-wise: `partials(*args, result, **attrs)` gives one graph expression (or None for
+    zero) an argument.
 
-    `singular` names the arguments whose partial may be infinite or NaN: there the cotangent is multiplied by the
-    primitive product in which 0 times anything is 0. For an op with several results the function gives one tuple of
-    partials for each result.
+    `singular` names the arguments whose partial may be infinite or NaN: there the cotangent is
+    multiplied by the primitive product in which 0 times anything is 0. For an op with several
+    results the function gives one tuple of partials for each result.
     """
 
     partials: Callable[..., tuple[Any, ...]]
@@ -35,8 +36,8 @@ class Partials:
 class Linear:
     """Jointly linear in `arguments` (None: all): the jvp is the op itself applied to tangents.
 
-    `transpose(cotangent, node, i)` is the cotangent of argument i. With `multi` the op is linear in each of them
-    separately (a product), and the jvp is a sum.
+    `transpose(cotangent, node, i)` is the cotangent of argument i. With `multi` the op is linear in
+    each of them separately (a product), and the jvp is a sum.
     """
 
     transpose: Callable[[Node, Node, int], Node]
@@ -46,11 +47,13 @@ class Linear:
 
 @dataclass(frozen=True)
 class Rules:
-    """Everything else: `jvp(node, tangents, transform)` and `vjp(node, cotangents, wanted, transform)`.
+    """Everything else: `jvp(node, tangents, transform)` and `vjp(node, cotangents, wanted,
+    transform)`.
 
-    `tangents` holds a node or None for each argument; `cotangents` one for each result; `wanted` tells which arguments need a
-    cotangent. jvp gives a list of tangents, one for each result; vjp a list of cotangents, one for each argument, None for zero. `transform` offers
-    `jvp` and `vjp` of Graphs to ops that carry some.
+    `tangents` holds a node or None for each argument; `cotangents` one for each result; `wanted`
+    tells which arguments need a cotangent. jvp gives a list of tangents, one for each result; vjp a
+    list of cotangents, one for each argument, None for zero. `transform` offers `jvp` and `vjp` of
+    Graphs to ops that carry some.
     """
 
     jvp: Callable[..., list[Any]]
@@ -86,9 +89,10 @@ REALS = Interval(float("-inf"), float("inf"))
 class Op:
     """One operation. `name` and `version` identify it in digests and graph files.
 
-    `infer(*types, **attrs)` gives the result's type or raises `GraphError`. `numpy(*arrays, **attrs)` is the truth
-    that every backend is compared with. `laws` are facts that rewriting may use: "commutative", "associative", "odd", "even", "increasing",
-    "involution", "idempotent". `sample` builds example arguments for the contract test: a list of (args, attrs) makers.
+    `infer(*types, **attrs)` gives the result's type or raises `GraphError`. `numpy(*arrays,
+    **attrs)` is the truth that every backend is compared with. `laws` are facts that rewriting may
+    use: "commutative", "associative", "odd", "even", "increasing", "involution", "idempotent".
+    `sample` builds example arguments for the contract test: a list of (args, attrs) makers.
     """
 
     name: str
@@ -107,7 +111,9 @@ class Op:
     doc: str = ""
 
     def __call__(self, *args: Node, **attrs: Any) -> Node:
-        """The node of this op. Arguments are nodes of the types that the op wants: nothing is converted here."""
+        """The node of this op. Arguments are nodes of the types that the op wants: nothing is
+        converted here.
+        """
         if not attrs:
             return intern(self, args, NO_ATTRIBUTES)
         ordered = {name: attrs[name] for name in self.attributes}
@@ -140,12 +146,16 @@ def find(name: str) -> Op:
     """The op of that name; `GraphError` if no such op is registered."""
     found = REGISTRY.get(name)
     if found is None:
-        raise GraphError(f"no op named {name!r} is registered; a graph that uses it needs the module that defines it")
+        raise GraphError(
+            f"no op named {name!r} is registered; a graph that uses it needs the module that "
+            "defines it"
+        )
     return found
 
 
 def same_types(name: str, types: tuple[Type, ...], kinds: str = "biuf") -> TensorType:
-    """The common tensor type of element-wise arguments; `GraphError` naming `name` if they differ."""
+    """The common tensor type of element-wise arguments; `GraphError` naming `name` if they differ.
+    """
     first = types[0]
     for other in types:
         if other is not first:

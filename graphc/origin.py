@@ -1,8 +1,9 @@
 """Where did a node come from?  Events: a line of the user's code, a derivative taken, a rule fired.
 
-A node keeps a small set of events. The first is recorded when it is built; more are added when the same expression is written again
-elsewhere (interning makes it the same node) and when a rewrite makes it out of others. Events never enter a digest, so they
-cannot change generated code. Frames inside graphc are recognised by their module's name and passed over.
+A node keeps a small set of events. The first is recorded when it is built; more are added when the
+same expression is written again elsewhere (interning makes it the same node) and when a rewrite
+makes it out of others. Events never enter a digest, so they cannot change generated code. Frames
+inside graphc are recognised by their module's name and passed over.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ LIMIT = 8  # events kept for a node
 class Event:
     """One reason why a node exists.
 
-    `kind` is "frame" (file, line and function say where), "vjp", "jvp" (of `subject`, an op's name; `because` are the
-    events of the node that was differentiated), or "rule" (named `subject`).
+    `kind` is "frame" (file, line and function say where), "vjp", "jvp" (of `subject`, an op's name;
+    `because` are the events of the node that was differentiated), or "rule" (named `subject`).
     """
 
     __slots__ = ("because", "file", "function", "kind", "line", "subject")
@@ -45,7 +46,9 @@ class Event:
     def __str__(self) -> str:
         if self.kind == "frame":
             return f"{self.file}:{self.line}"
-        where = next((f" built at {e.file}:{e.line}" for e in self.because if e.kind == "frame"), "")
+        where = next(
+            (f" built at {e.file}:{e.line}" for e in self.because if e.kind == "frame"), ""
+        )
         return f"{self.kind} {self.subject}{where}" if self.kind == "rule" else (
             f"{self.kind} of {self.subject}{where}"
         )
@@ -67,7 +70,8 @@ _frames: dict[tuple[CodeType, int], Events] = {}
 
 @contextlib.contextmanager
 def origins(enabled: bool) -> Iterator[None]:
-    """Switch the recording of origins on or off within a `with` block, in this thread of execution."""
+    """Switch the recording of origins on or off within a `with` block, in this thread of execution.
+    """
     token = _enabled.set(enabled)
     try:
         yield
@@ -91,7 +95,9 @@ class because:
 
 
 def current(depth: int = 1) -> Events:
-    """The events of a node that is being built now: the enclosing transformation's, else the user's frame."""
+    """The events of a node that is being built now: the enclosing transformation's, else the user's
+    frame.
+    """
     if not _enabled.get():
         return ()
     return _context.get() or user_frame(depth + 1)

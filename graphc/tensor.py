@@ -1,7 +1,7 @@
 """What can be written with a node?  Operators, methods and NumPy's protocols.
 
-The methods look their functions up in `SURFACE`, which the ops fill when they are imported: the class has no need to know
-an op, and an op has no need to know the class.
+The methods look their functions up in `SURFACE`, which the ops fill when they are imported: the
+class has no need to know an op, and an op has no need to know the class.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ SURFACE: dict[str, Callable[..., Any]] = {}
 def surface(function: Callable[..., Any]) -> Callable[..., Any]:
     """Register a public function under its name, for methods and for NumPy's protocols.
 
-    A trailing underscore, which keeps a module's own use of a builtin intact, is not part of the name.
+    A trailing underscore, which keeps a module's own use of a builtin intact, is not part of the
+    name.
     """
     function.__name__ = function.__qualname__ = function.__name__.rstrip("_")
     SURFACE[function.__name__] = function

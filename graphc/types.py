@@ -1,6 +1,7 @@
 """What is the type of a node?  A tensor type (dtype and shape), or a tuple of types.
 
-Types are interned: equal types are the same object, so comparing them is free and a million nodes share a handful.
+Types are interned: equal types are the same object, so comparing them is free and a million nodes
+share a handful.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 import numpy as np
+
 from graphc.runtime import layout as layouts
 from graphc.runtime import memory
 from graphc.runtime.entry import (

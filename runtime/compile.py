@@ -1,7 +1,7 @@
 """From a closed graph to a Function on this machine: rewrite, lower, compile, wrap.
 
-The strided variant of a program is compiled the first time an argument asks for it. Errors that native code reports become Python errors
-here, with the user's line.
+The strided variant of a program is compiled the first time an argument asks for it. Errors that
+native code reports become Python errors here, with the user's line.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from graphc.codegen.extents import Constraint, Layout, canonical, layout
-from graphc.codegen.lower import expand, lower
+from graphc.codegen.extents import Constraint, canonical, layout
 from graphc.codegen.loops import verify
+from graphc.codegen.lower import expand, lower
 from graphc.codegen.program import Launch, Loop, Program, Statement
 from graphc.dims import Extent
-from graphc.function import Request
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.origin import location
+from graphc.request import Request
 from graphc.runtime.callable import CallSpec, Function, Implementation, Input, Output, make_function
-from graphc.runtime.entry import Code, Status
 from graphc.runtime.engine import engine
+from graphc.runtime.entry import Code, Status
 from graphc.runtime.native import NativeProgram, Recorder, link, modules, product_scratch
 from graphc.runtime.plan import Plan, plan_key
 from graphc.runtime.threads import default_workers
@@ -39,7 +39,8 @@ class CompiledFunction(Function):
 class Compiled(Implementation):
     """What stands behind a compiled Function: graph, plan, code, and the story of compiling it.
 
-    When the plan came from the cache, `program` and what it is made from are computed again only if somebody asks.
+    When the plan came from the cache, `program` and what it is made from are computed again only if
+    somebody asks.
     """
 
     def __init__(self, request: Request) -> None:
@@ -163,7 +164,7 @@ class Compiled(Implementation):
             slot_names={i: self.dim_names.get(name, name) for i, name in enumerate(names)},
         )
 
-    # -- what the call asks ----------------------------------------------------------------------------
+    # -- what the call asks ------------------------------------------------------------------------
 
     def strided_program(self) -> int:
         ranks = [len(type_.shape) for type_ in self.written.parameters]  # type: ignore[union-attr]
@@ -211,7 +212,7 @@ class Compiled(Implementation):
     def reduce(self) -> tuple[Any, ...]:
         return (compile_cpu, (self.request,))
 
-    # -- what a user may look at -----------------------------------------------------------------------
+    # -- what a user may look at -------------------------------------------------------------------
 
     @property
     def graph(self) -> Graph:
@@ -247,7 +248,9 @@ class Compiled(Implementation):
         )
 
     def report(self) -> Any:
-        """Seconds of each phase, kernels with the nodes and lines that they compute, and why they were fused."""
+        """Seconds of each phase, kernels with the nodes and lines that they compute, and why they
+        were fused.
+        """
         from graphc.codegen.report import Report
 
         return Report.of(self.program, self.recorder.phases(), self.firings)
@@ -290,7 +293,10 @@ def _packing(request: Request) -> Any:
     structure = request.output_structure
     if structure.kind == "leaf":
         return "single"
-    if all(child.kind == "leaf" for child in structure.children) and structure.kind in ("tuple", "list"):
+    if all(child.kind == "leaf" for child in structure.children) and structure.kind in (
+        "tuple",
+        "list",
+    ):
         return structure.kind
     return structure.unflatten
 
@@ -323,14 +329,18 @@ class Interpreted:
         sizes: dict[str, int] = {}
         leaves, _ = flatten(args)
         arrays = []
-        for name, type_, value in zip(self.request.names, self.written.parameters, leaves, strict=True):
+        for name, type_, value in zip(
+            self.request.names, self.written.parameters, leaves, strict=True
+        ):
             array = fitting(value, type_, name)
             bind_extents(type_, array.shape, sizes, name)
             arrays.append(np.ascontiguousarray(array).reshape(array.shape))
         results, failures = run_program(self.program, arrays, sizes)
         if failures:
             failure = failures[0]
-            raise_checked(self.request.name, self.program.checks[failure.node], failure.code, failure.index)
+            raise_checked(
+                self.request.name, self.program.checks[failure.node], failure.code, failure.index
+            )
         return self.request.output_structure.unflatten(results)
 
     def __reduce__(self) -> Any:

@@ -27,9 +27,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from graphc.runtime.cache import Cache
-
 from graphc._version import __version__
+from graphc.runtime.cache import Cache
 
 ABI_VERSION = 1  # of the program signature and the status record, docs/decisions/0003-the-call.md
 

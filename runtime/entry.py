@@ -28,6 +28,7 @@ from string import Template
 from typing import Any, Protocol
 
 import numpy as np
+
 from graphc.runtime import layout as layouts
 from graphc.runtime import memory
 from graphc.runtime.layout import Layout

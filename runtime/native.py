@@ -1,8 +1,10 @@
-"""How does a program become machine code in this process?  Modules of text first, then one link in dependency order.
+"""How does a program become machine code in this process? Modules of text first, then one link in
+dependency order.
 
-`modules` prints everything that a program needs, as plain text that a cache can keep: each distinct kernel once, the
-matrix-product family of every dtype in use, the program, its extents. `link` compiles or fetches each through the engine's
-cache of objects and resolves the names between them. Nothing in a text is an address.
+`modules` prints everything that a program needs, as plain text that a cache can keep: each distinct
+kernel once, the matrix-product family of every dtype in use, the program, its extents. `link`
+compiles or fetches each through the engine's cache of objects and resolves the names between them.
+Nothing in a text is an address.
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ class _Timed:
 class Module:
     """One module of LLVM text.
 
-    `exports` maps the symbols it defines to the names that other modules know them by, which are those of `imports`.
+    `exports` maps the symbols it defines to the names that other modules know them by, which are
+    those of `imports`.
     """
 
     name: str
@@ -107,8 +110,9 @@ def kernel_text(kernel: Kernel, machine: Machine) -> str:
 def modules(
     program: Program, found: Layout, workers: int, opt_level: int
 ) -> tuple[list[Module], dict[str, Any]]:
-    """The modules of a planned program in link order, the last two being its extents (if any) and the program;
-    and its constant arrays by symbol."""
+    """The modules of a planned program in link order, the last two being its extents (if any) and
+    the program; and its constant arrays by symbol.
+    """
     machine = Machine.host()
     made = _product_modules(program, machine)
     names: dict[int, str] = {}
@@ -134,7 +138,9 @@ def modules(
 
 
 def _product_modules(program: Program, machine: Machine) -> list[Module]:
-    """The matrix-product family of every dtype that a contraction of the program has, without unreachable tiles."""
+    """The matrix-product family of every dtype that a contraction of the program has, without
+    unreachable tiles.
+    """
     shapes: dict[str, list[tuple[Extent, Extent, Extent]]] = {}
     for kernel in program.kernels():
         nest = kernel.nest

@@ -1,9 +1,11 @@
-"""What does the first level of the cache hold?  Everything between a graph and its machine code, as text.
+"""What does the first level of the cache hold? Everything between a graph and its machine code, as
+text.
 
-The key is the digest of the closed graph, which knows inputs by position and no origins, with the options, the processor and the
-versions. The entry is the *plan*: the modules to link, the constants that folding made, the sizes of the arena and of the
-work. A hit skips rewriting, fusion, lowering and printing; the second level, objects by text, then skips
-LLVM. An entry is data: JSON and arrays, read without executing anything.
+The key is the digest of the closed graph, which knows inputs by position and no origins, with the
+options, the processor and the versions. The entry is the *plan*: the modules to link, the constants
+that folding made, the sizes of the arena and of the work. A hit skips rewriting, fusion, lowering
+and printing; the second level, objects by text, then skips LLVM. An entry is data: JSON and arrays,
+read without executing anything.
 """
 
 from __future__ import annotations
@@ -56,7 +58,8 @@ class Plan:
 
     @staticmethod
     def from_bytes(data: bytes) -> Plan:
-        """The plan of an archive. Raises `ValueError` for anything that is not one of this format."""
+        """The plan of an archive. Raises `ValueError` for anything that is not one of this format.
+        """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 head = json.loads(archive["plan"].tobytes().decode())

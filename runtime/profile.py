@@ -1,7 +1,9 @@
-"""How long does each kernel of a Function take?  The program replayed launch by launch, each one timed.
+"""How long does each kernel of a Function take? The program replayed launch by launch, each one
+timed.
 
-Frames are filled in from Python as the compiled program fills them, and the same native kernels run on the same memory, on one thread. So the
-figures are those of the kernels, without what the program saves by staying in native code.
+Frames are filled in from Python as the compiled program fills them, and the same native kernels run
+on the same memory, on one thread. So the figures are those of the kernels, without what the program
+saves by staying in native code.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ _KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64
 
 @dataclass
 class Timing:
-    """One launch, and the seconds of each repetition (of the whole loop, for launches inside one)."""
+    """One launch, and the seconds of each repetition (of the whole loop, for launches inside one).
+    """
 
     launch: Launch
     seconds: list[float]
@@ -86,7 +89,9 @@ class _Replay:
                     self.sizes[statement.variable] = step
                     self.run(statement.body, seconds)
             elif isinstance(statement, Call):
-                raise ValueError("a program with calls is not replayed: profile the called graph by itself")
+                raise ValueError(
+                    "a program with calls is not replayed: profile the called graph by itself"
+                )
             else:
                 self.launch(statement, seconds)
 

@@ -1,13 +1,15 @@
 """Where can a graph run, and when do two results count as equal?
 
-`run` takes a graph to one of the backends: the kernel interpreter, native code on one thread and on two, the CUDA C++ text on an
-emulator. The truth is `graphc.evaluate`. Kernels of test size would never be split over threads, so a `Case` is compiled with the
-constants that decide on splitting made small.
+`run` takes a graph to one of the backends: the kernel interpreter, native code on one thread and on
+two, the CUDA C++ text on an emulator. The truth is `graphc.evaluate`. Kernels of test size would
+never be split over threads, so a `Case` is compiled with the constants that decide on splitting
+made small.
 
-The rule of comparison: exact for integers, bool, movement and IEEE arithmetic; a stated number of ULP for mathematical
-functions; `c * eps * sum |terms|` for sums. In a graph of many nodes these errors are carried on and magnified.
-`Judge` finds out how far, by evaluating the graph several times with the result of every inexact op disturbed by as much as
-the rule allows: what differs between such runs may differ between backends, and nothing else may.
+The rule of comparison: exact for integers, bool, movement and IEEE arithmetic; a stated number of
+ULP for mathematical functions; `c * eps * sum |terms|` for sums. In a graph of many nodes these
+errors are carried on and magnified. `Judge` finds out how far, by evaluating the graph several
+times with the result of every inexact op disturbed by as much as the rule allows: what differs
+between such runs may differ between backends, and nothing else may.
 """
 
 from __future__ import annotations
@@ -22,9 +24,10 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+import numpy as np
+
 import graphc as gx
 import graphc.ops  # noqa: F401
-import numpy as np
 from graphc.evaluator import bind_extents
 from graphc.graph import substitute_in
 from graphc.node import Node, topological
@@ -48,13 +51,15 @@ ULP: dict[str, float] = {
     "erf": 2.0,
     "power": 2.0,
 }
-# Sums of products and products: the result may be off by this many eps * sum |terms|, or eps * |product|.
+# Sums of products and products: the result may be off by this many eps * sum |terms|, or eps *
+# |product|.
 SUM_FACTOR = 4.0
 SUMS = ("sum", "contract", "scatter_add")
 PRODUCTS = ("prod",)
 # Exact under IEEE rules, but rounded: rewriting may round elsewhere.
 ROUNDED = ("add", "subtract", "multiply", "strong_multiply", "divide", "square", "sqrt", "cast")
-# Either zero is right where NumPy itself does not say which one it gives: it depends on its SIMD loops.
+# Either zero is right where NumPy itself does not say which one it gives: it depends on its SIMD
+# loops.
 EITHER_ZERO = frozenset(("maximum", "minimum", "relu", "max", "min", *SUMS, *PRODUCTS))
 
 
@@ -83,7 +88,8 @@ def evaluator(inputs: Sequence[Node], outputs: Sequence[Node], arrays: Arrays) -
 
 @dataclass(frozen=True)
 class Case:
-    """A graph to be compiled. `math` None lowers it as it was written, so that a fault is one of lowering or printing.
+    """A graph to be compiled. `math` None lowers it as it was written, so that a fault is one of
+    lowering or printing.
 
     `split`: kernels are shared out among threads and split in parts although they are small.
     """
@@ -108,18 +114,23 @@ class Case:
 
     @contextlib.contextmanager
     def sizes_of_work(self) -> Iterator[None]:
-        """The constants that decide on splitting, small: a strided variant is lowered when it is first called."""
+        """The constants that decide on splitting, small: a strided variant is lowered when it is
+        first called.
+        """
         importlib.import_module("graphc.codegen.lower")
         with contextlib.ExitStack() as stack:
             for name, small in SMALL_WORK.items() if self.split else ():
-                places = [m for key, m in sys.modules.items() if _is_codegen(key) and hasattr(m, name)]
+                places = [
+                    m for key, m in sys.modules.items() if _is_codegen(key) and hasattr(m, name)
+                ]
                 assert places, f"graphc.codegen has no constant {name}"
                 for module in places:
                     stack.enter_context(mock.patch.object(module, name, small))
             yield
 
 
-# Elements that make work worth handing out, elements in a part of a split reduction, elements that make one be split.
+# Elements that make work worth handing out, elements in a part of a split reduction, elements that
+# make one be split.
 SMALL_WORK = {"GRAIN": 2, "PART": 5, "SPLIT_ELEMENTS": 8}
 
 
@@ -144,7 +155,9 @@ def compiled(backend: str, case: Case) -> Callable[..., list[Any]]:
 
 
 def compiled_for_cuda(cases: Sequence[Case]) -> list[Callable[..., list[Any]]]:
-    """The same for CUDA C++, all cases in one translation unit: its compiler takes longer than everything else."""
+    """The same for CUDA C++, all cases in one translation unit: its compiler takes longer than
+    everything else.
+    """
     from graphc.codegen.cuda import cuda_source
     from tests.codegen import cuda_host
 
@@ -185,7 +198,9 @@ def spacing(value: Any) -> Any:
 
 
 def differences(got: Any, want: Any, either_zero: bool = False) -> Any:
-    """Where two arrays of one dtype differ: NaN equals NaN, and -0.0 is not 0.0 unless `either_zero`."""
+    """Where two arrays of one dtype differ: NaN equals NaN, and -0.0 is not 0.0 unless
+    `either_zero`.
+    """
     got, want = np.asarray(got), np.asarray(want)
     if want.dtype.kind != "f":
         return got != want
@@ -219,13 +234,16 @@ def check_within(got: Any, want: Any, tolerance: Any, what: str) -> None:
 
 def _worst(got: Any, want: Any, bad: Any) -> str:
     where = tuple(int(i) for i in np.argwhere(bad)[0])
-    lines = [f"{int(np.sum(bad))} of {got.size} elements differ; at {list(where)} got {got[where]!r}"]
+    lines = [
+        f"{int(np.sum(bad))} of {got.size} elements differ; at {list(where)} got {got[where]!r}"
+    ]
     lines.append(f"expected {want[where]!r}")
     return ", ".join(lines)
 
 
 class Judge:
-    """Knows the value of a graph, and by how much each element of it may differ between backends."""
+    """Knows the value of a graph, and by how much each element of it may differ between backends.
+    """
 
     RUNS = 8
     FACTOR = 4.0
@@ -239,7 +257,9 @@ class Judge:
         rewritten: bool = False,
         seed: int = 0,
     ) -> None:
-        """`rewritten`: by stability rules too, so that all rounding may differ, and what overflowed may not."""
+        """`rewritten`: by stability rules too, so that all rounding may differ, and what overflowed
+        may not.
+        """
         self.want = evaluator(inputs, outputs, arrays)
         self.tolerance: list[Any] = [np.zeros(w.shape, np.longdouble) for w in self.want]
         self.unstable = [
@@ -281,7 +301,8 @@ class Judge:
 
 @contextlib.contextmanager
 def disturbed(random: np.random.Generator, rounding: bool = False) -> Iterator[list[str]]:
-    """Evaluate with every inexact result moved at random within its bound; yields the names of what was moved.
+    """Evaluate with every inexact result moved at random within its bound; yields the names of what
+    was moved.
 
     `rounding`: arithmetic counts as inexact, too.
     """

@@ -1,8 +1,9 @@
 """Which graphc is under test, and what do all tests share?
 
-A checkout holds the package in three folders, so a test run that starts in it could test a different graphc from the one that
-users install. The rule: an installed graphc is the one under test, whatever the current directory; without one, the checkout is.
-`pytest --installed` insists: it fails unless graphc came from site-packages.
+A checkout holds the package in three folders, so a test run that starts in it could test a
+different graphc from the one that users install. The rule: an installed graphc is the one under
+test, whatever the current directory; without one, the checkout is. `pytest --installed` insists: it
+fails unless graphc came from site-packages.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def _prefer_installed() -> None:
     """Take the checkout off the import path, and put it back only if no graphc is installed.
 
-    `python -m pytest` and PYTHONPATH would put it first. Tests still find each other as `tests.<folder>`.
+    `python -m pytest` and PYTHONPATH would put it first. Tests still find each other as
+    `tests.<folder>`.
     """
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
     importlib.invalidate_caches()
@@ -35,8 +37,9 @@ def _prefer_installed() -> None:
 
 _prefer_installed()
 
-import graphc  # noqa: E402
 from places import PACKAGE  # noqa: E402
+
+import graphc  # noqa: E402
 
 
 def is_installed() -> bool:
@@ -68,7 +71,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def _choose_profile(config: pytest.Config) -> None:
     """The same examples in every run, so that a failure is never a matter of luck.
 
-    `--hypothesis-seed=N` (or `=random`) looks for new ones; hypothesis prints the seed of a failure.
+    `--hypothesis-seed=N` (or `=random`) looks for new ones; hypothesis prints the seed of a
+    failure.
     """
     try:
         import hypothesis

@@ -1,8 +1,10 @@
-"""How is a random well-typed program made?  By moves, each of which adds a node to those that there are.
+"""How is a random well-typed program made? By moves, each of which adds a node to those that there
+are.
 
-A `Builder` draws from a `Source`: hypothesis, which shrinks what fails, or a seeded generator, where many programs are compiled
-together. Only types are looked at, so a program with named dimensions is one program for every size, zero and one included. Every
-program that a builder makes is well defined: positions are in range, checks hold, and symbolic extents meet only themselves.
+A `Builder` draws from a `Source`: hypothesis, which shrinks what fails, or a seeded generator,
+where many programs are compiled together. Only types are looked at, so a program with named
+dimensions is one program for every size, zero and one included. Every program that a builder makes
+is well defined: positions are in range, checks hold, and symbolic extents meet only themselves.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 import graphc as gx
 import graphc.ops  # noqa: F401
-import numpy as np
 from graphc.dims import Dim, Extent, evaluate, symbols_of
 from graphc.node import Node
 from graphc.ops.indexing import scatter_add_op
@@ -82,7 +85,9 @@ def _values(dtype: Any, shape: tuple[int, ...], random: np.random.Generator, smo
 
 
 def _laid_out(array: Any, layout: int) -> Any:
-    """The same values in C order, in Fortran order, two elements apart, or from the last to the first."""
+    """The same values in C order, in Fortran order, two elements apart, or from the last to the
+    first.
+    """
     if layout == 1:
         return np.array(array, order="F")
     if layout == 2:
@@ -95,7 +100,7 @@ def _laid_out(array: Any, layout: int) -> Any:
     return array
 
 
-# -- building ------------------------------------------------------------------------------------------
+# -- building --------------------------------------------------------------------------------------
 
 
 class Builder:
@@ -110,7 +115,9 @@ class Builder:
     def pick(self, choices: Sequence[Any]) -> Any:
         return choices[self.source.integer(0, len(choices) - 1)]
 
-    def find(self, kinds: str = "biuf", rank: int = 0, fits: Callable[[Node], bool] | None = None) -> Node | None:
+    def find(
+        self, kinds: str = "biuf", rank: int = 0, fits: Callable[[Node], bool] | None = None
+    ) -> Node | None:
         """A node of a dtype kind and of at least that rank; recent ones come first."""
         fitting = [
             node
@@ -156,14 +163,38 @@ def is_static(extent: Extent, least: int = 1) -> bool:
     return isinstance(extent, int) and extent >= least
 
 
-# -- moves ---------------------------------------------------------------------------------------------
+# -- moves -----------------------------------------------------------------------------------------
 
 Made = Any
 FLOAT_UNARY = (
-    *("negative", "absolute", "sign", "square", "sqrt", "relu", "exp", "expm1", "log", "log1p", "tanh"),
+    *(
+        "negative",
+        "absolute",
+        "sign",
+        "square",
+        "sqrt",
+        "relu",
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "tanh",
+    ),
     *("sigmoid", "softplus", "sin", "cos", "erf"),
 )
-SMOOTH_UNARY = ("negative", "square", "tanh", "sigmoid", "softplus", "sin", "cos", "erf", "expm1", "relu", "absolute")
+SMOOTH_UNARY = (
+    "negative",
+    "square",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "sin",
+    "cos",
+    "erf",
+    "expm1",
+    "relu",
+    "absolute",
+)
 INT_UNARY = ("negative", "absolute", "sign", "square", "relu", "tanh")
 BINARY = ("add", "subtract", "multiply", "maximum", "minimum", "divide", "strong_multiply", "power")
 SMOOTH_BINARY = ("add", "subtract", "multiply", "maximum", "minimum")
@@ -186,7 +217,11 @@ def binary(b: Builder) -> Made:
     y = b.partner(x, "if")
     if name == "power" and x.dtype.kind == "i":
         return gx.power(x, b.source.integer(0, 3))
-    return SURFACE[name](x, y) if b.source.integer(0, 1) == 0 or name == "power" else SURFACE[name](y, x)
+    return (
+        SURFACE[name](x, y)
+        if b.source.integer(0, 1) == 0 or name == "power"
+        else SURFACE[name](y, x)
+    )
 
 
 def safe(b: Builder) -> Made:
@@ -219,7 +254,9 @@ def choose(b: Builder) -> Made:
     mask = b.find("b", fits=lambda y: broadcasts(x.shape, y.shape))
     mask = x > 0.25 if mask is None else mask
     y = b.partner(x, "f")
-    if isinstance(y, Node) and not (broadcasts(y.shape, mask.shape) and broadcasts(x.shape, y.shape)):
+    if isinstance(y, Node) and not (
+        broadcasts(y.shape, mask.shape) and broadcasts(x.shape, y.shape)
+    ):
         y = 1.5
     return gx.where(mask, x, y)
 
@@ -247,7 +284,9 @@ def along_axis(b: Builder) -> Made:
     x = b.find("f", 1, lambda x: is_static(x.shape[-1]))
     if x is None:
         return None
-    return b.pick((gx.softmax, gx.log_softmax, lambda v: gx.logsumexp(v, axis=-1, keepdims=True)))(x)
+    return b.pick((gx.softmax, gx.log_softmax, lambda v: gx.logsumexp(v, axis=-1, keepdims=True)))(
+        x
+    )
 
 
 def position(b: Builder) -> Made:
@@ -356,7 +395,9 @@ def indices(b: Builder, size: Extent) -> Node:
     """Positions that are in range along an axis of that extent."""
     if is_static(size) and b.source.integer(0, 1):
         assert isinstance(size, int)
-        return gx.constant(np.array([b.source.integer(-size, size - 1) for _ in range(3)], np.int64))
+        return gx.constant(
+            np.array([b.source.integer(-size, size - 1) for _ in range(3)], np.int64)
+        )
     line = gx.arange(size)
     return b.pick((line, gx.flip(line), line * 0, -1 - line))
 
@@ -377,7 +418,9 @@ def scatter(b: Builder) -> Made:
         return None
     axis = b.axis(x)
     size = x.shape[axis]
-    where = b.pick((gx.arange(size), gx.flip(gx.arange(size)), gx.arange(size) * 0, -1 - gx.arange(size)))
+    where = b.pick(
+        (gx.arange(size), gx.flip(gx.arange(size)), gx.arange(size) * 0, -1 - gx.arange(size))
+    )
     return scatter_add_op(where, x, axis=axis, extent=size + b.source.integer(0, 2))
 
 
@@ -405,7 +448,9 @@ def guard(b: Builder) -> Made:
     x = b.find("f")
     if x is None:
         return None
-    return b.pick((lambda: gx.check(x, (x == x) | gx.isnan(x), "any value"), lambda: gx.stop_gradient(x)))()
+    return b.pick(
+        (lambda: gx.check(x, (x == x) | gx.isnan(x), "any value"), lambda: gx.stop_gradient(x))
+    )()
 
 
 def checked(b: Builder) -> Made:
@@ -450,22 +495,65 @@ def scan(b: Builder) -> Made:
 
 
 SMOOTH_MOVES = (
-    *(unary, binary, safe, choose, reduce, along_axis, permute, reshape, flip, cut, pad, join, stretch),
+    *(
+        unary,
+        binary,
+        safe,
+        choose,
+        reduce,
+        along_axis,
+        permute,
+        reshape,
+        flip,
+        cut,
+        pad,
+        join,
+        stretch,
+    ),
     *(product, vector_product, take, scatter, generate, checked, call, scan),
 )
 MOVES = (
-    *(unary, binary, unary, binary, safe, compare, logic, choose, convert, reduce, reduce, along_axis),
-    *(position, permute, reshape, flip, cut, pad, join, stretch, product, vector_product, take, scatter),
+    *(
+        unary,
+        binary,
+        unary,
+        binary,
+        safe,
+        compare,
+        logic,
+        choose,
+        convert,
+        reduce,
+        reduce,
+        along_axis,
+    ),
+    *(
+        position,
+        permute,
+        reshape,
+        flip,
+        cut,
+        pad,
+        join,
+        stretch,
+        product,
+        vector_product,
+        take,
+        scatter,
+    ),
     *(split, generate, guard, call, scan),
 )
 
 
-# -- programs --------------------------------------------------------------------------------------------
+# -- programs --------------------------------------------------------------------------------------
 
 
 def program(source: Source, smooth: bool = False, longest: int = 7) -> Program:
-    """A random program; `smooth`: float64 throughout, and differentiable but for isolated points."""
-    kinds = ("float64",) if smooth else ("float64", "float32", "int64", "bool", "float64", "float32")
+    """A random program; `smooth`: float64 throughout, and differentiable but for isolated points.
+    """
+    kinds = (
+        ("float64",) if smooth else ("float64", "float32", "int64", "bool", "float64", "float32")
+    )
     extents = EXTENTS[:5] if smooth else EXTENTS
     symbols = []
     for i in range(source.integer(1, 3)):

@@ -1,8 +1,10 @@
 """Does every import point down?
 
-Core, then ops, then derivatives and rewriting, then code generation, then the runtime, then what drives them all. An import at the head of a
-module must stay in its room or go down; one inside a function may go up where the table below says so, with the reason, and nowhere else.
-`nn`, `optim` and `interop` are written as a third party would write them. Importing graphc loads NumPy and nothing heavier.
+Core, then ops, then derivatives and rewriting, then code generation, then the runtime, then what
+drives them all. An import at the head of a module must stay in its room or go down; one inside a
+function may go up where the table below says so, with the reason, and nowhere else. `nn`, `optim`
+and `interop` are written as a third party would write them. Importing graphc loads NumPy and
+nothing heavier.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import graphc
 import pytest
 from places import PACKAGE, ROOT, run_python
+
+import graphc
 
 # Rooms from the bottom up. A module that is not named belongs to the room of its package.
 ROOMS = ("core", "ops", "transform", "codegen", "runtime", "drive")
@@ -25,7 +28,16 @@ ROOM_OF = {
         [
             f"graphc.{name}"
             for name in (
-                *("dims", "dtypes", "errors", "evaluator", "graph", "graphfile", "lowering", "node"),
+                *(
+                    "dims",
+                    "dtypes",
+                    "errors",
+                    "evaluator",
+                    "graph",
+                    "graphfile",
+                    "lowering",
+                    "node",
+                ),
                 *("op", "options", "origin", "tensor", "tree", "types"),
             )
         ],
@@ -41,7 +53,17 @@ ROOM_OF = {
         [
             f"graphc.{name}"
             for name in (
-                *("__main__", "bench", "cli", "demo", "doctor", "emission", "function", "nn", "optim"),
+                *(
+                    "__main__",
+                    "bench",
+                    "cli",
+                    "demo",
+                    "doctor",
+                    "emission",
+                    "function",
+                    "nn",
+                    "optim",
+                ),
             )
         ],
         "drive",
@@ -78,7 +100,11 @@ THIRD_PARTY = {
     "graphc.interop": ("graphc.interop", "graphc.display"),  # names nodes as printing does
 }
 # What may be loaded at the head of a module, beyond the standard library and graphc itself.
-HEAVY = {"graphc": {"numpy"}, "graphc.codegen": {"numpy", "llvmlite"}, "graphc.runtime": {"numpy", "llvmlite"}}
+HEAVY = {
+    "graphc": {"numpy"},
+    "graphc.codegen": {"numpy", "llvmlite"},
+    "graphc.runtime": {"numpy", "llvmlite"},
+}
 
 
 def folder(package: str) -> Path:
@@ -90,7 +116,11 @@ def folder(package: str) -> Path:
 def modules() -> dict[str, Path]:
     """Every module of graphc and its file."""
     found: dict[str, Path] = {}
-    places = [("graphc", PACKAGE), ("graphc.codegen", folder("codegen")), ("graphc.runtime", folder("runtime"))]
+    places = [
+        ("graphc", PACKAGE),
+        ("graphc.codegen", folder("codegen")),
+        ("graphc.runtime", folder("runtime")),
+    ]
     for name, base in places:
         for file in base.rglob("*.py"):
             parts = file.relative_to(base).with_suffix("").parts
@@ -213,7 +243,9 @@ def test_the_head_of_a_module_loads_nothing_heavy() -> None:
         top = found.module.split(".")[0]
         if found.lazy or top == "graphc" or top in sys.stdlib_module_names:
             continue
-        half = next((h for h in ("graphc.codegen", "graphc.runtime") if belongs(found.user, h)), "graphc")
+        half = next(
+            (h for h in ("graphc.codegen", "graphc.runtime") if belongs(found.user, h)), "graphc"
+        )
         assert top in HEAVY[half], str(found)
 
 
@@ -223,7 +255,7 @@ def test_no_import_by_the_bare_names() -> None:
         assert found.module.split(".")[0] not in ("codegen", "runtime"), str(found)
 
 
-# -- in a fresh interpreter --------------------------------------------------------------------------
+# -- in a fresh interpreter ------------------------------------------------------------------------
 
 
 def test_import_is_light(tmp_path: Path) -> None:
@@ -231,7 +263,8 @@ def test_import_is_light(tmp_path: Path) -> None:
     code = """
 import sys
 import graphc as gx
-assert 'graphc.ops' not in sys.modules and 'graphc.codegen' not in sys.modules, 'loaded at first use'
+assert 'graphc.ops' not in sys.modules, 'loaded at first use'
+assert 'graphc.codegen' not in sys.modules, 'loaded at first use'
 x = gx.vector('x', 3)
 cost = gx.sum(gx.tanh(x) ** 2)
 text = str(gx.grad(cost, x))
@@ -244,14 +277,17 @@ print(sorted(heavy & {name.split('.')[0] for name in sys.modules}))
 
 
 def test_every_public_name_can_be_the_first(tmp_path: Path) -> None:
-    """Whatever is asked for first, in a process that has loaded nothing: no circle of imports, and never a module."""
+    """Whatever is asked for first, in a process that has loaded nothing: no circle of imports, and
+    never a module.
+    """
     code = """
 import sys
 import types
 import graphc
 inner = {'annotations', 'importlib', 'TYPE_CHECKING', 'Any'}
 names = [name for name in dir(graphc) if name[0] != '_' and name not in inner]
-names = [n for n in names if n in graphc._SUBMODULES or not isinstance(getattr(graphc, n), types.ModuleType)]
+modules = {n for n in names if isinstance(getattr(graphc, n), types.ModuleType)}
+names = [n for n in names if n in graphc._SUBMODULES or n not in modules]
 assert len(names) > 90, len(names)
 for name in names:
     for module in [m for m in sys.modules if m.split('.')[0] == 'graphc']:
@@ -272,7 +308,9 @@ for name in names:
 def test_names_for_type_checkers_are_the_real_ones() -> None:
     """The imports under TYPE_CHECKING in graphc/__init__.py name what `graphc.<name>` gives."""
     tree = ast.parse((PACKAGE / "__init__.py").read_text())
-    block = next(n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test))
+    block = next(
+        n for n in tree.body if isinstance(n, ast.If) and "TYPE_CHECKING" in ast.dump(n.test)
+    )
     stated = 0
     for statement in block.body:
         assert isinstance(statement, ast.ImportFrom) and statement.module
@@ -286,7 +324,9 @@ def test_names_for_type_checkers_are_the_real_ones() -> None:
 
 @pytest.mark.parametrize("half", ["codegen", "runtime"])
 def test_a_second_copy_is_refused(half: str, tmp_path: Path) -> None:
-    """`import codegen` from the root of a checkout fails with a message that names the right import."""
+    """`import codegen` from the root of a checkout fails with a message that names the right
+    import.
+    """
     place = str(folder(half).parent)
     code = f"""
 import sys

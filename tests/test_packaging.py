@@ -218,3 +218,36 @@ def test_metadata_of_an_installed_graphc() -> None:
 def test_the_changelog_knows_the_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## {graphc.__version__}" in text
+
+
+# -- types -----------------------------------------------------------------------------------------
+
+
+def test_the_names_for_type_checkers_are_those_of_the_run_time() -> None:
+    """`__all__` is written out for type checkers; each of its names must load, and be listed."""
+    assert len(set(graphc.__all__)) == len(graphc.__all__)
+    for name in graphc.__all__:
+        assert getattr(graphc, name) is not None
+    assert set(graphc.__all__) <= set(dir(graphc))
+    assert set(graphc._HOMES) <= set(graphc.__all__)
+
+
+@pytest.mark.slow
+def test_a_strict_type_checker_sees_the_surface(tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    program = tmp_path / "user.py"
+    program.write_text(
+        "import graphc as gx\n"
+        "x = gx.vector('x', 3)\n"
+        "reveal_type(x)\n"
+        "f = gx.compile([x], gx.grad(gx.sum(gx.tanh(x)), x), options=gx.Options(threads=1))\n"
+    )
+    code = (
+        "import mypy.api, sys; "
+        "print(mypy.api.run(['--strict', '--follow-imports=silent', '--cache-dir', 'c', "
+        "'user.py']))"
+    )
+    output = run_python("-c", code, folder=tmp_path)
+    assert "graphc.node.Node" in output
+    assert "explicitly export" not in output
+    assert "Success: no issues found" in output

@@ -1,8 +1,10 @@
-"""Do random programs give the same on every backend, rewritten or not, and are their gradients right?
+"""Do random programs give the same on every backend, rewritten or not, and are their gradients
+right?
 
-Hypothesis draws programs over the whole registry (`programs`), with named dimensions, extents of zero and one, strided arguments, scans, calls
-and several outputs, and shrinks what fails. The examples are the same in every run unless a seed is given
-(`--hypothesis-seed=random`, which prints it); `pytest -m slow` draws thousands.
+Hypothesis draws programs over the whole registry (`programs`), with named dimensions, extents of
+zero and one, strided arguments, scans, calls and several outputs, and shrinks what fails. The
+examples are the same in every run unless a seed is given (`--hypothesis-seed=random`, which prints
+it); `pytest -m slow` draws thousands.
 """
 
 from __future__ import annotations
@@ -10,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import graphc as gx
 import numpy as np
 import pytest
 from backends import Case, Judge, backends, compiled, compiled_for_cuda, evaluator
 from hypothesis import HealthCheck, Phase, assume, event, given, note, settings
 from hypothesis import strategies as st
 from programs import Program, Seeded, program, sizes
+
+import graphc as gx
 
 MANY = 3000
 
@@ -32,7 +35,9 @@ class Drawn:
 
 
 @st.composite
-def programs(draw: Any, smooth: bool = False, longest: int = 7) -> tuple[Program, list[dict[str, int]]]:
+def programs(
+    draw: Any, smooth: bool = False, longest: int = 7
+) -> tuple[Program, list[dict[str, int]]]:
     """A program, and two choices of sizes for it: one compiled Function serves both."""
     source = Drawn(draw)
     made = program(source, smooth, longest)
@@ -40,17 +45,20 @@ def programs(draw: Any, smooth: bool = False, longest: int = 7) -> tuple[Program
 
 
 def examples(count: int) -> settings:
-    """Shrinking takes minutes where each example is compiled; `slow` runs are left to themselves."""
+    """Shrinking takes minutes where each example is compiled; `slow` runs are left to themselves.
+    """
     phases = (Phase.explicit, Phase.generate, Phase.shrink)
     quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     return settings(max_examples=count, phases=phases, deadline=None, suppress_health_check=quiet)
 
 
-# -- backends ----------------------------------------------------------------------------------------
+# -- backends --------------------------------------------------------------------------------------
 
 
 def check_backends(made: Program, choices: list[dict[str, int]]) -> None:
-    """The evaluator, the kernel interpreter, and native code agree; one and two threads to the last bit."""
+    """The evaluator, the kernel interpreter, and native code agree; one and two threads to the last
+    bit.
+    """
     note(str(made))
     case = Case(made.inputs, made.outputs)
     functions = {name: compiled(name, case) for name in ("interpreter", "llvm-1", "llvm-2")}
@@ -111,11 +119,13 @@ def test_cuda_with_many_programs(start: int) -> None:
     check_on_cuda(range(start, start + 20), longest=10)
 
 
-# -- rewriting ---------------------------------------------------------------------------------------
+# -- rewriting -------------------------------------------------------------------------------------
 
 
 def check_rewriting(made: Program, choices: list[dict[str, int]]) -> None:
-    """Rules under the law `ieee` change no value; stability rules none beyond what rounding had spoilt."""
+    """Rules under the law `ieee` change no value; stability rules none beyond what rounding had
+    spoilt.
+    """
     from graphc.rewrite import RULES
 
     note(str(made))
@@ -143,7 +153,7 @@ def test_rewriting_with_many_programs(drawn: Any) -> None:
     check_rewriting(*drawn)
 
 
-# -- gradients ---------------------------------------------------------------------------------------
+# -- gradients -------------------------------------------------------------------------------------
 
 
 class Slope:
@@ -163,7 +173,9 @@ class Slope:
         return evaluator(self.made.inputs, self.outputs, moved)
 
     def weighted(self, step: float) -> float:
-        return float(sum(np.sum(w * v) for w, v in zip(self.weights, self.values(step), strict=True)))
+        return float(
+            sum(np.sum(w * v) for w, v in zip(self.weights, self.values(step), strict=True))
+        )
 
     def differences(self, step: float) -> float:
         """Central differences of three steps, extrapolated to order six."""
@@ -174,11 +186,15 @@ class Slope:
     def size(self) -> float:
         """How large the terms are of which the slope is made."""
         values = self.values(0.0)
-        return 1 + float(sum(np.sum(np.abs(w * v)) for w, v in zip(self.weights, values, strict=True)))
+        return 1 + float(
+            sum(np.sum(np.abs(w * v)) for w, v in zip(self.weights, values, strict=True))
+        )
 
 
 def check_gradients(made: Program, choices: list[dict[str, int]]) -> None:
-    """Reverse and forward mode against differences; the gradient's own graph, compiled, against the evaluator."""
+    """Reverse and forward mode against differences; the gradient's own graph, compiled, against the
+    evaluator.
+    """
     note(str(made))
     inputs = list(made.inputs)
     outputs = [o for o in made.outputs if o.dtype == np.float64]
@@ -204,7 +220,9 @@ def check_gradients(made: Program, choices: list[dict[str, int]]) -> None:
             assert abs(got - other) <= 1e-9 * (size + terms), f"reverse {got}, forward {other}"
         if np.isfinite(fine) and size < 1e5 and abs(coarse - fine) <= 1e-7 * (size + abs(fine)):
             event("smooth here")
-            assert abs(got - fine) <= 1e-5 * (size + abs(fine)), f"reverse {got}, differences {fine}"
+            assert abs(got - fine) <= 1e-5 * (size + abs(fine)), (
+                f"reverse {got}, differences {fine}"
+            )
         judge = Judge(pull_inputs, pulled, arrays, rewritten=True)
         judge.check(function(*arrays), f"compiled gradient at {choice}")
 

@@ -1,8 +1,9 @@
 """Do graphc's functions mean what NumPy's of the same name mean?
 
-Each row of the table is one call, written once over `xp`: with NumPy it gives the expected value, shape and dtype; with graphc it builds a
-graph, which is evaluated, and compiled with the default options. Functions that NumPy lacks state their meaning beside the call. A
-function of the surface without a row fails the test.
+Each row of the table is one call, written once over `xp`: with NumPy it gives the expected value,
+shape and dtype; with graphc it builds a graph, which is evaluated, and compiled with the default
+options. Functions that NumPy lacks state their meaning beside the call. A function of the surface
+without a row fails the test.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import graphc as gx
-import graphc.ops  # noqa: F401
 import numpy as np
 import pytest
+
+import graphc as gx
+import graphc.ops  # noqa: F401
 from graphc.node import Node
 from graphc.tensor import SURFACE
 
@@ -50,7 +52,9 @@ MEANING: dict[str, Call] = {
     "getitem": lambda x, key: x[key],
     "iota": lambda shape, axis=0, dtype="int64": np.indices(shape)[axis].astype(dtype),
     "log_softmax": lambda x, axis=-1: np.log(_softmax(x, axis)),
-    "logsumexp": lambda x, axis=None, keepdims=False: np.log(np.sum(np.exp(x), axis, keepdims=keepdims)),
+    "logsumexp": lambda x, axis=None, keepdims=False: np.log(
+        np.sum(np.exp(x), axis, keepdims=keepdims)
+    ),
     "relu": lambda x: np.maximum(x, np.zeros((), np.asarray(x).dtype)),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "softmax": _softmax,
@@ -75,7 +79,16 @@ def binary(name: str, *pairs: tuple[Any, Any]) -> list[tuple[Call, tuple[Any, ..
     return [(lambda xp, x, y: getattr(xp, name)(x, y), pair) for pair in pairs]
 
 
-PAIRS = ((V, W), (M, M[0]), (F, V), (I, K[:4]), (M, I), (S, M), (G, S.astype("float32")), (M[:, :1], V[:4]))
+PAIRS = (
+    (V, W),
+    (M, M[0]),
+    (F, V),
+    (I, K[:4]),
+    (M, I),
+    (S, M),
+    (G, S.astype("float32")),
+    (M[:, :1], V[:4]),
+)
 FLOAT_PAIRS = ((V, W), (M, P), (F, F), (M[:, :1], V[:4]))
 REDUCTIONS = ("sum", "prod", "max", "min", "mean")
 
@@ -87,7 +100,10 @@ def reductions(name: str, *arrays: Any) -> list[tuple[Call, tuple[Any, ...]]]:
         (lambda xp, x: function(xp)(x, axis=1), (arrays[0],)),
         (lambda xp, x: function(xp)(x, axis=-2, keepdims=True), (arrays[0],)),
         (lambda xp, x: function(xp)(x, axis=(0, 2)), (T if arrays[0].dtype != bool else T > 0,)),
-        (lambda xp, x: function(xp)(x, axis=(2, 0), keepdims=True), (T if arrays[0].dtype != bool else T > 0,)),
+        (
+            lambda xp, x: function(xp)(x, axis=(2, 0), keepdims=True),
+            (T if arrays[0].dtype != bool else T > 0,),
+        ),
     ]
 
 
@@ -122,9 +138,14 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         (lambda xp, x: x**5, (I,)),
         (lambda xp, x: 2.0**x, (V,)),
     ],
-    **{name: unary(name, V, M, F, S) for name in ("exp", "expm1", "tanh", "sin", "cos", "sigmoid", "softplus", "erf")},
+    **{
+        name: unary(name, V, M, F, S)
+        for name in ("exp", "expm1", "tanh", "sin", "cos", "sigmoid", "softplus", "erf")
+    },
     **{name: unary(name, W, P, W.astype("float32")) for name in ("log", "log1p", "sqrt")},
-    **{name: unary(name, V, G, I, S) for name in ("negative", "absolute", "sign", "square", "relu")},
+    **{
+        name: unary(name, V, G, I, S) for name in ("negative", "absolute", "sign", "square", "relu")
+    },
     "modf": unary("modf", V, G * 3),
     "isnan": unary("isnan", np.array([1.0, np.nan]), F),
     "logical_not": unary("logical_not", B),
@@ -150,10 +171,30 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
     "softmax": [*unary("softmax", V, M, G), (lambda xp, x: xp.softmax(x, axis=0), (M,))],
     "log_softmax": [*unary("log_softmax", V, M), (lambda xp, x: xp.log_softmax(x, axis=0), (M,))],
     "matmul": binary(
-        "matmul", (M, M.T), (M, V[:4]), (V[:3], M), (V, W), (T, M.T), (M, T.swapaxes(1, 2)), (G, G.T),
-        (I, I.T), (T, T.swapaxes(1, 2)), (T[:1], T.swapaxes(1, 2)), (I, M.T),
+        "matmul",
+        (M, M.T),
+        (M, V[:4]),
+        (V[:3], M),
+        (V, W),
+        (T, M.T),
+        (M, T.swapaxes(1, 2)),
+        (G, G.T),
+        (I, I.T),
+        (T, T.swapaxes(1, 2)),
+        (T[:1], T.swapaxes(1, 2)),
+        (I, M.T),
     ),
-    "dot": binary("dot", (M, M.T), (M, V[:4]), (V, W), (T, M.T), (S, M), (V, 2.0), (I, I.T), (M, T.swapaxes(1, 2))),
+    "dot": binary(
+        "dot",
+        (M, M.T),
+        (M, V[:4]),
+        (V, W),
+        (T, M.T),
+        (S, M),
+        (V, 2.0),
+        (I, I.T),
+        (M, T.swapaxes(1, 2)),
+    ),
     "tensordot": [
         (lambda xp, x, y: xp.tensordot(x, y), (T, T[0])),
         (lambda xp, x, y: xp.tensordot(x, y, axes=1), (T, M.T)),
@@ -170,11 +211,18 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         (lambda xp, c, x: xp.where(c, 1, x), (C, V)),
         (lambda xp, c, x: xp.where(c, x, x), (K, V)),
     ],
-    "cast": [(lambda xp, x, d=d: xp.cast(x, d), (a,)) for a in (V * 3, I, B, G) for d in ("float32", "float64", "int64", "bool")],
+    "cast": [
+        (lambda xp, x, d=d: xp.cast(x, d), (a,))
+        for a in (V * 3, I, B, G)
+        for d in ("float32", "float64", "int64", "bool")
+    ],
     "stop_gradient": unary("stop_gradient", V),
     "check": [(lambda xp, x, c: xp.check(x, c, "holds"), (V, np.ones(3, bool)))],
     "reshape": [
-        *[(lambda xp, x, s=s: xp.reshape(x, s), (M,)) for s in (-1, 12, (4, 3), (2, -1), (1, 12, 1), [6, 2])],
+        *[
+            (lambda xp, x, s=s: xp.reshape(x, s), (M,))
+            for s in (-1, 12, (4, 3), (2, -1), (1, 12, 1), [6, 2])
+        ],
         (lambda xp, x: x.reshape(2, -1), (M,)),
         (lambda xp, x: xp.reshape(x, ()), (V[:1],)),
     ],
@@ -186,13 +234,17 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         (lambda xp, x: x.transpose((2, 0, 1)), (T,)),
     ],
     "swapaxes": [(lambda xp, x: xp.swapaxes(x, 0, -1), (T,))],
-    "expand_dims": [(lambda xp, x, a=a: xp.expand_dims(x, a), (M,)) for a in (0, 1, -1, (0, 2), (0, -1))],
+    "expand_dims": [
+        (lambda xp, x, a=a: xp.expand_dims(x, a), (M,)) for a in (0, 1, -1, (0, 2), (0, -1))
+    ],
     "squeeze": [
         (lambda xp, x: xp.squeeze(x), (T[:1, :, :1],)),
         (lambda xp, x: xp.squeeze(x, axis=0), (T[:1, :, :1],)),
         (lambda xp, x: xp.squeeze(x, axis=(0, -1)), (T[:1, :, :1],)),
     ],
-    "broadcast_to": [(lambda xp, x, s=s: xp.broadcast_to(x, s), (V[:4],)) for s in ((3, 4), (4,), (2, 1, 4))],
+    "broadcast_to": [
+        (lambda xp, x, s=s: xp.broadcast_to(x, s), (V[:4],)) for s in ((3, 4), (4,), (2, 1, 4))
+    ],
     "flip": [(lambda xp, x, a=a: xp.flip(x, a), (T,)) for a in (None, 1, -1, (0, 2))],
     "concatenate": [
         (lambda xp, x, y: xp.concatenate([x, y]), (M, P)),
@@ -216,18 +268,45 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         (lambda xp, x, i: xp.take_along_axis(x, i, axis=1), (M, RANDOM.integers(-4, 4, (3, 2)))),
         (lambda xp, x, i: xp.take_along_axis(x, i, axis=0), (M, RANDOM.integers(0, 3, (2, 4)))),
     ],
-    "arange": [(lambda xp: xp.arange(5), ()), (lambda xp: xp.arange(3, dtype="float32"), ()), (lambda xp: xp.arange(0), ())],
+    "arange": [
+        (lambda xp: xp.arange(5), ()),
+        (lambda xp: xp.arange(3, dtype="float32"), ()),
+        (lambda xp: xp.arange(0), ()),
+    ],
     "iota": [(lambda xp: xp.iota((2, 3), 1), ()), (lambda xp: xp.iota((4,), dtype="float64"), ())],
-    "full": [(lambda xp: xp.full((2, 3), 1.5), ()), (lambda xp: xp.full((2,), 3), ()), (lambda xp: xp.full(3, 2, "float32"), ())],
+    "full": [
+        (lambda xp: xp.full((2, 3), 1.5), ()),
+        (lambda xp: xp.full((2,), 3), ()),
+        (lambda xp: xp.full(3, 2, "float32"), ()),
+    ],
     "zeros": [(lambda xp: xp.zeros((2, 3)), ()), (lambda xp: xp.zeros(4, "int64"), ())],
     "ones": [(lambda xp: xp.ones((2, 3)), ()), (lambda xp: xp.ones((), "bool"), ())],
     "getitem": [
         *[
             (lambda xp, x, k=k: x[k], (T,))
             for k in (
-                *(0, -1, (1, 2), (0, 1, -2), slice(1, None), slice(None, None, -1), (slice(None), slice(None, None, 2))),
-                *((Ellipsis, 0), (None, 0), (0, None, slice(1, 3)), (slice(None), None), (..., None), (slice(5, 9),)),
-                *((slice(-2, None), slice(2, 0, -1)), (slice(None), slice(-1, None, -2), 3), (slice(None), slice(1, 1))),
+                *(
+                    0,
+                    -1,
+                    (1, 2),
+                    (0, 1, -2),
+                    slice(1, None),
+                    slice(None, None, -1),
+                    (slice(None), slice(None, None, 2)),
+                ),
+                *(
+                    (Ellipsis, 0),
+                    (None, 0),
+                    (0, None, slice(1, 3)),
+                    (slice(None), None),
+                    (..., None),
+                    (slice(5, 9),),
+                ),
+                *(
+                    (slice(-2, None), slice(2, 0, -1)),
+                    (slice(None), slice(-1, None, -2), 3),
+                    (slice(None), slice(1, 1)),
+                ),
             )
         ],
         (lambda xp, x, i: x[i], (M, WHERE % 3)),
@@ -269,14 +348,20 @@ def test_against_numpy(name: str, count: Callable[..., None]) -> None:
         own: list[Any] = []
         for j, array in enumerate(given):
             weak = isinstance(array, (int, float)) and not isinstance(array, np.generic)
-            own.append(array if weak else gx.symbol(f"x{i}_{j}", np.shape(array), np.asarray(array).dtype))
+            own.append(
+                array if weak else gx.symbol(f"x{i}_{j}", np.shape(array), np.asarray(array).dtype)
+            )
         made = leaves(call(gx, *own))
         with np.errstate(all="ignore"):
             want = [np.asarray(leaf) for leaf in leaves(call(NumpyMeaning(), *given))]
         assert len(made) == len(want)
         for node, expected in zip(made, want, strict=True):
-            assert node.shape == expected.shape, f"{name}, row {i}: shape {node.shape}, NumPy {expected.shape}"
-            assert node.dtype == expected.dtype, f"{name}, row {i}: dtype {node.dtype}, NumPy {expected.dtype}"
+            assert node.shape == expected.shape, (
+                f"{name}, row {i}: shape {node.shape}, NumPy {expected.shape}"
+            )
+            assert node.dtype == expected.dtype, (
+                f"{name}, row {i}: dtype {node.dtype}, NumPy {expected.dtype}"
+            )
         outputs += made
         wanted += want
         symbols += [s for s in own if isinstance(s, Node)]
@@ -293,7 +378,7 @@ def test_against_numpy(name: str, count: Callable[..., None]) -> None:
     count("surface", "calls", len(TABLE[name]))
 
 
-# -- operators, methods, protocols -------------------------------------------------------------------
+# -- operators, methods, protocols -----------------------------------------------------------------
 
 x = gx.symbol("x", (3, 4))
 v = gx.symbol("v", (4,))
@@ -362,7 +447,7 @@ def test_len_and_attributes() -> None:
     assert x.dtype == np.float64
 
 
-# -- errors --------------------------------------------------------------------------------------------
+# -- errors ----------------------------------------------------------------------------------------
 
 n = gx.vector("n_vector", "n")
 BAD: dict[str, Callable[[], Any]] = {

@@ -1,7 +1,7 @@
 """How does one op pass a derivative on?  The step of the chain rule, for either direction.
 
-An op states its derivative once (`Partials`, `Linear` or `Rules`); the forward and the reverse step are both derived from
-it here. A cotangent or tangent of None is an exact zero that was never built.
+An op states its derivative once (`Partials`, `Linear` or `Rules`); the forward and the reverse step
+are both derived from it here. A cotangent or tangent of None is an exact zero that was never built.
 """
 
 from __future__ import annotations
@@ -99,7 +99,9 @@ def _refuse(node: Node, why: str) -> GraphError:
 def pull(
     node: Node, cotangents: Sequence[Maybe], wanted: Sequence[bool], transform: Any
 ) -> list[Maybe]:
-    """The cotangents of a node's arguments, from those of its results. Only `wanted` ones are built."""
+    """The cotangents of a node's arguments, from those of its results. Only `wanted` ones are
+    built.
+    """
     derivative = node.op.derivative
     if isinstance(derivative, NoDerivative):
         raise _refuse(node, derivative.why)

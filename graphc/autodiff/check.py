@@ -1,7 +1,8 @@
-"""Is a derivative right?  Gradients compared with Richardson-extrapolated central differences, in float64.
+"""Is a derivative right? Gradients compared with Richardson-extrapolated central differences, in
+float64.
 
-Central differences at steps h and h/2 combine to an error of order h**4 (Richardson 1911); the difference between
-the extrapolated value and the finer one bounds the error that is allowed for.
+Central differences at steps h and h/2 combine to an error of order h**4 (Richardson 1911); the
+difference between the extrapolated value and the finer one bounds the error that is allowed for.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def check_grad(
 ) -> GradientCheck:
     """Compare `grad(cost, wrt)` with differences at `point`, a value for every symbol.
 
-    `wrt` are float64 symbols, alone or in a container. The check fails where the error exceeds `tolerance` times
-    the largest derivative plus what the differences themselves are uncertain by.
+    `wrt` are float64 symbols, alone or in a container. The check fails where the error exceeds
+    `tolerance` times the largest derivative plus what the differences themselves are uncertain by.
     """
     leaves, _ = flatten(wrt)
     gradients = evaluate([grad(cost, leaf) for leaf in leaves], point)

@@ -1,4 +1,6 @@
-"""How are derivatives taken forwards?  Forward mode: tangents pushed along the graph in its own order."""
+"""How are derivatives taken forwards? Forward mode: tangents pushed along the graph in its own
+order.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ from graphc.tree import flatten
 def jvp(outputs: Any, inputs: Any, tangents: Any) -> Any:
     """Tangents of `outputs`, given those of `inputs`: Jacobian-vector products as graphs.
 
-    All three are nodes or nested containers; tangents have the structure, shapes and dtypes of the inputs; the
-    result has the structure of `outputs`.
+    All three are nodes or nested containers; tangents have the structure, shapes and dtypes of the
+    inputs; the result has the structure of `outputs`.
     """
     out_leaves, out_structure = flatten(outputs)
     in_leaves, in_structure = flatten(inputs)

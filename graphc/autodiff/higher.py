@@ -1,7 +1,7 @@
 """Jacobians, Hessians and Hessian-vector products, made of the two modes.
 
-A dense Jacobian is a scan over the rows (reverse mode) or columns (forward mode) of the identity, whichever is fewer: one derivative body, compiled
-once, whatever the sizes.
+A dense Jacobian is a scan over the rows (reverse mode) or columns (forward mode) of the identity,
+whichever is fewer: one derivative body, compiled once, whatever the sizes.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ def _basis(k: Node, like: Node) -> Node:
 def jacobian(outputs: Node, inputs: Any, mode: str = "auto") -> Any:
     """The Jacobian of one real output with respect to a node or a container of nodes.
 
-    The result has the structure of `inputs`; each leaf has shape `outputs.shape + input.shape`. `mode` is "reverse",
-    "forward" or "auto": by the smaller side where sizes are known, else reverse.
+    The result has the structure of `inputs`; each leaf has shape `outputs.shape + input.shape`.
+    `mode` is "reverse", "forward" or "auto": by the smaller side where sizes are known, else
+    reverse.
     """
     output = as_node(outputs)
     leaves, structure = flatten(inputs)
@@ -51,7 +52,9 @@ def _jacobian(output: Node, wrt: Node, mode: str) -> Node:
 
 
 def hvp(cost: Node, wrt: Any, vector: Any) -> Any:
-    """The Hessian of a rank-0 `cost` times `vector`, which has the structure of `wrt`: forward over reverse."""
+    """The Hessian of a rank-0 `cost` times `vector`, which has the structure of `wrt`: forward over
+    reverse.
+    """
     return jvp(grad(cost, wrt), wrt, vector)
 
 

@@ -1,8 +1,9 @@
 """How are Graphs differentiated?  The transformation that rules of `call` and `scan` receive.
 
-A derivative of a Graph is a Graph, cached by what it was made of, so the fifty calls of one layer share one derivative body and are
-lowered once. The reverse of a scan runs the body's derivative from the last step to the first over the states that a
-forward scan has saved; the rewriter merges that scan with the original one.
+A derivative of a Graph is a Graph, cached by what it was made of, so the fifty calls of one layer
+share one derivative body and are lowered once. The reverse of a scan runs the body's derivative
+from the last step to the first over the states that a forward scan has saved; the rewriter merges
+that scan with the original one.
 """
 
 from __future__ import annotations
@@ -21,14 +22,17 @@ class Transform:
     """Derivatives of closed Graphs, and of scans over them."""
 
     def __init__(self) -> None:
-        self._cache: weakref.WeakKeyDictionary[Graph, dict[Any, Graph]] = weakref.WeakKeyDictionary()
+        self._cache: weakref.WeakKeyDictionary[Graph, dict[Any, Graph]] = (
+            weakref.WeakKeyDictionary()
+        )
 
     def jvp(self, graph: Graph, moving: tuple[int, ...]) -> Graph:
         """(parameters, tangents of the `moving` ones) -> tangents of the real outputs."""
         return self._cached(graph, ("jvp", moving), lambda: _jvp_graph(graph, moving))
 
     def vjp(self, graph: Graph, given: tuple[int, ...], asked: tuple[int, ...]) -> Graph:
-        """(parameters, cotangents of the `given` outputs) -> cotangents of the `asked` parameters."""
+        """(parameters, cotangents of the `given` outputs) -> cotangents of the `asked` parameters.
+        """
         return self._cached(graph, ("vjp", given, asked), lambda: _vjp_graph(graph, given, asked))
 
     def _cached(self, graph: Graph, key: Any, make: Any) -> Graph:
@@ -85,7 +89,9 @@ def _real(indices: Any, types: Sequence[Any]) -> list[int]:
 
 
 def _scan_jvp(node: Node, tangents: Sequence[Maybe]) -> list[Maybe]:
-    """One scan over states and their tangents; the originals are computed along, and merged by the rewriter."""
+    """One scan over states and their tangents; the originals are computed along, and merged by the
+    rewriter.
+    """
     from graphc.ops.control import scan_graph
 
     attrs = node.attrs

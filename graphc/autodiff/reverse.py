@@ -1,6 +1,7 @@
 """How are derivatives taken backwards?  Reverse mode: graph in, graph out.
 
-The result is an ordinary graph that shares the forward nodes, so it can be looked at, rewritten, compiled, and differentiated again.
+The result is an ordinary graph that shares the forward nodes, so it can be looked at, rewritten,
+compiled, and differentiated again.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from graphc.types import TensorType
 def vjp(outputs: Any, inputs: Any, cotangents: Any) -> Any:
     """Cotangents of `inputs`, given those of `outputs`: vector-Jacobian products as graphs.
 
-    All three are nodes or nested containers; cotangents have the structure, shapes and dtypes of the outputs. The result has the structure of
-    `inputs`, zeros where an input has no influence. Raises `GraphError` for an op without a derivative on the way.
+    All three are nodes or nested containers; cotangents have the structure, shapes and dtypes of
+    the outputs. The result has the structure of `inputs`, zeros where an input has no influence.
+    Raises `GraphError` for an op without a derivative on the way.
     """
     out_leaves, out_structure = flatten(outputs)
     in_leaves, in_structure = flatten(inputs)
     given, given_structure = flatten(cotangents)
     if given_structure != out_structure:
-        raise GraphError(f"vjp: cotangents have structure {given_structure}, outputs {out_structure}")
+        raise GraphError(
+            f"vjp: cotangents have structure {given_structure}, outputs {out_structure}"
+        )
     out_nodes = [as_node(leaf) for leaf in out_leaves]
     in_nodes = real_inputs(in_leaves, "vjp")
     seeds = [seed_like(node, value) for node, value in zip(out_nodes, given, strict=True)]
@@ -45,7 +49,9 @@ def seed_like(node: Node, value: Any) -> Node:
     if seed.shape != node.shape:
         seed = broadcast_together("cotangent", [seed, node])[0]
     if seed.type is not node.type:
-        raise GraphError(f"a cotangent or tangent of type {seed.type} for a value of type {node.type}")
+        raise GraphError(
+            f"a cotangent or tangent of type {seed.type} for a value of type {node.type}"
+        )
     return seed
 
 
@@ -55,7 +61,8 @@ def real_inputs(leaves: Sequence[Any], name: str) -> list[Node]:
             raise GraphError(f"{name}: differentiate with respect to nodes, not {leaf!r}")
         if not is_real(leaf.type):
             raise GraphError(
-                f"{name}: {leaf.type} does not vary smoothly; differentiate with respect to floats\n"
+                f"{name}: {leaf.type} does not vary smoothly; differentiate with respect to "
+                "floats\n"
                 + describe([leaf])
             )
     return list(leaves)

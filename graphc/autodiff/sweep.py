@@ -1,7 +1,9 @@
-"""How does the chain rule run through a graph?  One sweep: backwards with cotangents, or forwards with tangents.
+"""How does the chain rule run through a graph? One sweep: backwards with cotangents, or forwards
+with tangents.
 
-Each node passes on what it received by its own step (`chain`). `transform` is what ops that carry Graphs receive; it is an
-argument, so that differentiating Graphs (`regions`) can be built on these sweeps and not the other way round.
+Each node passes on what it received by its own step (`chain`). `transform` is what ops that carry
+Graphs receive; it is an argument, so that differentiating Graphs (`regions`) can be built on these
+sweeps and not the other way round.
 """
 
 from __future__ import annotations
@@ -84,7 +86,10 @@ def push_forward(
         if node.op is project_op:
             held[node] = [held[node.args[0]][node.attrs["index"]]]
             continue
-        given = [held[argument][0] if argument in active and argument in held else None for argument in node.args]
+        given = [
+            held[argument][0] if argument in active and argument in held else None
+            for argument in node.args
+        ]
         if all(tangent is None for tangent in given):
             held[node] = [None] * len(result_types(node))
             continue

@@ -1,6 +1,7 @@
 """Arithmetic, element by element.
 
-Each record states NumPy's function, the kernel over scalar instructions, and the partial derivatives as graph expressions.
+Each record states NumPy's function, the kernel over scalar instructions, and the partial
+derivatives as graph expressions.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def _strong_numpy(x: Any, y: Any) -> Any:
 
 
 def _unless_it_wraps(node: Node) -> frozenset[str]:
-    """Nonnegative, but for integers: the most negative one has no opposite, and squares wrap around."""
+    """Nonnegative, but for integers: the most negative one has no opposite, and squares wrap
+    around.
+    """
     return frozenset(("nonnegative",) if node.dtype.kind == "f" else ())
 
 
@@ -70,7 +73,8 @@ strong_multiply_op = elementwise(
     laws=frozenset(("commutative",)),
     kinds="f",
     cost=4,
-    doc="A product in which 0 times anything, infinity and NaN included, is 0; its own derivative is that product.",
+    doc="A product in which 0 times anything, infinity and NaN included, is 0; its own derivative "
+    "is that product.",
 )
 divide_op = elementwise(
     "divide",
@@ -336,7 +340,9 @@ def modf(x: Any) -> tuple[Node, Node]:
 
 @surface
 def power(x: Any, y: Any) -> Node:
-    """x ** y. A Python int exponent of 0, 1 or 2 is done by multiplication; integers need one of at least 0."""
+    """x ** y. A Python int exponent of 0, 1 or 2 is done by multiplication; integers need one of at
+    least 0.
+    """
     if type(y) is int and 0 <= y <= 2:
         base = as_node(x)
         return (like(base, 1), base, square(base) if y == 2 else base)[y]
@@ -348,7 +354,10 @@ def power(x: Any, y: Any) -> Node:
     if type(y) is not int or y < 0:
         from graphc.errors import GraphError
 
-        raise GraphError("power of integers needs a Python int exponent of at least 0; cast to a float dtype first")
+        raise GraphError(
+            "power of integers needs a Python int exponent of at least 0; cast to a float dtype "
+            "first"
+        )
     result, factor = like(nodes[0], 1), nodes[0]
     while y:
         if y & 1:

@@ -49,7 +49,12 @@ def _logic(name: str, kernel: Callable[..., Any], sign: str, *laws: str) -> Op:
 
 
 logical_and_op = _logic(
-    "logical_and", lambda k, x, y: k.and_(x, y), "{} & {}", "commutative", "associative", "idempotent"
+    "logical_and",
+    lambda k, x, y: k.and_(x, y),
+    "{} & {}",
+    "commutative",
+    "associative",
+    "idempotent",
 )
 logical_or_op = _logic(
     "logical_or", lambda k, x, y: k.or_(x, y), "{} | {}", "commutative", "associative", "idempotent"

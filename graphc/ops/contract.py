@@ -1,7 +1,8 @@
 """Products of arrays: one op, from which dot, matmul, tensordot, inner and outer are written.
 
-`contract` multiplies over pairs of *batch* axes, which stay, and sums over pairs of *contracted* axes, which go. The result's
-axes are the batch axes, then what is left of the first argument, then of the second.
+`contract` multiplies over pairs of *batch* axes, which stay, and sums over pairs of *contracted*
+axes, which go. The result's axes are the batch axes, then what is left of the first argument, then
+of the second.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def _numpy_contract(x: Any, y: Any, batch: Axes, contracted: Axes) -> Any:
 
 
 def _transpose_contract(cotangent: Node, node: Node, i: int) -> Node:
-    """The cotangent of one argument: the product of the result's cotangent with the other argument."""
+    """The cotangent of one argument: the product of the result's cotangent with the other argument.
+    """
     mine, other = node.args[i], node.args[1 - i]
     batch = (node.attrs["batch"][i], node.attrs["batch"][1 - i])
     contracted = (node.attrs["contracted"][i], node.attrs["contracted"][1 - i])
@@ -111,7 +113,9 @@ def _unified(name: str, x: Node, y: Node, pairs: Any) -> tuple[Node, Node]:
         if x_shape[a] == y_shape[b]:
             continue
         if isinstance(x_shape[a], int) and isinstance(y_shape[b], int):
-            message = f"{name}: axis {a} of extent {x_shape[a]} against axis {b} of extent {y_shape[b]}"
+            message = (
+                f"{name}: axis {a} of extent {x_shape[a]} against axis {b} of extent {y_shape[b]}"
+            )
             raise GraphError(message + "\n" + describe([x, y]))
         chosen = y_shape[b] if isinstance(y_shape[b], int) else x_shape[a]
         x_shape[a] = y_shape[b] = chosen
@@ -127,9 +131,14 @@ def matmul(x: Any, y: Any) -> Node:
     """The matrix product, batched over leading axes, as NumPy's `@`."""
     left, right = _pair("matmul", x, y)
     if left.ndim == 0 or right.ndim == 0:
-        raise GraphError("matmul needs arrays of at least one axis; use * for scalars\n" + describe([left, right]))
+        raise GraphError(
+            "matmul needs arrays of at least one axis; use * for scalars\n"
+            + describe([left, right])
+        )
     column, row = right.ndim == 1, left.ndim == 1
-    left, right = _unified("matmul", left, right, [(left.ndim - 1, 0 if column else right.ndim - 2)])
+    left, right = _unified(
+        "matmul", left, right, [(left.ndim - 1, 0 if column else right.ndim - 2)]
+    )
     if right.ndim <= 2 or row:  # nothing to pair: the result has the axes in NumPy's order already
         axis = 0 if column else right.ndim - 2
         return contract_op(left, right, batch=((), ()), contracted=((left.ndim - 1,), (axis,)))

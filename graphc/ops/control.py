@@ -1,7 +1,8 @@
 """Ops that carry Graphs: `call`, a named sub-graph, and `scan`, a loop over a leading axis.
 
-Rules of such ops need the derivative of a Graph; they receive it as `transform`, so this file never imports autodiff.
-The graph of `call` is lowered once however often it is called: that makes compile time independent of depth.
+Rules of such ops need the derivative of a Graph; they receive it as `transform`, so this file never
+imports autodiff. The graph of `call` is lowered once however often it is called: that makes compile
+time independent of depth.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from graphc.tensor import surface
 from graphc.tree import flatten
 from graphc.types import TensorType, TupleType, Type
 
-# -- call ----------------------------------------------------------------------------------------------
+# -- call ------------------------------------------------------------------------------------------
 
 
 def _infer_call(*types: Type, graph: Graph, name: str) -> Type:
@@ -47,7 +48,9 @@ def _call_jvp(node: Node, tangents: list[Any], transform: Any) -> list[Any]:
     graph = node.attrs["graph"]
     moving = tuple(i for i, tangent in enumerate(tangents) if tangent is not None)
     pushed: Graph = transform.jvp(graph, moving)
-    results = call_graph(pushed, [*node.args, *[tangents[i] for i in moving]], f"jvp of {node.attrs['name']}")
+    results = call_graph(
+        pushed, [*node.args, *[tangents[i] for i in moving]], f"jvp of {node.attrs['name']}"
+    )
     live = iter(results)
     return [next(live) if _is_float(type_) else None for type_ in graph.types]
 
@@ -57,7 +60,9 @@ def _call_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) ->
     given = tuple(i for i, cotangent in enumerate(cotangents) if cotangent is not None)
     asked = tuple(i for i, want in enumerate(wanted) if want)
     pulled: Graph = transform.vjp(graph, given, asked)
-    results = call_graph(pulled, [*node.args, *[cotangents[i] for i in given]], f"vjp of {node.attrs['name']}")
+    results = call_graph(
+        pulled, [*node.args, *[cotangents[i] for i in given]], f"vjp of {node.attrs['name']}"
+    )
     answer: list[Any] = [None] * len(node.args)
     for i, result in zip(asked, results, strict=True):
         answer[i] = result
@@ -88,7 +93,8 @@ def call_graph(graph: Graph, args: Sequence[Node], name: str) -> list[Node]:
 def call(function: Callable[..., Any], *args: Any, name: str | None = None) -> Any:
     """`function(*args)` as a named sub-graph: traced once, lowered once for equal bodies.
 
-    Arguments and results may be nested containers. What the function uses from outside becomes a further argument.
+    Arguments and results may be nested containers. What the function uses from outside becomes a
+    further argument.
     """
     leaves, structure = flatten(args)
     nodes = [as_node(leaf) for leaf in leaves]
@@ -105,13 +111,15 @@ def call(function: Callable[..., Any], *args: Any, name: str | None = None) -> A
     return result_structure.unflatten(call_graph(graph, [*nodes, *captured], label))
 
 
-# -- scan ----------------------------------------------------------------------------------------------
+# -- scan ------------------------------------------------------------------------------------------
 #
 # Arguments: `carry` initial states, then `steps` arrays read slice by slice along axis 0, then
 # invariants. The body maps (states, slices, invariants) to (states, slices of the results).
 
 
-def _infer_scan(*types: Type, graph: Graph, carry: int, steps: int, length: Extent, reverse: bool) -> Type:
+def _infer_scan(
+    *types: Type, graph: Graph, carry: int, steps: int, length: Extent, reverse: bool
+) -> Type:
     states, slices = types[:carry], types[carry : carry + steps]
     invariants = types[carry + steps :]
     expected = (*states, *[TensorType(t.dtype, t.shape[1:]) for t in slices], *invariants)  # type: ignore[union-attr]
@@ -127,7 +135,9 @@ def _infer_scan(*types: Type, graph: Graph, carry: int, steps: int, length: Exte
     return TupleType((*states, *stacked))
 
 
-def _numpy_scan(*arrays: Any, graph: Graph, carry: int, steps: int, length: int, reverse: bool) -> Any:
+def _numpy_scan(
+    *arrays: Any, graph: Graph, carry: int, steps: int, length: int, reverse: bool
+) -> Any:
     from graphc.evaluator import run_graph
 
     state = list(arrays[:carry])
@@ -139,7 +149,9 @@ def _numpy_scan(*arrays: Any, graph: Graph, carry: int, steps: int, length: int,
         state = results[:carry]
         for row, value in zip(rows, results[carry:], strict=True):
             row[t] = value
-    empty = [np.zeros((0, *[e if isinstance(e, int) else 0 for e in t.shape]), t.dtype) for t in stacked]  # type: ignore[union-attr]
+    empty = [
+        np.zeros((0, *[e if isinstance(e, int) else 0 for e in t.shape]), t.dtype) for t in stacked
+    ]  # type: ignore[union-attr]
     return (*state, *[np.stack(row) if length else empty[i] for i, row in enumerate(rows)])
 
 
@@ -167,7 +179,8 @@ scan_op = register(
         Region("scan"),
         Rules(_scan_jvp, _scan_vjp),
         attributes=("graph", "carry", "steps", "length", "reverse"),
-        doc="Loops the body over axis 0: final states, then the results of every step stacked along a new axis 0.",
+        doc="Loops the body over axis 0: final states, then the results of every step stacked "
+        "along a new axis 0.",
     )
 )
 
@@ -180,10 +193,11 @@ def scan(
     length: Extent | None = None,
     reverse: bool = False,
 ) -> Any:
-    """Loop `state, y = function(state, x)` over the leading axis of `xs`; returns (final state, stacked ys).
+    """Loop `state, y = function(state, x)` over the leading axis of `xs`; returns (final state,
+    stacked ys).
 
-    `init`, `xs`, `y` may be nested containers; `xs` may be None with `length` given. `reverse` runs from the
-    last step to the first; results stay in place. A state must keep shape and dtype.
+    `init`, `xs`, `y` may be nested containers; `xs` may be None with `length` given. `reverse` runs
+    from the last step to the first; results stay in place. A state must keep shape and dtype.
     """
     states, state_structure = flatten(init)
     slices, slice_structure = flatten(xs)
@@ -191,7 +205,9 @@ def scan(
     slice_nodes = [as_node(leaf) for leaf in slices]
     for node in slice_nodes:
         if node.ndim == 0:
-            raise GraphError("scan reads slices along axis 0 of xs; rank 0 has none\n" + describe([node]))
+            raise GraphError(
+                "scan reads slices along axis 0 of xs; rank 0 has none\n" + describe([node])
+            )
         length = node.shape[0] if length is None else length
     if length is None:
         raise GraphError("scan without xs needs a length")
@@ -203,7 +219,9 @@ def scan(
         new_state, y = function(state, slice_structure.unflatten(list(inputs[len(states) :])))
         new_leaves, new_structure = flatten(new_state)
         if new_structure != state_structure:
-            raise GraphError(f"scan: the state was {state_structure}, the body gives {new_structure}")
+            raise GraphError(
+                f"scan: the state was {state_structure}, the body gives {new_structure}"
+            )
         y_leaves, y_structure = flatten(y)
         return [as_node(leaf) for leaf in (*new_leaves, *y_leaves)]
 

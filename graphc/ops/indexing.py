@@ -1,7 +1,7 @@
 """Reading at positions that are data, and its transpose, adding at them.
 
-Positions count from 0, negative ones from the end, as in NumPy; one out of range is an IndexError at run time that names the
-user's line.
+Positions count from 0, negative ones from the end, as in NumPy; one out of range is an IndexError
+at run time that names the user's line.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ scatter_add_op: Op = register(
             arguments=(1,),
         ),
         attributes=("axis", "extent"),
-        doc="Zeros, with each update added at its position along `axis`, in order; positions may repeat.",
+        doc="Zeros, with each update added at its position along `axis`, in order; positions may "
+        "repeat.",
     )
 )
 
@@ -83,13 +84,17 @@ scatter_add_op: Op = register(
 def _positions(indices: Any, name: str) -> Node:
     node = as_node(indices)
     if node.dtype.kind != "i":
-        raise GraphError(f"{name} needs integer positions, got {node.dtype.name}\n" + describe([node]))
+        raise GraphError(
+            f"{name} needs integer positions, got {node.dtype.name}\n" + describe([node])
+        )
     return cast(node, dtypes.INT64)
 
 
 @surface
 def take(x: Any, indices: Any, axis: int | None = None) -> Node:
-    """The elements of x along `axis` at `indices` (int64, any shape); of the flattened x if `axis` is None."""
+    """The elements of x along `axis` at `indices` (int64, any shape); of the flattened x if `axis`
+    is None.
+    """
     from graphc.ops.movement import reshape
 
     node = as_node(x)

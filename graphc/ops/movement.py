@@ -1,6 +1,7 @@
 """Ops that move elements without computing: index arithmetic, folded into whoever reads them.
 
-Each states where an output element comes from, and its transpose: transposed, padded, flipped or sliced back.
+Each states where an output element comes from, and its transpose: transposed, padded, flipped or
+sliced back.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ from graphc.types import Shape, TensorType, Type, as_extent, as_shape
 def _infer_reshape(x: Type, shape: Shape) -> Type:
     assert isinstance(x, TensorType)
     if x.size != product(shape):
-        raise GraphError(f"cannot reshape {x} to {shape}: {x.size} elements are not {product(shape)}")
+        raise GraphError(
+            f"cannot reshape {x} to {shape}: {x.size} elements are not {product(shape)}"
+        )
     return TensorType(x.dtype, shape)
 
 
@@ -48,8 +51,8 @@ def _reshape_pieces(index: Index, types: Any, result: TensorType, shape: Shape) 
 def reshape_index(index: Index, shape: Shape, source: Shape) -> Index:
     """The index in `source` of the element at `index` in `shape`, both in C order.
 
-    Axes are matched in groups of equal size, so that an axis that both shapes have is passed through and only
-    what is really split or merged costs a division.
+    Axes are matched in groups of equal size, so that an axis that both shapes have is passed
+    through and only what is really split or merged costs a division.
     """
     if product(source) == 0:  # there is no element, so any index will do
         return (0,) * len(source)
@@ -136,20 +139,24 @@ transpose_op: Op = register(
         _infer_transpose,
         lambda x, axes: np.transpose(x, axes),
         View(_transpose_pieces),
-        Linear(lambda cotangent, node, i: transpose_op(cotangent, axes=inverse(node.attrs["axes"]))),
+        Linear(
+            lambda cotangent, node, i: transpose_op(cotangent, axes=inverse(node.attrs["axes"]))
+        ),
         attributes=("axes",),
     )
 )
 
-# -- slice, pad, flip --------------------------------------------------------------------------------
+# -- slice, pad, flip ------------------------------------------------------------------------------
 
 
 def _infer_slice(x: Type, starts: Shape, extents: Shape, steps: tuple[int, ...]) -> Type:
     assert isinstance(x, TensorType)
     for size, start, length, step in zip(x.shape, starts, extents, steps, strict=True):
         known = all(isinstance(part, int) for part in (size, start, length))
-        if known and length and not (0 <= start and start + (length - 1) * step < size):  # type: ignore[operator]
-            raise GraphError(f"slice of {x} from {starts}, extents {extents}, steps {steps} leaves it")
+        if known and length and not (start >= 0 and start + (length - 1) * step < size):  # type: ignore[operator]
+            raise GraphError(
+                f"slice of {x} from {starts}, extents {extents}, steps {steps} leaves it"
+            )
     return TensorType(x.dtype, extents)
 
 
@@ -230,12 +237,15 @@ pad_op = register(
         View(_pad_pieces),
         Linear(_pad_transpose),
         attributes=("starts", "shape", "steps"),
-        doc="Zeros of `shape` with the argument at `starts`, its elements `steps` apart: the transpose of slice.",
+        doc="Zeros of `shape` with the argument at `starts`, its elements `steps` apart: the "
+        "transpose of slice.",
     )
 )
 
 
-def _flip_pieces(index: Index, types: Any, result: TensorType, axes: tuple[int, ...]) -> list[Piece]:
+def _flip_pieces(
+    index: Index, types: Any, result: TensorType, axes: tuple[int, ...]
+) -> list[Piece]:
     shape = result.shape
     return [Piece(0, tuple(shape[a] - 1 - i if a in axes else i for a, i in enumerate(index)))]
 
@@ -251,7 +261,7 @@ flip_op: Op = register(
     )
 )
 
-# -- concatenate -------------------------------------------------------------------------------------
+# -- concatenate -----------------------------------------------------------------------------------
 
 
 def _infer_concatenate(*types: Type, axis: int) -> Type:
@@ -262,7 +272,9 @@ def _infer_concatenate(*types: Type, axis: int) -> Type:
         assert isinstance(other, TensorType)
         same = other.dtype == first.dtype and other.ndim == first.ndim
         if not same or any(
-            a != b for i, (a, b) in enumerate(zip(other.shape, first.shape, strict=True)) if i != axis
+            a != b
+            for i, (a, b) in enumerate(zip(other.shape, first.shape, strict=True))
+            if i != axis
         ):
             raise GraphError(f"concatenate along axis {axis}: {first} and {other} do not fit")
         total = total + other.shape[axis]
@@ -301,7 +313,7 @@ concatenate_op = register(
     )
 )
 
-# -- iota ----------------------------------------------------------------------------------------------
+# -- iota ------------------------------------------------------------------------------------------
 
 
 def _numpy_iota(shape: Any, axis: int, dtype: Any) -> Any:
@@ -324,7 +336,7 @@ iota_op = register(
 )
 
 
-# -- the surface ---------------------------------------------------------------------------------------
+# -- the surface -----------------------------------------------------------------------------------
 
 
 @surface
@@ -418,7 +430,9 @@ def concatenate(arrays: Sequence[Any], axis: int = 0) -> Node:
     dtype = common_dtype("concatenate", arrays)
     nodes = [cast(as_node(array), dtype) for array in arrays]
     if nodes[0].ndim == 0:
-        raise GraphError("concatenate needs arrays of at least one axis; use gx.stack\n" + describe(nodes))
+        raise GraphError(
+            "concatenate needs arrays of at least one axis; use gx.stack\n" + describe(nodes)
+        )
     where = normalize_axis(axis, nodes[0].ndim, "concatenate")
     return nodes[0] if len(nodes) == 1 else concatenate_op(*nodes, axis=where)
 
@@ -448,7 +462,11 @@ def arange(stop: Any, dtype: Any = "int64") -> Node:
 @surface
 def full(shape: Any, value: Any, dtype: Any = None) -> Node:
     """`value` (rank 0) at `shape`."""
-    node = as_node(value) if dtype is None else cast(constant(value) if not isinstance(value, Dim) else extent(value), dtype)
+    node = (
+        as_node(value)
+        if dtype is None
+        else cast(constant(value) if not isinstance(value, Dim) else extent(value), dtype)
+    )
     return broadcast(node, as_shape(shape), ())
 
 
@@ -469,7 +487,9 @@ def pad(x: Any, width: Sequence[tuple[int, int]]) -> Node:
     """x with zeros before and after each axis: a pair of counts for each."""
     node = as_node(x)
     if len(width) != node.ndim:
-        raise GraphError(f"pad needs a (before, after) pair for each of {node.ndim} axes, got {width}")
+        raise GraphError(
+            f"pad needs a (before, after) pair for each of {node.ndim} axes, got {width}"
+        )
     starts = tuple(as_extent(before) for before, _ in width)
     shape = tuple(
         before + size + as_extent(after)
@@ -512,7 +532,10 @@ def getitem(x: Any, key: Any) -> Node:
             result.append("keep")
         axis += 1
     if len(arrays) > 1:
-        raise GraphError("indexing with more than one integer array is not supported: use gx.take\n" + describe([node]))
+        raise GraphError(
+            "indexing with more than one integer array is not supported: use gx.take\n"
+            + describe([node])
+        )
     plain = tuple(extents) == node.shape and not any(flipped) and all(step == 1 for step in steps)
     taken = node
     if not plain:
@@ -561,7 +584,10 @@ def _part(part: Any, size: Extent, axis: int, node: Node) -> tuple[Extent, Exten
     if isinstance(part, (int, np.integer)) and not isinstance(part, (bool, np.bool_)):
         position = int(part)
         if isinstance(size, int) and not -size <= position < size:
-            raise GraphError(f"index {position} is out of range for axis {axis} of extent {size}\n" + describe([node]))
+            raise GraphError(
+                f"index {position} is out of range for axis {axis} of extent {size}\n"
+                + describe([node])
+            )
         return (position if position >= 0 else size + position), 1, 1
     if isinstance(part, (Node, np.ndarray, list)):
         return 0, size, 1

@@ -1,8 +1,9 @@
 """How do the arguments of a call become nodes of equal type?  Conversion, promotion, broadcasting.
 
-Element-wise nodes take equal shapes and dtypes, so the surface inserts casts and broadcasts here, and nowhere else. Python scalars are
-weak (NEP 50). A literal 1 broadcasts; a symbolic extent never does: two different ones, or a
-symbol and a number, are *unified*, which adds a constraint that the compiled Function checks at entry.
+Element-wise nodes take equal shapes and dtypes, so the surface inserts casts and broadcasts here,
+and nowhere else. Python scalars are weak (NEP 50). A literal 1 broadcasts; a symbolic extent never
+does: two different ones, or a symbol and a number, are *unified*, which adds a constraint that the
+compiled Function checks at entry.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ def _infer_broadcast(x: Type, shape: Shape, axes: tuple[int, ...]) -> Type:
         raise GraphError(f"broadcast of {x} to {shape}: axes {axes} do not fit")
     for extent, axis in zip(x.shape, axes, strict=True):
         if extent != shape[axis] and extent != 1:
-            raise GraphError(f"cannot broadcast {x} to shape {shape}: {extent} against {shape[axis]}")
+            raise GraphError(
+                f"cannot broadcast {x} to shape {shape}: {extent} against {shape[axis]}"
+            )
     return TensorType(x.dtype, shape)
 
 
@@ -127,7 +130,8 @@ restate_op: Op = register(
         View(lambda index, types, result, shape: [Piece(0, tuple(index))]),
         Linear(lambda cotangent, node, i: restate_op(cotangent, shape=node.args[0].shape)),
         attributes=("shape",),
-        doc="The argument under other names for its extents; that they are equal is checked at entry.",
+        doc="The argument under other names for its extents; that they are equal is checked at "
+        "entry.",
     )
 )
 
@@ -138,8 +142,9 @@ restate_op: Op = register(
 def symbol(name: str, shape: Any = (), dtype: Any = "float64", facts: Sequence[str] = ()) -> Node:
     """A named input. Symbols of equal name, type and facts are the same node.
 
-    `shape`: extents, each an int, a name, or an expression of names; `dtype`: bool, int64, float32 or float64; `facts`: what may be
-    assumed of every value: "nonnegative", "positive", "finite", "integer".
+    `shape`: extents, each an int, a name, or an expression of names; `dtype`: bool, int64, float32
+    or float64; `facts`: what may be assumed of every value: "nonnegative", "positive", "finite",
+    "integer".
 
     >>> symbol("x", ("n", 3)).type
     float64[n, 3]
@@ -172,7 +177,9 @@ FACTS = frozenset(("nonnegative", "positive", "finite", "integer", "sorted", "un
 
 
 def constant(value: Any, dtype: Any = None) -> Node:
-    """A constant from a number or an array; the array is copied. Raises `GraphError` for other objects."""
+    """A constant from a number or an array; the array is copied. Raises `GraphError` for other
+    objects.
+    """
     if isinstance(value, Node):
         return value
     if dtype is None:
@@ -181,7 +188,9 @@ def constant(value: Any, dtype: Any = None) -> Node:
         else:
             array = np.asarray(value)
             if array.dtype.kind not in "biuf":
-                raise GraphError(f"cannot make a constant of {type(value).__name__}: {str(value)[:60]!r}")
+                raise GraphError(
+                    f"cannot make a constant of {type(value).__name__}: {str(value)[:60]!r}"
+                )
             dtype = array.dtype
     wanted = dtypes.as_dtype(dtype)
     try:
@@ -189,12 +198,15 @@ def constant(value: Any, dtype: Any = None) -> Node:
             return _literal(value, wanted)
         held = Constant(value, wanted)
     except (TypeError, ValueError, OverflowError) as error:
-        raise GraphError(f"cannot make a {wanted.name} constant of {str(value)[:60]!r}: {error}") from None
+        raise GraphError(
+            f"cannot make a {wanted.name} constant of {str(value)[:60]!r}: {error}"
+        ) from None
     return constant_op(value=held)
 
 
 def _literal(value: bool | int | float, dtype: np.dtype[Any]) -> Node:
-    """A Python number as a constant. Derivatives are full of them, so those alive are found by value.
+    """A Python number as a constant. Derivatives are full of them, so those alive are found by
+    value.
 
     The key tells 1 from 1.0 and True, which are equal, and 0.0 from -0.0.
     """
@@ -225,14 +237,18 @@ def as_node(value: Any) -> Node:
 
 
 def broadcast(x: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
-    """`x` with its axis i as axis `axes[i]` of `shape`; extents of 1 stretch. `x` itself if nothing changes."""
+    """`x` with its axis i as axis `axes[i]` of `shape`; extents of 1 stretch. `x` itself if nothing
+    changes.
+    """
     if x.shape == shape:
         return x
     return broadcast_op(x, shape=shape, axes=axes)
 
 
 def cast(x: Any, dtype: Any) -> Node:
-    """`x` converted to `dtype`: floats round to nearest; float to integer truncates, saturates, and takes NaN to 0."""
+    """`x` converted to `dtype`: floats round to nearest; float to integer truncates, saturates, and
+    takes NaN to 0.
+    """
     from graphc.ops.special import cast_op
 
     node, wanted = as_node(x), dtypes.as_dtype(dtype)
@@ -281,7 +297,9 @@ def common_dtype(name: str, values: Sequence[Any]) -> np.dtype[Any]:
             dtype = value._tensor(f"dtype for {name}").dtype
             strong = dtype if strong is None else dtypes.promote(strong, dtype)
     for scalar in weak:
-        strong = dtypes.weak_dtype(scalar) if strong is None else dtypes.promote_weak(strong, scalar)
+        strong = (
+            dtypes.weak_dtype(scalar) if strong is None else dtypes.promote_weak(strong, scalar)
+        )
     assert strong is not None
     return strong
 

@@ -1,6 +1,7 @@
 """Reductions over any axes, and what is composed of them: mean, logsumexp, softmax.
 
-The ops take sorted, non-negative `axes` and drop them; the surface adds `keepdims` and the forms of `axis` that NumPy has.
+The ops take sorted, non-negative `axes` and drop them; the surface adds `keepdims` and the forms of
+`axis` that NumPy has.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ sum_op = register(
 
 
 def _share(node: Node) -> Node:
-    """1 / count at the elements that attain the extremum, 0 elsewhere: ties share the derivative equally."""
+    """1 / count at the elements that attain the extremum, 0 elsewhere: ties share the derivative
+    equally.
+    """
     from graphc.ops.special import where_op
 
     x, axes = node.args[0], node.attrs["axes"]
@@ -90,7 +93,8 @@ def _extremum(name: str, numpy: Any) -> Op:
             Reduce(name),
             Rules(_extremum_jvp, _extremum_vjp),
             attributes=("axes",),
-            doc="NaN propagates; over no elements, the identity (an infinity). Elements that tie share the derivative equally.",
+            doc="NaN propagates; over no elements, the identity (an infinity). Elements that tie "
+            "share the derivative equally.",
         )
     )
 
@@ -118,7 +122,8 @@ def _prod_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) ->
 
 
 def _others(node: Node) -> Node:
-    """For each element the product of all others, exact with zeros: zeros are counted and left out."""
+    """For each element the product of all others, exact with zeros: zeros are counted and left out.
+    """
     from graphc.ops.special import where_op
 
     x, axes = node.args[0], node.attrs["axes"]
@@ -177,7 +182,8 @@ def _numpy_argmax(x: Any, axis: int) -> Any:
 
 
 def _compose_argmax(x: Node, axis: int) -> Node:
-    """The least position at which the maximum is attained; NaN counts as the maximum, as in NumPy."""
+    """The least position at which the maximum is attained; NaN counts as the maximum, as in NumPy.
+    """
     from graphc.ops.movement import iota_op
     from graphc.ops.special import where_op
 
@@ -201,7 +207,7 @@ argmax_op = register(
     )
 )
 
-# -- the surface ---------------------------------------------------------------------------------------
+# -- the surface -----------------------------------------------------------------------------------
 
 
 def _reduce(op: Op, x: Any, axis: Any, keepdims: bool) -> Node:
@@ -219,7 +225,9 @@ def keep_axes(reduced: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
 
 @surface
 def sum_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """The sum over `axis` (None: all); bool and integers accumulate in int64, floats in their dtype."""
+    """The sum over `axis` (None: all); bool and integers accumulate in int64, floats in their
+    dtype.
+    """
     node = as_node(x)
     return _reduce(sum_op, cast(node, dtypes.sum_dtype(node.dtype)), axis, keepdims)
 
@@ -256,13 +264,17 @@ def min_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
 @surface
 def all_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
     """Whether every element over `axis` is true."""
-    return _reduce(all_op, as_node(x) if as_node(x).dtype.kind == "b" else as_node(x) != 0, axis, keepdims)
+    return _reduce(
+        all_op, as_node(x) if as_node(x).dtype.kind == "b" else as_node(x) != 0, axis, keepdims
+    )
 
 
 @surface
 def any_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
     """Whether some element over `axis` is true."""
-    return _reduce(any_op, as_node(x) if as_node(x).dtype.kind == "b" else as_node(x) != 0, axis, keepdims)
+    return _reduce(
+        any_op, as_node(x) if as_node(x).dtype.kind == "b" else as_node(x) != 0, axis, keepdims
+    )
 
 
 @surface
@@ -292,7 +304,9 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
     axes = normalize_axes(axis, node.ndim, "mean")
     total = _reduce(sum_op, node, axes, keepdims)
     count = product(node.shape[a] for a in axes)
-    return total / (constant(count, node.dtype) if isinstance(count, int) else extent(count, node.dtype))
+    return total / (
+        constant(count, node.dtype) if isinstance(count, int) else extent(count, node.dtype)
+    )
 
 
 @surface

@@ -25,7 +25,9 @@ def zeros_like(x: Node) -> Node:
 
 def _infer_where(condition: Type, x: Type, y: Type) -> Type:
     if x is not y or condition is not TensorType("bool", x.shape):  # type: ignore[union-attr]
-        raise GraphError(f"where needs a bool condition and two equal types, got {condition}, {x}, {y}")
+        raise GraphError(
+            f"where needs a bool condition and two equal types, got {condition}, {x}, {y}"
+        )
     return x
 
 
@@ -42,7 +44,8 @@ where_op = register(
         np.where,
         Elementwise(lambda k, c, x, y: k.select(c, x, y)),
         Linear(_transpose_where, arguments=(1, 2)),
-        doc="x where the condition holds, else y. The branch not taken receives a cotangent of exactly 0.",
+        doc="x where the condition holds, else y. The branch not taken receives a cotangent of "
+        "exactly 0.",
     )
 )
 
@@ -53,7 +56,9 @@ def _infer_cast(x: Type, dtype: Any) -> Type:
 
 
 def _numpy_cast(x: Any, dtype: Any) -> Any:
-    """Truncates towards zero, saturates, and takes NaN to 0: NumPy leaves these cases to the processor."""
+    """Truncates towards zero, saturates, and takes NaN to 0: NumPy leaves these cases to the
+    processor.
+    """
     if x.dtype.kind == "f" and dtype.kind == "i":
         limits = np.iinfo(dtype)
         with np.errstate(invalid="ignore"):
@@ -170,7 +175,9 @@ def stop_gradient(x: Any) -> Node:
 
 @surface
 def check(x: Any, condition: Any, message: str) -> Node:
-    """x, after checking at run time that `condition` holds everywhere; a ValueError with `message` otherwise."""
+    """x, after checking at run time that `condition` holds everywhere; a ValueError with `message`
+    otherwise.
+    """
     mask = as_node(condition)
     return check_op(as_node(x), mask, message=str(message))
 

@@ -1,4 +1,5 @@
-"""Transcendental functions. Their kernels are procedures of graphc's own, called by name: no libm."""
+"""Transcendental functions. Their kernels are procedures of graphc's own, called by name: no libm.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +86,12 @@ softplus_op = _real(
     doc="log(1 + exp(x)), without overflow.",
 )
 sin_op = _real(
-    "sin", np.sin, lambda x, y: cos_op(x), 26, domain=(Interval(-10, 10),), laws=frozenset(("odd",)),
+    "sin",
+    np.sin,
+    lambda x, y: cos_op(x),
+    26,
+    domain=(Interval(-10, 10),),
+    laws=frozenset(("odd",)),
     latex=r"\sin {}",
 )
 cos_op: Op = _real(

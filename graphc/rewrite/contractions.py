@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from graphc.node import Node
 from graphc.ops.contract import contract_op, free_axes
-from graphc.ops.movement import inverse, transpose, transpose_op
+from graphc.ops.movement import inverse, reshape, transpose, transpose_op
 from graphc.ops.operands import broadcast, broadcast_op
 from graphc.ops.reduce import sum_op
 from graphc.rewrite.movement import narrowed
@@ -108,6 +108,22 @@ def _contract_once(node: Node) -> Node | None:
     return broadcast(made, node.shape, tuple(map(result.index, left)))
 
 
+def _outer(node: Node) -> Node | None:
+    """An element-wise product, where every contracted axis, if there is one, has extent 1."""
+    labels, result = _labels(node)
+    gone = [label for label in labels[0] if label in labels[1] and label not in result]
+    if any(node.args[0].shape[label] != 1 for label in gone):
+        return None
+    factors = []
+    for arg, mine in zip(node.args, labels, strict=True):
+        kept = [label for label in mine if label in result]
+        slim = reshape(arg, tuple(arg.shape[mine.index(label)] for label in kept))
+        order = [label for label in result if label in kept]
+        turned = transpose(slim, [kept.index(label) for label in order])
+        factors.append(broadcast(turned, node.shape, tuple(map(result.index, order))))
+    return factors[0] * factors[1]
+
+
 def _contract_number(node: Node, side: int, c: float) -> Node:
     """A product with a constant c everywhere is c times a sum."""
     labels, result = _labels(node)
@@ -138,6 +154,15 @@ rule(
     reorders=True,
     doc="contract with the arguments exchanged",
     example=lambda x, y: (x @ y.T).T,
+)
+rule(
+    "contract_outer",
+    Family("contract", lambda op: op is contract_op),
+    _outer,
+    law="ieee",
+    reorders=True,
+    doc="broadcast(x) * broadcast(y), where nothing is summed",
+    example=lambda u, v: reshape(u, (4, 1)) @ reshape(v, (1, 4)),
 )
 rule(
     "contract_ones_right",

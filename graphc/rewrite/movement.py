@@ -30,7 +30,7 @@ from graphc.rewrite.pattern import Family, at_type, functions, named, variables
 from graphc.rewrite.rule import rule
 from graphc.types import Shape, TensorType
 
-(x,) = variables("x")
+x, y = variables("x y")
 transposed, reshaped, broadcasted, restated = functions("transpose reshape broadcast restate")
 sliced, padded, flipped, concatenated = functions("slice pad flip concatenate")
 _Axes = tuple[int, ...]
@@ -336,6 +336,22 @@ def _joined_slices(node: Node) -> Node | None:
     )
 
 
+def _side_by_side(x: Node, y: Node, first: Node, second: Node) -> Node | None:
+    """Two arrays padded to one shape, the second of which begins where the first ends."""
+    if not (_is_plain(first) and _is_plain(second)):
+        return None
+    starts, further = first.attrs["starts"], second.attrs["starts"]
+    apart = [a for a in range(x.ndim) if starts[a] != further[a]]
+    if len(apart) != 1:
+        return None
+    axis = apart[0]
+    alike = all(x.shape[a] == y.shape[a] for a in range(x.ndim) if a != axis)
+    if not alike or starts[axis] + x.shape[axis] != further[axis]:
+        return None
+    joined = concatenate_op(x, y, axis=axis)
+    return pad_op(joined, starts=starts, shape=first.shape, steps=first.attrs["steps"])
+
+
 _CONCATENATE = Family("concatenate", lambda op: op is concatenate_op)
 rule(
     "slice_pad_same",
@@ -369,6 +385,14 @@ rule(
     law="ieee",
     guard=lambda x, node: x.shape == node.shape,
     example=lambda u: padded(u, [(0, 0)]),
+)
+rule(
+    "add_pads",
+    named("first", padded(x)) + named("second", padded(y)),
+    _side_by_side,
+    law="stable",
+    doc="pad(concatenate(x, y)), or concatenate(x, y)",
+    example=lambda u, v: padded(u, [(0, 4)]) + padded(v, [(4, 0)]),
 )
 rule(
     "concatenate_one",

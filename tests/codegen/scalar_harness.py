@@ -14,6 +14,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
+
 from graphc.codegen import llvm_scalar
 from graphc.codegen.scalar import OPCODES, Scope, Value
 from graphc.codegen.softfloat import numpy_dtype

@@ -25,8 +25,10 @@ from test_scalar import NUMPY_DTYPES, assert_same, build, edges, one_zero, opcod
 import graphc as gx
 from graphc.autodiff import grad
 from graphc.codegen.cuda import LoopStep, cuda_source, product_scratch, translation_unit
+from graphc.codegen.emit import copy_operand
 from graphc.codegen.loops import Buffer, Kernel, verify
 from graphc.codegen.lower import expand, lower
+from graphc.codegen.memory import aligned
 from graphc.codegen.program import Launch, Operand, Procedure, Program, Storage
 from graphc.codegen.scalar import BITS, OPCODES, Scope
 from graphc.errors import GraphError
@@ -500,66 +502,101 @@ def results_of(
     return cuda_host.run(program_of_procedures(procedures, dtypes, len(arrays[0])), arrays).outputs
 
 
-def with_literal(name: str, literal: Any) -> Callable[..., Any]:
-    """An opcode whose second operand is a literal."""
-    return lambda k, a, *_: build(name)(k, a, k.const(literal, a.dtype))
+@dataclass(frozen=True)
+class Instruction:
+    """One opcode on arrays, with a literal for the second operand if there is one."""
+
+    opcode: str
+    result: str
+    literal: int | None = None
+
+    def emit(self, k: Any, *operands: Any) -> Any:
+        if self.opcode in ("convert", "bitcast"):
+            return k.emit(self.opcode, operands[0], dtype=self.result)
+        if self.literal is not None:
+            operands = (operands[0], k.const(self.literal, operands[0].dtype))
+        return build(self.opcode)(k, *operands)
+
+    def numpy(self, *arrays: np.ndarray) -> np.ndarray:
+        stated = (self.result,) if self.opcode in ("convert", "bitcast") else ()
+        if self.literal is not None:
+            arrays = (arrays[0], np.full_like(arrays[0], self.literal))
+        with np.errstate(all="ignore"):
+            return np.asarray(OPCODES[self.opcode].numpy(*arrays, *stated))
 
 
-LITERALS = (0, 1, 3, -1)
+def instructions(dtype: str, arity: int) -> list[Instruction]:
+    """What there is to be done with `arity` operands of a dtype."""
+    found = []
+    for name in opcodes_over(dtype):
+        opcode = OPCODES[name]
+        result = "bool" if opcode.result == "bool" else dtype
+        if opcode.arity == arity:
+            found.append(Instruction(name, result))
+            literals = (0, 1, 3, -1) if arity == 2 and dtype != "bool" else ()
+            usable = [each for each in literals if each >= 0 or not dtype.startswith("u")]
+            found += [Instruction(name, result, each) for each in usable]
+    if arity == 1:
+        others = [to for to in NUMPY_DTYPES if to != dtype]
+        found += [Instruction("convert", to) for to in others]
+        same_width = [to for to in others if BITS[to] == BITS[dtype] and "bool" not in (to, dtype)]
+        found += [Instruction("bitcast", to) for to in same_width]
+    return found
+
+
+def operands_for(dtype: str, arity: int) -> list[np.ndarray]:
+    arrays = samples(dtype, arity)
+    if (dtype, arity) != ("float64", 1):
+        return arrays
+    # Halfway cases of float16, and their neighbours.
+    ties = np.arange(1, 4096, 2) * 2.0**-25 + 1
+    return [np.concatenate([*arrays, ties, np.nextafter(ties, 0), np.nextafter(ties, 2)])]
+
+
+def program_of_instructions(dtype: str, arity: int) -> Any:
+    procedures = [(each.emit, each.result) for each in instructions(dtype, arity)]
+    count = len(operands_for(dtype, arity)[0])
+    return program_of_procedures(procedures, [dtype] * arity, count)
+
+
+INSTRUCTIONS = [
+    (dtype, arity) for dtype in NUMPY_DTYPES for arity in (1, 2, 3) if instructions(dtype, arity)
+]
+
+
+@pytest.mark.parametrize("dtype,arity", INSTRUCTIONS)
+def test_opcode_is_its_numpy_function(dtype: str, arity: int) -> None:
+    arrays = operands_for(dtype, arity)
+    results = cuda_host.run(program_of_instructions(dtype, arity), arrays).outputs
+    for instruction, got in zip(instructions(dtype, arity), results, strict=True):
+        want = instruction.numpy(*arrays)
+        if instruction.opcode in ("min", "max"):
+            got, want = one_zero(got), one_zero(want)
+        try:
+            assert_same(got, want, *arrays)
+        except AssertionError as error:
+            raise AssertionError(f"{instruction} of {dtype}: {error}") from None
+
+
+@nvrtc.required
+def test_nvrtc_accepts_every_opcode() -> None:
+    programs = [program_of_instructions(dtype, arity) for dtype, arity in INSTRUCTIONS]
+    kernels = [kernel for program in programs for kernel in program.kernels]
+    assert len(nvrtc.compile(translation_unit(kernels), "sm_90").usage) == len(INSTRUCTIONS)
 
 
 @pytest.mark.parametrize("dtype", NUMPY_DTYPES)
-def test_opcode_is_its_numpy_function(dtype: str) -> None:
-    for arity in (1, 2, 3):
-        names = [name for name in opcodes_over(dtype) if OPCODES[name].arity == arity]
-        inputs = samples(dtype, arity)
-        if not names:
-            continue
-        with np.errstate(all="ignore"):
-            wanted = {name: np.asarray(OPCODES[name].numpy(*inputs)) for name in names}
-            if arity == 2:
-                for literal in LITERALS if dtype != "bool" else (0, 1):
-                    if literal >= 0 or not dtype.startswith("u"):
-                        for name in names:
-                            constant = np.full(len(inputs[0]), literal, dtype)
-                            wanted[f"{name} {literal}"] = np.asarray(
-                                OPCODES[name].numpy(inputs[0], constant)
-                            )
-        procedures = []
-        for name, want in wanted.items():
-            opcode, *literals = name.split()
-            made_by = with_literal(opcode, int(literals[0])) if literals else build(opcode)
-            procedures.append((made_by, want.dtype.name))
-        for (name, want), got in zip(wanted.items(), results_of(procedures, inputs), strict=True):
-            if name.split()[0] in ("min", "max"):
-                got, want = one_zero(got), one_zero(want)
-            try:
-                assert_same(got, want, *inputs)
-            except AssertionError as error:
-                raise AssertionError(f"{name} of {dtype}: {error}") from None
-
-
-@pytest.mark.parametrize("source", NUMPY_DTYPES)
-def test_convert_bitcast_and_select(source: str) -> None:
-    (values,) = samples(source, 1)
-    if source == "float64":  # halfway cases of float16, and their neighbours
-        ties = np.arange(1, 4096, 2) * 2.0**-25 + 1
-        values = np.concatenate([values, ties, np.nextafter(ties, 0), np.nextafter(ties, 2)])
-    same_width = [to for to in NUMPY_DTYPES if BITS[to] == BITS[source] and to != "bool" != source]
-    procedures = [(lambda k, x, to=to: k.convert(x, to), to) for to in NUMPY_DTYPES]
-    procedures += [(lambda k, x, to=to: k.bitcast(x, to), to) for to in same_width]
-    procedures.append(
-        (
-            lambda k, x: k.select(k.ne(x, 0) if x.dtype != "bool" else x, x, k.const(1, x.dtype)),
-            source,
-        )
-    )
-    with np.errstate(all="ignore"):
-        wanted = [np.asarray(OPCODES["convert"].numpy(values, to)) for to in NUMPY_DTYPES]
-        wanted += [OPCODES["bitcast"].numpy(values, to) for to in same_width]
-        wanted.append(np.where(values != 0, values, np.ones((), source)))
-    for got, want in zip(results_of(procedures, [values]), wanted, strict=True):
-        assert_same(got, want, values)
+def test_select(dtype: str) -> None:
+    a, b = samples(dtype, 2)
+    condition = np.resize([True, False, False], len(a))
+    procedures = [
+        (lambda k, c, x, y: k.select(c, x, y), dtype),
+        (lambda k, c, x, y: k.select(c, k.const(1, dtype), y), dtype),
+    ]
+    program = program_of_procedures(procedures, ["bool", dtype, dtype], len(a))
+    plain, literal = cuda_host.run(program, [condition, a, b]).outputs
+    assert_same(plain, np.where(condition, a, b), a, b)
+    assert_same(literal, np.where(condition, np.ones((), dtype), b), a, b)
 
 
 def test_bfloat16_by_its_bits() -> None:
@@ -679,9 +716,9 @@ def test_a_barrier_in_a_loop_that_may_not_run_orders_nothing_after_it() -> None:
     def body(
         scope: Any, p: Any, scratch: Buffer, source: Buffer, result: Buffer, count: int
     ) -> None:
-        def copy(outer: Any, start: int) -> None:
-            """Scratch to the result; from 1 on, by other threads than those that wrote scratch."""
-            with outer.loop("vector", start, count) as lanes:
+        def copy(outer: Any) -> None:
+            """Scratch to the result, by other threads than those that wrote scratch."""
+            with outer.loop("vector", 1, count) as lanes:
                 i = gx.dim(lanes.variable)
                 lanes.body.store(result, (p, i), lanes.body.load(scratch, (i,)))
 
@@ -689,15 +726,15 @@ def test_a_barrier_in_a_loop_that_may_not_run_orders_nothing_after_it() -> None:
             i = gx.dim(first.variable)
             first.body.store(scratch, (i,), first.body.load(source, (p, i)))
         with scope.loop("serial", 0, p - 4) as never:  # p is 4 at most
-            copy(never.body, 2)
-        copy(scope, 1)
+            copy(never.body)
+        copy(scope)
         with scope.loop("vector", 0, 1) as last:
             last.body.store(result, (p, 0), last.body.load(source, (p, 0)))
 
     program = hand_made("worker", body)
     lines = [line.strip() for line in program.kernels[0].text.split("\n")]
-    after = lines.index("for (long long i4 = 1 + threadIdx.x; i4 < 200; i4 += 256) {")
-    assert lines[after - 1] == "__syncthreads();"
+    loops = [number for number, line in enumerate(lines) if "= 1 + threadIdx.x" in line]
+    assert [lines[number - 1] for number in loops] == ["__syncthreads();"] * 2
     values = normal(5, 200, dtype="float32")
     outcome = cuda_host.run_in_every_order(program, [values])
     np.testing.assert_array_equal(outcome.outputs[0], values)
@@ -836,22 +873,30 @@ def test_only_what_is_written_is_not_restricted() -> None:
     }
 
 
-def test_a_result_that_takes_the_place_of_an_operand_is_not_restricted() -> None:
-    x = gx.symbol("x", ("n", 1), "float32")
-    sums = x.sum(axis=0, keepdims=True)
-    program = program_of([x], [gx.tanh(gx.exp(sums) / x.shape[0]) + x])
-    shared = [
-        (step, place)
-        for step in program.plan.steps
-        for place in step.arguments
-        if step.arguments.count(place) > 1
-    ]
-    kernels = {kernel.name: kernel for kernel in program.kernels}
-    assert shared
-    for step, place in shared:
-        parameters = zip(step.arguments, kernels[step.kernel].parameters, strict=True)
-        types = {parameter.type for argument, parameter in parameters if argument == place}
-        assert types == {"float*", "const float*"}
+def test_a_result_may_take_the_place_of_an_operand() -> None:
+    """All threads read what one writes over: not from the read-only cache, and before it does."""
+    count, float32 = 40, np.dtype("float32")
+    source = Storage("input", float32, (count,), position=0)
+    result = Storage("output", float32, (count,), position=1)
+    old, new = (Storage("temporary", float32, (count,), offset=64) for _ in range(2))
+    kernel = Kernel([Buffer(f"b{i}", "float32", (count,)) for i in range(2)], Scope(), "in_place")
+    with kernel.body.loop("parallel", 0, count, "p") as outer:
+        p = gx.dim(outer.variable)
+        value = outer.body.load(kernel.buffers[0], (p,))
+        with outer.body.loop("vector", 0, 1) as lanes:
+            lanes.body.store(kernel.buffers[1], (p,), lanes.body.mul(value, 2))
+    verify(kernel)
+    body = copy_operand(Operand(source), Operand(old))
+    body.append(Launch(kernel, [Operand(old), Operand(new)], count, 1))
+    body += copy_operand(Operand(new), Operand(result))
+    main = Procedure("main", [source], [result], (), body, 64 + aligned(4 * count))
+    program = cuda_source(Program(main, [], []))
+    values = normal(count, dtype="float32")
+    outcome = cuda_host.run_in_every_order(program, [values])
+    np.testing.assert_array_equal(outcome.outputs[0], values * 2)
+    (printed,) = (each for each in program.kernels if each.name.startswith("in_place"))
+    assert [parameter.type for parameter in printed.parameters] == ["const float*", "float*"]
+    assert printed.text.count("__syncthreads();") == 1
 
 
 def test_no_name_of_a_dimension_gets_in_the_way() -> None:

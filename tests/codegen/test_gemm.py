@@ -18,14 +18,14 @@ import threading
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from graphc.codegen import gemm, gemmtasks
 from graphc.codegen.gemm import JOB
 from graphc.codegen.irtext import Function, Module
 from graphc.codegen.machine import KIB, PRESETS, Machine
 from graphc.codegen.microkernel import Tile
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from graphc.dims import dim, evaluate
 
 GUARD = 64

@@ -566,7 +566,9 @@ def test_a_value_from_nowhere_is_an_error() -> None:
 
 
 def contract_kernel(dtype: str = "float64") -> Kernel:
-    """out[b, i, j] = relu(sum over k of 2 x[b, i, k] * y[k, j] + bias[j]), and where it is positive."""
+    """out[b, i, j] = relu(sum over k of 2 x[b, i, k] * y[k, j] + bias[j]), and where it is
+    positive.
+    """
     B, K = dim("b"), dim("k")
     x, y = Buffer("x", dtype, (B, N, K), layout="strided"), Buffer("y", dtype, (K, M))
     bias, out = Buffer("bias", dtype, (M,)), Buffer("out", dtype, (B, N, M))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from graphc.codegen.loops import Buffer, Contract, Kernel, KernelError, Region, verify
 from graphc.codegen.scalar import Accumulate, Accumulator, Address, Scope, Store, Value
 from graphc.dims import Dim, dim

@@ -9,9 +9,10 @@ import math
 
 import numpy as np
 import pytest
+from scalar_harness import Compiled, compile_functions, evaluate, function_text, same_bits
+
 from graphc.codegen import llvm_scalar, softfloat
 from graphc.codegen.scalar import BITS, DTYPES, FLOATS, INTEGERS, OPCODES, SIGNED
-from scalar_harness import Compiled, compile_functions, evaluate, function_text, same_bits
 
 LANES = (1, 8)
 NUMPY_DTYPES = [dtype for dtype in DTYPES if dtype != "bfloat16"]

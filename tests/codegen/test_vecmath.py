@@ -14,9 +14,10 @@ import llvmlite.binding as llvm
 import mpmath
 import numpy as np
 import pytest
+from scalar_harness import Compiled, build_scope, compile_functions, evaluate, same_bits
+
 from graphc.codegen import llvm_scalar, vecmath
 from graphc.codegen.vecmath import PROCEDURES
-from scalar_harness import Compiled, build_scope, compile_functions, evaluate, same_bits
 
 DTYPES = ("float64", "float32")
 LANES = {"float64": 8, "float32": 16}

@@ -1,8 +1,10 @@
-"""What are example arguments of every op?  One table, from which the contract test and the random programs draw.
+"""What are example arguments of every op? One table, from which the contract test and the random
+programs draw.
 
-A `Sample` says the dtypes and shapes of some inputs, which values they take, and how to apply the op to them. Element-wise ops get
-theirs from their arity alone; ops with attributes or several results state them. An op of the registry without samples fails the
-contract test, unless it is a leaf.
+A `Sample` says the dtypes and shapes of some inputs, which values they take, and how to apply the
+op to them. Element-wise ops get theirs from their arity alone; ops with attributes or several
+results state them. An op of the registry without samples fails the contract test, unless it is a
+leaf.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 import graphc as gx
 import graphc.ops  # noqa: F401
-import numpy as np
 from graphc import dtypes
-from graphc.node import Node, topological
+from graphc.node import Node
 from graphc.op import REGISTRY, Op
 from graphc.ops.special import project
 from graphc.types import TensorType, TupleType
@@ -32,7 +35,9 @@ LEAVES = ("symbol", "parameter", "placeholder")
 
 @dataclass(frozen=True)
 class Input:
-    """An argument: `dtype` None stands for the dtype under test; `values` names how it is filled (see `fill`)."""
+    """An argument: `dtype` None stands for the dtype under test; `values` names how it is filled
+    (see `fill`).
+    """
 
     shape: tuple[int, ...]
     dtype: str | None = None
@@ -80,13 +85,63 @@ def results(node: Node) -> list[Node]:
     return [node]
 
 
-# -- values ------------------------------------------------------------------------------------------
+# -- values ----------------------------------------------------------------------------------------
 
 SPECIAL_FLOATS = (
-    *(0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, -2.5, 3.0, float("inf"), float("-inf"), float("nan")),
-    *(1e-320, -1e-320, 2.2250738585072014e-308, 1.17549435e-38, 1e-45, -1e-45, 1.7e308, -1.7e308, 3.4e38),
-    *(709.78, 710.0, -745.0, -746.0, 88.7, 89.0, -103.0, -104.0, 1e-8, -1e-8, 1e-17, 0.9999999, 1.0000001),
-    *(2.0**31, -(2.0**31), 2.0**53, 2.0**62, 2.0**63, -(2.0**63), 1.9e19, 2.0**24, 8388607.5, 1e5, 1e22),
+    *(
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        0.5,
+        -0.5,
+        1.5,
+        2.5,
+        -2.5,
+        3.0,
+        float("inf"),
+        float("-inf"),
+        float("nan"),
+    ),
+    *(
+        1e-320,
+        -1e-320,
+        2.2250738585072014e-308,
+        1.17549435e-38,
+        1e-45,
+        -1e-45,
+        1.7e308,
+        -1.7e308,
+        3.4e38,
+    ),
+    *(
+        709.78,
+        710.0,
+        -745.0,
+        -746.0,
+        88.7,
+        89.0,
+        -103.0,
+        -104.0,
+        1e-8,
+        -1e-8,
+        1e-17,
+        0.9999999,
+        1.0000001,
+    ),
+    *(
+        2.0**31,
+        -(2.0**31),
+        2.0**53,
+        2.0**62,
+        2.0**63,
+        -(2.0**63),
+        1.9e19,
+        2.0**24,
+        8388607.5,
+        1e5,
+        1e22,
+    ),
 )
 SPECIAL_INTS = (0, 1, -1, 2, -2, 7, 2**31, -(2**31), 2**53, 2**53 + 1, 2**62, 2**63 - 1, -(2**63))
 
@@ -102,7 +157,9 @@ def special(dtype: str) -> np.ndarray:
 
 
 def bit_patterns(dtype: str, count: int, random: np.random.Generator) -> np.ndarray:
-    """Every kind of value: random bits, so all exponents equally, NaN and subnormals included; special values first."""
+    """Every kind of value: random bits, so all exponents equally, NaN and subnormals included;
+    special values first.
+    """
     if dtype == BOOL:
         return random.integers(0, 2, count).astype(bool)
     size = np.dtype(dtype).itemsize
@@ -116,8 +173,9 @@ def bit_patterns(dtype: str, count: int, random: np.random.Generator) -> np.ndar
 def fill(given: Input, dtype: str, random: np.random.Generator) -> np.ndarray:
     """An array for an input.
 
-    "domain": inside of its interval; "positions": below the extent in `interval[1]`, negative ones included; "true": all true;
-    "distinct": no two elements equal, so that extrema are smooth. `Sample.smooth` is false where even so the op is not.
+    "domain": inside of its interval; "positions": below the extent in `interval[1]`, negative ones
+    included; "true": all true; "distinct": no two elements equal, so that extrema are smooth.
+    `Sample.smooth` is false where even so the op is not.
     """
     size = int(np.prod(given.shape))
     low, high = given.interval
@@ -136,14 +194,36 @@ def fill(given: Input, dtype: str, random: np.random.Generator) -> np.ndarray:
     return np.asarray(made).astype(dtype).reshape(given.shape)
 
 
-# -- element-wise ops --------------------------------------------------------------------------------
+# -- element-wise ops ------------------------------------------------------------------------------
 
 UNARY = (
-    *("negative", "absolute", "sign", "square", "sqrt", "relu", "modf", "logical_not", "isnan", "exp", "expm1"),
+    *(
+        "negative",
+        "absolute",
+        "sign",
+        "square",
+        "sqrt",
+        "relu",
+        "modf",
+        "logical_not",
+        "isnan",
+        "exp",
+        "expm1",
+    ),
     *("log", "log1p", "tanh", "sigmoid", "softplus", "sin", "cos", "erf"),
 )
 BINARY = (
-    *("add", "subtract", "multiply", "strong_multiply", "divide", "maximum", "minimum", "equal", "not_equal"),
+    *(
+        "add",
+        "subtract",
+        "multiply",
+        "strong_multiply",
+        "divide",
+        "maximum",
+        "minimum",
+        "equal",
+        "not_equal",
+    ),
     *("less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "power"),
 )
 ARITY = {**dict.fromkeys(UNARY, 1), **dict.fromkeys(BINARY, 2)}
@@ -182,7 +262,7 @@ def _elementwise(name: str) -> list[Sample]:
     ]
 
 
-# -- everything else ---------------------------------------------------------------------------------
+# -- everything else -------------------------------------------------------------------------------
 
 
 def _apply(op: str, **attrs: Any) -> Callable[..., Node]:
@@ -209,9 +289,11 @@ def _movement() -> list[Sample]:
         one("transpose", "rotated", (2, 3, 4), axes=(2, 0, 1)),
         one("transpose", "empty", (0, 3), axes=(1, 0)),
         one("slice", "inner", (7, 5), starts=(2, 0), extents=(3, 5), steps=(1, 1)),
+        one("slice", "front", (4, 6), starts=(0, 0), extents=(3, 5), steps=(1, 1)),
         one("slice", "stepped", (9, 4), starts=(1, 3), extents=(3, 1), steps=(3, 2)),
         one("slice", "nothing", (4,), starts=(4,), extents=(0,), steps=(1,)),
         one("pad", "both sides", (3, 2), starts=(1, 2), shape=(6, 5), steps=(1, 1)),
+        one("pad", "after", (4, 5), starts=(0, 0), shape=(4, 6), steps=(1, 1)),
         one("pad", "stepped", (3,), starts=(2,), shape=(11,), steps=(3,)),
         one("pad", "nothing", (0, 2), starts=(1, 0), shape=(3, 2), steps=(1, 1)),
         one("flip", "one axis", (5,), axes=(0,)),
@@ -232,15 +314,43 @@ def _generated() -> list[Sample]:
     for dtype in ALL:
         kind = np.dtype(dtype)
         value = np.arange(6).reshape(2, 3).astype(kind)
-        made.append(Sample("constant", f"array {dtype}", (), lambda v=value: gx.constant(v), (dtype,)))
-        made.append(Sample("constant", f"number {dtype}", (), lambda v=value[0, 1:2]: gx.constant(v.reshape(())), (dtype,)))
+        made.append(
+            Sample("constant", f"array {dtype}", (), lambda v=value: gx.constant(v), (dtype,))
+        )
+        made.append(
+            Sample(
+                "constant",
+                f"number {dtype}",
+                (),
+                lambda v=value[0, 1:2]: gx.constant(v.reshape(())),
+                (dtype,),
+            )
+        )
     for dtype in NUMBERS:
         kind = dtypes.as_dtype(dtype)
-        made.append(Sample("iota", f"line {dtype}", (), _apply("iota", shape=(5,), axis=0, dtype=kind), (dtype,)))
         made.append(
-            Sample("iota", f"inner axis {dtype}", (), _apply("iota", shape=(2, 3, 2), axis=1, dtype=kind), (dtype,))
+            Sample(
+                "iota",
+                f"line {dtype}",
+                (),
+                _apply("iota", shape=(5,), axis=0, dtype=kind),
+                (dtype,),
+            )
         )
-        made.append(Sample("extent", f"number {dtype}", (), _apply("extent", extent=7, dtype=kind), (dtype,)))
+        made.append(
+            Sample(
+                "iota",
+                f"inner axis {dtype}",
+                (),
+                _apply("iota", shape=(2, 3, 2), axis=1, dtype=kind),
+                (dtype,),
+            )
+        )
+        made.append(
+            Sample(
+                "extent", f"number {dtype}", (), _apply("extent", extent=7, dtype=kind), (dtype,)
+            )
+        )
     return made
 
 
@@ -256,14 +366,27 @@ def _reductions() -> list[Sample]:
         "nothing": ((0, 3), (0,)),
         "to nothing": ((3, 0), (0,)),
     }
-    kinds = {"sum": NUMBERS, "prod": NUMBERS, "max": NUMBERS, "min": NUMBERS, "all": (BOOL,), "any": (BOOL,)}
+    kinds = {
+        "sum": NUMBERS,
+        "prod": NUMBERS,
+        "max": NUMBERS,
+        "min": NUMBERS,
+        "all": (BOOL,),
+        "any": (BOOL,),
+    }
     for name, taken in kinds.items():
         values = "distinct" if name in ("max", "min") else "domain"
         for label, (shape, axes) in shapes.items():
             given = Input(shape, values=values, interval=(0.5, 1.5) if name == "prod" else (-3, 3))
-            smooth = label != "nothing" or name not in ("max", "min")  # their identities are infinite
+            # their identities are infinite
+            smooth = label != "nothing" or name not in ("max", "min")
             made.append(Sample(name, label, (given,), _apply(name, axes=axes), taken, smooth))
-    for label, shape, axis in (("line", (19,), 0), ("rows", (4, 9), 1), ("columns", (9, 4), 0), ("to nothing", (3, 0), 0)):
+    for label, shape, axis in (
+        ("line", (19,), 0),
+        ("rows", (4, 9), 1),
+        ("columns", (9, 4), 0),
+        ("to nothing", (3, 0), 0),
+    ):
         made.append(Sample("argmax", label, (Input(shape),), _apply("argmax", axis=axis), NUMBERS))
     return made
 
@@ -284,6 +407,7 @@ def _products() -> list[Sample]:
         product("batch inside", (3, 2, 4), (4, 2), ((1,), (1,)), ((2,), (0,))),
         product("two axes", (2, 3, 4), (4, 3, 5), none, ((1, 2), (1, 0))),
         product("everything", (2, 3), (2, 3), none, ((0, 1), (0, 1))),
+        product("one column", (5, 1), (1, 1), none, ((1,), (0,))),
         product("no terms", (3, 0), (0, 2), none, ((1,), (0,))),
         product("no rows", (0, 3), (3, 2), none, ((1,), (0,))),
         product("element-wise", (2, 3), (2, 3), ((0, 1), (0, 1)), none),
@@ -316,19 +440,34 @@ def _indexing() -> list[Sample]:
 
 def _steering() -> list[Sample]:
     def choose(label: str, shape: tuple[int, ...]) -> Sample:
-        return Sample("where", label, (Input(shape, BOOL), Input(shape), Input(shape)), _apply("where"))
+        return Sample(
+            "where", label, (Input(shape, BOOL), Input(shape), Input(shape)), _apply("where")
+        )
 
     made = [choose(label, shape) for label, shape in SHAPES.items()]
     for target in ALL:
         for label, shape in SHAPES.items():
             apply = _apply("cast", dtype=dtypes.as_dtype(target))
-            made.append(Sample("cast", f"{label} to {target}", (Input(shape),), apply, smooth=target == F64))
+            made.append(
+                Sample("cast", f"{label} to {target}", (Input(shape),), apply, smooth=target == F64)
+            )
     made.append(
-        Sample("project", "second", (Input((5,)),), lambda x: project(REGISTRY["modf"](x), 1), FLOATS, smooth=False)
+        Sample(
+            "project",
+            "second",
+            (Input((5,)),),
+            lambda x: project(REGISTRY["modf"](x), 1),
+            FLOATS,
+            smooth=False,
+        )
     )
-    made.append(Sample("stop_gradient", "vector", (Input((5,)),), _apply("stop_gradient"), smooth=False))
+    made.append(
+        Sample("stop_gradient", "vector", (Input((5,)),), _apply("stop_gradient"), smooth=False)
+    )
     condition = Input((3,), BOOL, "true")
-    made.append(Sample("check", "passes", (Input((5,)), condition), _apply("check", message="holds")))
+    made.append(
+        Sample("check", "passes", (Input((5,)), condition), _apply("check", message="holds"))
+    )
     return made
 
 
@@ -395,4 +534,16 @@ def samples(name: str) -> list[Sample]:
     return table()[name]
 
 
-__all__ = ["ALL", "ARITY", "FLOATS", "LEAVES", "Input", "Sample", "bit_patterns", "results", "samples", "special", "table"]
+__all__ = [
+    "ALL",
+    "ARITY",
+    "FLOATS",
+    "LEAVES",
+    "Input",
+    "Sample",
+    "bit_patterns",
+    "results",
+    "samples",
+    "special",
+    "table",
+]

@@ -1,8 +1,8 @@
 """Does every op of the registry keep its whole contract?
 
-One record says everything about an op, so one battery can ask everything of it, and an op cannot be half-declared. Each test below is a
-clause of the contract and runs once for every op it applies to. What an op leaves out stands in `golden_left_out.txt`, which
-a reviewer can read.
+One record says everything about an op, so one battery can ask everything of it, and an op cannot be
+half-declared. Each test below is a clause of the contract and runs once for every op it applies to.
+What an op leaves out stands in `golden_left_out.txt`, which a reviewer can read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import graphc as gx
 import mpmath
 import numpy as np
 import pytest
@@ -33,13 +32,6 @@ from backends import (
     run,
     spacing,
 )
-from graphc.lowering import Elementwise, Leaf
-from graphc.node import Node
-from graphc.op import REGISTRY, Linear, NoDerivative, Op, Partials, Rules
-from graphc.ops.operands import FACTS
-from graphc.rewrite import facts_of
-from graphc.tensor import SURFACE
-from graphc.types import TensorType
 from samples import (
     ALL,
     ARITY,
@@ -53,6 +45,15 @@ from samples import (
     special,
     table,
 )
+
+import graphc as gx
+from graphc.lowering import Elementwise, Leaf
+from graphc.node import Node
+from graphc.op import REGISTRY, Linear, NoDerivative, Op, Partials, Rules
+from graphc.ops.operands import FACTS
+from graphc.rewrite import facts_of
+from graphc.tensor import SURFACE
+from graphc.types import TensorType
 
 OPS = tuple(table())
 ELEMENTWISE = tuple(ARITY)
@@ -91,7 +92,7 @@ def is_float_sample(sample: Sample) -> bool:
 each_differentiable = pytest.mark.parametrize("name", differentiable())
 
 
-# -- the record --------------------------------------------------------------------------------------
+# -- the record ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", tuple(REGISTRY))
@@ -113,7 +114,8 @@ def test_record(name: str, count: Callable[..., None]) -> None:
 
 @each_op
 def test_has_samples(name: str) -> None:
-    """Every op but the leaves is shown at work, every element-wise op in every dtype that it takes."""
+    """Every op but the leaves is shown at work, every element-wise op in every dtype that it takes.
+    """
     assert samples(name)
     if name in ELEMENTWISE:
         assert isinstance(REGISTRY[name].lowering, Elementwise)
@@ -159,7 +161,7 @@ def test_round_trips(name: str, count: Callable[..., None]) -> None:
         count("op contract", "round trips")
 
 
-# -- types and shapes --------------------------------------------------------------------------------
+# -- types and shapes ------------------------------------------------------------------------------
 
 
 @each_op
@@ -216,7 +218,7 @@ def test_surface_broadcasts(name: str, count: Callable[..., None]) -> None:
         count("op contract", "broadcasts")
 
 
-# -- backends ----------------------------------------------------------------------------------------
+# -- backends --------------------------------------------------------------------------------------
 
 
 class Battery:
@@ -243,7 +245,9 @@ class Battery:
 
 
 def batteries(name: str) -> list[Battery]:
-    """Every sample in one dtype, and every dtype with one sample; `test_every_backend` has the full product."""
+    """Every sample in one dtype, and every dtype with one sample; `test_every_backend` has the full
+    product.
+    """
     chosen = samples(name)
     dtypes = [dtype for dtype in ALL if any(dtype in s.dtypes for s in chosen)]
     everything = dtypes[-1 - (len(name) % min(2, len(dtypes)))]
@@ -351,7 +355,7 @@ def test_threads_give_the_same_bits(name: str, count: Callable[..., None]) -> No
         count("op contract", "threads")
 
 
-# -- values --------------------------------------------------------------------------------------------
+# -- values ----------------------------------------------------------------------------------------
 
 POINTS = 1500
 REFERENCES: dict[str, Callable[..., Any]] = {
@@ -380,7 +384,9 @@ def value_points(op: Op, arity: int, dtype: str) -> list[np.ndarray]:
         arrays = [np.concatenate(pair) for pair in zip(arrays, spread, strict=True)]
     if arity == 2:
         pairs = np.array(list(itertools.product(range(len(special(dtype))), repeat=2))).T
-        arrays = [np.concatenate([a, special(dtype)[p]]) for a, p in zip(arrays, pairs, strict=True)]
+        arrays = [
+            np.concatenate([a, special(dtype)[p]]) for a, p in zip(arrays, pairs, strict=True)
+        ]
     return arrays
 
 
@@ -403,11 +409,15 @@ def test_values(name: str, count: Callable[..., None]) -> None:
 
 
 def check_ulp(name: str, arrays: list[np.ndarray], got: np.ndarray, numpy: np.ndarray) -> None:
-    """Assert that `got` is near the true value; where that is not finite, that it is what NumPy gives."""
+    """Assert that `got` is near the true value; where that is not finite, that it is what NumPy
+    gives.
+    """
     check_type(got, numpy, name)
     finite = np.isfinite(numpy) & np.all([np.isfinite(a) for a in arrays], axis=0)
     check_exact(
-        np.where(finite, 0, got), np.where(finite, 0, numpy), f"{name} {got.dtype} at special values"
+        np.where(finite, 0, got),
+        np.where(finite, 0, numpy),
+        f"{name} {got.dtype} at special values",
     )
     true, rest = true_values(name, [a[finite] for a in arrays])
     with np.errstate(all="ignore"):
@@ -433,11 +443,13 @@ def true_values(name: str, arrays: list[np.ndarray]) -> tuple[Any, Any]:
     return np.array(first, np.longdouble), np.array(second, np.longdouble)
 
 
-# -- derivatives -----------------------------------------------------------------------------------------
+# -- derivatives -----------------------------------------------------------------------------------
 
 
 class Directional:
-    """One sample as a smooth function of its float inputs, with a direction for them and weights for its results."""
+    """One sample as a smooth function of its float inputs, with a direction for them and weights
+    for its results.
+    """
 
     def __init__(self, sample: Sample, seed: int = 0) -> None:
         self.symbols = sample.symbols(F64)
@@ -464,7 +476,9 @@ class Directional:
 
 
 def richardson(function: Callable[[float], list[Any]], step: float = 1e-2, levels: int = 4) -> Any:
-    """The derivative at 0 by central differences with halved steps, extrapolated; and how far it is off."""
+    """The derivative at 0 by central differences with halved steps, extrapolated; and how far it is
+    off.
+    """
     rows: list[list[Any]] = []
     for level in range(levels):
         h = step / 2**level
@@ -472,7 +486,9 @@ def richardson(function: Callable[[float], list[Any]], step: float = 1e-2, level
         for order in range(level):
             factor = 4.0 ** (order + 1)
             finer, coarser = row[order], rows[level - 1][order]
-            row.append([(factor * f - c) / (factor - 1) for f, c in zip(finer, coarser, strict=True)])
+            row.append(
+                [(factor * f - c) / (factor - 1) for f, c in zip(finer, coarser, strict=True)]
+            )
         rows.append(row)
     return rows[-1][-1]
 
@@ -555,7 +571,9 @@ def partial_ops() -> list[str]:
 
 @pytest.mark.parametrize("name", partial_ops())
 def test_derivative_at_the_edges(name: str, count: Callable[..., None]) -> None:
-    """Where arguments and value are finite a partial is finite, unless the op says that it may not be."""
+    """Where arguments and value are finite a partial is finite, unless the op says that it may not
+    be.
+    """
     op, arity = REGISTRY[name], ARITY[name]
     derivative = op.derivative
     assert isinstance(derivative, Partials)
@@ -570,15 +588,20 @@ def test_derivative_at_the_edges(name: str, count: Callable[..., None]) -> None:
             wild = tame & ~np.isfinite(partial)
             if i not in derivative.singular and np.any(wild):
                 at = [float(a[wild][0]) for a in arrays]
-                pytest.fail(f"the partial of {name} by argument {i} is not finite at {at}: declare it singular")
+                pytest.fail(
+                    f"the partial of {name} by argument {i} is not finite at {at}: declare it "
+                    "singular"
+                )
         if i in derivative.singular:
             zeros = [gx.zeros(o.shape) for o in outputs]
             (pulled,) = evaluator(symbols, gx.vjp(outputs, [symbol], zeros), arrays)
-            assert not np.any(pulled), f"{name}: a cotangent of zero gives {pulled[pulled != 0][:3]}"
+            assert not np.any(pulled), (
+                f"{name}: a cotangent of zero gives {pulled[pulled != 0][:3]}"
+            )
         count("op contract", "edges")
 
 
-# -- laws and facts ------------------------------------------------------------------------------------
+# -- laws and facts --------------------------------------------------------------------------------
 
 
 def ulps_apart(first: Any, second: Any) -> Any:
@@ -631,7 +654,8 @@ def test_laws_are_true(name: str, count: Callable[..., None]) -> None:
     for dtype in samples(name)[0].dtypes:
         arrays = value_points(op, arity, dtype)
         if "associative" in op.laws and np.dtype(dtype).kind == "f":
-            arrays = [a[POINTS : 2 * POINTS] for a in arrays]  # the law is one of the reals: no infinities
+            # the law is one of the reals: no infinities
+            arrays = [a[POINTS : 2 * POINTS] for a in arrays]
 
         def function(*given: Any) -> Any:
             with np.errstate(all="ignore"):
@@ -660,7 +684,9 @@ def assumptions() -> list[frozenset[str]]:
 
 
 def concluded(node: Node, known: frozenset[str]) -> list[frozenset[str]]:
-    """What is said of a node whose arguments are known to have some facts: by its record, and by the rewriter."""
+    """What is said of a node whose arguments are known to have some facts: by its record, and by
+    the rewriter.
+    """
     record = node.op.facts
     said = [] if record is None else [record(node, lambda _: known)]
     return [*said, facts_of(node)]
@@ -680,7 +706,9 @@ def check_facts(
     sample: Sample, dtype: str, known: frozenset[str], random: np.random.Generator
 ) -> None:
     plain = sample.symbols(dtype)
-    changeable = [s.dtype.name == dtype and i.dtype is None for s, i in zip(plain, sample.inputs, strict=True)]
+    changeable = [
+        s.dtype.name == dtype and i.dtype is None for s, i in zip(plain, sample.inputs, strict=True)
+    ]
     symbols = [
         gx.symbol(s.attrs["name"], s.shape, s.dtype, sorted(known)) if change else s
         for s, change in zip(plain, changeable, strict=True)
@@ -697,20 +725,26 @@ def check_facts(
         for fact in said & FACT_HOLDS.keys():
             bad = ~FACT_HOLDS[fact](value)
             assert not np.any(bad), (
-                f"{sample.name} ({sample.label}) of {dtype} values that are {sorted(known) or 'arbitrary'} is said "
-                f"to be {fact}, but it gives {value[bad][0]!r} of {[a[:9] if a.ndim else a for a in arrays]}"
+                f"{sample.name} ({sample.label}) of {dtype} values that are "
+                f"{sorted(known) or 'arbitrary'} is said "
+                f"to be {fact}, but it gives {value[bad][0]!r} of "
+                f"{[a[:9] if a.ndim else a for a in arrays]}"
             )
 
 
 def tame(array: Any, known: frozenset[str], random: np.random.Generator) -> Any:
     """Any values at all that have some facts, in the shape of an array."""
-    points = np.concatenate([special(array.dtype.name), bit_patterns(array.dtype.name, 100, random)])
+    points = np.concatenate(
+        [special(array.dtype.name), bit_patterns(array.dtype.name, 100, random)]
+    )
     with np.errstate(invalid="ignore"):
-        points = points[np.all([FACT_HOLDS[f](points) for f in known] or [points == points], axis=0)]
+        points = points[
+            np.all([FACT_HOLDS[f](points) for f in known] or [points == points], axis=0)
+        ]
     return random.choice(points, array.shape)
 
 
-# -- what is left out ------------------------------------------------------------------------------------
+# -- what is left out ------------------------------------------------------------------------------
 
 
 def left_out(op: Op) -> list[str]:
@@ -742,7 +776,9 @@ def left_out(op: Op) -> list[str]:
 
 def test_golden_list_of_what_is_left_out(pytestconfig: pytest.Config) -> None:
     names = [*LEAVES, *OPS]
-    text = "".join(f"{name}: {'; '.join(left_out(REGISTRY[name])) or 'nothing'}\n" for name in names)
+    text = "".join(
+        f"{name}: {'; '.join(left_out(REGISTRY[name])) or 'nothing'}\n" for name in names
+    )
     if pytestconfig.getoption("--regenerate"):
         GOLDEN.write_text(text)
     assert GOLDEN.read_text() == text, "run pytest --regenerate and read the difference"

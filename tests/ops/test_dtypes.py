@@ -1,8 +1,9 @@
 """What is the dtype of every result?  One golden table, held against NumPy 2.
 
-`golden_dtypes.txt` has a row for each function and each combination of operands: arrays of the four dtypes, and Python scalars, which are weak
-(NEP 50). Where graphc differs from NumPy the row says what NumPy does, so that a reviewer sees every difference; the test says which kinds of
-difference there may be.
+`golden_dtypes.txt` has a row for each function and each combination of operands: arrays of the four
+dtypes, and Python scalars, which are weak (NEP 50). Where graphc differs from NumPy the row says
+what NumPy does, so that a reviewer sees every difference; the test says which kinds of difference
+there may be.
 """
 
 from __future__ import annotations
@@ -13,10 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import graphc as gx
-import graphc.ops  # noqa: F401
 import numpy as np
 import pytest
+
+import graphc as gx
+import graphc.ops  # noqa: F401
 from graphc import dtypes
 from graphc.node import Node
 
@@ -31,7 +33,20 @@ BINARY = (
     *("logical_and", "logical_or"),  # of bool only, so in one row and its refusals
 )
 UNARY = (
-    *("negative", "absolute", "sign", "square", "sqrt", "exp", "expm1", "log", "log1p", "tanh", "sin", "cos"),
+    *(
+        "negative",
+        "absolute",
+        "sign",
+        "square",
+        "sqrt",
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "tanh",
+        "sin",
+        "cos",
+    ),
     *("isnan", "logical_not"),
 )
 REDUCTIONS = ("sum", "prod", "mean", "max", "min", "all", "any", "argmax")
@@ -39,7 +54,8 @@ PRODUCTS = ("matmul", "dot", "outer")
 
 
 def operand(xp: Any, kind: str, name: str) -> Any:
-    """An operand of a kind: a matrix with NumPy, a symbol with graphc, a Python scalar with both."""
+    """An operand of a kind: a matrix with NumPy, a symbol with graphc, a Python scalar with both.
+    """
     if kind in WEAK:
         return WEAK[kind]
     return np.ones((2, 2), kind) if xp is np else gx.symbol(name, (2, 2), kind)
@@ -47,12 +63,16 @@ def operand(xp: Any, kind: str, name: str) -> Any:
 
 def rows() -> Iterator[tuple[str, Callable[[Any], Any]]]:
     """The name of each row, and the call, written over `xp`."""
-    pairs = [p for p in itertools.product((*STRONG, *WEAK), repeat=2) if p[0] in STRONG or p[1] in STRONG]
+    pairs = [
+        p for p in itertools.product((*STRONG, *WEAK), repeat=2) if p[0] in STRONG or p[1] in STRONG
+    ]
     for name in BINARY:
         for a, b in pairs[:3] if name.startswith("logical") else pairs:
             yield (
                 f"{name}({a}, {b})",
-                lambda xp, n=name, a=a, b=b: getattr(xp, n)(operand(xp, a, "x"), operand(xp, b, "y")),
+                lambda xp, n=name, a=a, b=b: getattr(xp, n)(
+                    operand(xp, a, "x"), operand(xp, b, "y")
+                ),
             )
     for name in (*UNARY, *REDUCTIONS):
         for a in STRONG:
@@ -61,7 +81,9 @@ def rows() -> Iterator[tuple[str, Callable[[Any], Any]]]:
         for name in PRODUCTS:
             yield (
                 f"{name}({a}, {b})",
-                lambda xp, n=name, a=a, b=b: getattr(xp, n)(operand(xp, a, "x"), operand(xp, b, "y")),
+                lambda xp, n=name, a=a, b=b: getattr(xp, n)(
+                    operand(xp, a, "x"), operand(xp, b, "y")
+                ),
             )
         yield (
             f"concatenate({a}, {b})",
@@ -70,7 +92,9 @@ def rows() -> Iterator[tuple[str, Callable[[Any], Any]]]:
     for a, b in pairs:
         yield (
             f"where(bool, {a}, {b})",
-            lambda xp, a=a, b=b: xp.where(operand(xp, "bool", "c"), operand(xp, a, "x"), operand(xp, b, "y")),
+            lambda xp, a=a, b=b: xp.where(
+                operand(xp, "bool", "c"), operand(xp, a, "x"), operand(xp, b, "y")
+            ),
         )
     for a, name in itertools.product(STRONG, ("zeros", "ones")):
         yield f"{name}(dtype={a})", lambda xp, n=name, a=a: getattr(xp, n)((2,), dtype=a)
@@ -108,9 +132,10 @@ def test_golden_table(pytestconfig: pytest.Config, count: Callable[..., None]) -
 def may_differ(name: str, ours: str, numpys: str) -> bool:
     """Differences that are meant.
 
-    NumPy's result dtype is one that graphc does not have (float16 and int8, which it gives for functions of bool); bool arithmetic, which
-    graphc asks to be cast first; logic of numbers, which it asks to be compared with 0 first; and powers of integers, for which it wants
-    a Python int of at least 0.
+    NumPy's result dtype is one that graphc does not have (float16 and int8, which it gives for
+    functions of bool); bool arithmetic, which graphc asks to be cast first; logic of numbers, which
+    it asks to be compared with 0 first; and powers of integers, for which it wants a Python int of
+    at least 0.
     """
     if numpys in ("float16", "int8"):
         return ours in ("float64", REFUSED)
@@ -181,7 +206,9 @@ def test_accumulators(function: str, dtype: str) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "uint64", "float16", "complex128", "object", "U3", "datetime64[s]"])
+@pytest.mark.parametrize(
+    "dtype", ["int8", "uint64", "float16", "complex128", "object", "U3", "datetime64[s]"]
+)
 def test_other_dtypes_are_refused(dtype: str) -> None:
     with pytest.raises(gx.GraphError, match="not supported"):
         gx.symbol("x", (2,), dtype)

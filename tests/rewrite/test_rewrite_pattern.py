@@ -1,4 +1,6 @@
-"""Do patterns match what they say, in every order that their ops allow, and do they print as written?"""
+"""Do patterns match what they say, in every order that their ops allow, and do they print as
+written?
+"""
 
 from __future__ import annotations
 

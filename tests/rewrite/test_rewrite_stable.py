@@ -1,9 +1,9 @@
 """Are stability rules at least as accurate as what they replace?  Against mpmath, with extremes.
 
-The exact value is that of the formula as it was written, over the real numbers, in 400 digits. A result
-may miss it by twice as much as the original did, since roundings fall differently, or by a few units in
-the last place, which NumPy's own functions take. Sums of exponentials may miss it by a few units in
-the last place of their largest argument, or of 1, where the logarithm crosses 0.
+The exact value is that of the formula as it was written, over the real numbers, in 400 digits. A
+result may miss it by twice as much as the original did, since roundings fall differently, or by a
+few units in the last place, which NumPy's own functions take. Sums of exponentials may miss it by a
+few units in the last place of their largest argument, or of 1, where the logarithm crosses 0.
 """
 
 from __future__ import annotations
@@ -198,7 +198,9 @@ FACTORED = [rule for rule in STABLE if rule.name not in TERMWISE]
 
 @pytest.mark.parametrize("rule", FACTORED, ids=lambda rule: rule.name)
 def test_special_values_are_kept_unless_the_original_was_nan(rule: Rule) -> None:
-    """What was a number or an infinity stays what it was, infinities and NaN being among the arguments."""
+    """What was a number or an infinity stays what it was, infinities and NaN being among the
+    arguments.
+    """
     before = rule.example_nodes()
     after = rewrite(before).outputs
     rng = np.random.default_rng(4)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from graphc.runtime import cache as cache_module
 from graphc.runtime.cache import FORMAT_VERSION, Cache, default_folder
 

@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pytest
+
 from graphc.runtime import callable as calls
 from graphc.runtime import entry, layout, memory
 from graphc.runtime.callable import CallSpec, Implementation, Input, Output, make_function

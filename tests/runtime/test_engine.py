@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from graphc.runtime.cache import Cache
 from graphc.runtime.engine import (
     Engine,

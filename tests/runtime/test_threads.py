@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from graphc.runtime import threads
 from graphc.runtime.cache import Cache
 from graphc.runtime.engine import Engine, HostMachine, Loaded, read_symbols
