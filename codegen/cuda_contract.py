@@ -48,10 +48,8 @@ class ContractPrinter(KernelPrinter):
         self.tile, self.depth = TILES[contract.dtype]
         across = self.tile // self.PER_THREAD
         self.block = across * across
-        row_tiles, column_tiles = (
-            ceildiv(contract.rows, self.tile),
-            ceildiv(contract.columns, self.tile),
-        )
+        row_tiles = ceildiv(contract.rows, self.tile)
+        column_tiles = ceildiv(contract.columns, self.tile)
         self.tasks = contract.batch * row_tiles * column_tiles
         self.declare(top, contract.dtype, across)
         for statement in self.kernel.body.statements:

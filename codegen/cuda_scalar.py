@@ -316,16 +316,12 @@ _SPECIAL: dict[tuple[str, str], Callable[..., Expression]] = {
     ("min", "unsigned"): _unsigned_choice("min"),
     ("max", "unsigned"): _unsigned_choice("max"),
     **{(name, "unsigned"): _unsigned_order(name) for name in ("lt", "le", "gt", "ge")},
-} | {
-    (opcode, kind): function
-    for opcode, function in (
-        *((name, _wrapping(name)) for name in _SIGNS),
-        *((name, _divide(name)) for name in ("quotient", "remainder")),
-        *((name, _shift(name)) for name in ("shl", "shr")),
-        ("mulhi", _high_product),
-    )
-    for kind in ("signed", "unsigned")
 }
+for _kind_of_integer in ("signed", "unsigned"):
+    _SPECIAL |= {(name, _kind_of_integer): _wrapping(name) for name in _SIGNS}
+    _SPECIAL |= {(name, _kind_of_integer): _divide(name) for name in ("quotient", "remainder")}
+    _SPECIAL |= {(name, _kind_of_integer): _shift(name) for name in ("shl", "shr")}
+    _SPECIAL["mulhi", _kind_of_integer] = _high_product
 
 
 # -- conversions -----------------------------------------------------------------------------------

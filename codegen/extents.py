@@ -9,27 +9,58 @@ are checked before anything runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from graphc.codegen.llvm_program import Slots
-from graphc.dims import Bounds, Dim, Extent, affine, substitute, symbols_of
+from graphc.dims import Bounds, Dim, Extent, affine, evaluate, substitute, symbols_of
 from graphc.errors import CompileError
-from graphc.graph import Graph, substitute_dims, substitute_in
+from graphc.graph import Graph, parameter_op, substitute_dims, substitute_in
 from graphc.node import Node, topological
+from graphc.ops.control import scan_op
 from graphc.ops.movement import slice_op
 from graphc.ops.operands import restate_op
+from graphc.origin import location
 from graphc.types import TensorType
 
 Axis = int | tuple[str, int]
+Text = Callable[[int, int], str]
+
+# Extents, sizes in bytes and counts of operations are int64 in a compiled program.
+LIMIT = 2**63
 
 
 @dataclass(frozen=True)
 class Constraint:
-    """What must hold of the extents of a call, and the node that demands it (None: an argument)."""
+    """What must hold of the extents of a call. `text` says what does not, of the two numbers that
+    the status record holds; `node` demands it, or the argument at `position`; `error` is raised.
+    """
 
-    what: str
-    node: Node | None
+    text: Text
+    node: Node | None = None
+    position: int | None = None
+    error: type[Exception] = ValueError
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The user's words for a canonical graph: its arguments, and the names of its dimensions."""
+
+    arguments: Sequence[str] = ()
+    dims: Mapping[str, str] | None = None
+
+    def extent(self, extent: Extent) -> str:
+        """An extent in the user's names."""
+        return str(substitute(extent, {a: Dim.symbol(b) for a, b in (self.dims or {}).items()}))
+
+    def equation(self, extent: Extent, value: int) -> str:
+        """ "n = 3", or just the number for a number."""
+        return str(value) if isinstance(extent, int) else f"{self.extent(extent)} = {value}"
+
+    def argument(self, position: int) -> str:
+        """An argument as messages name it."""
+        return ", ".join([f"argument {position + 1}", *self.arguments[position : position + 1]])
 
 
 @dataclass(frozen=True)
@@ -48,14 +79,18 @@ def canonical(graph: Graph) -> tuple[Graph, dict[str, str]]:
     """The graph with dimensions named `d0`, `d1`, ... in order of appearance, and the user's names
     for them.
 
-    Raises `CompileError` for a dimension that no argument's shape determines.
+    Raises `CompileError` for a dimension that no argument's shape determines, and for an extent
+    that no array can have.
     """
     names: dict[str, None] = {}
     for type_ in graph.parameters:
         assert isinstance(type_, TensorType)
         for extent in type_.shape:
             names.update(dict.fromkeys(sorted(symbols_of(extent))))
-    used = set().union(*(_names_in(node) for node in topological(graph.outputs)))
+    nodes = list(everywhere(graph))
+    for node in nodes:
+        _refuse_huge(node)
+    used = set().union(*(_names_in(node) for node in nodes))
     unknown = sorted(used - names.keys())
     if unknown:
         raise CompileError(
@@ -70,33 +105,73 @@ def canonical(graph: Graph) -> tuple[Graph, dict[str, str]]:
     return Graph(parameters, substitute_dims(graph.outputs, renamed)), back
 
 
+def everywhere(graph: Graph) -> Iterator[Node]:
+    """The nodes of a graph, and those of the Graphs that they carry: dimensions have the same names
+    there.
+    """
+    waiting, seen = [graph], {graph}
+    while waiting:
+        for node in topological(waiting.pop().outputs):
+            yield node
+            inner = {value for value in node.attrs.values() if isinstance(value, Graph)} - seen
+            seen |= inner
+            waiting += sorted(inner, key=lambda graph: graph.digest)
+
+
+def _refuse_huge(node: Node) -> None:
+    if not isinstance(node.type, TensorType):
+        return
+    for extent in node.type.shape:
+        numbers = [extent] if isinstance(extent, int) else [c for _, c in extent.terms]
+        if any(abs(number) >= LIMIT for number in numbers):
+            where = location(node.origin)
+            raise CompileError(
+                f"an extent of {node.type} does not fit 64 bits\n"
+                f"node: {node.op.name}" + (f", built at {where}" if where else "")
+            )
+
+
 def _names_in(node: Node) -> set[str]:
     names: set[str] = set()
-    if isinstance(node.type, TensorType):
-        for extent in node.type.shape:
-            names |= symbols_of(extent)
-    for value in node.attrs.values():
+    waiting: list[Any] = [node.type, *node.attrs.values()]
+    while waiting:
+        value = waiting.pop()
         if isinstance(value, Dim):
             names |= value.symbols
+        elif isinstance(value, TensorType):
+            waiting += value.shape
+        elif isinstance(value, tuple):
+            waiting += value
     return names
 
 
 class _Builder:
     """Collects slots while a layout is made."""
 
-    def __init__(self) -> None:
+    def __init__(self, wording: Wording) -> None:
+        self.wording = wording
         self.free: list[str] = []
         self.solved: dict[str, Extent] = {}
-        self.raw: list[tuple[Extent, str]] = []
+        self.raw: list[tuple[Extent, str, int, int]] = []
         self.derived: list[tuple[str, Extent]] = []
         self.constraints: list[Constraint] = []
         self.divisible: list[tuple[Extent, int, int]] = []
         self.equal: list[tuple[Extent, Extent, int]] = []
         self.nonnegative: list[tuple[Extent, int]] = []
+        self.limits: list[int] = []
 
-    def constrain(self, what: str, node: Node | None) -> int:
-        self.constraints.append(Constraint(what, node))
+    def constrain(self, text: Text, **who: Any) -> int:
+        self.constraints.append(Constraint(text, **who))
         return len(self.constraints) - 1
+
+    def derive(self, name: str, value: Extent, what: str, error: type[Exception]) -> None:
+        """A slot for a value that follows from the free ones; `error` if it cannot be computed."""
+        self.limits.append(
+            self.constrain(
+                lambda got, wanted: f"{what} does not fit 64 bits, or divides by 0", error=error
+            )
+        )
+        self.derived.append((name, value))
 
     def bind(self, types: Sequence[TensorType]) -> list[tuple[Axis, ...]]:
         """Free slots for the axes of the arguments."""
@@ -112,7 +187,7 @@ class _Builder:
                 if name not in self.free:
                     self.free.append(name)
                 if not is_name(extent):
-                    self.raw.append((extent, name))
+                    self.raw.append((extent, name, position, axis))
                 row.append(("free", self.free.index(name)))
             axes.append(tuple(row))
         self._solve(direct)
@@ -125,43 +200,68 @@ class _Builder:
         waiting = list(self.raw)
         while waiting:
             rest = []
-            for extent, name in waiting:
+            for extent, name, position, axis in waiting:
                 unknown = sorted(symbols_of(extent) - known - self.solved.keys())
-                if len(unknown) == 1 and self._solve_one(extent, name, unknown[0]):
+                place = self._place(extent, position, axis)
+                if len(unknown) == 1 and self._solve_one(extent, name, unknown[0], place):
                     continue
                 if unknown:
-                    rest.append((extent, name))
+                    rest.append((extent, name, position, axis))
                     continue
-                number = self.constrain(f"an axis of extent {extent}", None)
+                number = self._axis_must_be(place, lambda got, wanted: f" = {got}, got {wanted}")
                 self.equal.append((substitute(extent, self.solved), Dim.symbol(name), number))
             if len(rest) == len(waiting):
-                raise CompileError(f"the extent {rest[0][0]} does not determine its dimensions")
+                extent, _, position, axis = rest[0]
+                raise CompileError(
+                    f"the extent {self.wording.extent(extent)}, axis {axis} of "
+                    f"{self.wording.argument(position)}, does not determine its dimensions\n"
+                    "Pass a symbol that has each of them as an axis."
+                )
             waiting = rest
 
-    def _solve_one(self, extent: Extent, raw: str, unknown: str) -> bool:
+    def _place(self, extent: Extent, position: int, axis: int) -> tuple[str, int]:
+        return f"axis {axis} must be {self.wording.extent(extent)}", position
+
+    def _axis_must_be(self, place: tuple[str, int], rest: Text) -> int:
+        head, position = place
+        return self.constrain(lambda got, wanted: head + rest(got, wanted), position=position)
+
+    def _solve_one(self, extent: Extent, raw: str, unknown: str, place: tuple[str, int]) -> bool:
         split = affine(substitute(extent, self.solved), unknown)
         if split is None or not isinstance(split[0], int) or split[0] <= 0:
             return False
         slope, rest = split[0], split[1]
         difference = Dim.symbol(raw) - rest
         self.solved[unknown] = difference // slope
-        number = self.constrain(f"an axis of extent {extent}", None)
+        name = self.wording.extent(Dim.symbol(unknown))
+
+        def misfit(got: int, wanted: int) -> str:
+            if isinstance(rest, int):
+                return f", and no {name} >= 0 gives {got + rest}"
+            return f", and no {name} >= 0 gives what came"
+
+        number = self._axis_must_be(place, misfit)
         self.nonnegative.append((difference, number))
         if slope != 1:
             self.divisible.append((difference, slope, number))
         return True
 
-    def slot(self, extent: Extent) -> Axis:
-        """The slot of a derived extent."""
+    def slot(self, extent: Extent, what: str, error: type[Exception] = ValueError) -> Axis:
+        """The slot of a derived extent, which is called `what` if it cannot be computed.
+
+        Raises `CompileError` for a number beyond 64 bits.
+        """
         value = substitute(extent, self.solved)
         if isinstance(value, int):
+            if value >= LIMIT:
+                raise CompileError(f"{what}, {value}, does not fit 64 bits")
             return value
         if is_name(value) and str(value) in self.free:
             return ("slot", self.free.index(str(value)))
         for position, (_, held) in enumerate(self.derived):
             if held == value:
                 return ("slot", len(self.free) + position)
-        self.derived.append((f"_derived{len(self.derived)}", value))
+        self.derive(f"_derived{len(self.derived)}", value, what, error)
         return ("slot", len(self.free) + len(self.derived) - 1)
 
 
@@ -170,16 +270,24 @@ def is_name(extent: Extent) -> bool:
     return isinstance(extent, Dim) and str(extent) in extent.symbols
 
 
-def layout(graph: Graph, arena: Extent, work: Extent) -> Layout:
+def layout(graph: Graph, arena: Extent, work: Extent, wording: Wording | None = None) -> Layout:
     """The slots of a canonical graph whose program needs `arena` bytes and does `work` element
-    operations.
+    operations. `wording` is how messages call its arguments and dimensions.
     """
-    builder = _Builder()
+    words = wording or Wording()
+    builder = _Builder(words)
     inputs = builder.bind([t for t in graph.parameters if isinstance(t, TensorType)])
     for name, value in builder.solved.items():
-        builder.derived.append((name, value))
-    outputs = [tuple(builder.slot(e) for e in node.shape) for node in graph.outputs]
-    sizes = builder.slot(arena), builder.slot(work)
+        called = words.extent(Dim.symbol(name))
+        builder.derive(name, value, f"the extent {called}", ValueError)
+    outputs = [
+        tuple(builder.slot(e, f"the extent {words.extent(e)} of a result") for e in node.shape)
+        for node in graph.outputs
+    ]
+    sizes = (
+        builder.slot(arena, "the size of the workspace in bytes", MemoryError),
+        builder.slot(work, "the number of operations"),
+    )
     _demands(builder, graph)
     slots = Slots(
         tuple(builder.free),
@@ -187,6 +295,7 @@ def layout(graph: Graph, arena: Extent, work: Extent) -> Layout:
         tuple(builder.divisible),
         tuple(builder.equal),
         tuple(builder.nonnegative),
+        tuple(builder.limits),
     )
     return Layout(
         slots, tuple(inputs), tuple(outputs), sizes[0], sizes[1], tuple(builder.constraints)
@@ -194,37 +303,120 @@ def layout(graph: Graph, arena: Extent, work: Extent) -> Layout:
 
 
 def _demands(builder: _Builder, graph: Graph) -> None:
-    """Constraints that nodes state: unified extents are equal, positions exist."""
+    """Constraints that nodes state: unified extents are equal, positions exist, and no extent is
+    negative.
+    """
+    words = builder.wording
     bounds = Bounds({})
     seen: set[tuple[str, Extent]] = set()
 
     def value(extent: Extent) -> Extent:
         return substitute(extent, builder.solved)
 
-    for node in topological(graph.outputs):
+    def is_new(kind: str, extent: Extent) -> bool:
+        fresh = (kind, extent) not in seen
+        seen.add((kind, extent))
+        return fresh
+
+    def demand_nonnegative(extent: Extent, node: Node, text: Text, **who: Any) -> None:
+        if not bounds.proves_nonnegative(extent):
+            builder.nonnegative.append((extent, builder.constrain(text, node=node, **who)))
+
+    for node in everywhere(graph):
+        for extent in _extents_of(node):
+            if is_new("extent", value(extent)):
+                demand_nonnegative(value(extent), node, _negative(words.extent(extent)))
         if node.op is restate_op:
             for first, second in zip(node.args[0].shape, node.shape, strict=True):
                 difference = value(first) - value(second)
-                if difference != 0 and ("equal", difference) not in seen:
-                    seen.add(("equal", difference))
-                    number = builder.constrain(f"{first} and {second} must be equal", node)
+                if difference != 0 and is_new("equal", difference):
+                    number = builder.constrain(_unequal(words, first, second), node=node)
                     builder.equal.append((value(first), value(second), number))
         elif node.op is slice_op:
-            attrs = node.attrs
-            parts = zip(
-                node.args[0].shape, attrs["starts"], attrs["extents"], attrs["steps"], strict=True
-            )
-            for size, start, length, step in parts:
-                room = value(size - 1 - start - (length - 1) * step)
-                low = value(start)
-                for margin in (room, low):
-                    if (
-                        length == 1
-                        and not bounds.proves_nonnegative(margin)
-                        and ("room", margin) not in seen
-                    ):
-                        seen.add(("room", margin))
-                        number = builder.constrain(
-                            f"index {start} of an axis of extent {size}", node
-                        )
-                        builder.nonnegative.append((margin, number))
+            parts = zip(node.args[0].shape, node.attrs["starts"], node.shape, strict=True)
+            for axis, (size, start, length) in enumerate(parts):
+                if length != 1:  # a longer slice was cut to what is there when it was built
+                    continue
+                margins = value(size - 1 - start), value(start)
+                for margin, high in zip(margins, (True, False), strict=True):
+                    if is_new("room", margin):
+                        text = _outside(words, axis, size, start, high)
+                        demand_nonnegative(margin, node, text, error=IndexError)
+
+
+def _extents_of(node: Node) -> tuple[Extent, ...]:
+    """The extents that a node introduces; those of an argument are what its arrays have."""
+    if node.op is parameter_op:
+        return ()
+    if node.op is scan_op:
+        return (node.attrs["length"],)
+    return node.type.shape if isinstance(node.type, TensorType) else ()
+
+
+def _negative(extent: str) -> Text:
+    def text(got: int, wanted: int) -> str:
+        if got < 0:
+            return f"the extent {extent} is {got}; it must not be negative"
+        return f"the extent {extent} does not fit 64 bits, or divides by 0"
+
+    return text
+
+
+def _unequal(words: Wording, first: Extent, second: Extent) -> Text:
+    def text(got: int, wanted: int) -> str:
+        pair = f"{words.equation(first, got)} and {words.equation(second, wanted)}"
+        return f"the extents {pair} must be equal"
+
+    return text
+
+
+def _outside(words: Wording, axis: int, size: Extent, start: Extent, high: bool) -> Text:
+    """What to say of position `start`, which `margin` puts beyond one end of the axis."""
+    offset = start - size  # a number for a position counted from the end
+
+    def text(margin: int, _: int) -> str:
+        if high and isinstance(start, int):
+            index, actual = str(start), str(margin + 1 + start)
+        elif not high and isinstance(offset, int):
+            index, actual = str(offset), str(margin - offset)
+        else:
+            index, actual = words.extent(start), ""
+        extent = words.equation(size, int(actual)) if actual else words.extent(size)
+        return f"index {index} is out of range for axis {axis} of extent {extent}"
+
+    return text
+
+
+def derive(slots: Slots, free: Sequence[int]) -> tuple[list[int], tuple[int, int, int] | None]:
+    """What the compiled `extents` function does, in Python: every slot from the free ones, and the
+    first constraint that does not hold with the two numbers of the status record.
+    """
+    values = dict(zip(slots.free, free, strict=True))
+
+    def value(extent: Extent) -> int | None:
+        """None where there is none that fits."""
+        try:
+            found = evaluate(extent, values)
+        except ZeroDivisionError:
+            return None
+        return found if abs(found) < LIMIT else None
+
+    for extent, divisor, number in slots.divisible:
+        got = value(extent)
+        if got is None or got % divisor:
+            return [], (number, got or 0, divisor)
+    for first, second, number in slots.equal:
+        a, b = value(first), value(second)
+        if a is None or a != b:
+            return [], (number, a or 0, b or 0)
+    for extent, number in slots.nonnegative:
+        got = value(extent)
+        if got is None or got < 0:
+            return [], (number, got or 0, 0)
+    filled = list(free)
+    for (_, extent), number in zip(slots.derived, slots.limits, strict=True):
+        got = value(extent)
+        if got is None:
+            return [], (number, 0, 0)
+        filled.append(got)
+    return filled, None

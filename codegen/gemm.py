@@ -32,7 +32,7 @@ multiplications a single worker runs all tasks without asking the pool; above, t
 asked even then, because it polls for signals.
 
 The plan. Register tiles take k in blocks such that a panel of right fills an eighth of the second
-level of cache. Operands are read where they lie as long as they fit there; a transposed or large
+level of cache. Operands are read where they lie as long as they are near; a transposed or large
 right operand is packed, by the tasks that use a panel if few tasks do, else once for all. A few
 rows stream over right, narrow products whose operands are contiguous along k take dot products,
 and a narrow product whose left operand is transposed is computed the other way round. A long k
@@ -89,8 +89,9 @@ __all__ = ["JOB", "SERIAL_WORK", "Tile", "entry_name", "modules", "workspace"]
 TASK_WORK = 2**20  # multiplications in a task: about 20 us of one core
 SMALL_WORK = 64**3  # up to this a product is not worth a plan
 SERIAL_WORK = 2**26  # up to this one worker does not ask the pool: a millisecond
-LARGE = 2  # times the second level: a right operand of this size is not used as it lies
+LARGE = 2  # times a level of cache: a right operand of this size is not used as it lies
 CHEAP_ROWS = 240  # unless packing it would cost too much, which up to here takes twice that size
+RUN_BYTES = 128  # a row of a panel of this size is worth reading from afar: two cache lines
 WIDE_COLUMNS = 256  # from here on packing left, which every group of columns repeats, is cheap
 MANY_PANELS = 16  # from here on there are enough tasks that each take all rows
 CONFLICT_BYTES = 4096  # rows at multiples of this compete for the same lines of the first level
@@ -112,6 +113,7 @@ class Blocking:
     rows: int  # of left beside it: a fifth of the second level
     few_rows: int  # three quarters of it: at this height, each task packs its own panels
     columns: int  # of right that are packed at once: a quarter of the third level
+    in_place: int  # bytes of right up to which tiles read it where it lies
 
     @staticmethod
     def of(dtype: str, machine: Machine) -> Blocking:
@@ -119,12 +121,14 @@ class Blocking:
         size = tile.vector.element_bytes
         depth = _clamp(machine.l2 // (8 * tile.columns * size), 128, 1024, 64)
         row_bytes = depth * size
+        level = machine.l2 if tile.columns * size >= RUN_BYTES else machine.l1
         return Blocking(
             tile,
             depth,
             _clamp(machine.l2 // (5 * row_bytes), 2 * tile.rows, 240, tile.rows),
             _clamp(3 * machine.l2 // (4 * row_bytes), 4 * tile.rows, 240, tile.rows),
             _clamp(machine.l3 // (4 * row_bytes), 512, 8192, tile.columns),
+            LARGE * level,
         )
 
 
@@ -464,7 +468,7 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
 
     scattered = f.both(column_major, f.compare("sge", left_bytes, l2))
     cheap = f.compare("sgt", rows, CHEAP_ROWS)
-    large = f.compare("sge", right_bytes, f.select(cheap, LARGE * l2, 2 * LARGE * l2))
+    large = f.compare("sge", right_bytes, f.select(cheap, b.in_place, 2 * b.in_place))
     large = f.both(f.either(large, f.both(scattered, wide)), f.compare("sgt", rows, FEW_ROWS))
     strided = f.compare("ne", p["right_column"], size)
     right_packed = f.either(f.either(own_right, strided), large)

@@ -137,7 +137,8 @@ class _CheckedArithmetic(Arithmetic):
 
 
 _OVERFLOWING = "".join(
-    f"declare {{i64, i1}} @llvm.s{opcode}.with.overflow.i64(i64, i64)\n" for opcode in ("add", "mul")
+    f"declare {{i64, i1}} @llvm.s{opcode}.with.overflow.i64(i64, i64)\n"
+    for opcode in ("add", "mul")
 )
 
 

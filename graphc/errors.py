@@ -7,6 +7,9 @@ expected, what came, for which node, built where, and what to do.
 
 from __future__ import annotations
 
+MESSAGE_LINES = 8
+_LONGEST_LINE = 200
+
 
 class GraphError(ValueError):
     """An expression cannot be built: shapes, dtypes, attributes or a missing derivative."""
@@ -29,4 +32,12 @@ def missing_extra(package: str, extra: str, what: str) -> MissingExtra:
     return MissingExtra(
         f"{what} needs the package {package!r}, which is not installed.\n"
         f'Install it with: pip install "graphc-compiler[{extra}]"'
+    )
+
+
+def shortened(text: str, lines: int = 1) -> str:
+    """Text of a user's own, fit for a message: at most so many lines, none of them endless."""
+    kept = text.splitlines()[:lines] or [""]
+    return "\n".join(
+        line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 3]}..." for line in kept
     )

@@ -7,16 +7,17 @@ native code reports become Python errors here, with the user's line.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
 
-from graphc.codegen.extents import Constraint, canonical, layout
+from graphc.codegen.extents import Constraint, Layout, Wording, canonical, derive, layout
 from graphc.codegen.loops import verify
 from graphc.codegen.lower import expand, lower
 from graphc.codegen.program import Launch, Loop, Program, Statement
 from graphc.dims import Extent
+from graphc.errors import MESSAGE_LINES, shortened
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.origin import location
@@ -51,11 +52,19 @@ class Compiled(Implementation):
             self.written, self.dim_names = canonical(request.graph)
         plan = self._variant_plan([])
         self._arena = plan.arena
-        self.layout = layout(self.written, plan.arena, plan.work)
+        self.layout = self._layout(plan.arena, plan.work)
         self.texts = {module.name: module.text for module in plan.modules}
         self.native = self._linked(plan)
         self._variants: list[NativeProgram] = [self.native]
         super().__init__(self._spec())
+
+    @property
+    def wording(self) -> Wording:
+        """How messages call arguments and dimensions."""
+        return Wording(self.request.names, self.dim_names)
+
+    def _layout(self, arena: Extent, work: Extent) -> Layout:
+        return layout(self.written, arena, work, self.wording)
 
     def _linked(self, plan: Plan) -> NativeProgram:
         return link(list(plan.modules), plan.constants, self.request.options.cache, self.recorder)
@@ -83,7 +92,7 @@ class Compiled(Implementation):
         program = self._lowered(strided)
         if not strided:
             self.__dict__["program"] = program
-        found = layout(self.written, program.main.arena, total_work(program.main.body))
+        found = self._layout(program.main.arena, total_work(program.main.body))
         with self.recorder.timed("print"):
             made, constants = modules(program, found, self.workers, self.request.options.opt_level)
         sizes = program.main.arena, total_work(program.main.body)
@@ -123,7 +132,7 @@ class Compiled(Implementation):
     def program(self) -> Program:
         """The program, with its kernels and what they compute."""
         program = self._lowered([])
-        found = layout(self.written, program.main.arena, total_work(program.main.body))
+        found = self._layout(program.main.arena, total_work(program.main.body))
         modules(program, found, self.workers, self.request.options.opt_level)  # names the kernels
         return program
 
@@ -191,23 +200,26 @@ class Compiled(Implementation):
     def raise_status(self, words: tuple[int, ...]) -> NoReturn:
         code, number = words[Status.CODE], words[Status.NODE]
         if code == Code.CONSTRAINT_VIOLATED:
-            constraint = self.layout.constraints[number]
-            raise ValueError(self._violated(constraint, words))
+            raise self._violated(
+                self.layout.constraints[number], words[Status.INDEX], words[Status.EXTENT]
+            )
         checks = self.program.checks
         if code in (Code.INDEX_OUT_OF_RANGE, Code.CHECK_FAILED) and number < len(checks):
-            raise_checked(self.spec.name, checks[number], code, words[Status.INDEX])
+            say = self.wording.extent
+            raise_checked(self.spec.name, checks[number], code, words[Status.INDEX], say)
         super().raise_status(words)
 
-    def _violated(self, constraint: Constraint, words: tuple[int, ...]) -> str:
-        what = constraint.what
-        for canonical_name, name in self.dim_names.items():
-            what = what.replace(canonical_name, name)
+    def _violated(self, constraint: Constraint, got: int, wanted: int) -> Exception:
+        lines = [constraint.text(got, wanted)]
+        if constraint.position is not None:
+            entry = self.spec.inputs[constraint.position]
+            lines[0] = f"argument {constraint.position + 1}, {entry.name}: {lines[0]}"
+            lines += [f"{entry.name} built at {entry.origin}"] if entry.origin else []
         where = location(constraint.node.origin) if constraint.node is not None else ""
-        got, wanted = words[Status.INDEX], words[Status.EXTENT]
-        return (
-            f"{self.spec.name}(): extents do not fit: {what}; got {got} against {wanted}"
-            + (f"\nnode: {constraint.node.op.name}, built at {where}" if where else "")  # type: ignore[union-attr]
-        )
+        lines += [f"demanded by an expression built at {where}"] if where else []
+        if constraint.error is ValueError:
+            lines.append("pass arrays whose extents fit")
+        return constraint.error("\n  ".join([f"{self.spec.name}() {lines[0]}", *lines[1:]]))
 
     def reduce(self) -> tuple[Any, ...]:
         return (compile_cpu, (self.request,))
@@ -256,16 +268,20 @@ class Compiled(Implementation):
         return Report.of(self.program, self.recorder.phases(), self.firings)
 
 
-def raise_checked(name: str, node: Node, code: int, index: int) -> NoReturn:
-    """The error of a check that failed inside a kernel."""
+def raise_checked(
+    name: str, node: Node, code: int, index: int, say: Callable[[Extent], str] = str
+) -> NoReturn:
+    """The error of a check that failed inside a kernel; `say` writes an extent for the user."""
     where = location(node.origin)
-    tail = f"\nnode: {node.op.name}, {node.type}" + (f", built at {where}" if where else "")
+    tail = f"\n  {node.op.name} built at {where}" if where else ""
     if code == Code.CHECK_FAILED:
-        raise ValueError(f"{name}(): check failed: {node.attrs['message']}{tail}")
+        message = shortened(node.attrs["message"], MESSAGE_LINES - 1)
+        raise ValueError(f"{name}() check failed: {message}{tail}")
     axis = node.attrs["axis"]
     extent = node.args[0].shape[axis] if node.op.name == "take" else node.shape[axis]
     raise IndexError(
-        f"{name}(): index {index} is out of range for axis {axis} of extent {extent}{tail}"
+        f"{name}() index {index} is out of range for axis {axis} of extent {say(extent)}{tail}\n"
+        "  positions count from 0, or from -1 backwards from the end"
     )
 
 
@@ -308,53 +324,55 @@ def compile_cpu(request: Request) -> Any:
 
 def compile_interpreted(request: Request) -> Any:
     """The Function of a request, run by the kernel interpreter."""
-    return Interpreted(request)
+    return make_function(Interpreted(request), CompiledFunction, plain=True)
 
 
-class Interpreted:
-    """A Function that the kernel interpreter runs: slow, and the reference for backends."""
+class Interpreted(Compiled):
+    """What stands behind a Function that the kernel interpreter runs: slow, and the reference for
+    backends. Arguments, results and errors are those of native code.
+    """
 
     def __init__(self, request: Request) -> None:
         self.request = request
+        self.recorder = Recorder()
+        self.workers = 1
         self.written, self.dim_names = canonical(request.graph)
-        self.rewritten, self.firings = _rewritten(self.written, request)
-        self.program = lower(self.rewritten, 1)
+        self.layout = self._layout(0, 0)
+        self.texts = {}
+        self.native = NativeProgram(0, 0, {}, ())
         for kernel in self.program.kernels():
             verify(kernel)
+        Implementation.__init__(self, self._spec())
 
-    def __call__(self, *args: Any) -> Any:
+    @functools.cached_property
+    def program(self) -> Program:
+        """The program, with its kernels and what they compute."""
+        return lower(self.rewritten, self.workers)
+
+    def _derive(self, slots: Any) -> None:
+        found = self.layout.slots
+        values, failure = derive(found, slots[: len(found.free)])
+        if failure is not None:
+            number, got, wanted = failure
+            raise self._violated(self.layout.constraints[number], got, wanted)
+        slots[: len(values)] = values
+
+    def _run(self, arrays: list[np.ndarray], targets: Sequence[np.ndarray], slots: Any) -> None:
         from graphc.codegen.interpret import run_program
-        from graphc.evaluator import bind_extents, fitting
 
-        sizes: dict[str, int] = {}
-        leaves, _ = flatten(args)
-        arrays = []
-        for name, type_, value in zip(
-            self.request.names, self.written.parameters, leaves, strict=True
-        ):
-            array = fitting(value, type_, name)
-            bind_extents(type_, array.shape, sizes, name)
-            arrays.append(np.ascontiguousarray(array).reshape(array.shape))
-        results, failures = run_program(self.program, arrays, sizes)
+        names = self.layout.slots.program_names
+        sizes = dict(zip(names, slots, strict=False))
+        contiguous = [np.ascontiguousarray(a).reshape(a.shape) for a in arrays]
+        results, failures = run_program(self.program, contiguous, sizes)
         if failures:
-            failure = failures[0]
-            raise_checked(
-                self.request.name, self.program.checks[failure.node], failure.code, failure.index
-            )
-        return self.request.output_structure.unflatten(results)
+            first = failures[0]
+            checked = self.program.checks[first.node]
+            raise_checked(self.spec.name, checked, first.code, first.index, self.wording.extent)
+        for target, result in zip(targets, results, strict=True):
+            np.copyto(target, result)
 
-    def __reduce__(self) -> Any:
+    def reduce(self) -> tuple[Any, ...]:
         return (compile_interpreted, (self.request,))
-
-    @property
-    def graph(self) -> Graph:
-        """The graph as it was written."""
-        return self.written
-
-    @property
-    def kernels(self) -> list[Any]:
-        """The kernels of the program, in order."""
-        return self.program.kernels()
 
 
 def emit_cuda(request: Request) -> Any:

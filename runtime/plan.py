@@ -27,7 +27,7 @@ from graphc.options import Options
 from graphc.runtime.engine import ABI_VERSION, engine
 from graphc.runtime.native import Module
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,7 @@ def programs(
 
 
 def examples(count: int) -> settings:
-    """Shrinking takes minutes where each example is compiled; `slow` runs are left to themselves.
-    """
+    """Shrinking takes minutes where each example is compiled; `slow` runs are left to themselves."""
     phases = (Phase.explicit, Phase.generate, Phase.shrink)
     quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     return settings(max_examples=count, phases=phases, deadline=None, suppress_health_check=quiet)
@@ -85,6 +84,33 @@ def test_backends(drawn: Any) -> None:
 @given(programs(longest=12))
 def test_backends_with_many_programs(drawn: Any) -> None:
     check_backends(*drawn)
+
+
+# What random programs have found, at its smallest.
+def found() -> dict[str, tuple[list[Any], list[Any], dict[str, int]]]:
+    x, y, z = gx.symbol("x", (4, "n")), gx.vector("y", 3), gx.symbol("z", (0, 3))
+    total = gx.broadcast_to(gx.sum(y), (3,))
+    row, one = gx.symbol("row", (1, 1, 3)), gx.vector("one", 1)
+    ends = gx.scan(lambda s, v: (s * 0.5 + v, gx.stack([s, v])), x[0], x)[1]
+    calls = gx.call(lambda a, b: gx.call(lambda p, q: p * q, a, b) * b, y, y + 1)
+    return {
+        "padding behind only": ([x], [gx.pad(x, [(0, 0), (0, 1)])], {"n": 5}),
+        "a sum stretched, given out and used": ([y], [total * gx.sum(y), total], {}),
+        "a product of depth and width one": ([y, one], [gx.tensordot(y, one, axes=0)], {}),
+        "softmax of a single row": ([row], [gx.softmax(row)], {}),
+        "a reshape of nothing": ([z], [gx.reshape(z, (5, 0, 2))], {}),
+        "a reshape of an input": ([row], [gx.reshape(row, (3,)), row], {}),
+        "a call in a call": ([y], [calls], {}),
+        "strided arguments of a scan": ([x], [ends, x.T], {"n": 7}),
+    }
+
+
+@pytest.mark.parametrize("name", found())
+def test_found(name: str) -> None:
+    inputs, outputs, choice = found()[name]
+    for layout in range(4):
+        layouts = (layout,) * len(inputs)
+        check_backends(Program(tuple(inputs), tuple(outputs), 3, layouts, False), [choice])
 
 
 def check_on_cuda(seeds: range, longest: int) -> None:

@@ -97,10 +97,14 @@ def _refuse(node: Node, why: str) -> GraphError:
 
 
 def pull(
-    node: Node, cotangents: Sequence[Maybe], wanted: Sequence[bool], transform: Any
+    node: Node,
+    cotangents: Sequence[Maybe],
+    wanted: Sequence[bool],
+    transform: Any,
+    masked: bool = False,
 ) -> list[Maybe]:
     """The cotangents of a node's arguments, from those of its results. Only `wanted` ones are
-    built.
+    built. Where `masked`, zero times any partial is zero, not only where the op declares it singular.
     """
     derivative = node.op.derivative
     if isinstance(derivative, NoDerivative):
@@ -121,7 +125,8 @@ def pull(
             continue
         for i, partial in enumerate(row):
             if wanted[i]:
-                answer[i] = plus(answer[i], times(cotangent, partial, i in derivative.singular))
+                strong = masked or i in derivative.singular
+                answer[i] = plus(answer[i], times(cotangent, partial, strong))
     return answer
 
 

@@ -14,7 +14,8 @@ from typing import Any
 from graphc.autodiff.chain import Maybe, is_real, plus, pull, push, result_types
 from graphc.node import Node, topological
 from graphc.op import Op
-from graphc.ops.special import project_op
+from graphc.ops.arithmetic import strong_multiply_op
+from graphc.ops.special import project_op, where_op
 from graphc.origin import Event, because
 
 
@@ -27,6 +28,21 @@ def active_nodes(order: Sequence[Node], inputs: Sequence[Node]) -> set[Node]:
     return active
 
 
+def masked_nodes(order: Sequence[Node]) -> set[Node]:
+    """The nodes beneath a branch of a `where`: a branch not taken hands them cotangents of zero.
+
+    There every partial may be infinite or NaN, since nobody looks at the value, and zero must win.
+    Beneath a strong product, which is the derivative of such a branch, it is the same again.
+    """
+    masked: set[Node] = set()
+    for node in reversed(order):
+        if node.op is where_op:
+            masked.update(node.args[1:])
+        elif node in masked or node.op is strong_multiply_op:
+            masked.update(node.args)
+    return masked
+
+
 def pull_back(
     outputs: Sequence[Node],
     inputs: Sequence[Node],
@@ -36,6 +52,7 @@ def pull_back(
     """The cotangent of every input; None where it is exactly zero."""
     order = topological(outputs, known=inputs)
     active = active_nodes(order, inputs)
+    masked = masked_nodes(order)
     held: dict[Node, list[Maybe]] = {}
 
     def give(node: Node, position: int, cotangent: Maybe) -> None:
@@ -62,7 +79,7 @@ def pull_back(
         if event is None:
             event = labels[key] = Event("vjp", node.op.name, because=node.origin)
         with because(event):
-            answer = pull(node, slots, wanted, transform)
+            answer = pull(node, slots, wanted, transform, node in masked)
             for argument, cotangent in zip(node.args, answer, strict=True):
                 give(argument, 0, cotangent)
     return [held[node][0] if node in held else None for node in inputs]

@@ -118,7 +118,7 @@ def _prod_jvp(node: Node, tangents: list[Any], transform: Any) -> list[Any]:
 
 def _prod_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) -> list[Any]:
     shape, axes = node.args[0].shape, node.attrs["axes"]
-    return [spread(cotangents[0], shape, axes) * _others(node)]
+    return [strong_multiply(spread(cotangents[0], shape, axes), _others(node))]
 
 
 def _others(node: Node) -> Node:

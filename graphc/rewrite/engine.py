@@ -36,7 +36,6 @@ from graphc.rewrite.pattern import (
     build,
     matches,
     number_of,
-    orders,
     same_number,
 )
 from graphc.rewrite.rule import ByName, Firing, Rule
@@ -58,10 +57,7 @@ class Engine:
     ) -> None:
         """`body` rewrites the Graphs that nodes carry."""
         self._variants = [
-            (rule, pattern)
-            for rule in rules
-            if rule.result is not None
-            for pattern in orders(rule.pattern)
+            (rule, pattern) for rule in rules if rule.result is not None for pattern in rule.orders
         ]
         self._literals = {
             repr(value) for _, pattern in self._variants for value in _literals(pattern)

@@ -19,13 +19,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from graphc import origin
 from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.ops.operands import symbol
-from graphc.rewrite.pattern import Pattern, text
+from graphc.rewrite.pattern import Pattern, orders, text
 
 LAWS = ("ieee", "stable", "real", "fast")
 ADMITTED = {
@@ -36,6 +37,14 @@ ADMITTED = {
 Known = Callable[[Node], frozenset[str]]
 
 
+def parameters_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """The names of a function's parameters."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return tuple(inspect.signature(function).parameters)
+    return code.co_varnames[: code.co_argcount]  # importing the rules asks hundreds of times
+
+
 class ByName:
     """Calls a function with those of the given values that its parameters name."""
 
@@ -43,7 +52,7 @@ class ByName:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.parameters = tuple(inspect.signature(function).parameters)
+        self.parameters = parameters_of(function)
 
     def __call__(self, values: Mapping[Any, Any]) -> Any:
         return self.function(*[values[name] for name in self.parameters])
@@ -71,6 +80,11 @@ class Rule:
     reorders: bool = False
     doc: str = ""
 
+    @cached_property
+    def orders(self) -> tuple[Pattern, ...]:
+        """The pattern in every order of the arguments of its commutative ops."""
+        return tuple(orders(self.pattern))
+
     def __str__(self) -> str:
         shown = self.result is None or isinstance(self.result, ByName)
         after = self.doc if shown else text(self.result)
@@ -78,8 +92,7 @@ class Rule:
 
     def example_nodes(self) -> list[Node]:
         """The graph of the example: outputs before rewriting."""
-        names = inspect.signature(self.example).parameters
-        made = self.example(*[example_symbol(name) for name in names])
+        made = self.example(*map(example_symbol, parameters_of(self.example)))
         return list(made) if isinstance(made, (list, tuple)) else [made]
 
 

@@ -114,8 +114,7 @@ def test_record(name: str, count: Callable[..., None]) -> None:
 
 @each_op
 def test_has_samples(name: str) -> None:
-    """Every op but the leaves is shown at work, every element-wise op in every dtype that it takes.
-    """
+    """Every op but the leaves is shown at work, every element-wise op in every dtype that it takes."""
     assert samples(name)
     if name in ELEMENTWISE:
         assert isinstance(REGISTRY[name].lowering, Elementwise)
@@ -321,15 +320,15 @@ def test_cuda_agrees(family: str, count: Callable[..., None]) -> None:
         count("op contract", "on the CUDA emulator")
 
 
-@each_op
+@pytest.mark.parametrize("name", [name for name in OPS if samples(name)[0].inputs])
 def test_non_contiguous(name: str, count: Callable[..., None]) -> None:
+    """One layout for each op, in turn; `test_every_backend` has them all."""
     chosen = [s for s in samples(name) if s.inputs]
-    dtype = chosen[0].dtypes[-1] if chosen else ""
-    for layout in LAYOUTS:
-        if chosen and layout != "contiguous":
-            fitting = [s for s in chosen if dtype in s.dtypes][:3]
-            Battery(name, dtype, fitting, layout).run("llvm-1")
-            count("op contract", "layouts")
+    layouts = [layout for layout in LAYOUTS if layout != "contiguous"]
+    dtype = chosen[0].dtypes[-1]
+    fitting = [s for s in chosen if dtype in s.dtypes][:3]
+    Battery(name, dtype, fitting, layouts[OPS.index(name) % len(layouts)]).run("llvm-1")
+    count("op contract", "layouts")
 
 
 @pytest.mark.slow
@@ -346,7 +345,7 @@ def test_every_backend(name: str, backend: str, dtype: str, count: Callable[...,
 
 @each_op
 def test_threads_give_the_same_bits(name: str, count: Callable[..., None]) -> None:
-    for sample in samples(name)[:2]:
+    for sample in samples(name)[:1]:
         dtype = sample.dtypes[-1]
         symbols = sample.symbols(dtype)
         outputs, arrays = results(sample.node(symbols)), sample.arrays(dtype)
@@ -432,7 +431,14 @@ def check_ulp(name: str, arrays: list[np.ndarray], got: np.ndarray, numpy: np.nd
 
 
 def true_values(name: str, arrays: list[np.ndarray]) -> tuple[Any, Any]:
-    """The true values as two terms: the nearest float64, and what is left."""
+    """The true values as two terms: the nearest float64, and what is left.
+
+    For float32, NumPy's float64 function is as good as the truth.
+    """
+    if arrays[0].dtype == np.float32:
+        with np.errstate(all="ignore"):
+            wide = REGISTRY[name].numpy(*[a.astype(F64) for a in arrays])
+        return wide.astype(np.longdouble), np.zeros(len(wide), np.longdouble)
     first, second = [], []
     with mpmath.workprec(120):
         for point in zip(*[a.tolist() for a in arrays], strict=True):
@@ -671,10 +677,16 @@ def test_laws_are_true(name: str, count: Callable[..., None]) -> None:
 FACT_HOLDS: dict[str, Callable[[Any], Any]] = {
     "nonnegative": lambda x: ~(x < 0),
     "positive": lambda x: ~(x <= 0),
-    "unsigned": lambda x: np.isnan(x) | ~np.signbit(x.astype(float)),
+    "unsigned": lambda x: np.isnan(x) | ~np.signbit(x.astype(np.float64)),
     "finite": np.isfinite,
     "integer": lambda x: ~np.isfinite(x) | (x == np.round(x)),
 }
+
+
+def has(fact: str, values: Any) -> Any:
+    """Whether each element has a fact."""
+    with np.errstate(invalid="ignore"):
+        return FACT_HOLDS[fact](values)
 
 
 def assumptions() -> list[frozenset[str]]:
@@ -723,7 +735,7 @@ def check_facts(
     (value,) = evaluator(symbols, [node], arrays)
     for said in concluded(node, known):
         for fact in said & FACT_HOLDS.keys():
-            bad = ~FACT_HOLDS[fact](value)
+            bad = ~has(fact, value)
             assert not np.any(bad), (
                 f"{sample.name} ({sample.label}) of {dtype} values that are "
                 f"{sorted(known) or 'arbitrary'} is said "
@@ -738,9 +750,7 @@ def tame(array: Any, known: frozenset[str], random: np.random.Generator) -> Any:
         [special(array.dtype.name), bit_patterns(array.dtype.name, 100, random)]
     )
     with np.errstate(invalid="ignore"):
-        points = points[
-            np.all([FACT_HOLDS[f](points) for f in known] or [points == points], axis=0)
-        ]
+        points = points[np.all([has(fact, points) for fact in known] or [points == points], axis=0)]
     return random.choice(points, array.shape)
 
 
@@ -791,5 +801,3 @@ def test_compiled_is_reusable() -> None:
     for value in (0.0, 1.0):
         (got,) = function(np.full(3, value))
         assert np.allclose(got, np.exp(value))
-
-

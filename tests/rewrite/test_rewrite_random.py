@@ -134,7 +134,7 @@ def programs(draw: Any, steps: dict[str, Step], length: int = 14) -> list[Node]:
     return pool[-3:]
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(programs({**STEPS, **REORDERED, **SMOOTH}))
 def test_types_stay_and_the_result_is_a_fixed_point(outputs: list[Node]) -> None:
     for math in MATH:
@@ -146,7 +146,7 @@ def test_types_stay_and_the_result_is_a_fixed_point(outputs: list[Node]) -> None
         assert all(a is b for a, b in zip(again.outputs, result.outputs, strict=True))
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(programs(STEPS), st.integers(0, 2**32 - 1))
 def test_exact_rules_keep_every_bit(outputs: list[Node], seed: int) -> None:
     after = rewrite(outputs, exclude=BEYOND_IEEE).outputs
@@ -158,7 +158,7 @@ def test_exact_rules_keep_every_bit(outputs: list[Node], seed: int) -> None:
             assert same_bits(old, new), (old, new)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(
     programs({**TAME, **REORDERED, **SMOOTH}, 8), st.integers(0, 2**32 - 1), st.sampled_from(MATH)
 )
@@ -178,7 +178,7 @@ def _largest(array: np.ndarray) -> float:
     return float(np.max(np.abs(array.astype("float64")), initial=0))
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(programs({**STEPS, **REORDERED, **SMOOTH}), st.integers(0, 2**32 - 1))
 def test_facts_hold_on_every_node(outputs: list[Node], seed: int) -> None:
     nodes = [node for node in topological(outputs) if isinstance(node.type, TensorType)]
