@@ -24,9 +24,8 @@ from graphc.codegen.cuda_scalar import (
     literal,
     memory_type,
 )
-from graphc.codegen.llvm import identity
 from graphc.codegen.llvm_scalar import Rare, rarely_needed
-from graphc.codegen.loops import Buffer, Contract, Kernel, linear, scopes, stride_name
+from graphc.codegen.loops import Buffer, Contract, Kernel, identity, linear, scopes, stride_name
 from graphc.codegen.memory import aligned
 from graphc.codegen.scalar import (
     BITS,

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen.loops import Buffer, Contract, Kernel, Region
+from graphc.codegen.loops import Buffer, Contract, Kernel, Region, identity
 from graphc.codegen.memory import ALIGNMENT, aligned, storage_bytes
 from graphc.codegen.program import (
     Call,
@@ -32,7 +32,6 @@ from graphc.codegen.program import (
     Storage,
 )
 from graphc.codegen.scalar import (
-    FLOATS,
     OPCODES,
     Accumulate,
     Accumulator,
@@ -351,21 +350,9 @@ _COMBINERS: dict[str, Any] = {
 }
 
 
-def identity(combiner: str, dtype: str) -> Any:
-    """What combining no values gives, in `dtype`."""
-    kind = numpy_dtype(dtype)
-    if combiner in ("add", "or"):
-        return kind.type(0)
-    if combiner == "mul":
-        return kind.type(1)
-    if combiner == "and":
-        return np.bitwise_not(kind.type(0))
-    if dtype in FLOATS:
-        return kind.type(-np.inf if combiner == "max" else np.inf)
-    if dtype == "bool":
-        return kind.type(combiner == "min")
-    limits = np.iinfo(kind)
-    return kind.type(limits.min if combiner == "max" else limits.max)
+def _identity(combiner: str, dtype: str) -> Any:
+    """What combining no values gives, as a NumPy scalar of `dtype`."""
+    return numpy_dtype(dtype).type(identity(combiner, dtype))
 
 
 def _combine(combiner: str, state: Any, value: Any, index: Any, size: int) -> Any:
@@ -537,7 +524,7 @@ class _KernelRun:
         combiner, dtype = s.accumulator.combiner, s.accumulator.dtype
         value = context.get(s.value)
         if s.mask is not None:
-            value = np.where(context.get(s.mask), value, identity(combiner, dtype))
+            value = np.where(context.get(s.mask), value, _identity(combiner, dtype))
         index: Any = None
         owner = context
         while s.accumulator not in owner.states:
@@ -565,7 +552,7 @@ class _KernelRun:
 
     def loop(self, s: For, context: _Context) -> None:
         for accumulator in s.accumulators:
-            context.states[accumulator] = identity(accumulator.combiner, accumulator.dtype)
+            context.states[accumulator] = _identity(accumulator.combiner, accumulator.dtype)
         start, stop = context.extent(s.start), context.extent(s.stop)
         _ROLES[s.role](self, s, context, start, stop)
 

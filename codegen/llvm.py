@@ -25,7 +25,7 @@ from graphc.codegen.llvm_scalar import (
     rarely_needed,
     to_memory,
 )
-from graphc.codegen.loops import Buffer, Kernel, linear, stride_name
+from graphc.codegen.loops import Buffer, Kernel, identity, linear, stride_name
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import (
     BITS,
@@ -55,21 +55,6 @@ def kernel_module(kernel: Kernel, machine: Machine, name: str) -> str:
     printer = Printer(kernel, machine)
     text = printer.function(name, kernel.body, kernel.nest)
     return "\n".join([*sorted(printer.declarations), "", *printer.preludes(), text]) + "\n"
-
-
-def identity(combiner: str, dtype: str) -> Any:
-    """The value that leaves another unchanged under a combiner."""
-    if combiner in ("and", "or"):
-        return combiner == "and"
-    if combiner in ("add", "mul"):
-        return -0.0 if combiner == "add" and dtype in FLOATS else int(combiner == "mul")
-    sign = -1 if combiner == "max" else 1
-    if dtype in FLOATS:
-        return sign * float("inf")
-    bits = BITS[dtype]
-    if dtype.startswith("u"):
-        return 0 if combiner == "max" else 2**bits - 1
-    return -(2 ** (bits - 1)) if combiner == "max" else 2 ** (bits - 1) - 1
 
 
 @dataclass

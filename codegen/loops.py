@@ -16,6 +16,8 @@ from typing import Any
 
 from graphc.codegen.scalar import (
     BITS,
+    FLOATS,
+    UNSIGNED,
     Accumulate,
     Accumulator,
     Address,
@@ -31,6 +33,21 @@ from graphc.dims import Dim, Extent, affine, ceildiv, symbols_of
 COMBINERS = ("add", "mul", "max", "min", "and", "or")
 # The least iterations of a vector loop that are worth a task of their own, in elements.
 CHUNK = 4096
+
+
+def identity(combiner: str, dtype: str) -> Any:
+    """The value at which an accumulator starts, and which a reduction of nothing has."""
+    if combiner in ("and", "or"):
+        return combiner == "and"
+    if combiner in ("add", "mul"):
+        return int(combiner == "mul")
+    sign = -1 if combiner == "max" else 1
+    if dtype in FLOATS:
+        return sign * float("inf")
+    bits = BITS[dtype]
+    if dtype in UNSIGNED:
+        return 0 if combiner == "max" else 2**bits - 1
+    return -(2 ** (bits - 1)) if combiner == "max" else 2 ** (bits - 1) - 1
 
 
 @dataclass(eq=False)

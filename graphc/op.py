@@ -8,6 +8,7 @@ receive the transformation as an argument, so that ops never import autodiff.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -189,7 +190,11 @@ def elementwise(
     `kinds` are the dtype kinds it accepts: "b" bool, "i" integers, "f" floats.
     """
 
+    arity = len(inspect.signature(kernel).parameters) - 1 - len(attributes)
+
     def infer_same(*types: Type, **_: Any) -> Type:
+        if len(types) != arity:
+            raise GraphError(f"{name} takes {arity} arguments, got {len(types)}")
         common = same_types(name, types, kinds)
         return common if result is None else TensorType(result, common.shape)
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphc.errors import GraphError
+from graphc.errors import GraphError, shortened
 from graphc.graph import Graph, close, symbol_op
 from graphc.node import Node, topological
 from graphc.options import Options
 from graphc.origin import location
 from graphc.tree import Structure, flatten
+
+# The longest name of a Function: it stands in messages.
+_LONGEST = 200
 
 
 class Request:
@@ -80,6 +83,13 @@ def prepare(
     """Check inputs and outputs and close the graph over them."""
     from graphc.ops.operands import as_node
 
+    if not isinstance(options, Options):
+        raise TypeError(f"options is a gx.Options, got a {type(options).__name__}")
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= _LONGEST:
+        raise GraphError(
+            f"a Function's name is a string of 1 to {_LONGEST} printable characters, "
+            f"got {shortened(repr(name))}"
+        )
     leaves, input_structure = flatten([inputs] if isinstance(inputs, Node) else inputs)
     symbols = _symbols(leaves)
     results, output_structure = flatten(outputs)
@@ -106,7 +116,10 @@ def _symbols(leaves: Sequence[Any]) -> list[Node]:
     seen: dict[str, Node] = {}
     for leaf in leaves:
         if not isinstance(leaf, Node) or leaf.op is not symbol_op:
-            raise GraphError(f"the inputs of a Function are symbols, not {leaf!r}")
+            raise GraphError(
+                f"the inputs of a Function are symbols, not {shortened(repr(leaf))}\n"
+                "Make them with gx.symbol, and pass symbols only."
+            )
         name = leaf.attrs["name"]
         if name in seen:
             same = "twice" if seen[name] is leaf else f"for {seen[name].type} and for {leaf.type}"
@@ -118,15 +131,28 @@ def _symbols(leaves: Sequence[Any]) -> list[Node]:
 def _not_passed(captured: Sequence[Node]) -> str:
     missing = [node for node in topological(captured) if node.op is symbol_op]
     lines = ["the outputs depend on symbols that were not passed as inputs:"]
-    for node in missing[:5]:
+    for node in missing[: 5 if len(missing) > 5 else 6]:
         where = location(node.origin)
         lines.append(
             f"  {node.attrs['name']}: {node.type}" + (f", built at {where}" if where else "")
         )
+    if len(missing) > 5:
+        lines.append(f"  and {len(missing) - 5} more")
     if not missing:
         lines.append("  a placeholder of a function that is being traced")
     lines.append("Add them to the inputs.")
     return "\n".join(lines)
+
+
+def _given(donate: Any) -> list[tuple[Any, Any]]:
+    """What was passed as `donate`, as pairs of an input and an output or None."""
+    if isinstance(donate, Node):
+        return [(donate, None)]
+    if isinstance(donate, Mapping):
+        return list(donate.items())
+    if isinstance(donate, (tuple, list, set, frozenset)):
+        return [(node, None) for node in donate]
+    return [(donate, None)]
 
 
 def _donations(
@@ -134,10 +160,19 @@ def _donations(
 ) -> dict[int, int]:
     position = {node: i for i, node in enumerate(symbols)}
     taken: dict[int, int] = {}
-    given = list(donate.items()) if isinstance(donate, Mapping) else [(n, None) for n in donate]
-    for node, target in given:
-        if node not in position:
-            raise GraphError(f"a donated value is one of the inputs, not {node!r}")
+    for node, target in _given(donate):
+        if not isinstance(node, Node) or node not in position:
+            raise GraphError(
+                f"a donated value is one of the inputs, not {shortened(repr(node))}\n"
+                "Pass the symbols: donate=[x], or donate={x: 0} for the first output."
+            )
+        if position[node] in taken:
+            raise GraphError(f"the input {node.attrs['name']!r} is donated twice")
+        if target is not None and (type(target) is not int or not 0 <= target < len(outputs)):
+            raise GraphError(
+                f"the input {node.attrs['name']!r} is donated to output {target!r}; "
+                f"there are {len(outputs)}, counted from 0"
+            )
         fitting = [
             i
             for i, output in enumerate(outputs)
@@ -150,4 +185,3 @@ def _donations(
             )
         taken[position[node]] = fitting[0]
     return taken
-

@@ -377,11 +377,13 @@ class Interpreted(Compiled):
 
 def emit_cuda(request: Request) -> Any:
     """The CUDA C++ of a request: text, kernels, launch plan."""
-    from graphc.codegen.cuda import cuda_source
+    from graphc.codegen.cuda import SCRATCH_BLOCKS, cuda_source
+    from graphc.codegen.cuda import product_scratch as cuda_scratch
 
     graph, _ = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
-    return cuda_source(lower(rewritten, 1), name=request.name)
+    program = lower(rewritten, SCRATCH_BLOCKS, product_scratch=cuda_scratch)
+    return cuda_source(program, name=request.name, workers=SCRATCH_BLOCKS)
 
 
 def emit_llvm(request: Request) -> str:

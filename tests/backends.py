@@ -242,7 +242,7 @@ def _worst(got: Any, want: Any, bad: Any) -> str:
 
 
 class Judge:
-    """Knows the value of a graph, and by how much each element of it may differ between backends."""
+    """Knows the value of a graph, and how far each element may be off on a backend."""
 
     RUNS = 8
     FACTOR = 4.0

@@ -549,7 +549,7 @@ MOVES = (
 
 
 def program(source: Source, smooth: bool = False, longest: int = 7) -> Program:
-    """A random program; `smooth`: float64 throughout, and differentiable but for isolated points."""
+    """A random program; `smooth`: float64 throughout, differentiable but for isolated points."""
     kinds = (
         ("float64",) if smooth else ("float64", "float32", "int64", "bool", "float64", "float32")
     )

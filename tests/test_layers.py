@@ -38,7 +38,7 @@ ROOM_OF = {
                     "lowering",
                     "node",
                 ),
-                *("op", "options", "origin", "tensor", "tree", "types"),
+                *("op", "options", "origin", "request", "tensor", "tree", "types"),
             )
         ],
         "core",
@@ -90,6 +90,7 @@ LAZY_UP = {
     ("graphc.graphfile", "graphc.ops"): "reading a file needs the registry filled",
     ("graphc.evaluator", "graphc.ops"): "values that are no nodes become constants",
     ("graphc.graph", "graphc.ops"): "values that are no nodes become constants",
+    ("graphc.request", "graphc.ops"): "values that are no nodes become constants",
     ("graphc.tensor", "graphc.ops"): "operators look functions up",
 }
 # What a third party may import.

@@ -15,7 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 from backends import Case, Judge, backends, compiled, compiled_for_cuda, evaluator
-from hypothesis import HealthCheck, Phase, assume, event, given, note, settings
+from hypothesis import (
+    HealthCheck,
+    Phase,
+    assume,
+    currently_in_test_context,
+    event,
+    given,
+    note,
+    settings,
+)
 from hypothesis import strategies as st
 from programs import Program, Seeded, program, sizes
 
@@ -45,10 +54,16 @@ def programs(
 
 
 def examples(count: int) -> settings:
-    """Shrinking takes minutes where each example is compiled; `slow` runs are left to themselves."""
+    """Settings for tests of which each example is compiled."""
     phases = (Phase.explicit, Phase.generate, Phase.shrink)
     quiet = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     return settings(max_examples=count, phases=phases, deadline=None, suppress_health_check=quiet)
+
+
+def show(made: Program) -> None:
+    """Have hypothesis print the program that it ends with."""
+    if currently_in_test_context():
+        note(str(made))
 
 
 # -- backends --------------------------------------------------------------------------------------
@@ -58,7 +73,7 @@ def check_backends(made: Program, choices: list[dict[str, int]]) -> None:
     """The evaluator, the kernel interpreter, and native code agree; one and two threads to the last
     bit.
     """
-    note(str(made))
+    show(made)
     case = Case(made.inputs, made.outputs)
     functions = {name: compiled(name, case) for name in ("interpreter", "llvm-1", "llvm-2")}
     for choice in choices:
@@ -154,7 +169,7 @@ def check_rewriting(made: Program, choices: list[dict[str, int]]) -> None:
     """
     from graphc.rewrite import RULES
 
-    note(str(made))
+    show(made)
     stable = frozenset(name for name, rule in RULES.items() if rule.law == "stable")
     strict = compiled("interpreter", Case(made.inputs, made.outputs, math="ieee", exclude=stable))
     default = compiled("interpreter", Case(made.inputs, made.outputs, math="ieee"))
@@ -221,7 +236,7 @@ def check_gradients(made: Program, choices: list[dict[str, int]]) -> None:
     """Reverse and forward mode against differences; the gradient's own graph, compiled, against the
     evaluator.
     """
-    note(str(made))
+    show(made)
     inputs = list(made.inputs)
     outputs = [o for o in made.outputs if o.dtype == np.float64]
     assume(outputs)

@@ -522,6 +522,14 @@ def test_numpy_functions_without_a_twin_are_refused(call: Any) -> None:
         call(x)
 
 
+def test_slices_of_symbolic_extents_are_in_normal_form() -> None:
+    """What is left whole keeps its extent, so that it still fits its neighbours."""
+    m = gx.symbol("m", (4, "n"))
+    assert m[0].shape == m[1:, :].shape[1:] == m[:, 0:].shape[1:] == (gx.dim("n"),)
+    assert m[0] + m[1] is not None and m[:, ::-1].shape == m.shape
+    assert gx.stack([m[0], m[2]]).shape == (2, gx.dim("n"))
+
+
 def test_a_symbolic_extent_has_no_length() -> None:
     with pytest.raises(TypeError, match=r"node\.shape\[0\]"):
         len(n)

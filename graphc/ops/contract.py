@@ -23,6 +23,7 @@ from graphc.ops.operands import (
     cast,
     common_dtype,
     describe,
+    normalize_axis,
     restate_op,
 )
 from graphc.tensor import surface
@@ -63,8 +64,7 @@ def _numpy_contract(x: Any, y: Any, batch: Axes, contracted: Axes) -> Any:
 
 
 def _transpose_contract(cotangent: Node, node: Node, i: int) -> Node:
-    """The cotangent of one argument: the product of the result's cotangent with the other argument.
-    """
+    """The cotangent of one argument: the product of the result's cotangent with the other argument."""
     mine, other = node.args[i], node.args[1 - i]
     batch = (node.attrs["batch"][i], node.attrs["batch"][1 - i])
     contracted = (node.attrs["contracted"][i], node.attrs["contracted"][1 - i])
@@ -176,16 +176,24 @@ def dot(x: Any, y: Any) -> Node:
 def tensordot(x: Any, y: Any, axes: Any = 2) -> Node:
     """Sum over pairs of axes: the last `axes` of x with the first of y, or the two lists given."""
     left, right = _pair("tensordot", x, y)
-    if isinstance(axes, (int, np.integer)):
+    if isinstance(axes, (int, np.integer)) and 0 <= axes <= min(left.ndim, right.ndim):
         count = int(axes)
         first = tuple(range(left.ndim - count, left.ndim))
         second = tuple(range(count))
+    elif isinstance(axes, (tuple, list)) and len(axes) == 2:
+        given = [tuple(a) if isinstance(a, (tuple, list)) else (a,) for a in axes]
+        first = tuple(normalize_axis(a, left.ndim, "tensordot") for a in given[0])
+        second = tuple(normalize_axis(a, right.ndim, "tensordot") for a in given[1])
     else:
-        first, second = (tuple(a) if isinstance(a, (tuple, list)) else (a,) for a in axes)
-        first = tuple(a % left.ndim for a in first)
-        second = tuple(a % right.ndim for a in second)
-    if len(first) != len(second) or len(first) > min(left.ndim, right.ndim):
-        raise GraphError(f"tensordot over {axes} does not fit\n" + describe([left, right]))
+        raise GraphError(
+            f"tensordot: axes is a count of axes or two lists of them, got {axes!r}\n"
+            + describe([left, right])
+        )
+    unique = len(set(first)) == len(first) and len(set(second)) == len(second)
+    if len(first) != len(second) or not unique:
+        raise GraphError(
+            f"tensordot: axes {axes} are no pairs of different axes\n" + describe([left, right])
+        )
     left, right = _unified("tensordot", left, right, list(zip(first, second, strict=True)))
     return contract_op(left, right, batch=((), ()), contracted=(first, second))
 
@@ -195,5 +203,3 @@ def outer(x: Any, y: Any) -> Node:
     """The product of every element of x with every element of y, both flattened."""
     left, right = _pair("outer", x, y)
     return expand_dims(reshape(left, -1), 1) * expand_dims(reshape(right, -1), 0)
-
-

@@ -23,7 +23,7 @@ from graphc.ops.operands import as_node, describe
 from graphc.ops.special import project
 from graphc.tensor import surface
 from graphc.tree import flatten
-from graphc.types import TensorType, TupleType, Type
+from graphc.types import TensorType, TupleType, Type, as_extent
 
 # -- call ------------------------------------------------------------------------------------------
 
@@ -155,6 +155,12 @@ def _numpy_scan(
     return (*state, *[np.stack(row) if length else empty[i] for i, row in enumerate(rows)])
 
 
+def _kind_of(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
 def scan_graph(
     graph: Graph, args: Sequence[Node], carry: int, steps: int, length: Extent, reverse: bool
 ) -> list[Node]:
@@ -211,19 +217,40 @@ def scan(
         length = node.shape[0] if length is None else length
     if length is None:
         raise GraphError("scan without xs needs a length")
+    length = as_extent(length)
+    for node in slice_nodes:
+        if node.shape[0] != length:
+            raise GraphError(
+                f"scan over {length} steps needs xs of that extent along axis 0\n"
+                + describe(slice_nodes)
+            )
     y_structure: Any = None
 
     def body(*inputs: Node) -> list[Node]:
         nonlocal y_structure
         state = state_structure.unflatten(list(inputs[: len(states)]))
-        new_state, y = function(state, slice_structure.unflatten(list(inputs[len(states) :])))
+        result = function(state, slice_structure.unflatten(list(inputs[len(states) :])))
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise GraphError(
+                "scan: the body returns the new state and the result of the step, a tuple of two; "
+                f"got {_kind_of(result)}\nReturn None as the second if there is no result."
+            )
+        new_state, y = result
         new_leaves, new_structure = flatten(new_state)
         if new_structure != state_structure:
             raise GraphError(
                 f"scan: the state was {state_structure}, the body gives {new_structure}"
             )
+        new_nodes = [as_node(leaf) for leaf in new_leaves]
+        for old, new in zip(state_nodes, new_nodes, strict=True):
+            if old.type is not new.type:
+                raise GraphError(
+                    f"scan: a state of {old.type} becomes {new.type} in a step\n"
+                    + describe([old, new])
+                    + "\nA state must keep its shape and dtype: cast or reshape the first one."
+                )
         y_leaves, y_structure = flatten(y)
-        return [as_node(leaf) for leaf in (*new_leaves, *y_leaves)]
+        return [*new_nodes, *[as_node(leaf) for leaf in y_leaves]]
 
     slice_types = [TensorType(node.dtype, node.shape[1:]) for node in slice_nodes]
     inputs, outputs = trace(body, [*[node.type for node in state_nodes], *slice_types])

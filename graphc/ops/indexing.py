@@ -16,7 +16,7 @@ from graphc.errors import GraphError
 from graphc.lowering import Gather, Scatter
 from graphc.node import Node
 from graphc.op import Linear, Op, register
-from graphc.ops.operands import as_node, cast, describe, normalize_axis
+from graphc.ops.operands import as_node, cast, constant_op, describe, normalize_axis
 from graphc.tensor import surface
 from graphc.types import TensorType, Type
 
@@ -83,6 +83,13 @@ scatter_add_op: Op = register(
 
 def _positions(indices: Any, name: str) -> Node:
     node = as_node(indices)
+    if node.dtype.kind != "i" and node.size == 0 and node.op is constant_op:
+        return cast(node, dtypes.INT64)  # an empty list is one of integers, too
+    if node.dtype.kind == "b":
+        raise GraphError(
+            f"{name} with a mask would give a shape that depends on data; use gx.where\n"
+            + describe([node])
+        )
     if node.dtype.kind != "i":
         raise GraphError(
             f"{name} needs integer positions, got {node.dtype.name}\n" + describe([node])
@@ -100,7 +107,23 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Node:
     node = as_node(x)
     if axis is None:
         node, axis = reshape(node, (node.size,)), 0
-    return take_op(node, _positions(indices, "take"), axis=normalize_axis(axis, node.ndim, "take"))
+    where, positions = normalize_axis(axis, node.ndim, "take"), _positions(indices, "take")
+    _require_known_positions(node, positions, where)
+    return take_op(node, positions, axis=where)
+
+
+def _require_known_positions(x: Node, positions: Node, axis: int) -> None:
+    """Refuse constant positions that are outside an axis of known extent now, not at run time."""
+    size = x.shape[axis]
+    if positions.op is not constant_op or not isinstance(size, int):
+        return
+    array = positions.attrs["value"].array
+    wrong = array[(array < -size) | (array >= size)]
+    if wrong.size:
+        raise GraphError(
+            f"take: index {wrong.flat[0]} is out of range for axis {axis} of extent {size}\n"
+            + describe([x])
+        )
 
 
 @surface

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphc.dims import Dim, Extent, ceildiv, dim_max, dim_min, product
-from graphc.errors import GraphError
+from graphc.errors import GraphError, shortened
 from graphc.lowering import Generate, Index, Piece, View
 from graphc.node import Node
 from graphc.op import Linear, Op, no_derivative, register
@@ -174,9 +174,7 @@ def _slice_pieces(
 
 def _slice_transpose(cotangent: Node, node: Node, i: int) -> Node:
     attrs, source = node.attrs, node.args[0]
-    return pad_op(
-        cotangent, starts=attrs["starts"], shape=source.shape, steps=attrs["steps"]
-    )
+    return pad_op(cotangent, starts=attrs["starts"], shape=source.shape, steps=attrs["steps"])
 
 
 slice_op = register(
@@ -326,9 +324,7 @@ iota_op = register(
         "iota",
         lambda shape, axis, dtype: TensorType(dtype, shape),
         _numpy_iota,
-        Generate(
-            lambda k, index, shape, axis, dtype: k.convert(k.index(index[axis]), dtype.name)
-        ),
+        Generate(lambda k, index, shape, axis, dtype: k.convert(k.index(index[axis]), dtype.name)),
         no_derivative("a position does not vary"),
         attributes=("shape", "axis", "dtype"),
         doc="Each element is its own position along `axis`.",
@@ -343,15 +339,20 @@ iota_op = register(
 def reshape(x: Any, shape: Any) -> Node:
     """x with another shape, in C order; one extent may be -1."""
     node = as_node(x)
-    given = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-    if sum(1 for extent_ in given if type(extent_) is int and extent_ == -1) > 1:
-        raise GraphError(f"reshape: only one extent may be -1, got {given}")
-    if any(type(extent_) is int and extent_ == -1 for extent_ in given):
-        rest = product(as_extent(e) for e in given if not (type(e) is int and e == -1))
+    given = tuple(shape) if isinstance(shape, (tuple, list, np.ndarray)) else (shape,)
+    open_ = [isinstance(extent_, (int, np.integer)) and extent_ == -1 for extent_ in given]
+    if sum(open_) > 1:
+        raise GraphError(f"reshape: only one extent may be -1, got {given}\n" + describe([node]))
+    if any(open_):
+        rest = product(as_extent(e) for e, free in zip(given, open_, strict=True) if not free)
         whole = node.size
         if rest == 0 or whole % rest != 0:
-            raise GraphError(f"cannot reshape {node.type} to {given}")
-        given = tuple(whole // rest if type(e) is int and e == -1 else e for e in given)
+            raise GraphError(
+                f"reshape to {given}: {whole} elements are no known multiple of {rest}\n"
+                + describe([node])
+            )
+        pairs = zip(given, open_, strict=True)
+        given = tuple(whole // rest if free else e for e, free in pairs)
     wanted = as_shape(given)
     return node if node.shape == wanted else reshape_op(node, shape=wanted)
 
@@ -363,7 +364,8 @@ def transpose(x: Any, axes: Any = None) -> Node:
     if axes is None:
         chosen = tuple(reversed(range(node.ndim)))
     else:
-        chosen = tuple(normalize_axis(axis, node.ndim, "transpose") for axis in axes)
+        given = axes if isinstance(axes, (tuple, list)) else (axes,)
+        chosen = tuple(normalize_axis(axis, node.ndim, "transpose") for axis in given)
     return node if chosen == tuple(range(node.ndim)) else transpose_op(node, axes=chosen)
 
 
@@ -425,8 +427,7 @@ def flip(x: Any, axis: Any = None) -> Node:
 @surface
 def concatenate(arrays: Sequence[Any], axis: int = 0) -> Node:
     """The arrays one after the other along `axis`."""
-    if isinstance(arrays, Node) or len(arrays) == 0:
-        raise GraphError("concatenate needs a sequence of at least one array")
+    _require_arrays("concatenate", arrays)
     dtype = common_dtype("concatenate", arrays)
     nodes = [cast(as_node(array), dtype) for array in arrays]
     if nodes[0].ndim == 0:
@@ -434,13 +435,37 @@ def concatenate(arrays: Sequence[Any], axis: int = 0) -> Node:
             "concatenate needs arrays of at least one axis; use gx.stack\n" + describe(nodes)
         )
     where = normalize_axis(axis, nodes[0].ndim, "concatenate")
+    for other in nodes[1:]:
+        if _without(other.shape, where) != _without(nodes[0].shape, where) or (
+            other.ndim != nodes[0].ndim
+        ):
+            raise GraphError(
+                f"concatenate along axis {where}: the shapes must agree on all other axes\n"
+                + describe([nodes[0], other])
+            )
     return nodes[0] if len(nodes) == 1 else concatenate_op(*nodes, axis=where)
 
 
 @surface
 def stack(arrays: Sequence[Any], axis: int = 0) -> Node:
     """The arrays along a new axis."""
-    return concatenate([expand_dims(array, axis) for array in arrays], axis)
+    if not isinstance(arrays, Node):
+        _require_arrays("stack", arrays)
+    nodes = [as_node(array) for array in arrays]
+    for other in nodes[1:]:
+        if other.shape != nodes[0].shape:
+            raise GraphError("stack: the shapes must be equal\n" + describe([nodes[0], other]))
+    return concatenate([expand_dims(node, axis) for node in nodes], axis)
+
+
+def _require_arrays(name: str, arrays: Any) -> None:
+    if not isinstance(arrays, (tuple, list, np.ndarray)) or len(arrays) == 0:
+        got = type(arrays).__name__ if isinstance(arrays, Node) else shortened(repr(arrays))
+        raise GraphError(f"{name} needs a tuple or list of at least one array, got {got}")
+
+
+def _without(shape: Shape, axis: int) -> Shape:
+    return (*shape[:axis], *shape[axis + 1 :])
 
 
 @surface
@@ -467,6 +492,10 @@ def full(shape: Any, value: Any, dtype: Any = None) -> Node:
         if dtype is None
         else cast(constant(value) if not isinstance(value, Dim) else extent(value), dtype)
     )
+    if node.ndim:
+        raise GraphError(
+            "full needs a value of rank 0; use gx.broadcast_to for an array\n" + describe([node])
+        )
     return broadcast(node, as_shape(shape), ())
 
 
@@ -486,9 +515,11 @@ def ones(shape: Any, dtype: Any = "float64") -> Node:
 def pad(x: Any, width: Sequence[tuple[int, int]]) -> Node:
     """x with zeros before and after each axis: a pair of counts for each."""
     node = as_node(x)
-    if len(width) != node.ndim:
+    pairs = width if isinstance(width, (tuple, list)) else ()
+    if len(pairs) != node.ndim or any(not _is_pair(pair) for pair in pairs):
         raise GraphError(
-            f"pad needs a (before, after) pair for each of {node.ndim} axes, got {width}"
+            f"pad needs a (before, after) pair for each of {node.ndim} axes, got {width}\n"
+            + describe([node])
         )
     starts = tuple(as_extent(before) for before, _ in width)
     shape = tuple(
@@ -496,6 +527,10 @@ def pad(x: Any, width: Sequence[tuple[int, int]]) -> Node:
         for size, before, (_, after) in zip(node.shape, starts, width, strict=True)
     )
     return pad_op(node, starts=starts, shape=shape, steps=(1,) * node.ndim)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 2
 
 
 @surface
@@ -580,7 +615,7 @@ def _expand_ellipsis(parts: tuple[Any, ...], node: Node) -> list[Any]:
 def _part(part: Any, size: Extent, axis: int, node: Node) -> tuple[Extent, Extent, int]:
     """Start, length and step along one axis; a negative step is taken after a flip."""
     if isinstance(part, slice):
-        return _slice_part(part, size)
+        return _slice_part(_checked_slice(part, node), size)
     if isinstance(part, (int, np.integer)) and not isinstance(part, (bool, np.bool_)):
         position = int(part)
         if isinstance(size, int) and not -size <= position < size:
@@ -591,13 +626,40 @@ def _part(part: Any, size: Extent, axis: int, node: Node) -> tuple[Extent, Exten
         return (position if position >= 0 else size + position), 1, 1
     if isinstance(part, (Node, np.ndarray, list)):
         return 0, size, 1
-    raise GraphError(f"cannot index with {part!r}\n" + describe([node]))
+    raise GraphError(
+        f"cannot index axis {axis} with {shortened(repr(part))}\n"
+        + describe([node])
+        + "\nIndices are integers, slices, None, ... and one array of integers."
+    )
+
+
+# Beyond it a position is outside every array.
+_FAR = 2**62
+
+
+def _checked_slice(part: slice, node: Node) -> slice:
+    """The slice with bounds that are extents or None; integers so large that they are outside every
+    array stay outside, but fit 64 bits.
+    """
+    bounds: list[Any] = []
+    for name in ("start", "stop", "step"):
+        bound = getattr(part, name)
+        if isinstance(bound, (int, np.integer)) and not isinstance(bound, (bool, np.bool_)):
+            bound = max(-_FAR, min(int(bound), _FAR))
+        elif not (bound is None or isinstance(bound, Dim) and name != "step"):
+            raise GraphError(
+                f"the {name} of a slice is an integer or an extent, got {shortened(repr(bound))}\n"
+                + describe([node])
+                + "\nFor positions that are data use gx.take."
+            )
+        bounds.append(bound)
+    if bounds[2] == 0:
+        raise GraphError("the step of a slice must not be 0\n" + describe([node]))
+    return slice(*bounds)
 
 
 def _slice_part(part: slice, size: Extent) -> tuple[Extent, Extent, int]:
-    step = 1 if part.step is None else int(part.step)
-    if step == 0:
-        raise GraphError("a slice's step must not be 0")
+    step = 1 if part.step is None else part.step
     if step < 0:
         if not isinstance(size, int):
             if part.start is None and part.stop is None and step == -1:
@@ -608,9 +670,10 @@ def _slice_part(part: slice, size: Extent) -> tuple[Extent, Extent, int]:
             return 0, 0, -1
         low = positions[-1]
         return low, len(positions), step
-    start = _clamp(0 if part.start is None else part.start, size)
+    start = 0 if part.start is None else _clamp(part.start, size)
     stop = size if part.stop is None else _clamp(part.stop, size)
-    span = dim_max(stop - start, 0)
+    from_start = start == 0 and not isinstance(part.stop, Dim)  # else the stop may be negative
+    span = stop if from_start else dim_max(stop - start, 0)
     return start, (span if step == 1 else ceildiv(span, step)), step
 
 
@@ -619,7 +682,7 @@ def _clamp(position: Any, size: Extent) -> Extent:
     if isinstance(position, (int, np.integer)) and int(position) < 0:
         return dim_max(size + int(position), 0)
     given = position if isinstance(position, Dim) else int(position)
-    return given if given == size else dim_min(given, size)
+    return given if given == 0 or given == size else dim_min(given, size)
 
 
 def moveaxis_last(x: Node) -> Node:

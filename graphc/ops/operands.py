@@ -17,7 +17,7 @@ import numpy as np
 
 from graphc import dtypes
 from graphc.dims import Dim, Extent
-from graphc.errors import GraphError
+from graphc.errors import GraphError, shortened
 from graphc.graph import symbol_op
 from graphc.lowering import Generate, Leaf, Piece, View
 from graphc.node import Constant, Node
@@ -139,6 +139,11 @@ restate_op: Op = register(
 # -- building nodes --------------------------------------------------------------------------------
 
 
+# The longest name: names stand in messages.
+_LONGEST = 200
+MAX_RANK = 64
+
+
 def symbol(name: str, shape: Any = (), dtype: Any = "float64", facts: Sequence[str] = ()) -> Node:
     """A named input. Symbols of equal name, type and facts are the same node.
 
@@ -149,13 +154,28 @@ def symbol(name: str, shape: Any = (), dtype: Any = "float64", facts: Sequence[s
     >>> symbol("x", ("n", 3)).type
     float64[n, 3]
     """
-    if not isinstance(name, str) or not name:
-        raise GraphError(f"a symbol needs a name, got {name!r}")
-    unknown = set(facts) - FACTS
+    if not isinstance(name, str) or not name or not name.isprintable() or len(name) > _LONGEST:
+        raise GraphError(
+            f"a symbol needs a name of 1 to {_LONGEST} printable characters, "
+            f"got {shortened(repr(name))}"
+        )
+    given = {facts} if isinstance(facts, str) else set(facts)
+    unknown = given - FACTS
     if unknown:
-        raise GraphError(f"unknown facts {sorted(unknown)}; known are {sorted(FACTS)}")
-    held = tuple(sorted(set(facts)))
-    return symbol_op(name=name, type=TensorType(dtype, as_shape(shape)), facts=held)
+        known = ", ".join(sorted(FACTS))
+        raise GraphError(f"unknown facts {sorted(map(str, unknown))}; known are {known}")
+    try:
+        extents = as_shape(shape)
+    except (TypeError, ValueError) as error:
+        raise GraphError(
+            f"symbol {name!r}: a shape is a tuple of integers and named extents, got "
+            f"{shortened(repr(shape))}\n{shortened(str(error))}"
+        ) from None
+    if len(extents) > MAX_RANK:
+        raise GraphError(
+            f"symbol {name!r}: at most {MAX_RANK} axes, as in NumPy, got {len(extents)}"
+        )
+    return symbol_op(name=name, type=TensorType(dtype, extents), facts=tuple(sorted(given)))
 
 
 def scalar(name: str, dtype: Any = "float64") -> Node:
@@ -186,22 +206,60 @@ def constant(value: Any, dtype: Any = None) -> Node:
         if type(value) in (bool, int, float):  # NumPy's float64 is a float, too, but a strong one
             dtype = dtypes.weak_dtype(value)
         else:
-            array = np.asarray(value)
-            if array.dtype.kind not in "biuf":
-                raise GraphError(
-                    f"cannot make a constant of {type(value).__name__}: {str(value)[:60]!r}"
-                )
+            array = _numbers(value)
             dtype = array.dtype
     wanted = dtypes.as_dtype(dtype)
     try:
         if type(value) in (bool, int, float):
             return _literal(value, wanted)
+        if wanted.kind == "i":
+            _require_integers(np.asarray(value))
         held = Constant(value, wanted)
     except (TypeError, ValueError, OverflowError) as error:
         raise GraphError(
             f"cannot make a {wanted.name} constant of {str(value)[:60]!r}: {error}"
         ) from None
     return constant_op(value=held)
+
+
+def _numbers(value: Any) -> np.ndarray:
+    """The value as an array of numbers of a supported dtype."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, GraphError):
+            raise
+        raise GraphError(
+            f"cannot make a constant of {shortened(repr(value))}\n{shortened(str(error))}"
+        ) from None
+    kind = type(value).__name__
+    if isinstance(value, np.ma.MaskedArray):
+        raise GraphError("cannot make a constant of a masked array: fill it first, array.filled(0)")
+    if array.dtype.kind not in "biuf":
+        what = f"an array of {array.dtype}" if isinstance(value, np.ndarray) else kind
+        raise GraphError(
+            f"cannot make a constant of {what}: {shortened(repr(value))}\n"
+            "Constants are numbers, truth values, or arrays of them."
+        )
+    if array.dtype.name not in _SUPPORTED:
+        wide = "float64" if array.dtype.kind == "f" else "int64"
+        raise GraphError(
+            f"constants are of dtype {', '.join(_SUPPORTED)}; got {array.dtype.name}\n"
+            f"Convert it: numpy.asarray(value, {wide!r})"
+        )
+    return array
+
+
+_SUPPORTED = tuple(dtype.name for dtype in dtypes.SUPPORTED)
+
+
+def _require_integers(array: np.ndarray) -> None:
+    """Refuse floats that have no int64: NumPy makes some number of them, with a warning."""
+    if array.dtype.kind == "f" and array.size:
+        with np.errstate(invalid="ignore"):
+            fits = (array >= -(2.0**63)) & (array < 2.0**63)
+        if not fits.all():
+            raise ValueError("not all of its values fit")
 
 
 def _literal(value: bool | int | float, dtype: np.dtype[Any]) -> Node:

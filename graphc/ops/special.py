@@ -112,6 +112,8 @@ project_op = register(
 
 def project(node: Node, index: int) -> Node:
     """Result `index` of a node with several results. `GraphError` if there is no such result."""
+    if not isinstance(node, Node):
+        raise GraphError(f"project takes a node with several results, got a {type(node).__name__}")
     return project_op(node, index=index)
 
 

@@ -1,5 +1,4 @@
-"""Transcendental functions. Their kernels are procedures of graphc's own, called by name: no libm.
-"""
+"""Transcendental functions. Their kernels are procedures of graphc's own, called by name: no libm."""
 
 from __future__ import annotations
 
@@ -56,33 +55,70 @@ def _erf_numpy(x: Any) -> Any:
 
 
 exp_op = _real(
-    "exp", np.exp, lambda x, y: y, 20, laws=frozenset(("increasing",)), domain=(Interval(-30, 30),),
-    facts=lambda node, known: _POSITIVE, latex="e^{{{}}}",
+    "exp",
+    np.exp,
+    lambda x, y: y,
+    20,
+    laws=frozenset(("increasing",)),
+    domain=(Interval(-30, 30),),
+    facts=lambda node, known: _POSITIVE,
+    latex="e^{{{}}}",
 )
 expm1_op = _real(
-    "expm1", np.expm1, lambda x, y: y + like(x, 1), 24, laws=frozenset(("increasing",)),
+    "expm1",
+    np.expm1,
+    lambda x, y: y + like(x, 1),
+    24,
+    laws=frozenset(("increasing",)),
     domain=(Interval(-30, 30),),
 )
 log_op = _real(
-    "log", np.log, lambda x, y: like(x, 1) / x, 24, singular=(0,), domain=(Interval(1e-3, 50),),
-    laws=frozenset(("increasing",)), latex=r"\log {}",
+    "log",
+    np.log,
+    lambda x, y: like(x, 1) / x,
+    24,
+    singular=(0,),
+    domain=(Interval(1e-3, 50),),
+    laws=frozenset(("increasing",)),
+    latex=r"\log {}",
     doc="-inf at 0, NaN below. The derivative at 0 is infinite; times a zero cotangent it is 0.",
 )
 log1p_op = _real(
-    "log1p", np.log1p, lambda x, y: like(x, 1) / (x + like(x, 1)), 26, singular=(0,),
-    domain=(Interval(-0.9, 50),), laws=frozenset(("increasing",)),
+    "log1p",
+    np.log1p,
+    lambda x, y: like(x, 1) / (x + like(x, 1)),
+    26,
+    singular=(0,),
+    domain=(Interval(-0.9, 50),),
+    laws=frozenset(("increasing",)),
 )
 tanh_op = _real(
-    "tanh", np.tanh, lambda x, y: like(x, 1) - y * y, 26, domain=(Interval(-4, 4),),
-    laws=frozenset(("odd", "increasing")), latex=r"\tanh {}",
+    "tanh",
+    np.tanh,
+    lambda x, y: like(x, 1) - y * y,
+    26,
+    domain=(Interval(-4, 4),),
+    laws=frozenset(("odd", "increasing")),
+    latex=r"\tanh {}",
 )
 sigmoid_op = _real(
-    "sigmoid", _sigmoid_numpy, lambda x, y: y * (like(x, 1) - y), 26, domain=(Interval(-8, 8),),
-    laws=frozenset(("increasing",)), facts=lambda node, known: _POSITIVE, latex=r"\sigma({})",
+    "sigmoid",
+    _sigmoid_numpy,
+    lambda x, y: y * (like(x, 1) - y),
+    26,
+    domain=(Interval(-8, 8),),
+    laws=frozenset(("increasing",)),
+    facts=lambda node, known: _POSITIVE,
+    latex=r"\sigma({})",
 )
 softplus_op = _real(
-    "softplus", _softplus_numpy, lambda x, y: sigmoid_op(x), 48, domain=(Interval(-8, 8),),
-    laws=frozenset(("increasing",)), facts=lambda node, known: _POSITIVE,
+    "softplus",
+    _softplus_numpy,
+    lambda x, y: sigmoid_op(x),
+    48,
+    domain=(Interval(-8, 8),),
+    laws=frozenset(("increasing",)),
+    facts=lambda node, known: _POSITIVE,
     doc="log(1 + exp(x)), without overflow.",
 )
 sin_op = _real(
@@ -95,12 +131,21 @@ sin_op = _real(
     latex=r"\sin {}",
 )
 cos_op: Op = _real(
-    "cos", np.cos, lambda x, y: -sin_op(x), 26, domain=(Interval(-10, 10),),
-    laws=frozenset(("even",)), latex=r"\cos {}",
+    "cos",
+    np.cos,
+    lambda x, y: -sin_op(x),
+    26,
+    domain=(Interval(-10, 10),),
+    laws=frozenset(("even",)),
+    latex=r"\cos {}",
 )
 erf_op = _real(
-    "erf", _erf_numpy, lambda x, y: like(x, 2 / math.sqrt(math.pi)) * exp_op(-(x * x)), 60,
-    domain=(Interval(-3, 3),), laws=frozenset(("odd", "increasing")),
+    "erf",
+    _erf_numpy,
+    lambda x, y: like(x, 2 / math.sqrt(math.pi)) * exp_op(-(x * x)),
+    60,
+    domain=(Interval(-3, 3),),
+    laws=frozenset(("odd", "increasing")),
 )
 
 

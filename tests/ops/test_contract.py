@@ -114,7 +114,7 @@ def test_record(name: str, count: Callable[..., None]) -> None:
 
 @each_op
 def test_has_samples(name: str) -> None:
-    """Every op but the leaves is shown at work, every element-wise op in every dtype that it takes."""
+    """Every op but the leaves is shown at work, an element-wise one in every dtype it takes."""
     assert samples(name)
     if name in ELEMENTWISE:
         assert isinstance(REGISTRY[name].lowering, Elementwise)

@@ -54,7 +54,7 @@ PRODUCTS = ("matmul", "dot", "outer")
 
 
 def operand(xp: Any, kind: str, name: str) -> Any:
-    """An operand of a kind: a matrix with NumPy, a symbol with graphc, a Python scalar with both."""
+    """An operand of a kind: a matrix with NumPy, a symbol with graphc, or a Python scalar."""
     if kind in WEAK:
         return WEAK[kind]
     return np.ones((2, 2), kind) if xp is np else gx.symbol(name, (2, 2), kind)
