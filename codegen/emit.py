@@ -113,7 +113,7 @@ class Emitter:
         if group.kind == "check":
             return self._check()
         if not any(isinstance(m.op.lowering, Reduce) for m in group.members):
-            return [self._elementwise(list(self._results()), group.domain)]
+            return self._unless_empty(list(self._results()), group.domain)
         if splits(group.domain, group.reduced or ()):
             return self._split()
         return [self._reduce()]
@@ -143,7 +143,13 @@ class Emitter:
 
     def copy(self, node: Node, operand: Operand) -> list[Launch]:
         """A kernel that writes the value of any node to memory."""
-        return [self._elementwise([(node, operand)], node.shape)]
+        return self._unless_empty([(node, operand)], node.shape)
+
+    def _unless_empty(
+        self, results: Sequence[tuple[Node, Operand]], domain: Shape
+    ) -> list[Launch]:
+        """An element-wise launch, or none where there are no elements: their indices mean nothing."""
+        return [] if product(domain) == 0 else [self._elementwise(results, domain)]
 
     # -- no reduction ------------------------------------------------------------------------------
 

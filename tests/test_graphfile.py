@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import run_python
 
 import graphc as gx
 from graphc import op as op_module
@@ -116,7 +117,7 @@ def test_graph_pickles(protocol: int) -> None:
     assert unpack_graph(graph.parameters, pack(graph.outputs)) == graph
 
 
-def test_pickle_crosses_processes(run_python: Callable[..., Any]) -> None:
+def test_pickle_crosses_processes(tmp_path: Path) -> None:
     code = (
         "import sys, pickle, graphc as gx\n"
         "x = gx.symbol('x', ('n', 3), facts=('finite',))\n"
@@ -124,9 +125,7 @@ def test_pickle_crosses_processes(run_python: Callable[..., Any]) -> None:
         "g = gx.grad((y * 2.0).sum(), x)\n"
         "sys.stdout.write(g.digest + ' ' + pickle.dumps(g).hex())"
     )
-    done = run_python(code)
-    assert done.returncode == 0, done.stderr
-    expected, data = done.stdout.split()
+    expected, data = run_python("-c", code, folder=tmp_path).split()
     node = pickle.loads(bytes.fromhex(data))
     assert node.digest == expected
     assert location(node.origin) == "<string>:3"
@@ -259,7 +258,7 @@ def test_file_gives_back_what_was_saved(tmp_path: Path) -> None:
 
 
 def test_file_has_the_same_bytes_for_every_hash_seed(
-    tmp_path: Path, run_python: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = (
         "import sys, graphc as gx\n"
@@ -270,8 +269,7 @@ def test_file_has_the_same_bytes_for_every_hash_seed(
     for seed in "12":
         monkeypatch.setenv("PYTHONHASHSEED", seed)
         path = tmp_path / seed
-        done = run_python(code.replace("sys.argv[1]", repr(str(path))))
-        assert done.returncode == 0, done.stderr
+        run_python("-c", code, str(path), folder=tmp_path)
     first, second = ((tmp_path / seed).read_bytes() for seed in "12")
     assert first == second
     assert set(load(tmp_path / "1")) == {"x", "y"}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import networkx
 import pytest
+from places import run_python
 
 import graphc as gx
 from graphc.graph import close
@@ -55,13 +55,13 @@ def test_parameters_of_graphs() -> None:
     assert list(to_networkx(graph).nodes) == ["p0", "p1", "n0", "n1"]
 
 
-def test_the_library_is_loaded_when_it_is_needed(run_python: Callable[..., Any]) -> None:
-    done = run_python(
+def test_the_library_is_loaded_when_it_is_needed(tmp_path: Path) -> None:
+    code = (
         "import sys, graphc as gx, graphc.interop\n"
         "repr(gx.vector('x', 3) + 1)\n"
         "assert 'networkx' not in sys.modules and 'fast_sugiyama' not in sys.modules"
     )
-    assert done.returncode == 0, done.stderr
+    run_python("-c", code, folder=tmp_path)
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

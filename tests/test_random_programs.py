@@ -173,12 +173,14 @@ def check_rewriting(made: Program, choices: list[dict[str, int]]) -> None:
     stable = frozenset(name for name, rule in RULES.items() if rule.law == "stable")
     strict = compiled("interpreter", Case(made.inputs, made.outputs, math="ieee", exclude=stable))
     default = compiled("interpreter", Case(made.inputs, made.outputs, math="ieee"))
+    real = compiled("interpreter", Case(made.inputs, made.outputs, math="real"))
     for choice in choices:
         arrays = made.arrays(choice)
         judge = Judge(made.inputs, made.outputs, arrays)
         judge.check(strict(*arrays), f"rewritten under the law ieee, at {choice}")
         judge = Judge(made.inputs, made.outputs, arrays, rewritten=True)
         judge.check(default(*arrays), f"rewritten with stability rules, at {choice}")
+        judge.check(real(*arrays), f"rewritten under the laws of the reals, at {choice}")
 
 
 @examples(50)

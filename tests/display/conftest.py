@@ -4,7 +4,7 @@ The graphs of `examples.py` are shown in a new process, so that nothing else tha
 built can lend them its origins. After a change that is meant, write the files anew and read the
 difference:
 
-    pytest tests/display --regenerate-golden
+    pytest tests/display --regenerate
     git diff tests/display/golden
 """
 
@@ -13,9 +13,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from places import run_python
 
 HERE = Path(__file__).resolve().parent
 _SHOW_ALL = """
@@ -42,19 +42,17 @@ print(json.dumps(shown))
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--regenerate-golden", action="store_true", help="write tests/display/golden anew"
+        "--regenerate", action="store_true", help="write tests/display/golden anew"
     )
 
 
 @pytest.fixture
-def show_examples(run_python: Callable[..., Any]) -> Callable[[], dict[str, str]]:
+def show_examples(tmp_path: Path) -> Callable[[], dict[str, str]]:
     """Every example in every format, by file name, from a new process."""
 
     def show() -> dict[str, str]:
         path = str(HERE / "examples.py")
-        done = run_python(_SHOW_ALL.replace("sys.argv[1]", repr(path)))
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return json.loads(run_python("-c", _SHOW_ALL, path, folder=tmp_path))
 
     return show
 
@@ -65,10 +63,10 @@ def check_golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
 
     def check(name: str, text: str) -> None:
         path = HERE / "golden" / name
-        if request.config.getoption("--regenerate-golden", default=False):
+        if request.config.getoption("--regenerate", default=False):
             path.write_text(text + "\n", encoding="utf-8")
         assert text + "\n" == path.read_text(encoding="utf-8"), (
-            f"{name} differs; if that is meant: pytest tests/display --regenerate-golden"
+            f"{name} differs; if that is meant: pytest tests/display --regenerate"
         )
 
     return check
