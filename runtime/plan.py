@@ -10,9 +10,11 @@ read without executing anything.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
+import pathlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -85,6 +87,22 @@ class Plan:
         return Plan(modules, constants, *sizes, head["firings"])
 
 
+@functools.cache
+def sources() -> str:
+    """A digest of graphc's own files as they are: a plan made by other code is another plan."""
+    import graphc.codegen
+    import graphc.runtime
+
+    seen = hashlib.sha256()
+    for package in (graphc, graphc.codegen, graphc.runtime):
+        folder = pathlib.Path(package.__path__[0])
+        for path in sorted(folder.rglob("*.py")):
+            facts = path.stat()
+            where = path.relative_to(folder).as_posix()
+            seen.update(f"{where}:{facts.st_size}:{facts.st_mtime_ns};".encode())
+    return seen.hexdigest()
+
+
 def plan_key(
     graph: Graph, options: Options, donated: Mapping[int, int], workers: int, variant: str
 ) -> str:
@@ -93,6 +111,7 @@ def plan_key(
         "plan",
         str(FORMAT),
         __version__,
+        sources(),
         str(ABI_VERSION),
         graph.digest.hex(),
         variant,

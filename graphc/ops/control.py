@@ -150,8 +150,10 @@ def _numpy_scan(
         for row, value in zip(rows, results[carry:], strict=True):
             row[t] = value
     empty = [
-        np.zeros((0, *[e if isinstance(e, int) else 0 for e in t.shape]), t.dtype) for t in stacked
-    ]  # type: ignore[union-attr]
+        np.zeros((0, *[e if isinstance(e, int) else 0 for e in t.shape]), t.dtype)
+        for t in stacked
+        if isinstance(t, TensorType)
+    ]
     return (*state, *[np.stack(row) if length else empty[i] for i, row in enumerate(rows)])
 
 

@@ -40,12 +40,6 @@ print(json.dumps(shown))
 """
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--regenerate", action="store_true", help="write tests/display/golden anew"
-    )
-
-
 @pytest.fixture
 def show_examples(tmp_path: Path) -> Callable[[], dict[str, str]]:
     """Every example in every format, by file name, from a new process."""
