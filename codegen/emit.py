@@ -148,7 +148,8 @@ class Emitter:
     def _unless_empty(
         self, results: Sequence[tuple[Node, Operand]], domain: Shape
     ) -> list[Launch]:
-        """An element-wise launch, or none where there are no elements: their indices mean nothing."""
+        """An element-wise launch, or none where there are no elements: their indices mean nothing.
+        """
         return [] if product(domain) == 0 else [self._elementwise(results, domain)]
 
     # -- no reduction ------------------------------------------------------------------------------

@@ -306,15 +306,36 @@ class Printer:
     def counted_loop(self, level: Level, loop: For, start: str, stop: str) -> None:
         """A loop in order, with accumulators carried in registers."""
         lanes = self.lane_count(level)
+        initial = {
+            a: constant(identity(a.combiner, a.dtype), a.dtype, lanes) for a in loop.accumulators
+        }
+        self._results.update(self._carried_loop(level, loop, start, stop, 1, lanes, initial))
+
+    def _carried_loop(
+        self,
+        level: Level,
+        loop: For,
+        start: str,
+        stop: str,
+        step: int,
+        lanes: int,
+        initial: dict[Any, str],
+    ) -> dict[Any, str]:
+        """A loop by `step`, and what its accumulators hold after it. A step of several is one of as
+        many lanes.
+        """
         self._count += 1
         tag = self._count
         i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
-        body = Level(loop.body, level, block=f"body{tag}")
-        body.symbols[loop.variable] = i
-        states = {a: f"%a{tag}_{k}" for k, a in enumerate(loop.accumulators)}
-        initial = {a: constant(identity(a.combiner, a.dtype), a.dtype, lanes) for a in states}
-        self._states.update(states)
-        self.block(body, loop.body)
+        states = {a: f"%a{tag}_{k}" for k, a in enumerate(initial)}
+        if step > 1:
+            own = Lanes(loop.variable, lanes, i, None)
+            body = self._lane_body(level, loop, own, f"body{tag}", states)
+        else:
+            body = Level(loop.body, level, block=f"body{tag}")
+            body.symbols[loop.variable] = i
+            self._states.update(states)
+            self.block(body, loop.body)
         final = self._close_states(states)
         before = level.block
         condition, done = self.fresh("c"), self.fresh("c")
@@ -328,17 +349,30 @@ class Printer:
         level.lines.extend(body.lines)
         level.put(f"br label %latch{tag}")
         level.label(f"latch{tag}")
-        level.put(f"{following} = add nsw i64 {i}, 1")
+        level.put(f"{following} = add nsw i64 {i}, {step}")
         level.put(f"{done} = icmp slt i64 {following}, {stop}")
         level.put(f"br i1 {done}, label %body{tag}, label %exit{tag}")
+        return self._leave(level, tag, before, lanes, initial, final)
+
+    def _leave(
+        self,
+        level: Level,
+        tag: int,
+        before: str,
+        lanes: int,
+        initial: dict[Any, str],
+        final: dict[Any, str],
+    ) -> dict[Any, str]:
+        """The block after a loop or a branch: accumulators hold what they had before, or what was
+        made of it.
+        """
         level.label(f"exit{tag}")
-        for a in states:
-            result = self.fresh("r")
+        results = {}
+        for a, name in initial.items():
+            results[a] = self.fresh("m")
             typed = llvm_type(a.dtype, lanes)
-            level.put(
-                f"{result} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]"
-            )
-            self._results[a] = result
+            level.put(f"{results[a]} = phi {typed} [{name}, %{before}], [{final[a]}, %latch{tag}]")
+        return results
 
     def _close_states(self, states: dict[Any, str]) -> dict[Any, str]:
         return {a: self._states.pop(a) for a in states}
@@ -384,47 +418,11 @@ class Printer:
             whole_length = length // count * count
             middle, rest = str(loop.start + whole_length), str(length - whole_length)  # type: ignore[operator]
         if length is None or length >= count:
-            current = self._whole_vectors(level, loop, count, start, middle, current)
+            current = self._carried_loop(level, loop, start, middle, count, count, current)
         if length is None or length % count:
             current = self._remainder(level, loop, count, middle, rest, current, length is None)
         for a, name in current.items():
             self._results[a] = self.combine_lanes(level, a, name, count)
-
-    def _whole_vectors(
-        self, level: Level, loop: For, count: int, start: str, stop: str, initial: dict[Any, str]
-    ) -> dict[Any, str]:
-        self._count += 1
-        tag = self._count
-        i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
-        states = {a: f"%a{tag}_{k}" for k, a in enumerate(initial)}
-        body = self._lane_body(
-            level, loop, Lanes(loop.variable, count, i, None), f"body{tag}", states
-        )
-        final = self._close_states(states)
-        before = level.block
-        condition, done = self.fresh("c"), self.fresh("c")
-        level.put(f"{condition} = icmp slt i64 {start}, {stop}")
-        level.put(f"br i1 {condition}, label %body{tag}, label %exit{tag}")
-        level.label(f"body{tag}")
-        level.put(f"{i} = phi i64 [{start}, %{before}], [{following}, %latch{tag}]")
-        for a, name in states.items():
-            typed = llvm_type(a.dtype, count)
-            level.put(f"{name} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]")
-        level.lines.extend(body.lines)
-        level.put(f"br label %latch{tag}")
-        level.label(f"latch{tag}")
-        level.put(f"{following} = add nsw i64 {i}, {count}")
-        level.put(f"{done} = icmp slt i64 {following}, {stop}")
-        level.put(f"br i1 {done}, label %body{tag}, label %exit{tag}")
-        level.label(f"exit{tag}")
-        results = {}
-        for a in states:
-            results[a] = self.fresh("m")
-            typed = llvm_type(a.dtype, count)
-            level.put(
-                f"{results[a]} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]"
-            )
-        return results
 
     def _remainder(
         self,
@@ -476,15 +474,7 @@ class Printer:
         level.put(f"br label %latch{tag}")
         level.label(f"latch{tag}")
         level.put(f"br label %exit{tag}")
-        level.label(f"exit{tag}")
-        results = {}
-        for a in states:
-            results[a] = self.fresh("m")
-            typed = llvm_type(a.dtype, count)
-            level.put(
-                f"{results[a]} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]"
-            )
-        return results
+        return self._leave(level, tag, before, count, initial, final)
 
     def _lane_body(
         self, level: Level, loop: For, lanes: Lanes, block: str, states: dict[Any, str]

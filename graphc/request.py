@@ -1,6 +1,8 @@
-"""What is to be compiled?  A closed graph, the names of its inputs, the structures around it, and options.
+"""What is to be compiled? A closed graph, the names of its inputs, the structures around it, and
+options.
 
-`prepare` checks what a user passed and closes the graph over the inputs; compiling and emitting both start from its result.
+`prepare` checks what a user passed and closes the graph over the inputs; compiling and emitting
+both start from its result.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from backends import Case, Judge, backends, compiled, compiled_for_cuda, evaluat
 from hypothesis import (
     HealthCheck,
     Phase,
-    assume,
     currently_in_test_context,
     event,
     given,
@@ -241,7 +240,8 @@ def check_gradients(made: Program, choices: list[dict[str, int]]) -> None:
     show(made)
     inputs = list(made.inputs)
     outputs = [o for o in made.outputs if o.dtype == np.float64]
-    assume(outputs)
+    if not outputs:
+        return
     cotangents = [gx.symbol(f"c{i}", o.shape) for i, o in enumerate(outputs)]
     tangents = [gx.symbol(f"t{i}", s.shape) for i, s in enumerate(inputs)]
     pulled = gx.vjp(outputs, inputs, cotangents)
@@ -262,7 +262,8 @@ def check_gradients(made: Program, choices: list[dict[str, int]]) -> None:
         if np.isfinite(size) and np.isfinite(terms):
             assert abs(got - other) <= 1e-9 * (size + terms), f"reverse {got}, forward {other}"
         if np.isfinite(fine) and size < 1e5 and abs(coarse - fine) <= 1e-7 * (size + abs(fine)):
-            event("smooth here")
+            if currently_in_test_context():
+                event("smooth here")
             assert abs(got - fine) <= 1e-5 * (size + abs(fine)), (
                 f"reverse {got}, differences {fine}"
             )

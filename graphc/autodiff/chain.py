@@ -104,7 +104,8 @@ def pull(
     masked: bool = False,
 ) -> list[Maybe]:
     """The cotangents of a node's arguments, from those of its results. Only `wanted` ones are
-    built. Where `masked`, zero times any partial is zero, not only where the op declares it singular.
+    built. Where `masked`, zero times any partial is zero, not only where the op declares it
+    singular.
     """
     derivative = node.op.derivative
     if isinstance(derivative, NoDerivative):

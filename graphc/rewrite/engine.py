@@ -21,10 +21,12 @@ from graphc import origin
 from graphc.graph import Graph
 from graphc.lowering import Region
 from graphc.node import Attributes, Node, add_origin, intern, topological
+from graphc.op import Op
 from graphc.ops.operands import constant_op
 from graphc.rewrite.facts import FactTable
 from graphc.rewrite.pattern import (
     TRANSPARENT,
+    AnyNumber,
     Apply,
     Family,
     Found,
@@ -174,16 +176,13 @@ class Engine:
         if self._fuel <= 0:
             return None
         found["node"], found["known"] = node, self._known
-        label = origin.Event("rule", rule.name, because=node.origin)
-        with origin.origins(self._records_origins), origin.because(label):
-            try:
-                if rule.guard is not None and not rule.guard(found):
-                    return None
-                made = _result(rule, node, found)
-            except Exception as error:  # a user's rule may raise anything; its graph is still good
-                self._refuse(rule, node, f"{type(error).__name__}: {error}")
+        try:
+            if rule.guard is not None and not rule.guard(found):
                 return None
-            events = origin.current()
+            made, events = self._built(rule, node, found)
+        except Exception as error:  # a user's rule may raise anything; its graph is still good
+            self._refuse(rule, node, f"{type(error).__name__}: {error}")
+            return None
         if made is None or made is node:
             return None
         if made.type is not node.type:
@@ -196,6 +195,12 @@ class Engine:
         self.firings.append(Firing(rule, node, made, node._origins))
         return made
 
+    def _built(self, rule: Rule, node: Node, found: Found) -> tuple[Node | None, origin.Events]:
+        """The result, all of whose new nodes carry the event that the rule fired; that event."""
+        label = origin.Event("rule", rule.name, because=node.origin)
+        with origin.origins(self._records_origins), origin.because(label):
+            return _result(rule, node, found), origin.current()
+
     def _refuse(self, rule: Rule, node: Node, why: str) -> None:
         self.refused.append((rule, node, why))
         warnings.warn(
@@ -205,13 +210,14 @@ class Engine:
     # -- the index ---------------------------------------------------------------------------------
 
     def _tag(self, argument: Node) -> Any:
-        """What the index knows of an argument: its op, and its number if a pattern asks for it."""
+        """What the index knows of an argument: its op, those beneath it, a number asked for."""
         op = argument.op
         if op not in _CONSTANT_LIKE:
-            return op
+            beneath = argument.args
+            return (op, *[part.op for part in beneath[:_INDEXED_ARGUMENTS]]) if beneath else op
         number = self._number(argument)
         if number is None:
-            return op
+            return (op, argument.args[0].op) if argument.args else op
         written = repr(number) if isinstance(number, bool) else repr(float(number))
         return (op, written if written in self._literals else "any")
 
@@ -238,7 +244,13 @@ class Engine:
 
     def _may_be(self, pattern: Pattern, argument: Node) -> bool:
         if isinstance(pattern, Apply):
-            return pattern.op is argument.op
+            beneath = argument.args
+            if pattern.op is not argument.op or len(pattern.args) != len(beneath):
+                return False
+            pairs = zip(pattern.args, beneath[:_INDEXED_ARGUMENTS], strict=False)
+            if self._number(argument) is not None:
+                return True  # such arguments are told apart by number only
+            return all(_may_stand(part, node.op) for part, node in pairs)
         if isinstance(pattern, Family):
             return pattern.test(argument.op)
         if isinstance(pattern, Variable):
@@ -247,6 +259,15 @@ class Engine:
         if number is None:
             return False
         return not isinstance(pattern, Literal) or same_number(number, pattern.value)
+
+
+def _may_stand(pattern: Pattern, op: Op) -> bool:
+    """Whether a node of that op may match."""
+    if isinstance(pattern, Apply):
+        return pattern.op is op
+    if isinstance(pattern, (Literal, AnyNumber)):
+        return op in _CONSTANT_LIKE
+    return not isinstance(pattern, Family) or pattern.test(op)
 
 
 def _result(rule: Rule, node: Node, found: Found) -> Node | None:

@@ -246,6 +246,16 @@ def _without_divisor(node: Node, divisor: Node) -> Node | None:
     return Push(leaf)(node)
 
 
+_MAY_DIVIDE = frozenset(
+    (divide_op, broadcast_op, multiply_op, strong_multiply_op, negative_op, add_op, subtract_op)
+)
+
+
+def _may_cancel(node: Node) -> bool:
+    """Whether it is worth looking for divisors."""
+    return node.op in _MAY_DIVIDE and number_of(node) is None
+
+
 def _divisors(node: Node, depth: int = 3) -> Iterator[Node]:
     """What a product is visibly divided by, of that which is never 0."""
     if node.op is divide_op:
@@ -317,6 +327,7 @@ rule(
     _cancel,
     law="stable",
     doc="a product without a factor and what divides it",
+    guard=lambda node: _may_cancel(node.args[0]) or _may_cancel(node.args[1]),
     example=lambda x, y: strong_multiply(y, 1.0 / sigmoid(x)) * sigmoid(x),
 )
 rule(
@@ -325,6 +336,7 @@ rule(
     _distribute,
     law="stable",
     doc="x * y + x * z, where x cancels",
+    guard=lambda x, y, z: number_of(x) is None and (_may_cancel(y) or _may_cancel(z)),
     example=lambda x, y: sigmoid(x) * (x / sigmoid(x) + strong_multiply(y, 1.0 / sigmoid(x))),
 )
 rule(
@@ -333,5 +345,6 @@ rule(
     _distribute,
     law="stable",
     doc="x * y - x * z, where x cancels",
+    guard=lambda x, y, z: number_of(x) is None and (_may_cancel(y) or _may_cancel(z)),
     example=lambda x, y, u: exp(x) * (spread(u, x.shape, (0,)) - strong_multiply(y, 1.0 / exp(x))),
 )

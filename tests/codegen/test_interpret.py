@@ -699,7 +699,7 @@ def test_a_storage_that_nobody_writes_holds_nan() -> None:
     reason="inplace.py does not ask which of a load and a store comes first", strict=True
 )
 def test_a_result_does_not_overwrite_what_the_kernel_reads_after_it() -> None:
-    """t = 3x; one kernel: z = x + x, stored, then y = t; out = 2y + z. The plan must keep t and z apart."""
+    """t = 3x; one kernel: z = x + x, stored, then y = t; out = 2y + z."""
     x, out = storage("input", 0, (9,)), storage("output", 1, (9,))
     t, z, y = (storage("temporary", shape=(9,)) for _ in range(3))
     names = [Buffer(name, "float64", (9,)) for name in ("x", "t", "z", "y")]
@@ -932,6 +932,12 @@ def sums_over_each_axis() -> tuple[Any, Pairs]:
 def split_sum() -> tuple[Any, Pairs]:
     (x,), pairs = inputs((300, 400))
     return [gx.sum(gx.exp(x)), x - gx.mean(x)], pairs
+
+
+@case
+def split_sum_with_a_view_of_another_rank() -> tuple[Any, Pairs]:
+    (x, v), pairs = inputs((300, 400), (3,))
+    return gx.sum(x) + gx.pad(v, [(1, 0)])[1], pairs
 
 
 @case
