@@ -46,7 +46,9 @@ def panel_product(tile: Tile) -> Function:
     )
     plan, kernels, left, left_row, left_step, left_panel, right, right_step = f.parameters[:8]
     out, depth, rows, columns, accumulate, finished, row, column, batch = f.parameters[8:]
-    out_row, epilogue, context = Plan(f, plan).read("out_row epilogue epilogue_context")
+    words = Plan(f, plan).read("out_row epilogue epilogue_context exchanged")
+    out_row, epilogue, context = words[:3]
+    exchanged = f.compare("ne", words[3], 0)
     vectors = f.ceil_divide(columns, vector.lanes)
     ragged = f.compare("ne", f.remainder(columns, vector.lanes), 0)
     edge: Operand = 0
@@ -81,12 +83,16 @@ def panel_product(tile: Tile) -> Function:
                     *(("i64", height), ("i64", columns), ("i64", accumulate)),
                 )
         with f.when(finishing):
+            # In the orientation that the caller knows, as `finish` does.
+            mine = (f.add(row, loop.index), column, height, columns)
+            theirs = (mine[1], mine[0], mine[3], mine[2])
+            place = [f.select(exchanged, a, b) for a, b in zip(theirs, mine, strict=True)]
             f.call_pointer(
                 "void",
                 epilogue,
                 *(("ptr", context), ("ptr", target), ("i64", out_row)),
-                *(("i64", f.add(row, loop.index)), ("i64", column)),
-                *(("i64", height), ("i64", columns), ("i64", batch)),
+                *(("i64", value) for value in place),
+                ("i64", batch),
             )
         below = f.add(inside, height)
         next_panel = f.compare("sge", below, tile.rows)

@@ -860,4 +860,4 @@ class _ProgramRun:
         return activation.arena[offset : offset + size]
 
 
-__all__ = ["Failure", "InterpreterError", "identity", "polynomial", "run_kernel", "run_program"]
+__all__ = ["Failure", "InterpreterError", "polynomial", "run_kernel", "run_program"]

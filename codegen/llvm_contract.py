@@ -26,7 +26,7 @@ from graphc.codegen.loops import (
 )
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import For, Scope, Store, Value
-from graphc.dims import Dim
+from graphc.dims import Dim, Extent
 
 
 def contract_module(kernel: Kernel, machine: Machine, name: str) -> str:
@@ -62,6 +62,9 @@ def is_trivial(contract: Contract) -> bool:
     return target is not None and only and not others and stores[0].buffer is target
 
 
+_AXES = ("batch", "row", "column")
+
+
 class _JobPrinter(Printer):
     """Fills in a job and hands it to the family."""
 
@@ -79,7 +82,12 @@ class _JobPrinter(Printer):
                 words[f"pack_{side}"] = f"ptr @{name}_{side}"
                 words[f"pack_{side}_context"] = "ptr %frame"
             else:
-                self.operand_words(level, words, side, plain)
+                inner = (
+                    (contract.rows, contract.depth)
+                    if side == "left"
+                    else (contract.depth, contract.columns)
+                )
+                self.operand_words(level, words, side, plain, (contract.batch, *inner))
         size = item_bytes_of(contract.dtype)
         target = accumulator_buffer(contract)
         scratch = self.words["scratch"]
@@ -112,15 +120,23 @@ class _JobPrinter(Printer):
         return "\n".join(level.lines)
 
     def operand_words(
-        self, level: Level, words: dict[str, str], side: str, plain: Plain
+        self,
+        level: Level,
+        words: dict[str, str],
+        side: str,
+        plain: Plain,
+        extents: tuple[Extent, Extent, Extent],
     ) -> None:
         unit = 1 if plain.buffer.layout == "strided" else item_bytes(plain.buffer)
         start = self.dim(level, plain.start * unit)
         base = self.fresh("p")
         level.put(f"{base} = getelementptr i8, ptr {self.pointers[plain.buffer]}, i64 {start}")
         words[side] = f"ptr {base}"
-        for axis, step in zip(("batch", "row", "column"), plain.steps, strict=True):
-            words[f"{side}_{axis}"] = f"i64 {self.dim(level, step * unit)}"
+        for axis, extent, step in zip(_AXES, extents, plain.steps, strict=True):
+            # An axis of one element is never stepped along. Its step says how the operand lies, which
+            # the family chooses by: as if it were contiguous.
+            moved = item_bytes(plain.buffer) if extent == 1 else step * unit
+            words[f"{side}_{axis}"] = f"i64 {self.dim(level, moved)}"
 
 
 class _PackPrinter(Printer):

@@ -205,7 +205,11 @@ def accumulator_buffer(contract: Contract) -> Buffer | None:
         for s in walk(region.body)
         if isinstance(s, Value) and s.opcode == "load"
     }
-    b, i, j = (Dim.symbol(name) for name in contract.epilogue.variables)
+    extents = (contract.batch, contract.rows, contract.columns)
+    b, i, j = (  # along an axis of one element there is nothing but 0
+        0 if extent == 1 else Dim.symbol(name)
+        for name, extent in zip(contract.epilogue.variables, extents, strict=True)
+    )
     wanted = (b * contract.rows + i) * contract.columns + j
     for s in walk(contract.epilogue.body):
         if not isinstance(s, Store) or s.mask is not None or s.args:

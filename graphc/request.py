@@ -125,7 +125,12 @@ def _symbols(leaves: Sequence[Any]) -> list[Node]:
         name = leaf.attrs["name"]
         if name in seen:
             same = "twice" if seen[name] is leaf else f"for {seen[name].type} and for {leaf.type}"
-            raise GraphError(f"the name {name!r} is used {same} in the inputs of a Function")
+            places = [location(node.origin) for node in (seen[name], leaf)]
+            built = "".join(f"\n  built at {place}" for place in dict.fromkeys(places) if place)
+            raise GraphError(
+                f"the name {name!r} is used {same} in the inputs of a Function{built}\n"
+                "Inputs can be passed by name: give each one of its own."
+            )
         seen[name] = leaf
     return list(leaves)
 

@@ -123,7 +123,9 @@ class TensorMethods:
     def __len__(self) -> int:
         extent = self.shape[0] if self.shape else None  # type: ignore[attr-defined]
         if not isinstance(extent, int):
-            raise TypeError(f"len() of a node of type {self.type!r}; use node.shape[0]")  # type: ignore[attr-defined]
+            raise TypeError(
+                f"the length of {self.type!r} is no number: use node.shape[0], or gx.scan to loop"  # type: ignore[attr-defined]
+            )
         return extent
 
     def __iter__(self) -> Any:

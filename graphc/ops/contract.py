@@ -64,8 +64,7 @@ def _numpy_contract(x: Any, y: Any, batch: Axes, contracted: Axes) -> Any:
 
 
 def _transpose_contract(cotangent: Node, node: Node, i: int) -> Node:
-    """The cotangent of one argument: the product of the result's cotangent with the other argument.
-    """
+    """The cotangent of one argument: the product of the result's cotangent with the other argument."""
     mine, other = node.args[i], node.args[1 - i]
     batch = (node.attrs["batch"][i], node.attrs["batch"][1 - i])
     contracted = (node.attrs["contracted"][i], node.attrs["contracted"][1 - i])
@@ -183,8 +182,8 @@ def tensordot(x: Any, y: Any, axes: Any = 2) -> Node:
         second = tuple(range(count))
     elif isinstance(axes, (tuple, list)) and len(axes) == 2:
         given = [tuple(a) if isinstance(a, (tuple, list)) else (a,) for a in axes]
-        first = tuple(normalize_axis(a, left.ndim, "tensordot") for a in given[0])
-        second = tuple(normalize_axis(a, right.ndim, "tensordot") for a in given[1])
+        first = tuple(normalize_axis(a, left, "tensordot") for a in given[0])
+        second = tuple(normalize_axis(a, right, "tensordot") for a in given[1])
     else:
         raise GraphError(
             f"tensordot: axes is a count of axes or two lists of them, got {axes!r}\n"

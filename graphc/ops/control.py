@@ -258,6 +258,7 @@ def scan(
     inputs, outputs = trace(body, [*[node.type for node in state_nodes], *slice_types])
     graph, captured = close(inputs, outputs)
     args = [*state_nodes, *slice_nodes, *captured]
-    results = scan_graph(graph, args, len(state_nodes), len(slice_nodes), length, reverse)
+    counts = len(state_nodes), len(slice_nodes)
+    results = scan_graph(graph, args, *counts, length, bool(reverse))
     final = state_structure.unflatten(results[: len(states)])
     return final, y_structure.unflatten(results[len(states) :])

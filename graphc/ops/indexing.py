@@ -107,7 +107,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Node:
     node = as_node(x)
     if axis is None:
         node, axis = reshape(node, (node.size,)), 0
-    where, positions = normalize_axis(axis, node.ndim, "take"), _positions(indices, "take")
+    where, positions = normalize_axis(axis, node, "take"), _positions(indices, "take")
     _require_known_positions(node, positions, where)
     return take_op(node, positions, axis=where)
 
@@ -135,7 +135,7 @@ def take_along_axis(x: Any, indices: Any, axis: int) -> Node:
     from graphc.ops.movement import iota_op, reshape
 
     node, where = as_node(x), _positions(indices, "take_along_axis")
-    axis = normalize_axis(axis, node.ndim, "take_along_axis")
+    axis = normalize_axis(axis, node, "take_along_axis")
     expected = tuple(e for a, e in enumerate(node.shape) if a != axis)
     if tuple(e for a, e in enumerate(where.shape) if a != axis) != expected:
         raise GraphError("take_along_axis: shapes differ off the axis\n" + describe([node, where]))

@@ -354,6 +354,12 @@ def reshape(x: Any, shape: Any) -> Node:
         pairs = zip(given, open_, strict=True)
         given = tuple(whole // rest if free else e for e, free in pairs)
     wanted = as_shape(given)
+    if node.size != product(wanted):
+        raise GraphError(
+            f"reshape to {wanted}: {node.size} elements are not {product(wanted)}\n"
+            + describe([node])
+            + "\nOne extent may be -1, for what is left."
+        )
     return node if node.shape == wanted else reshape_op(node, shape=wanted)
 
 
@@ -365,7 +371,11 @@ def transpose(x: Any, axes: Any = None) -> Node:
         chosen = tuple(reversed(range(node.ndim)))
     else:
         given = axes if isinstance(axes, (tuple, list)) else (axes,)
-        chosen = tuple(normalize_axis(axis, node.ndim, "transpose") for axis in given)
+        chosen = tuple(normalize_axis(axis, node, "transpose") for axis in given)
+    if sorted(chosen) != list(range(node.ndim)):
+        raise GraphError(
+            f"transpose: {axes} does not name each of {node.ndim} axes once\n" + describe([node])
+        )
     return node if chosen == tuple(range(node.ndim)) else transpose_op(node, axes=chosen)
 
 
@@ -373,7 +383,7 @@ def transpose(x: Any, axes: Any = None) -> Node:
 def swapaxes(x: Any, axis1: int, axis2: int) -> Node:
     """x with two axes exchanged."""
     node = as_node(x)
-    a, b = (normalize_axis(axis, node.ndim, "swapaxes") for axis in (axis1, axis2))
+    a, b = (normalize_axis(axis, node, "swapaxes") for axis in (axis1, axis2))
     axes = list(range(node.ndim))
     axes[a], axes[b] = b, a
     return transpose(node, axes)
@@ -410,7 +420,7 @@ def squeeze(x: Any, axis: Any = None) -> Node:
     """x without its axes of extent 1, or without those named."""
     node = as_node(x)
     ones = tuple(a for a, extent_ in enumerate(node.shape) if extent_ == 1)
-    gone = ones if axis is None else normalize_axes(axis, node.ndim, "squeeze")
+    gone = ones if axis is None else normalize_axes(axis, node, "squeeze")
     if any(a not in ones for a in gone):
         raise GraphError(f"squeeze of axes {gone}: only extents of 1 can go\n" + describe([node]))
     return reshape(node, tuple(e for a, e in enumerate(node.shape) if a not in gone))
@@ -420,7 +430,7 @@ def squeeze(x: Any, axis: Any = None) -> Node:
 def flip(x: Any, axis: Any = None) -> Node:
     """x with the order of elements along `axis` reversed (None: all axes)."""
     node = as_node(x)
-    axes = normalize_axes(axis, node.ndim, "flip")
+    axes = normalize_axes(axis, node, "flip")
     return flip_op(node, axes=axes) if axes else node
 
 
@@ -434,7 +444,7 @@ def concatenate(arrays: Sequence[Any], axis: int = 0) -> Node:
         raise GraphError(
             "concatenate needs arrays of at least one axis; use gx.stack\n" + describe(nodes)
         )
-    where = normalize_axis(axis, nodes[0].ndim, "concatenate")
+    where = normalize_axis(axis, nodes[0], "concatenate")
     for other in nodes[1:]:
         if _without(other.shape, where) != _without(nodes[0].shape, where) or (
             other.ndim != nodes[0].ndim
@@ -520,6 +530,10 @@ def pad(x: Any, width: Sequence[tuple[int, int]]) -> Node:
         raise GraphError(
             f"pad needs a (before, after) pair for each of {node.ndim} axes, got {width}\n"
             + describe([node])
+        )
+    if any(isinstance(count, int) and count < 0 for pair in pairs for count in pair):
+        raise GraphError(
+            f"pad: widths must not be negative, got {width}; slice instead\n" + describe([node])
         )
     starts = tuple(as_extent(before) for before, _ in width)
     shape = tuple(
@@ -615,7 +629,7 @@ def _expand_ellipsis(parts: tuple[Any, ...], node: Node) -> list[Any]:
 def _part(part: Any, size: Extent, axis: int, node: Node) -> tuple[Extent, Extent, int]:
     """Start, length and step along one axis; a negative step is taken after a flip."""
     if isinstance(part, slice):
-        return _slice_part(_checked_slice(part, node), size)
+        return _slice_part(_checked_slice(part, node), size, node)
     if isinstance(part, (int, np.integer)) and not isinstance(part, (bool, np.bool_)):
         position = int(part)
         if isinstance(size, int) and not -size <= position < size:
@@ -658,13 +672,17 @@ def _checked_slice(part: slice, node: Node) -> slice:
     return slice(*bounds)
 
 
-def _slice_part(part: slice, size: Extent) -> tuple[Extent, Extent, int]:
+def _slice_part(part: slice, size: Extent, node: Node) -> tuple[Extent, Extent, int]:
     step = 1 if part.step is None else part.step
     if step < 0:
         if not isinstance(size, int):
             if part.start is None and part.stop is None and step == -1:
                 return 0, size, -1
-            raise GraphError("a negative step over a symbolic extent takes the whole axis: x[::-1]")
+            raise GraphError(
+                "a negative step over a symbolic extent takes the whole axis\n"
+                + describe([node])
+                + "\nReverse it first, x[::-1], then take a slice forwards."
+            )
         positions = range(*part.indices(size))
         if not positions:
             return 0, 0, -1

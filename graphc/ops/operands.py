@@ -325,7 +325,11 @@ def operands(name: str, *values: Any, real: bool = False, kinds: str = "biuf") -
     if real:
         dtype = dtypes.float_of(dtype)
     if dtype.kind not in kinds:
-        raise GraphError(f"{name} is not defined for dtype {dtype.name}")
+        raise GraphError(
+            f"{name} is not defined for dtype {dtype.name}\n"
+            + describe([value for value in values if isinstance(value, Node)])
+            + "\nCast with x.astype, or compare with 0 for a truth value."
+        )
     return broadcast_together(name, [_as_dtype(value, dtype) for value in values])
 
 
@@ -425,21 +429,27 @@ def describe(nodes: Sequence[Node]) -> str:
     return "\n".join(lines)
 
 
-def normalize_axis(axis: Any, rank: int, name: str) -> int:
-    """A non-negative axis; `GraphError` if it is out of range."""
+def normalize_axis(axis: Any, of: Node | int, name: str) -> int:
+    """A non-negative axis of a node or of a rank; `GraphError` if it is out of range."""
+    rank = of if isinstance(of, int) else of.ndim
     if isinstance(axis, (bool, np.bool_)) or not isinstance(axis, (int, np.integer)):
-        raise GraphError(f"{name}: an axis is an integer, got {axis!r}")
+        raise GraphError(f"{name}: an axis is an integer, got {shortened(repr(axis))}{_whose(of)}")
     if not -rank <= axis < rank:
-        raise GraphError(f"{name}: axis {axis} is out of range for rank {rank}")
+        raise GraphError(f"{name}: axis {axis} is out of range for rank {rank}{_whose(of)}")
     return int(axis) % rank
 
 
-def normalize_axes(axis: Any, rank: int, name: str) -> tuple[int, ...]:
+def normalize_axes(axis: Any, of: Node | int, name: str) -> tuple[int, ...]:
     """Sorted non-negative axes from None (all), one axis, or a sequence."""
     if axis is None:
-        return tuple(range(rank))
+        return tuple(range(of if isinstance(of, int) else of.ndim))
     given = axis if isinstance(axis, (tuple, list)) else (axis,)
-    axes = sorted(normalize_axis(a, rank, name) for a in given)
+    axes = sorted(normalize_axis(a, of, name) for a in given)
     if len(set(axes)) != len(axes):
-        raise GraphError(f"{name}: an axis is named twice in {axis}")
+        raise GraphError(f"{name}: an axis is named twice in {axis}{_whose(of)}")
     return tuple(axes)
+
+
+def _whose(of: Node | int) -> str:
+    """The line of a message that tells whose axes are meant."""
+    return "" if isinstance(of, int) else "\n" + describe([of])

@@ -122,8 +122,7 @@ def _prod_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) ->
 
 
 def _others(node: Node) -> Node:
-    """For each element the product of all others, exact with zeros: zeros are counted and left out.
-    """
+    """For each element the product of all others, exact with zeros: zeros are counted and left out."""
     from graphc.ops.special import where_op
 
     x, axes = node.args[0], node.attrs["axes"]
@@ -182,8 +181,7 @@ def _numpy_argmax(x: Any, axis: int) -> Any:
 
 
 def _compose_argmax(x: Node, axis: int) -> Node:
-    """The least position at which the maximum is attained; NaN counts as the maximum, as in NumPy.
-    """
+    """The least position at which the maximum is attained; NaN counts as the maximum, as in NumPy."""
     from graphc.ops.movement import iota_op
     from graphc.ops.special import where_op
 
@@ -212,7 +210,7 @@ argmax_op = register(
 
 def _reduce(op: Op, x: Any, axis: Any, keepdims: bool) -> Node:
     node = as_node(x)
-    axes = normalize_axes(axis, node.ndim, op.name)
+    axes = normalize_axes(axis, node, op.name)
     reduced = op(node, axes=axes) if axes else node
     return keep_axes(reduced, node.shape, axes) if keepdims else reduced
 
@@ -243,7 +241,7 @@ def _ordered(op: Op, x: Any, axis: Any, keepdims: bool) -> Node:
     node = as_node(x)
     if node.dtype.kind == "b":
         return cast(_reduce(op, cast(node, dtypes.INT64), axis, keepdims), dtypes.BOOL)
-    axes = normalize_axes(axis, node.ndim, op.name)
+    axes = normalize_axes(axis, node, op.name)
     if any(node.shape[a] == 0 for a in axes):
         raise GraphError(f"{op.name} over no elements has no value\n" + describe([node]))
     return _reduce(op, node, axis, keepdims)
@@ -289,7 +287,7 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Node:
     if axis is None:
         flat = argmax_op(reshape(node, (node.size,)), axis=0)
         return broadcast(flat, (1,) * node.ndim, ()) if keepdims else flat
-    where = normalize_axis(axis, node.ndim, "argmax")
+    where = normalize_axis(axis, node, "argmax")
     if node.shape[where] == 0:
         raise GraphError("argmax over no elements has no value\n" + describe([node]))
     found = argmax_op(node, axis=where)
@@ -301,7 +299,7 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
     """The mean over `axis`, in a float dtype."""
     node = as_node(x)
     node = cast(node, dtypes.float_of(node.dtype))
-    axes = normalize_axes(axis, node.ndim, "mean")
+    axes = normalize_axes(axis, node, "mean")
     total = _reduce(sum_op, node, axes, keepdims)
     count = product(node.shape[a] for a in axes)
     return total / (

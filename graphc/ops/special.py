@@ -11,7 +11,7 @@ from graphc.errors import GraphError
 from graphc.lowering import Compose, Elementwise, Leaf, Verify
 from graphc.node import Node
 from graphc.op import Linear, Op, Rules, no_derivative, register
-from graphc.ops.operands import as_node, broadcast_together, cast, operands
+from graphc.ops.operands import as_node, broadcast_together, cast, describe, operands
 from graphc.tensor import surface
 from graphc.types import TensorType, TupleType, Type
 
@@ -181,6 +181,12 @@ def check(x: Any, condition: Any, message: str) -> Node:
     otherwise.
     """
     mask = as_node(condition)
+    if mask.dtype != dtypes.BOOL:
+        raise GraphError(
+            f"check needs a bool condition, got {mask.dtype.name}\n"
+            + describe([mask])
+            + "\nWrite a comparison, such as x > 0."
+        )
     return check_op(as_node(x), mask, message=str(message))
 
 

@@ -256,8 +256,13 @@ def _may_cancel(node: Node) -> bool:
     return node.op in _MAY_DIVIDE and number_of(node) is None
 
 
-def _divisors(node: Node, depth: int = 3) -> Iterator[Node]:
+_DEEPEST = 4  # products, quotients and sums that are looked into
+
+
+def _divisors(node: Node, depth: int = _DEEPEST) -> Iterator[Node]:
     """What a product is visibly divided by, of that which is never 0."""
+    if depth == 0:
+        return
     if node.op is divide_op:
         if never_zero(node.args[1]):
             yield node.args[1]
@@ -268,10 +273,10 @@ def _divisors(node: Node, depth: int = 3) -> Iterator[Node]:
         and never_zero(node.args[0].args[1])
     ):
         yield broadcast_op(node.args[0].args[1], **node.attrs)
-    elif depth and node.op in (multiply_op, strong_multiply_op):
+    elif node.op in (multiply_op, strong_multiply_op):
         for argument in node.args:
             yield from _divisors(argument, depth - 1)
-    elif depth and node.op is negative_op:
+    elif node.op is negative_op:
         yield from _divisors(node.args[0], depth - 1)
 
 
@@ -291,12 +296,12 @@ def _cancel(node: Node) -> Node | None:
     return _cancelled(first, second, node.op)
 
 
-def _distribute(x: Node, y: Node, z: Node, inner: Node) -> Node | None:
+def _distribute(x: Node, y: Node, z: Node, inner: Node, depth: int = _DEEPEST) -> Node | None:
     """A product with a sum or difference, term by term, if that cancels.
 
     It must in both terms; or in one, if the other is constant along the axes of a softmax.
     """
-    first, second = _term(x, y), _term(x, z)
+    first, second = _term(x, y, depth), _term(x, z, depth)
     if first is None and y.op is broadcast_op:
         first = x * y
     elif second is None and z.op is broadcast_op:
@@ -304,10 +309,10 @@ def _distribute(x: Node, y: Node, z: Node, inner: Node) -> Node | None:
     return None if first is None or second is None else inner.op(first, second)
 
 
-def _term(x: Node, term: Node) -> Node | None:
+def _term(x: Node, term: Node, depth: int) -> Node | None:
     if term.op in (add_op, subtract_op):
         first, second = term.args
-        return _distribute(x, first, second, term)
+        return _distribute(x, first, second, term, depth - 1) if depth else None
     return _cancelled(x, term, multiply_op)
 
 
@@ -333,7 +338,7 @@ rule(
 rule(
     "cancel_in_sum",
     x * named("inner", y + z),
-    _distribute,
+    lambda x, y, z, inner: _distribute(x, y, z, inner),
     law="stable",
     doc="x * y + x * z, where x cancels",
     guard=lambda x, y, z: number_of(x) is None and (_may_cancel(y) or _may_cancel(z)),
@@ -342,7 +347,7 @@ rule(
 rule(
     "cancel_in_difference",
     x * named("inner", y - z),
-    _distribute,
+    lambda x, y, z, inner: _distribute(x, y, z, inner),
     law="stable",
     doc="x * y - x * z, where x cancels",
     guard=lambda x, y, z: number_of(x) is None and (_may_cancel(y) or _may_cancel(z)),

@@ -308,6 +308,9 @@ def _fits(offset: int, length: Extent, step: int, size: Extent) -> bool:
     return length > 0 and offset + (length - 1) * step < size
 
 
+_MOST_JOINED = 64  # a bound, so that joining one array at a time stays linear
+
+
 def _flat_concatenate(node: Node) -> Node | None:
     """Arrays that are themselves concatenated along the axis, in place of those."""
     axis = node.attrs["axis"]
@@ -315,7 +318,7 @@ def _flat_concatenate(node: Node) -> Node | None:
     for array in node.args:
         joined = array.op is concatenate_op and array.attrs["axis"] == axis
         flat += array.args if joined else (array,)
-    return concatenate_op(*flat, axis=axis) if len(flat) > len(node.args) else None
+    return concatenate_op(*flat, axis=axis) if len(node.args) < len(flat) <= _MOST_JOINED else None
 
 
 def _joined_slices(node: Node) -> Node | None:

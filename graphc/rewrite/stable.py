@@ -132,11 +132,14 @@ def is_shifted(x: Node, axes: tuple[int, ...]) -> bool:
     if x.op is not subtract_op:
         return False
     value, taken = x.args
-    while taken.op in _BEHIND:
+    for _ in range(_MOST_BEHIND):
+        if taken.op not in _BEHIND:
+            break
         taken = taken.args[_BEHIND[taken.op]]
     return taken.op is max_op and taken.args[0] is value and taken.attrs["axes"] == axes
 
 
+_MOST_BEHIND = 8  # ops that the maximum is looked for behind
 # Which argument of these is still the maximum.
 _BEHIND = {broadcast_op: 0, reshape_op: 0, stop_gradient_op: 0, where_op: 2}
 

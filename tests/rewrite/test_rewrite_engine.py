@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,45 @@ def test_views_move_through_a_deep_chain_in_linear_work() -> None:
     result = rewrite([node])
     assert len(result.firings) <= 3 * length
     assert result.complete
+
+
+row, mask = gx.vector("u", 4), gx.symbol("p", (4,), "bool")
+STEPS: dict[str, Callable[[Node], Node]] = {
+    "add": lambda v: v + row,
+    "subtract": lambda v: row - v,
+    "multiply": lambda v: v * row,
+    "divide": lambda v: v / gx.exp(row),
+    "divided": lambda v: row / (1 + v),
+    "negative": lambda v: -v * row,
+    "where": lambda v: gx.where(mask, row, v),
+    "strong": lambda v: gx.strong_multiply(v, gx.where(mask, 1.0, 0.0)),
+    "cast": lambda v: gx.cast(gx.cast(v, "float32"), "float64"),
+    "transpose": lambda v: gx.sin(gx.flip(v)),
+    "join": lambda v: gx.concatenate([v[:2], row[2:]]),
+    "grow": lambda v: gx.concatenate([v, row[:1]]) if v.ndim else v,
+    "pad": lambda v: gx.pad(v[1:], [(0, 1)]),
+    "keep": lambda v: v + gx.sum(v, axis=0, keepdims=True),
+    "square": lambda v: gx.square(v) * v,
+    "stop": lambda v: gx.stop_gradient(v) * 1.0,
+}
+ENDS: list[Callable[[Node], Node]] = [
+    lambda v: gx.exp(row[0]) * v,
+    lambda v: v / gx.exp(row[0]),
+    lambda v: gx.log(gx.sum(gx.exp(v - gx.max(v)))),
+    lambda v: gx.strong_multiply(v, gx.sigmoid(v)) * gx.exp(-v),
+    lambda v: abs(v) - v,
+]
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_no_rule_recurses_over_the_graph_or_is_refused(name: str) -> None:
+    node = chain(2_000, STEPS[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for math in ("ieee", "fast"):
+            result = rewrite([end(node) for end in ENDS], math)
+            assert result.complete
+            assert result.refused == []
 
 
 def test_nested_bodies_are_rewritten_without_recursion() -> None:
