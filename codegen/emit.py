@@ -204,7 +204,8 @@ class Emitter:
         if len(domain) < 2:
             return False
         index = variables(len(domain))
-        stack: list[tuple[Node, Index]] = [(node, index) for node in (*nodes, *self.group.members)]
+        members = [member for member in self.group.members if result_shape(member) == domain]
+        stack: list[tuple[Node, Index]] = [(node, index) for node in (*nodes, *members)]
         seen = set(stack)
         while stack:
             node, at = stack.pop()

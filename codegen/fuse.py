@@ -385,7 +385,7 @@ class Partition:
         """Store what must be, several values of one shape in one kernel where none of them waits
         for a kernel.
         """
-        together: dict[Shape, list[Node]] = {}
+        chosen: list[Node] = []
         for node in order:
             literal = node.op is constant_op and node not in outputs
             if node not in must or literal or not self.floats(node) or self.alias(node) is not node:
@@ -395,14 +395,36 @@ class Partition:
             if isinstance(node.type, TupleType) or node.op is project_op:
                 self._ground_one(node)
             else:
-                together.setdefault(result_shape(node), []).append(node)
-        for shape, nodes in together.items():
+                chosen.append(node)
+        together: dict[tuple[Shape, int], list[Node]] = {}
+        waits = self._waits(order, set(chosen))
+        for node in chosen:
+            together.setdefault((result_shape(node), waits[node]), []).append(node)
+        for (shape, _), nodes in together.items():
             most = len(nodes) if shape == () else MOST_TOGETHER
             for start in range(0, len(nodes), most):
                 group = Group("nest", shape, nodes[start : start + most])
                 group.reasons.append("stored: outputs, or values that several kernels need")
                 self.groups.append(group)
                 self.group_of.update(dict.fromkeys(group.members, group))
+
+    def _waits(self, order: Sequence[Node], chosen: set[Node]) -> dict[Node, int]:
+        """How many kernels, each of another shape than the next, must run before one that stores a
+        chosen node. Nodes of one shape and one number of waits never wait for each other through
+        another kernel.
+        """
+        waits: dict[Node, tuple[int, object]] = {}  # and what kind of kernel was waited for last
+        for node in order:
+            below = [waits[argument] for argument in node.args if argument in waits]
+            most = max((count for count, _ in below), default=0)
+            kinds = {kind for count, kind in below if count == most}
+            last = kinds.pop() if len(kinds) == 1 else "several"
+            if node in chosen or node in self.group_of:
+                mine: object = result_shape(node) if node in chosen else id(node)
+                waits[node] = (most + bool(below and last != mine), mine)
+            elif below:
+                waits[node] = (most, last)
+        return {node: waits[node][0] for node in chosen}
 
     def _ground_one(self, node: Node) -> None:
         if node.op is project_op and isinstance(node.args[0].op.lowering, Region):

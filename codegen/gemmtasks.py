@@ -41,14 +41,13 @@ def panel_product(tile: Tile) -> Function:
         f"{tile.prefix}_panel_product",
         "ptr plan, ptr kernels, ptr left, i64 left_row, i64 left_step, i64 left_panel, ptr right,"
         "i64 right_step, ptr out, i64 depth, i64 rows, i64 columns, i64 accumulate, i64 finished,"
-        "i64 row, i64 column, i64 batch",
+        "i64 row, i64 column, i64 batch, i64 turned",
         linkage="internal",
     )
     plan, kernels, left, left_row, left_step, left_panel, right, right_step = f.parameters[:8]
-    out, depth, rows, columns, accumulate, finished, row, column, batch = f.parameters[8:]
-    words = Plan(f, plan).read("out_row epilogue epilogue_context exchanged")
-    out_row, epilogue, context = words[:3]
-    exchanged = f.compare("ne", words[3], 0)
+    out, depth, rows, columns, accumulate, finished, row, column, batch, turned = f.parameters[8:]
+    out_row, epilogue, context = Plan(f, plan).read("out_row epilogue epilogue_context")
+    exchanged = f.compare("ne", turned, 0)
     vectors = f.ceil_divide(columns, vector.lanes)
     ragged = f.compare("ne", f.remainder(columns, vector.lanes), 0)
     edge: Operand = 0
@@ -201,7 +200,7 @@ def compute_tiles(tile: Tile) -> Function:
                     ("ptr", f.at(out, f.multiply(j.index, size))),
                     *(("i64", kc), ("i64", block.rows), ("i64", n), ("i64", accumulate)),
                     *(("i64", finished), ("i64", block.row), ("i64", j.index)),
-                    ("i64", block.batch),
+                    *(("i64", block.batch), ("i64", p["exchanged"])),
                 )
         task.next = [block.identity]
     return f
@@ -236,7 +235,7 @@ def small_products(tile: Tile) -> Function:
                 *(("i64", left_step), ("i64", group), ("ptr", j.carried[0]), ("i64", right_row)),
                 *(("ptr", j.carried[1]), ("i64", depth), ("i64", rows), ("i64", n)),
                 *(("i64", accumulate), ("i64", 1), ("i64", 0), ("i64", j.index)),
-                ("i64", batch.index),
+                *(("i64", batch.index), ("i64", 0)),
             )
             j.next = [f.at(j.carried[0], width), f.at(j.carried[1], width)]
         batch.next = [f.at(a, b) for a, b in zip(batch.carried, strides, strict=True)]

@@ -104,6 +104,8 @@ def may_overwrite(launch: Launch, given: Storage, made: Storage) -> bool:
             for s in inner.statements:
                 if isinstance(s, Store) and s.buffer in outputs:
                     stores.append((linear(s.buffer, s.index), inner, s.args == ()))
+                elif _loads_from(s, inputs) and any(scope is inner for _, scope, _ in stores):
+                    return False  # the store was before it
                 elif _loads_from(s, inputs):
                     loads.append(
                         (linear(s.immediate.buffer, s.immediate.index), inner, s.args == ())

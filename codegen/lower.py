@@ -9,6 +9,7 @@ lowered in place; those of calls once, as procedures.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from graphc.codegen.emit import Emitter, copy_operand
 from graphc.codegen.fuse import Group, Partition, result_shape
@@ -26,7 +27,7 @@ from graphc.codegen.program import (
     Storage,
 )
 from graphc.codegen.reader import symbol
-from graphc.dims import Extent, product, symbols_of
+from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph, parameter_op, rebuild
 from graphc.lowering import Compose, Contract, Region
 from graphc.node import Node, topological
@@ -147,12 +148,28 @@ class _Lowering:
 
 def parameter_dims(graph: Graph) -> tuple[str, ...]:
     """The named dimensions of a graph, in order of appearance in its parameters' types, then in its
-    nodes.
+    nodes and in the graphs that they carry.
     """
     names: dict[str, None] = {}
+
+    def note(value: Any) -> None:
+        if isinstance(value, TensorType):
+            for extent in value.shape:
+                note(extent)
+        elif isinstance(value, Dim):
+            names.update(dict.fromkeys(sorted(value.symbols)))
+        elif isinstance(value, tuple):
+            for item in value:
+                note(item)
+        elif isinstance(value, Graph):
+            names.update(dict.fromkeys(parameter_dims(value)))
+
     for type_ in graph.parameters:
-        for extent in type_.shape:  # type: ignore[union-attr]
-            names.update(dict.fromkeys(sorted(symbols_of(extent))))
+        note(type_)
+    for node in graph.nodes():
+        note(node.type)
+        for value in node.attrs.values():
+            note(value)
     return tuple(names)
 
 

@@ -37,11 +37,10 @@ def symbol(name: str) -> Dim:
 
 def unravel(linear: Extent, extents: Shape, bounds: Bounds) -> Index:
     """The index, in C order, of element number `linear` of an array of these extents."""
+    if any(size == 0 for size in extents):  # no element: an index that stays in the loop that never runs
+        return (linear,) * len(extents)
     taken: list[Extent] = []
     for size in reversed(extents[1:]):
-        if size == 0:  # there is no element, so any index will do
-            taken.append(0)
-            continue
         taken.append(_simplified(linear % size, bounds))
         linear = linear // size
     if extents:
@@ -68,7 +67,8 @@ class Draft:
 
     def bind(self, variable: str, start: Extent, stop: Extent) -> Dim:
         """Note the range of a loop variable; returns it as an extent."""
-        self.ranges[variable] = (start, stop - 1)
+        if start != stop:  # what holds for no iteration would let loads out of the loop
+            self.ranges[variable] = (start, stop - 1)
         self._bounds = None
         return symbol(variable)
 

@@ -18,14 +18,16 @@ import numpy as np
 import graphc as gx
 import graphc.ops  # noqa: F401
 from graphc.dims import Dim, Extent, evaluate, symbols_of
-from graphc.node import Node
+from graphc.node import Node, topological
 from graphc.ops.indexing import scatter_add_op
 from graphc.tensor import SURFACE
 
 NAMES = ("n", "m")
-SIZES = (3, 1, 2, 0, 5, 8)
+SIZES = (3, 1, 2, 0, 5, 8, 19)
 EXTENTS: tuple[int | str, ...] = (3, 1, 2, 4, "n", "m")
 LONGEST = 4  # the largest rank
+ATTEMPTS = 4  # moves that are tried before one is given up
+MOST_OUTPUTS = 4
 
 
 class Source(Protocol):
@@ -137,17 +139,21 @@ class Builder:
         return self.source.integer(0, x.ndim - 1)
 
     def grow(self, count: int) -> None:
-        """Make `count` moves; those that find nothing to work on are passed over."""
+        """Make `count` moves; one that finds nothing to work on gives way to another."""
         moves = SMOOTH_MOVES if self.smooth else MOVES
         if self.depth:
             moves = tuple(move for move in moves if move not in (call, scan))
         for _ in range(count):
-            made = self.pick(moves)(self)
-            if made is not None:
-                self.pool += [node for node in _nodes(made) if node.ndim <= LONGEST]
+            for _ in range(ATTEMPTS):
+                made = self.pick(moves)(self)
+                if made is not None:
+                    break
+            self.pool += [node for node in _nodes(made) if node.ndim <= LONGEST]
 
 
 def _nodes(made: Any) -> list[Node]:
+    if made is None:
+        return []
     if isinstance(made, Node):
         return [made]
     return [node for item in made for node in _nodes(item)]
@@ -545,10 +551,16 @@ MOVES = (
 )
 
 
+def ends(pool: Sequence[Node]) -> list[Node]:
+    """The nodes that no other one was made from."""
+    below = {argument for node in topological(pool) for argument in node.args}
+    return [node for node in dict.fromkeys(pool) if node not in below]
+
+
 # -- programs --------------------------------------------------------------------------------------
 
 
-def program(source: Source, smooth: bool = False, longest: int = 7) -> Program:
+def program(source: Source, smooth: bool = False, longest: int = 8) -> Program:
     """A random program; `smooth`: float64 throughout, differentiable but for isolated points."""
     kinds = (
         ("float64",) if smooth else ("float64", "float32", "int64", "bool", "float64", "float32")
@@ -561,9 +573,9 @@ def program(source: Source, smooth: bool = False, longest: int = 7) -> Program:
         symbols.append(gx.symbol(f"x{i}", tuple(shape), dtype))
     builder = Builder(source, symbols, smooth)
     builder.grow(source.integer(1, longest))
-    outputs = [builder.pool[-1]]
-    for _ in range(source.integer(0, 2)):
-        outputs.append(builder.pick(list(reversed(builder.pool))))
+    outputs = [*ends(builder.pool)[-MOST_OUTPUTS:]]
+    if source.integer(0, 2) == 2:  # something from the middle, or an input, or an output twice
+        outputs.append(builder.pick(builder.pool))
     layouts = tuple(0 if smooth else source.integer(0, 3) for _ in symbols)
     return Program(tuple(symbols), tuple(outputs), source.integer(0, 255), layouts, smooth)
 

@@ -44,7 +44,7 @@ class Drawn:
 
 @st.composite
 def programs(
-    draw: Any, smooth: bool = False, longest: int = 7
+    draw: Any, smooth: bool = False, longest: int = 8
 ) -> tuple[Program, list[dict[str, int]]]:
     """A program, and two choices of sizes for it: one compiled Function serves both."""
     source = Drawn(draw)
@@ -87,13 +87,14 @@ def check_backends(made: Program, choices: list[dict[str, int]]) -> None:
         assert kept == [array.tobytes() for array in arrays], "an argument was written to"
 
 
-@examples(50)
+@examples(100)
 @given(programs())
 def test_backends(drawn: Any) -> None:
     check_backends(*drawn)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @examples(MANY)
 @given(programs(longest=12))
 def test_backends_with_many_programs(drawn: Any) -> None:
@@ -182,13 +183,14 @@ def check_rewriting(made: Program, choices: list[dict[str, int]]) -> None:
         judge.check(real(*arrays), f"rewritten under the laws of the reals, at {choice}")
 
 
-@examples(50)
+@examples(100)
 @given(programs())
 def test_rewriting(drawn: Any) -> None:
     check_rewriting(*drawn)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @examples(MANY)
 @given(programs(longest=12))
 def test_rewriting_with_many_programs(drawn: Any) -> None:
@@ -271,13 +273,14 @@ def check_gradients(made: Program, choices: list[dict[str, int]]) -> None:
         judge.check(function(*arrays), f"compiled gradient at {choice}")
 
 
-@examples(40)
+@examples(100)
 @given(programs(smooth=True, longest=5))
 def test_gradients(drawn: Any) -> None:
     check_gradients(*drawn)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @examples(MANY)
 @given(programs(smooth=True, longest=9))
 def test_gradients_of_many_programs(drawn: Any) -> None:

@@ -54,8 +54,9 @@ def reshape_index(index: Index, shape: Shape, source: Shape) -> Index:
     Axes are matched in groups of equal size, so that an axis that both shapes have is passed
     through and only what is really split or merged costs a division.
     """
-    if product(source) == 0:  # there is no element, so any index will do
-        return (0,) * len(source)
+    empty = next((i for i, extent in zip(index, shape, strict=True) if extent == 0), None)
+    if empty is not None:  # no element: any index that keeps its load in the loop that never runs
+        return (empty,) * len(source)
     taken: list[Extent] = []
     position = 0
     axis = 0

@@ -8,7 +8,7 @@ as much as the interpreter.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -695,9 +695,6 @@ def test_a_storage_that_nobody_writes_holds_nan() -> None:
     assert np.isnan(out).all()
 
 
-@pytest.mark.xfail(
-    reason="inplace.py does not ask which of a load and a store comes first", strict=True
-)
 def test_a_result_does_not_overwrite_what_the_kernel_reads_after_it() -> None:
     """t = 3x; one kernel: z = x + x, stored, then y = t; out = 2y + z."""
     x, out = storage("input", 0, (9,)), storage("output", 1, (9,))
@@ -1202,25 +1199,7 @@ def no_elements() -> tuple[Any, Pairs]:
     return [*made, y.T[1:].reshape(1, 0, 2), gx.concatenate([none, none], axis=0)], pairs
 
 
-WRONG: dict[str, str] = {
-    "stored_values_that_wait_for_each_other": "fuse.py stores values of one shape in one kernel, "
-    "though another kernel needs the first of them and is needed by the last",
-    "split_sum_with_a_view_of_another_rank": "emit.py gives members of another rank the index of "
-    "the domain when it looks for a flat nest",
-}
-
-
-def _marked(values: Iterable[Any], wrong: Mapping[Any, str]) -> list[Any]:
-    """Parameters of a test, with those that lowering gets wrong marked as such."""
-    return [
-        pytest.param(value, marks=pytest.mark.xfail(reason=wrong[value], strict=True))
-        if value in wrong
-        else value
-        for value in values
-    ]
-
-
-@pytest.mark.parametrize("name", _marked(CASES, WRONG))
+@pytest.mark.parametrize("name", CASES)
 def test_lowered_graphs_match_the_evaluator(name: str) -> None:
     compare(*CASES[name]())
 
@@ -1441,12 +1420,7 @@ def check_garden(seed: int) -> None:
         compare(garden.outputs, pairs, loose=True)
 
 
-UNFIT: dict[int, str] = {
-    0: "an index in no elements becomes a constant, whose load is hoisted and runs",
-}
-
-
-@pytest.mark.parametrize("block", _marked(range(8), UNFIT))
+@pytest.mark.parametrize("block", range(8))
 def test_random_graphs_match_the_evaluator(block: int) -> None:
     for seed in range(block * 20, block * 20 + 20):
         check_garden(seed)
