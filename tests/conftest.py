@@ -9,6 +9,7 @@ fails unless graphc came from site-packages.
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 import sysconfig
 import types
@@ -66,6 +67,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--installed") and not is_installed():
         raise pytest.UsageError(f"--installed: graphc is {PACKAGE}, which is not in site-packages")
     _choose_profile(config)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started in the background by a shell, which ignores interrupts for its children and
+        # theirs: tests that send one to a process of their own would wait for ever.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _choose_profile(config: pytest.Config) -> None:

@@ -19,21 +19,27 @@ from graphc.node import Node
 
 
 class Transform:
-    """Derivatives of closed Graphs, and of scans over them."""
+    """Derivatives of closed Graphs, and of scans over them.
 
-    def __init__(self) -> None:
+    `masked` is for Graphs beneath a branch of a `where`: in reverse mode zero times any partial is
+    zero inside them too. `under_mask` is that transformation.
+    """
+
+    def __init__(self, masked: bool = False) -> None:
+        self.masked = masked
         self._cache: weakref.WeakKeyDictionary[Graph, dict[Any, Graph]] = (
             weakref.WeakKeyDictionary()
         )
 
     def jvp(self, graph: Graph, moving: tuple[int, ...]) -> Graph:
         """(parameters, tangents of the `moving` ones) -> tangents of the real outputs."""
-        return self._cached(graph, ("jvp", moving), lambda: _jvp_graph(graph, moving))
+        return self._cached(graph, ("jvp", moving), lambda: _jvp_graph(graph, moving, self))
 
     def vjp(self, graph: Graph, given: tuple[int, ...], asked: tuple[int, ...]) -> Graph:
         """(parameters, cotangents of the `given` outputs) -> cotangents of the `asked` parameters.
         """
-        return self._cached(graph, ("vjp", given, asked), lambda: _vjp_graph(graph, given, asked))
+        key = ("vjp", given, asked)
+        return self._cached(graph, key, lambda: _vjp_graph(graph, given, asked, self))
 
     def _cached(self, graph: Graph, key: Any, make: Any) -> Graph:
         held = self._cache.setdefault(graph, {})
@@ -42,15 +48,21 @@ class Transform:
         return held[key]
 
     def scan_jvp(self, node: Node, tangents: Sequence[Maybe]) -> list[Maybe]:
-        return _scan_jvp(node, tangents)
+        return _scan_jvp(node, tangents, self)
 
     def scan_vjp(
         self, node: Node, cotangents: Sequence[Maybe], wanted: Sequence[bool]
     ) -> list[Maybe]:
-        return _scan_vjp(node, cotangents, wanted)
+        return _scan_vjp(node, cotangents, wanted, self)
+
+    @property
+    def under_mask(self) -> Transform:
+        """The transformation of Graphs beneath a branch."""
+        return MASKED
 
 
 TRANSFORM = Transform()
+MASKED = Transform(masked=True)
 
 
 def _closed(inputs: Sequence[Node], outputs: Sequence[Node]) -> Graph:
@@ -63,23 +75,25 @@ def _or_zero(value: Maybe, type_: Any) -> Node:
     return zero(type_) if value is None else value
 
 
-def _jvp_graph(graph: Graph, moving: tuple[int, ...]) -> Graph:
+def _jvp_graph(graph: Graph, moving: tuple[int, ...], transform: Transform) -> Graph:
 
     inputs = [placeholder(type_) for type_ in graph.parameters]
     tangents = [placeholder(graph.parameters[i]) for i in moving]
     outputs = graph(*inputs)
-    pushed = push_forward(outputs, [inputs[i] for i in moving], tangents, TRANSFORM)
+    pushed = push_forward(outputs, [inputs[i] for i in moving], tangents, transform)
     live = [_or_zero(p, o.type) for p, o in zip(pushed, outputs, strict=True) if is_real(o.type)]
     return _closed([*inputs, *tangents], live)
 
 
-def _vjp_graph(graph: Graph, given: tuple[int, ...], asked: tuple[int, ...]) -> Graph:
+def _vjp_graph(
+    graph: Graph, given: tuple[int, ...], asked: tuple[int, ...], transform: Transform
+) -> Graph:
 
     inputs = [placeholder(type_) for type_ in graph.parameters]
     outputs = graph(*inputs)
     cotangents = [placeholder(outputs[i].type) for i in given]
     chosen = [inputs[i] for i in asked]
-    pulled = pull_back([outputs[i] for i in given], chosen, cotangents, TRANSFORM)
+    pulled = pull_back([outputs[i] for i in given], chosen, cotangents, transform)
     answer = [_or_zero(p, i.type) for p, i in zip(pulled, chosen, strict=True)]
     return _closed([*inputs, *cotangents], answer)
 
@@ -88,7 +102,7 @@ def _real(indices: Any, types: Sequence[Any]) -> list[int]:
     return [i for i in indices if is_real(types[i])]
 
 
-def _scan_jvp(node: Node, tangents: Sequence[Maybe]) -> list[Maybe]:
+def _scan_jvp(node: Node, tangents: Sequence[Maybe], transform: Transform) -> list[Maybe]:
     """One scan over states and their tangents; the originals are computed along, and merged by the
     rewriter.
     """
@@ -104,7 +118,7 @@ def _scan_jvp(node: Node, tangents: Sequence[Maybe]) -> list[Maybe]:
     moved = {i: placeholder(types[i]) for i in (*states, *moving_slices, *moving_rest)}
     outputs = graph(*inputs)
     pushed = push_forward(
-        outputs, [inputs[i] for i in moved], list(moved.values()), TRANSFORM
+        outputs, [inputs[i] for i in moved], list(moved.values()), transform
     )
     new_tangents = [_or_zero(pushed[i], types[i]) for i in states]
     results = _real(range(carry, len(outputs)), [o.type for o in outputs])
@@ -144,7 +158,9 @@ def _scan_jvp(node: Node, tangents: Sequence[Maybe]) -> list[Maybe]:
     return answer
 
 
-def _scan_vjp(node: Node, cotangents: Sequence[Maybe], wanted: Sequence[bool]) -> list[Maybe]:
+def _scan_vjp(
+    node: Node, cotangents: Sequence[Maybe], wanted: Sequence[bool], transform: Transform
+) -> list[Maybe]:
     from graphc.ops.control import scan_graph
 
     attrs = node.attrs
@@ -167,7 +183,7 @@ def _scan_vjp(node: Node, cotangents: Sequence[Maybe], wanted: Sequence[bool]) -
         [*[outputs[i] for i in states], *[outputs[i] for i in given]],
         chosen,
         [*state_cotangents, *result_cotangents],
-        TRANSFORM,
+        transform,
     )
     answers = [_or_zero(p, c.type) for p, c in zip(pulled, chosen, strict=True)]
     to_states = answers[: len(states)]

@@ -79,7 +79,9 @@ def pull_back(
         if event is None:
             event = labels[key] = Event("vjp", node.op.name, because=node.origin)
         with because(event):
-            answer = pull(node, slots, wanted, transform, node in masked)
+            strong = transform.masked or node in masked
+            inner = transform.under_mask if strong else transform
+            answer = pull(node, slots, wanted, inner, strong)
             for argument, cotangent in zip(node.args, answer, strict=True):
                 give(argument, 0, cotangent)
     return [held[node][0] if node in held else None for node in inputs]
