@@ -133,8 +133,8 @@ class _JobPrinter(Printer):
         level.put(f"{base} = getelementptr i8, ptr {self.pointers[plain.buffer]}, i64 {start}")
         words[side] = f"ptr {base}"
         for axis, extent, step in zip(_AXES, extents, plain.steps, strict=True):
-            # An axis of one element is never stepped along. Its step says how the operand lies, which
-            # the family chooses by: as if it were contiguous.
+            # An axis of one element is never stepped along. Its step says how the operand lies,
+            # which the family chooses by: as if it were contiguous.
             moved = item_bytes(plain.buffer) if extent == 1 else step * unit
             words[f"{side}_{axis}"] = f"i64 {self.dim(level, moved)}"
 

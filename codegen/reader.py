@@ -37,7 +37,8 @@ def symbol(name: str) -> Dim:
 
 def unravel(linear: Extent, extents: Shape, bounds: Bounds) -> Index:
     """The index, in C order, of element number `linear` of an array of these extents."""
-    if any(size == 0 for size in extents):  # no element: an index that stays in the loop that never runs
+    # no element: an index that stays in the loop that never runs
+    if any(size == 0 for size in extents):
         return (linear,) * len(extents)
     taken: list[Extent] = []
     for size in reversed(extents[1:]):

@@ -296,7 +296,7 @@ def along_axis(b: Builder) -> Made:
 
 
 def position(b: Builder) -> Made:
-    x = b.find("if", 1)
+    x = b.find("if", 1, lambda x: 0 not in x.shape)
     return None if x is None else gx.argmax(x, axis=b.axis(x))
 
 

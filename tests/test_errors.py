@@ -1,8 +1,9 @@
 """Does a mistake give a message that helps? Every text, compared with the files under
 `errors/golden`.
 
-The programs of `errors/cases.py` run in a new process, so that nothing else that a test run has built
-can lend its origins. After a change that is meant, write the files anew and read the difference:
+The programs of `errors/cases.py` run in a new process, so that nothing else that a test run has
+built can lend its origins. After a change that is meant, write the files anew and read the
+difference:
 
     pytest tests/test_errors.py --regenerate
     git diff tests/errors/golden
@@ -101,7 +102,8 @@ def test_the_class_is_one_that_the_interface_promises(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if name.startswith(("call/", "run/")) and "argument" not in name]
+    "name",
+    [name for name in NAMES if name.startswith(("call/", "run/")) and "argument" not in name],
 )
 def test_a_refused_call_names_the_line_of_the_user(name: str) -> None:
     text = raised()[name][0][0]
@@ -110,8 +112,9 @@ def test_a_refused_call_names_the_line_of_the_user(name: str) -> None:
 
 
 def test_names_that_are_long_or_odd_do_not_make_endless_messages() -> None:
-    import graphc as gx
     import numpy as np
+
+    import graphc as gx
 
     x = gx.vector("x" * 200, 3)
     f = gx.compile([x], [x * 2], name="f" * 200)

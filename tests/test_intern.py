@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import graphc as gx
 import numpy as np
 import pytest
+from places import run_python
+
+import graphc as gx
 from graphc import node as nodes
 from graphc.node import Attributes, intern, interned_count
 from graphc.op import NoDerivative, Op
 from graphc.ops.operands import constant_op
 from graphc.types import TensorType, TupleType
-from places import run_python
 
 # -- one structure, one node -----------------------------------------------------------------------
 
@@ -287,7 +288,8 @@ def test_nodes_that_die_while_others_are_born() -> None:
 
 
 def test_garbage_collection_inside_the_table() -> None:
-    """The callback of a dying node runs at any moment, also while its own thread is in the table."""
+    """The callback of a dying node runs at any moment, also while its own thread is in the table.
+    """
     thresholds = gc.get_threshold()
     gc.set_threshold(1, 1, 1)
     try:

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from programs import Program, Seeded, program, sizes
 
 import graphc as gx
+from graphc.node import Node
 
 MANY = 3000
 
@@ -101,31 +102,51 @@ def test_backends_with_many_programs(drawn: Any) -> None:
     check_backends(*drawn)
 
 
-# What random programs have found, at its smallest.
-def found() -> dict[str, tuple[list[Any], list[Any], dict[str, int]]]:
+Found = tuple[list[Node], list[Node], list[int]]
+
+
+def found() -> dict[str, Found]:
+    """What random programs have found, at its smallest: inputs, outputs, values of n."""
     x, y, z = gx.symbol("x", (4, "n")), gx.vector("y", 3), gx.symbol("z", (0, 3))
     total = gx.broadcast_to(gx.sum(y), (3,))
-    row, one = gx.symbol("row", (1, 1, 3)), gx.vector("one", 1)
+    row, one, square = (
+        gx.symbol("row", (1, 1, 3)),
+        gx.vector("one", 1),
+        gx.symbol("square", ("n", "n")),
+    )
     ends = gx.scan(lambda s, v: (s * 0.5 + v, gx.stack([s, v])), x[0], x)[1]
     calls = gx.call(lambda a, b: gx.call(lambda p, q: p * q, a, b) * b, y, y + 1)
+    stretched = gx.call(lambda s: gx.broadcast_to(s, ("n",)), y[0])
     return {
-        "padding behind only": ([x], [gx.pad(x, [(0, 0), (0, 1)])], {"n": 5}),
-        "a sum stretched, given out and used": ([y], [total * gx.sum(y), total], {}),
-        "a product of depth and width one": ([y, one], [gx.tensordot(y, one, axes=0)], {}),
-        "softmax of a single row": ([row], [gx.softmax(row)], {}),
-        "a reshape of nothing": ([z], [gx.reshape(z, (5, 0, 2))], {}),
-        "a reshape of an input": ([row], [gx.reshape(row, (3,)), row], {}),
-        "a call in a call": ([y], [calls], {}),
-        "strided arguments of a scan": ([x], [ends, x.T], {"n": 7}),
+        "padding behind only": ([x], [gx.pad(x, [(0, 0), (0, 1)])], [5]),
+        "a sum stretched, given out and used": ([y], [total * gx.sum(y), total], [0]),
+        "a product of depth and width one": ([y, one], [gx.tensordot(y, one, axes=0)], [0]),
+        "work on a finished product": (
+            [x, square],
+            [x @ square + x, gx.tanh(x @ square)],
+            [1, 5, 8, 17],
+        ),
+        "a product turned round": (
+            [x, square],
+            [square.T @ x[0] * 2, x @ square.T + 1],
+            [1, 5, 17],
+        ),
+        "softmax of a single row": ([row], [gx.softmax(row)], [0]),
+        "a reshape of nothing": ([z], [gx.reshape(z, (5, 0, 2))], [0]),
+        "a reshape of an input": ([row], [gx.reshape(row, (3,)), row], [0]),
+        "a call in a call": ([y], [calls], [0]),
+        "a call that names a dimension": ([x, y], [x + stretched], [6]),
+        "strided arguments of a scan": ([x], [ends, x.T], [7, 2]),
     }
 
 
 @pytest.mark.parametrize("name", found())
 def test_found(name: str) -> None:
-    inputs, outputs, choice = found()[name]
+    inputs, outputs, values = found()[name]
     for layout in range(4):
         layouts = (layout,) * len(inputs)
-        check_backends(Program(tuple(inputs), tuple(outputs), 3, layouts, False), [choice])
+        made = Program(tuple(inputs), tuple(outputs), 3, layouts, False)
+        check_backends(made, [{"n": value} for value in values])
 
 
 def check_on_cuda(seeds: range, longest: int) -> None:

@@ -1,4 +1,5 @@
-"""Do `gx.scan` and `gx.call` mean what their NumPy functions say, also where there is little to loop?
+"""Do `gx.scan` and `gx.call` mean what their NumPy functions say, also where there is little to
+loop?
 
 Every graph is compared with `gx.evaluate`, natively and on the kernel interpreter, for several
 numbers of steps, none among them.
@@ -9,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import graphc as gx
 import numpy as np
 import pytest
+
+import graphc as gx
 
 OPTIONS = gx.Options(cache=False)
 STEPS = (4, 1, 0)
@@ -21,7 +23,9 @@ Arrays = Sequence[Any]
 def compare(inputs: Sequence[Any], outputs: Any, arrays: Arrays, rtol: float = 1e-9) -> list[Any]:
     """Compile for both targets, compare with the evaluator, and return the values."""
     outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    wanted = [np.asarray(a) for a in gx.evaluate(list(outputs), dict(zip(inputs, arrays, strict=True)))]
+    wanted = [
+        np.asarray(a) for a in gx.evaluate(list(outputs), dict(zip(inputs, arrays, strict=True)))
+    ]
     for target in ("cpu", "interpret"):
         f = gx.compile(list(inputs), list(outputs), target=target, options=OPTIONS)
         for got, value in zip(f(*arrays), wanted, strict=True):

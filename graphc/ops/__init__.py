@@ -1,4 +1,5 @@
-"""Which ops are there? One file a family; importing the package fills the registry and the surface."""
+"""Which ops are there? One file a family; importing the package fills the registry and the surface.
+"""
 
 from graphc.ops import (
     arithmetic,

@@ -64,7 +64,8 @@ def _numpy_contract(x: Any, y: Any, batch: Axes, contracted: Axes) -> Any:
 
 
 def _transpose_contract(cotangent: Node, node: Node, i: int) -> Node:
-    """The cotangent of one argument: the product of the result's cotangent with the other argument."""
+    """The cotangent of one argument: the product of the result's cotangent with the other argument.
+    """
     mine, other = node.args[i], node.args[1 - i]
     batch = (node.attrs["batch"][i], node.attrs["batch"][1 - i])
     contracted = (node.attrs["contracted"][i], node.attrs["contracted"][1 - i])

@@ -122,7 +122,8 @@ def _prod_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) ->
 
 
 def _others(node: Node) -> Node:
-    """For each element the product of all others, exact with zeros: zeros are counted and left out."""
+    """For each element the product of all others, exact with zeros: zeros are counted and left out.
+    """
     from graphc.ops.special import where_op
 
     x, axes = node.args[0], node.attrs["axes"]
@@ -181,7 +182,8 @@ def _numpy_argmax(x: Any, axis: int) -> Any:
 
 
 def _compose_argmax(x: Node, axis: int) -> Node:
-    """The least position at which the maximum is attained; NaN counts as the maximum, as in NumPy."""
+    """The least position at which the maximum is attained; NaN counts as the maximum, as in NumPy.
+    """
     from graphc.ops.movement import iota_op
     from graphc.ops.special import where_op
 

@@ -1,4 +1,5 @@
-"""Transcendental functions. Their kernels are procedures of graphc's own, called by name: no libm."""
+"""Transcendental functions. Their kernels are procedures of graphc's own, called by name: no libm.
+"""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ def test_leaves() -> None:
     assert listing[:5] == [
         "n0 = x: float64[3], finite, positive",
         "n1 = 'n1': float64",
-        "n2 = 'two words': float64",
+        "n2 = two words: float64",
         "n3 = [1, 2, 3]: int64[3]",
         "n4 = iota(axis=1): int64[3, 4]",
     ]

@@ -1,8 +1,8 @@
 """What can a user do wrong? One small program for each mistake, by topic.
 
-Every program ends with the statement that is refused. `gx`, `np` and `target` are given; the programs
-under "call" and "run" are run natively and by the kernel interpreter, and must be refused in the
-same words.
+Every program ends with the statement that is refused. `gx`, `np` and `target` are given; the
+programs under "call" and "run" are run natively and by the kernel interpreter, and must be refused
+in the same words.
 """
 
 from __future__ import annotations
