@@ -74,7 +74,7 @@ class Compiled(Implementation):
         options = self.request.options
         variant = "".join("s" if flag else "c" for flag in strided)
         key = plan_key(self.written, options, self.request.donated, self.workers, variant)
-        store = engine().cache if options.cache else None
+        store = engine().cache if options.cache and _is_ours(self.written) else None
         with self.recorder.timed("plan lookup"):
             data = store.get(key) if store is not None else None
             if data is not None:
@@ -285,6 +285,16 @@ def raise_checked(
         f"{name}() index {index} is out of range for axis {axis} of extent {say(extent)}{tail}\n"
         "  positions count from 0, or from -1 backwards from the end"
     )
+
+
+def _is_ours(graph: Graph) -> bool:
+    """Whether every op is graphc's own: the code of a user's op may change under the same name."""
+    for node in graph.nodes():
+        parts = vars(node.op.lowering).values()
+        homes = [getattr(part, "__module__", "graphc.") for part in parts if callable(part)]
+        if any(not str(home).startswith("graphc.") for home in homes):
+            return False
+    return True
 
 
 def _rewritten(graph: Graph, request: Request) -> tuple[Graph, Sequence[Any]]:
