@@ -15,6 +15,8 @@ import hashlib
 import io
 import json
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -60,8 +62,7 @@ class Plan:
 
     @staticmethod
     def from_bytes(data: bytes) -> Plan:
-        """The plan of an archive. Raises `ValueError` for anything that is not one of this format.
-        """
+        """The plan of an archive. Raises `ValueError` for what is none, or is of another format."""
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 head = json.loads(archive["plan"].tobytes().decode())
@@ -70,21 +71,37 @@ class Plan:
                 constants = {
                     symbol: archive[f"constant{i}"] for i, symbol in enumerate(head["constants"])
                 }
-        except (KeyError, OSError, EOFError, json.JSONDecodeError) as error:
+            modules = tuple(map(_module, head["modules"]))
+            sizes = parse(head["arena"]), parse(head["work"])
+            return Plan(modules, constants, *sizes, head["firings"])
+        except _DAMAGE as error:
             raise ValueError(f"not a plan: {error}") from None
-        modules = tuple(
-            Module(
-                m["name"],
-                m["text"],
-                tuple((a, b) for a, b in m["exports"]),
-                tuple(m["imports"]),
-                m["opt_level"],
-                m["passes"],
-            )
-            for m in head["modules"]
-        )
-        sizes = parse(head["arena"]), parse(head["work"])
-        return Plan(modules, constants, *sizes, head["firings"])
+
+
+# What reading an archive that is damaged, foreign or short of a member leads to.
+_DAMAGE = (
+    AttributeError,
+    EOFError,
+    IndexError,
+    KeyError,
+    OSError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+def _module(fields: Mapping[str, Any]) -> Module:
+    """A module from its JSON object."""
+    return Module(
+        fields["name"],
+        fields["text"],
+        tuple((symbol, name) for symbol, name in fields["exports"]),
+        tuple(fields["imports"]),
+        fields["opt_level"],
+        fields["passes"],
+    )
 
 
 @functools.cache
