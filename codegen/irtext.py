@@ -352,6 +352,31 @@ class Function:
         self._jump(after)
         self._start(after)
 
+    def label(self) -> str:
+        """The name of a block that is yet to be written."""
+        return self._label()
+
+    def block(self, label: str) -> None:
+        """Begin the block ``label``; one that was left open before it runs on into it."""
+        self._jump(label)
+        self._start(label)
+
+    def jump(self, label: str) -> None:
+        """End the block: go on at ``label``."""
+        self._jump(label)
+        self._open = False
+
+    def branch(self, condition: str, then: str, otherwise: str) -> None:
+        """End the block: go on at one of two others."""
+        self._branch(condition, then, otherwise)
+        self._open = False
+
+    def require(self, condition: str, otherwise: str) -> None:
+        """Go on here if ``condition`` holds, else at the block ``otherwise``."""
+        here = self._label()
+        self._branch(condition, here, otherwise)
+        self._start(here)
+
     def _fill(
         self,
         place: int,

@@ -19,14 +19,15 @@ import inspect
 import keyword
 import struct
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from graphc.runtime import fastpath, memory
 from graphc.runtime import layout as layouts
-from graphc.runtime import memory
 from graphc.runtime.entry import (
     STATUS_WORDS,
     ArrayWords,
@@ -43,6 +44,7 @@ from graphc.runtime.entry import (
     make_immortal,
     prototype,
 )
+from graphc.runtime.layout import Layout
 
 Extent = int | tuple[Literal["free", "slot"], int]
 """A constant, or a slot: `("free", s)` binds it from the argument (and is compared where it is
@@ -98,7 +100,7 @@ class CallSpec:
     """What a compiled program expects and returns, in the terms of decision 3.
 
     `slots` are the initial values of the extent slots, with 0 for those that arguments bind or
-    `extents` derives. `contiguous`, `strided` and `extents` are addresses, 0 for none.
+    `extents` derives; `constants` of them, the last, are neither bound nor derived. `contiguous`, `strided` and `extents` are addresses, 0 for none.
     `workspace_slot` and `work_slot` are the slots that hold the bytes of workspace and the
     estimated element operations; None stands for 0. `donated` maps an input to the output that is
     made of it. `packing` says how the flat results are returned: the only one as it is, a tuple, a
@@ -110,6 +112,7 @@ class CallSpec:
     contiguous: int
     name: str = "f"
     slots: tuple[int, ...] = ()
+    constants: int = 0
     strided: int = 0
     extents: int = 0
     workspace_slot: int | None = None
@@ -156,7 +159,26 @@ class Implementation:
         self._plan = _Plan.of(spec)
         self._donors = {made: giver for giver, made in spec.donated.items()}
         self._strided_lock = threading.RLock()
-        self.descriptor = Descriptor(self._descriptor_words(), self._pool)
+        words = self._descriptor_words()
+        self.descriptor = Descriptor(words, self._pool)
+        self._own_entry: Mapping[str, int] | None = None
+        self._install_entry: Callable[[int], None] | None = None
+        self._may_have_own_entry = self.call_runtime.layout is not None and fastpath.suits(words)
+        if self._may_have_own_entry:
+            self.descriptor.count_down(fastpath.CALLS_BEFORE)
+
+    def attach(self, install_entry: Callable[[int], None]) -> None:
+        """Note how the Function's entry is replaced."""
+        self._install_entry = install_entry
+
+    def hasten(self) -> None:
+        """Give the Function an entry of its own, if it may have one; later if the compiler is busy."""
+        if self._install_entry is None or not self._may_have_own_entry:
+            return
+        self.descriptor.count_down(fastpath.CALLS_BEFORE)
+        self._own_entry = self.call_runtime.own_entry(self._descriptor_words())
+        if self._own_entry is not None:
+            self._install_entry(self._own_entry["entry"])
 
     def _descriptor_words(self) -> DescriptorWords:
         spec, plan = self.spec, self._plan
@@ -174,6 +196,7 @@ class Implementation:
             ],
             slots=plan.slots,
             constant_slots=plan.constant,
+            derived_slots=len(spec.slots) - spec.constants if spec.extents else 0,
             equalities=plan.equalities,
             contiguous=spec.contiguous,
             strided=spec.strided,
@@ -246,6 +269,8 @@ class Implementation:
         `OverflowError` for Python integers out of range, `MemoryError`, and whatever
         `raise_status` raises.
         """
+        if self.descriptor[Word.COUNTDOWN] == 0:
+            self.hasten()
         values = self.arguments(args, named)
         arrays = [self._convert(position, value) for position, value in enumerate(values)]
         slots = self._bind(arrays)
@@ -772,6 +797,15 @@ def make_function(
     leaf.set_slow(function, implementation.slow)
     leaf.set_descriptor(function, implementation.descriptor.address)
     leaf.set_entry(function, runtime.routines.entry)  # last: a call without it raises
+    known = weakref.ref(function)
+
+    def install(address: int) -> None:
+        alive = known()
+        if alive is not None:
+            leaf.set_entry(alive, address)
+
+    if native:
+        implementation.attach(install)
     return function
 
 
@@ -886,7 +920,20 @@ class CallRuntime:
     """`run(program, buffers, extents, strides, workspace, status, release)`, addresses as
     integers.
     """
+    engine: Engine
+    layout: Layout | None
     plain_because: str = ""
+
+    def own_entry(self, words: DescriptorWords) -> Mapping[str, int] | None:
+        """An entry for Functions of this descriptor alone, mapped while the result lives; None
+        while another thread compiles, for no call should wait for that.
+        """
+        assert self.layout is not None
+        if self.engine.lock.busy:
+            return None
+        text = fastpath.module_text(words, self.layout, Function.__basicsize__)
+        symbols = fastpath.symbols(words, self.routines.symbols)
+        return self.engine.load_ir(text, ["entry"], symbols, opt_level=1, passes="instcombine")
 
     @property
     def poll_address(self) -> int:
@@ -926,7 +973,7 @@ def _load_runtime(engine: Engine | None) -> CallRuntime:
     except layouts.UnknownLayout as error:
         reason = str(error)
     routines = load(engine, layout, Function.__basicsize__ if layout else 0)
-    return CallRuntime(routines, _runner(routines), reason)
+    return CallRuntime(routines, _runner(routines), engine, layout, reason)
 
 
 def _runner(routines: Routines) -> Callable[..., int]:

@@ -165,6 +165,7 @@ class Compiled(Implementation):
             self.native.main,
             name=request.name,
             slots=tuple(slots),
+            constants=len(slots) - len(names),
             extents=self.native.extents,
             workspace_slot=workspace,
             work_slot=work,

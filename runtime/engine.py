@@ -159,6 +159,11 @@ class _FairLock:
             self._owner = None
             self._lock.release()
 
+    @property
+    def busy(self) -> bool:
+        """Would another thread make this one wait?"""
+        return self._lock.locked() and self._owner != threading.get_ident()
+
     def forget_waiters(self) -> None:
         """For the child of a fork: who waited for a turn in the parent does not exist here."""
         self._turn = threading.Lock()

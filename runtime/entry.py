@@ -115,6 +115,8 @@ class Word(IntEnum):
     BOXES = 22
     STRIDES = 23
     INTERVALS = 24
+    COUNTDOWN = 25
+    """Calls left until one takes the slow path, to have the Function given an entry of its own."""
 
 
 class Record(IntEnum):
@@ -238,6 +240,8 @@ _SUPPORT_TEXT = """
 ; ---- words ----------------------------------------------------------------------------------
 declare { i64, i1 } @llvm.uadd.with.overflow.i64(i64, i64)
 declare { i64, i1 } @llvm.umul.with.overflow.i64(i64, i64)
+declare i64 @llvm.smin.i64(i64, i64)
+declare i64 @llvm.smax.i64(i64, i64)
 
 define internal i64 @word(ptr %table, i64 %index) alwaysinline {
   %at = getelementptr i64, ptr %table, i64 %index
@@ -842,9 +846,8 @@ no:
 }
 
 ; ---- overlap --------------------------------------------------------------------------------
-; Store the range of bytes that an array touches; an empty array touches none.
-define internal void @measure(ptr %array, ptr %record, ptr %low_at,
-                              ptr %high_at) alwaysinline "no-builtins" {
+; The range of bytes that an array touches; an empty array touches none.
+define internal { i64, i64 } @range_of(ptr %array, ptr %record) alwaysinline "no-builtins" {
 start:
   %rank = call i64 @word(ptr %record, i64 ${RANK})
   %itemsize = call i64 @word(ptr %record, i64 ${ITEMSIZE})
@@ -859,7 +862,7 @@ check:
   %low = phi i64 [ %base, %start ], [ %low_after, %add ]
   %high = phi i64 [ %behind, %start ], [ %high_after, %add ]
   %more = icmp ult i64 %axis, %rank
-  br i1 %more, label %one, label %store
+  br i1 %more, label %one, label %done
 one:
   %extent = call i64 @word(ptr %dims, i64 %axis)
   %empty = icmp eq i64 %extent, 0
@@ -868,45 +871,40 @@ add:
   %stride = call i64 @word(ptr %strides, i64 %axis)
   %last = sub i64 %extent, 1
   %reach = mul i64 %last, %stride
-  %down = icmp slt i64 %reach, 0
-  %below = select i1 %down, i64 %reach, i64 0
-  %above = select i1 %down, i64 0, i64 %reach
+  %below = call i64 @llvm.smin.i64(i64 %reach, i64 0)
+  %above = call i64 @llvm.smax.i64(i64 %reach, i64 0)
   %low_after = add i64 %low, %below
   %high_after = add i64 %high, %above
   %after = add nuw nsw i64 %axis, 1
   br label %check
-store:
-  store i64 %low, ptr %low_at, align 8
-  store i64 %high, ptr %high_at, align 8
-  ret void
+done:
+  %half = insertvalue { i64, i64 } poison, i64 %low, 0
+  %range = insertvalue { i64, i64 } %half, i64 %high, 1
+  ret { i64, i64 } %range
 nothing:
-  store i64 0, ptr %low_at, align 8
-  store i64 0, ptr %high_at, align 8
-  ret void
+  ret { i64, i64 } zeroinitializer
 }
 
-; Does range `index` meet any other? It meets itself once unless it is empty.
-define internal i1 @meets_another(ptr %lows, ptr %highs, i64 %count, i64 %index) "no-builtins" {
+; Does a range meet any of `count` others?
+define internal i1 @meets(i64 %low, i64 %high, ptr %lows, ptr %highs, i64 %count) alwaysinline {
 start:
-  %low = call i64 @word(ptr %lows, i64 %index)
-  %high = call i64 @word(ptr %highs, i64 %index)
-  br label %compare
-compare:
+  br label %check
+check:
   %other = phi i64 [ 0, %start ], [ %after, %compare ]
-  %meetings = phi i64 [ 0, %start ], [ %meetings_after, %compare ]
+  %more = icmp ult i64 %other, %count
+  br i1 %more, label %compare, label %apart
+compare:
   %other_low = call i64 @word(ptr %lows, i64 %other)
   %other_high = call i64 @word(ptr %highs, i64 %other)
   %starts = icmp ult i64 %other_low, %high
   %ends = icmp ult i64 %low, %other_high
   %meet = and i1 %starts, %ends
-  %one = zext i1 %meet to i64
-  %meetings_after = add i64 %meetings, %one
   %after = add nuw nsw i64 %other, 1
-  %more = icmp ult i64 %after, %count
-  br i1 %more, label %compare, label %done
-done:
-  %clash = icmp ugt i64 %meetings_after, 1
-  ret i1 %clash
+  br i1 %meet, label %together, label %check
+apart:
+  ret i1 false
+together:
+  ret i1 true
 }
 
 ; The array given for one output: `out` itself, or a member of the tuple.
@@ -921,49 +919,48 @@ member:
   ret ptr %item
 }
 
-; May the program write into `out` and into the donated arguments? Nothing is written here.
-define internal i1 @check_writes(ptr %descriptor, ptr %args, i64 %inputs, ptr %slots, ptr %frame,
-                                 ptr %out) "no-builtins" {
+; Note the range of every input: `lows` and `highs`, one word each.
+define internal void @note_inputs(ptr %descriptor, ptr %args, i64 %inputs, ptr %lows,
+                                  ptr %highs) alwaysinline "no-builtins" {
+start:
+  %records = call ptr @pointer(ptr %descriptor, i64 ${INPUT_RECORDS})
+  br label %check
+check:
+  %index = phi i64 [ 0, %start ], [ %after, %note ]
+  %record = phi ptr [ %records, %start ], [ %record_after, %note ]
+  %more = icmp ult i64 %index, %inputs
+  br i1 %more, label %one, label %done
+one:
+  %object = call ptr @pointer(ptr %args, i64 %index)
+  %is_array = call i1 @is_ndarray(ptr %object)
+  br i1 %is_array, label %array, label %note
+array:
+  %touched = call { i64, i64 } @range_of(ptr %object, ptr %record)
+  br label %note
+note:                                             ; a scalar is copied: it touches nothing
+  %range = phi { i64, i64 } [ %touched, %array ], [ zeroinitializer, %one ]
+  %low = extractvalue { i64, i64 } %range, 0
+  %high = extractvalue { i64, i64 } %range, 1
+  call void @set_word(ptr %lows, i64 %index, i64 %low)
+  call void @set_word(ptr %highs, i64 %index, i64 %high)
+  %after = add nuw nsw i64 %index, 1
+  %record_after = call ptr @next_record(ptr %record)
+  br label %check
+done:
+  ret void
+}
+
+; May the program write into `out`? Nothing is written here. Each output is compared with the
+; inputs and with the outputs before it.
+define internal i1 @check_out(ptr %descriptor, ptr %args, i64 %inputs, ptr %slots, ptr %frame,
+                              ptr %out) "no-builtins" {
 start:
   %outputs = call i64 @word(ptr %descriptor, i64 ${OUTPUTS})
-  %donations = call i64 @word(ptr %descriptor, i64 ${DONATIONS})
   %all = add i64 %inputs, %outputs
   %lows = call ptr @part(ptr %descriptor, ptr %frame, i64 ${INTERVALS})
   %highs = getelementptr i64, ptr %lows, i64 %all
-  %records = call ptr @pointer(ptr %descriptor, i64 ${INPUT_RECORDS})
-  br label %input_check
-input_check:
-  %input = phi i64 [ 0, %start ], [ %input_after, %input_next ]
-  %record = phi ptr [ %records, %start ], [ %record_after, %input_next ]
-  %inputs_left = icmp ult i64 %input, %inputs
-  br i1 %inputs_left, label %input_one, label %given_out
-input_one:
-  %object = call ptr @pointer(ptr %args, i64 %input)
-  %low_at = getelementptr i64, ptr %lows, i64 %input
-  %high_at = getelementptr i64, ptr %highs, i64 %input
-  %is_array = call i1 @is_ndarray(ptr %object)
-  br i1 %is_array, label %input_array, label %input_scalar
-input_array:
-  call void @measure(ptr %object, ptr %record, ptr %low_at, ptr %high_at)
-  br label %input_next
-input_scalar:
-  store i64 0, ptr %low_at, align 8
-  store i64 0, ptr %high_at, align 8
-  br label %input_next
-input_next:
-  %input_after = add nuw nsw i64 %input, 1
-  %record_after = call ptr @next_record(ptr %record)
-  br label %input_check
-
-given_out:
-  %no_out = icmp eq ptr %out, null
-  br i1 %no_out, label %donated, label %shape_of_out
-shape_of_out:
-  %donates = icmp ne i64 %donations, 0
-  br i1 %donates, label %no, label %count_out
-count_out:
   %single = icmp eq i64 %outputs, 1
-  br i1 %single, label %output_start, label %members
+  br i1 %single, label %inputs_first, label %members
 members:
   %type = call ptr @type_of(ptr %out)
   %tuple = call ptr @address_of_object_tuple()
@@ -972,65 +969,80 @@ members:
 members_count:
   %size = call i64 @tuple_size(ptr %out)
   %complete = icmp eq i64 %size, %outputs
-  br i1 %complete, label %output_start, label %no
-output_start:
-  %output_records = call ptr @pointer(ptr %descriptor, i64 ${OUTPUT_RECORDS})
-  br label %output_check
-output_check:
-  %output = phi i64 [ 0, %output_start ], [ %output_after, %output_next ]
-  %output_record = phi ptr [ %output_records, %output_start ],
-                           [ %output_record_after, %output_next ]
-  %outputs_left = icmp ult i64 %output, %outputs
-  br i1 %outputs_left, label %output_one, label %compare_start
-output_one:
-  %item = call ptr @given(ptr %out, i64 %outputs, i64 %output)
-  %item_is_array = call i1 @is_ndarray(ptr %item)
-  br i1 %item_is_array, label %output_array, label %no
-output_array:
-  %suits = call i1 @suits(ptr %item, ptr %output_record, i32 ${OWNABLE})
-  br i1 %suits, label %output_extents, label %no
-output_extents:
+  br i1 %complete, label %inputs_first, label %no
+inputs_first:
+  call void @note_inputs(ptr %descriptor, ptr %args, i64 %inputs, ptr %lows, ptr %highs)
+  %records = call ptr @pointer(ptr %descriptor, i64 ${OUTPUT_RECORDS})
+  br label %check
+check:
+  %index = phi i64 [ 0, %inputs_first ], [ %after, %note ]
+  %record = phi ptr [ %records, %inputs_first ], [ %record_after, %note ]
+  %more = icmp ult i64 %index, %outputs
+  br i1 %more, label %one, label %yes
+one:
+  %item = call ptr @given(ptr %out, i64 %outputs, i64 %index)
+  %is_array = call i1 @is_ndarray(ptr %item)
+  br i1 %is_array, label %array, label %no
+array:
+  %suits = call i1 @suits(ptr %item, ptr %record, i32 ${OWNABLE})
+  br i1 %suits, label %extents, label %no
+extents:
   %dims = call ptr @array_dims(ptr %item)
-  %fits = call i1 @bind(ptr %dims, ptr %output_record, ptr %slots)
-  br i1 %fits, label %output_next, label %no
-output_next:
-  %position = add i64 %inputs, %output
-  %out_low_at = getelementptr i64, ptr %lows, i64 %position
-  %out_high_at = getelementptr i64, ptr %highs, i64 %position
-  call void @measure(ptr %item, ptr %output_record, ptr %out_low_at, ptr %out_high_at)
-  %output_after = add nuw nsw i64 %output, 1
-  %output_record_after = call ptr @next_record(ptr %output_record)
-  br label %output_check
-
-compare_start:
-  br label %compare
+  %fits = call i1 @bind(ptr %dims, ptr %record, ptr %slots)
+  br i1 %fits, label %compare, label %no
 compare:
-  %written = phi i64 [ %inputs, %compare_start ], [ %written_after, %compare_one ]
-  %written_left = icmp ult i64 %written, %all
-  br i1 %written_left, label %compare_one, label %yes
-compare_one:
-  %clash = call i1 @meets_another(ptr %lows, ptr %highs, i64 %all, i64 %written)
-  %written_after = add nuw nsw i64 %written, 1
-  br i1 %clash, label %no, label %compare
+  %position = add i64 %inputs, %index
+  %range = call { i64, i64 } @range_of(ptr %item, ptr %record)
+  %low = extractvalue { i64, i64 } %range, 0
+  %high = extractvalue { i64, i64 } %range, 1
+  %clash = call i1 @meets(i64 %low, i64 %high, ptr %lows, ptr %highs, i64 %position)
+  br i1 %clash, label %no, label %note
+note:
+  call void @set_word(ptr %lows, i64 %position, i64 %low)
+  call void @set_word(ptr %highs, i64 %position, i64 %high)
+  %after = add nuw nsw i64 %index, 1
+  %record_after = call ptr @next_record(ptr %record)
+  br label %check
+yes:
+  ret i1 true
+no:
+  ret i1 false
+}
 
-donated:
-  br label %donation_check
-donation_check:
-  %donor = phi i64 [ 0, %donated ], [ %donor_after, %donation_next ]
-  %donor_record = phi ptr [ %records, %donated ], [ %donor_record_after, %donation_next ]
-  %donors_left = icmp ult i64 %donor, %inputs
-  br i1 %donors_left, label %donation_one, label %yes
-donation_one:
-  %partner = call i64 @word(ptr %donor_record, i64 ${PARTNER})
+; May the program write into the donated arguments? Each is compared with every other input.
+define internal i1 @check_donations(ptr %descriptor, ptr %args, i64 %inputs,
+                                    ptr %frame) noinline "no-builtins" {
+start:
+  %lows = call ptr @part(ptr %descriptor, ptr %frame, i64 ${INTERVALS})
+  %highs = getelementptr i64, ptr %lows, i64 %inputs
+  call void @note_inputs(ptr %descriptor, ptr %args, i64 %inputs, ptr %lows, ptr %highs)
+  %records = call ptr @pointer(ptr %descriptor, i64 ${INPUT_RECORDS})
+  br label %check
+check:
+  %index = phi i64 [ 0, %start ], [ %after, %next ]
+  %record = phi ptr [ %records, %start ], [ %record_after, %next ]
+  %more = icmp ult i64 %index, %inputs
+  br i1 %more, label %one, label %yes
+one:
+  %after = add nuw nsw i64 %index, 1
+  %partner = call i64 @word(ptr %record, i64 ${PARTNER})
   %kept = icmp slt i64 %partner, 0
-  br i1 %kept, label %donation_next, label %donation_compare
-donation_compare:
-  %donor_clash = call i1 @meets_another(ptr %lows, ptr %highs, i64 %inputs, i64 %donor)
-  br i1 %donor_clash, label %no, label %donation_next
-donation_next:
-  %donor_after = add nuw nsw i64 %donor, 1
-  %donor_record_after = call ptr @next_record(ptr %donor_record)
-  br label %donation_check
+  br i1 %kept, label %next, label %before
+before:
+  %low = call i64 @word(ptr %lows, i64 %index)
+  %high = call i64 @word(ptr %highs, i64 %index)
+  %meets_before = call i1 @meets(i64 %low, i64 %high, ptr %lows, ptr %highs, i64 %index)
+  br i1 %meets_before, label %no, label %behind
+behind:
+  %lows_behind = getelementptr i64, ptr %lows, i64 %after
+  %highs_behind = getelementptr i64, ptr %highs, i64 %after
+  %left = sub i64 %inputs, %after
+  %meets_behind = call i1 @meets(i64 %low, i64 %high, ptr %lows_behind, ptr %highs_behind,
+                                 i64 %left)
+  br i1 %meets_behind, label %no, label %next
+next:
+  %record_after = call ptr @next_record(ptr %record)
+  br label %check
 yes:
   ret i1 true
 no:
@@ -1177,7 +1189,7 @@ done:
   ret i64 %made
 }
 
-define internal void @release(ptr %results, i64 %count) noinline "no-builtins" {
+define void @release(ptr %results, i64 %count) noinline "no-builtins" {
 start:
   br label %check
 check:
@@ -1195,7 +1207,7 @@ done:
 
 ; ---- workspace ------------------------------------------------------------------------------
 ; The Function's own workspace if no other call has it and it is large enough, else another block.
-define internal ptr @take_workspace(ptr %descriptor, i64 %bytes) {
+define ptr @take_workspace(ptr %descriptor, i64 %bytes) {
 start:
   %slot = getelementptr i64, ptr %descriptor, i64 ${WORKSPACE}
   %word = atomicrmw xchg ptr %slot, i64 0 acq_rel
@@ -1216,7 +1228,7 @@ fresh:
   ret ptr %block
 }
 
-define internal void @keep_workspace(ptr %descriptor, ptr %block) {
+define void @keep_workspace(ptr %descriptor, ptr %block) {
 start:
   %size = call i64 @block_bytes(ptr %block)
   %modest = icmp ule i64 %size, ${RETAINED_WORKSPACE_BYTES}
@@ -1240,7 +1252,7 @@ done:
 
 ; ---- results --------------------------------------------------------------------------------
 ; Pack the results; their references go into the container, or are released.
-define internal ptr @pack(ptr %descriptor, ptr %results, i64 %count) uwtable {
+define ptr @pack(ptr %descriptor, ptr %results, i64 %count) uwtable {
 start:
   %packing = call i64 @word(ptr %descriptor, i64 ${PACKING})
   switch i64 %packing, label %tuple [
@@ -1293,10 +1305,14 @@ failed:
   ret ptr null
 }
 
-; The program failed, or a signal handler raised: set the exception if none is pending.
-define internal void @report(ptr %descriptor, ptr %status) noinline uwtable {
+; The program failed with `code`, or a signal handler raised: set the exception if none is pending.
+define void @report(ptr %descriptor, ptr %status, i64 %code) noinline uwtable {
 start:
   %arguments = alloca [2 x ptr], align 16
+  %noted = call i64 @word(ptr %status, i64 ${CODE})
+  %unnoted = icmp eq i64 %noted, 0
+  %known = select i1 %unnoted, i64 %code, i64 %noted
+  call void @set_word(ptr %status, i64 ${CODE}, i64 %known)
   %pending = call ptr @PyErr_Occurred()
   %is_pending = icmp ne ptr %pending, null
   br i1 %is_pending, label %done, label %compose
@@ -1377,12 +1393,18 @@ writes:
   %donations = call i64 @word(ptr %descriptor, i64 ${DONATIONS})
   %no_out = icmp eq ptr %out, null
   %no_donation = icmp eq i64 %donations, 0
-  %all_new = and i1 %no_out, %no_donation
-  br i1 %all_new, label %strides, label %overlap
-overlap:
-  %writable = call i1 @check_writes(ptr %descriptor, ptr %args, i64 %inputs, ptr %slots, ptr %frame,
-                                    ptr %out)
+  br i1 %no_out, label %donated, label %into
+into:                                             ; `out` with donations is for the slow path
+  br i1 %no_donation, label %check_out, label %slow
+check_out:
+  %writable = call i1 @check_out(ptr %descriptor, ptr %args, i64 %inputs, ptr %slots, ptr %frame,
+                                 ptr %out)
   br i1 %writable, label %strides, label %slow
+donated:
+  br i1 %no_donation, label %strides, label %check_donations
+check_donations:
+  %lent = call i1 @check_donations(ptr %descriptor, ptr %args, i64 %inputs, ptr %frame)
+  br i1 %lent, label %strides, label %slow
 strides:
   br i1 %strided, label %describe, label %outputs
 describe:
@@ -1434,11 +1456,7 @@ good:
   %packed = call ptr @pack(ptr %descriptor, ptr %results, i64 %made)
   ret ptr %packed
 bad:
-  %noted = call i64 @word(ptr %status, i64 ${CODE})
-  %unnoted = icmp eq i64 %noted, 0
-  %known = select i1 %unnoted, i64 %code, i64 %noted
-  call void @set_word(ptr %status, i64 ${CODE}, i64 %known)
-  call void @report(ptr %descriptor, ptr %status)
+  call void @report(ptr %descriptor, ptr %status, i64 %code)
   call void @release(ptr %results, i64 %made)
   ret ptr null
 slow:
@@ -1451,6 +1469,12 @@ start:
   %stack = alloca [${STACK_WORDS} x i64], align 64
   %descriptor_at = getelementptr i8, ptr %self, i64 ${SELF_DESCRIPTOR}
   %descriptor = load ptr, ptr %descriptor_at, align 8
+  %countdown = call i64 @word(ptr %descriptor, i64 ${COUNTDOWN})
+  %left = sub i64 %countdown, 1
+  call void @set_word(ptr %descriptor, i64 ${COUNTDOWN}, i64 %left)
+  %due = icmp eq i64 %left, 0
+  br i1 %due, label %slow, label %measure
+measure:
   %words = call i64 @word(ptr %descriptor, i64 ${FRAME})
   %small = icmp ule i64 %words, ${STACK_WORDS}
   br i1 %small, label %ready, label %allocate
@@ -1460,7 +1484,7 @@ allocate:
   %no_block = icmp eq ptr %block, null
   br i1 %no_block, label %slow, label %ready
 ready:
-  %frame = phi ptr [ %stack, %start ], [ %block, %allocate ]
+  %frame = phi ptr [ %stack, %measure ], [ %block, %allocate ]
   %result = call ptr @attempt(ptr %descriptor, ptr %frame, ptr %args, i64 %nargsf, ptr %names)
   br i1 %small, label %judge, label %free
 free:
@@ -1479,27 +1503,41 @@ slow:
 }
 """
 
+# What the entries of single Functions call besides the entry that they stand in front of.
+_SHARED_ROUTINES = ("take_workspace", "keep_workspace", "release", "report", "pack")
+
 # As fast a call as the full pipeline gives, in a third of its compile time.
 _PASSES = "always-inline,sroa,instcombine,simplifycfg"
 
 # NumPy's array flags.
-_C_CONTIGUOUS, _ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
+C_CONTIGUOUS, ALIGNED, _WRITEABLE = 0x1, 0x100, 0x400
+OWNABLE = C_CONTIGUOUS | ALIGNED | _WRITEABLE
 
 
 class Engine(Protocol):
     """Compiles LLVM IR text and links it into this process; `graphc.runtime.engine.Engine`."""
 
     def load_ir(
-        self, text: str, exports: Sequence[str], *, opt_level: int = ..., passes: str = ...
+        self,
+        text: str,
+        exports: Sequence[str],
+        symbols: Mapping[str, int] | None = ...,
+        *,
+        opt_level: int = ...,
+        passes: str = ...,
     ) -> Mapping[str, int]:
         """Addresses of the exported functions, mapped while the result lives."""
 
 
 @dataclass(frozen=True)
 class Routines:
-    """The native routines of the call, as addresses; `entry` is 0 where the layout is unknown."""
+    """The native routines of the call, as addresses; `entry` is 0 where the layout is unknown.
+
+    `symbols` are what the entries of single Functions call: the routines and the interpreter's.
+    """
 
     entry: int
+    symbols: Mapping[str, int]
     run: int
     poll: int
     pool: memory.BlockPool
@@ -1527,9 +1565,9 @@ def module_text(layout: Layout | None, self_offset: int) -> str:
         "LARGE_BYTES": memory.LARGE_BYTES,
         "POLL_INTERVAL": round(1000 * POLL_INTERVAL_SECONDS),
         "READ_CLOCK": _READ_CLOCK_WINDOWS if os.name == "nt" else _READ_CLOCK_POSIX,
-        "C_CONTIGUOUS": _C_CONTIGUOUS,
-        "ALIGNED": _ALIGNED,
-        "OWNABLE": _C_CONTIGUOUS | _ALIGNED | _WRITEABLE,
+        "C_CONTIGUOUS": C_CONTIGUOUS,
+        "ALIGNED": ALIGNED,
+        "OWNABLE": OWNABLE,
         "SELF_SLOW": self_offset + 8,
         "SELF_DESCRIPTOR": self_offset + 16,
     }
@@ -1548,7 +1586,7 @@ def load(engine: Engine, layout: Layout | None, self_offset: int) -> Routines:
     """
     exports = ["initialise", "run", "poll", *memory.BLOCKS_EXPORTS]
     if layout is not None:
-        exports.append("entry")
+        exports += ["entry", *_SHARED_ROUTINES]
     text = module_text(layout, self_offset)
     found = engine.load_ir(text, exports, opt_level=2, passes=_PASSES)
     make_immortal(found)
@@ -1561,10 +1599,21 @@ def load(engine: Engine, layout: Layout | None, self_offset: int) -> Routines:
         os.register_at_fork(after_in_child=fill)
     return Routines(
         entry=found.get("entry", 0),
+        symbols={} if layout is None else _shared_symbols(found, layout),
         run=found["run"],
         poll=found["poll"],
         pool=memory.BlockPool(found, prototype()),
     )
+
+
+def _shared_symbols(found: Mapping[str, int], layout: Layout) -> dict[str, int]:
+    functions, objects = _function_addresses(layout), _object_addresses()
+    return {
+        "generic_entry": found["entry"],
+        **{name: found[name] for name in _SHARED_ROUTINES},
+        **{name: functions[name] for name in ("Py_IncRef", "PyArray_NewFromDescr")},
+        **{name: objects[name] for name in ("object_ndarray", "object_none", "object_out")},
+    }
 
 
 def prototype() -> Any:
@@ -1709,6 +1758,8 @@ class DescriptorWords:
     outputs: Sequence[ArrayWords]
     slots: Sequence[int]
     constant_slots: bool
+    derived_slots: int
+    """How many slots, the first, `extents` may write."""
     equalities: Sequence[tuple[int, int]]
     contiguous: int
     strided: int
@@ -1790,6 +1841,10 @@ class Descriptor:
 
     def __getitem__(self, word: Word) -> int:
         return int(self._table[word])
+
+    def count_down(self, calls: int) -> None:
+        """Send the call after `calls - 1` others to the slow path, once."""
+        self._table[Word.COUNTDOWN] = calls
 
     def install_strided(self, address: int) -> None:
         """Publish the strided program: one aligned word, so calls at the same time see either."""

@@ -37,7 +37,8 @@ ROOT = Path(__file__).resolve().parents[2]
 F8, F4, I8, I4 = (np.dtype(name) for name in ("f8", "f4", "i8", "i4"))
 ENGINE = Engine()
 RUNTIME = calls.call_runtime(ENGINE)
-KINDS = ["native", "plain"] if RUNTIME.routines.entry else ["plain"]
+# "own": with the entry that a Function gets when it has been called often.
+KINDS = ["native", "own", "plain"] if RUNTIME.routines.entry else ["plain"]
 SIGNATURE = "(ptr %buffers, ptr %extents, ptr %strides, ptr %workspace, ptr %status)"
 LLVM_TYPES = {F8: "double", F4: "float", I8: "i64", I4: "i32", np.dtype(bool): "i8"}
 
@@ -151,7 +152,10 @@ class Subject(Implementation):
 
 
 def make(implementation: Implementation, kind: str = "native") -> Any:
-    return make_function(implementation, plain=kind == "plain")
+    function = make_function(implementation, plain=kind == "plain")
+    if kind == "own":
+        implementation.hasten()
+    return function
 
 
 def rebuild_multiply_add(_: str) -> Any:
@@ -168,7 +172,7 @@ def f(kind: str) -> Any:
     return make(Subject(MULTIPLY_ADD_SPEC, MULTIPLY_ADD, MULTIPLY_ADD_STRIDED), kind)
 
 
-def native_counter(implementation: Implementation) -> tuple[Any, list[int]]:
+def native_counter(implementation: Implementation, kind: str = "native") -> tuple[Any, list[int]]:
     """A native Function, and how often its slow path was taken."""
     count = [0]
     original = implementation.slow
@@ -178,7 +182,7 @@ def native_counter(implementation: Implementation) -> tuple[Any, list[int]]:
         return original(*args, **named)
 
     implementation.slow = slow  # type: ignore[method-assign]
-    return make(implementation), count
+    return make(implementation, kind), count
 
 
 X, Y = np.linspace(-2, 3, 10), np.linspace(1, 5, 10)
@@ -1129,7 +1133,7 @@ def test_many_threads_call_one_function(kind: str) -> None:
     g = concatenation(kind)  # releases the GIL and uses a workspace
 
     def work(number: int) -> None:
-        for step in range(100 if kind == "native" else 25):
+        for step in range(25 if kind == "plain" else 100):
             n, m = 1 + (number * 37 + step) % 400, 3000 + step
             x, y, z = np.full(n, number + 0.5), np.full(m, step - 0.25), np.ones(n + m)
             result = g(x, y, z)
@@ -1428,19 +1432,20 @@ def outcome(function: Any, args: tuple, named: dict) -> tuple:
 @pytest.mark.parametrize("donated", [{}, {0: 0}], ids=["", "donated"])
 def test_random_calls_do_the_same(donated: dict[int, int]) -> None:
     spec = _with(MULTIPLY_ADD_SPEC, donated=donated)
-    pair = [
+    trio = [
         make(Subject(spec, MULTIPLY_ADD, MULTIPLY_ADD_STRIDED), kind)
-        for kind in ("native", "plain")
+        for kind in ("native", "own", "plain")
     ]
     succeeded = 0
     for case in range(1500):
-        # Made twice, not copied: copies of views share nothing.
-        (args, named), again = (random_call(np.random.default_rng((5, case))) for _ in pair)
-        results = [outcome(pair[0], args, named), outcome(pair[1], *again)]
-        assert results[0] == results[1]
-        for mine, other in zip(args, again[0], strict=True):
-            if isinstance(mine, np.ndarray):
-                np.testing.assert_array_equal(mine, other)
+        # Made anew, not copied: copies of views share nothing.
+        given = [random_call(np.random.default_rng((5, case))) for _ in trio]
+        results = [outcome(f, *arguments) for f, arguments in zip(trio, given, strict=True)]
+        assert results[0] == results[1] == results[2]
+        for mine, *others in zip(*(args for args, _ in given), strict=True):
+            for other in others:
+                if isinstance(mine, np.ndarray):
+                    np.testing.assert_array_equal(mine, other)
         succeeded += not isinstance(results[0][0], type)
     assert 300 < succeeded < 1400
 
