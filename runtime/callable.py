@@ -100,11 +100,12 @@ class CallSpec:
     """What a compiled program expects and returns, in the terms of decision 3.
 
     `slots` are the initial values of the extent slots, with 0 for those that arguments bind or
-    `extents` derives; `constants` of them, the last, are neither bound nor derived. `contiguous`, `strided` and `extents` are addresses, 0 for none.
-    `workspace_slot` and `work_slot` are the slots that hold the bytes of workspace and the
-    estimated element operations; None stands for 0. `donated` maps an input to the output that is
-    made of it. `packing` says how the flat results are returned: the only one as it is, a tuple, a
-    list, or whatever a callable makes of their tuple. `slot_names` name extents in messages.
+    `extents` derives; `constants` of them, the last, are neither bound nor derived. `contiguous`,
+    `strided` and `extents` are addresses, 0 for none. `workspace_slot` and `work_slot` are the
+    slots that hold the bytes of workspace and the estimated element operations; None stands for 0.
+    `donated` maps an input to the output that is made of it. `packing` says how the flat results
+    are returned: the only one as it is, a tuple, a list, or whatever a callable makes of their
+    tuple. `slot_names` name extents in messages.
     """
 
     inputs: tuple[Input, ...]
@@ -172,7 +173,7 @@ class Implementation:
         self._install_entry = install_entry
 
     def hasten(self) -> None:
-        """Give the Function an entry of its own, if it may have one; later if the compiler is busy."""
+        """Give the Function an entry of its own, if it may have one; later if LLVM is busy."""
         if self._install_entry is None or not self._may_have_own_entry:
             return
         self.descriptor.count_down(fastpath.CALLS_BEFORE)

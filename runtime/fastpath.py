@@ -1,4 +1,4 @@
-"""Which calls need no interpretation?  Those of the usual kind: their checks are straight-line code.
+"""Which calls need no interpretation?  The usual ones: their checks are straight-line code.
 
 The generic entry (`graphc.runtime.entry`) reads a descriptor and handles every call. A Function of
 few arrays has an entry of its own in front of it, printed with ranks, extents and slots as

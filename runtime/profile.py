@@ -26,7 +26,8 @@ _KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64
 
 @dataclass
 class Timing:
-    """One launch, and the seconds of each repetition (of the whole loop, for launches inside one)."""
+    """One launch, and the seconds of each repetition (of the whole loop, for launches inside one).
+    """
 
     launch: Launch
     seconds: list[float]
