@@ -11,12 +11,14 @@ Meaning: see `docs/decisions/0002-kernel-languages.md` and the interpreter, whic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from graphc.codegen.scalar import (
     BITS,
     FLOATS,
+    ROLES,
     UNSIGNED,
     Accumulate,
     Accumulator,
@@ -346,10 +348,15 @@ class KernelError(Exception):
 def verify(kernel: Kernel) -> None:
     """Raise `KernelError` unless the kernel keeps the rules of the language.
 
-    Rules: one parallel loop, outermost, or one contraction; no vector loop inside a vector loop;
-    every value is defined before its uses, in a scope that encloses them; buffers are declared;
-    indices have the buffer's rank and name only variables in scope; stores and accumulations match
-    dtypes; accumulators belong to an enclosing loop.
+    Structure: one parallel loop, outermost, or one contraction, in no loop; roles are known; no
+    vector loop inside a vector loop; a parallel loop has no accumulators, for its iterations are
+    tasks; prologues of a contraction do not store.
+    Scopes: every value is defined before its uses, in a scope that encloses them; buffers are
+    declared; indices have the buffer's rank and name only variables in scope; accumulators belong
+    to an enclosing loop.
+    Dtypes: what is stored or accumulated has the dtype of its place, and so has the fill of a
+    masked load; masks and the condition of a check are bool; index arguments and the index that a
+    check reports are int64.
     """
     _Verifier(kernel).run()
 
@@ -360,8 +367,11 @@ class _Verifier:
         self.defined: set[int] = set()
         self.finished: set[int] = set()
         self.extents = set(kernel.extents)
+        self.loops: list[For] = []
+        self.variables: set[str] = set()
+        self.in_prologue = False
 
-    def fail(self, why: str) -> None:
+    def fail(self, why: str) -> NoReturn:
         raise KernelError(f"{why}\n{self.kernel.text()}")
 
     def run(self) -> None:
@@ -370,87 +380,141 @@ class _Verifier:
             self.fail(f"a kernel holds one loop nest or contraction, this has {len(nests)}")
         if isinstance(nests[0], For) and nests[0].role != "parallel":
             self.fail("the outermost loop must be parallel")
-        self.scope(self.kernel.body, [], set())
+        self.scope(self.kernel.body, ())
 
-    def scope(self, scope: Scope, loops: list[For], variables: set[str]) -> None:
-        mine: list[int] = []
+    def scope(self, scope: Scope, variables: tuple[str, ...]) -> None:
+        """The statements of a scope that binds `variables`; its values end with it."""
+        outside, visible = self.variables, set(self.defined)
+        self.variables = outside | set(variables)
         for s in scope.statements:
-            if isinstance(s, Value):
-                self.value(s, variables)
-                self.defined.add(id(s))
-                mine.append(id(s))
-            elif isinstance(s, Store):
-                self.uses(s.value, *s.args, *([] if s.mask is None else [s.mask]))
-                self.address(s.buffer, s.index, len(s.args), variables)
-                if s.value.dtype != s.buffer.dtype:
-                    self.fail(f"store of {s.value.dtype} to {s.buffer.name}: {s.buffer.dtype}")
-            elif isinstance(s, Accumulate):
-                self.uses(s.value, *([] if s.mask is None else [s.mask]))
-                owners = [loop for loop in loops if s.accumulator in loop.accumulators]
-                if not owners or s.value.dtype != s.accumulator.dtype:
-                    self.fail("accumulation outside its loop, or of another dtype")
-                if s.accumulator.combiner not in COMBINERS:
-                    self.fail(f"unknown combiner {s.accumulator.combiner}")
-            elif isinstance(s, Check):
-                self.uses(s.condition, s.index)
-            elif isinstance(s, For):
-                self.loop(s, loops, variables)
-            elif isinstance(s, Contract):
-                self.contract(s, variables)
-            else:
+            rule = _RULES.get(type(s))
+            if rule is None:
                 self.fail(f"not a statement: {s!r}")
-        self.defined.difference_update(mine)
+            rule(self, s)
+        self.variables, self.defined = outside, visible
 
-    def loop(self, s: For, loops: list[For], variables: set[str]) -> None:
-        if s.role == "parallel" and loops:
+    # -- one method for each kind of statement -----------------------------------------------------
+
+    def value(self, s: Value) -> None:
+        self.uses(*s.args)
+        if isinstance(s.immediate, Address):
+            self.load(s, s.immediate)
+        elif s.opcode == "index":
+            self.index_arguments(s.args)
+            self.names((s.immediate,), len(s.args))
+        elif isinstance(s.immediate, Accumulator) and id(s.immediate) not in self.finished:
+            self.fail("the result of an accumulator is read before its loop has ended")
+        self.defined.add(id(s))
+
+    def load(self, s: Value, address: Address) -> None:
+        rest = s.args[address.count :]
+        if len(s.args) < address.count or len(rest) not in (0, 2):
+            self.fail("a load has index arguments, and a mask with its fill or neither")
+        self.address(address.buffer, address.index, s.args[: address.count])
+        if rest:
+            mask, fill = rest
+            self.mask(mask, "a load")
+            self.dtype(fill, address.buffer.dtype, f"the fill of a load from {address.buffer.name}")
+
+    def store(self, s: Store) -> None:
+        if self.in_prologue:
+            self.fail(f"a store to {s.buffer.name} in a prologue")
+        self.uses(s.value, *s.args)
+        self.address(s.buffer, s.index, s.args)
+        self.mask(s.mask, "a store")
+        if s.value.dtype != s.buffer.dtype:
+            self.fail(f"store of {s.value.dtype} to {s.buffer.name}: {s.buffer.dtype}")
+
+    def accumulate(self, s: Accumulate) -> None:
+        self.uses(s.value)
+        self.mask(s.mask, "an accumulation")
+        owners = [loop for loop in self.loops if s.accumulator in loop.accumulators]
+        if not owners or s.value.dtype != s.accumulator.dtype:
+            self.fail("accumulation outside its loop, or of another dtype")
+        if s.accumulator.combiner not in COMBINERS:
+            self.fail(f"unknown combiner {s.accumulator.combiner}")
+
+    def check(self, s: Check) -> None:
+        self.uses(s.condition, s.index)
+        self.dtype(s.condition, "bool", "the condition of a check")
+        self.dtype(s.index, "int64", "the index that a check reports")
+
+    def loop(self, s: For) -> None:
+        if s.role not in ROLES:
+            self.fail(f"unknown role {s.role} of a loop")
+        if s.role == "parallel" and self.loops:
             self.fail("a parallel loop inside a loop")
-        if s.role == "vector" and any(loop.role == "vector" for loop in loops):
+        if s.role == "parallel" and s.accumulators:
+            self.fail("an accumulator on a parallel loop: its iterations are independent tasks")
+        if s.role == "vector" and any(loop.role == "vector" for loop in self.loops):
             self.fail("a vector loop inside a vector loop")
-        self.names((s.start, s.stop), 0, variables)
-        self.scope(s.body, [*loops, s], variables | {s.variable})
+        self.names((s.start, s.stop), 0)
+        self.loops.append(s)
+        self.scope(s.body, (s.variable,))
+        self.loops.pop()
         self.finished.update(map(id, s.accumulators))
 
-    def contract(self, s: Contract, variables: set[str]) -> None:
-        for region in (s.left, s.right, s.epilogue):
-            for name in region.variables:
-                if name in variables:
-                    self.fail(f"region variable {name} shadows another")
-            if region is s.epilogue and s.product is not None:
-                self.defined.add(id(s.product))
-            self.scope(region.body, [], variables | set(region.variables))
+    def contract(self, s: Contract) -> None:
+        if self.loops:
+            self.fail("a contraction inside a loop")
+        self.names((s.batch, s.rows, s.columns, s.depth), 0)
         for region in (s.left, s.right):
+            self.in_prologue = True
+            self.scope(region.body, self.unshadowed(region))
+            self.in_prologue = False
             if region.value is None or region.value.dtype != s.dtype:
                 self.fail("an operand of a contraction has another dtype")
+        if s.product is not None:
+            self.defined.add(id(s.product))
+        self.scope(s.epilogue.body, self.unshadowed(s.epilogue))
+
+    # -- what several statements share -------------------------------------------------------------
+
+    def unshadowed(self, region: Region) -> tuple[str, ...]:
+        for name in region.variables:
+            if name in self.variables:
+                self.fail(f"region variable {name} shadows another")
+        return region.variables
 
     def uses(self, *values: Value) -> None:
         for value in values:
             if id(value) not in self.defined:
                 self.fail(f"{value!r} is used where it is not defined")
 
-    def value(self, value: Value, variables: set[str]) -> None:
-        self.uses(*value.args)
-        if isinstance(value.immediate, Address):
-            address = value.immediate
-            if len(value.args) not in (address.count, address.count + 2):
-                self.fail("a load has index arguments, and a mask with its fill or neither")
-            self.address(address.buffer, address.index, address.count, variables)
-        elif value.opcode == "index":
-            self.names((value.immediate,), len(value.args), variables)
-        elif isinstance(value.immediate, Accumulator) and id(value.immediate) not in self.finished:
-            self.fail("the result of an accumulator is read before its loop has ended")
+    def dtype(self, value: Value, wanted: str, what: str) -> None:
+        if value.dtype != wanted:
+            self.fail(f"{what} is {value.dtype}, not {wanted}")
 
-    def address(
-        self, buffer: Buffer, index: tuple[Extent, ...], count: int, variables: set[str]
-    ) -> None:
+    def mask(self, mask: Value | None, what: str) -> None:
+        if mask is not None:
+            self.uses(mask)
+            self.dtype(mask, "bool", f"the mask of {what}")
+
+    def index_arguments(self, args: tuple[Value, ...]) -> None:
+        for value in args:
+            self.dtype(value, "int64", "an index argument")
+
+    def address(self, buffer: Buffer, index: tuple[Extent, ...], args: tuple[Value, ...]) -> None:
         if buffer not in self.kernel.buffers:
             self.fail(f"buffer {buffer.name} is not a parameter of the kernel")
         if len(index) != len(buffer.shape):
             self.fail(f"{buffer.name} has rank {len(buffer.shape)}, index {index}")
-        self.names(index, count, variables)
+        self.index_arguments(args)
+        self.names(index, len(args))
 
-    def names(self, extents: tuple[Extent, ...], count: int, variables: set[str]) -> None:
-        known = variables | self.extents | {f"_arg{i}" for i in range(count)}
+    def names(self, extents: tuple[Extent, ...], count: int) -> None:
+        known = self.variables | self.extents | {f"_arg{i}" for i in range(count)}
         for extent in extents:
             for name in symbols_of(extent):
                 if name not in known:
                     self.fail(f"{name} is not in scope in index {extent}")
+
+
+_RULES: dict[type, Callable[[_Verifier, Any], None]] = {
+    Value: _Verifier.value,
+    Store: _Verifier.store,
+    Accumulate: _Verifier.accumulate,
+    Check: _Verifier.check,
+    For: _Verifier.loop,
+    Contract: _Verifier.contract,
+}
