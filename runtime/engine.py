@@ -16,7 +16,6 @@ import contextlib
 import ctypes
 import functools
 import hashlib
-import itertools
 import os
 import struct
 import sys
@@ -56,6 +55,10 @@ _PASS_METHODS = {
     "globaldce": "add_global_dead_code_eliminate_pass",
 }
 _PIPELINES = {"O1": 1, "O2": 2, "O3": 3}
+
+# LLVM never forgets a library that was linked, not even when it is unmapped: 9 KiB each stay until
+# its linker goes. So a linker takes this many, and goes with the last of them that is in use.
+LIBRARIES_OF_A_LINKER = 32
 
 
 class EngineError(RuntimeError):
@@ -126,7 +129,9 @@ class Loaded(Mapping[str, int]):
 
 
 def _unload(tracker: Any, compiler: Any) -> None:
-    """Unmaps one library; `compiler` is an argument so that it is there until then."""
+    """Unmaps one library; `compiler` is an argument so that it is there until then, and no longer
+    than the last of its libraries.
+    """
     if not compiler.closed:
         tracker.close()
 
@@ -183,8 +188,9 @@ class Engine:
         self._llvm = _import_llvm()
         self.host = _host_machine(self._llvm)
         self._target_machines: dict[tuple[str, str, str, int, bool], Any] = {}
+        self._single_passes: dict[tuple[int, str], tuple[Any, Any]] = {}
         self._compiler: Any = None
-        self._serial = itertools.count()
+        self._linked = 0
         self._loaded: weakref.WeakValueDictionary[tuple, Loaded] = weakref.WeakValueDictionary()
 
     @property
@@ -279,7 +285,7 @@ class Engine:
                 builder.export_symbol(name)
             compiler = self._lljit()
             try:
-                tracker = builder.link(compiler, f"graphc-{next(self._serial)}")
+                tracker = builder.link(compiler, f"graphc-{self._linked}")
             except RuntimeError as error:
                 raise EngineError(f"LLVM could not link the object: {error}") from None
         addresses = {name: tracker[name] for name in exports}
@@ -415,16 +421,28 @@ class Engine:
             known = ", ".join(pass_names())
             raise EngineError(f"no pass is named {', '.join(unknown)}; there are {known}")
         for name in names:
-            tuning = self._llvm.create_pipeline_tuning_options(_PIPELINES.get(name, 2))
-            tuning.loop_vectorization = False
-            tuning.slp_vectorization = False
-            builder = self._llvm.create_pass_builder(target, tuning)
-            if name in _PIPELINES:
-                manager = builder.getModulePassManager()
-            else:
-                manager = self._llvm.create_new_module_pass_manager()
-                getattr(manager, _PASS_METHODS[name])()
+            manager, builder = self._pass(target, name)
             manager.run(module, builder)
+
+    def _pass(self, target: Any, name: str) -> tuple[Any, Any]:
+        """What runs a pass, and the builder it needs.
+
+        llvmlite gives neither back when it is dropped, 5 KiB together, so those of single passes
+        are kept and run again. A pipeline can run only once: its inliner uses itself up.
+        """
+        key = (id(target), name)  # the target machines live as long as the engine
+        if key in self._single_passes:
+            return self._single_passes[key]
+        tuning = self._llvm.create_pipeline_tuning_options(_PIPELINES.get(name, 2))
+        tuning.loop_vectorization = False
+        tuning.slp_vectorization = False
+        builder = self._llvm.create_pass_builder(target, tuning)
+        if name in _PIPELINES:
+            return builder.getModulePassManager(), builder
+        manager = self._llvm.create_new_module_pass_manager()
+        getattr(manager, _PASS_METHODS[name])()
+        self._single_passes[key] = manager, builder
+        return manager, builder
 
     def _target_machine(self, machine: MachineLike | None, opt_level: int) -> tuple[Any, str]:
         if opt_level not in (0, 1, 2, 3):
@@ -460,14 +478,16 @@ class Engine:
             raise EngineError(f"LLVM has no target {triple} {cpu}: {error}") from None
 
     def _lljit(self) -> Any:
-        """The one in-process linker, made when the first object is linked."""
-        if self._compiler is None:
+        """The in-process linker of the next library. Who links holds the lock."""
+        if self._compiler is None or self._linked == LIBRARIES_OF_A_LINKER:
+            self._linked = 0
             # JITLink puts all sections of an object into one mapping, as the small code model
             # needs; the older linker asks for neighbouring ones and aborts if it gets others.
             # JITLink does not read ELF on Windows.
             self._compiler = self._llvm.create_lljit_compiler(
                 use_jit_link=sys.platform != "win32", suppress_errors=True
             )
+        self._linked += 1
         return self._compiler
 
     def _check_architecture(self, table: ObjectSymbols) -> None:

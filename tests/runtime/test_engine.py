@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
 
 from graphc.runtime.cache import Cache
 from graphc.runtime.engine import (
+    LIBRARIES_OF_A_LINKER,
     Engine,
     EngineError,
     HostMachine,
@@ -363,6 +365,68 @@ def test_dropped_code_is_unmapped(compiler: Engine) -> None:
     del held
     assert during >= before + 50
     assert executable_pages() <= before + 10
+
+
+DROPPED_FUNCTIONS = """
+import gc, os
+import numpy as np
+import graphc as gx
+
+def resident_bytes():
+    gc.collect()
+    with open("/proc/self/statm") as words:
+        return int(words.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+x, cold = gx.vector("x", 7), gx.Options(cache=False)
+
+def compile_and_drop(number):
+    f = gx.compile([x], (x * float(number)).sum(), options=cold)
+    assert f(np.ones(7)) == 7 * number
+
+for number in range(40):
+    compile_and_drop(number)
+before = resident_bytes()
+for number in range(40, 240):
+    compile_and_drop(number)
+print((resident_bytes() - before) // 200)
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads resident pages on Linux")
+def test_dropped_functions_give_their_memory_back() -> None:
+    """26 KiB each stayed when all of them were linked by one linker."""
+    assert int(run_python(DROPPED_FUNCTIONS)) < 6 * 1024  # bytes for each
+
+
+def test_code_outlives_the_linker_that_follows(compiler: Engine) -> None:
+    data = compiler.compile_ir(TRIPLE)
+    held = [compiler.link(data, ["triple"]) for _ in range(2 * LIBRARIES_OF_A_LINKER + 3)]
+    del held[1::2]
+    gc.collect()
+    assert all(function(loaded["triple"])(5) == 15 for loaded in held)
+
+
+def test_a_linker_goes_with_its_last_library(compiler: Engine) -> None:
+    data = compiler.compile_ir(TRIPLE)
+    held = [compiler.link(data, ["triple"])]
+    first = weakref.ref(compiler._compiler)
+    held += [compiler.link(data, ["triple"]) for _ in range(LIBRARIES_OF_A_LINKER)]
+    assert compiler._compiler is not first()
+    last = held.pop(0)
+    del held[: LIBRARIES_OF_A_LINKER - 1]
+    gc.collect()
+    assert first() is not None
+    assert function(last["triple"])(6) == 18
+    del last
+    gc.collect()
+    assert first() is None
+
+
+@pytest.mark.parametrize("passes", ["instcombine", "always-inline,sroa,simplifycfg", "O2"])
+def test_passes_run_again_do_the_same(compiler: Engine, passes: str) -> None:
+    texts = [TRIPLE, TRIPLE.replace("triple", "other"), TRIPLE]
+    again = [compiler.compile_ir(text, passes=passes) for text in texts]
+    assert again == [Engine(compiler.cache).compile_ir(text, passes=passes) for text in texts]
 
 
 # --- the disk cache ------------------------------------------------------------------------------
