@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from graphc import dtypes
 from graphc.codegen.emit import Emitter, copy_operand
 from graphc.codegen.fuse import Group, Partition, result_shape
 from graphc.codegen.inplace import protect
@@ -81,7 +82,7 @@ def _expansion(node: Node) -> Node | None:
     form = node.op.lowering
     if isinstance(form, Compose):
         return form.build(*node.args, **node.attrs)
-    if isinstance(form, Contract) and node.dtype.kind != "f":
+    if isinstance(form, Contract) and dtypes.kind(node.dtype) != "f":
         return _product_and_sum(node)
     return None
 

@@ -148,6 +148,10 @@ class Value:
         return self.dtype in FLOATS
 
     @property
+    def is_unsigned(self) -> bool:
+        return self.dtype in UNSIGNED
+
+    @property
     def bits(self) -> int:
         return BITS[self.dtype]
 

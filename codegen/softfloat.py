@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from graphc import dtypes
+
 # A fused multiply-add of float64 is done with error-free transformations when no part of it can
 # over- or underflow.
 _LARGE = 2.0**990
@@ -21,20 +23,8 @@ _SPLITTER = 2.0**27 + 1
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """The NumPy dtype called `name`.
-
-    Raises:
-        ImportError: for bfloat16 when ml_dtypes is not installed.
-    """
-    if name != "bfloat16":
-        return np.dtype(name)
-    try:
-        import ml_dtypes
-    except ImportError as error:
-        raise ImportError(
-            "bfloat16 arrays need the package ml_dtypes: pip install 'graphc-compiler[bfloat16]'"
-        ) from error
-    return np.dtype(ml_dtypes.bfloat16)
+    """The NumPy dtype called `name`; `MissingExtra` for bfloat16 without ml_dtypes."""
+    return dtypes.as_dtype(name)
 
 
 def round_to(value: Any, dtype: str) -> float:
@@ -57,32 +47,8 @@ def _round_to_bfloat16(value: float) -> float:
 
 
 def convert(value: Any, dtype: str) -> Any:
-    """`value` as `dtype`.
-
-    Floats truncate towards zero and saturate as integers, and NaN becomes 0; integers wrap among
-    themselves and round to nearest even as floats; anything but zero is true.
-
-    float64 and integers reach bfloat16 by way of float32, as in ml_dtypes.
-    """
-    source = np.asarray(value)
-    target = numpy_dtype(dtype)
-    if dtype == "bool":
-        return source != 0
-    if target.kind in "iu" and source.dtype.kind not in "biu":
-        return _to_integer(source.astype(np.float64), target)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if dtype == "bfloat16":
-            source = source.astype(np.float32)
-        return source.astype(target)
-
-
-def _to_integer(value: Any, target: np.dtype[Any]) -> Any:
-    info = np.iinfo(target)
-    above = value >= 2.0 ** (info.bits - (target.kind == "i"))
-    below = value < info.min
-    inside = np.where(above | below | np.isnan(value), 0.0, value)
-    result = np.where(below, info.min, inside.astype(target))
-    return np.where(above, info.max, result).astype(target)
+    """`value` as `dtype`, as `graphc.dtypes.convert` states it."""
+    return dtypes.convert(value, dtypes.as_dtype(dtype))
 
 
 def bitcast(value: Any, dtype: str) -> Any:

@@ -83,7 +83,8 @@ def fitting(value: Any, type_: Type, name: str) -> Any:
     """`value` as an array of a tensor type, converted where nothing is lost; Python scalars are
     weak.
 
-    Raises `ValueError` for another rank, `TypeError` for a dtype that does not convert safely.
+    Raises `ValueError` for another rank, `TypeError` for a dtype that does not convert safely,
+    `OverflowError` for a Python int that is out of range.
     """
     assert isinstance(type_, TensorType)
     array = np.asarray(value)
@@ -91,15 +92,12 @@ def fitting(value: Any, type_: Type, name: str) -> Any:
         raise ValueError(f"{name!r} has rank {type_.ndim} ({type_}), got shape {array.shape}")
     if array.dtype == type_.dtype:
         return array
-    weak = type(value) in (bool, int, float)
-    fits = (
-        dtypes.promote_weak(type_.dtype, value) is type_.dtype
-        if weak
-        else np.can_cast(array.dtype, type_.dtype, "safe")
-    )
-    if not fits:
-        raise TypeError(f"{name!r} is {type_.dtype.name}, got {array.dtype.name}")
-    return array.astype(type_.dtype)
+    if type(value) in (bool, int, float):
+        if dtypes.promote_weak(type_.dtype, value) is type_.dtype:
+            return np.asarray(value, type_.dtype)
+    elif np.can_cast(array.dtype, type_.dtype, "safe"):
+        return array.astype(type_.dtype)
+    raise TypeError(f"{name!r} is {type_.dtype.name}, got {array.dtype.name}")
 
 
 def bind_extents(type_: Type, shape: tuple[int, ...], sizes: dict[str, int], name: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from graphc import dtypes
 from graphc.errors import GraphError
 from graphc.lowering import Elementwise, Form
 from graphc.node import NO_ATTRIBUTES, Attributes, Node, intern
@@ -166,7 +167,7 @@ def same_types(name: str, types: tuple[Type, ...], kinds: str = "biuf") -> Tenso
             )
     if not isinstance(first, TensorType):
         raise GraphError(f"{name} needs tensors, got {first}")
-    if first.dtype.kind not in kinds:
+    if dtypes.kind(first.dtype) not in kinds:
         raise GraphError(f"{name} is not defined for dtype {first.dtype.name}")
     return first
 
@@ -178,7 +179,7 @@ def elementwise(
     kernel: Callable[..., Any],
     partials: Callable[..., tuple[Any, ...]] | NoDerivative,
     singular: tuple[int, ...] = (),
-    kinds: str = "if",
+    kinds: str = "iuf",
     result: Any = None,
     infer: Callable[..., Type] | None = None,
     cost: int = 1,
@@ -187,7 +188,8 @@ def elementwise(
 ) -> Op:
     """Register an element-wise op: equal types in, the same type (or dtype `result`) out.
 
-    `kinds` are the dtype kinds it accepts: "b" bool, "i" integers, "f" floats.
+    `kinds` are the dtype kinds it accepts: "b" bool, "i" signed and "u" unsigned integers, "f"
+    floats.
     """
 
     arity = len(inspect.signature(kernel).parameters) - 1 - len(attributes)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc import dtypes
 from graphc.node import Node
 from graphc.op import Op, elementwise
 from graphc.ops.operands import as_node, constant, operands, to_shape
@@ -27,10 +28,10 @@ def _strong_numpy(x: Any, y: Any) -> Any:
 
 
 def _unless_it_wraps(node: Node) -> frozenset[str]:
-    """Nonnegative, but for integers: the most negative one has no opposite, and squares wrap
+    """Nonnegative, but for signed integers: the most negative one has no opposite, and squares wrap
     around.
     """
-    return frozenset(("nonnegative",) if node.dtype.kind == "f" else ())
+    return frozenset(() if dtypes.kind(node.dtype) == "i" else ("nonnegative",))
 
 
 def _strong_kernel(k: Any, x: Any, y: Any) -> Any:
@@ -110,6 +111,8 @@ absolute_op = elementwise(
 
 def _sign_kernel(k: Any, x: Any) -> Any:
     one, zero = k.const(1, x.dtype), k.const(0, x.dtype)
+    if x.is_unsigned:
+        return k.select(k.ne(x, zero), one, zero)
     still = k.select(k.eq(x, zero), zero, x)  # 0 for -0.0, and NaN for NaN
     signed = k.select(k.lt(x, zero), k.const(-1, x.dtype), still)
     return k.select(k.gt(x, zero), one, signed)
@@ -245,7 +248,7 @@ modf_op = elementwise(
 def add(x: Any, y: Any) -> Node:
     """x + y; on bool, logical or."""
     nodes = operands("add", x, y)
-    if nodes[0].dtype.kind == "b":
+    if dtypes.kind(nodes[0].dtype) == "b":
         from graphc.ops.compare import logical_or
 
         return logical_or(*nodes)
@@ -262,7 +265,7 @@ def subtract(x: Any, y: Any) -> Node:
 def multiply(x: Any, y: Any) -> Node:
     """x * y; on bool, logical and."""
     nodes = operands("multiply", x, y)
-    if nodes[0].dtype.kind == "b":
+    if dtypes.kind(nodes[0].dtype) == "b":
         from graphc.ops.compare import logical_and
 
         return logical_and(*nodes)
@@ -277,8 +280,8 @@ def strong_multiply(x: Any, y: Any) -> Node:
 
 @surface
 def divide(x: Any, y: Any) -> Node:
-    """x / y, in a float dtype."""
-    return divide_op(*operands("divide", x, y, real=True))
+    """x / y; integers and bool are divided in float64."""
+    return divide_op(*operands("divide", x, y, integers=dtypes.FLOAT64))
 
 
 @surface
@@ -347,7 +350,7 @@ def power(x: Any, y: Any) -> Node:
         base = as_node(x)
         return (like(base, 1), base, square(base) if y == 2 else base)[y]
     nodes = operands("power", x, y, kinds="iuf")
-    if nodes[0].dtype.kind == "f":
+    if dtypes.kind(nodes[0].dtype) == "f":
         from graphc.ops.transcend import power_op
 
         return power_op(*nodes)

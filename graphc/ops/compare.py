@@ -7,15 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from graphc import dtypes
+from graphc.dims import Dim
 from graphc.node import Node
 from graphc.op import Op, elementwise, no_derivative
-from graphc.ops.operands import operands
+from graphc.ops.operands import as_node, cast, constant, operands, to_shape
 from graphc.tensor import alias, surface
 
 _WHY = no_derivative("a truth value does not vary smoothly")
 
 
-def _compare(name: str, opcode: str, sign: str, kinds: str = "if", *laws: str) -> Op:
+def _compare(name: str, opcode: str, sign: str, kinds: str = "iuf", *laws: str) -> Op:
     return elementwise(
         name,
         numpy=getattr(np, name),
@@ -28,8 +30,8 @@ def _compare(name: str, opcode: str, sign: str, kinds: str = "if", *laws: str) -
     )
 
 
-equal_op = _compare("equal", "eq", "==", "bif", "commutative")
-not_equal_op = _compare("not_equal", "ne", "!=", "bif", "commutative")
+equal_op = _compare("equal", "eq", "==", "biuf", "commutative")
+not_equal_op = _compare("not_equal", "ne", "!=", "biuf", "commutative")
 less_op = _compare("less", "lt", "<")
 less_equal_op = _compare("less_equal", "le", "<=")
 greater_op = _compare("greater", "gt", ">")
@@ -69,41 +71,79 @@ isnan_op = elementwise(
     result="bool",
 )
 
+_MIRRORED = {
+    equal_op: equal_op,
+    not_equal_op: not_equal_op,
+    less_op: greater_op,
+    less_equal_op: greater_equal_op,
+    greater_op: less_op,
+    greater_equal_op: less_equal_op,
+}
+
+
+def _compared(op: Op, x: Any, y: Any, kinds: str = "iuf") -> Node:
+    """A comparison, exact for integers, as in NumPy 2: a Python int may be out of the range of the
+    other operand, and signed integers compare with uint64, for which no common dtype has room.
+    """
+    if type(x) is int and type(y) is not int:
+        return _compared(_MIRRORED[op], y, x, kinds)
+    if type(x) is float or type(y) is float or isinstance(x, Dim) or isinstance(y, Dim):
+        return op(*operands(op.name, x, y, kinds=kinds))
+    first = as_node(x)
+    if type(y) is int and dtypes.is_integer(first.dtype) and not dtypes.fits(y, first.dtype):
+        inside = dtypes.limits(first.dtype)[y > 0]
+        return to_shape(constant(bool(op.numpy(inside, y))), first.shape)
+    second = y if type(y) in (bool, int) else as_node(y)
+    if isinstance(second, Node) and dtypes.UINT64 in (first.dtype, second.dtype):
+        if dtypes.kind(first.dtype) == "i":
+            return _signed_with_uint64(op, first, second)
+        if dtypes.kind(second.dtype) == "i":
+            return _signed_with_uint64(_MIRRORED[op], second, first)
+    return op(*operands(op.name, first, second, kinds=kinds))
+
+
+def _signed_with_uint64(op: Op, signed: Node, unsigned: Node) -> Node:
+    """A negative number is less than any unsigned one; the others compare as uint64."""
+    compared = op(*operands(op.name, cast(signed, dtypes.UINT64), unsigned))
+    if op in (less_op, less_equal_op, not_equal_op):
+        return logical_or(signed < 0, compared)
+    return logical_and(signed >= 0, compared)
+
 
 @surface
 def equal(x: Any, y: Any) -> Node:
     """x == y, element by element."""
-    return equal_op(*operands("equal", x, y))
+    return _compared(equal_op, x, y, kinds="biuf")
 
 
 @surface
 def not_equal(x: Any, y: Any) -> Node:
     """x != y, element by element."""
-    return not_equal_op(*operands("not_equal", x, y))
+    return _compared(not_equal_op, x, y, kinds="biuf")
 
 
 @surface
 def less(x: Any, y: Any) -> Node:
     """x < y."""
-    return less_op(*operands("less", x, y, kinds="iuf"))
+    return _compared(less_op, x, y)
 
 
 @surface
 def less_equal(x: Any, y: Any) -> Node:
     """x <= y."""
-    return less_equal_op(*operands("less_equal", x, y, kinds="iuf"))
+    return _compared(less_equal_op, x, y)
 
 
 @surface
 def greater(x: Any, y: Any) -> Node:
     """x > y."""
-    return greater_op(*operands("greater", x, y, kinds="iuf"))
+    return _compared(greater_op, x, y)
 
 
 @surface
 def greater_equal(x: Any, y: Any) -> Node:
     """x >= y."""
-    return greater_equal_op(*operands("greater_equal", x, y, kinds="iuf"))
+    return _compared(greater_equal_op, x, y)
 
 
 @surface

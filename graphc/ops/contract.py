@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc import dtypes
 from graphc.errors import GraphError
 from graphc.lowering import Contract
 from graphc.node import Node
@@ -60,7 +61,10 @@ def _numpy_contract(x: Any, y: Any, batch: Axes, contracted: Axes) -> Any:
     result = [x_names[a] for a in batch[0]]
     result += [x_names[a] for a in free_axes(x.ndim, batch[0], contracted[0])]
     result += [y_names[a] for a in free_axes(y.ndim, batch[1], contracted[1])]
-    return np.einsum(x, x_names, y, y_names, result, optimize=True).astype(x.dtype, copy=False)
+    wide = dtypes.accumulator(x.dtype)
+    x_wide, y_wide = x.astype(wide, copy=False), y.astype(wide, copy=False)
+    product = np.einsum(x_wide, x_names, y_wide, y_names, result, optimize=True)
+    return product.astype(x.dtype, copy=False)
 
 
 def _transpose_contract(cotangent: Node, node: Node, i: int) -> Node:
@@ -102,7 +106,7 @@ contract_op = register(
 def _pair(name: str, x: Any, y: Any) -> tuple[Node, Node]:
     dtype = common_dtype(name, (x, y))
     left, right = cast(as_node(x), dtype), cast(as_node(y), dtype)
-    if dtype.kind == "b":
+    if dtypes.kind(dtype) == "b":
         raise GraphError(f"{name} is not defined for bool; cast first\n" + describe([left, right]))
     return left, right
 

@@ -59,9 +59,9 @@ def _infer_scatter(indices: Type, updates: Type, axis: int, extent: Extent) -> T
 
 def _numpy_scatter(indices: Any, updates: Any, axis: int, extent: int) -> Any:
     shape = (*updates.shape[:axis], extent, *updates.shape[axis + indices.ndim :])
-    result = np.zeros(shape, updates.dtype)
-    np.add.at(result, (*[slice(None)] * axis, indices), updates)
-    return result
+    result = np.zeros(shape, dtypes.accumulator(updates.dtype))
+    np.add.at(result, (*[slice(None)] * axis, indices), updates.astype(result.dtype, copy=False))
+    return result.astype(updates.dtype, copy=False)
 
 
 scatter_add_op: Op = register(
@@ -82,25 +82,29 @@ scatter_add_op: Op = register(
 
 
 def _positions(indices: Any, name: str) -> Node:
+    from graphc.ops.arithmetic import minimum
+
     node = as_node(indices)
-    if node.dtype.kind != "i" and node.size == 0 and node.op is constant_op:
+    if not dtypes.is_integer(node.dtype) and node.size == 0 and node.op is constant_op:
         return cast(node, dtypes.INT64)  # an empty list is one of integers, too
-    if node.dtype.kind == "b":
+    if dtypes.kind(node.dtype) == "b":
         raise GraphError(
             f"{name} with a mask would give a shape that depends on data; use gx.where\n"
             + describe([node])
         )
-    if node.dtype.kind != "i":
+    if not dtypes.is_integer(node.dtype):
         raise GraphError(
             f"{name} needs integer positions, got {node.dtype.name}\n" + describe([node])
         )
+    if node.dtype is dtypes.UINT64:  # what does not fit int64 is out of range, not negative
+        node = minimum(node, dtypes.limits(dtypes.INT64)[1])
     return cast(node, dtypes.INT64)
 
 
 @surface
 def take(x: Any, indices: Any, axis: int | None = None) -> Node:
-    """The elements of x along `axis` at `indices` (int64, any shape); of the flattened x if `axis`
-    is None.
+    """The elements of x along `axis` at `indices` (integers, any shape); of the flattened x if
+    `axis` is None.
     """
     from graphc.ops.movement import reshape
 

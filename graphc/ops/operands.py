@@ -45,7 +45,7 @@ extent_op = register(
     Op(
         "extent",
         lambda extent, dtype: TensorType(dtype, ()),
-        lambda extent, dtype: np.asarray(extent, dtype),
+        lambda extent, dtype: dtypes.convert(np.asarray(extent, dtypes.INT64), dtype),
         Generate(lambda k, index, extent, dtype: k.convert(k.index(extent), dtype.name)),
         no_derivative("an extent does not vary"),
         attributes=("extent", "dtype"),
@@ -147,9 +147,9 @@ MAX_RANK = 64
 def symbol(name: str, shape: Any = (), dtype: Any = "float64", facts: Sequence[str] = ()) -> Node:
     """A named input. Symbols of equal name, type and facts are the same node.
 
-    `shape`: extents, each an int, a name, or an expression of names; `dtype`: bool, int64, float32
-    or float64; `facts`: what may be assumed of every value: "nonnegative", "positive", "finite",
-    "integer".
+    `shape`: extents, each an int, a name, or an expression of names; `dtype`: one of
+    `graphc.dtypes.NAMES`; `facts`: what may be assumed of every value: "nonnegative", "positive",
+    "finite", "integer".
 
     >>> symbol("x", ("n", 3)).type
     float64[n, 3]
@@ -210,10 +210,10 @@ def constant(value: Any, dtype: Any = None) -> Node:
             dtype = array.dtype
     wanted = dtypes.as_dtype(dtype)
     try:
+        if dtypes.is_integer(wanted) and type(value) is not int:
+            _require_in_range(np.asarray(value), wanted)
         if type(value) in (bool, int, float):
             return _literal(value, wanted)
-        if wanted.kind == "i":
-            _require_integers(np.asarray(value))
         held = Constant(value, wanted)
     except (TypeError, ValueError, OverflowError) as error:
         raise GraphError(
@@ -235,31 +235,34 @@ def _numbers(value: Any) -> np.ndarray:
     kind = type(value).__name__
     if isinstance(value, np.ma.MaskedArray):
         raise GraphError("cannot make a constant of a masked array: fill it first, array.filled(0)")
-    if array.dtype.kind not in "biuf":
+    if dtypes.kind(array.dtype) not in "biuf":
         what = f"an array of {array.dtype}" if isinstance(value, np.ndarray) else kind
         raise GraphError(
             f"cannot make a constant of {what}: {shortened(repr(value))}\n"
             "Constants are numbers, truth values, or arrays of them."
         )
-    if array.dtype.name not in _SUPPORTED:
-        wide = "float64" if array.dtype.kind == "f" else "int64"
+    if array.dtype.name not in dtypes.NAMES:
         raise GraphError(
-            f"constants are of dtype {', '.join(_SUPPORTED)}; got {array.dtype.name}\n"
-            f"Convert it: numpy.asarray(value, {wide!r})"
+            f"constants are of dtype {', '.join(dtypes.NAMES)}; got {array.dtype.name}\n"
+            "Convert it: numpy.asarray(value, 'float64')"
         )
     return array
 
 
-_SUPPORTED = tuple(dtype.name for dtype in dtypes.SUPPORTED)
-
-
-def _require_integers(array: np.ndarray) -> None:
-    """Refuse floats that have no int64: NumPy makes some number of them, with a warning."""
-    if array.dtype.kind == "f" and array.size:
-        with np.errstate(invalid="ignore"):
-            fits = (array >= -(2.0**63)) & (array < 2.0**63)
-        if not fits.all():
-            raise ValueError("not all of its values fit")
+def _require_in_range(array: np.ndarray, dtype: np.dtype[Any]) -> None:
+    """Refuse numbers that an integer dtype does not have: NumPy would wrap integers around, and
+    makes something of floats.
+    """
+    if array.dtype is dtype or dtypes.kind(array.dtype) not in "iuf":
+        return
+    least, most = dtypes.limits(dtype)
+    if dtypes.is_float(array.dtype):
+        array = array.astype(dtypes.FLOAT64)
+        fits = (array >= least) & (array < most + 1.0)
+    else:
+        fits = (array >= least) & (array <= most)
+    if not fits.all():
+        raise ValueError("not all of its values fit")
 
 
 def _literal(value: bool | int | float, dtype: np.dtype[Any]) -> Node:
@@ -313,18 +316,29 @@ def cast(x: Any, dtype: Any) -> Node:
     return node if node.dtype is wanted else cast_op(node, dtype=wanted)
 
 
-def operands(name: str, *values: Any, real: bool = False, kinds: str = "biuf") -> list[Node]:
+def operands(
+    name: str,
+    *values: Any,
+    real: bool = False,
+    kinds: str = "biuf",
+    integers: np.dtype[Any] | None = None,
+) -> list[Node]:
     """The arguments of an element-wise call as nodes of equal shape and dtype.
 
-    `real` asks for a float dtype. Raises `GraphError` naming `name` if they cannot be made equal.
+    `kinds` are the dtype kinds that are taken: "b" bool, "i" signed and "u" unsigned integers, "f"
+    floats. `real` asks for the float dtype in which NumPy computes functions of real numbers;
+    `integers` is the dtype to compute in if the operands promote to bool or an integer dtype.
+    Raises `GraphError` naming `name` if they cannot be made equal.
     """
     plain = _equal_already(values)
-    dtype = plain.dtype if plain is not None else common_dtype(name, values)
-    if plain is not None and dtype.kind in kinds and (dtype.kind == "f" or not real):
-        return list(values)
-    if real:
-        dtype = dtypes.float_of(dtype)
-    if dtype.kind not in kinds:
+    if plain is not None:
+        kind = dtypes.kind(plain.dtype)
+        if kind in kinds and (kind == "f" or not real and integers is None):
+            return list(values)
+    dtype = common_dtype(name, values, real)
+    if integers is not None and not dtypes.is_float(dtype):
+        dtype = integers
+    if dtypes.kind(dtype) not in kinds:
         raise GraphError(
             f"{name} is not defined for dtype {dtype.name}\n"
             + describe([value for value in values if isinstance(value, Node)])
@@ -344,10 +358,15 @@ def _equal_already(values: Sequence[Any]) -> TensorType | None:
     return first.type
 
 
-def common_dtype(name: str, values: Sequence[Any]) -> np.dtype[Any]:
-    """The dtype that `values` promote to, Python scalars and extents being weak."""
+def common_dtype(name: str, values: Sequence[Any], real: bool = False) -> np.dtype[Any]:
+    """The dtype that `values` promote to, Python scalars and extents being weak.
+
+    With `real`, the float dtype of a function of real numbers: each array counts as the float that
+    its dtype is taken to. A weak float makes integers float64, in every function.
+    """
     strong: np.dtype[Any] | None = None
     weak: list[bool | int | float] = []
+    exact = True
     for value in values:
         if isinstance(value, Dim):
             weak.append(0)
@@ -357,13 +376,17 @@ def common_dtype(name: str, values: Sequence[Any]) -> np.dtype[Any]:
             if not isinstance(value, Node):
                 value = constant(value)
             dtype = value._tensor(f"dtype for {name}").dtype
+            exact = exact and not dtypes.is_float(dtype)
+            dtype = dtypes.float_of(dtype) if real else dtype
             strong = dtype if strong is None else dtypes.promote(strong, dtype)
+    if exact and any(type(scalar) is float for scalar in weak):
+        return dtypes.FLOAT64
     for scalar in weak:
         strong = (
             dtypes.weak_dtype(scalar) if strong is None else dtypes.promote_weak(strong, scalar)
         )
     assert strong is not None
-    return strong
+    return dtypes.float_of(strong) if real else strong
 
 
 def _as_dtype(value: Any, dtype: np.dtype[Any]) -> Node:

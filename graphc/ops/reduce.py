@@ -30,7 +30,7 @@ def remaining(rank: int, axes: tuple[int, ...]) -> tuple[int, ...]:
 def _infer(name: str, kinds: str) -> Any:
     def infer(x: Type, axes: tuple[int, ...]) -> Type:
         assert isinstance(x, TensorType)
-        if x.dtype.kind not in kinds:
+        if dtypes.kind(x.dtype) not in kinds:
             raise GraphError(f"{name} is not defined for dtype {x.dtype.name}")
         if any(not 0 <= axis < x.ndim for axis in axes) or list(axes) != sorted(set(axes)):
             raise GraphError(f"{name} of {x} over axes {axes}")
@@ -44,6 +44,12 @@ def spread(reduced: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
     return broadcast(reduced, shape, remaining(len(shape), axes))
 
 
+def _accumulated(function: Any, x: Any, axes: tuple[int, ...]) -> Any:
+    """A sum or product in the dtype of `x`; 16-bit floats are rounded once, at the end."""
+    result = function(x, axis=axes, dtype=dtypes.accumulator(x.dtype))
+    return np.asarray(result).astype(x.dtype, copy=False)
+
+
 def _sum_transpose(cotangent: Node, node: Node, i: int) -> Node:
     return spread(cotangent, node.args[0].shape, node.attrs["axes"])
 
@@ -51,8 +57,8 @@ def _sum_transpose(cotangent: Node, node: Node, i: int) -> Node:
 sum_op = register(
     Op(
         "sum",
-        _infer("sum", "if"),
-        lambda x, axes: np.sum(x, axis=axes, dtype=x.dtype),
+        _infer("sum", "iuf"),
+        lambda x, axes: _accumulated(np.sum, x, axes),
         Reduce("add"),
         Linear(_sum_transpose),
         attributes=("axes",),
@@ -88,7 +94,7 @@ def _extremum(name: str, numpy: Any) -> Op:
     return register(
         Op(
             name,
-            _infer(name, "if"),
+            _infer(name, "iuf"),
             evaluate,
             Reduce(name),
             Rules(_extremum_jvp, _extremum_vjp),
@@ -102,7 +108,7 @@ def _extremum(name: str, numpy: Any) -> Op:
 def lowest(combiner: str, dtype: np.dtype[Any]) -> Any:
     """The identity of max or min in a dtype."""
     sign = -1 if combiner == "max" else 1
-    if dtype.kind == "f":
+    if dtypes.kind(dtype) == "f":
         return dtype.type(sign * np.inf)
     limits = np.iinfo(dtype)
     return dtype.type(limits.min if combiner == "max" else limits.max)
@@ -139,8 +145,8 @@ def _others(node: Node) -> Node:
 prod_op = register(
     Op(
         "prod",
-        _infer("prod", "if"),
-        lambda x, axes: np.prod(x, axis=axes, dtype=x.dtype),
+        _infer("prod", "iuf"),
+        lambda x, axes: _accumulated(np.prod, x, axes),
         Reduce("mul"),
         Rules(_prod_jvp, _prod_vjp),
         attributes=("axes",),
@@ -189,7 +195,7 @@ def _compose_argmax(x: Node, axis: int) -> Node:
 
     position = iota_op(shape=x.shape, axis=axis, dtype=dtypes.INT64)
     hit = x == spread(max_op(x, axes=(axis,)), x.shape, (axis,))
-    if x.dtype.kind == "f":
+    if dtypes.kind(x.dtype) == "f":
         hit = hit | (x != x)
     never = like(position, int(np.iinfo("int64").max))
     return min_op(where_op(hit, position, never), axes=(axis,))
@@ -225,8 +231,8 @@ def keep_axes(reduced: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
 
 @surface
 def sum_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """The sum over `axis` (None: all); bool and integers accumulate in int64, floats in their
-    dtype.
+    """The sum over `axis` (None: all); bool and signed integers are summed in int64, unsigned ones
+    in uint64, 16-bit floats in float32 with one rounding, wider floats in their dtype.
     """
     node = as_node(x)
     return _reduce(sum_op, cast(node, dtypes.sum_dtype(node.dtype)), axis, keepdims)
@@ -241,7 +247,7 @@ def prod_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
 
 def _ordered(op: Op, x: Any, axis: Any, keepdims: bool) -> Node:
     node = as_node(x)
-    if node.dtype.kind == "b":
+    if dtypes.kind(node.dtype) == "b":
         return cast(_reduce(op, cast(node, dtypes.INT64), axis, keepdims), dtypes.BOOL)
     axes = normalize_axes(axis, node, op.name)
     if any(node.shape[a] == 0 for a in axes):
@@ -265,7 +271,10 @@ def min_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
 def all_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
     """Whether every element over `axis` is true."""
     return _reduce(
-        all_op, as_node(x) if as_node(x).dtype.kind == "b" else as_node(x) != 0, axis, keepdims
+        all_op,
+        as_node(x) if dtypes.kind(as_node(x).dtype) == "b" else as_node(x) != 0,
+        axis,
+        keepdims,
     )
 
 
@@ -273,7 +282,10 @@ def all_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
 def any_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
     """Whether some element over `axis` is true."""
     return _reduce(
-        any_op, as_node(x) if as_node(x).dtype.kind == "b" else as_node(x) != 0, axis, keepdims
+        any_op,
+        as_node(x) if dtypes.kind(as_node(x).dtype) == "b" else as_node(x) != 0,
+        axis,
+        keepdims,
     )
 
 
@@ -284,7 +296,7 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Node:
     from graphc.ops.operands import normalize_axis
 
     node = as_node(x)
-    if node.dtype.kind == "b":
+    if dtypes.kind(node.dtype) == "b":
         node = cast(node, dtypes.INT64)
     if axis is None:
         flat = argmax_op(reshape(node, (node.size,)), axis=0)
@@ -298,15 +310,18 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Node:
 
 @surface
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """The mean over `axis`, in a float dtype."""
+    """The mean over `axis`, in a float dtype: float64 for integers and bool.
+
+    Of 16-bit floats sum and quotient are taken in float32 and rounded once.
+    """
     node = as_node(x)
-    node = cast(node, dtypes.float_of(node.dtype))
+    dtype = dtypes.mean_dtype(node.dtype)
+    node = cast(node, dtypes.accumulator(dtype))
     axes = normalize_axes(axis, node, "mean")
     total = _reduce(sum_op, node, axes, keepdims)
     count = product(node.shape[a] for a in axes)
-    return total / (
-        constant(count, node.dtype) if isinstance(count, int) else extent(count, node.dtype)
-    )
+    number = constant(count, node.dtype) if isinstance(count, int) else extent(count, node.dtype)
+    return cast(total / number, dtype)
 
 
 @surface

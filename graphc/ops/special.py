@@ -55,33 +55,22 @@ def _infer_cast(x: Type, dtype: Any) -> Type:
     return TensorType(dtype, x.shape)
 
 
-def _numpy_cast(x: Any, dtype: Any) -> Any:
-    """Truncates towards zero, saturates, and takes NaN to 0: NumPy leaves these cases to the
-    processor.
-    """
-    if x.dtype.kind == "f" and dtype.kind == "i":
-        limits = np.iinfo(dtype)
-        with np.errstate(invalid="ignore"):
-            plain = np.where((x >= 2.0**63) | (x < -(2.0**63)) | np.isnan(x), 0, x).astype(dtype)
-        plain = np.where(x >= 2.0**63, limits.max, plain)
-        return np.where(x < -(2.0**63), limits.min, plain).astype(dtype)
-    with np.errstate(over="ignore"):
-        return x.astype(dtype)
-
-
 def _cast_facts(node: Node, known: Any) -> frozenset[str]:
-    """Narrowing overflows and underflows; to an integer it truncates, and NaN becomes 0."""
+    """What may overflow, underflow or wrap around loses its sign; to an integer it truncates, and
+    NaN becomes 0.
+    """
     source, target = node.args[0].dtype, node.dtype
-    widens = target.kind == "f" and (source.kind != "f" or target.itemsize >= source.itemsize)
-    kept = {"nonnegative", "integer"}
-    return known(node.args[0]) & (kept | {"positive", "finite"} if widens else kept)
+    if dtypes.widens(source, target):
+        return known(node.args[0]) & {"nonnegative", "positive", "finite", "integer"}
+    wraps = dtypes.is_integer(source) and dtypes.kind(target) == "i"
+    return known(node.args[0]) & {"integer", *(() if wraps else ("nonnegative",))}
 
 
 cast_op: Op = register(
     Op(
         "cast",
         _infer_cast,
-        _numpy_cast,
+        dtypes.convert,
         Elementwise(lambda k, x, dtype: k.convert(x, dtype.name)),
         Linear(lambda cotangent, node, i: cast_op(cotangent, dtype=node.args[0].dtype)),
         attributes=("dtype",),
@@ -140,7 +129,7 @@ def _numpy_check(x: Any, condition: Any, message: str) -> Any:
 
 
 def _infer_check(x: Type, condition: Type, message: str) -> Type:
-    if not isinstance(condition, TensorType) or condition.dtype.kind != "b":
+    if not isinstance(condition, TensorType) or dtypes.kind(condition.dtype) != "b":
         raise GraphError(f"check needs a bool condition, got {condition}")
     return x
 

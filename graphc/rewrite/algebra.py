@@ -8,9 +8,11 @@ Under `ieee` an identity must hold for every bit pattern: x - 0 and x * 1 are x,
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
+from graphc import dtypes
 from graphc.node import Node
 from graphc.ops.operands import cast, constant_op
 from graphc.ops.special import cast_op
@@ -26,12 +28,17 @@ absolute, broadcast, cast_, cos, maximum, minimum, negative = functions(
 relu, sign, sqrt, square = functions("relu sign sqrt square")
 
 
+def _held(value: Number, x: Node) -> Number:
+    """A number as the dtype of `x` has it: integers wrap around."""
+    return dtypes.wrapped(int(value), x.dtype) if dtypes.is_integer(x.dtype) else value
+
+
 # -- units and zeros -------------------------------------------------------------------------------
 
 rule("multiply_one", x * 1, x, law="ieee", example=lambda x: x * 1.0)
 rule("divide_one", x / 1, x, law="ieee", example=lambda x: x / 1.0)
 rule("subtract_zero", x - 0, x, law="ieee", example=lambda x: x - 0.0)
-rule("add_zero_integer", x + 0, x, law="ieee", kinds="i", example=lambda i: i + 0)
+rule("add_zero_integer", x + 0, x, law="ieee", kinds="iu", example=lambda i: i + 0)
 rule("add_minus_zero", x + (-0.0), x, law="ieee", kinds="f", example=lambda x: x + (-0.0))
 rule(
     "add_zero_unsigned",
@@ -42,7 +49,7 @@ rule(
     example=lambda x: absolute(x) + 0.0,
 )
 rule("add_zero", x + 0, x, law="real", example=lambda x: x + 0.0)
-rule("multiply_zero_integer", x * 0, 0, law="ieee", kinds="i", example=lambda i: i * 0)
+rule("multiply_zero_integer", x * 0, 0, law="ieee", kinds="iu", example=lambda i: i * 0)
 rule(
     "multiply_zero_finite",
     x * 0,
@@ -53,7 +60,7 @@ rule(
 )
 rule("multiply_zero", x * 0, 0, law="real", example=lambda x: x * 0.0)
 rule("zero_divided", 0 / x, 0, law="real", example=lambda x: 0.0 / x)
-rule("subtract_self_integer", x - x, 0, law="ieee", kinds="i", example=lambda i: i - i)
+rule("subtract_self_integer", x - x, 0, law="ieee", kinds="iu", example=lambda i: i - i)
 rule(
     "subtract_self_finite",
     x - x,
@@ -72,7 +79,7 @@ rule("negative_negative", negative(-x), x, law="ieee", example=lambda x: negativ
 rule("multiply_minus_one", x * -1, -x, law="ieee", example=lambda x: x * -1.0)
 rule("divide_minus_one", x / -1, -x, law="ieee", example=lambda x: x / -1.0)
 rule("subtract_from_minus_zero", -0.0 - x, -x, law="ieee", kinds="f", example=lambda x: -0.0 - x)
-rule("subtract_from_zero_integer", 0 - x, -x, law="ieee", kinds="i", example=lambda i: 0 - i)
+rule("subtract_from_zero_integer", 0 - x, -x, law="ieee", kinds="iu", example=lambda i: 0 - i)
 rule("subtract_from_zero", 0 - x, -x, law="real", example=lambda x: 0.0 - x)
 rule("add_negative", x + (-y), x - y, law="ieee", example=lambda x, y: x + (-y))
 rule("subtract_negative", x - (-y), x + y, law="ieee", example=lambda x, y: x - (-y))
@@ -81,10 +88,9 @@ rule("divide_negatives", (-x) / (-y), x / y, law="ieee", example=lambda x, y: (-
 rule(
     "multiply_negative_number",
     (-x) * c,
-    lambda x, c: -c * x,
+    lambda x, c: _held(-c, x) * x,
     law="ieee",
     doc="(-c) * x",
-    guard=lambda c: _can_negate(c),
     example=lambda x: (-x) * 3.0,
 )
 rule(
@@ -98,10 +104,9 @@ rule(
 rule(
     "negative_multiply_number",
     -(x * c),
-    lambda x, c: -c * x,
+    lambda x, c: _held(-c, x) * x,
     law="ieee",
     doc="(-c) * x",
-    guard=lambda c: _can_negate(c),
     example=lambda x: -(3.0 * x),
 )
 rule("negative_subtract", -(x - y), y - x, law="real", example=lambda x, y: -(x - y))
@@ -131,7 +136,14 @@ rule(
 )
 rule("square_negative", square(-x), square(x), law="ieee", example=lambda x: square(-x))
 rule("square_absolute", square(abs(x)), square(x), law="ieee", example=lambda x: square(abs(x)))
-rule("absolute_negative", abs(-x), abs(x), law="ieee", example=lambda x: abs(-x))
+rule(
+    "absolute_negative",
+    abs(-x),
+    abs(x),
+    law="ieee",
+    guard=lambda x: dtypes.kind(x.dtype) != "u",  # -x has wrapped around, and is its own magnitude
+    example=lambda x: abs(-x),
+)
 rule("cosine_negative", cos(-x), cos(x), law="real", example=lambda x: cos(-x))
 rule(
     "absolute_unsigned",
@@ -157,11 +169,6 @@ rule(
     guard=lambda x, known: "unsigned" in known(x),
     example=lambda x: relu(abs(x)),
 )
-
-
-def _can_negate(c: Number) -> bool:
-    """The least integer has no negative."""
-    return isinstance(c, float) or c != np.iinfo("int64").min
 
 
 # -- idempotence and powers ------------------------------------------------------------------------
@@ -227,7 +234,12 @@ rule(
 
 # -- quotients -------------------------------------------------------------------------------------
 
-_LEAST_NORMAL = {"float32": 2.0**-126, "float64": 2.0**-1022}
+_LEAST_NORMAL = {
+    "float16": 2.0**-14,
+    "bfloat16": 2.0**-126,
+    "float32": 2.0**-126,
+    "float64": 2.0**-1022,
+}
 
 
 def _exact_reciprocal(c: Number, node: Node) -> bool:
@@ -276,18 +288,18 @@ rule(
 rule(
     "add_numbers_integer",
     (x + c) + d,
-    lambda x, c, d: x + _wrapped(c + d),
+    lambda x, c, d: x + _held(c + d, x),
     law="ieee",
-    kinds="i",
+    kinds="iu",
     doc="x + (c + d)",
     example=lambda i: i + 1 + 2,
 )
 rule(
     "multiply_numbers_integer",
     (x * c) * d,
-    lambda x, c, d: x * _wrapped(c * d),
+    lambda x, c, d: x * _held(c * d, x),
     law="ieee",
-    kinds="i",
+    kinds="iu",
     doc="x * (c * d)",
     example=lambda i: i * 3 * 5,
 )
@@ -308,11 +320,6 @@ rule(
 rule(
     "number_over_quotient", c * (d / x), (c * d) / x, law="real", example=lambda x: 3.0 * (2.0 / x)
 )
-
-
-def _wrapped(value: Number) -> int:
-    """An integer as 64 bits have it."""
-    return (int(value) + 2**63) % 2**64 - 2**63
 
 
 # -- sums of products ------------------------------------------------------------------------------
@@ -336,10 +343,22 @@ rule(
 
 # -- conversions -----------------------------------------------------------------------------------
 
-# A value of the first dtype survives the second, whatever it is.
-_LOSSLESS = frozenset(
-    (("bool", "int64"), ("bool", "float32"), ("bool", "float64"), ("float32", "float64"))
-)
+
+def _lossless(source: np.dtype[Any], inner: np.dtype[Any], last: np.dtype[Any]) -> bool:
+    """Whether a value of the first dtype survives the second, whatever it is, and means the same to
+    the third: integers wrap around where floats saturate.
+    """
+    if dtypes.kind(source) == "b":
+        return True
+    if not np.can_cast(source, inner) or (dtypes.is_integer(source) and _rounds(source, inner)):
+        return False
+    same = dtypes.is_float(source) == dtypes.is_float(inner)
+    return same or not dtypes.is_integer(last)
+
+
+def _rounds(source: np.dtype[Any], inner: np.dtype[Any]) -> bool:
+    """NumPy calls int64 to float64 safe."""
+    return dtypes.is_float(inner) and source.itemsize >= inner.itemsize
 
 
 rule(
@@ -356,6 +375,6 @@ rule(
     lambda x, node: cast(x, node.dtype),
     law="ieee",
     doc="cast(x), or x",
-    guard=lambda x, inner: (x.dtype.name, inner.dtype.name) in _LOSSLESS,
+    guard=lambda x, inner, node: _lossless(x.dtype, inner.dtype, node.dtype),
     example=lambda a: cast(cast(a, "float64"), "float32"),
 )

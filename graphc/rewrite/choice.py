@@ -7,6 +7,7 @@ it is the cotangent or 0: a mask costs a select and no multiplication.
 
 from __future__ import annotations
 
+from graphc import dtypes
 from graphc.node import Node
 from graphc.ops.operands import symbol
 from graphc.ops.special import where_op
@@ -74,7 +75,7 @@ rule(
 
 def _integers(x: Node) -> bool:
     """With NaN, neither x < y nor x >= y holds."""
-    return x.dtype.kind == "i"
+    return dtypes.is_integer(x.dtype)
 
 
 rule("not_less", ~(x < y), x >= y, law="ieee", guard=_integers, example=lambda i, j: ~(i < j))

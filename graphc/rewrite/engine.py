@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from graphc import origin
+from graphc import dtypes, origin
 from graphc.graph import Graph
 from graphc.lowering import Region
 from graphc.node import Attributes, Node, add_origin, intern, topological
@@ -279,7 +279,7 @@ def _result(rule: Rule, node: Node, found: Found) -> Node | None:
 
 
 def _is_of_kind(node: Node, kinds: str) -> bool:
-    return isinstance(node.type, TensorType) and node.type.dtype.kind in kinds
+    return isinstance(node.type, TensorType) and dtypes.kind(node.type.dtype) in kinds
 
 
 def _literals(pattern: Pattern) -> list[Number]:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from graphc import dtypes
 from graphc.node import Node
 from graphc.types import TensorType
 
@@ -81,16 +82,16 @@ def _derive(node: Node, known: Known) -> Facts:
     type_ = node.type
     if not isinstance(type_, TensorType):
         return _NONE
-    kind, name = type_.dtype.kind, node.op.name
-    if kind == "i" and name in _WRAPPING:
-        return _INTEGER
+    kind, name = dtypes.kind(type_.dtype), node.op.name
+    if kind in "iu" and name in _WRAPPING:
+        return _closed(_NONE, kind)
     rule = _DERIVED.get(name, node.op.facts)
     return _closed(rule(node, known) if rule is not None else _NONE, kind)
 
 
 def _closed(found: Facts, kind: str) -> Facts:
     """With what the dtype gives, and what follows."""
-    if kind == "b":
+    if kind in "bu":
         return found | _INTEGER | _UNSIGNED
     if kind == "i":
         return found | _INTEGER | (_UNSIGNED if "nonnegative" in found else _NONE)
@@ -99,7 +100,7 @@ def _closed(found: Facts, kind: str) -> Facts:
 
 def _of_constant(node: Node, known: Known) -> Facts:
     array = node.attrs["value"].array
-    if array.dtype.kind == "b":
+    if dtypes.kind(array.dtype) == "b":
         return _INTEGER | _UNSIGNED
     real = array[~np.isnan(array)]
     holds = {
@@ -143,12 +144,21 @@ def _of_divide(node: Node, known: Known) -> Facts:
 
 
 def _of_cast(node: Node, known: Known) -> Facts:
-    """Narrowing overflows and underflows; truncation takes positive fractions to 0."""
+    """Narrowing overflows and underflows, or wraps around; truncation takes positive fractions to
+    0.
+    """
     source, target = node.args[0].dtype, node.dtype
     found = known(node.args[0])
-    if target.kind == "f" and (source.kind != "f" or target.itemsize >= source.itemsize):
+    if dtypes.widens(source, target):
         return found & _SINGLE
+    if dtypes.is_integer(source) and dtypes.is_integer(target):
+        return _INTEGER
     return found & {"nonnegative", "unsigned", "integer"}
+
+
+def _of_position(node: Node, known: Known) -> Facts:
+    """An extent or a position; in a narrow dtype it may have wrapped around or overflowed."""
+    return _INDEX if dtypes.widens(dtypes.INT64, node.dtype) else _NONE
 
 
 def _of_sqrt(node: Node, known: Known) -> Facts:
@@ -178,7 +188,7 @@ def _of_power(node: Node, known: Known) -> Facts:
 _MOVED = _kept(*_ELEMENT)
 _PRODUCT = _common("nonnegative", "unsigned", "integer")  # products underflow: never positive
 _SUM = _kept("nonnegative", "unsigned", "integer")  # sums overflow, and a sum over nothing is 0
-_INDEX = _given("nonnegative", "unsigned", "finite", "integer")
+_INDEX: Facts = frozenset(("nonnegative", "unsigned", "finite", "integer"))
 
 # Integers wrap around: nothing is known of the sign of these.
 _WRAPPING = frozenset(
@@ -198,7 +208,7 @@ _WRAPPING = frozenset(
 _DERIVED: dict[str, Callable[[Node, Known], Facts]] = {
     "symbol": lambda node, known: frozenset(node.attrs["facts"]),
     "constant": _of_constant,
-    **dict.fromkeys(("iota", "extent", "argmax"), _INDEX),
+    **dict.fromkeys(("iota", "extent", "argmax"), _of_position),
     **dict.fromkeys(
         (
             "broadcast",

@@ -81,6 +81,11 @@ def _rows() -> Node:
     return extent(dim("n"))
 
 
+def _is_int64(first: Node) -> bool:
+    """In another dtype an extent may have wrapped around."""
+    return first.dtype is dtypes.INT64
+
+
 def _plus(first: Node, second: Node) -> Node:
     return extent(first.attrs["extent"] + second.attrs["extent"])
 
@@ -96,7 +101,7 @@ def _times(first: Node, second: Node) -> Node:
 rule(
     "extent_known",
     named("first", _EXTENT),
-    lambda first: constant(first.attrs["extent"], first.dtype),
+    lambda first: cast(constant(first.attrs["extent"]), first.dtype),
     law="ieee",
     doc="the number that it is",
     guard=lambda first: isinstance(first.attrs["extent"], int),
@@ -108,7 +113,7 @@ rule(
     lambda first, node: extent(first.attrs["extent"], node.dtype),
     law="ieee",
     doc="the extent in the other dtype",
-    guard=lambda first: first.dtype == dtypes.INT64,
+    guard=_is_int64,
     example=lambda: cast(_rows(), "float64"),
 )
 rule(
@@ -116,7 +121,7 @@ rule(
     _FIRST + _SECOND,
     _plus,
     law="ieee",
-    kinds="i",
+    guard=_is_int64,
     doc="the extent that it is",
     example=lambda: _rows() + _rows(),
 )
@@ -125,7 +130,7 @@ rule(
     _FIRST - _SECOND,
     _minus,
     law="ieee",
-    kinds="i",
+    guard=_is_int64,
     doc="the extent that it is",
     example=lambda: _rows() - extent(dim("m")),
 )
@@ -134,7 +139,7 @@ rule(
     _FIRST * _SECOND,
     _times,
     law="ieee",
-    kinds="i",
+    guard=_is_int64,
     doc="the extent that it is",
     example=lambda: _rows() * extent(dim("m")),
 )
@@ -143,7 +148,7 @@ rule(
     _FIRST + c,
     lambda first, c: extent(first.attrs["extent"] + c),
     law="ieee",
-    kinds="i",
+    guard=_is_int64,
     doc="the extent that it is",
     example=lambda: _rows() + 1,
 )
@@ -152,7 +157,7 @@ rule(
     _FIRST - c,
     lambda first, c: extent(first.attrs["extent"] - c),
     law="ieee",
-    kinds="i",
+    guard=_is_int64,
     doc="the extent that it is",
     example=lambda: _rows() - 1,
 )
@@ -161,7 +166,7 @@ rule(
     _FIRST * c,
     lambda first, c: extent(first.attrs["extent"] * c),
     law="ieee",
-    kinds="i",
+    guard=_is_int64,
     doc="the extent that it is",
     example=lambda: 2 * _rows(),
 )

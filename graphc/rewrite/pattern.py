@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc import dtypes
 from graphc.node import Attributes, Node
 from graphc.op import Op, find
 from graphc.ops.movement import reshape_op, transpose_op
@@ -214,7 +215,9 @@ def _uniform(array: Any) -> bool:
     first = array.flat[0]
     if not np.all(array == first):
         return False
-    return bool(first != 0 or array.dtype.kind != "f" or len(set(np.signbit(array).flat)) == 1)
+    if first != 0 or not dtypes.is_float(array.dtype):
+        return True
+    return len(set(np.signbit(array).flat)) == 1
 
 
 def same_number(first: Number, second: Number) -> bool:
@@ -307,8 +310,10 @@ def build(template: Pattern | Number, found: Mapping[Any, Any], wanted: Type) ->
 
 
 def at_type(value: Number, type_: Type) -> Node:
-    """`value` at every element of a type."""
+    """`value` at every element of a type; integers wrap around, as they would when computed."""
     assert isinstance(type_, TensorType)
+    if dtypes.is_integer(type_.dtype) and isinstance(value, int):
+        value = dtypes.wrapped(value, type_.dtype)
     return to_shape(constant(value, type_.dtype), type_.shape)
 
 

@@ -7,14 +7,15 @@ floats the factor is taken out under `real` only.
 
 from __future__ import annotations
 
+from graphc import dtypes
 from graphc.dims import Extent
 from graphc.node import Node
 from graphc.op import Op
 from graphc.ops.movement import reshape, transpose, transpose_op
-from graphc.ops.operands import broadcast, extent
+from graphc.ops.operands import broadcast, cast, extent
 from graphc.ops.reduce import all_op, any_op, max_op, min_op, prod_op, remaining, sum_op
 from graphc.rewrite.movement import narrowed
-from graphc.rewrite.pattern import Family, functions, named, numbers, variables
+from graphc.rewrite.pattern import Family, at_type, functions, named, numbers, variables
 from graphc.rewrite.rule import Known, rule
 
 x, y = variables("x y")
@@ -69,25 +70,26 @@ def _reduce_fewer(node: Node) -> Node | None:
 
 def _repeated(node: Node, known: Known) -> Node | None:
     """A sum over axes along which the argument only repeats: as many times what is left."""
-    wide = node.args[0]
-    source, axes = wide.args[0], node.attrs["axes"]
-    used = [
-        a for a, size in zip(wide.attrs["axes"], source.shape, strict=True) if size == wide.shape[a]
-    ]
+    repeated = node.args[0]
+    source, axes = repeated.args[0], node.attrs["axes"]
+    own = zip(repeated.attrs["axes"], source.shape, strict=True)
+    used = [a for a, size in own if size == repeated.shape[a]]
     repeats = tuple(a for a in axes if a not in used)
     if not repeats:
         return None
     count: Extent = 1
     for axis in repeats:
-        count = count * wide.shape[axis]
+        count = count * repeated.shape[axis]
     if not (isinstance(count, int) and count > 0) and not {"finite", "unsigned"} <= known(source):
         return None  # 0 times infinity would be NaN, and 0 times -1 a negative zero
-    left = remaining(wide.ndim, repeats)
-    shape = tuple(wide.shape[a] for a in left)
-    narrow = narrowed(source, wide, shape, left)
-    total = narrow * (count if isinstance(count, int) else extent(count, node.dtype))
+    left = remaining(repeated.ndim, repeats)
+    shape = tuple(repeated.shape[a] for a in left)
+    narrow = narrowed(source, repeated, shape, left)
+    wide = dtypes.accumulator(node.dtype)
+    total = cast(narrow, wide)
+    total = total * (at_type(count, total.type) if isinstance(count, int) else extent(count, wide))
     axes = tuple(left.index(a) for a in axes if a not in repeats)
-    return sum_op(total, axes=axes) if axes else total
+    return cast(sum_op(total, axes=axes) if axes else total, node.dtype)
 
 
 def _factor_out(x: Node, y: Node, wide: Node, node: Node) -> Node | None:
@@ -141,7 +143,7 @@ rule(
     sum_(-x),
     -sum_(x),
     law="ieee",
-    kinds="i",
+    kinds="iu",
     example=lambda i: sum_(-i),
 )
 rule("sum_negative", sum_(-x), -sum_(x), law="stable", example=lambda x: sum_(-x))
@@ -150,7 +152,7 @@ rule(
     sum_(x * c),
     sum_(x) * c,
     law="ieee",
-    kinds="i",
+    kinds="iu",
     example=lambda i: sum_(3 * i),
 )
 rule("sum_scaled", sum_(x * c), sum_(x) * c, law="real", example=lambda x: sum_(3.0 * x, axis=1))

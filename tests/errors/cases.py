@@ -23,7 +23,7 @@ BUILD = {
     "constant of None": "gx.vector('x', 3) * None",
     "constant of an object": "gx.constant({})",
     "constant that is complex": "gx.vector('x', 3) + 1j",
-    "constant of an unsupported dtype": "gx.vector('x', 3) + np.ones(3, 'int32')",
+    "constant of an unsupported dtype": "gx.vector('x', 3) + np.ones(3, 'float128')",
     "constant of objects": "gx.constant(np.array([1, None]))",
     "constant of records": "gx.constant(np.zeros(3, 'f8,f8'))",
     "constant of dates": "gx.constant(np.datetime64('2020'))",

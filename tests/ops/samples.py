@@ -25,9 +25,13 @@ from graphc.ops.special import project
 from graphc.types import TensorType, TupleType
 
 BOOL, INT, F32, F64 = "bool", "int64", "float32", "float64"
+# Dtypes that graphs are seldom made of; the battery tries them together, see `batteries`.
+NARROW_INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64")
 FLOATS = (F32, F64)
-NUMBERS = (INT, *FLOATS)
+INTEGERS = (*NARROW_INTEGERS, INT)
+NUMBERS = (*NARROW_INTEGERS, INT, *FLOATS)
 ALL = (BOOL, *NUMBERS)
+USUAL = (BOOL, INT, F32, F64)
 
 # Ops that have no value of their own.
 LEAVES = ("symbol", "parameter", "placeholder")
@@ -143,15 +147,17 @@ SPECIAL_FLOATS = (
         1e22,
     ),
 )
-SPECIAL_INTS = (0, 1, -1, 2, -2, 7, 2**31, -(2**31), 2**53, 2**53 + 1, 2**62, 2**63 - 1, -(2**63))
+SPECIAL_INTS = (0, 1, -1, 2, -2, 7, 2**31, -(2**31), 2**53, 2**53 + 1, 2**62, 2**63 + 1025)
 
 
 def special(dtype: str) -> np.ndarray:
     """The values of a dtype at which something may go wrong."""
     if dtype == BOOL:
         return np.array([False, True])
-    if dtype == INT:
-        return np.array(SPECIAL_INTS, INT)
+    if dtype in INTEGERS:
+        least, most = dtypes.limits(np.dtype(dtype))
+        held = [value for value in SPECIAL_INTS if least <= value <= most]
+        return np.array([*held, least, most, most - 1], dtype)
     with np.errstate(over="ignore"):
         return np.array(SPECIAL_FLOATS).astype(dtype)
 
@@ -183,12 +189,14 @@ def fill(given: Input, dtype: str, random: np.random.Generator) -> np.ndarray:
         made = random.integers(int(low), int(high), size)
     elif given.values == "true":
         made = np.ones(size, bool)
+    elif given.values == "distinct" and dtype in INTEGERS:
+        made = random.permutation(size) - (0 if dtype.startswith("u") else size // 2)
     elif given.values == "distinct":
         made = random.permutation(size) * 0.5 - size / 4 + 0.125
     elif dtype == BOOL:
         made = random.integers(0, 2, size).astype(bool)
-    elif dtype == INT:
-        made = random.integers(-5, 6, size)
+    elif dtype in INTEGERS:
+        made = random.integers(0 if dtype.startswith("u") else -5, 6, size)
     else:
         made = random.uniform(low, high, size)
     return np.asarray(made).astype(dtype).reshape(given.shape)
@@ -538,7 +546,9 @@ __all__ = [
     "ALL",
     "ARITY",
     "FLOATS",
+    "INTEGERS",
     "LEAVES",
+    "USUAL",
     "Input",
     "Sample",
     "bit_patterns",

@@ -36,7 +36,10 @@ from samples import (
     ALL,
     ARITY,
     F64,
+    FLOATS,
+    INTEGERS,
     LEAVES,
+    USUAL,
     Sample,
     accepts,
     bit_patterns,
@@ -221,20 +224,23 @@ def test_surface_broadcasts(name: str, count: Callable[..., None]) -> None:
 
 
 class Battery:
-    """Samples of one op in one dtype as one function, and what its results should be."""
+    """Samples of one op, each in a dtype, as one function, and what its results should be."""
 
-    def __init__(self, name: str, dtype: str, chosen: Sequence[Sample], layout: str = "contiguous"):
+    def __init__(
+        self, name: str, chosen: Sequence[tuple[Sample, str]], layout: str = "contiguous"
+    ) -> None:
         symbols: list[Node] = []
         outputs: list[Node] = []
         self.arrays: list[Any] = []
-        for i, sample in enumerate(chosen):
+        for i, (sample, dtype) in enumerate(chosen):
             own = sample.symbols(dtype, f"s{i}_x")
             symbols += own
             outputs += results(sample.node(own))
             self.arrays += [LAYOUTS[layout](array) for array in sample.arrays(dtype)]
         self.case = Case(symbols, outputs)
         self.judge = Judge(symbols, outputs, self.arrays)
-        self.label = f"{name} {dtype}, {layout} ({'; '.join(sample.label for sample in chosen)})"
+        labels = "; ".join(f"{sample.label} {dtype}" for sample, dtype in chosen)
+        self.label = f"{name}, {layout} ({labels})"
 
     def check(self, function: Callable[..., Any], backend: str) -> None:
         self.judge.check(function(*self.arrays), f"{self.label} on {backend}")
@@ -244,17 +250,18 @@ class Battery:
 
 
 def batteries(name: str) -> list[Battery]:
-    """Every sample in one dtype, and every dtype with one sample; `test_every_backend` has the full
-    product.
+    """Every sample in one dtype, and every dtype with one sample, those that are seldom used in one
+    function; `test_every_backend` has the full product.
     """
-    chosen = samples(name)
-    dtypes = [dtype for dtype in ALL if any(dtype in s.dtypes for s in chosen)]
-    everything = dtypes[-1 - (len(name) % min(2, len(dtypes)))]
-    made = []
-    for dtype in dtypes:
-        fitting = [s for s in chosen if dtype in s.dtypes]
-        made.append(Battery(name, dtype, fitting if dtype == everything else fitting[:1]))
-    return made
+    fitting = {dtype: [(s, dtype) for s in samples(name) if dtype in s.dtypes] for dtype in ALL}
+    usual = [dtype for dtype in USUAL if fitting[dtype]]
+    everything = usual[-1 - (len(name) % min(2, len(usual)))]
+    made = [
+        Battery(name, fitting[dtype] if dtype == everything else fitting[dtype][:1])
+        for dtype in usual
+    ]
+    others = [pair for dtype in ALL if dtype not in USUAL for pair in fitting[dtype][:1]]
+    return [*made, Battery(name, others)] if others else made
 
 
 def _strided(array: Any) -> Any:
@@ -326,8 +333,8 @@ def test_non_contiguous(name: str, count: Callable[..., None]) -> None:
     chosen = [s for s in samples(name) if s.inputs]
     layouts = [layout for layout in LAYOUTS if layout != "contiguous"]
     dtype = chosen[0].dtypes[-1]
-    fitting = [s for s in chosen if dtype in s.dtypes][:3]
-    Battery(name, dtype, fitting, layouts[OPS.index(name) % len(layouts)]).run("llvm-1")
+    fitting = [(s, dtype) for s in chosen if dtype in s.dtypes][:3]
+    Battery(name, fitting, layouts[OPS.index(name) % len(layouts)]).run("llvm-1")
     count("op contract", "layouts")
 
 
@@ -339,7 +346,7 @@ def test_every_backend(name: str, backend: str, dtype: str, count: Callable[...,
     for sample in samples(name):
         if dtype in sample.dtypes:
             for layout in LAYOUTS if backend == "llvm-1" and sample.inputs else ["contiguous"]:
-                Battery(name, dtype, [sample], layout).run(backend)
+                Battery(name, [(sample, dtype)], layout).run(backend)
                 count("op contract", f"on {backend}, full product")
 
 
@@ -622,6 +629,8 @@ def holds(law: str, function: Callable[..., Any], arrays: list[Any]) -> bool:
     """Whether a law holds at points: exactly, or within rounding where it is a law of the reals."""
     x, *rest = arrays
     loose = 4 if x.dtype.kind == "f" else 0
+    if x.dtype.kind == "u" and law in ("odd", "even"):
+        return True  # laws of signs: -x wraps around
     if law == "odd" and loose == 0:
         x = x[x != np.iinfo(x.dtype).min]  # it has no opposite
 
@@ -778,10 +787,20 @@ def left_out(op: Op) -> list[str]:
         found.append("no doc")
     if op.name not in LEAVES and is_inexact(op):
         found.append("not exact on every backend")
-    taken = [d for d in ALL if any(d in s.dtypes for s in table().get(op.name, ()))]
+    taken = {d for d in ALL if any(d in s.dtypes for s in table().get(op.name, ()))}
     if op.name not in LEAVES and len(taken) < len(ALL):
-        found.append(f"only {', '.join(taken)}")
+        found.append(f"only {', '.join(_families_of(taken))}")
     return found
+
+
+def _families_of(taken: set[str]) -> list[str]:
+    """Dtypes by name, or by the name of a whole family."""
+    named = []
+    for family, members in (("integers", INTEGERS), ("floats", FLOATS)):
+        if taken.issuperset(members):
+            named.append(family)
+            taken = taken - set(members)
+    return [*sorted(taken), *named]
 
 
 def test_golden_list_of_what_is_left_out(pytestconfig: pytest.Config) -> None:

@@ -1,7 +1,7 @@
 """What is the dtype of every result?  One golden table, held against NumPy 2.
 
-`golden_dtypes.txt` has a row for each function and each combination of operands: arrays of the four
-dtypes, and Python scalars, which are weak (NEP 50). Where graphc differs from NumPy the row says
+`golden_dtypes.txt` has a row for each function and each pair of kinds of operands: arrays of every
+dtype, and Python scalars, which are weak (NEP 50). Where graphc differs from NumPy the row says
 what NumPy does, so that a reviewer sees every difference; the test says which kinds of difference
 there may be.
 """
@@ -23,7 +23,7 @@ from graphc import dtypes
 from graphc.node import Node
 
 GOLDEN = Path(__file__).with_name("golden_dtypes.txt")
-STRONG = ("bool", "int64", "float32", "float64")
+STRONG = tuple(name for name in dtypes.NAMES if "float16" not in name)
 WEAK: dict[str, Any] = {"True": True, "2": 2, "2.5": 2.5}
 REFUSED = "refused"
 
@@ -117,12 +117,30 @@ def table() -> list[tuple[str, str, str]]:
     return [(name, result(gx, call), result(np, call)) for name, call in rows()]
 
 
+def written(rows: list[tuple[str, str, str]]) -> str:
+    """The table with a line for each function and first operand: results, and the second operands
+    that give them.
+    """
+    lines: dict[str, dict[str, list[str]]] = {}
+    for name, ours, numpys in rows:
+        head, _, last = name.removesuffix(")").rpartition(", ")
+        result = ours if ours == numpys else f"{ours} (NumPy: {numpys})"
+        lines.setdefault(f"{head}, ...)" if head else name, {}).setdefault(result, []).append(last)
+    return "".join(
+        f"{head}: "
+        + "; ".join(
+            f"{result} of {', '.join(operands)}" if head.endswith("...)") else result
+            for result, operands in results.items()
+        )
+        + "\n"
+        for head, results in lines.items()
+    )
+
+
 def test_golden_table(pytestconfig: pytest.Config, count: Callable[..., None]) -> None:
-    lines = []
-    for name, ours, numpys in table():
-        lines.append(f"{name}: {ours}" + (f"   (NumPy: {numpys})" if ours != numpys else ""))
-        count("dtypes", "rows")
-    text = "\n".join(lines) + "\n"
+    rows = table()
+    count("dtypes", "rows", len(rows))
+    text = written(rows)
     if pytestconfig.getoption("--regenerate"):
         GOLDEN.write_text(text)
     assert GOLDEN.read_text() == text, "run pytest --regenerate and read the difference"
@@ -131,13 +149,9 @@ def test_golden_table(pytestconfig: pytest.Config, count: Callable[..., None]) -
 def may_differ(name: str, ours: str, numpys: str) -> bool:
     """Differences that are meant.
 
-    NumPy's result dtype is one that graphc does not have (float16 and int8, which it gives for
-    functions of bool); bool arithmetic, which graphc asks to be cast first; logic of numbers, which
-    it asks to be compared with 0 first; and powers of integers, for which it wants a Python int of
-    at least 0.
+    Bool arithmetic, which graphc asks to be cast first; logic of numbers, which it asks to be
+    compared with 0 first; and powers of integers, for which it wants a Python int of at least 0.
     """
-    if numpys in ("float16", "int8"):
-        return ours in ("float64", REFUSED)
     if "bool" in name and ours == REFUSED:
         return True
     if ours == REFUSED:
@@ -150,7 +164,6 @@ def test_differences_from_numpy_are_meant() -> None:
     differing = [row for row in table() if row[1] != row[2]]
     wrong = [row for row in differing if not may_differ(*row)]
     assert not wrong
-    assert len(differing) < 60
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.product(STRONG, repeat=2)))
@@ -205,9 +218,7 @@ def test_accumulators(function: str, dtype: str) -> None:
     np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "dtype", ["int8", "uint64", "float16", "complex128", "object", "U3", "datetime64[s]"]
-)
+@pytest.mark.parametrize("dtype", ["complex128", "longdouble", "object", "U3", "datetime64[s]"])
 def test_other_dtypes_are_refused(dtype: str) -> None:
     with pytest.raises(gx.GraphError, match="not supported"):
         gx.symbol("x", (2,), dtype)
