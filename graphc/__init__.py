@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from graphc.graph import Graph
     from graphc.graphfile import load, save
     from graphc.interop import to_networkx
+    from graphc.jitted import jit
     from graphc.node import Node
     from graphc.ops.arithmetic import (
         absolute,
@@ -122,6 +123,7 @@ _HOMES = {
     "dim": "graphc.dims",
     "emit": "graphc.emission",
     "evaluate": "graphc.evaluator",
+    "jit": "graphc.jitted",
     "origins": "graphc.origin",
     "project": "graphc.ops.special",
     "register_container": "graphc.tree",
@@ -131,7 +133,7 @@ _HOMES = {
 _RENAMED = {"Type": "TensorType"}
 _SUBMODULES = frozenset(("autodiff", "codegen", "display", "nn", "optim", "rewrite", "runtime"))
 # Asked for by `from graphc import ...` inside the package: the import system finds them itself.
-_INNER = frozenset(("dtypes", "origin", "ops"))
+_INNER = frozenset(("dtypes", "origin", "ops", "tracing"))
 
 
 def __getattr__(name: str) -> Any:
@@ -200,6 +202,7 @@ __all__ = [
     "iota",
     "isnan",
     "jacobian",
+    "jit",
     "jvp",
     "less",
     "less_equal",

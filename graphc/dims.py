@@ -36,6 +36,9 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn, TypeAlias, final
 
+from graphc import tracing
+from graphc.tensor import TensorMethods
+
 __all__ = [
     "Bounds",
     "Compound",
@@ -131,9 +134,6 @@ class Dim:
     _text: str | None
     _symbols: frozenset[str] | None
 
-    # NumPy scalars and arrays then leave the reflected operators to this class.
-    __array_ufunc__ = None
-
     def __new__(cls, *arguments: object) -> Dim:
         raise TypeError('a Dim is made by dim("name") and arithmetic, not by calling Dim')
 
@@ -169,9 +169,12 @@ class Dim:
         if self is other:
             return True
         if isinstance(other, Dim):
-            return self._hash == other._hash and self.terms == other.terms
-        # An int is never equal: constants are not Dims. Foreign types may have their own idea.
-        return False if isinstance(other, int) else NotImplemented
+            if self._hash == other._hash and self.terms == other.terms:
+                return True
+        elif not isinstance(other, int):
+            return NotImplemented  # foreign types may have their own idea
+        # Written differently: unequal, constants not being Dims, unless a trace knows the sizes.
+        return tracing.decide(self, "==", other, users_only=True) or False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _make_dim, (self.terms,)
@@ -189,9 +192,9 @@ class Dim:
 
     def __add__(self, other: Extent) -> Extent:
         if type(other) is not int and type(other) is not Dim:
-            other = _extent(other)
+            given, other = other, _extent(other)
             if other is NotImplemented:
-                return NotImplemented
+                return _inexact(self, given, operator.add)
         if isinstance(other, Dim):
             return _add(self, other)
         return _add_constant(self, other)
@@ -199,9 +202,9 @@ class Dim:
     __radd__ = __add__
 
     def __sub__(self, other: Extent) -> Extent:
-        other = _extent(other)
+        given, other = other, _extent(other)
         if other is NotImplemented:
-            return NotImplemented
+            return _inexact(self, given, operator.sub)
         return self + -other
 
     def __rsub__(self, other: Extent) -> Extent:
@@ -215,9 +218,9 @@ class Dim:
 
     def __mul__(self, other: Extent) -> Extent:
         if type(other) is not int and type(other) is not Dim:
-            other = _extent(other)
+            given, other = other, _extent(other)
             if other is NotImplemented:
-                return NotImplemented
+                return _inexact(self, given, operator.mul)
         if isinstance(other, Dim):
             return _multiply(self, other)
         return _scale(self, other) if other else 0
@@ -251,7 +254,7 @@ class Dim:
         try:
             exponent = operator.index(exponent)
         except TypeError:
-            return NotImplemented
+            return _inexact(self, exponent, operator.pow)
         if not 0 <= exponent <= _LARGEST_POWER:
             raise ValueError(
                 f"the power of an extent must lie between 0 and {_LARGEST_POWER}, not {exponent}"
@@ -262,35 +265,68 @@ class Dim:
         return result
 
     def __truediv__(self, other: Extent) -> Any:
-        if _extent(other) is NotImplemented:
-            return NotImplemented
+        inexact = _inexact(self, other, operator.truediv)
+        if inexact is not NotImplemented or _extent(other) is NotImplemented:
+            return inexact
         raise TypeError(f"({self}) / ({other}) need not be an integer: use // or ceildiv")
 
     def __rtruediv__(self, other: Extent) -> Any:
-        if _extent(other) is NotImplemented:
-            return NotImplemented
+        inexact = _inexact(self, other, lambda right, left: left / right)
+        if inexact is not NotImplemented or _extent(other) is NotImplemented:
+            return inexact
         raise TypeError(f"({other}) / ({self}) need not be an integer: use // or ceildiv")
 
-    # What has no answer before the sizes are known
+    # What has no answer before the sizes are known, or while a function is traced for a call
 
-    def _unordered(self, other: object) -> bool:
+    def _compare(self, relation: str, other: object) -> bool:
         if _extent(other) is NotImplemented:
             return NotImplemented
+        answer = tracing.decide(self, relation, other)
+        if answer is not None:
+            return answer
         raise TypeError(
             f"whether {self} is smaller or larger than {other} is unknown until run time: use "
             "dim_min or dim_max for the value, proves_nonnegative(difference, bounds) for a proof, "
             "or evaluate({name: int}) for given sizes"
         )
 
-    __lt__ = __le__ = __gt__ = __ge__ = _unordered
+    def __lt__(self, other: object) -> bool:
+        return self._compare("<", other)
+
+    def __le__(self, other: object) -> bool:
+        return self._compare("<=", other)
+
+    def __gt__(self, other: object) -> bool:
+        return self._compare(">", other)
+
+    def __ge__(self, other: object) -> bool:
+        return self._compare(">=", other)
+
+    def __bool__(self) -> bool:
+        answer = tracing.decide(self, "!=", 0)
+        return self._unknown() if answer is None else answer
 
     def _unknown(self) -> NoReturn:
+        tracing.want_number(self)
         raise TypeError(
             f"the extent {self} has no value until run time: use evaluate({{name: int}}) for given "
             "sizes, `==` to compare extents by structure, or give the array a static shape"
         )
 
-    __bool__ = __int__ = __index__ = __float__ = _unknown
+    __int__ = __index__ = __float__ = _unknown
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """Operators with NumPy's integers; while a function is traced, any function of NumPy."""
+        extents = [_extent(value) for value in inputs]
+        apply = _INTEGER_UFUNCS.get(ufunc.__name__)
+        integers = method == "__call__" and not any(extent is NotImplemented for extent in extents)
+        if apply is not None and integers and not options:
+            return apply(*extents)
+        if tracing.current() is None:
+            return NotImplemented
+        from graphc.weak import of_extent
+
+        return of_extent(self).__array_ufunc__(ufunc, method, *inputs, **options)
 
     # Questions
 
@@ -355,6 +391,25 @@ _INFIX = {"floordiv": "//", "mod": " % "}
 _AFTER_SYMBOLS = "\U0010ffff"
 
 
+_INTEGER_UFUNCS: Mapping[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "floor_divide": operator.floordiv,
+    "remainder": operator.mod,
+    "divmod": divmod,
+    "power": operator.pow,
+    "equal": operator.eq,
+    "not_equal": operator.ne,
+    "less": operator.lt,
+    "less_equal": operator.le,
+    "greater": operator.gt,
+    "greater_equal": operator.ge,
+    "negative": operator.neg,
+    "positive": operator.pos,
+}
+
+
 def _make_dim(terms: Terms) -> Dim:
     """A Dim over terms in normal form."""
     made = _new(Dim)
@@ -389,10 +444,21 @@ def _extent(value: Any) -> Any:
     """`value` as int (also NumPy's and bool) or Dim; NotImplemented for anything else."""
     if type(value) is int or type(value) is Dim:
         return value
+    if isinstance(value, TensorMethods):
+        return NotImplemented  # and no question about its value
     try:
         return operator.index(value)
     except TypeError:
         return NotImplemented
+
+
+def _inexact(extent: Dim, number: Any, apply: Callable[[Any, Any], Any]) -> Any:
+    """Arithmetic that leaves the integers: while a function is traced an extent is a value, too."""
+    if tracing.current() is None or type(number) not in (int, float, Dim):
+        return NotImplemented
+    from graphc.weak import of_extent
+
+    return apply(of_extent(extent), number)
 
 
 def _require_extent(value: object) -> Extent:

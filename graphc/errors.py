@@ -19,6 +19,14 @@ class GraphTypeError(GraphError, TypeError):
     """An expression is used where Python wants a value: a truth value, a number, an index."""
 
 
+class EndlessTraceError(GraphError):
+    """A function that is traced calls itself without end."""
+
+
+class ExtentError(ValueError):
+    """The arguments of a call have extents that the compiled graph cannot take."""
+
+
 class CompileError(RuntimeError):
     """A graph cannot be compiled."""
 

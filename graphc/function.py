@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from graphc import tracing
 from graphc.errors import CompileError
 from graphc.node import Node
 from graphc.options import Options
@@ -41,12 +42,11 @@ def compile(  # noqa: A001
 
     if target not in TARGETS:
         raise ValueError(f"target is one of {TARGETS}, got {target!r}")
-    request = prepare(inputs, outputs, options or Options(), donate, name)
-    if target == "interpret":
-        return compile_interpreted(request)
     if target == "cuda":
         raise CompileError(
             "running on a GPU is not available yet; gx.emit gives the CUDA C++ source and the "
             "launch plan"
         )
-    return compile_cpu(request)
+    make = compile_interpreted if target == "interpret" else compile_cpu
+    with tracing.entered(None):  # a function may be compiled while another is traced
+        return make(prepare(inputs, outputs, options or Options(), donate, name))

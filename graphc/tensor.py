@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from graphc.errors import GraphTypeError
+from graphc import tracing
 
 if TYPE_CHECKING:
     from graphc.node import Node
@@ -120,9 +120,17 @@ class TensorMethods:
     def __getitem__(self, key: Any) -> Node:
         return SURFACE["getitem"](self, key)
 
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        raise TypeError(
+            "an expression cannot be changed in place: x[key] = value\n"
+            "Make a new one: x = x.at[key].set(value), or gx.where(mask, value, x)."
+        )
+
     def __len__(self) -> int:
         extent = self.shape[0] if self.shape else None  # type: ignore[attr-defined]
         if not isinstance(extent, int):
+            if extent is not None:
+                tracing.want_number(extent)
             raise TypeError(
                 f"the length of {self.type!r} is no number: use node.shape[0], or gx.scan to loop"  # type: ignore[attr-defined]
             )
@@ -132,15 +140,9 @@ class TensorMethods:
         return iter([self[i] for i in range(len(self))])
 
     def _no_value(self, what: str) -> NoReturn:
-        from graphc.origin import location
+        from graphc.unknown import refuse
 
-        where = location(self.origin)  # type: ignore[attr-defined]
-        raise GraphTypeError(
-            f"the {what} of an expression is not known while the graph is built\n"
-            f"expression: {self.op.name}, {self.type!r}"  # type: ignore[attr-defined]
-            + (f", built at {where}" if where else "")
-            + "\nUse gx.where for a choice by element, gx.evaluate or gx.compile to get numbers."
-        )
+        refuse(self, what)
 
     def __bool__(self) -> bool:
         self._no_value("truth value")
@@ -150,6 +152,9 @@ class TensorMethods:
 
     def __int__(self) -> int:
         self._no_value("int value")
+
+    def __complex__(self) -> complex:
+        self._no_value("complex value")
 
     def __index__(self) -> int:
         self._no_value("integer value")

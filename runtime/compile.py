@@ -17,7 +17,7 @@ from graphc.codegen.loops import verify
 from graphc.codegen.lower import expand, lower
 from graphc.codegen.program import Launch, Loop, Program, Statement
 from graphc.dims import Extent
-from graphc.errors import MESSAGE_LINES, shortened
+from graphc.errors import MESSAGE_LINES, ExtentError, shortened
 from graphc.graph import Graph
 from graphc.node import Node
 from graphc.origin import location
@@ -220,7 +220,8 @@ class Compiled(Implementation):
         lines += [f"demanded by an expression built at {where}"] if where else []
         if constraint.error is ValueError:
             lines.append("pass arrays whose extents fit")
-        return constraint.error("\n  ".join([f"{self.spec.name}() {lines[0]}", *lines[1:]]))
+        kind = ExtentError if constraint.error is ValueError else constraint.error
+        return kind("\n  ".join([f"{self.spec.name}() {lines[0]}", *lines[1:]]))
 
     def reduce(self) -> tuple[Any, ...]:
         return (compile_cpu, (self.request,))

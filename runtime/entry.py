@@ -1852,6 +1852,8 @@ class Descriptor:
 
     def __del__(self) -> None:
         table = getattr(self, "_table", None)
+        if Word is None:
+            return  # the interpreter goes away, and the process's memory with it
         if table is not None and table[Word.WORKSPACE]:
             self._pool.give(table[Word.WORKSPACE])
             table[Word.WORKSPACE] = 0

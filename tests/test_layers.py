@@ -38,7 +38,8 @@ ROOM_OF = {
                     "lowering",
                     "node",
                 ),
-                *("op", "options", "origin", "request", "tensor", "tree", "types"),
+                *("op", "options", "origin", "request", "signature", "tensor", "tracing"),
+                *("tree", "types", "unknown", "weak"),
             )
         ],
         "core",
@@ -61,8 +62,10 @@ ROOM_OF = {
                     "doctor",
                     "emission",
                     "function",
+                    "jitted",
                     "nn",
                     "optim",
+                    "specialize",
                 ),
             )
         ],
@@ -92,6 +95,7 @@ LAZY_UP = {
     ("graphc.graph", "graphc.ops"): "values that are no nodes become constants",
     ("graphc.request", "graphc.ops"): "values that are no nodes become constants",
     ("graphc.tensor", "graphc.ops"): "operators look functions up",
+    ("graphc.weak", "graphc.ops"): "an extent as a value is a node",
 }
 # What a third party may import.
 PUBLIC = ("graphc", "graphc.errors", "graphc.origin", "graphc.tree", "graphc.types")

@@ -18,6 +18,7 @@ from graphc.ops.arithmetic import like
 from graphc.ops.operands import as_node, describe
 from graphc.tree import flatten
 from graphc.types import TensorType
+from graphc.weak import WeakScalar
 
 
 def vjp(outputs: Any, inputs: Any, cotangents: Any) -> Any:
@@ -56,7 +57,8 @@ def seed_like(node: Node, value: Any) -> Node:
 
 
 def real_inputs(leaves: Sequence[Any], name: str) -> list[Node]:
-    for leaf in leaves:
+    nodes = [leaf.node if isinstance(leaf, WeakScalar) else leaf for leaf in leaves]
+    for leaf in nodes:
         if not isinstance(leaf, Node) or not isinstance(leaf.type, TensorType):
             raise GraphError(f"{name}: differentiate with respect to nodes, not {leaf!r}")
         if not is_real(leaf.type):
@@ -65,7 +67,7 @@ def real_inputs(leaves: Sequence[Any], name: str) -> list[Node]:
                 "floats\n"
                 + describe([leaf])
             )
-    return list(leaves)
+    return nodes
 
 
 def filled(nodes: Sequence[Node], answer: Sequence[Maybe]) -> list[Node]:

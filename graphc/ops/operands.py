@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc import dtypes
+from graphc import dtypes, tracing
 from graphc.dims import Dim, Extent
 from graphc.errors import GraphError, shortened
 from graphc.graph import symbol_op
@@ -24,6 +24,7 @@ from graphc.node import Constant, Node
 from graphc.op import Linear, Op, no_derivative, register
 from graphc.origin import location
 from graphc.types import Shape, TensorType, Type, as_shape
+from graphc.weak import WeakScalar
 
 
 def _constant_type(value: Constant) -> Type:
@@ -202,6 +203,8 @@ def constant(value: Any, dtype: Any = None) -> Node:
     """
     if isinstance(value, Node):
         return value
+    if isinstance(value, WeakScalar):
+        return value.node
     if dtype is None:
         if type(value) in (bool, int, float):  # NumPy's float64 is a float, too, but a strong one
             dtype = dtypes.weak_dtype(value)
@@ -372,6 +375,8 @@ def common_dtype(name: str, values: Sequence[Any], real: bool = False) -> np.dty
             weak.append(0)
         elif type(value) in (bool, int, float):
             weak.append(value)
+        elif isinstance(value, WeakScalar):
+            weak.append(value.sample)
         else:
             if not isinstance(value, Node):
                 value = constant(value)
@@ -447,7 +452,8 @@ def describe(nodes: Sequence[Node]) -> str:
     lines = []
     for node in nodes[:4]:
         where = location(node.origin)
-        label = node.attrs["name"] if node.op is symbol_op else node.op.name
+        name = node.attrs["name"] if node.op is symbol_op else tracing.label(node)
+        label = name or node.op.name
         lines.append(f"  {node.type!r}  {label}" + (f", built at {where}" if where else ""))
     return "\n".join(lines)
 
