@@ -7,7 +7,8 @@
 - a reduction that leaves the last axis: *column mode*, lanes along the last axis, serial loops over
   what is reduced;
 - few results from many elements: parts in parallel, and a second kernel that combines them in
-  order.
+  order;
+- loops of the op's own (`Nest`): the op writes them, with the builder of `nest`.
 
 A *stage* is one pass over the reduced axes; what a stage reduces is available to the next. A dear
 value that several stages need goes to scratch that is private to the worker. Values themselves are
@@ -31,11 +32,12 @@ from graphc.codegen.fuse import (
     variables,
 )
 from graphc.codegen.loops import CHUNK, Region
+from graphc.codegen.nest import NestBuilder
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, symbol, unravel
 from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value
 from graphc.dims import Dim, Extent, ceildiv, dim_min, product, symbols_of
-from graphc.lowering import Elementwise, Gather, Generate, Reduce
+from graphc.lowering import Elementwise, Gather, Generate, Nest, Reduce
 from graphc.node import Node
 from graphc.ops.contract import free_axes
 from graphc.ops.operands import constant_op
@@ -110,6 +112,8 @@ class Emitter:
             return self._contract()
         if group.kind == "scatter":
             return [self._scatter()]
+        if group.kind == "own":
+            return self._own()
         if group.kind == "check":
             return self._check()
         if not any(isinstance(m.op.lowering, Reduce) for m in group.members):
@@ -700,6 +704,21 @@ class Emitter:
         reader = Reader(self, draft, body)
         value = reader.value(node, tuple(index[axis] for axis in range(node.ndim)))
         return Region(tuple(names), body, value)
+
+    # -- an op's own loops -------------------------------------------------------------------------
+
+    def _own(self) -> list[Launch]:
+        """The kernel that the op writes itself; none if nobody reads what it would store."""
+        node = self.group.members[0]
+        form = node.op.lowering
+        assert isinstance(form, Nest)
+        places = dict(self._results())
+        if not places:
+            return []
+        draft = Draft(self.title())
+        builder = NestBuilder(self, draft, node, places)
+        form.write(builder, **node.attrs)
+        return [builder.launch(self.group.members, self.reason())]
 
     # -- scatter and check -------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from graphc.lowering import (
     Gather,
     Generate,
     Leaf,
+    Nest,
     Reduce,
     Region,
     Scatter,
@@ -65,7 +66,7 @@ class Group:
     has some.
     """
 
-    kind: str  # "nest", "contract", "scatter", "check", "region"
+    kind: str  # "nest", "contract", "scatter", "own" (an op's own loops), "check", "region"
     domain: Shape
     members: list[Node] = field(default_factory=list)
     reduced: tuple[int, ...] | None = None
@@ -203,6 +204,8 @@ class Partition:
             group = Group("contract", node.shape)
         elif isinstance(form, Scatter):
             group = Group("scatter", node.shape)
+        elif isinstance(form, Nest):
+            group = Group("own", result_shape(node))
         elif isinstance(form, Verify):
             group = Group("check", node.args[1].shape)
         elif isinstance(form, Region):
@@ -232,7 +235,8 @@ class Partition:
         """Why `node` cannot be computed in `group`; None if it can."""
         form = node.op.lowering
         if group.kind not in ("nest", "contract"):
-            return f"a {group.kind} kernel takes no further work"
+            what = "sorting, searching or running" if group.kind == "own" else group.kind
+            return f"a {what} kernel takes no further work"
         if group.domain and group.work > MOST_WORK:
             return "the kernel is long enough"
         if isinstance(form, Reduce) and self._stage(node, group) > MOST_STAGES:
@@ -334,6 +338,8 @@ class Partition:
                     must.update(node.args)
                 elif isinstance(form, (Contract, Scatter)):
                     must.update(a for a in node.args if cost.get(a, 0) > RECOMPUTE_COST)
+                elif isinstance(form, Nest):
+                    must.update(node.args[i] for i in form.stored)
                 continue
             if self.is_external(node):
                 continue

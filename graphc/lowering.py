@@ -89,6 +89,20 @@ class Scatter:
 
 
 @dataclass(frozen=True)
+class Nest:
+    """`write(nest, **attrs)` writes the loops of a kernel of its own: sorting, searching, recurrences.
+
+    `nest` offers the statements of the loop-nest language: loops with roles, reads of arguments
+    at any index, scratch, loads and stores at positions that may be data (`graphc.codegen.nest`
+    says what it has). `stored` are the arguments that the loops read more than once an element: they
+    are in memory first. The others are computed where they are read.
+    """
+
+    write: Callable[..., None]
+    stored: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Compose:
     """`build(*args, **attrs)` is a graph of other ops; it is expanded before lowering."""
 
@@ -115,6 +129,6 @@ class Leaf:
 
 
 Form = (
-    Elementwise | View | Generate | Reduce | Contract | Gather | Scatter | Compose | Region | Verify
-    | Leaf
+    Elementwise | View | Generate | Reduce | Contract | Gather | Scatter | Nest | Compose | Region
+    | Verify | Leaf
 )
