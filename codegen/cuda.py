@@ -30,6 +30,8 @@ from graphc.codegen.program import (
     Program,
     Statement,
     Storage,
+    Switch,
+    While,
 )
 from graphc.dims import Dim, Extent, dim_min
 from graphc.origin import location
@@ -122,6 +124,24 @@ class LoopStep:
 
 
 @dataclass(frozen=True)
+class WhileStep:
+    """Do the steps of the test; while the byte at `condition` is not 0 do the others, and so on."""
+
+    test: tuple[Step, ...]
+    condition: Place
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
+class SwitchStep:
+    """Do one branch: that which the int64 at `index` numbers, the first or last if it lies outside.
+    """
+
+    index: Place
+    branches: tuple[tuple[Step, ...], ...]
+
+
+@dataclass(frozen=True)
 class CallStep:
     """Do a plan on `operands` (inputs, then outputs), with `sizes`, in part of the arena."""
 
@@ -131,7 +151,7 @@ class CallStep:
     arena: Place
 
 
-Step = KernelStep | LoopStep | CallStep
+Step = KernelStep | LoopStep | WhileStep | SwitchStep | CallStep
 
 
 @dataclass(frozen=True)
@@ -242,26 +262,34 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
         ]
         listed = ", ".join(f"{array}: {type_}" for array, type_ in zip(arrays, types, strict=True))
         yield f"{current.name}({listed}), arena of {current.arena_bytes} bytes:"
-        for depth, step in _flat(current.steps, 1):
-            indent = "    " * depth
-            if isinstance(step, KernelStep):
-                arguments = ", ".join(map(str, step.arguments))
-                yield f"{indent}{step.kernel}<<<{step.grid}, {step.block}>>>({arguments})"
-            elif isinstance(step, LoopStep):
-                order = " reversed" if step.reverse else ""
-                yield f"{indent}for {step.variable} in range({step.length}){order}:"
-            else:
-                operands = ", ".join(map(str, step.operands))
-                sizes = "".join(f", {name} = {extent}" for name, extent in step.sizes.items())
-                yield f"{indent}call {step.plan.name}({operands}; {step.arena}{sizes})"
-                waiting.append(step.plan)
+        yield from _step_lines(current.steps, "    ", waiting)
 
 
-def _flat(steps: Sequence[Step], depth: int) -> Iterator[tuple[int, Step]]:
+def _step_lines(steps: Sequence[Step], indent: str, waiting: list[Plan]) -> Iterator[str]:
+    """One line a step, what it repeats or chooses from beneath it; called plans go to `waiting`."""
+    inner = indent + "    "
     for step in steps:
-        yield depth, step
-        if isinstance(step, LoopStep):
-            yield from _flat(step.steps, depth + 1)
+        if isinstance(step, KernelStep):
+            arguments = ", ".join(map(str, step.arguments))
+            yield f"{indent}{step.kernel}<<<{step.grid}, {step.block}>>>({arguments})"
+        elif isinstance(step, LoopStep):
+            order = " reversed" if step.reverse else ""
+            yield f"{indent}for {step.variable} in range({step.length}){order}:"
+            yield from _step_lines(step.steps, inner, waiting)
+        elif isinstance(step, WhileStep):
+            yield f"{indent}repeat:"
+            yield from _step_lines(step.test, inner, waiting)
+            yield f"{inner}stop unless {step.condition}"
+            yield from _step_lines(step.steps, inner, waiting)
+        elif isinstance(step, SwitchStep):
+            for number, branch in enumerate(step.branches):
+                yield f"{indent}if {step.index} is {number}:"
+                yield from _step_lines(branch, inner, waiting)
+        else:
+            operands = ", ".join(map(str, step.operands))
+            sizes = "".join(f", {name} = {extent}" for name, extent in step.sizes.items())
+            yield f"{indent}call {step.plan.name}({operands}; {step.arena}{sizes})"
+            waiting.append(step.plan)
 
 
 def _comment(text: str) -> str:
@@ -301,6 +329,12 @@ class _Planner:
         if isinstance(statement, Loop):
             steps = self.steps(statement.body, inputs)
             return LoopStep(statement.variable, statement.length, statement.reverse, steps)
+        if isinstance(statement, While):
+            test, steps = (self.steps(body, inputs) for body in (statement.test, statement.body))
+            return WhileStep(test, self.place(statement.condition, inputs), steps)
+        if isinstance(statement, Switch):
+            branches = tuple(self.steps(branch, inputs) for branch in statement.branches)
+            return SwitchStep(self.place(statement.index, inputs), branches)
         operands = tuple(self.place(operand, inputs) for operand in statement.operands)
         scratch = 0 if statement.scratch is None else statement.scratch.offset
         arena = Place("arena", 0, scratch)
@@ -400,6 +434,8 @@ __all__ = [
     "Size",
     "Status",
     "Stride",
+    "SwitchStep",
+    "WhileStep",
     "cuda_source",
     "product_scratch",
     "translation_unit",

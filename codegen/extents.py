@@ -16,7 +16,7 @@ from typing import Any
 from graphc.codegen.llvm_program import Slots
 from graphc.dims import Bounds, Dim, Extent, affine, evaluate, substitute, symbols_of
 from graphc.errors import CompileError
-from graphc.graph import Graph, parameter_op, substitute_dims, substitute_in
+from graphc.graph import Graph, graphs_of, parameter_op, substitute_dims, substitute_in
 from graphc.node import Node, topological
 from graphc.ops.control import scan_op
 from graphc.ops.movement import slice_op
@@ -113,7 +113,7 @@ def everywhere(graph: Graph) -> Iterator[Node]:
     while waiting:
         for node in topological(waiting.pop().outputs):
             yield node
-            inner = {value for value in node.attrs.values() if isinstance(value, Graph)} - seen
+            inner = set(graphs_of(node.attrs)) - seen
             seen |= inner
             waiting += sorted(inner, key=lambda graph: graph.digest)
 

@@ -14,7 +14,15 @@ from typing import Any
 
 from graphc.codegen.emit import copy_operand
 from graphc.codegen.loops import Buffer, Contract, Kernel, accumulator_buffer, linear, scopes
-from graphc.codegen.program import Launch, Loop, Operand, Procedure, Statement, Storage
+from graphc.codegen.program import (
+    Launch,
+    Operand,
+    Procedure,
+    Statement,
+    Storage,
+    bodies,
+    operands_of,
+)
 from graphc.codegen.scalar import Address, For, Store, Value, walk
 
 
@@ -47,12 +55,11 @@ def _accumulate_elsewhere(body: list[Statement], given: Storage, made: Storage) 
 def _is_safe(body: list[Statement], given: Storage, made: Storage) -> bool:
     written = False
     for statement in body:
-        if isinstance(statement, Loop):
-            touched = _touches(statement.body, made)
-            if written and _touches(statement.body, given) or touched:
+        if bodies(statement):
+            if written and _touches([statement], given) or _touches([statement], made):
                 return False
             continue
-        storages = [operand.storage for operand in statement.operands]
+        storages = [operand.storage for operand in operands_of(statement)]
         reads, writes = given in storages, made in storages
         if written and reads:
             return False
@@ -66,10 +73,9 @@ def _is_safe(body: list[Statement], given: Storage, made: Storage) -> bool:
 
 def _touches(body: list[Statement], storage: Storage) -> bool:
     return any(
-        _touches(s.body, storage)
-        if isinstance(s, Loop)
-        else storage in [o.storage for o in s.operands]
-        for s in body
+        storage in [operand.storage for operand in operands_of(statement)]
+        or any(_touches(inner, storage) for inner in bodies(statement))
+        for statement in body
     )
 
 
@@ -124,9 +130,8 @@ def _loads_from(statement: Any, buffers: set[Buffer]) -> bool:
 
 def _redirect(body: list[Statement], old: Storage, new: Storage) -> None:
     for statement in body:
-        if isinstance(statement, Loop):
-            _redirect(statement.body, old, new)
-            continue
-        for operand in statement.operands:
+        for inner in bodies(statement):
+            _redirect(inner, old, new)
+        for operand in operands_of(statement):
             if operand.storage is old:
                 operand.storage = new

@@ -30,6 +30,8 @@ from graphc.codegen.program import (
     Program,
     Statement,
     Storage,
+    Switch,
+    While,
 )
 from graphc.codegen.scalar import (
     OPCODES,
@@ -771,6 +773,12 @@ class _ProgramRun:
                 self.launch(statement, activation)
             elif isinstance(statement, Loop):
                 self.loop(statement, activation)
+            elif isinstance(statement, While):
+                self.repeat(statement, activation)
+            elif isinstance(statement, Switch):
+                index = int(self._view(statement.index, (), activation)[()])
+                chosen = min(max(index, 0), len(statement.branches) - 1)
+                self.statements(statement.branches[chosen], activation)
             else:
                 self.call(statement, activation)
 
@@ -799,6 +807,13 @@ class _ProgramRun:
             activation.sizes[loop.variable] = step
             self.statements(loop.body, activation)
         activation.sizes.pop(loop.variable, None)
+
+    def repeat(self, loop: While, activation: _Activation) -> None:
+        while True:
+            self.statements(loop.test, activation)
+            if self.failures or not self._view(loop.condition, (), activation)[()]:
+                return
+            self.statements(loop.body, activation)
 
     def call(self, call: Call, activation: _Activation) -> None:
         callee = call.procedure

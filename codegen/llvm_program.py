@@ -23,6 +23,8 @@ from graphc.codegen.program import (
     Program,
     Statement,
     Storage,
+    Switch,
+    While,
 )
 from graphc.codegen.scalar import Check, walk
 from graphc.dims import Extent
@@ -305,6 +307,10 @@ class _ProcedurePrinter:
                 self.launch(statement)
             elif isinstance(statement, Loop):
                 self.loop(statement)
+            elif isinstance(statement, While):
+                self.repeat(statement)
+            elif isinstance(statement, Switch):
+                self.choose(statement)
             else:
                 self.call(statement)
 
@@ -450,6 +456,45 @@ class _ProcedurePrinter:
         self.stop_on_failure()
         self.put(f"br label %body{tag}")
         self.level.label(f"body{tag}")
+
+    def repeat(self, loop: While) -> None:
+        self._count += 1
+        tag = self._count
+        before = self.level.block
+        count, following = f"%n{tag}", f"%m{tag}"
+        self.put(f"br label %while{tag}")
+        self.level.label(f"while{tag}")
+        self.put(f"{count} = phi i64 [0, %{before}], [{following}, %latch{tag}]")
+        self.poll(count, tag)
+        self.statements(loop.test)
+        byte, holds = self.fresh(), self.fresh("c")
+        self.put(f"{byte} = load i8, ptr {self.address(loop.condition)}, align 1")
+        self.put(f"{holds} = icmp ne i8 {byte}, 0")
+        self.put(f"br i1 {holds}, label %do{tag}, label %after{tag}")
+        self.level.label(f"do{tag}")
+        self.statements(loop.body)
+        self.put(f"br label %latch{tag}")
+        self.level.label(f"latch{tag}")
+        self.put(f"{following} = add nsw i64 {count}, 1")
+        self.put(f"br label %while{tag}")
+        self.level.label(f"after{tag}")
+
+    def choose(self, choice: Switch) -> None:
+        self._count += 1
+        tag = self._count
+        last = len(choice.branches) - 1
+        index, below = self.fresh(), self.fresh("c")
+        self.put(f"{index} = load i64, ptr {self.address(choice.index)}, align 8")
+        self.put(f"{below} = icmp slt i64 {index}, 0")
+        chosen = self.fresh()
+        self.put(f"{chosen} = select i1 {below}, i64 0, i64 {index}")
+        cases = " ".join(f"i64 {i}, label %branch{tag}.{i}" for i in range(last))
+        self.put(f"switch i64 {chosen}, label %branch{tag}.{last} [{cases}]")
+        for i, branch in enumerate(choice.branches):
+            self.level.label(f"branch{tag}.{i}")
+            self.statements(branch)
+            self.put(f"br label %joined{tag}")
+        self.level.label(f"joined{tag}")
 
     def call(self, call: Call) -> None:
         callee = call.procedure

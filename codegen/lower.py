@@ -2,8 +2,8 @@
 loops and calls.
 
 `lower` partitions a closed Graph (`fuse`), emits every group as a loop nest or contraction
-(`emit`), gives the values that cross kernels a storage, and plans the memory. Bodies of scans are
-lowered in place; those of calls once, as procedures.
+(`emit`), gives the values that cross kernels a storage, and plans the memory. Bodies of loops and
+branches are lowered in place; those of calls once, as procedures.
 """
 
 from __future__ import annotations
@@ -26,8 +26,11 @@ from graphc.codegen.program import (
     Program,
     Statement,
     Storage,
+    Switch,
+    While,
 )
 from graphc.codegen.reader import symbol
+from graphc import dtypes
 from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph, parameter_op, rebuild
 from graphc.lowering import Compose, Contract, Region
@@ -300,7 +303,8 @@ class _Block:
             sizes = bind_dims(procedure.sizes, graph, node)
             self.statements.append(Call(procedure, [*args, *results], sizes))
         else:
-            self._scan(node, args, results)
+            by_statement = {"scan": self._scan, "while": self._while, "switch": self._switch}
+            by_statement[form.statement](node, args, results)
 
     def _argument(self, node: Node) -> Operand:
         place = self.place(node)
@@ -337,6 +341,29 @@ class _Block:
         for new, result in zip(fresh, results[:carry], strict=True):
             body += copy_operand(new, result)
         self.statements.append(Loop(variable, attrs["length"], attrs["reverse"], body))
+
+    def _while(self, node: Node, args: Sequence[Operand], results: Sequence[Operand]) -> None:
+        """Copy the states to where they end; each round tests them, and makes the new ones aside."""
+        body, carry = expand(node.attrs["body"]), node.attrs["carry"]
+        for given, state in zip(args[:carry], results, strict=True):
+            self.statements += copy_operand(given, state)
+        parameters = dict(enumerate([*results, *args[carry:]]))
+        condition = Operand(Storage("temporary", dtypes.BOOL, ()))
+        test = _Block(self.lowering, expand(node.attrs["condition"]), parameters, [condition])
+        fresh = [Operand(Storage("temporary", o.dtype, o.shape)) for o in body.outputs]
+        round_ = _Block(self.lowering, body, parameters, fresh).statements
+        for new, state in zip(fresh, results, strict=True):
+            round_ += copy_operand(new, state)
+        self.statements.append(While(test.statements, condition, round_))
+
+    def _switch(self, node: Node, args: Sequence[Operand], results: Sequence[Operand]) -> None:
+        """Every branch makes the results in the same places."""
+        parameters = dict(enumerate(args[1:]))
+        branches = [
+            _Block(self.lowering, expand(graph), parameters, results).statements
+            for graph in node.attrs["branches"]
+        ]
+        self.statements.append(Switch(args[0], branches))
 
 
 

@@ -1,7 +1,8 @@
 """Where do temporaries live?  One arena for a call, planned from lifetimes.
 
-Statements are numbered in program order. A temporary lives from its first to its last use; one that
-is used inside a loop but first used outside lives to the loop's end. Temporaries of known size are
+Statements are numbered in program order, the branches of a choice one after the other. A temporary
+lives from its first to its last use; one that is used inside a loop but first used outside lives to
+the loop's end. Temporaries of known size are
 placed best-fit, largest first, among those alive at the same time. Those of symbolic size share a
 place only with others of the same size. Every place is aligned to 64 bytes. Where a kernel's
 operand dies and its result may be written over it, the result takes its place.
@@ -16,7 +17,20 @@ import numpy as np
 
 from graphc.codegen.inplace import may_overwrite
 from graphc.codegen.loops import Contract
-from graphc.codegen.program import Call, Launch, Loop, Procedure, Program, Statement, Storage
+from graphc.codegen.program import (
+    Call,
+    Launch,
+    Loop,
+    Operand,
+    Procedure,
+    Program,
+    Statement,
+    Storage,
+    Switch,
+    While,
+    bodies,
+    operands_of,
+)
 from graphc.dims import Extent, ceildiv, substitute
 
 ALIGNMENT = 64
@@ -72,9 +86,9 @@ def _reserve_callees(body: list[Statement]) -> None:
     callers.
     """
     for statement in body:
-        if isinstance(statement, Loop):
-            _reserve_callees(statement.body)
-        elif isinstance(statement, Call):
+        for inner in bodies(statement):
+            _reserve_callees(inner)
+        if isinstance(statement, Call):
             size = substitute(statement.procedure.arena, statement.sizes)
             statement.scratch = (
                 Storage("temporary", np.dtype("uint8"), (size,)) if size != 0 else None
@@ -115,24 +129,33 @@ def _lifetimes(body: list[Statement]) -> list[_Life]:
 
     pending: list[tuple[_Life, int]] = []
     counter = 0
-    stack: list[tuple[list[Statement], int, tuple[int, ...]]] = [(body, 0, ())]
+    # Statements, the next of them, the loops around them, and what is read when they have run.
+    stack: list[tuple[list[Statement], int, tuple[int, ...], list[Operand]]] = [(body, 0, (), [])]
     while stack:
-        statements, position, loops = stack.pop()
+        statements, position, loops, last = stack.pop()
         if position == len(statements):
+            for operand in last:
+                use(operand.storage, clock, loops)
             if loops:
                 loop_ends[loops[-1]] = clock
             continue
-        stack.append((statements, position + 1, loops))
+        stack.append((statements, position + 1, loops, last))
         statement = statements[position]
         clock += 1
-        if isinstance(statement, Loop):
+        if isinstance(statement, (Loop, While)):
             counter += 1
             loop_starts[counter] = clock
-            stack.append((statement.body, 0, (*loops, counter)))
+            inside = [s for inner in bodies(statement) for s in inner]
+            # A condition is taken to live as long as an iteration, which is a little longer.
+            stack.append((inside, 0, (*loops, counter), operands_of(statement)))
             continue
-        for operand in statement.operands:
+        for operand in operands_of(statement):
             use(operand.storage, clock, loops)
-        use(statement.scratch, clock, loops)
+        if isinstance(statement, Switch):
+            inside = [s for branch in statement.branches for s in branch]
+            stack.append((inside, 0, loops, []))
+        else:
+            use(statement.scratch, clock, loops)
     for life, loop in pending:
         life.last = max(life.last, loop_ends[loop])
     return list(lives.values())
@@ -169,7 +192,7 @@ def _overwrite(body: list[Statement], lives: list[_Life]) -> list[_Life]:
 
 def _length(statement: Statement) -> int:
     """How many numbers a statement takes up in the count of `_lifetimes`."""
-    return 1 + sum(map(_length, statement.body)) if isinstance(statement, Loop) else 1
+    return 1 + sum(_length(s) for inner in bodies(statement) for s in inner)
 
 
 def _starting(launch: Launch, born: dict[int, _Life], now: int) -> list[_Life]:

@@ -1,5 +1,5 @@
-"""What runs when a Function is called? A program: launches of kernels over storages, loops, and
-calls of procedures.
+"""What runs when a Function is called? A program: launches of kernels over storages, loops,
+choices, and calls of procedures.
 
 This is the outermost of the three kernel languages. A `Storage` is an array with a place: an input,
 an output, a constant, or a temporary to which the memory plan gives an offset in the arena of the
@@ -81,6 +81,33 @@ class Loop:
 
 
 @dataclass(eq=False)
+class While:
+    """Run `test`, which writes `condition` (one bool); while it is true run `body`, and so on."""
+
+    test: list[Statement]
+    condition: Operand
+    body: list[Statement]
+
+    @property
+    def operands(self) -> list[Operand]:
+        return [self.condition]
+
+
+@dataclass(eq=False)
+class Switch:
+    """Run one of the branches: the one that `index` (one int64) numbers, the first or the last if
+    it lies outside.
+    """
+
+    index: Operand
+    branches: list[list[Statement]]
+
+    @property
+    def operands(self) -> list[Operand]:
+        return [self.index]
+
+
+@dataclass(eq=False)
 class Call:
     """Run a procedure on operands: its inputs, then its outputs. `sizes` gives the values of its
     named extents.
@@ -92,7 +119,7 @@ class Call:
     scratch: Storage | None = None
 
 
-Statement = Launch | Loop | Call
+Statement = Launch | Loop | While | Switch | Call
 
 
 @dataclass(eq=False)
@@ -131,10 +158,19 @@ def _launches(body: list[Statement]) -> Iterator[Launch]:
     for statement in body:
         if isinstance(statement, Launch):
             yield statement
-        elif isinstance(statement, Loop):
-            yield from _launches(statement.body)
+        for inner in bodies(statement):
+            yield from _launches(inner)
+
+
+def bodies(statement: Statement) -> list[list[Statement]]:
+    """The statements inside a loop or a choice, as lists that run one by one."""
+    if isinstance(statement, Loop):
+        return [statement.body]
+    if isinstance(statement, While):
+        return [statement.test, statement.body]
+    return statement.branches if isinstance(statement, Switch) else []
 
 
 def operands_of(statement: Statement) -> list[Operand]:
-    """The operands of a launch or a call."""
+    """What a statement reads or writes by itself, its inner statements aside."""
     return [] if isinstance(statement, Loop) else statement.operands

@@ -64,9 +64,12 @@ if TYPE_CHECKING:
         logical_or,
         not_equal,
     )
+    from graphc.ops.branch import cond, switch
     from graphc.ops.contract import dot, matmul, outer, tensordot
     from graphc.ops.control import call, scan
     from graphc.ops.indexing import take, take_along_axis
+    from graphc.ops.iteration import associative_scan, fori_loop, while_loop
+    from graphc.ops.iteration import map_ as map
     from graphc.ops.movement import (
         arange,
         broadcast_to,
@@ -172,6 +175,7 @@ __all__ = [
     "add",
     "arange",
     "argmax",
+    "associative_scan",
     "broadcast_to",
     "call",
     "cast",
@@ -179,6 +183,7 @@ __all__ = [
     "check_grad",
     "compile",
     "concatenate",
+    "cond",
     "constant",
     "cos",
     "dim",
@@ -193,6 +198,7 @@ __all__ = [
     "explain",
     "expm1",
     "flip",
+    "fori_loop",
     "full",
     "grad",
     "greater",
@@ -214,6 +220,7 @@ __all__ = [
     "logical_not",
     "logical_or",
     "logsumexp",
+    "map",
     "matmul",
     "matrix",
     "maximum",
@@ -249,6 +256,7 @@ __all__ = [
     "strong_multiply",
     "subtract",
     "swapaxes",
+    "switch",
     "symbol",
     "take",
     "take_along_axis",
@@ -260,5 +268,6 @@ __all__ = [
     "vector",
     "vjp",
     "where",
+    "while_loop",
     "zeros",
 ]

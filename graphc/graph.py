@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -106,23 +106,25 @@ class Graph:
         return (unpack_graph, (self.parameters, pack(self.outputs)))
 
 
-def close(inputs: Sequence[Node], outputs: Sequence[Node]) -> tuple[Graph, tuple[Node, ...]]:
+def close(
+    inputs: Sequence[Node], outputs: Sequence[Node], inside: Collection[Node] = ()
+) -> tuple[Graph, tuple[Node, ...]]:
     """The Graph of `outputs` as a function of the leaves `inputs`, and the nodes that it captured.
 
     Parameters are `inputs` in order, then the captured nodes in order. Captured are the largest
-    expressions that do not depend on an input; constants and values made from nothing but
-    attributes stay inside.
+    expressions that do not depend on an input and are not `inside`; constants and values made from
+    nothing but attributes stay inside.
     """
     order = topological(outputs)
     bound = set(inputs)
     for node in order:
-        if any(argument in bound for argument in node.args):
+        if any(argument in bound for argument in node.args) or node.args and node in inside:
             bound.add(node)
-    inside = _stays_inside(order, bound)
+    repeated = _stays_inside(order, bound)
     captured: list[Node] = []
     seen: set[Node] = set()
     for node in (*[a for n in order if n in bound for a in n.args], *outputs):
-        if node not in bound and node not in inside and node not in seen:
+        if node not in bound and node not in repeated and node not in seen:
             seen.add(node)
             captured.append(node)
     leaves = [*inputs, *captured]
@@ -141,6 +143,12 @@ def _stays_inside(order: Iterable[Node], bound: set[Node]) -> set[Node]:
         if node not in bound and not leaf and all(argument in inside for argument in node.args):
             inside.add(node)
     return inside
+
+
+def graphs_of(attrs: Mapping[str, Any]) -> list[Graph]:
+    """The Graphs that a node carries: attributes, or members of a tuple that is one."""
+    values = [v for value in attrs.values() for v in (value if type(value) is tuple else (value,))]
+    return [value for value in values if isinstance(value, Graph)]
 
 
 def trace(function: Callable[..., Any], types: Sequence[Type]) -> tuple[tuple[Node, ...], Any]:
@@ -196,4 +204,4 @@ def substitute_in(value: Any, sizes: Mapping[str, Extent]) -> Any:
     return value
 
 
-__all__ = ["Graph", "close", "parameter", "placeholder", "rebuild", "replace", "trace"]
+__all__ = ["Graph", "close", "graphs_of", "parameter", "placeholder", "rebuild", "replace", "trace"]

@@ -111,7 +111,9 @@ class Compose:
 
 @dataclass(frozen=True)
 class Region:
-    """Carries Graphs; the program languages have a statement for it: "call" or "scan"."""
+    """Carries Graphs; the program language has a `statement` for it: "call", "scan", "while" or
+    "switch".
+    """
 
     statement: str
 

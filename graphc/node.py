@@ -244,6 +244,32 @@ def intern(op: Op, args: tuple[Node, ...], attrs: Attributes, depth: int = 2) ->
     return node
 
 
+def youngest() -> Node | None:
+    """The node that was made last, of those alive."""
+    with _lock:
+        for held in reversed(_table.values()):
+            node = (held[-1] if isinstance(held, tuple) else held)()
+            if node is not None:
+                return node
+    return None
+
+
+def created_since(marker: Node | None) -> set[Node]:
+    """The nodes made after `marker`, which was `youngest()` and is still alive.
+
+    A node that shares its hash with an older one is not among them.
+    """
+    found: set[Node] = set()
+    with _lock:
+        for held in reversed(_table.values()):
+            node = None if isinstance(held, tuple) else held()
+            if node is not None and node is marker:
+                break
+            if node is not None:
+                found.add(node)
+    return found
+
+
 def interned_count() -> int:
     """How many nodes are alive in this process."""
     return len(_table)

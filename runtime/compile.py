@@ -15,7 +15,7 @@ import numpy as np
 from graphc.codegen.extents import Constraint, Layout, Wording, canonical, derive, layout
 from graphc.codegen.loops import verify
 from graphc.codegen.lower import expand, lower
-from graphc.codegen.program import Launch, Loop, Program, Statement
+from graphc.codegen.program import Call, Launch, Loop, Program, Statement, While, bodies
 from graphc.dims import Extent
 from graphc.errors import MESSAGE_LINES, ExtentError, shortened
 from graphc.graph import Graph
@@ -306,16 +306,25 @@ def _rewritten(graph: Graph, request: Request) -> tuple[Graph, Sequence[Any]]:
     return expand(Graph(graph.parameters, result.outputs)), result.firings
 
 
+# What the rounds of a loop whose number is not known are taken to be.
+UNKNOWN_ROUNDS = 1000
+
+
 def total_work(body: Sequence[Statement]) -> Extent:
-    """The element operations of statements, loops included."""
+    """The element operations of statements, loops included, all branches of a choice too."""
     total: Extent = 0
     for statement in body:
         if isinstance(statement, Launch):
             total = total + statement.work
-        elif isinstance(statement, Loop):
-            total = total + statement.length * total_work(statement.body)
-        else:
+        elif isinstance(statement, Call):
             total = total + total_work(statement.procedure.body)
+        else:
+            rounds: Extent = 1
+            if isinstance(statement, Loop):
+                rounds = statement.length
+            elif isinstance(statement, While):
+                rounds = UNKNOWN_ROUNDS
+            total = total + rounds * sum((total_work(b) for b in bodies(statement)), 0)
     return total
 
 

@@ -17,7 +17,16 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen.loops import Contract
-from graphc.codegen.program import Call, Launch, Loop, Operand, Statement, Storage
+from graphc.codegen.program import (
+    Call,
+    Launch,
+    Loop,
+    Operand,
+    Statement,
+    Storage,
+    Switch,
+    While,
+)
 from graphc.dims import Extent, evaluate
 from graphc.evaluator import bind_extents
 
@@ -88,12 +97,25 @@ class _Replay:
                 for step in reversed(steps) if statement.reverse else steps:
                     self.sizes[statement.variable] = step
                     self.run(statement.body, seconds)
+            elif isinstance(statement, While):
+                self.run(statement.test, seconds)
+                while self.scalar(statement.condition, ctypes.c_int8):
+                    self.run(statement.body, seconds)
+                    self.run(statement.test, seconds)
+            elif isinstance(statement, Switch):
+                last = len(statement.branches) - 1
+                chosen = min(max(self.scalar(statement.index, ctypes.c_int64), 0), last)
+                self.run(statement.branches[chosen], seconds)
             elif isinstance(statement, Call):
                 raise ValueError(
                     "a program with calls is not replayed: profile the called graph by itself"
                 )
             else:
                 self.launch(statement, seconds)
+
+    def scalar(self, operand: Operand, kind: Any) -> int:
+        """A number that the program reads to know how to go on."""
+        return int(kind.from_address(self.address(operand)).value)
 
     def launch(self, launch: Launch, seconds: dict[int, float]) -> None:
         kernel = launch.kernel

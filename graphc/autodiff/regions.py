@@ -1,9 +1,10 @@
-"""How are Graphs differentiated?  The transformation that rules of `call` and `scan` receive.
+"""How are Graphs differentiated?  The transformation that rules of ops with Graphs receive.
 
 A derivative of a Graph is a Graph, cached by what it was made of, so the fifty calls of one layer
 share one derivative body and are lowered once. The reverse of a scan runs the body's derivative
 from the last step to the first over the states that a forward scan has saved; the rewriter merges
-that scan with the original one.
+that scan with the original one. That of a while loop with a bound is the reverse of a scan over so
+many rounds, whose body does nothing once the condition has failed.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from graphc import dtypes
 from graphc.autodiff.chain import Maybe, is_real, plus, zero
 from graphc.autodiff.sweep import pull_back, push_forward
 from graphc.graph import Graph, close, placeholder
@@ -54,6 +56,14 @@ class Transform:
         self, node: Node, cotangents: Sequence[Maybe], wanted: Sequence[bool]
     ) -> list[Maybe]:
         return _scan_vjp(node, cotangents, wanted, self)
+
+    def while_jvp(self, node: Node, tangents: Sequence[Maybe]) -> list[Maybe]:
+        return _while_jvp(node, tangents, self)
+
+    def while_vjp(
+        self, node: Node, cotangents: Sequence[Maybe], wanted: Sequence[bool]
+    ) -> list[Maybe]:
+        return _while_vjp(node, cotangents, wanted, self)
 
     @property
     def under_mask(self) -> Transform:
@@ -237,3 +247,65 @@ def _saved_states(node: Node) -> list[Node]:
     return found[len(outputs) :]
 
 
+
+
+def _while_jvp(node: Node, tangents: Sequence[Maybe], transform: Transform) -> list[Maybe]:
+    """One loop over states and their tangents, as long as the condition on the states holds."""
+    from graphc.ops.iteration import while_graph
+
+    attrs = node.attrs
+    body, condition, carry = attrs["body"], attrs["condition"], attrs["carry"]
+    types = body.parameters
+    states = _real(range(carry), types)
+    rest = [i for i in range(carry, len(types)) if tangents[i] is not None]
+    inputs = [placeholder(type_) for type_ in types]
+    moved = {i: placeholder(types[i]) for i in (*states, *rest)}
+    outputs = body(*inputs)
+    pushed = push_forward(outputs, [inputs[i] for i in moved], list(moved.values()), transform)
+    new_tangents = [_or_zero(pushed[i], types[i]) for i in states]
+    leaves = [
+        *inputs[:carry],
+        *[moved[i] for i in states],
+        *inputs[carry:],
+        *[moved[i] for i in rest],
+    ]
+    found = while_graph(
+        _closed(leaves, condition(*inputs)),
+        _closed(leaves, [*outputs, *new_tangents]),
+        [
+            *node.args[:carry],
+            *[_or_zero(tangents[i], types[i]) for i in states],
+            *node.args[carry:],
+            *[tangents[i] for i in rest],  # type: ignore[list-item]
+        ],
+        carry + len(states),
+        attrs["bound"],
+    )
+    answer: list[Maybe] = [None] * carry
+    for i, value in zip(states, found[carry:], strict=True):
+        answer[i] = value
+    return answer
+
+
+def _while_vjp(
+    node: Node, cotangents: Sequence[Maybe], wanted: Sequence[bool], transform: Transform
+) -> list[Maybe]:
+    """The reverse of a scan over `bound` rounds, after a check that there were no more."""
+    from graphc.ops.branch import switch_graphs
+    from graphc.ops.control import scan_graph
+    from graphc.ops.special import cast_op, check_op
+
+    attrs = node.attrs
+    body, condition, carry, bound = (
+        attrs[name] for name in ("body", "condition", "carry", "bound")
+    )
+    inputs = [placeholder(type_) for type_ in body.parameters]
+    same = _closed(inputs, inputs[:carry])
+    (goes_on,) = condition(*inputs)
+    chosen = cast_op(goes_on, dtype=dtypes.INT64)
+    rounds = _closed(inputs, switch_graphs([same, body], [chosen, *inputs]))
+    final = scan_graph(rounds, node.args, carry, 0, bound, False)
+    (unfinished,) = condition(*final, *node.args[carry:])
+    found = _scan_vjp(final[0].args[0], cotangents, wanted, transform)
+    message = f"a while_loop ran longer than its bound of {bound} rounds; reverse mode needs them all"
+    return [None if p is None else check_op(p, ~unfinished, message=message) for p in found]

@@ -3,11 +3,13 @@
 
 from graphc.ops import (
     arithmetic,
+    branch,
     compare,
     contract,
     control,
     cumulative,
     indexing,
+    iteration,
     movement,
     operands,
     reduce,
@@ -17,11 +19,13 @@ from graphc.ops import (
 
 __all__ = [
     "arithmetic",
+    "branch",
     "compare",
     "contract",
     "control",
     "cumulative",
     "indexing",
+    "iteration",
     "movement",
     "operands",
     "reduce",

@@ -145,11 +145,19 @@ class Engine:
 
     def _with_bodies(self, attrs: Attributes) -> Attributes:
         changed = {
-            name: self._body(value) if isinstance(value, Graph) else value
-            for name, value in attrs.items()
+            name: self._with_body(value) for name, value in attrs.items()
         }
         same = all(changed[name] is value for name, value in attrs.items())
         return attrs if same else Attributes(changed)
+
+    def _with_body(self, value: Any) -> Any:
+        """An attribute with its Graphs rewritten; the same object if none changes."""
+        if isinstance(value, Graph):
+            return self._body(value)
+        if type(value) is not tuple:
+            return value
+        changed = tuple(map(self._with_body, value))
+        return value if all(a is b for a, b in zip(changed, value, strict=True)) else changed
 
     # -- rules -------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.errors import GraphError
-from graphc.graph import Graph
+from graphc.graph import Graph, graphs_of
 from graphc.lowering import Region
 from graphc.node import Node, topological
 from graphc.rewrite.engine import Engine
@@ -117,11 +117,10 @@ def _graphs_inside(outputs: Sequence[Node], known: Collection[Graph]) -> list[Gr
 
 def _carried(outputs: Sequence[Node]) -> list[Graph]:
     return [
-        value
+        graph
         for node in topological(outputs)
         if isinstance(node.op.lowering, Region)
-        for value in node.attrs.values()
-        if isinstance(value, Graph)
+        for graph in graphs_of(node.attrs)
     ]
 
 

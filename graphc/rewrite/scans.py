@@ -1,4 +1,4 @@
-"""How are loops and calls simplified?  Scans are merged, and what nobody takes is dropped.
+"""How are loops, calls and choices simplified?  Scans are merged, and what nobody takes is dropped.
 
 These are whole-graph transformations: whether a result is needed shows in its users, not beneath
 it. Reverse mode builds a forward scan a second time, with the states of every step among its
@@ -17,7 +17,9 @@ from typing import Any
 from graphc import origin
 from graphc.graph import Graph, parameter, parameter_op, rebuild, replace
 from graphc.node import Node, add_origin, topological
+from graphc.ops.branch import cond, switch_op
 from graphc.ops.control import call, call_op, scan, scan_op
+from graphc.ops.iteration import while_loop, while_op
 from graphc.ops.movement import iota
 from graphc.ops.operands import broadcast
 from graphc.ops.special import project, project_op
@@ -68,6 +70,29 @@ PRUNE_CALL = rule(
     doc="a call without results and arguments that nobody needs",
     example=lambda x, y: call(lambda a, b: (a * 2.0, a + b), x, y)[0],
 )
+PRUNE_WHILE = rule(
+    "prune_while",
+    Family("while_loop", lambda op: op is while_op),
+    None,
+    law="ieee",
+    doc="a loop without states that nobody needs",
+    example=lambda s, t: while_loop(lambda h: h[0] < 9.0, lambda h: (h[0] + 1, h[1] * 2), (s, t))[0],
+)
+PRUNE_SWITCH = rule(
+    "prune_switch",
+    Family("switch", lambda op: op is switch_op),
+    None,
+    law="ieee",
+    doc="the branch that a constant index chooses; a choice without results and arguments that "
+    "nobody needs",
+    example=lambda s, x, y: cond(s > 0, lambda a, b: (a, a + b), lambda a, b: (b, a), x, y)[0],
+)
+_PRUNED = {
+    call_op: PRUNE_CALL,
+    scan_op: PRUNE_SCAN,
+    while_op: PRUNE_WHILE,
+    switch_op: PRUNE_SWITCH,
+}
 
 
 @dataclass(frozen=True)
@@ -96,7 +121,7 @@ class Regions:
     def run(self, outputs: Sequence[Node]) -> list[Node]:
         """The outputs after merging and pruning; the same nodes if there is nothing to do."""
         nodes = list(outputs)
-        if not any(node.op is scan_op or node.op is call_op for node in topological(nodes)):
+        if not any(node.op in _PRUNED for node in topological(nodes)):
             return nodes
         with origin.origins(False):
             if MERGE in self.rules:
@@ -156,7 +181,7 @@ class Regions:
         used = _used_results(outputs)
 
         def expand(node: Node, args: list[Node]) -> Results | None:
-            rule_ = PRUNE_SCAN if node.op is scan_op else PRUNE_CALL
+            rule_ = _PRUNED[node.op]
             if node not in used or rule_ not in self.rules:
                 return None
             plan = self._plan(node, tuple(sorted(used[node])))
@@ -165,15 +190,16 @@ class Regions:
         return _rebuild_regions(outputs, expand)
 
     def _plan(self, node: Node, used: tuple[int, ...]) -> Plan | None:
-        if node.op is scan_op:
-            return _plan_scan(node, used)
+        if node.op is not call_op:
+            plans = {scan_op: _plan_scan, while_op: _plan_while, switch_op: _plan_switch}
+            return plans[node.op](node, used)
         key = (node.attrs["graph"], used)  # fifty calls of one body are planned once
         if key not in self._plans:
             self._plans[key] = _plan_call(node, used)
         return self._plans[key]
 
     def _follow(self, plan: Plan, rule_: Rule, node: Node, args: list[Node]) -> Results:
-        results: Results = [None] * len(node.attrs["graph"].outputs)
+        results: Results = [None] * len(node.type.items)  # type: ignore[union-attr]
         for i, make in plan.forwarded.items():
             results[i] = make(args)
         if plan.places:
@@ -207,7 +233,7 @@ def _stacked(node: Node) -> tuple[Node, ...]:
 
 
 def _rebuild_regions(outputs: Sequence[Node], expand: Expand) -> list[Node]:
-    """The outputs with calls and scans replaced by the results that `expand(node, args)` gives.
+    """The outputs with ops that carry Graphs replaced by the results that `expand(node, args)` gives.
 
     None keeps the node.
     """
@@ -220,7 +246,7 @@ def _rebuild_regions(outputs: Sequence[Node], expand: Expand) -> list[Node]:
             done[node] = result
             continue
         args = [done[argument] for argument in node.args]
-        made = expand(node, args) if node.op is scan_op or node.op is call_op else None
+        made = expand(node, args) if node.op in _PRUNED else None
         if made is not None:
             results[node] = made
             done[node] = node  # only projections use it, and they are replaced
@@ -230,10 +256,10 @@ def _rebuild_regions(outputs: Sequence[Node], expand: Expand) -> list[Node]:
 
 
 def _used_results(outputs: Sequence[Node]) -> dict[Node, set[int]]:
-    """For each call and scan the results taken; without those that are outputs as a whole."""
+    """For each op with Graphs the results taken; without those that are outputs as a whole."""
     used: dict[Node, set[int]] = {}
     for node in topological(outputs):
-        if node.op is project_op and (node.args[0].op is scan_op or node.args[0].op is call_op):
+        if node.op is project_op and node.args[0].op in _PRUNED:
             used.setdefault(node.args[0], set()).add(node.attrs["index"])
     for node in outputs:
         used.pop(node, None)
@@ -372,6 +398,46 @@ def _plan_scan(node: Node, used: tuple[int, ...]) -> Plan | None:
     places |= {i: place for place, i in enumerate(states) if i in kept}
     changed = {"graph": body, "carry": len(states), "steps": len(slices)}
     return Plan(arguments, changed, places, forwarded)
+
+
+def _plan_while(node: Node, used: tuple[int, ...]) -> Plan | None:
+    """The states that are taken, those that the condition reads, and what these are made from."""
+    attrs = node.attrs
+    body, carry = attrs["body"], attrs["carry"]
+    roots = [*attrs["condition"].outputs, *[body.outputs[i] for i in used]]
+    reached = _parameters_beneath(roots, lambda j: body.outputs[j] if j < carry else None)
+    states = sorted({i for i in (*used, *reached) if i < carry})
+    rest = sorted(j for j in reached if j >= carry)
+    kept = (*states, *rest)
+    if len(kept) == len(node.args):
+        return None
+    changed = {
+        "condition": _over(body, kept, attrs["condition"].outputs, {}),
+        "body": _over(body, kept, [body.outputs[i] for i in states], {}),
+        "carry": len(states),
+    }
+    return Plan(kept, changed, {i: states.index(i) for i in used}, {})
+
+
+def _plan_switch(node: Node, used: tuple[int, ...]) -> Plan | None:
+    branches = node.attrs["branches"]
+    index = number_of(node.args[0])
+    if index is not None:
+        chosen = branches[min(max(int(index), 0), len(branches) - 1)]
+        forwarded = {i: partial(_inlined, Graph(chosen.parameters, [chosen.outputs[i]])) for i in used}
+        return Plan((), {}, {}, forwarded)
+    roots = [graph.outputs[i] for graph in branches for i in used]
+    needed = sorted(_parameters_beneath(roots, lambda j: None))
+    if len(used) == len(branches[0].outputs) and len(needed) + 1 == len(node.args):
+        return None
+    changed = tuple(_over(g, needed, [g.outputs[i] for i in used], {}) for g in branches)
+    places = {i: place for place, i in enumerate(used)}
+    return Plan((0, *[j + 1 for j in needed]), {"branches": changed}, places, {})
+
+
+def _inlined(graph: Graph, args: Sequence[Node]) -> Node:
+    (output,) = graph(*args[1:])
+    return output
 
 
 def _forward(node: Node, i: int, constant: set[int]) -> Callable[[Sequence[Node]], Node] | None:

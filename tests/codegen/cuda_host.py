@@ -27,6 +27,8 @@ from graphc.codegen.cuda import (
     Status,
     Step,
     Stride,
+    SwitchStep,
+    WhileStep,
     translation_unit,
 )
 from graphc.codegen.cuda_scalar import memory_type
@@ -240,6 +242,11 @@ class _Host:
                 self.launch(step, frame)
             elif isinstance(step, LoopStep):
                 self.loop(step, frame)
+            elif isinstance(step, WhileStep):
+                self.repeat(step, frame)
+            elif isinstance(step, SwitchStep):
+                index = self.scalar(step.index, frame, "int64")
+                self.steps(step.branches[min(max(index, 0), len(step.branches) - 1)], frame)
             else:
                 self.call(step, frame)
 
@@ -288,6 +295,18 @@ class _Host:
         numbers = range(evaluate(step.length, frame.sizes))
         for number in reversed(numbers) if step.reverse else numbers:
             self.steps(step.steps, replace(frame, sizes={**frame.sizes, step.variable: number}))
+
+    def repeat(self, step: WhileStep, frame: _Frame) -> None:
+        self.steps(step.test, frame)
+        while self.scalar(step.condition, frame, "uint8") and not self.status.read().any():
+            self.steps(step.steps, frame)
+            self.steps(step.test, frame)
+
+    def scalar(self, place: Place, frame: _Frame, dtype: str) -> int:
+        """What a host copies back to know how to go on."""
+        memory = self.moved(place, frame)
+        size = np.dtype(dtype).itemsize
+        return int(memory.buffer.bytes[memory.offset : memory.offset + size].view(dtype)[0])
 
     def call(self, step: CallStep, frame: _Frame) -> None:
         operands = [self.moved(place, frame) for place in step.operands]

@@ -512,8 +512,32 @@ def _regions() -> list[Sample]:
     def counted(init: Node) -> Node:
         return _node_of(gx.scan(lambda s, _: (s + s, s), init, length=3))
 
+    def choice(x: Node, y: Node) -> Node:
+        return _node_of(gx.cond(x > y, polynomial, lambda a, b: (a - b, b * b), x, y))
+
+    def one_of_three(i: Node, x: Node) -> Node:
+        return _node_of(gx.switch(i, [lambda a: a, lambda a: a * a, lambda a: a + a], x))
+
+    def doubling(x: Node, y: Node) -> Node:
+        def round_(held: Any) -> Any:
+            total, count = held
+            return total * 2 + y, count + 1
+
+        return _node_of(gx.while_loop(lambda held: held[1] < 3, round_, (x, gx.constant(0))))
+
+    def bounded(x: Node, y: Node) -> Node:
+        return _node_of(
+            gx.while_loop(
+                lambda held: held[1] < 3, lambda held: (held[0] * y, held[1] + 1), (x, 0), bound=4
+            )
+        )
+
     vector, rows = Input((3,)), Input((4, 3))
     return [
+        Sample("switch", "cond", (Input(()), Input(())), choice, NUMBERS),
+        Sample("switch", "of three", (Input((), "int64"), vector), one_of_three, NUMBERS),
+        Sample("while_loop", "doubling", (vector, vector), doubling, NUMBERS),
+        Sample("while_loop", "bounded", (vector, vector), bounded, NUMBERS),
         Sample("call", "two results", (vector, vector), call, NUMBERS),
         Sample("call", "nested", (vector, vector), nested, NUMBERS),
         Sample("scan", "running", (vector, rows), running, NUMBERS),
