@@ -47,6 +47,17 @@ UNROLL_BELOW = 48
 UNROLL = 4
 MAX_LANES = 64
 
+# A loop inside a task looks whether it should stop once in so many steps: some ten microseconds. A
+# step that holds a loop counts for many.
+PAUSE_STEPS = 16_384
+PAUSE_STEPS_OF_LOOPS = 128
+# Kernels of more values never pause: the call, though it is rare, would push the many constants of
+# `exp` and its like out of registers, a tenth of the time of a softmax.
+PAUSE_BELOW = 24
+
+# Words of the status record: what stops a call, and who is asked for signals meanwhile.
+CODE_WORD, CANCEL_WORD, POLL_WORD = 0, 4, 7
+
 
 def kernel_module(kernel: Kernel, machine: Machine, name: str) -> str:
     """The LLVM module of a loop-nest kernel: `void name(ptr frame, i64 begin, i64 end, i64
@@ -55,6 +66,29 @@ def kernel_module(kernel: Kernel, machine: Machine, name: str) -> str:
     printer = Printer(kernel, machine)
     text = printer.function(name, kernel.body, kernel.nest)
     return "\n".join([*sorted(printer.declarations), "", *printer.preludes(), text]) + "\n"
+
+
+def steps_between_pauses(loop: For) -> int:
+    """Of a loop inside a task, how many steps it makes before it looks whether to stop."""
+    holds_loops = any(isinstance(s, For) for s in loop.body.statements)
+    return PAUSE_STEPS_OF_LOOPS if holds_loops else PAUSE_STEPS
+
+
+def may_run_long(kernel: Kernel) -> bool:
+    """Whether one task of a loop nest may be stopped half-way: some loop of it pauses, or could."""
+    nest = kernel.nest
+    if not isinstance(nest, For):
+        return False
+    statements = list(walk(nest.body))
+    if sum(isinstance(s, Value) for s in statements) > PAUSE_BELOW:
+        return False
+    return any(isinstance(s, For) and not _is_short(s) for s in statements)
+
+
+def _is_short(loop: For, step: int = 1) -> bool:
+    """Whether it is known that a loop ends before it would pause."""
+    static = isinstance(loop.start, int) and isinstance(loop.stop, int)
+    return static and loop.stop - loop.start <= steps_between_pauses(loop) * step  # type: ignore[operator]
 
 
 @dataclass
@@ -112,6 +146,7 @@ class Printer:
         self.declarations: set[str] = set()
         self._count = 0
         self._records = False
+        self._pauses: bool | None = None  # None: a loop here has nobody to ask and never pauses
         self.strides: dict[tuple[Buffer, int], str] = {}
         self.pointers: dict[Buffer, str] = {}
         self.words: dict[str, str] = {}  # status, and for contractions scratch and workers
@@ -124,7 +159,8 @@ class Printer:
         return f"%{prefix}{self._count}"
 
     def preludes(self) -> list[str]:
-        return [_RECORD] if self._records else []
+        texts = [_RECORD] if self._records else []
+        return [*texts, _PAUSE] if self._pauses else texts
 
     # -- the function ------------------------------------------------------------------------------
 
@@ -166,14 +202,18 @@ class Printer:
         top = self.open(name, "ptr noalias %frame, i64 %begin, i64 %end, i64 %worker")
         level = Level(body, top, block=top.block)
         level.lines, level.symbols = top.lines, {}
+        self._pauses = False if may_run_long(self.kernel) else None
         for statement in body.statements:
             if statement is nest:
                 self.counted_loop(level, nest, "%begin", "%end")
             else:
                 self.statement(level, statement)
         level.put("ret void")
+        if self._pauses:
+            level.label("stopped")
+            level.put("ret void")
         level.lines.append("}")
-        return "\n".join(level.lines) + "\n!0 = !{}\n"
+        return "\n".join(level.lines) + _METADATA
 
     # -- statements --------------------------------------------------------------------------------
 
@@ -339,26 +379,79 @@ class Printer:
         final = self._close_states(states)
         before = level.block
         condition, done = self.fresh("c"), self.fresh("c")
+        short = loop.role == "parallel" or _is_short(loop, step)
+        pauses = self._pauses is not None and not short
+        first, entrance = ("block", f"%from{tag}") if pauses else ("body", start)
         level.put(f"{condition} = icmp slt i64 {start}, {stop}")
-        level.put(f"br i1 {condition}, label %body{tag}, label %exit{tag}")
+        level.put(f"br i1 {condition}, label %{first}{tag}, label %exit{tag}")
+        origin, limit, entering = before, stop, initial
+        if pauses:
+            entering = {a: f"{name}f" for a, name in states.items()}
+            origin, limit = f"block{tag}", f"%limit{tag}"
+            level.label(origin)
+            level.put(f"{entrance} = phi i64 [{start}, %{before}], [{following}, %go{tag}]")
+            for a, name in entering.items():
+                ends = f"[{initial[a]}, %{before}], [{final[a]}, %go{tag}]"
+                level.put(f"{name} = phi {llvm_type(a.dtype, lanes)} {ends}")
+            self._block_end(level, limit, entrance, stop, steps_between_pauses(loop) * step)
+            level.put(f"br label %body{tag}")
         level.label(f"body{tag}")
-        level.put(f"{i} = phi i64 [{start}, %{before}], [{following}, %latch{tag}]")
+        level.put(f"{i} = phi i64 [{entrance}, %{origin}], [{following}, %latch{tag}]")
         for a, name in states.items():
-            typed = llvm_type(a.dtype, lanes)
-            level.put(f"{name} = phi {typed} [{initial[a]}, %{before}], [{final[a]}, %latch{tag}]")
+            ends = f"[{entering[a]}, %{origin}], [{final[a]}, %latch{tag}]"
+            level.put(f"{name} = phi {llvm_type(a.dtype, lanes)} {ends}")
         level.lines.extend(body.lines)
         level.put(f"br label %latch{tag}")
         level.label(f"latch{tag}")
         level.put(f"{following} = add nsw i64 {i}, {step}")
-        level.put(f"{done} = icmp slt i64 {following}, {stop}")
-        level.put(f"br i1 {done}, label %body{tag}, label %exit{tag}")
-        return self._leave(level, tag, before, lanes, initial, final)
+        level.put(f"{done} = icmp slt i64 {following}, {limit}")
+        if not pauses:
+            level.put(f"br i1 {done}, label %body{tag}, label %exit{tag}")
+            return self._leave(level, tag, before, f"latch{tag}", lanes, initial, final)
+        level.put(f"br i1 {done}, label %body{tag}, label %pause{tag}, !prof !1")
+        self._pause(level, tag, following, stop)
+        return self._leave(level, tag, before, f"pause{tag}", lanes, initial, final)
+
+    def _block_end(self, level: Level, name: str, start: str, stop: str, block: int) -> None:
+        """Where a loop that is at `start` pauses next, under a name."""
+        self.declarations.add("declare i64 @llvm.smin.i64(i64, i64)")
+        rest, size = self.fresh(), self.fresh()
+        level.put(f"{rest} = sub i64 {stop}, {start}")  # start + block could overflow
+        level.put(f"{size} = call i64 @llvm.smin.i64(i64 {rest}, i64 {block})")
+        level.put(f"{name} = add i64 {start}, {size}")
+
+    def _pause(self, level: Level, tag: int, position: str, stop: str) -> None:
+        """Between two blocks of iterations: leave the kernel if the call has been stopped.
+
+        Nothing after the loop runs then: half an accumulator may be no position of anything. The
+        weights keep what the call costs, registers that it spoils, out of the iterations.
+        """
+        self._pauses = True
+        more, stopped = self.fresh("c"), self.fresh("c")
+        level.label(f"pause{tag}")
+        level.put(f"{more} = icmp slt i64 {position}, {stop}")
+        level.put(f"br i1 {more}, label %ask{tag}, label %exit{tag}, !prof !2")
+        level.label(f"ask{tag}")
+        status, words = self.words["status"], []
+        level.put(f"call void @pause(ptr {status}, i64 {self.worker})")
+        for word in (CODE_WORD, CANCEL_WORD):
+            at, value = self.fresh(), self.fresh()
+            level.put(f"{at} = getelementptr i64, ptr {status}, i64 {word}")
+            level.put(f"{value} = load atomic i64, ptr {at} monotonic, align 8")
+            words.append(value)
+        either = self.fresh()
+        level.put(f"{either} = or i64 {words[0]}, {words[1]}")
+        level.put(f"{stopped} = icmp ne i64 {either}, 0")
+        level.put(f"br i1 {stopped}, label %stopped, label %go{tag}, !prof !2")
+        level.label(f"go{tag}")
+        level.put(f"br label %block{tag}")
 
     def _leave(
         self,
         level: Level,
         tag: int,
         before: str,
+        last: str,
         lanes: int,
         initial: dict[Any, str],
         final: dict[Any, str],
@@ -371,7 +464,7 @@ class Printer:
         for a, name in initial.items():
             results[a] = self.fresh("m")
             typed = llvm_type(a.dtype, lanes)
-            level.put(f"{results[a]} = phi {typed} [{name}, %{before}], [{final[a]}, %latch{tag}]")
+            level.put(f"{results[a]} = phi {typed} {_incoming([(name, before), (final[a], last)])}")
         return results
 
     def _close_states(self, states: dict[Any, str]) -> dict[Any, str]:
@@ -474,7 +567,7 @@ class Printer:
         level.put(f"br label %latch{tag}")
         level.label(f"latch{tag}")
         level.put(f"br label %exit{tag}")
-        return self._leave(level, tag, before, count, initial, final)
+        return self._leave(level, tag, before, f"latch{tag}", count, initial, final)
 
     def _lane_body(
         self, level: Level, loop: For, lanes: Lanes, block: str, states: dict[Any, str]
@@ -933,6 +1026,11 @@ class Printer:
         return home.dims[key]
 
 
+def _incoming(values: list[tuple[str, str]]) -> str:
+    """The operands of a phi: values with the blocks that they come from."""
+    return ", ".join(f"[{value}, %{block}]" for value, block in values)
+
+
 def item_bytes(buffer: Buffer) -> int:
     """Bytes of an element of a buffer."""
     return item_bytes_of(buffer.dtype)
@@ -975,4 +1073,30 @@ write:
 done:
   ret void
 }
+"""
+
+# An empty set; how often a loop goes on, and how rarely a pause is more than that.
+_METADATA = """
+!0 = !{}
+!1 = !{!"branch_weights", i32 16384, i32 1}
+!2 = !{!"branch_weights", i32 1, i32 4096}
+"""
+
+
+# The thread that calls, no other, asks Python for signals.
+_PAUSE = f"""
+define internal void @pause(ptr %status, i64 %worker) noinline cold nounwind {{
+entry:
+  %poll_at = getelementptr i64, ptr %status, i64 {POLL_WORD}
+  %poll = load ptr, ptr %poll_at, align 8
+  %can = icmp ne ptr %poll, null
+  %calls = icmp eq i64 %worker, 0
+  %asks = and i1 %can, %calls
+  br i1 %asks, label %ask, label %done
+ask:
+  call void %poll(ptr %status)
+  br label %done
+done:
+  ret void
+}}
 """

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from graphc.codegen.llvm import Level
+from graphc.codegen.llvm import CANCEL_WORD, CODE_WORD, Level, may_run_long
 from graphc.codegen.llvm_extent import Arithmetic
 from graphc.codegen.loops import Contract, Kernel, scopes
 from graphc.codegen.program import (
@@ -30,7 +30,7 @@ from graphc.codegen.scalar import Check, walk
 from graphc.dims import Extent
 
 CANCELLED, CONSTRAINT = 5, 2
-CODE_WORD, NODE_WORD, INDEX_WORD, EXTENT_WORD, CANCEL_WORD = range(5)
+NODE_WORD, INDEX_WORD, EXTENT_WORD = 1, 2, 3
 # Iterations of a program loop between two looks for signals.
 POLL_EVERY = 64
 
@@ -213,9 +213,10 @@ def extents_module(slots: Slots) -> str:
     return _OVERFLOWING + "\n".join(level.lines) + "\n"
 
 
-def can_fail(kernel: Kernel) -> bool:
-    """Whether the kernel holds a check."""
-    return any(isinstance(s, Check) for scope in scopes(kernel) for s in walk(scope))
+def can_stop(kernel: Kernel) -> bool:
+    """Whether the kernel may leave its work undone: it holds a check, or looks for signals."""
+    checks = any(isinstance(s, Check) for scope in scopes(kernel) for s in walk(scope))
+    return checks or may_run_long(kernel)
 
 
 class _ProcedurePrinter:
@@ -374,14 +375,14 @@ class _ProcedurePrinter:
         )
         if isinstance(kernel.nest, Contract) or small:
             self.put(f"call void @{name}(ptr {frame}, i64 0, i64 {tasks}, i64 0)")
-            if can_fail(kernel) or not small:
+            if can_stop(kernel) or not small:
                 self.stop_on_failure()
         else:
             self.hand_out(name, frame, tasks, self.dim(launch.grain), launch)
 
     def hand_out(self, name: str, frame: str, tasks: str, grain: str, launch: Launch) -> None:
-        """Run tasks in ranges; a single range is run here and now, without a look at the status
-        record.
+        """Run tasks in ranges; a single range is run here and now, with a look at the status record
+        only if it can be left undone.
         """
         self._count += 1
         tag = self._count
@@ -390,7 +391,7 @@ class _ProcedurePrinter:
         self.put(f"br i1 {fits}, label %here{tag}, label %pool{tag}")
         self.level.label(f"here{tag}")
         self.put(f"call void @{name}(ptr {frame}, i64 0, i64 {tasks}, i64 0)")
-        if can_fail(launch.kernel):
+        if can_stop(launch.kernel):
             self.stop_on_failure()
         self.put(f"br label %on{tag}")
         self.level.label(f"pool{tag}")

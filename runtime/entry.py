@@ -62,6 +62,8 @@ class Status(IntEnum):
     """
     DEADLINE = 6
     """Clock ticks at which `poll` next looks for signals; 0 before the first look."""
+    POLL = 7
+    """The address of `poll`, for loops inside kernels; 0 if nobody is to be asked."""
 
 
 class Code(IntEnum):
@@ -296,6 +298,7 @@ done:
 define i64 @run(ptr %program, ptr %buffers, ptr %extents, ptr %strides, ptr %workspace,
                 ptr %status, i1 zeroext %release) uwtable {
 start:
+  call void @set_pointer(ptr %status, i64 ${POLL}, ptr @poll)
   br i1 %release, label %without, label %with
 with:
   call void @set_word(ptr %status, i64 ${STATE}, i64 1)
