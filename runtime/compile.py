@@ -26,7 +26,7 @@ from graphc.runtime.callable import CallSpec, Function, Implementation, Input, O
 from graphc.runtime.engine import engine
 from graphc.runtime.entry import Code, Status
 from graphc.runtime.native import NativeProgram, Recorder, link, modules, product_scratch
-from graphc.runtime.plan import Plan, plan_key
+from graphc.runtime.plan import Plan, are_sources_unchanged, plan_key
 from graphc.runtime.threads import default_workers
 from graphc.tree import flatten
 
@@ -74,7 +74,8 @@ class Compiled(Implementation):
         options = self.request.options
         variant = "".join("s" if flag else "c" for flag in strided)
         key = plan_key(self.written, options, self.request.donated, self.workers, variant)
-        store = engine().cache if options.cache and _is_ours(self.written) else None
+        kept = options.cache and key and _is_ours(self.written)
+        store = engine().cache if kept else None
         with self.recorder.timed("plan lookup"):
             data = store.get(key) if store is not None else None
             if data is not None:
@@ -83,7 +84,7 @@ class Compiled(Implementation):
                 except ValueError:
                     pass  # damaged or of another version: made anew and replaced
         plan = self._made(strided)
-        if store is not None:
+        if store is not None and are_sources_unchanged():
             with self.recorder.timed("plan store"):
                 store.put(key, plan.to_bytes())
         return plan

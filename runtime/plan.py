@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc._version import __version__
+from graphc._version import LOADED_AT_NS, __version__
 from graphc.codegen.machine import Machine
 from graphc.dims import Extent, parse
 from graphc.graph import Graph
@@ -104,31 +104,62 @@ def _module(fields: Mapping[str, Any]) -> Module:
     )
 
 
-@functools.cache
+# How far the clock of a file system may be behind that of the process.
+_CLOCK_NS = 2_000_000_000
+
+
 def sources() -> str:
-    """A digest of graphc's own files as they are: a plan made by other code is another plan."""
+    """A digest of the code that this process runs, for a plan made by other code is another plan;
+    empty if nobody can say which code that is.
+
+    The files on disk are that code unless one was changed after the process began to load graphc.
+    Then a plan would be kept under the name of code that never made it, and whoever finds it would
+    call a program with other slots and another arena than it expects.
+    """
+    digest, youngest = _first_look()
+    return digest if youngest < LOADED_AT_NS - _CLOCK_NS else ""
+
+
+def are_sources_unchanged() -> bool:
+    """Whether graphc's files are those that `sources` saw: what was imported since is theirs."""
+    return _files() == _first_look()
+
+
+@functools.cache
+def _first_look() -> tuple[str, int]:
+    return _files()
+
+
+def _files() -> tuple[str, int]:
+    """A digest of graphc's files as they are now, and when the last of them was changed."""
     import graphc.codegen
     import graphc.runtime
 
-    seen = hashlib.sha256()
+    seen, youngest = hashlib.sha256(), 0
     for package in (graphc, graphc.codegen, graphc.runtime):
         folder = pathlib.Path(package.__path__[0])
         for path in sorted(folder.rglob("*.py")):
             facts = path.stat()
+            youngest = max(youngest, facts.st_mtime_ns, facts.st_ctime_ns)
             where = path.relative_to(folder).as_posix()
             seen.update(f"{where}:{facts.st_size}:{facts.st_mtime_ns};".encode())
-    return seen.hexdigest()
+    return seen.hexdigest(), youngest
 
 
 def plan_key(
     graph: Graph, options: Options, donated: Mapping[int, int], workers: int, variant: str
 ) -> str:
-    """The key of a plan: everything that decides it, 64 hexadecimal digits."""
+    """The key of a plan: everything that decides it, 64 hexadecimal digits; empty if the code that
+    makes it is not known.
+    """
+    code = sources()
+    if not code:
+        return ""
     facts = [
         "plan",
         str(FORMAT),
         __version__,
-        sources(),
+        code,
         str(ABI_VERSION),
         graph.digest.hex(),
         variant,

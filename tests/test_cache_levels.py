@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from places import run_python
+
+import graphc
+import graphc.codegen
+import graphc.runtime
 
 # Prints the phases of compiling, with how often each ran, and a value.
 _COMPILE = """
@@ -294,3 +300,39 @@ for arrays in (([1.0], [3]), ([-1.0], [0])):
     assert first == second and first.count("model.py") == 2
     path.write_text("#\n" + script)
     assert f"{path}:6" in run_python(str(path), folder=folder)
+
+
+# A package whose files change while a process that has loaded them goes on to compile.
+_EDITED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+import graphc as gx
+import graphc.codegen.lower, graphc.runtime.compile
+from pathlib import Path
+assert Path(gx.__file__).is_relative_to(sys.argv[1])
+if sys.argv[2] == "edited":
+    with open(Path(sys.argv[1]) / "codegen" / "extents.py", "a") as file:
+        file.write("\\n# other code\\n")
+x = gx.symbol("x", ("n",), "float64")
+f = gx.compile([x], x * 3.0)
+assert f([1.0])[0] == 3.0
+print(*{phase for phase, _, _ in f.recorder.events}, sep=",")
+"""
+
+
+def test_a_plan_is_not_kept_under_the_name_of_other_code(folder: Path) -> None:
+    """What a process of the old code kept, one of the new code found, with other slots in it."""
+    copy = folder / "copy"
+    for package in (graphc, graphc.codegen, graphc.runtime):
+        source = Path(package.__path__[0])
+        shutil.copytree(source, copy / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    time.sleep(2.5)  # as old as files are that nobody is editing
+
+    def phases(what: str) -> set[str]:
+        said = run_python("-c", _EDITED, str(copy), what, folder=folder)
+        return set(said.strip().split(","))
+
+    assert "plan store" not in phases("edited")
+    time.sleep(2.5)
+    assert "plan store" in phases("untouched")
+    assert is_hit(dict.fromkeys(phases("untouched"), 1))
