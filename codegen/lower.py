@@ -30,7 +30,6 @@ from graphc.codegen.program import (
     While,
 )
 from graphc.codegen.reader import symbol
-from graphc import dtypes
 from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph, parameter_op, rebuild
 from graphc.lowering import Compose, Contract, Region

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         strong_multiply,
         subtract,
     )
+    from graphc.ops.branch import cond, switch
     from graphc.ops.compare import (
         equal,
         greater,
@@ -64,7 +65,6 @@ if TYPE_CHECKING:
         logical_or,
         not_equal,
     )
-    from graphc.ops.branch import cond, switch
     from graphc.ops.contract import dot, matmul, outer, tensordot
     from graphc.ops.control import call, scan
     from graphc.ops.indexing import take, take_along_axis
