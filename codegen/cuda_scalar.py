@@ -17,9 +17,8 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from graphc.codegen.scalar import BITS, FLOATS, INTEGERS, SIGNED
+from graphc.codegen.scalar import BITS, FLOATS, HALVES, INTEGERS, SIGNED
 
-HALVES = ("float16", "bfloat16")
 _TYPES = {
     "bool": "bool",
     "int8": "signed char",

@@ -291,7 +291,8 @@ class Printer:
         dtypes = [argument.dtype for argument in value.args]
         fresh = self.fresh
         lines, result, declarations = instruction(
-            value.opcode, operands, dtypes, value.dtype, lanes, fresh
+            *(value.opcode, operands, dtypes, value.dtype, lanes, fresh),
+            self.machine.converts_halves,
         )
         for line in lines:
             level.put(line)
@@ -476,7 +477,7 @@ class Printer:
         """
         dtypes = [v.dtype for v in walk(loop.body) if isinstance(v, Value)]
         dtypes += [s.value.dtype for s in walk(loop.body) if isinstance(s, (Store, Accumulate))]
-        floats = [BITS[d] for d in dtypes if d in FLOATS]
+        floats = [max(32, BITS[d]) for d in dtypes if d in FLOATS]  # they compute in float32
         others = [BITS[d] for d in dtypes if d not in FLOATS and d != "bool"]
         bits = max(floats) if floats else max(others, default=8)
         width = max(2, self.machine.vector_bytes * 8 // bits)
@@ -596,7 +597,8 @@ class Printer:
 
     def combined(self, level: Level, a: Accumulator, first: str, second: str, lanes: int) -> str:
         lines, result, declarations = instruction(
-            a.combiner, [first, second], [a.dtype, a.dtype], a.dtype, lanes, self.fresh
+            *(a.combiner, [first, second], [a.dtype, a.dtype], a.dtype, lanes, self.fresh),
+            self.machine.converts_halves,
         )
         for line in lines:
             level.put(line)

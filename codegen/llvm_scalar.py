@@ -22,13 +22,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.codegen.scalar import BITS, FLOATS, INTEGERS, SIGNED, For, Scope, Value, walk
+from graphc.codegen.scalar import BITS, FLOATS, HALVES, INTEGERS, SIGNED, For, Scope, Value, walk
 
 _ELEMENTS = (
     {"bool": "i1", "float16": "half", "bfloat16": "i16", "float32": "float", "float64": "double"}
     | {name: f"i{BITS[name]}" for name in INTEGERS}
 )
-_HALVES = ("float16", "bfloat16")
 
 
 def llvm_type(dtype: str, lanes: int = 1) -> str:
@@ -79,14 +78,16 @@ def instruction(
     result_dtype: str,
     lanes: int,
     fresh: Callable[[], str],
+    converts_halves: bool = True,
 ) -> tuple[list[str], str, set[str]]:
     """The lines that execute `opcode`, the operand of its result, and the declarations needed.
 
     `operands` are LLVM operands without their types (names, or what `constant` returns), `dtypes`
     are theirs; `fresh` returns a new local name such as `%t7`. The result may be one of the
-    operands: some conversions are no instruction.
+    operands: some conversions are no instruction. `converts_halves` tells whether the processor has
+    instructions between float16 and float32; where it has none LLVM would call a library.
     """
-    block = _Block(lanes, fresh)
+    block = _Block(lanes, fresh, converts_halves)
     result = block.emit(opcode, operands, dtypes, result_dtype)
     return block.lines, result, block.declarations
 
@@ -256,8 +257,9 @@ _ARGUMENT = re.compile(r"(<\d+ x \w+>|\w+) (?:splat \([^)]*\)|[^,\s]+)(?:, )?")
 class _Block:
     """Lines under construction, for one number of lanes."""
 
-    def __init__(self, lanes: int, fresh: Callable[[], str]) -> None:
+    def __init__(self, lanes: int, fresh: Callable[[], str], converts_halves: bool) -> None:
         self.lanes = lanes
+        self.converts_halves = converts_halves
         self.fresh = fresh
         self.lines: list[str] = []
         self.declarations: set[str] = set()
@@ -276,7 +278,7 @@ class _Block:
             return self.convert(operands[0], dtype, result)
         if opcode == "bitcast":
             return self.bitcast(operands[0], dtype, result)
-        if dtype in _HALVES:
+        if dtype in HALVES:
             wide = [self.convert(operand, dtype, "float32") for operand in operands]
             value = self.emit(opcode, wide, ["float32"] * len(wide), "float32")
             return value if result == "bool" else self.convert(value, "float32", result)
@@ -332,9 +334,9 @@ class _Block:
             return self._to_bool(operand, source)
         if source in FLOATS and target in FLOATS:
             return self._resize_float(operand, source, target)
-        if source in _HALVES:
+        if source in HALVES:
             return self.convert(self._widen_half(operand, source), "float32", target)
-        if target in _HALVES:
+        if target in HALVES:
             return self._narrow(self.convert(operand, source, "float32"), target)
         if source in FLOATS:
             return self._to_integer(operand, source, target)
@@ -344,7 +346,7 @@ class _Block:
         return self._resize_integer(operand, source, target)
 
     def _to_bool(self, operand: str, source: str) -> str:
-        if source in _HALVES:
+        if source in HALVES:
             operand, source = self._widen_half(operand, source), "float32"
         return self.plain("ne", source, operand, self.constant(0, source))
 
@@ -393,7 +395,7 @@ class _Block:
         return self.let(f"{verb} {self.type(source)} {operand} to {self.type(target)}")
 
     def _resize_float(self, operand: str, source: str, target: str) -> str:
-        if source in _HALVES:
+        if source in HALVES:
             wide = self._widen_half(operand, source)
             return self.convert(wide, "float32", target)
         if target == "float64":
@@ -407,16 +409,20 @@ class _Block:
 
     def _widen_half(self, operand: str, source: str) -> str:
         """float32 of a 16-bit float, exactly. A bfloat16 is the upper half of a float32."""
-        if source == "float16":
+        if source == "float16" and self.converts_halves:
             return self.let(f"fpext {self.type(source)} {operand} to {self.type('float32')}")
+        if source == "float16":
+            return self._widen_by_bits(operand)
         bits = self._resize_integer(operand, "uint16", "uint32")
         bits = self.plain("shl", "uint32", bits, self.constant(16, "uint32"))
         return self.bitcast(bits, "uint32", "float32")
 
     def _narrow(self, operand: str, target: str) -> str:
         """A 16-bit float of a float32, to nearest even."""
-        if target == "float16":
+        if target == "float16" and self.converts_halves:
             return self.let(f"fptrunc {self.type('float32')} {operand} to {self.type(target)}")
+        if target == "float16":
+            return self._narrow_by_bits(operand)
         bits = self.bitcast(operand, "float32", "uint32")
         sixteen = self.constant(16, "uint32")
         last = self.plain("shr", "uint32", bits, sixteen)
@@ -427,6 +433,43 @@ class _Block:
         kept = self.select(is_nan, self.constant(0x7FC00000, "uint32"), rounded, "uint32")
         upper = self.plain("shr", "uint32", kept, sixteen)
         return self._resize_integer(upper, "uint32", "uint16")
+
+    def word(self, opcode: str, a: str, b: int | str) -> str:
+        """An operation on 32 bits; a number stands for itself in every lane."""
+        other = self.constant(b, "uint32") if isinstance(b, int) else b
+        return self.plain(opcode, "uint32", a, other)
+
+    def _widen_by_bits(self, operand: str) -> str:
+        """From float16 by integer arithmetic. 2**112 moves the exponent, exactly if subnormal too.
+        """
+        bits = self._resize_integer(self.bitcast(operand, "float16", "uint16"), "uint16", "uint32")
+        magnitude = self.word("and", bits, 0x7FFF)
+        sign = self.word("shl", self.word("and", bits, 0x8000), 16)
+        shifted = self.word("shl", magnitude, 13)
+        scale = self.constant(2.0**112, "float32")
+        scaled = self.plain("mul", "float32", self.bitcast(shifted, "uint32", "float32"), scale)
+        infinite = self.word("or", shifted, 0x7F800000)
+        finite = self.word("lt", magnitude, 0x7C00)
+        size = self.select(finite, self.bitcast(scaled, "float32", "uint32"), infinite, "uint32")
+        return self.bitcast(self.word("or", size, sign), "uint32", "float32")
+
+    def _narrow_by_bits(self, operand: str) -> str:
+        """To float16 by integer arithmetic. Beside 0.5 the last bit is that of a subnormal one."""
+        bits = self.bitcast(operand, "float32", "uint32")
+        magnitude = self.word("and", bits, 0x7FFFFFFF)
+        size = self.bitcast(magnitude, "uint32", "float32")
+        beside = self.plain("add", "float32", size, self.constant(0.5, "float32"))
+        tiny = self.word("sub", self.bitcast(beside, "float32", "uint32"), 0x3F000000)
+        last = self.word("and", self.word("shr", magnitude, 13), 1)
+        even = self.word("add", self.word("add", magnitude, 0xFFF - 0x38000000 + (1 << 32)), last)
+        even = self.word("shr", even, 13)
+        result = self.select(self.word("lt", magnitude, 0x38800000), tiny, even, "uint32")
+        for limit, above in ((0x477FEFFF, 0x7C00), (0x7F800000, 0x7E00)):
+            beyond = self.word("gt", magnitude, limit)
+            result = self.select(beyond, self.constant(above, "uint32"), result, "uint32")
+        result = self.word("or", result, self.word("and", self.word("shr", bits, 16), 0x8000))
+        half = self._resize_integer(result, "uint32", "uint16")
+        return self.bitcast(half, "uint16", "float16")
 
     def _float32_to_odd(self, operand: str) -> str:
         """A float64 rounded to odd in float32: rounding that to float16 is then the only one.

@@ -32,9 +32,9 @@ from graphc.codegen.program import (
 from graphc.codegen.reader import symbol
 from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph, parameter_op, rebuild
-from graphc.lowering import Compose, Contract, Region
+from graphc.lowering import Compose, Contract, Form, Reduce, Region, Scatter
 from graphc.node import Node, topological
-from graphc.ops.operands import constant_op
+from graphc.ops.operands import cast, constant_op
 from graphc.ops.special import project_op
 from graphc.types import TensorType
 
@@ -84,9 +84,28 @@ def _expansion(node: Node) -> Node | None:
     form = node.op.lowering
     if isinstance(form, Compose):
         return form.build(*node.args, **node.attrs)
-    if isinstance(form, Contract) and dtypes.kind(node.dtype) != "f":
+    if isinstance(form, Contract) and not dtypes.is_float(node.dtype):
         return _product_and_sum(node)
+    if _adds(form) and dtypes.is_half(node.dtype):
+        return _accumulated(node)
     return None
+
+
+def _adds(form: Form) -> bool:
+    """Whether results are sums or products of many terms, each of which would round."""
+    if isinstance(form, Reduce):
+        return form.combiner in ("add", "mul")
+    return isinstance(form, Contract | Scatter)
+
+
+def _accumulated(node: Node) -> Node:
+    """A sum of 16-bit floats: carried in float32, rounded once. The casts fuse with what is near.
+    """
+    wide = [
+        cast(x, dtypes.accumulator(x.dtype)) if isinstance(x.type, TensorType) else x
+        for x in node.args
+    ]
+    return cast(node.op(*wide, **node.attrs), node.dtype)
 
 
 def _product_and_sum(node: Node) -> Node:

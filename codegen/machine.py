@@ -48,6 +48,12 @@ class Machine:
         return self.vector_bytes == 64
 
     @property
+    def converts_halves(self) -> bool:
+        """Whether there are instructions between float16 and float32: F16C on x86."""
+        named = self.cpu in ("x86-64-v3", "x86-64-v4")
+        return named or "+f16c" in self.features or self.triple.startswith(("aarch64", "arm64"))
+
+    @property
     def rows_per_pointer(self) -> int:
         """How many rows with a common stride s are addressed well from one register.
 

@@ -15,13 +15,13 @@ from typing import Any, Protocol
 
 from graphc.codegen.loops import Buffer, Kernel
 from graphc.codegen.program import Launch, Operand
-from graphc.codegen.scalar import Scope, Value
+from graphc.codegen.scalar import HALVES, Scope, Value
 from graphc.dims import Bounds, Dim, Extent, ceildiv, dim_max, product, symbols_of
 from graphc.lowering import Elementwise, Gather, Generate, View
 from graphc.node import Node
 from graphc.ops.operands import constant_op
 from graphc.ops.special import project_op
-from graphc.types import Shape
+from graphc.types import Shape, TupleType
 
 # Elements of work that make a range of tasks worth handing to another worker.
 GRAIN = 16384
@@ -232,7 +232,7 @@ class Reader:
             return self.find((node.args[0], index, mask))[node.attrs["index"]]
         if isinstance(form, Elementwise):
             values = [self.find((argument, index, mask)) for argument in node.args]
-            return form.kernel(scope, *values, **node.attrs)
+            return element(scope, node, values)
         raise AssertionError(f"{node.op.name} has no value inside a kernel")
 
     def load(self, operand: Operand, shape: Shape, index: Index, mask: Value | None) -> Value:
@@ -321,6 +321,23 @@ class Reader:
             draft.atoms[name] = wrapped
             held = self.known[key] = (name, inside)
         return held
+
+
+def element(scope: Scope, node: Node, values: Sequence[Value]) -> Any:
+    """What the kernel of an element-wise node gives: a value, or a tuple for several results.
+
+    A node of 16-bit floats computes in float32 and rounds to its dtype, fused or not.
+    """
+    form = node.op.lowering
+    assert isinstance(form, Elementwise)
+    if form.native or not any(value.dtype in HALVES for value in values):
+        return form.kernel(scope, *values, **node.attrs)
+    wide = [scope.convert(v, "float32") if v.dtype in HALVES else v for v in values]
+    result = form.kernel(scope, *wide, **node.attrs)
+    if not isinstance(node.type, TupleType):
+        return scope.convert(result, node.dtype.name)
+    types = node.type.items
+    return tuple(scope.convert(v, t.dtype.name) for v, t in zip(result, types, strict=True))
 
 
 class _Indexed:

@@ -168,6 +168,11 @@ def accumulator(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return FLOAT32 if is_half(dtype) else dtype
 
 
+def widened(array: Any) -> Any:
+    """An array in the dtype in which sums of it are carried: 16-bit floats as float32."""
+    return array.astype(accumulator(array.dtype), copy=False)
+
+
 # -- conversion ------------------------------------------------------------------------------------
 
 # Floats by what they can hold: each has the range of those before it.
@@ -184,7 +189,7 @@ def widens(source: np.dtype[Any], target: np.dtype[Any]) -> bool:
     if from_kind == "f":
         return to_kind == "f" and _FLOAT_RANGE[source.name] <= _FLOAT_RANGE[target.name]
     if to_kind == "f":
-        return target is not FLOAT16 or limits(source)[1] <= np.finfo(FLOAT16).max
+        return target is not FLOAT16 or limits(source)[1] <= float(np.finfo(FLOAT16).max)
     if to_kind == "b":
         return False
     (low, high), (least, most) = limits(source), limits(target)

@@ -22,11 +22,14 @@ class Elementwise:
     """`kernel(k, *values, **attrs)` gives the value of one element, or a tuple of values for
     several results.
 
-    `cost` is an estimate in additions; it decides whether a value is recomputed or stored.
+    `cost` is an estimate in additions; it decides whether a value is recomputed or stored. A kernel
+    is given 16-bit floats as float32 and its results are rounded, unless it is `native`: then it
+    sees each dtype as it is, because it only chooses among values or looks at their bits.
     """
 
     kernel: Callable[..., Any]
     cost: int = 1
+    native: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,13 @@ receive the transformation as an argument, so that ops never import autodiff.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from graphc import dtypes
 from graphc.errors import GraphError
@@ -172,6 +175,30 @@ def same_types(name: str, types: tuple[Type, ...], kinds: str = "biuf") -> Tenso
     return first
 
 
+def _through_float32(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A NumPy function that takes 16-bit floats as float32, and rounds its float32 results to them.
+    """
+
+    @functools.wraps(function)
+    def call(*arrays: Any, **attrs: Any) -> Any:
+        half = next((a.dtype for a in arrays if dtypes.is_half(a.dtype)), None)
+        if half is None:
+            return function(*arrays, **attrs)
+        result = function(*[dtypes.widened(array) for array in arrays], **attrs)
+        if isinstance(result, tuple):
+            return tuple(_rounded(each, half) for each in result)
+        return _rounded(result, half)
+
+    return call
+
+
+def _rounded(result: Any, half: Any) -> Any:
+    if result.dtype != dtypes.FLOAT32:
+        return result
+    with np.errstate(all="ignore"):
+        return result.astype(half)
+
+
 def elementwise(
     name: str,
     *,
@@ -183,13 +210,15 @@ def elementwise(
     result: Any = None,
     infer: Callable[..., Type] | None = None,
     cost: int = 1,
+    native: bool = False,
     attributes: tuple[str, ...] = (),
     **record: Any,
 ) -> Op:
     """Register an element-wise op: equal types in, the same type (or dtype `result`) out.
 
     `kinds` are the dtype kinds it accepts: "b" bool, "i" signed and "u" unsigned integers, "f"
-    floats.
+    floats. 16-bit floats are computed in float32, once rounded, by `numpy` and by `kernel`, unless
+    they are `native` (see `lowering.Elementwise`).
     """
 
     arity = len(inspect.signature(kernel).parameters) - 1 - len(attributes)
@@ -205,8 +234,8 @@ def elementwise(
         Op(
             name,
             infer or infer_same,
-            numpy,
-            Elementwise(kernel, cost),
+            numpy if native else _through_float32(numpy),
+            Elementwise(kernel, cost, native),
             derivative,
             attributes=attributes,
             **record,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -79,6 +80,14 @@ _MIRRORED = {
     greater_op: less_op,
     greater_equal_op: less_equal_op,
 }
+_OF_INTS: dict[Op, Callable[[int, int], bool]] = {
+    equal_op: operator.eq,
+    not_equal_op: operator.ne,
+    less_op: operator.lt,
+    less_equal_op: operator.le,
+    greater_op: operator.gt,
+    greater_equal_op: operator.ge,
+}
 
 
 def _compared(op: Op, x: Any, y: Any, kinds: str = "iuf") -> Node:
@@ -92,7 +101,7 @@ def _compared(op: Op, x: Any, y: Any, kinds: str = "iuf") -> Node:
     first = as_node(x)
     if type(y) is int and dtypes.is_integer(first.dtype) and not dtypes.fits(y, first.dtype):
         inside = dtypes.limits(first.dtype)[y > 0]
-        return to_shape(constant(bool(op.numpy(inside, y))), first.shape)
+        return to_shape(constant(_OF_INTS[op](inside, y)), first.shape)
     second = y if type(y) in (bool, int) else as_node(y)
     if isinstance(second, Node) and dtypes.UINT64 in (first.dtype, second.dtype):
         if dtypes.kind(first.dtype) == "i":

@@ -61,9 +61,9 @@ def _numpy_contract(x: Any, y: Any, batch: Axes, contracted: Axes) -> Any:
     result = [x_names[a] for a in batch[0]]
     result += [x_names[a] for a in free_axes(x.ndim, batch[0], contracted[0])]
     result += [y_names[a] for a in free_axes(y.ndim, batch[1], contracted[1])]
-    wide = dtypes.accumulator(x.dtype)
-    x_wide, y_wide = x.astype(wide, copy=False), y.astype(wide, copy=False)
-    product = np.einsum(x_wide, x_names, y_wide, y_names, result, optimize=True)
+    product = np.einsum(
+        dtypes.widened(x), x_names, dtypes.widened(y), y_names, result, optimize=True
+    )
     return product.astype(x.dtype, copy=False)
 
 

@@ -60,7 +60,7 @@ def _infer_scatter(indices: Type, updates: Type, axis: int, extent: Extent) -> T
 def _numpy_scatter(indices: Any, updates: Any, axis: int, extent: int) -> Any:
     shape = (*updates.shape[:axis], extent, *updates.shape[axis + indices.ndim :])
     result = np.zeros(shape, dtypes.accumulator(updates.dtype))
-    np.add.at(result, (*[slice(None)] * axis, indices), updates.astype(result.dtype, copy=False))
+    np.add.at(result, (*[slice(None)] * axis, indices), dtypes.widened(updates))
     return result.astype(updates.dtype, copy=False)
 
 

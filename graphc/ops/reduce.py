@@ -46,7 +46,8 @@ def spread(reduced: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
 
 def _accumulated(function: Any, x: Any, axes: tuple[int, ...]) -> Any:
     """A sum or product in the dtype of `x`; 16-bit floats are rounded once, at the end."""
-    result = function(x, axis=axes, dtype=dtypes.accumulator(x.dtype))
+    wide = dtypes.widened(x)
+    result = function(wide, axis=axes, dtype=wide.dtype)
     return np.asarray(result).astype(x.dtype, copy=False)
 
 
@@ -89,7 +90,8 @@ def _extremum_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any
 
 def _extremum(name: str, numpy: Any) -> Op:
     def evaluate(x: Any, axes: tuple[int, ...]) -> Any:
-        return numpy(x, axis=axes, initial=lowest(name, x.dtype))
+        wide = dtypes.widened(x)
+        return np.asarray(numpy(wide, axis=axes, initial=lowest(name, wide.dtype))).astype(x.dtype)
 
     return register(
         Op(
@@ -184,7 +186,7 @@ def _infer_argmax(x: Type, axis: int) -> Type:
 def _numpy_argmax(x: Any, axis: int) -> Any:
     if x.shape[axis] == 0:
         return np.full(x.shape[:axis] + x.shape[axis + 1 :], np.iinfo("int64").max)
-    return np.argmax(x, axis=axis)
+    return np.argmax(dtypes.widened(x), axis=axis)
 
 
 def _compose_argmax(x: Node, axis: int) -> Node:

@@ -42,7 +42,7 @@ where_op = register(
         "where",
         _infer_where,
         np.where,
-        Elementwise(lambda k, c, x, y: k.select(c, x, y)),
+        Elementwise(lambda k, c, x, y: k.select(c, x, y), native=True),
         Linear(_transpose_where, arguments=(1, 2)),
         doc="x where the condition holds, else y. The branch not taken receives a cotangent of "
         "exactly 0.",

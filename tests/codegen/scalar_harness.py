@@ -53,7 +53,12 @@ def evaluate(build: Build, *arrays: np.ndarray) -> np.ndarray:
 
 
 def function_text(
-    name: str, build: Build, dtypes: Sequence[str], lanes: int, branch: bool = False
+    name: str,
+    build: Build,
+    dtypes: Sequence[str],
+    lanes: int,
+    branch: bool = False,
+    converts_halves: bool = True,
 ) -> tuple[str, set[str]]:
     """LLVM IR of `name(inputs..., output, count)` and the declarations it needs.
 
@@ -89,6 +94,7 @@ def function_text(
             value.dtype,
             lanes,
             fresh,
+            converts_halves,
         )
         lines.extend(more)
         declarations.update(needed)
@@ -198,7 +204,7 @@ def compile_functions(
     """One module with a function for each (name, procedure, input dtypes, lanes)."""
     texts, declarations = [], set()
     for name, build, dtypes, lanes in functions:
-        text, needed = function_text(name, build, dtypes, lanes, branch)
+        text, needed = function_text(name, build, dtypes, lanes, branch, features is None)
         texts.append(text)
         declarations |= needed
     return Compiled("\n".join([*sorted(declarations), *texts]), level, features)

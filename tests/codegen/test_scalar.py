@@ -236,20 +236,46 @@ def test_arrays_of_bfloat16_need_the_extra():
         assert softfloat.convert(np.float32(1.00390625), "bfloat16") == 1
 
 
-def test_no_library_symbol_is_called():
-    """LLVM's own float64 to float16 would be: `__truncdfhf2`."""
+@pytest.mark.parametrize("features", [None, ""], ids=["this processor", "SSE2"])
+def test_no_library_symbol_is_called(features):
+    """LLVM's own float64 to float16 would be: `__truncdfhf2`; without F16C `__extendhfsf2`."""
     cases = [(source, target) for source in FLOATS for target in (*FLOATS, *INTEGERS)]
     cases += [(source, target) for source in INTEGERS for target in FLOATS]
     module = compile_functions(
         [
             (f"from_{a}_{b}_{lanes}", lambda k, x, b=b: k.convert(x, b), [a], lanes)
             for a, b in cases
-            if "bfloat16" not in (a, b)
             for lanes in LANES
-        ]
+        ],
+        features=features,
     )
     assembly = module.machine.emit_assembly(module.module)
     assert "call" not in assembly.replace(".globl", "")
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_float16_without_instructions_for_it(lanes):
+    """Every float16, and float32 around every boundary between two of them."""
+    half = "float16"
+    halves = np.arange(1 << 16, dtype=np.uint16)
+    finite = halves.view(np.float16)[np.isfinite(halves.view(np.float16))].astype(np.float64)
+    points = np.unique(finite)
+    middles = np.concatenate([(points[1:] + points[:-1]) / 2, [65519.9, 65520.0, 1e30, np.inf]])
+    near = np.concatenate([middles, -middles, [np.nan]]).astype(np.float32)
+    singles = np.concatenate([near, np.nextafter(near, np.float32(0)), near * np.float32(1.0001)])
+    module = compile_functions(
+        [
+            ("widen", lambda k, x: k.convert(k.bitcast(x, half), "float32"), ["uint16"], lanes),
+            ("narrow", lambda k, x: k.bitcast(k.convert(x, half), "uint16"), ["float32"], lanes),
+        ],
+        features="",
+    )
+    wide = module.call("widen", lanes, "float32", halves)
+    assert_same(wide, halves.view(np.float16).astype(np.float32), halves)
+    with np.errstate(over="ignore"):
+        want = singles.astype(np.float16)
+    got = module.call("narrow", lanes, "uint16", singles).view(np.float16)
+    assert_same(got, want, singles)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -25,12 +25,12 @@ from graphc.ops.special import project
 from graphc.types import TensorType, TupleType
 
 BOOL, INT, F32, F64 = "bool", "int64", "float32", "float64"
-# Dtypes that graphs are seldom made of; the battery tries them together, see `batteries`.
-NARROW_INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64")
-FLOATS = (F32, F64)
-INTEGERS = (*NARROW_INTEGERS, INT)
-NUMBERS = (*NARROW_INTEGERS, INT, *FLOATS)
+INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64", INT)
+HALVES = ("float16",)
+FLOATS = (*HALVES, F32, F64)
+NUMBERS = (*INTEGERS, *FLOATS)
 ALL = (BOOL, *NUMBERS)
+# What graphs are mostly made of; the battery tries the others together, see `batteries`.
 USUAL = (BOOL, INT, F32, F64)
 
 # Ops that have no value of their own.

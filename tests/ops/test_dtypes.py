@@ -23,7 +23,7 @@ from graphc import dtypes
 from graphc.node import Node
 
 GOLDEN = Path(__file__).with_name("golden_dtypes.txt")
-STRONG = tuple(name for name in dtypes.NAMES if "float16" not in name)
+STRONG = tuple(name for name in dtypes.NAMES if name != "bfloat16")
 WEAK: dict[str, Any] = {"True": True, "2": 2, "2.5": 2.5}
 REFUSED = "refused"
 
@@ -209,7 +209,8 @@ def test_a_weak_scalar_takes_the_value_that_numpy_gives_it() -> None:
 @pytest.mark.parametrize("dtype", STRONG)
 def test_accumulators(function: str, dtype: str) -> None:
     """Bool and integers accumulate in int64 and wrap around; means of them are taken in float64."""
-    values = np.array([2**62, 2**62, 2**62, 3]).astype(dtype)
+    large = 2**62 if dtypes.is_integer(np.dtype(dtype)) else 30000
+    values = np.array([large, large, large, 3]).astype(dtype)
     x = gx.symbol("x", (4,), dtype)
     (got,) = gx.evaluate([getattr(gx, function)(x)], {x: values})
     with np.errstate(over="ignore"):
