@@ -32,7 +32,7 @@ from graphc.codegen.program import (
 from graphc.codegen.reader import symbol
 from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph, parameter_op, rebuild
-from graphc.lowering import Compose, Contract, Form, Reduce, Region, Scatter
+from graphc.lowering import Compose, Contract, Form, Nest, Reduce, Region, Scatter
 from graphc.node import Node, topological
 from graphc.ops.operands import cast, constant_op
 from graphc.ops.special import project_op
@@ -86,16 +86,16 @@ def _expansion(node: Node) -> Node | None:
         return form.build(*node.args, **node.attrs)
     if isinstance(form, Contract) and not dtypes.is_float(node.dtype):
         return _product_and_sum(node)
-    if _adds(form) and dtypes.is_half(node.dtype):
+    if _adds(form) and isinstance(node.type, TensorType) and dtypes.is_half(node.dtype):
         return _accumulated(node)
     return None
 
 
 def _adds(form: Form) -> bool:
-    """Whether results are sums or products of many terms, each of which would round."""
+    """Whether results may be sums or products of many terms, each of which would round."""
     if isinstance(form, Reduce):
         return form.combiner in ("add", "mul")
-    return isinstance(form, Contract | Scatter)
+    return isinstance(form, Contract | Nest | Scatter)
 
 
 def _accumulated(node: Node) -> Node:

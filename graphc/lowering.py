@@ -95,6 +95,8 @@ class Scatter:
 class Nest:
     """`write(nest, **attrs)` writes the loops of a kernel of its own: sorting, searching, recurrences.
 
+    A result of 16-bit floats is computed from float32 arguments, and rounded.
+
     `nest` offers the statements of the loop-nest language: loops with roles, reads of arguments
     at any index, scratch, loads and stores at positions that may be data (`graphc.codegen.nest`
     says what it has). `stored` are the arguments that the loops read more than once an element: they

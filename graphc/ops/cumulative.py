@@ -48,7 +48,7 @@ def _infer_cumulate(x: Type, combiner: str, axis: int, reverse: bool) -> Type:
     assert isinstance(x, TensorType)
     if combiner not in COMBINERS:
         raise GraphError(f"cumulate combines with {', '.join(COMBINERS)}, not {combiner!r}")
-    if x.dtype.kind not in COMBINERS[combiner][2]:
+    if dtypes.kind(x.dtype) not in COMBINERS[combiner][2]:
         raise GraphError(f"cumulate with {combiner} is not defined for dtype {x.dtype.name}")
     if not 0 <= axis < x.ndim:
         raise GraphError(f"cumulate of {x} along axis {axis}")
@@ -60,19 +60,19 @@ def _turned(x: Any, axis: int, reverse: bool) -> Any:
 
 
 def _numpy_cumulate(x: Any, combiner: str, axis: int, reverse: bool) -> Any:
-    turned = _turned(x, axis, reverse)
+    turned = dtypes.widened(_turned(x, axis, reverse))
     with np.errstate(all="ignore"):
-        made = COMBINERS[combiner][0].accumulate(turned, axis=axis, dtype=x.dtype)
-    return _turned(made, axis, reverse)
+        made = COMBINERS[combiner][0].accumulate(turned, axis=axis, dtype=turned.dtype)
+        return _turned(made, axis, reverse).astype(x.dtype, copy=False)
 
 
 def _numpy_recurrence(a: Any, b: Any, axis: int, reverse: bool) -> Any:
-    factors = np.moveaxis(_turned(a, axis, reverse), axis, 0)
-    made = np.moveaxis(_turned(b, axis, reverse), axis, 0).copy()
+    factors = np.moveaxis(_turned(dtypes.widened(a), axis, reverse), axis, 0)
+    made = np.moveaxis(_turned(dtypes.widened(b), axis, reverse), axis, 0).copy()
     with np.errstate(all="ignore"):
         for i in range(1, len(made)):
             made[i] += factors[i] * made[i - 1]
-    return _turned(np.moveaxis(made, 0, axis), axis, reverse)
+        return _turned(np.moveaxis(made, 0, axis), axis, reverse).astype(b.dtype, copy=False)
 
 
 def _write_running(
@@ -238,7 +238,7 @@ cumulate_op: Op = register(
 
 
 def _infer_recurrence(a: Type, b: Type, axis: int, reverse: bool) -> Type:
-    if a is not b or not isinstance(a, TensorType) or a.dtype.kind not in "iuf":
+    if a is not b or not isinstance(a, TensorType) or dtypes.kind(a.dtype) not in "iuf":
         raise GraphError(f"recurrence needs two tensors of numbers of one type, got {a} and {b}")
     if not 0 <= axis < a.ndim:
         raise GraphError(f"recurrence of {a} along axis {axis}")
@@ -310,7 +310,7 @@ def _running(name: str, combiner: str, x: Any, axis: Any, dtype: Any, out: Any =
     node = as_node(x)
     if combiner in ("add", "mul"):
         node = cast(node, dtypes.sum_dtype(node.dtype) if dtype is None else dtype)
-    if node.dtype.kind == "b":
+    if dtypes.kind(node.dtype) == "b":
         raise GraphError(
             f"{name} is not defined for dtype bool\n" + describe([node]) + "\nCast it: x.astype"
         )

@@ -327,7 +327,7 @@ def test_cuda_agrees(family: str, count: Callable[..., None]) -> None:
         count("op contract", "on the CUDA emulator")
 
 
-@pytest.mark.parametrize("name", [name for name in OPS if samples(name)[0].inputs])
+@pytest.mark.parametrize("name", [name for name in OPS if any(s.inputs for s in samples(name)[:1])])
 def test_non_contiguous(name: str, count: Callable[..., None]) -> None:
     """One layout for each op, in turn; `test_every_backend` has them all."""
     chosen = [s for s in samples(name) if s.inputs]
