@@ -8,6 +8,11 @@ that is left), and if joining makes no cycle; else it opens a group. So element-
 the epilogue of the contraction or the reduction that feeds it, and a reduction in the kernel of
 what it reduces: softmax is one kernel over rows.
 
+No kernel grows without bound, for compile time grows faster than its text: a kernel that is long
+enough takes no more, and floating work beyond that is cut into *segments* of the order, whose
+values cross from one kernel to the next in memory. So the work of partitioning and of compiling is
+linear in the graph.
+
 Each decision leaves a reason on the group, for the report.
 """
 
@@ -32,7 +37,7 @@ from graphc.lowering import (
 )
 from graphc.node import Node
 from graphc.ops.movement import reshape_op
-from graphc.ops.operands import constant_op, restate_op
+from graphc.ops.operands import broadcast_op, constant_op, restate_op
 from graphc.ops.special import project_op
 from graphc.types import Shape, TupleType
 
@@ -41,8 +46,7 @@ from graphc.types import Shape, TupleType
 RECOMPUTE_COST = 8
 # Costs are not told apart beyond this.
 MOST_COST = 10_000
-# Element-wise work of one kernel over an array, in additions: compile time grows faster than the
-# text.
+# Element-wise work of one kernel, in additions: compile time grows faster than the text.
 MOST_WORK = 2_000
 # Passes over the reduced axes in one kernel.
 MOST_STAGES = 8
@@ -51,7 +55,9 @@ MOST_RESHAPES = 3
 # Unrelated values of one shape that one kernel stores.
 MOST_TOGETHER = 8
 # Nodes examined when looking for a cycle before a join is refused.
-CYCLE_SEARCH = 4096
+CYCLE_SEARCH = 256
+# Kernels that read a floating value, told apart by name; of more only the first and last count.
+MOST_READERS = 16
 # A reduction to fewer elements than this is split over its reduced axes, and nothing may follow it
 # in its kernel.
 FEW_RESULTS = 64
@@ -74,6 +80,8 @@ class Group:
     reasons: list[str] = field(default_factory=list)
     stages: dict[Node, int] = field(default_factory=dict)  # the passes before a member is known
     work: int = 0
+    number: int = 0  # in the order of opening
+    continuation: Group | None = None  # takes what is refused because the kernel is long enough
 
     @property
     def kept(self) -> Shape:
@@ -109,6 +117,7 @@ class Partition:
                 self.users.setdefault(argument, []).append(node)
         self._dependencies: dict[Node, frozenset[Group]] = {}
         self._folded: dict[Node, int] = {}  # reshapes in the index of a view
+        self.steps = 0  # nodes and kernels looked at, for tests of how the work grows
         for node in order:
             self._place(node)
         self._ground(order, outputs)
@@ -169,7 +178,12 @@ class Partition:
         if isinstance(form, (Elementwise, Gather)) and not needed:
             self._dependencies[node] = frozenset()
             return
-        group = self._join(node, needed) or self._open(node, needed)
+        group = self._join(node, needed)
+        if group is None:
+            group = self._open(node, needed)
+            for full in needed:
+                if full.work > MOST_WORK and full.continuation is None:
+                    full.continuation = group
         group.members.append(node)
         group.stages[node] = self._stage(node, group)
         group.work += form.cost if isinstance(form, Elementwise) else 1
@@ -212,6 +226,10 @@ class Partition:
             group = Group("region", ())
         else:
             group = Group("nest", result_shape(node))
+        return self._add(group)
+
+    def _add(self, group: Group) -> Group:
+        group.number = len(self.groups)
         self.groups.append(group)
         return group
 
@@ -219,7 +237,10 @@ class Partition:
         form = node.op.lowering
         if not isinstance(form, (Elementwise, Gather, Reduce)):
             return None
-        for group in sorted(needed, key=self.groups.index, reverse=True):
+        for needs in sorted(needed, key=lambda group: group.number, reverse=True):
+            group = needs
+            while group.work > MOST_WORK and group.continuation is not None:
+                group = group.continuation
             why = self._refusal(node, group, needed)
             if why is None:
                 if isinstance(form, Reduce):
@@ -237,7 +258,7 @@ class Partition:
         if group.kind not in ("nest", "contract"):
             what = "sorting, searching or running" if group.kind == "own" else group.kind
             return f"a {what} kernel takes no further work"
-        if group.domain and group.work > MOST_WORK:
+        if group.work > MOST_WORK:
             return "the kernel is long enough"
         if isinstance(form, Reduce) and self._stage(node, group) > MOST_STAGES:
             return "the kernel has passes enough"
@@ -302,9 +323,10 @@ class Partition:
         push(node, index)
         while stack:
             current, at = stack.pop()
+            self.steps += 1
             if current in self.group_of:
                 yield current, at
-            elif not self.is_external(current):
+            elif self._dependencies[current]:  # nothing that is placed lies beneath a floating one
                 push(current, at)
 
     def _reaches(self, start: Group, goal: Group) -> bool:
@@ -313,6 +335,7 @@ class Partition:
         stack, seen = [start], {start}
         while stack:
             group = stack.pop()
+            self.steps += 1
             if goal in group.needs:
                 return True
             if len(seen) > CYCLE_SEARCH:
@@ -326,11 +349,14 @@ class Partition:
 
     def _ground(self, order: Sequence[Node], outputs: Sequence[Node]) -> None:
         """Open groups for floating values that must be stored: outputs, operands of regions, dear
-        shared values.
+        shared values, and what one segment of the order needs of another.
         """
         readers = self._readers(order)
+        segments = self._segments(order)
+        crossing = self._crossing(order, segments)
         must: set[Node] = set(outputs)
         cost: dict[Node, int] = {}  # of computing a floating value once more, up to what is stored
+        moved: set[Node] = set()  # read a floating value at other positions, so work may repeat
         for node in order:
             form = node.op.lowering
             if node in self.group_of:
@@ -343,34 +369,69 @@ class Partition:
                 continue
             if self.is_external(node):
                 continue
-            own = (
-                form.cost
-                if isinstance(form, Elementwise)
-                else RECOMPUTE_COST
-                if isinstance(form, Gather)
-                else 0
-            )
+            own = _own_cost(node)
             cost[node] = min(own + sum(cost.get(a, 0) for a in node.args), MOST_COST)
+            if _moves(node) or any(argument in moved for argument in node.args):
+                moved.add(node)
             if isinstance(form, Gather) and cost.get(node.args[0], 0) > RECOMPUTE_COST:
                 must.add(node.args[0])
-            if own and cost[node] > RECOMPUTE_COST and self._is_shared(node, readers):
+            dear = own and cost[node] > RECOMPUTE_COST
+            if dear and (node in crossing or self._is_shared(node, readers)):
                 must.add(node)
-                cost[node] = 0
-            elif result_shape(node) != () and cost[node] > MOST_WORK and node.op is not project_op:
+            elif cost[node] > MOST_WORK and node in moved and node.op is not project_op:
                 self._ground_one(node)
-                cost[node] = 0
-        self._ground_all(order, must, set(outputs))
+            else:
+                continue
+            cost[node] = 0
+            moved.discard(node)
+        self._ground_all(order, must, set(outputs), segments)
         self._sort()
 
+    def _segments(self, order: Sequence[Node]) -> dict[Node, int]:
+        """Runs of the order of at most `MOST_WORK` floating work, numbered; empty if there is only
+        one.
+        """
+        segments: dict[Node, int] = {}
+        number = work = 0
+        for node in order:
+            if not self.floats(node):
+                continue
+            work += _own_cost(node)
+            if work > MOST_WORK:
+                number, work = number + 1, _own_cost(node)
+            segments[node] = number
+        return segments if number else {}
+
+    def _crossing(self, order: Sequence[Node], segments: dict[Node, int]) -> set[Node]:
+        """Floating values that other floating ones of another segment or another shape read,
+        directly or through views.
+        """
+        crossing: set[Node] = set()
+        read_by: dict[Node, object] = {}  # by what a value is read: one home, or several
+        several = object()
+        for node in reversed(order):
+            if node not in segments:
+                continue
+            home: object = (result_shape(node), segments[node])
+            if _own_cost(node) == 0:  # a view is computed where it is read
+                home = read_by.get(node)
+            elif read_by.get(node, home) != home:
+                crossing.add(node)
+            for argument in node.args if home is not None else ():
+                read_by[argument] = home if read_by.get(argument, home) == home else several
+        return crossing
+
     def _readers(self, order: Sequence[Node]) -> dict[Node, frozenset[Group]]:
-        """The groups that compute or read each node, through whatever floats in between."""
+        """The groups that compute or read each node, through whatever floats in between; of very
+        many only the first and the last.
+        """
         readers: dict[Node, frozenset[Group]] = {}
         for node in reversed(order):
             if node in self.group_of:
                 readers[node] = frozenset((self.group_of[node],))
             else:
-                users = [readers[user] for user in self.users.get(node, ())]
-                readers[node] = users[0].union(*users[1:]) if users else frozenset()
+                users = {readers[user] for user in self.users.get(node, ())}
+                readers[node] = _few(frozenset().union(*users))
         return readers
 
     def _is_shared(self, node: Node, readers: dict[Node, frozenset[Group]]) -> bool:
@@ -387,9 +448,17 @@ class Partition:
         )
         return len(mine) > 1 and last
 
-    def _ground_all(self, order: Sequence[Node], must: set[Node], outputs: set[Node]) -> None:
+    def _ground_all(
+        self,
+        order: Sequence[Node],
+        must: set[Node],
+        outputs: set[Node],
+        segments: dict[Node, int],
+    ) -> None:
         """Store what must be, several values of one shape in one kernel where none of them waits
         for a kernel.
+
+        The values of one segment share most of their work: one kernel stores them all.
         """
         chosen: list[Node] = []
         for node in order:
@@ -402,16 +471,17 @@ class Partition:
                 self._ground_one(node)
             else:
                 chosen.append(node)
-        together: dict[tuple[Shape, int], list[Node]] = {}
+        together: dict[tuple[Shape, int, int], list[Node]] = {}
         waits = self._waits(order, set(chosen))
         for node in chosen:
-            together.setdefault((result_shape(node), waits[node]), []).append(node)
-        for (shape, _), nodes in together.items():
-            most = len(nodes) if shape == () else MOST_TOGETHER
+            key = (result_shape(node), waits[node], segments.get(node, 0))
+            together.setdefault(key, []).append(node)
+        for (shape, *_), nodes in together.items():
+            most = len(nodes) if shape == () or segments else MOST_TOGETHER
             for start in range(0, len(nodes), most):
                 group = Group("nest", shape, nodes[start : start + most])
                 group.reasons.append("stored: outputs, or values that several kernels need")
-                self.groups.append(group)
+                self._add(group)
                 self.group_of.update(dict.fromkeys(group.members, group))
 
     def _waits(self, order: Sequence[Node], chosen: set[Node]) -> dict[Node, int]:
@@ -443,17 +513,12 @@ class Partition:
         group.needs |= self._dependencies[node]
         group.members.append(node)
         group.reasons.append(f"{node.op.name} stored: several kernels or a region need it")
-        self.groups.append(group)
+        self._add(group)
         self.group_of[node] = group
 
     def _sort(self) -> None:
         """Order the groups so that each comes after those that it needs, floats included."""
-        needs: dict[Group, list[Group]] = {group: [] for group in self.groups}
-        for group in self.groups:
-            for member in group.members:
-                for other in self._needed_groups(member):
-                    if other is not group and other not in needs[group]:
-                        needs[group].append(other)
+        needs = {group: self._needed_groups(group) for group in self.groups}
         done: set[Group] = set()
         order: list[Group] = []
         for root in self.groups:
@@ -472,22 +537,48 @@ class Partition:
                     stack.append((following, iter(needs[following])))
         self.groups = order
 
-    def _needed_groups(self, node: Node) -> list[Group]:
-        found: list[Group] = []
-        stack, seen = list(node.args), set(node.args)
-        while stack:
-            current = stack.pop()
-            group = self.group_of.get(current)
-            if group is not None:
-                found.append(group)
-                continue
-            if self.is_external(current):
-                continue
-            for argument in current.args:
-                if argument not in seen:
-                    seen.add(argument)
-                    stack.append(argument)
-        return found
+    def _needed_groups(self, group: Group) -> list[Group]:
+        """The groups whose values the members of one read, each once, in the order of a walk."""
+        found: dict[Group, None] = {}
+        seen: set[Node] = set()
+        for member in group.members:
+            stack = [argument for argument in member.args if argument not in seen]
+            seen.update(stack)
+            while stack:
+                current = stack.pop()
+                self.steps += 1
+                owner = self.group_of.get(current)
+                if owner is not None:
+                    if owner is not group:
+                        found[owner] = None
+                elif not self.is_external(current):
+                    fresh = [a for a in current.args if a not in seen]
+                    seen.update(fresh)
+                    stack += fresh
+        return list(found)
+
+
+def _own_cost(node: Node) -> int:
+    """What a floating node itself takes, in additions: views take nothing."""
+    form = node.op.lowering
+    if isinstance(form, Elementwise):
+        return form.cost
+    return RECOMPUTE_COST if isinstance(form, Gather) else 0
+
+
+def _moves(node: Node) -> bool:
+    """Whether a node may read its argument at several positions for one of its own."""
+    form = node.op.lowering
+    return isinstance(form, (View, Gather)) and node.op not in (broadcast_op, restate_op)
+
+
+def _few(groups: frozenset[Group]) -> frozenset[Group]:
+    """The set, or the first and the last of one that is too large to be carried along."""
+    if len(groups) <= MOST_READERS:
+        return groups
+    ordered = sorted(groups, key=lambda group: group.number)
+    half = MOST_READERS // 2
+    return frozenset((*ordered[:half], *ordered[-half:]))
 
 
 def _index_rank(node: Node) -> int:

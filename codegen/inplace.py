@@ -10,6 +10,7 @@ made in a temporary and copied at the end (`protect`).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.emit import copy_operand
@@ -23,7 +24,8 @@ from graphc.codegen.program import (
     bodies,
     operands_of,
 )
-from graphc.codegen.scalar import Address, For, Store, Value, walk
+from graphc.codegen.scalar import Address, For, Scope, Store, Value, walk
+from graphc.dims import Extent
 
 
 def protect(procedure: Procedure, donated: Mapping[int, int]) -> None:
@@ -79,11 +81,14 @@ def _touches(body: list[Statement], storage: Storage) -> bool:
     )
 
 
-def may_overwrite(launch: Launch, given: Storage, made: Storage) -> bool:
+def may_overwrite(
+    launch: Launch, given: Storage, made: Storage, accesses: Accesses | None = None
+) -> bool:
     """Whether a launch reads each element of `given` only where it writes the same element of
     `made`.
 
     Positions are compared as polynomials of loop variables, and both must stand in the same loop.
+    `accesses` are those of the kernel, for who asks often.
     """
     kernel: Kernel = launch.kernel
     pairs = list(zip(kernel.buffers, launch.operands, strict=True))
@@ -104,21 +109,60 @@ def may_overwrite(launch: Launch, given: Storage, made: Storage) -> bool:
         for s in walk(region.body)
     ):
         return False
-    loads, stores = [], []
-    for scope in scopes(kernel):
-        for inner in (scope, *[s.body for s in walk(scope) if isinstance(s, For)]):
-            for s in inner.statements:
-                if isinstance(s, Store) and s.buffer in outputs:
-                    stores.append((linear(s.buffer, s.index), inner, s.args == ()))
-                elif _loads_from(s, inputs) and any(scope is inner for _, scope, _ in stores):
-                    return False  # the store was before it
-                elif _loads_from(s, inputs):
-                    loads.append(
-                        (linear(s.immediate.buffer, s.immediate.index), inner, s.args == ())
-                    )
+    touched = accesses or Accesses.of(kernel)
+    stores = [access for buffer in outputs for access in touched.stores.get(buffer, ())]
+    loads = [access for buffer in inputs for access in touched.loads.get(buffer, ())]
     if len(stores) != 1:
         return False
-    return all(load == stores[0] and load[2] for load in loads)
+    (store,) = stores
+    if any(load.scope is store.scope and load.number > store.number for load in loads):
+        return False  # the store was before it
+    return all(
+        load.scope is store.scope and load.plain and store.plain and load.at == store.at
+        for load in loads
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Access:
+    """A load or a store: its number in the text, its scope, and whether its index is free of data.
+    """
+
+    number: int
+    scope: Scope
+    buffer: Buffer
+    index: tuple[Extent, ...]
+    plain: bool
+
+    @property
+    def at(self) -> Extent:
+        """The position in memory."""
+        return linear(self.buffer, self.index)
+
+
+@dataclass(frozen=True, eq=False)
+class Accesses:
+    """The loads and stores of a kernel, by buffer."""
+
+    loads: Mapping[Buffer, list[Access]]
+    stores: Mapping[Buffer, list[Access]]
+
+    @staticmethod
+    def of(kernel: Kernel) -> Accesses:
+        found = Accesses({}, {})
+        number = 0
+        for scope in scopes(kernel):
+            for inner in (scope, *[s.body for s in walk(scope) if isinstance(s, For)]):
+                for s in inner.statements:
+                    number += 1
+                    if isinstance(s, Store):
+                        access = Access(number, inner, s.buffer, s.index, s.args == ())
+                        found.stores.setdefault(s.buffer, []).append(access)
+                    elif isinstance(s, Value) and isinstance(s.immediate, Address):
+                        buffer, index = s.immediate.buffer, s.immediate.index
+                        access = Access(number, inner, buffer, index, s.args == ())
+                        found.loads.setdefault(buffer, []).append(access)
+        return found
 
 
 def _loads_from(statement: Any, buffers: set[Buffer]) -> bool:

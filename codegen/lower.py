@@ -15,6 +15,7 @@ from graphc import dtypes
 from graphc.codegen.emit import Emitter, copy_operand
 from graphc.codegen.fuse import Group, Partition, result_shape
 from graphc.codegen.inplace import protect
+from graphc.codegen.likeness import Written, signature
 from graphc.codegen.loops import Contract as Contraction
 from graphc.codegen.loops import product_bytes
 from graphc.codegen.memory import plan
@@ -137,6 +138,7 @@ class _Lowering:
     def __init__(self) -> None:
         self.procedures: dict[bytes, Procedure] = {}
         self.checks: list[Node] = []
+        self.written = Written()
         self._loops = 0
 
     def fresh_variable(self) -> str:
@@ -292,8 +294,15 @@ class _Block:
         if group.kind == "region":
             self._region(group.members[0])
             return
-        emitter = Emitter(self.partition, group, self.place, self._number)
-        self.statements += emitter.launches()
+        found = signature(self.partition, group, self.place)
+        again = None if found is None else self.lowering.written.again(found, group)
+        if again is not None:
+            self.statements.append(again)
+            return
+        launches = Emitter(self.partition, group, self.place, self._number).launches()
+        self.statements += launches
+        if found is not None:
+            self.lowering.written.note(found, launches)
 
     def _number(self, node: Node) -> int:
         """The number of a checked node in the program's table."""

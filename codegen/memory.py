@@ -2,20 +2,22 @@
 
 Statements are numbered in program order, the branches of a choice one after the other. A temporary
 lives from its first to its last use; one that is used inside a loop but first used outside lives to
-the loop's end. Temporaries of known size are
-placed best-fit, largest first, among those alive at the same time. Those of symbolic size share a
-place only with others of the same size. Every place is aligned to 64 bytes. Where a kernel's
-operand dies and its result may be written over it, the result takes its place.
+the loop's end. Temporaries of known size are placed best-fit, largest first, among those alive at
+the same time; where very many have one size they take turns in a *slab* of places of that size, so
+that planning is nearly linear. Those of symbolic size share a place only with others of the same
+size. Every place is aligned to 64 bytes. Where a kernel's operand dies and its result may be
+written over it, the result takes its place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import heapq
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.codegen.inplace import may_overwrite
+from graphc.codegen.inplace import Accesses, may_overwrite
 from graphc.codegen.loops import Contract
 from graphc.codegen.program import (
     Call,
@@ -34,9 +36,11 @@ from graphc.codegen.program import (
 from graphc.dims import Extent, ceildiv, substitute
 
 ALIGNMENT = 64
+# Temporaries of one size beyond which they share a slab.
+MOST_OF_A_SIZE = 256
 
 
-@dataclass
+@dataclass(eq=False)
 class _Life:
     """Storages that share one place, one after the other, and the statements during which it is
     taken.
@@ -99,7 +103,8 @@ def _plan_procedure(procedure: Procedure, workers: int) -> None:
     _reserve_callees(procedure.body)
     lives = _overwrite(procedure.body, _lifetimes(procedure.body))
     static = [life for life in lives if isinstance(storage_bytes(life.storage, workers), int)]
-    dynamic = [life for life in lives if life not in static]
+    known = set(static)
+    dynamic = [life for life in lives if life not in known]
     total: Extent = _place_static(static, workers)
     total = _place_dynamic(dynamic, total, workers)
     procedure.arena = total
@@ -169,30 +174,41 @@ def _overwrite(body: list[Statement], lives: list[_Life]) -> list[_Life]:
     iteration.
     """
     born = {id(life.storage): life for life in lives}
+    joined: set[_Life] = set()
     clock = 0
     for statement in body:
         clock += _length(statement)
         if not isinstance(statement, Launch):
             continue
+        ending = _ending(statement, born, clock)
+        if not ending:
+            continue
+        accesses = Accesses.of(statement.kernel)
         for made in _starting(statement, born, clock):
-            for operand in statement.operands:
-                dying = born.get(id(operand.storage))
-                if dying is None or dying is made or dying.last != clock or dying.first == clock:
+            for dying in ending:
+                if dying.last != clock:  # another result has taken its place
                     continue
                 given = dying.storages[-1]
                 same = given.dtype == made.storage.dtype and given.bytes == made.storage.bytes
-                if same and may_overwrite(statement, given, made.storage):
+                if same and may_overwrite(statement, given, made.storage, accesses):
                     dying.storages += made.storages
                     dying.last = made.last
                     born[id(made.storage)] = dying
-                    lives = [life for life in lives if life is not made]
+                    joined.add(made)
                     break
-    return lives
+    return [life for life in lives if life not in joined]
 
 
 def _length(statement: Statement) -> int:
     """How many numbers a statement takes up in the count of `_lifetimes`."""
     return 1 + sum(_length(s) for inner in bodies(statement) for s in inner)
+
+
+def _ending(launch: Launch, born: dict[int, _Life], now: int) -> list[_Life]:
+    """The temporaries from before a launch that it is the last to use, each once."""
+    found = [born.get(id(operand.storage)) for operand in launch.operands]
+    ending = [life for life in found if life is not None and life.first < now == life.last]
+    return list(dict.fromkeys(ending))
 
 
 def _starting(launch: Launch, born: dict[int, _Life], now: int) -> list[_Life]:
@@ -208,21 +224,65 @@ def _starting(launch: Launch, born: dict[int, _Life], now: int) -> list[_Life]:
     ]
 
 
+@dataclass(eq=False)
+class _Block:
+    """Bytes that are taken during some statements, and how to say where they are."""
+
+    size: int
+    first: int
+    last: int
+    put: Callable[[int], None]
+
+
 def _place_static(lives: list[_Life], workers: int) -> int:
-    placed: list[tuple[int, int, _Life]] = []
+    sizes: dict[int, list[_Life]] = {}
+    for life in lives:
+        sizes.setdefault(_bytes(life, workers), []).append(life)
+    blocks: list[_Block] = []
+    for size, same in sizes.items():
+        if len(same) > MOST_OF_A_SIZE:
+            blocks.append(_slab(same, size))
+        else:
+            blocks += [_Block(size, life.first, life.last, life.put) for life in same]
+    placed: list[tuple[int, int, _Block]] = []
     total = 0
-    for life in sorted(lives, key=lambda life: (-_bytes(life, workers), life.first)):
-        size = _bytes(life, workers)
+    for block in sorted(blocks, key=lambda block: (-block.size, block.first)):
         taken = sorted(
             (start, end)
             for start, end, other in placed
-            if other.first <= life.last and life.first <= other.last
+            if other.first <= block.last and block.first <= other.last
         )
-        offset = _best_gap(taken, size)
-        life.put(offset)
-        placed.append((offset, offset + size, life))
-        total = max(total, offset + size)
+        offset = _best_gap(taken, block.size)
+        block.put(offset)
+        placed.append((offset, offset + block.size, block))
+        total = max(total, offset + block.size)
     return total
+
+
+def _slab(lives: list[_Life], size: int) -> _Block:
+    """One block in which lives of one size take turns."""
+    turns = _turns(lives)
+    count = 1 + max(turns.values())
+
+    def put(offset: int) -> None:
+        for life, turn in turns.items():
+            life.put(offset + turn * size)
+
+    first, last = min(life.first for life in lives), max(life.last for life in lives)
+    return _Block(size * count, first, last, put)
+
+
+def _turns(lives: Iterable[_Life]) -> dict[_Life, int]:
+    """A place for each life, shared by those that follow one another: as few as there can be."""
+    taken: list[tuple[int, int]] = []  # when it will be free, place
+    free: list[int] = []
+    turns: dict[_Life, int] = {}
+    for life in sorted(lives, key=lambda life: life.first):
+        while taken and taken[0][0] < life.first:
+            heapq.heappush(free, heapq.heappop(taken)[1])
+        turns[life] = heapq.heappop(free) if free else len(taken)
+        heapq.heappush(taken, (life.last, turns[life]))
+    return turns
 
 
 def _bytes(life: _Life, workers: int) -> int:
@@ -243,18 +303,13 @@ def _best_gap(taken: list[tuple[int, int]], size: int) -> int:
 
 
 def _place_dynamic(lives: list[_Life], base: Extent, workers: int) -> Extent:
-    slots: list[tuple[Extent, Extent, int]] = []  # size, offset, free from
-    total = base
+    sizes: dict[Extent, list[_Life]] = {}
     for life in sorted(lives, key=lambda life: life.first):
-        size = storage_bytes(life.storage, workers)
-        for i, (held, offset, free) in enumerate(slots):
-            if held == size and free < life.first:
-                life.put(offset)
-                slots[i] = (held, offset, life.last)
-                break
-        else:
-            life.put(total)
-            slots.append((size, total, life.last))
-            total = total + size
+        sizes.setdefault(storage_bytes(life.storage, workers), []).append(life)
+    total = base
+    for size, same in sizes.items():
+        turns = _turns(same)
+        for life, turn in turns.items():
+            life.put(total + size * turn)
+        total = total + size * (1 + max(turns.values()))
     return total
-

@@ -116,11 +116,13 @@ def modules(
     machine = Machine.host()
     made = _product_modules(program, machine)
     names: dict[int, str] = {}
+    printed: set[str] = set()
     for kernel in program.kernels():
         nest = kernel.nest
         text = kernel_text(kernel, machine)
         name = f"kernel_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
-        if name not in names.values():
+        if name not in printed:
+            printed.add(name)
             big = sum(1 for _ in walk(kernel.body)) > BIG_KERNEL
             level = 0 if big else opt_level
             imports: tuple[str, ...] = (

@@ -1,0 +1,112 @@
+"""Have we written this kernel before?  Groups that compute the same of other arrays share a kernel.
+
+Deep graphs are regular: the thousandth segment of a chain, or the layer of a network, is the one
+before it over other storages. A `Signature` describes a group by what decides its text: ops,
+attributes and types, who reads whom, what is in memory and in which layout. Groups of one signature
+are written once, and later ones launch the same kernel on their own operands. So the time and the
+memory of code generation follow what is different in a graph, not its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+from graphc.codegen.fuse import Group, Partition
+from graphc.codegen.program import Launch, Operand
+from graphc.lowering import Elementwise, Generate, Leaf, View
+from graphc.node import Node
+
+# Forms whose kernels touch nothing but the arrays of their operands: no scratch, no numbered check.
+_PLAIN = (Elementwise, Generate, Leaf, View)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What decides the text of a group's kernel, and the operands in the order of first mention."""
+
+    key: Hashable
+    operands: tuple[Operand, ...]
+
+
+def signature(
+    partition: Partition, group: Group, place: Callable[[Node], Operand | None]
+) -> Signature | None:
+    """The signature of an element-wise group; None for a group that is always written anew."""
+    if group.kind != "nest" or group.reduced is not None:
+        return None
+    members = set(group.members)
+    numbers: dict[Node, int] = {}
+    memory: dict[tuple[int, Any], int] = {}
+    operands: list[Operand] = []
+    parts: list[Hashable] = [group.domain]
+
+    def located(operand: Operand) -> Hashable:
+        """An operand, by its number among those that are met and by what its buffer looks like."""
+        storage = operand.storage
+        number = memory.setdefault((id(storage), operand.offset), len(memory))
+        if number == len(operands):
+            operands.append(operand)
+        return number, storage.dtype.name, storage.shape, storage.strided, operand.offset == 0
+
+    for root in group.members:
+        stack = [root]
+        while stack:
+            node = stack[-1]
+            if node in numbers:
+                stack.pop()
+                continue
+            operand = place(node)
+            if operand is not None and node not in members and partition.alias(node) not in members:
+                args: Hashable = ()
+            elif not isinstance(node.op.lowering, _PLAIN):
+                return None
+            else:
+                waiting = [argument for argument in node.args if argument not in numbers]
+                if waiting:
+                    stack += waiting
+                    continue
+                args = tuple(numbers[argument] for argument in node.args)
+            stack.pop()
+            numbers[node] = len(numbers)
+            stored = None if operand is None else located(operand)
+            what = (node.op, node.attrs) if args or not stored else None
+            parts.append((what, node.type, args, stored, node in members))
+    return Signature(tuple(parts), tuple(operands))
+
+
+class Written:
+    """The launches of groups so far, by signature."""
+
+    def __init__(self) -> None:
+        self._launches: dict[Hashable, tuple[Signature, Launch]] = {}
+
+    def again(self, found: Signature, group: Group) -> Launch | None:
+        """The launch of a kernel written before, on the operands of this group."""
+        held = self._launches.get(found.key)
+        if held is None:
+            return None
+        first, launch = held
+        moved = {
+            (id(mine.storage), mine.offset): other
+            for mine, other in zip(first.operands, found.operands, strict=True)
+        }
+        operands = []
+        for operand in launch.operands:
+            other = moved[id(operand.storage), operand.offset]
+            operands.append(Operand(other.storage, other.offset))
+        return Launch(
+            launch.kernel,
+            operands,
+            launch.tasks,
+            launch.grain,
+            launch.work,
+            group.members,
+            "; ".join(group.reasons),
+        )
+
+    def note(self, found: Signature, launches: list[Launch]) -> None:
+        """Remember what a group of this signature became."""
+        if len(launches) == 1:
+            self._launches[found.key] = (found, launches[0])
