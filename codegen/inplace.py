@@ -81,50 +81,17 @@ def _touches(body: list[Statement], storage: Storage) -> bool:
     )
 
 
-def may_overwrite(
-    launch: Launch, given: Storage, made: Storage, accesses: Accesses | None = None
-) -> bool:
+def may_overwrite(launch: Launch, given: Storage, made: Storage) -> bool:
     """Whether a launch reads each element of `given` only where it writes the same element of
     `made`.
 
     Positions are compared as polynomials of loop variables, and both must stand in the same loop.
-    `accesses` are those of the kernel, for who asks often.
     """
-    kernel: Kernel = launch.kernel
-    pairs = list(zip(kernel.buffers, launch.operands, strict=True))
-    inputs = {buffer for buffer, operand in pairs if operand.storage is given}
-    outputs = {buffer for buffer, operand in pairs if operand.storage is made}
-    if any(
-        operand.offset != 0 or operand.storage.strided
-        for _, operand in pairs
-        if operand.storage in (given, made)
-    ):
-        return False
-    nest = kernel.nest
-    if isinstance(nest, Contract) and accumulator_buffer(nest) in outputs:
-        return False  # the sums are there before the operand is read
-    if isinstance(nest, Contract) and any(
-        _loads_from(s, inputs)
-        for region in (nest.left, nest.right)
-        for s in walk(region.body)
-    ):
-        return False
-    touched = accesses or Accesses.of(kernel)
-    stores = [access for buffer in outputs for access in touched.stores.get(buffer, ())]
-    loads = [access for buffer in inputs for access in touched.loads.get(buffer, ())]
-    if len(stores) != 1:
-        return False
-    (store,) = stores
-    if any(load.scope is store.scope and load.number > store.number for load in loads):
-        return False  # the store was before it
-    return all(
-        load.scope is store.scope and load.plain and store.plain and load.at == store.at
-        for load in loads
-    )
+    return Overwriting(launch).allows(given, made)
 
 
 @dataclass(frozen=True, eq=False)
-class Access:
+class _Access:
     """A load or a store: its number in the text, its scope, and whether its index is free of data.
     """
 
@@ -140,29 +107,61 @@ class Access:
         return linear(self.buffer, self.index)
 
 
-@dataclass(frozen=True, eq=False)
-class Accesses:
-    """The loads and stores of a kernel, by buffer."""
+class Overwriting:
+    """What may be written over what in one launch: its kernel is read once, however many ask."""
 
-    loads: Mapping[Buffer, list[Access]]
-    stores: Mapping[Buffer, list[Access]]
-
-    @staticmethod
-    def of(kernel: Kernel) -> Accesses:
-        found = Accesses({}, {})
+    def __init__(self, launch: Launch) -> None:
+        kernel = launch.kernel
+        self._nest = kernel.nest
+        self._buffers: dict[Storage, list[Buffer]] = {}
+        self._fixed: set[Storage] = set()
+        for buffer, operand in zip(kernel.buffers, launch.operands, strict=True):
+            self._buffers.setdefault(operand.storage, []).append(buffer)
+            if operand.offset != 0 or operand.storage.strided:
+                self._fixed.add(operand.storage)
+        self._loads: dict[Buffer, list[_Access]] = {}
+        self._stores: dict[Buffer, list[_Access]] = {}
         number = 0
         for scope in scopes(kernel):
             for inner in (scope, *[s.body for s in walk(scope) if isinstance(s, For)]):
                 for s in inner.statements:
                     number += 1
-                    if isinstance(s, Store):
-                        access = Access(number, inner, s.buffer, s.index, s.args == ())
-                        found.stores.setdefault(s.buffer, []).append(access)
-                    elif isinstance(s, Value) and isinstance(s.immediate, Address):
-                        buffer, index = s.immediate.buffer, s.immediate.index
-                        access = Access(number, inner, buffer, index, s.args == ())
-                        found.loads.setdefault(buffer, []).append(access)
-        return found
+                    self._note(s, number, inner)
+
+    def _note(self, s: Any, number: int, scope: Scope) -> None:
+        if isinstance(s, Store):
+            access = _Access(number, scope, s.buffer, s.index, s.args == ())
+            self._stores.setdefault(s.buffer, []).append(access)
+        elif isinstance(s, Value) and isinstance(s.immediate, Address):
+            buffer, index = s.immediate.buffer, s.immediate.index
+            access = _Access(number, scope, buffer, index, s.args == ())
+            self._loads.setdefault(buffer, []).append(access)
+
+    def allows(self, given: Storage, made: Storage) -> bool:
+        """Whether `made` may lie over `given`."""
+        if given in self._fixed or made in self._fixed:
+            return False
+        inputs, outputs = self._buffers.get(given, []), self._buffers.get(made, [])
+        nest = self._nest
+        if isinstance(nest, Contract):
+            if accumulator_buffer(nest) in outputs:
+                return False  # the sums are there before the operand is read
+            regions = (nest.left, nest.right)
+            if any(_loads_from(s, set(inputs)) for r in regions for s in walk(r.body)):
+                return False
+        stores = [access for buffer in outputs for access in self._stores.get(buffer, ())]
+        loads = [access for buffer in inputs for access in self._loads.get(buffer, ())]
+        if len(stores) != 1:
+            return False
+        (store,) = stores
+        return all(
+            load.scope is store.scope
+            and load.number < store.number  # else the store was before it
+            and load.plain
+            and store.plain
+            and load.at == store.at
+            for load in loads
+        )
 
 
 def _loads_from(statement: Any, buffers: set[Buffer]) -> bool:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.codegen.inplace import Accesses, may_overwrite
+from graphc.codegen.inplace import Overwriting
 from graphc.codegen.loops import Contract
 from graphc.codegen.program import (
     Call,
@@ -183,14 +183,14 @@ def _overwrite(body: list[Statement], lives: list[_Life]) -> list[_Life]:
         ending = _ending(statement, born, clock)
         if not ending:
             continue
-        accesses = Accesses.of(statement.kernel)
+        overwriting = Overwriting(statement)
         for made in _starting(statement, born, clock):
             for dying in ending:
                 if dying.last != clock:  # another result has taken its place
                     continue
                 given = dying.storages[-1]
                 same = given.dtype == made.storage.dtype and given.bytes == made.storage.bytes
-                if same and may_overwrite(statement, given, made.storage, accesses):
+                if same and overwriting.allows(given, made.storage):
                     dying.storages += made.storages
                     dying.last = made.last
                     born[id(made.storage)] = dying
