@@ -46,6 +46,8 @@ from graphc.dims import Dim, Extent, affine, symbols_of
 UNROLL_BELOW = 48
 UNROLL = 4
 MAX_LANES = 64
+# Extents of at least this many terms are written as the one before and what is different.
+LONG_SUM = 4
 
 # A loop inside a task looks whether it should stop once in so many steps: some ten microseconds. A
 # step that holds a loop counts for many.
@@ -115,6 +117,7 @@ class Level:
     names: dict[int, str] = field(default_factory=dict)
     splats: dict[str, str] = field(default_factory=dict)
     symbols: dict[str, str] = field(default_factory=dict)
+    latest: tuple[Dim, str] | None = None  # the last long sum, from which the next may follow
     lanes: Lanes | None = None  # of the enclosing vector loop, if there is one
     introduces_lanes: bool = False
 
@@ -984,10 +987,25 @@ class Printer:
             return next(each.symbols[name] for each in level.chain() if name in each.symbols)
 
         emitter = Arithmetic(home, self.fresh, "i64", str, name_of)
-        result = emitter.extent(extent)
-        if not symbols_of(extent) & values.keys():
-            home.dims[extent] = result
+        if symbols_of(extent) & values.keys():
+            return emitter.extent(extent)
+        result = self._from_latest(home, extent, emitter) or emitter.extent(extent)
+        home.dims[extent] = result
+        if len(extent.terms) >= LONG_SUM:
+            home.latest = (extent, result)
         return result
+
+    def _from_latest(self, home: Level, extent: Dim, emitter: Arithmetic) -> str | None:
+        """A long sum as the last one and what is different, if that is less: the offsets of the
+        parts of an array follow one from another.
+        """
+        if home.latest is None or len(extent.terms) < LONG_SUM:
+            return None
+        latest, name = home.latest
+        change = extent - latest
+        if isinstance(change, Dim) and 2 * len(change.terms) > len(extent.terms):
+            return None
+        return emitter.op("add", name, emitter.extent(change))
 
     def vector_dim(self, level: Level, extent: Extent, values: dict[str, tuple[str, int]]) -> str:
         """An extent in every lane."""
@@ -1000,6 +1018,9 @@ class Printer:
         if lanes.variable not in symbols_of(extent) and not symbols_of(extent) & values.keys():
             name = self.dim(level, extent)
             return self.splat(self._home(level, extent, {}), level, name, "int64", count)
+        split = None if symbols_of(extent) & values.keys() else affine(extent, lanes.variable)
+        if split is not None and isinstance(split[0], int):
+            return self._lanes_from(level, split[0], split[1])
 
         def name_of(name: str) -> str:
             if name == lanes.variable:
@@ -1014,6 +1035,22 @@ class Printer:
 
         emitter = Arithmetic(level, self.fresh, vector, lambda n: f"splat (i64 {n})", name_of)
         return emitter.extent(extent)
+
+    def _lanes_from(self, level: Level, slope: int, start: Extent) -> str:
+        """`slope` times the loop variable, plus what is the same in every lane."""
+        lanes = level.lanes
+        assert lanes is not None
+        vector = f"<{lanes.count} x i64>"
+        result = self._lane_positions(level, lanes)
+        if slope != 1:
+            scaled = self.fresh()
+            level.put(f"{scaled} = mul {vector} {result}, splat (i64 {slope})")
+            result = scaled
+        if start == 0:
+            return result
+        offset, moved = self.vector_dim(level, start, {}), self.fresh()
+        level.put(f"{moved} = add {vector} {result}, {offset}")
+        return moved
 
     def _lane_positions(self, level: Level, lanes: Lanes) -> str:
         """The loop variable in every lane."""

@@ -3,13 +3,15 @@ next kernel.
 
 Every launch has its frame on the stack of the procedure, filled from buffers, strides and extents.
 A launch of one range of tasks calls the kernel; a larger one goes through `graphc_parallel_for`.
-After a launch that can fail or that ran long the status record is looked at.
+After a launch that can fail or that ran long the status record is looked at. A long procedure is
+cut into parts, functions of the same signature that are called one after the other: the stack holds
+the frames of one part at a time, and LLVM's time stays linear.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.codegen.llvm import CANCEL_WORD, CODE_WORD, Level, may_run_long
 from graphc.codegen.llvm_extent import Arithmetic
@@ -33,6 +35,8 @@ CANCELLED, CONSTRAINT = 5, 2
 NODE_WORD, INDEX_WORD, EXTENT_WORD = 1, 2, 3
 # Iterations of a program loop between two looks for signals.
 POLL_EVERY = 64
+# Statements in one function; of a longer procedure every function is a part of this length.
+MOST_STATEMENTS = 64
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ def program_module(
     `names` maps the id of each kernel to its symbol; `slots` are the names of the extents of `main`
     in slot order. Exports `main` with the signature of decision 3.
     """
-    constants: dict[str, Storage] = {}
+    constants = _Constants()
     parts = []
     declarations = {
         "declare void @graphc_parallel_for(ptr, ptr, i64, i64, i64, ptr)",
@@ -78,8 +82,24 @@ def program_module(
         parts.append(printer.text(procedure.name, "internal "))
     parts.append(_ProcedurePrinter(program.main, names, workers, slots, constants).text("main", ""))
     declarations |= {f"declare void @{name}(ptr, i64, i64, i64)" for name in names.values()}
-    declared = [f"@{symbol} = external global i8" for symbol in constants]
-    return "\n".join([*sorted(declarations), *declared, "", *parts]), constants
+    declared = [f"@{symbol} = external global i8" for symbol in constants.storages]
+    return "\n".join([*sorted(declarations), *declared, "", *parts]), constants.storages
+
+
+class _Constants:
+    """The constant arrays of a program, by symbol; an array that several storages hold is one."""
+
+    def __init__(self) -> None:
+        self.storages: dict[str, Storage] = {}
+        self._symbols: dict[int, str] = {}
+
+    def symbol(self, storage: Storage) -> str:
+        """The symbol of a constant."""
+        symbol = self._symbols.get(id(storage.array))
+        if symbol is None:
+            symbol = self._symbols[id(storage.array)] = f"graphc_constant_{len(self.storages)}"
+            self.storages[symbol] = storage
+        return symbol
 
 
 class _CheckedArithmetic(Arithmetic):
@@ -228,7 +248,7 @@ class _ProcedurePrinter:
         names: Mapping[int, str],
         workers: int,
         slots: Sequence[str],
-        constants: dict[str, Storage],
+        constants: _Constants,
     ) -> None:
         self.procedure = procedure
         self.names = names
@@ -254,17 +274,14 @@ class _ProcedurePrinter:
         for storage in procedure.inputs:
             self.stride_base[id(storage)] = words
             words += len(storage.shape)
-        for storage in (*procedure.inputs, *procedure.outputs):
-            at, value = self.fresh(), self.fresh("b")
-            self.put(f"{at} = getelementptr ptr, ptr %buffers, i64 {storage.position}")
-            self.put(f"{value} = load ptr, ptr {at}, align 8")
-            self.buffers[id(storage)] = value
         for position, slot in enumerate(self.slots):
             at, value = self.fresh(), self.fresh("e")
             self.put(f"{at} = getelementptr i64, ptr %extents, i64 {position}")
             self.put(f"{value} = load i64, ptr {at}, align 8")
             self.level.symbols[slot] = value
-        self.statements(procedure.body)
+        parts = self.parts(name)
+        if not parts:
+            self.statements(procedure.body)
         self.put("br label %finish")
         code = self.fresh()
         head = (
@@ -277,9 +294,49 @@ class _ProcedurePrinter:
             f"  ret i64 {code}",
             "}",
         ]
-        if linkage:
-            return "\n".join([head, "entry:", *self.allocations, *self.level.lines, *tail])
-        return "\n".join([_STATE, head, "entry:", *self.allocations, *self.level.lines, *tail])
+        state = [] if linkage else [_STATE]
+        entry = ["entry:", *self.allocations, *self.level.lines]
+        return "\n".join([*state, *parts, head, *entry, *tail])
+
+    def parts(self, name: str) -> list[str]:
+        """The functions into which a long procedure is cut, after writing the calls of them."""
+        procedure, body = self.procedure, self.procedure.body
+        texts: list[str] = []
+        if len(body) <= MOST_STATEMENTS:
+            return texts
+        for start in range(0, len(body), MOST_STATEMENTS):
+            called = f"{name}_{start}"
+            part = replace(procedure, body=body[start : start + MOST_STATEMENTS])
+            printer = _ProcedurePrinter(
+                part, self.names, self.workers, self.slots, self.constants
+            )
+            texts.append(printer.text(called, "internal "))
+            self.go_on_after(
+                f"@{called}(ptr %buffers, ptr %extents, ptr %strides, ptr %workspace, ptr %status)"
+            )
+        return texts
+
+    def go_on_after(self, called: str) -> None:
+        """Call a function that returns a status, and finish if it is one of failure."""
+        result, failed = self.fresh(), self.fresh("c")
+        self._count += 1
+        tag = self._count
+        self.put(f"{result} = call i64 {called}")
+        self.put(f"{failed} = icmp ne i64 {result}, 0")
+        self.put(f"br i1 {failed}, label %finish, label %go{tag}")
+        self.level.label(f"go{tag}")
+
+    def parameter(self, storage: Storage) -> str:
+        """The address of an input or an output, loaded where the function begins."""
+        found = self.buffers.get(id(storage))
+        if found is None:
+            at, found = self.fresh(), self.fresh("b")
+            self.allocations += [
+                f"  {at} = getelementptr ptr, ptr %buffers, i64 {storage.position}",
+                f"  {found} = load ptr, ptr {at}, align 8",
+            ]
+            self.buffers[id(storage)] = found
+        return found
 
     def dim(self, extent: Extent) -> str:
         if isinstance(extent, int):
@@ -323,16 +380,11 @@ class _ProcedurePrinter:
         elif storage.kind in ("temporary", "worker"):
             base = self.moved("%workspace", storage.offset)
         else:
-            base = self.buffers[id(storage)]
+            base = self.parameter(storage)
         return self.moved(base, operand.offset * storage.dtype.itemsize)
 
     def constant(self, storage: Storage) -> str:
-        for symbol, held in self.constants.items():
-            if held.array is storage.array:
-                return f"@{symbol}"
-        symbol = f"graphc_constant_{len(self.constants)}"
-        self.constants[symbol] = storage
-        return f"@{symbol}"
+        return f"@{self.constants.symbol(storage)}"
 
     def moved(self, base: str, offset: Extent) -> str:
         if offset == 0:
@@ -508,16 +560,10 @@ class _ProcedurePrinter:
         workspace = "%workspace"
         if call.scratch is not None:
             workspace = self.moved("%workspace", call.scratch.offset)
-        result, failed = self.fresh(), self.fresh("c")
-        self._count += 1
-        tag = self._count
-        self.put(
-            f"{result} = call i64 @{callee.name}(ptr {buffers}, ptr {extents}, ptr null, "
+        self.go_on_after(
+            f"@{callee.name}(ptr {buffers}, ptr {extents}, ptr null, "
             f"ptr {workspace}, ptr %status)"
         )
-        self.put(f"{failed} = icmp ne i64 {result}, 0")
-        self.put(f"br i1 {failed}, label %finish, label %go{tag}")
-        self.level.label(f"go{tag}")
 
 
 # The code of the status record, or that of a cancelled call.

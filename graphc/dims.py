@@ -1226,6 +1226,7 @@ class Bounds:
         self._unproved: set[Extent] = set()
         self._tried: set[Extent] = set()
         self._steps = 0
+        self.total_steps = 0  # extents that were looked at for all questions so far
         self._simplified: dict[Extent, Extent] = {}
 
     # Elimination order: a symbol ranks above everything that its limits mention.
@@ -1323,6 +1324,7 @@ class Bounds:
         if extent in self._tried or self._steps >= _PROOF_STEPS:
             return False
         self._steps += 1
+        self.total_steps += 1
         self._tried.add(extent)
         if (
             self._range(extent)[0] >= 0
@@ -1342,6 +1344,16 @@ class Bounds:
         ) and self._prove(_divide_terms(extent, shared, 1))
 
     def _prove_by_elimination(self, extent: Dim) -> bool:
+        """With one atom after the other replaced by a limit, those first whose limits mention most.
+
+        A sum of multiples of symbols is least where the symbol of highest rank is at its limit,
+        whatever the others are: no other order can prove more, so no other is tried.
+        """
+        if _is_sum_of_symbols(extent):
+            highest = max(
+                (monomial[0][0] for monomial, _ in extent.terms if monomial), key=self._rank
+            )
+            return self._rank(highest) > 0 and self._prove_without(extent, highest)
         atoms = {atom for monomial, _ in extent.terms for atom, _ in monomial}
         ordered = sorted(
             atoms,
@@ -1552,6 +1564,14 @@ def _occurs(atom: Atom, inside: Compound) -> bool:
         for argument in inside.arguments
         for monomial, _ in _terms_of(argument)
         for other, _ in monomial
+    )
+
+
+def _is_sum_of_symbols(extent: Dim) -> bool:
+    """Whether every term is a number or a number times a symbol."""
+    return all(
+        not monomial or (len(monomial) == 1 and monomial[0][1] == 1 and type(monomial[0][0]) is str)
+        for monomial, _ in extent.terms
     )
 
 
