@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphc import tracing
+from graphc.collector import paused
 from graphc.errors import CompileError
 from graphc.node import Node
 from graphc.options import Options
@@ -19,6 +20,7 @@ from graphc.request import prepare
 TARGETS = ("cpu", "interpret", "cuda")
 
 
+@paused()
 def compile(  # noqa: A001
     inputs: Any,
     outputs: Any,

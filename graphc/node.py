@@ -179,6 +179,8 @@ class _Reference(weakref.ref):  # type: ignore[type-arg]
 
 _table: dict[int, _Reference | tuple[_Reference, ...]] = {}
 _lock = threading.RLock()
+# Of a hash: an int of 60 bits takes 32 bytes, one of 64 takes 48.
+_KEY_BITS = (1 << 60) - 1
 
 
 def _forget(reference: _Reference) -> None:
@@ -208,17 +210,16 @@ def intern(op: Op, args: tuple[Node, ...], attrs: Attributes, depth: int = 2) ->
     Raises `GraphError` if the op's type rule refuses the arguments. `depth` is how many frames of
     graphc lie above.
     """
-    key = hash((op, attrs, *args))
+    key = hash((op, attrs, *args)) & _KEY_BITS
     events = origin.current(depth)
-    with _lock:
-        held = _table.get(key)
-        if held is not None:
-            for entry in held if isinstance(held, tuple) else (held,):
-                node = entry()
-                if _matches(node, op, args, attrs):
-                    assert node is not None
-                    node._origins = origin.unite(node._origins, events)
-                    return node
+    held = _table.get(key)  # a look needs no lock: entries are replaced, never changed
+    if held is not None:
+        for entry in held if isinstance(held, tuple) else (held,):
+            node = entry()
+            if _matches(node, op, args, attrs):
+                assert node is not None
+                node._origins = origin.unite(node._origins, events)
+                return node
     types = [argument.type for argument in args]
     type_ = op.infer(*types) if attrs is NO_ATTRIBUTES else op.infer(*types, **attrs)
     node = Node.__new__(Node)

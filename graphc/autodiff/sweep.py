@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.autodiff.chain import Maybe, is_real, plus, pull, push, result_types
+from graphc.collector import paused
 from graphc.node import Node, topological
 from graphc.op import Op
 from graphc.ops.arithmetic import strong_multiply_op
@@ -19,13 +20,16 @@ from graphc.ops.special import project_op, where_op
 from graphc.origin import Event, because
 
 
-def active_nodes(order: Sequence[Node], inputs: Sequence[Node]) -> set[Node]:
-    """The nodes of `order` through which real values depend on `inputs`, and these inputs."""
-    active = {node for node in inputs if is_real(node.type)}
+def idle_nodes(order: Sequence[Node], inputs: Sequence[Node]) -> set[Node]:
+    """The nodes of `order`, and of `inputs`, through which no real value depends on `inputs`.
+
+    Of the two kinds these are the few: constants, integers and what is made of them.
+    """
+    idle = {node for node in inputs if not is_real(node.type)}
     for node in order:
-        if is_real(node.type) and any(argument in active for argument in node.args):
-            active.add(node)
-    return active
+        if idle.issuperset(node.args) or not is_real(node.type):
+            idle.add(node)
+    return idle
 
 
 def masked_nodes(order: Sequence[Node]) -> set[Node]:
@@ -43,6 +47,7 @@ def masked_nodes(order: Sequence[Node]) -> set[Node]:
     return masked
 
 
+@paused()
 def pull_back(
     outputs: Sequence[Node],
     inputs: Sequence[Node],
@@ -51,12 +56,12 @@ def pull_back(
 ) -> list[Maybe]:
     """The cotangent of every input; None where it is exactly zero."""
     order = topological(outputs, known=inputs)
-    active = active_nodes(order, inputs)
+    idle = idle_nodes(order, inputs)
     masked = masked_nodes(order)
     held: dict[Node, list[Maybe]] = {}
 
     def give(node: Node, position: int, cotangent: Maybe) -> None:
-        if cotangent is None or node not in active:
+        if cotangent is None or node in idle:
             return
         slots = held.get(node)
         if slots is None:
@@ -66,14 +71,15 @@ def pull_back(
     for output, cotangent in zip(outputs, cotangents, strict=True):
         give(output, 0, cotangent)
     labels: dict[tuple[Op, Any], Event] = {}
-    for node in reversed(order):
+    while order:  # taken off the end, so that what is done with can be freed
+        node = order.pop()
         slots = held.pop(node, None)
         if slots is None:
             continue
         if node.op is project_op:
             give(node.args[0], node.attrs["index"], slots[0])
             continue
-        wanted = [argument in active for argument in node.args]
+        wanted = [argument not in idle for argument in node.args]
         key = (node.op, node.origin)
         event = labels.get(key)
         if event is None:
@@ -87,6 +93,7 @@ def pull_back(
     return [held[node][0] if node in held else None for node in inputs]
 
 
+@paused()
 def push_forward(
     outputs: Sequence[Node],
     inputs: Sequence[Node],
@@ -95,18 +102,18 @@ def push_forward(
 ) -> list[Maybe]:
     """The tangent of every output; None where it is exactly zero."""
     order = topological(outputs, known=inputs)
-    active = active_nodes(order, inputs)
+    idle = idle_nodes(order, inputs)
     held: dict[Node, list[Maybe]] = {
         node: [tangent] for node, tangent in zip(inputs, tangents, strict=True)
     }
     for node in order:
-        if node not in active or node in held:
+        if node in idle or node in held:
             continue
         if node.op is project_op:
             held[node] = [held[node.args[0]][node.attrs["index"]]]
             continue
         given = [
-            held[argument][0] if argument in active and argument in held else None
+            held[argument][0] if argument not in idle and argument in held else None
             for argument in node.args
         ]
         if all(tangent is None for tangent in given):

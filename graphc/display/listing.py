@@ -240,24 +240,23 @@ class Listing:
     def _is_inline(self, node: Node) -> bool:
         return node.op is parameter_op or (self.hide and is_number(node))
 
-    def _needs(self, node: Node) -> Iterator[Node]:
+    def _needs(self, node: Node) -> list[Node]:
+        """The nodes that must be named before one, of those that have no name yet."""
         shown = shown_arguments(node) if self.hide else node.args
         if shown is not node.args:
             self._arguments[node] = shown
-        for argument in shown:
-            needed = self._behind(argument)
-            if needed not in self.names and not self._is_inline(needed):
-                yield needed
+        behind = map(self._behind, shown)
+        return [n for n in behind if n not in self.names and not self._is_inline(n)]
 
     def _add(self, root: Node) -> None:
         if root in self.names:
             return
-        stack = [(root, self._needs(root))]
+        stack = [root]  # nothing but a reference a node, however deep
         while stack:
-            node, needs = stack[-1]
-            waiting = next(needs, None)
-            if waiting is not None:
-                stack.append((waiting, self._needs(waiting)))
+            node = stack[-1]
+            waiting = [] if node in self.names else self._needs(node)
+            if waiting:
+                stack += reversed(waiting)
                 continue
             stack.pop()
             self.names.setdefault(node, f"n{len(self.names)}")

@@ -6,6 +6,7 @@ shared, as a formula does, and is cut off at a limit.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -87,9 +88,12 @@ def to_text(x: Any, origins: bool = False, hide: bool = True) -> str:
     n2 = n1 + n0: float64[n, 3]
     n3 = sum(n2, axes=(0, 1)): float64
     """
-    lines = list(_lines(outline(x, hide)))
     if not origins:
-        return "\n".join(text for text, _ in lines)
+        written = io.StringIO()
+        for text, _ in _lines(outline(x, hide)):
+            written.write(f"{text}\n")
+        return written.getvalue().removesuffix("\n")
+    lines = list(_lines(outline(x, hide)))
     width = min(max((len(text) for text, _ in lines), default=0), _WIDEST)
     return "\n".join(
         f"{text:<{width}}  {origin_text(origins_of(node))}".rstrip() if node is not None else text
