@@ -1092,8 +1092,12 @@ def _has_rare(scope: Scope) -> bool:
 
 
 def _suffix(dtype: str, lanes: int) -> str:
-    kind = "i8" if dtype == "bool" else ("f" if dtype in FLOATS else "i") + str(BITS[dtype])
-    return f"v{lanes}{kind}"
+    element = memory_type(dtype)
+    return f"v{lanes}{_SUFFIXES.get(element, element)}"
+
+
+# What stands for a type in the names of intrinsics; integers stand for themselves.
+_SUFFIXES = {"half": "f16", "float": "f32", "double": "f64"}
 
 
 # The first failing thread writes the record; later ones find the code taken.

@@ -8,9 +8,11 @@ operand's dtype unless their kind is higher. Three rules stand beside it:
   (`float_of`), while a quotient of integers is float64;
 - sums and products of bool and signed integers are int64, of unsigned integers uint64
   (`sum_dtype`); those of 16-bit floats are taken in float32 and rounded once (`accumulator`);
-- bfloat16 promotes as in `ml_dtypes`: with bool, int8 and uint8 it stays, with float32 and float64
-  those win, any other dtype has to be cast. Python floats are weak with it as with every float,
-  where NumPy, which does not know that bfloat16 is one, gives float32.
+- bfloat16 promotes as in NumPy's ufuncs of `ml_dtypes`, to the narrowest float to which both cast
+  safely: it stays with bool and integers of 8 bits, is float32 with float16 and integers of 16 bits
+  and float64 with wider ones. So it does in every function, where NumPy's `where` and `concatenate`
+  refuse some pairs. Python floats are weak with it as with every float, where NumPy, which does not
+  know that bfloat16 is one, gives float32.
 """
 
 from __future__ import annotations
@@ -113,12 +115,15 @@ def promote(first: np.dtype[Any], second: np.dtype[Any]) -> np.dtype[Any]:
     """The dtype of a result of two arrays, as NumPy 2 has it."""
     if first is second:
         return first
-    try:
-        return as_dtype(np.promote_types(first, second))
-    except TypeError:
-        raise GraphError(
-            f"{first.name} and {second.name} have no common dtype, in NumPy neither: cast one"
-        ) from None
+    if first.kind == "V" or second.kind == "V":
+        return _beside_bfloat16(first if second.kind == "V" else second, _bfloat16())
+    return as_dtype(np.promote_types(first, second))
+
+
+def _beside_bfloat16(other: np.dtype[Any], bfloat16: np.dtype[Any]) -> np.dtype[Any]:
+    """The narrowest float to which both cast safely."""
+    fitting = (dtype for dtype in (bfloat16, FLOAT32, FLOAT64) if np.can_cast(other, dtype))
+    return next(fitting)
 
 
 def promote_weak(dtype: np.dtype[Any], scalar: bool | int | float) -> np.dtype[Any]:

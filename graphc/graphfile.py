@@ -297,7 +297,7 @@ class _Writer:
             "argument": _narrow(arguments),
             "origin": _narrow(origin_of),
         }
-        constants = [constant.array for constant in self._constants]
+        constants = [_plain(constant.array) for constant in self._constants]
         return Tables(header, nodes, constants, self._foreign)
 
     def value(self, value: Any) -> Any:
@@ -362,9 +362,12 @@ class _Writer:
             self._graph_rows.append(row)
         return found
 
-    def constant(self, constant: Constant) -> int:
-        """The number of a constant."""
-        return self._constants.setdefault(constant, len(self._constants))
+    def constant(self, constant: Constant) -> int | list[Any]:
+        """The number of a constant; with its dtype if the file format of NumPy does not have that.
+        """
+        number = self._constants.setdefault(constant, len(self._constants))
+        dtype = constant.array.dtype
+        return number if dtype.isbuiltin == 1 else [number, dtype.name]
 
     def items(self, values: Iterable[Any]) -> list[Any]:
         """Encoded elements of a container."""
@@ -376,6 +379,11 @@ class _Writer:
         if unfit is not None:
             raise GraphError(f"a graph file holds dicts with string keys; got the key {unfit!r}")
         return {key: self.value(value) for key, value in values.items()}
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """An array that NumPy's file format can hold: a dtype from elsewhere as its bits."""
+    return array if array.dtype.isbuiltin == 1 else array.view(f"u{array.itemsize}")
 
 
 def _narrow(numbers: Iterable[int]) -> np.ndarray:
@@ -527,12 +535,14 @@ class _Reader:
             self._graphs[number] = Graph(types, [self.node(output) for output in outputs])
         return self._graphs[number]
 
-    def constant(self, number: Any) -> Constant:
-        """The constant of that number."""
+    def constant(self, content: Any) -> Constant:
+        """The constant of a number, in the dtype that may stand beside it."""
+        number, *stated = content if isinstance(content, list) else [content]
         if number not in self._constants:
             held = self._tables.constants
             array = held[_below(number, len(held))]
-            self._constants[number] = Constant(array, as_dtype(array.dtype.name))
+            dtype = as_dtype(stated[0] if stated else array.dtype.name)
+            self._constants[number] = Constant(array.view(dtype) if stated else array, dtype)
         return self._constants[number]
 
     def foreign(self, number: Any) -> Any:

@@ -24,10 +24,12 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+import ml_dtypes
 import numpy as np
 
 import graphc as gx
 import graphc.ops  # noqa: F401
+from graphc.dtypes import is_float
 from graphc.evaluator import bind_extents
 from graphc.graph import substitute_in
 from graphc.node import Node, topological
@@ -192,7 +194,7 @@ def run(backend: str, case: Case, arrays: Arrays) -> list[Any]:
 def spacing(value: Any) -> Any:
     """One unit in the last place at each element: the distance to the next float away from zero."""
     value = np.abs(np.asarray(value))
-    top = np.finfo(value.dtype).max / 2  # NumPy's spacing of the largest float is infinite
+    top = ml_dtypes.finfo(value.dtype).max / 2  # NumPy's spacing of the largest float is infinite
     with np.errstate(all="ignore"):
         return np.where(value <= top, np.spacing(value), 2 * np.spacing(top)).astype(value.dtype)
 
@@ -202,7 +204,7 @@ def differences(got: Any, want: Any, either_zero: bool = False) -> Any:
     `either_zero`.
     """
     got, want = np.asarray(got), np.asarray(want)
-    if want.dtype.kind != "f":
+    if not is_float(want.dtype):
         return got != want
     same = (got == want) | (np.isnan(got) & np.isnan(want))
     if not either_zero:
@@ -227,7 +229,7 @@ def check_within(got: Any, want: Any, tolerance: Any, what: str) -> None:
     """Assert |got - want| <= tolerance wherever both are finite, and equality elsewhere."""
     check_type(got, want, what)
     with np.errstate(all="ignore"):
-        near = np.abs(np.subtract(got, want, dtype=np.longdouble)) <= tolerance
+        near = np.abs(got.astype(np.longdouble) - want.astype(np.longdouble)) <= tolerance
     bad = differences(got, want, either_zero=True) & ~(near & np.isfinite(want))
     assert not np.any(bad), f"{what}: {_worst(got, want, bad)}"
 
@@ -262,7 +264,7 @@ class Judge:
         self.want = evaluator(inputs, outputs, arrays)
         self.tolerance: list[Any] = [np.zeros(w.shape, np.longdouble) for w in self.want]
         self.unstable = [
-            ~np.isfinite(w) if rewritten and w.dtype.kind == "f" else np.zeros(w.shape, bool)
+            ~np.isfinite(w) if rewritten and is_float(w.dtype) else np.zeros(w.shape, bool)
             for w in self.want
         ]
         random = np.random.default_rng(seed)
@@ -275,11 +277,11 @@ class Judge:
                 self._learn(i, want, other)
 
     def _learn(self, i: int, want: Any, other: Any) -> None:
-        if want.dtype.kind != "f":
+        if not is_float(want.dtype):
             self.unstable[i] |= want != other
             return
         with np.errstate(all="ignore"):
-            apart = np.abs(np.subtract(want, other, dtype=np.longdouble))
+            apart = np.abs(want.astype(np.longdouble) - other.astype(np.longdouble))
         finite = np.isfinite(want) & np.isfinite(other)
         self.unstable[i] |= ~finite & differences(want, other)
         self.tolerance[i] = np.where(
@@ -292,7 +294,7 @@ class Judge:
             label = f"{what}, output {i}"
             check_type(have, want, label)
             steady = np.where(self.unstable[i], want, have)
-            if want.dtype.kind != "f":
+            if not is_float(want.dtype):
                 check_exact(steady, want, label)
             else:
                 check_within(steady, want, self.tolerance[i], label)
@@ -330,13 +332,13 @@ def disturbed(random: np.random.Generator, rounding: bool = False) -> Iterator[l
 
 def _bound(op: Op, args: Arrays, attrs: Any, result: Any, rounding: bool) -> Any:
     """How far the result of an op may be off, for each element; None if it is exact."""
-    if isinstance(result, tuple) or np.asarray(result).dtype.kind != "f":
+    if isinstance(result, tuple) or not is_float(np.asarray(result).dtype):
         return None
-    eps = np.finfo(result.dtype).eps
+    eps = ml_dtypes.finfo(result.dtype).eps
     if op.name in ULP:
         return (ULP[op.name] + 2) * spacing(result)
     if op.name in SUMS:
-        terms = [np.abs(a) if a.dtype.kind == "f" else a for a in args]
+        terms = [np.abs(a) if is_float(a.dtype) else a for a in args]
         return SUM_FACTOR * eps * op.numpy(*terms, **attrs)
     if op.name in PRODUCTS:
         return SUM_FACTOR * eps * np.abs(result) + spacing(result)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes  # noqa: F401, so that NumPy knows bfloat16 by its name
 import numpy as np
 import pytest
 
 import graphc as gx
 from graphc import dtypes
 
-ALL = tuple(name for name in dtypes.NAMES if name != "bfloat16")
+ALL = dtypes.NAMES
 
 
 def doubled(dtype: str, shape: Any = ("n",)) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes  # noqa: F401, so that NumPy knows bfloat16 by its name
 import numpy as np
 
 import graphc as gx
@@ -26,7 +27,7 @@ from graphc.types import TensorType, TupleType
 
 BOOL, INT, F32, F64 = "bool", "int64", "float32", "float64"
 INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64", INT)
-HALVES = ("float16",)
+HALVES = ("float16", "bfloat16")
 FLOATS = (*HALVES, F32, F64)
 NUMBERS = (*INTEGERS, *FLOATS)
 ALL = (BOOL, *NUMBERS)

@@ -112,8 +112,10 @@ def converted(value: Any, dtype: str) -> Any:
     if dtype == "bool":
         return bool(value)
     if dtype in FLOATS:
-        with np.errstate(over="ignore"):
-            return target.type(value)
+        with np.errstate(all="ignore"):
+            if dtype == "bfloat16":
+                value = np.asarray(value).astype(np.float32)
+            return np.asarray(value).astype(target)
     if not isinstance(value, float):
         return target.type(dtypes.wrapped(int(value), target))
     least, most = dtypes.limits(target)

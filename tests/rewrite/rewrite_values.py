@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
+from graphc.dtypes import is_float
 from graphc.evaluator import run
 from graphc.graph import symbol_op
 from graphc.node import Node, topological
@@ -29,7 +31,7 @@ def special_values(dtype: Any) -> np.ndarray:
         limits = np.iinfo(dtype)
         held = [value for value in _INTEGERS if limits.min <= value <= limits.max]
         return np.array([*held, limits.min, limits.max], dtype)
-    limits = np.finfo(dtype)
+    limits = ml_dtypes.finfo(dtype)
     extremes = (limits.max, limits.tiny, limits.smallest_subnormal, limits.max**0.5 * 2)
     half = np.array([*_FLOATS, *extremes], dtype)
     return np.concatenate([half, -half, np.array([np.nan], dtype)])
@@ -53,10 +55,10 @@ def fill(symbol: Node, rng: np.random.Generator, special: bool) -> np.ndarray:
         array = np.asarray(rng.integers(0 if dtype.kind == "u" else -40, 40, shape))
     else:
         array = np.asarray(rng.normal(0, 2, shape).astype(dtype))
-    if "finite" in facts and dtype.kind == "f":
+    if "finite" in facts and is_float(dtype):
         array = np.nan_to_num(array)
     if "positive" in facts:
-        array = np.abs(array) + dtype.type(1 if dtype.kind in "iu" else np.finfo(dtype).tiny)
+        array = np.abs(array) + dtype.type(1 if dtype.kind in "iu" else ml_dtypes.finfo(dtype).tiny)
     elif "nonnegative" in facts:
         array = np.abs(array)
     return array.astype(dtype)
@@ -72,7 +74,7 @@ def same_bits(first: Any, second: Any) -> bool:
     """Equal in every bit, but for the sign and payload of NaN."""
     if first.dtype != second.dtype or first.shape != second.shape:
         return False
-    if first.dtype.kind != "f":
+    if not is_float(first.dtype):
         return bool(np.array_equal(first, second))
     nan = np.isnan(first) & np.isnan(second)
     return bool(np.all(nan | ((first == second) & (np.signbit(first) == np.signbit(second)))))
@@ -80,7 +82,7 @@ def same_bits(first: Any, second: Any) -> bool:
 
 def close(first: Any, second: Any) -> bool:
     """Equal to within rounding, wherever the first is finite."""
-    if first.dtype.kind != "f":
+    if not is_float(first.dtype):
         return bool(np.array_equal(first, second))
     tolerance = 2e-4 if first.dtype == np.float32 else 1e-9
     finite = np.isfinite(first)

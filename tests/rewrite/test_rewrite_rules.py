@@ -18,7 +18,7 @@ from graphc.origin import location
 from graphc.rewrite import RULES, Rule, admitted, explain, rewrite
 from graphc.rewrite.rule import LAWS, example_symbol, parameters_of
 
-OTHER_DTYPES = ("uint8", "int8", "uint64", "float16")
+OTHER_DTYPES = ("uint8", "int8", "uint64", "float16", "bfloat16")
 LEVEL = {"ieee": "ieee", "stable": "ieee", "real": "real", "fast": "fast"}
 BUILT_IN = list(RULES.values())
 EXACT = [rule for rule in BUILT_IN if rule.law == "ieee" and not rule.reorders]
