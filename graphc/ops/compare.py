@@ -14,6 +14,7 @@ from graphc.node import Node
 from graphc.op import Op, elementwise, no_derivative
 from graphc.ops.operands import as_node, cast, constant, operands, to_shape
 from graphc.tensor import alias, surface
+from graphc.weak import WeakScalar
 
 _WHY = no_derivative("a truth value does not vary smoothly")
 
@@ -80,6 +81,8 @@ _MIRRORED = {
     greater_op: less_op,
     greater_equal_op: less_equal_op,
 }
+# Numbers that have no value yet, or are no integers: they compare in the promoted dtype.
+_UNKNOWN = (float, Dim, WeakScalar)
 _OF_INTS: dict[Op, Callable[[int, int], bool]] = {
     equal_op: operator.eq,
     not_equal_op: operator.ne,
@@ -96,7 +99,7 @@ def _compared(op: Op, x: Any, y: Any, kinds: str = "iuf") -> Node:
     """
     if type(x) is int and type(y) is not int:
         return _compared(_MIRRORED[op], y, x, kinds)
-    if type(x) is float or type(y) is float or isinstance(x, Dim) or isinstance(y, Dim):
+    if isinstance(x, _UNKNOWN) or isinstance(y, _UNKNOWN):
         return op(*operands(op.name, x, y, kinds=kinds))
     first = as_node(x)
     if type(y) is int and dtypes.is_integer(first.dtype) and not dtypes.fits(y, first.dtype):
