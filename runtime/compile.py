@@ -307,8 +307,9 @@ def _rewritten(graph: Graph, request: Request) -> tuple[Graph, Sequence[Any]]:
     return expand(Graph(graph.parameters, result.outputs)), result.firings
 
 
-# What the rounds of a loop whose number is not known are taken to be.
-UNKNOWN_ROUNDS = 1000
+# What the rounds of a loop whose number is not known are taken to be: enough to release the GIL, for
+# the loop may never end.
+UNKNOWN_ROUNDS = 1 << 16
 
 
 def total_work(body: Sequence[Statement]) -> Extent:
