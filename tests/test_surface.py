@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import surface_rows
 import graphc as gx
 import graphc.ops  # noqa: F401
 from graphc.node import Node
@@ -52,15 +53,13 @@ MEANING: dict[str, Call] = {
     "getitem": lambda x, key: x[key],
     "iota": lambda shape, axis=0, dtype="int64": np.indices(shape)[axis].astype(dtype),
     "log_softmax": lambda x, axis=-1: np.log(_softmax(x, axis)),
-    "logsumexp": lambda x, axis=None, keepdims=False: np.log(
-        np.sum(np.exp(x), axis, keepdims=keepdims)
-    ),
     "relu": lambda x: np.maximum(x, np.zeros((), np.asarray(x).dtype)),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "softmax": _softmax,
     "softplus": lambda x: np.log1p(np.exp(x)),
     "stop_gradient": lambda x: x,
     "strong_multiply": lambda x, y: np.where((x == 0) | (y == 0), 0 * x, x * y),
+    **surface_rows.MEANING,
 }
 
 
@@ -90,23 +89,6 @@ PAIRS = (
     (M[:, :1], V[:4]),
 )
 FLOAT_PAIRS = ((V, W), (M, P), (F, F), (M[:, :1], V[:4]))
-REDUCTIONS = ("sum", "prod", "max", "min", "mean")
-
-
-def reductions(name: str, *arrays: Any) -> list[tuple[Call, tuple[Any, ...]]]:
-    function = lambda xp: getattr(xp, name)  # noqa: E731
-    return [
-        *[(lambda xp, x: function(xp)(x), (array,)) for array in (*arrays, S)],
-        (lambda xp, x: function(xp)(x, axis=1), (arrays[0],)),
-        (lambda xp, x: function(xp)(x, axis=-2, keepdims=True), (arrays[0],)),
-        (lambda xp, x: function(xp)(x, axis=(0, 2)), (T if arrays[0].dtype != bool else T > 0,)),
-        (
-            lambda xp, x: function(xp)(x, axis=(2, 0), keepdims=True),
-            (T if arrays[0].dtype != bool else T > 0,),
-        ),
-    ]
-
-
 def _running(xp: Any, x: Any) -> Any:
     """Running sums, reversed: (final state, states before each step)."""
     if xp is gx:
@@ -154,20 +136,6 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         name: binary(name, *PAIRS, (I, I), (V, 0.5), (I, 2))
         for name in ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
     },
-    **{name: reductions(name, M, I, G, B) for name in ("sum", "prod")},
-    **{name: reductions(name, M, I, G) for name in ("max", "min")},
-    "mean": reductions("mean", M, G, I, B),
-    **{name: reductions(name, B, M.round()) for name in ("all", "any")},
-    "argmax": [
-        *unary("argmax", M, I, G, B),
-        (lambda xp, x: xp.argmax(x, axis=1), (M,)),
-        (lambda xp, x: xp.argmax(x, axis=0, keepdims=True), (I,)),
-        (lambda xp, x: xp.argmax(x, axis=-1), (np.array([[1.0, np.nan, 3.0], [2.0, 2.0, 1.0]]),)),
-    ],
-    "logsumexp": [
-        *unary("logsumexp", V, M),
-        (lambda xp, x: xp.logsumexp(x, axis=0, keepdims=True), (M,)),
-    ],
     "softmax": [*unary("softmax", V, M, G), (lambda xp, x: xp.softmax(x, axis=0), (M,))],
     "log_softmax": [*unary("log_softmax", V, M), (lambda xp, x: xp.log_softmax(x, axis=0), (M,))],
     "matmul": binary(
@@ -317,9 +285,12 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
     ],
     "scan": [(_running, (M,))],
     "call": [(_called, (V, W))],
+    **surface_rows.ROWS,
 }
 ALIASES = {
     "abs": "absolute",
+    "amax": "max",
+    "amin": "min",
     "bitwise_and": "logical_and",
     "bitwise_or": "logical_or",
     "invert": "logical_not",

@@ -21,6 +21,7 @@ from graphc.node import Node
 from graphc.op import Op, Rules, register
 from graphc.ops.arithmetic import like
 from graphc.ops.operands import as_node, broadcast_together, cast, describe, normalize_axis
+from graphc.ops.reduce import lowest, refuse_out
 from graphc.tensor import surface
 from graphc.types import TensorType, Type
 
@@ -180,12 +181,12 @@ def _cumulate_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any
     if node.attrs["combiner"] == "add":
         return [cumulate_op(cotangents[0], combiner="add", axis=axis, reverse=not reverse)]
     if node.attrs["combiner"] in ("max", "min"):
-        return [_put_along_axis(_attaining(node), cotangents[0], axis)]
+        return [put_along_axis(_attaining(node), cotangents[0], axis)]
     a, g = _coefficients(node)
     return [g * _pulled_back(a, cotangents[0], axis, reverse)]
 
 
-def _put_along_axis(positions: Node, updates: Node, axis: int) -> Node:
+def put_along_axis(positions: Node, updates: Node, axis: int) -> Node:
     """Zeros, with the updates added at their positions along `axis`: the transpose of taking."""
     from graphc.ops.indexing import scatter_add_op
     from graphc.ops.movement import iota_op, reshape
@@ -264,8 +265,6 @@ _IDENTITIES = {"add": 0, "mul": 1, "logaddexp": float("-inf")}
 
 
 def _identity(combiner: str, x: Node) -> Any:
-    from graphc.ops.reduce import lowest
-
     if combiner in _IDENTITIES:
         return _IDENTITIES[combiner]
     return lowest(combiner, x.dtype).item()
@@ -297,16 +296,8 @@ def _flat(x: Node, axis: int | None, name: str) -> tuple[Node, int]:
     return x, normalize_axis(axis, x, name)
 
 
-def _refuse_out(name: str, out: Any) -> None:
-    if out is not None:
-        raise GraphError(
-            f"{name}: `out` is not supported, expressions have no memory of their own\n"
-            "Give out= to the compiled Function, or use the result."
-        )
-
-
 def _running(name: str, combiner: str, x: Any, axis: Any, dtype: Any, out: Any = None) -> Node:
-    _refuse_out(name, out)
+    refuse_out(name, out)
     node = as_node(x)
     if combiner in ("add", "mul"):
         node = cast(node, dtypes.sum_dtype(node.dtype) if dtype is None else dtype)

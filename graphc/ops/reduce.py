@@ -1,7 +1,8 @@
-"""Reductions over any axes, and what is composed of them: mean, logsumexp, softmax.
+"""Reductions over any axes: sums, products, extrema and where they are, truth values, means.
 
-The ops take sorted, non-negative `axes` and drop them; the surface adds `keepdims` and the forms of
-`axis` that NumPy has.
+The ops take sorted, non-negative `axes` and drop them; the surface adds the arguments that NumPy
+has: every form of `axis`, `dtype`, `keepdims`, `initial`, `where`. What statistics make of reductions
+is in `statistics`.
 """
 
 from __future__ import annotations
@@ -16,9 +17,20 @@ from graphc.errors import GraphError
 from graphc.lowering import Compose, Reduce
 from graphc.node import Node
 from graphc.op import Linear, Op, Rules, no_derivative, register
-from graphc.ops.arithmetic import like, strong_multiply, subtract
-from graphc.ops.operands import as_node, broadcast, cast, constant, describe, extent, normalize_axes
-from graphc.tensor import surface
+from graphc.ops.arithmetic import absolute, like, strong_multiply, subtract
+from graphc.ops.operands import (
+    as_node,
+    broadcast,
+    broadcast_together,
+    cast,
+    constant,
+    describe,
+    extent,
+    normalize_axes,
+    normalize_axis,
+    operands,
+)
+from graphc.tensor import alias, surface
 from graphc.types import Shape, TensorType, Type
 
 
@@ -176,46 +188,63 @@ any_op = register(
 )
 
 
-def _infer_argmax(x: Type, axis: int) -> Type:
-    assert isinstance(x, TensorType)
-    if not 0 <= axis < x.ndim:
-        raise GraphError(f"argmax of {x} along axis {axis}")
-    return TensorType("int64", (*x.shape[:axis], *x.shape[axis + 1 :]))
+def _infer_position(name: str) -> Any:
+    def infer(x: Type, axis: int) -> Type:
+        assert isinstance(x, TensorType)
+        if not 0 <= axis < x.ndim:
+            raise GraphError(f"{name} of {x} along axis {axis}")
+        return TensorType("int64", (*x.shape[:axis], *x.shape[axis + 1 :]))
+
+    return infer
 
 
-def _numpy_argmax(x: Any, axis: int) -> Any:
-    if x.shape[axis] == 0:
-        return np.full(x.shape[:axis] + x.shape[axis + 1 :], np.iinfo("int64").max)
-    return np.argmax(dtypes.widened(x), axis=axis)
+def _position(name: str, extremum: Op, numpy: Any) -> Op:
+    """The op that gives the first position of an extremum."""
 
+    def evaluate(x: Any, axis: int) -> Any:
+        if x.shape[axis] == 0:
+            return np.full(x.shape[:axis] + x.shape[axis + 1 :], np.iinfo("int64").max)
+        return numpy(dtypes.widened(x), axis=axis)
 
-def _compose_argmax(x: Node, axis: int) -> Node:
-    """The least position at which the maximum is attained; NaN counts as the maximum, as in NumPy.
-    """
-    from graphc.ops.movement import iota_op
-    from graphc.ops.special import where_op
+    def compose(x: Node, axis: int) -> Node:
+        """The least position at which the extremum is attained; NaN counts as one, as in NumPy."""
+        from graphc.ops.movement import iota_op
+        from graphc.ops.special import where_op
 
-    position = iota_op(shape=x.shape, axis=axis, dtype=dtypes.INT64)
-    hit = x == spread(max_op(x, axes=(axis,)), x.shape, (axis,))
-    if dtypes.kind(x.dtype) == "f":
-        hit = hit | (x != x)
-    never = like(position, int(np.iinfo("int64").max))
-    return min_op(where_op(hit, position, never), axes=(axis,))
+        position = iota_op(shape=x.shape, axis=axis, dtype=dtypes.INT64)
+        hit = x == spread(extremum(x, axes=(axis,)), x.shape, (axis,))
+        if dtypes.kind(x.dtype) == "f":
+            hit = hit | (x != x)
+        never = like(position, int(np.iinfo("int64").max))
+        return min_op(where_op(hit, position, never), axes=(axis,))
 
-
-argmax_op = register(
-    Op(
-        "argmax",
-        _infer_argmax,
-        _numpy_argmax,
-        Compose(_compose_argmax),
-        no_derivative("a position does not vary smoothly"),
-        attributes=("axis",),
-        doc="The first position of the maximum; over no elements, the largest int64.",
+    return register(
+        Op(
+            name,
+            _infer_position(name),
+            evaluate,
+            Compose(compose),
+            no_derivative("a position does not vary smoothly"),
+            attributes=("axis",),
+            doc=f"The first position of the {'maximum' if extremum is max_op else 'minimum'}; over "
+            "no elements, the largest int64.",
+        )
     )
-)
+
+
+argmax_op = _position("argmax", max_op, np.argmax)
+argmin_op = _position("argmin", min_op, np.argmin)
 
 # -- the surface -----------------------------------------------------------------------------------
+
+
+def refuse_out(name: str, out: Any) -> None:
+    """`out=` is an argument of NumPy's functions that expressions cannot honour."""
+    if out is not None:
+        raise GraphError(
+            f"{name}: `out` is not supported, an expression has no memory of its own\n"
+            "Give out= to the compiled Function, or use the result."
+        )
 
 
 def _reduce(op: Op, x: Any, axis: Any, keepdims: bool) -> Node:
@@ -231,107 +260,274 @@ def keep_axes(reduced: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
     return broadcast(reduced, kept, remaining(len(shape), axes))
 
 
+def mask_for(where: Any, node: Node, name: str) -> Node | None:
+    """`where=` as a bool node of the shape of what it selects from; None if it selects all."""
+    if where is None or where is True or where is np.True_:
+        return None
+    mask = as_node(where)
+    if dtypes.kind(mask.dtype) != "b":
+        raise GraphError(
+            f"{name}: `where` holds truth values, got {mask.dtype.name}\n" + describe([node, mask])
+        )
+    _, mask = broadcast_together(name, [node, mask])
+    if mask.shape != node.shape:
+        raise GraphError(
+            f"{name}: `where` has more elements than what it selects from\n"
+            + describe([node, as_node(where)])
+        )
+    return mask
+
+
+def selected(node: Node, mask: Node | None, otherwise: Any) -> Node:
+    """The elements that a mask selects, `otherwise` in place of the others."""
+    from graphc.ops.special import where_op
+
+    return node if mask is None else where_op(mask, node, like(node, otherwise))
+
+
+def count_of(node: Node, axes: tuple[int, ...], mask: Node | None, keepdims: bool) -> Node:
+    """How many elements a reduction over `axes` sees, in the node's dtype."""
+    if mask is not None:
+        return _reduce(sum_op, cast(mask, node.dtype), axes, keepdims)
+    size = product(node.shape[a] for a in axes)
+    return constant(size, node.dtype) if isinstance(size, int) else extent(size, node.dtype)
+
+
 @surface
-def sum_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """The sum over `axis` (None: all); bool and signed integers are summed in int64, unsigned ones
-    in uint64, 16-bit floats in float32 with one rounding, wider floats in their dtype.
+def sum_(
+    x: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Node:
+    """The sum over `axis` (None: all, or several), from `initial`, of what `where` selects.
+
+    `dtype` is that of the terms and the result: by default int64 for bool and signed integers,
+    uint64 for unsigned ones, the own dtype of floats. 16-bit floats are summed in float32 and
+    rounded once.
     """
-    node = as_node(x)
-    return _reduce(sum_op, cast(node, dtypes.sum_dtype(node.dtype)), axis, keepdims)
+    return _total("sum", sum_op, 0, x, axis, dtype, out, keepdims, initial, where)
 
 
 @surface
-def prod_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """The product over `axis`, in the dtype that `sum` uses."""
+def prod_(
+    x: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Node:
+    """The product over `axis` (None: all, or several), in the dtype that `sum` uses."""
+    return _total("prod", prod_op, 1, x, axis, dtype, out, keepdims, initial, where)
+
+
+def _total(
+    name: str,
+    op: Op,
+    identity: int,
+    x: Any,
+    axis: Any,
+    dtype: Any,
+    out: Any,
+    keepdims: bool,
+    initial: Any,
+    where: Any,
+) -> Node:
+    refuse_out(name, out)
     node = as_node(x)
-    return _reduce(prod_op, cast(node, dtypes.sum_dtype(node.dtype)), axis, keepdims)
+    wanted = dtypes.sum_dtype(node.dtype) if dtype is None else dtypes.as_dtype(dtype)
+    if dtypes.kind(wanted) == "b":
+        raise GraphError(f"{name} in bool: use gx.any or gx.all\n" + describe([node]))
+    node = selected(cast(node, wanted), mask_for(where, node, name), identity)
+    reduced = _reduce(op, node, axis, keepdims)
+    if initial is None:
+        return reduced
+    start = cast(as_node(initial), wanted)
+    return reduced + start if op is sum_op else reduced * start
 
 
-def _ordered(op: Op, x: Any, axis: Any, keepdims: bool) -> Node:
+def _ordered(
+    op: Op, x: Any, axis: Any, out: Any, keepdims: bool, initial: Any, where: Any
+) -> Node:
+    from graphc.ops.arithmetic import maximum, minimum
+
+    refuse_out(op.name, out)
     node = as_node(x)
     if dtypes.kind(node.dtype) == "b":
-        return cast(_reduce(op, cast(node, dtypes.INT64), axis, keepdims), dtypes.BOOL)
+        start = None if initial is None else cast(as_node(initial), dtypes.INT64)
+        number = _ordered(op, cast(node, dtypes.INT64), axis, None, keepdims, start, where)
+        return cast(number, dtypes.BOOL)
     axes = normalize_axes(axis, node, op.name)
-    if any(node.shape[a] == 0 for a in axes):
-        raise GraphError(f"{op.name} over no elements has no value\n" + describe([node]))
-    return _reduce(op, node, axis, keepdims)
+    mask = mask_for(where, node, op.name)
+    if initial is None and mask is not None:
+        raise GraphError(
+            f"{op.name} over no selected element has no value: give `initial` with `where`\n"
+            + describe([node])
+        )
+    if initial is None and any(node.shape[a] == 0 for a in axes):
+        raise GraphError(
+            f"{op.name} over no elements has no value, unless `initial` is given\n"
+            + describe([node])
+        )
+    bottom = lowest(op.name, node.dtype).item()
+    reduced = _reduce(op, selected(node, mask, bottom), axes, keepdims)
+    if initial is None:
+        return reduced
+    return (maximum if op is max_op else minimum)(reduced, cast(as_node(initial), node.dtype))
 
 
 @surface
-def max_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """The largest element over `axis`; NaN if there is one."""
-    return _ordered(max_op, x, axis, keepdims)
+def max_(
+    x: Any,
+    axis: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Node:
+    """The largest element over `axis`, and not less than `initial`; NaN if there is one."""
+    return _ordered(max_op, x, axis, out, keepdims, initial, where)
 
 
 @surface
-def min_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """The smallest element over `axis`; NaN if there is one."""
-    return _ordered(min_op, x, axis, keepdims)
+def min_(
+    x: Any,
+    axis: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Node:
+    """The smallest element over `axis`, and not more than `initial`; NaN if there is one."""
+    return _ordered(min_op, x, axis, out, keepdims, initial, where)
+
+
+def _truth(op: Op, x: Any, axis: Any, out: Any, keepdims: bool, where: Any) -> Node:
+    refuse_out(op.name, out)
+    node = as_node(x)
+    node = node if dtypes.kind(node.dtype) == "b" else node != 0
+    return _reduce(op, selected(node, mask_for(where, node, op.name), op is all_op), axis, keepdims)
 
 
 @surface
-def all_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """Whether every element over `axis` is true."""
-    return _reduce(
-        all_op,
-        as_node(x) if dtypes.kind(as_node(x).dtype) == "b" else as_node(x) != 0,
-        axis,
-        keepdims,
-    )
+def all_(
+    x: Any, axis: Any = None, out: Any = None, keepdims: bool = False, *, where: Any = True
+) -> Node:
+    """Whether every element over `axis` is true, of those that `where` selects."""
+    return _truth(all_op, x, axis, out, keepdims, where)
 
 
 @surface
-def any_(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """Whether some element over `axis` is true."""
-    return _reduce(
-        any_op,
-        as_node(x) if dtypes.kind(as_node(x).dtype) == "b" else as_node(x) != 0,
-        axis,
-        keepdims,
-    )
+def any_(
+    x: Any, axis: Any = None, out: Any = None, keepdims: bool = False, *, where: Any = True
+) -> Node:
+    """Whether some element over `axis` is true, of those that `where` selects."""
+    return _truth(any_op, x, axis, out, keepdims, where)
 
 
 @surface
-def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Node:
-    """The first position of the largest element along `axis`, or in the flattened array."""
+def count_nonzero(x: Any, axis: Any = None, *, keepdims: bool = False) -> Node:
+    """How many elements over `axis` are not 0 (int64)."""
+    node = as_node(x)
+    truth = node if dtypes.kind(node.dtype) == "b" else node != 0
+    return _reduce(sum_op, cast(truth, dtypes.INT64), axis, keepdims)
+
+
+def _position_of(op: Op, x: Any, axis: Any, out: Any, keepdims: bool) -> Node:
     from graphc.ops.movement import reshape
-    from graphc.ops.operands import normalize_axis
 
+    refuse_out(op.name, out)
     node = as_node(x)
     if dtypes.kind(node.dtype) == "b":
         node = cast(node, dtypes.INT64)
     if axis is None:
-        flat = argmax_op(reshape(node, (node.size,)), axis=0)
-        return broadcast(flat, (1,) * node.ndim, ()) if keepdims else flat
-    where = normalize_axis(axis, node, "argmax")
+        rank, node = node.ndim, reshape(node, (node.size,))
+    where = 0 if axis is None else normalize_axis(axis, node, op.name)
     if node.shape[where] == 0:
-        raise GraphError("argmax over no elements has no value\n" + describe([node]))
-    found = argmax_op(node, axis=where)
-    return keep_axes(found, node.shape, (where,)) if keepdims else found
+        raise GraphError(f"{op.name} over no elements has no value\n" + describe([node]))
+    found = op(node, axis=where)
+    if not keepdims:
+        return found
+    return (
+        broadcast(found, (1,) * rank, ()) if axis is None else keep_axes(found, node.shape, (where,))
+    )
 
 
 @surface
-def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """The mean over `axis`, in a float dtype: float64 for integers and bool.
-
-    Of 16-bit floats sum and quotient are taken in float32 and rounded once.
+def argmax(x: Any, axis: int | None = None, out: Any = None, *, keepdims: bool = False) -> Node:
+    """The first position of the largest element along `axis`, or in the flattened array; of the
+    first NaN if there is one.
     """
-    node = as_node(x)
-    dtype = dtypes.mean_dtype(node.dtype)
-    node = cast(node, dtypes.accumulator(dtype))
-    axes = normalize_axes(axis, node, "mean")
-    total = _reduce(sum_op, node, axes, keepdims)
-    count = product(node.shape[a] for a in axes)
-    number = constant(count, node.dtype) if isinstance(count, int) else extent(count, node.dtype)
-    return cast(total / number, dtype)
+    return _position_of(argmax_op, x, axis, out, keepdims)
 
 
 @surface
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Node:
-    """log(sum(exp(x))) over `axis`, without overflow; rewriting makes the plain formula stable."""
+def argmin(x: Any, axis: int | None = None, out: Any = None, *, keepdims: bool = False) -> Node:
+    """The first position of the smallest element along `axis`, or in the flattened array; of the
+    first NaN if there is one.
+    """
+    return _position_of(argmin_op, x, axis, out, keepdims)
+
+
+@surface
+def mean(
+    x: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    out: Any = None,
+    keepdims: bool = False,
+    *,
+    where: Any = True,
+) -> Node:
+    """The mean over `axis` of what `where` selects, in a float dtype; NaN over no elements.
+
+    `dtype` is by default float64 for integers and bool, the own dtype of floats; of 16-bit floats
+    sum and quotient are taken in float32 and rounded once.
+    """
+    refuse_out("mean", out)
+    node = as_node(x)
+    wanted = dtypes.mean_dtype(node.dtype) if dtype is None else dtypes.as_dtype(dtype)
+    node = cast(node, dtypes.accumulator(wanted))
+    axes = normalize_axes(axis, node, "mean")
+    mask = mask_for(where, node, "mean")
+    total = _reduce(sum_op, selected(node, mask, 0), axes, keepdims)
+    return cast(total / count_of(node, axes, mask, keepdims), wanted)
+
+
+@surface
+def ptp(x: Any, axis: Any = None, out: Any = None, keepdims: bool = False) -> Node:
+    """The distance from the smallest to the largest element over `axis`."""
+    refuse_out("ptp", out)
+    return max_(x, axis=axis, keepdims=keepdims) - min_(x, axis=axis, keepdims=keepdims)
+
+
+@surface
+def logsumexp(
+    x: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
+) -> Node:
+    """log(sum(b exp(x))) over `axis`, without overflow; a negative sum is NaN.
+
+    SciPy's name and arguments. Rewriting makes the plain formula stable; with `b` it is written so.
+    """
+    from graphc.ops.special import stop_gradient, where_op
     from graphc.ops.transcend import exp, log
 
-    return log(sum_(exp(x), axis=axis, keepdims=keepdims))
+    if return_sign:
+        raise GraphError("logsumexp: return_sign is not supported; sum b * exp(x - max) for a sign")
+    if b is None:
+        return log(sum_(exp(x), axis=axis, keepdims=keepdims))
+    node, weight = operands("logsumexp", x, b, real=True)
+    counted = where_op(weight == like(weight, 0), like(node, float("-inf")), node)
+    top = stop_gradient(max_(counted, axis=axis, keepdims=True, initial=float("-inf")))
+    bounded = where_op(absolute(top) == float("inf"), like(top, 0), top)
+    total = log(sum_(weight * exp(counted - bounded), axis=axis, keepdims=True)) + bounded
+    axes = normalize_axes(axis, node, "logsumexp")
+    return total if keepdims else sum_op(total, axes=axes) if axes else total
 
 
 @surface
@@ -359,3 +555,7 @@ def _shifted(x: Any, axis: Any) -> Node:
     node = as_node(x)
     node = cast(node, dtypes.float_of(node.dtype))
     return subtract(node, stop_gradient(max_(node, axis=axis, keepdims=True)))
+
+
+alias("amax", max_)
+alias("amin", min_)

@@ -1,0 +1,222 @@
+"""How often does each value occur?  Counts, histograms, distinct values.
+
+How many there are to be is said when the graph is built: shapes do not depend on data.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphc import dtypes
+from graphc.dims import Extent
+from graphc.errors import GraphError
+from graphc.node import Node
+from graphc.ops.arithmetic import like, minimum
+from graphc.ops.compare import isnan
+from graphc.ops.cumulative import cumsum
+from graphc.ops.differences import diff
+from graphc.ops.indexing import scatter_add_op, take
+from graphc.ops.movement import iota, reshape
+from graphc.ops.operands import as_node, broadcast, cast, constant, constant_op, describe
+from graphc.ops.reduce import max_, min_, sum_
+from graphc.ops.sorting import searchsorted, sort_op
+from graphc.ops.special import project, where_op
+from graphc.tensor import surface
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, (bool, np.bool_))
+
+
+def _flat(x: Any) -> Node:
+    node = as_node(x)
+    return node if node.ndim == 1 else reshape(node, (node.size,))
+
+
+@surface
+def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: Any = None) -> Node:
+    """How often each of 0, 1, ... occurs in x (rank 1, integers), or the sums of its weights.
+
+    `length` is the extent of the result: one more than the largest value that may occur. NumPy finds
+    it in the data; here it is stated (for a constant x it is found). A value outside of it is an
+    IndexError at run time.
+    """
+    node = as_node(x)
+    if node.ndim != 1 or node.dtype.kind not in "biu":
+        raise GraphError("bincount takes integers in one axis\n" + describe([node]))
+    if not _is_count(minlength) or minlength < 0:
+        raise GraphError(f"bincount: minlength is a count, got {minlength!r}")
+    size = _bins_of(node, minlength, length)
+    node = cast(node, dtypes.INT64)
+    if weights is None:
+        terms = broadcast(constant(1), node.shape, ())
+    else:
+        terms = as_node(weights)
+        if terms.shape != node.shape:
+            raise GraphError("bincount: one weight for each element\n" + describe([node, terms]))
+        terms = cast(terms, dtypes.FLOAT64)
+    # positions from the end mean nothing here: they are sent out of range, and reported
+    places = where_op(node < like(node, 0), like(node, 0) + size, node)
+    return scatter_add_op(places, terms, axis=0, extent=size)
+
+
+def _bins_of(node: Node, minlength: int, length: Any) -> Extent:
+    if length is not None:
+        if _is_count(length) and length < minlength:
+            raise GraphError(f"bincount: length {length} is less than minlength {minlength}")
+        return int(length) if _is_count(length) else length
+    if node.op is constant_op:
+        array = node.attrs["value"].array
+        return max(int(minlength), int(array.max(initial=-1)) + 1)
+    raise GraphError(
+        "bincount: how many bins there are must be known when the graph is built: give length=\n"
+        + describe([node])
+    )
+
+
+def _edges(x: Node, bins: Any, span: Any) -> Node:
+    """The edges of `bins` equal bins over a span, or over what the data spans; or those given."""
+    if not _is_count(bins):
+        edges = as_node(bins)
+        if edges.ndim != 1:
+            raise GraphError(
+                "histogram: bins are a number, or the edges in one axis\n" + describe([edges])
+            )
+        if edges.op is constant_op and np.any(np.diff(edges.attrs["value"].array) < 0):
+            raise GraphError("histogram: edges must rise\n" + describe([edges]))
+        return edges
+    if bins < 1:
+        raise GraphError(f"histogram: at least one bin, got {bins}")
+    real = dtypes.float_of(x.dtype)
+    if span is not None:
+        low, high = (float(bound) for bound in span)
+        if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+            raise GraphError(f"histogram: range is (low, high), both finite, got {span!r}")
+        if low == high:
+            low, high = low - 0.5, high + 0.5
+        return constant(np.linspace(low, high, int(bins) + 1, dtype=real))
+    low, high = cast(min_(x), real), cast(max_(x), real)
+    flat = low == high
+    half = like(low, 0.5)
+    low, high = where_op(flat, low - half, low), where_op(flat, high + half, high)
+    steps = iota((int(bins) + 1,), dtype=real)
+    edges = low + steps * ((high - low) / float(bins))
+    return where_op(steps == float(bins), broadcast(high, edges.shape, ()), edges)
+
+
+@surface
+def histogram_bin_edges(x: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Node:  # noqa: A002
+    """The edges that `histogram` puts elements between."""
+    return _edges(_flat(x), bins, range)
+
+
+@surface
+def histogram(
+    x: Any,
+    bins: Any = 10,
+    range: Any = None,  # noqa: A002
+    density: bool = False,
+    weights: Any = None,
+) -> tuple[Node, Node]:
+    """How many elements (or what weight) lie in each bin, and the edges of the bins.
+
+    `bins` is a number of equal bins over `range` (low, high; by default what x spans), or the edges.
+    A bin has its lower edge, the last its upper one, too. What lies outside is not counted.
+    """
+    node = _flat(x)
+    edges = _edges(node, bins, range)
+    count = edges.shape[0] - 1
+    common = dtypes.promote(node.dtype, edges.dtype)
+    values, bounds = cast(node, common), cast(edges, common)
+    bin_ = searchsorted(bounds, values, "right") - 1
+    last = broadcast(bounds[-1:], values.shape, (0,))
+    bin_ = where_op(values == last, like(bin_, 0) + (count - 1), bin_)
+    outside = like(bin_, 0) + count  # a bin of its own, left out of the result
+    bin_ = where_op(bin_ < like(bin_, 0), outside, bin_)
+    if weights is None:
+        terms = like(bin_, 1)
+    else:
+        terms = _flat(weights)
+        if terms.shape != node.shape:
+            raise GraphError("histogram: one weight for each element\n" + describe([node, terms]))
+        terms = cast(terms, dtypes.sum_dtype(terms.dtype))
+    counts = scatter_add_op(bin_, terms, axis=0, extent=count + 1)[:-1]
+    if density:
+        counts = cast(counts, dtypes.FLOAT64)
+        counts = counts / (diff(cast(edges, dtypes.FLOAT64)) * sum_(counts))
+    return counts, edges
+
+
+def _with_positions(x: Node) -> tuple[Node, Node]:
+    both = sort_op(x, descending=False)
+    return project(both, 0), project(both, 1)
+
+
+@surface
+def unique(
+    x: Any,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: None = None,
+    *,
+    size: int | None = None,
+    fill_value: Any = None,
+) -> Any:
+    """The distinct elements of the flattened x in order: the first `size` of them.
+
+    Where there are fewer, the rest is `fill_value` (by default the smallest element). As NumPy on
+    demand also: the first position of each (0 for filled ones), for each element of x the number of
+    its value (in x's shape), and how often each occurs. All NaN are one value.
+    """
+    if axis is not None:
+        raise GraphError("unique: axis is not supported; the elements of the flattened x are")
+    if size is None or not _is_count(size) or size < 0:
+        raise GraphError(
+            f"unique: how many values there are must be known when the graph is built: give size=, "
+            f"got {size!r}\nWhere there are fewer, fill_value= is put in their place."
+        )
+    node = as_node(x)
+    flat = _flat(node)
+    count = flat.shape[0]
+    if count == 0:
+        raise GraphError("unique of no elements\n" + describe([node]))
+    values, order = _with_positions(flat)
+    changed = _differs(values)
+    number = cumsum(changed) - 1  # of each sorted element its distinct value
+    wanted = iota((int(size),))
+    starts = searchsorted(number, wanted, "left")
+    present = starts < broadcast(_length(flat), wanted.shape, ())
+    firsts = minimum(starts, _length(flat) - 1)
+    fill = values[0] if fill_value is None else cast(as_node(fill_value), flat.dtype)
+    found: list[Node] = [
+        where_op(present, take(values, firsts), broadcast(fill, wanted.shape, ()))
+    ]
+    if return_index:
+        found.append(where_op(present, take(order, firsts), like(wanted, 0)))
+    if return_inverse:
+        inverse = scatter_add_op(order, number, axis=0, extent=count)
+        found.append(inverse if node.ndim == 1 else reshape(inverse, node.shape))
+    if return_counts:
+        found.append(searchsorted(number, wanted, "right") - starts)
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def _length(x: Node) -> Node:
+    from graphc.ops.operands import extent
+
+    return extent(x.shape[0])
+
+
+def _differs(values: Node) -> Node:
+    """Whether an element is the first of its kind in a sorted line (int64, 0 or 1)."""
+    from graphc.ops.cumulative import shifted
+
+    before = shifted(values, 0, False)
+    new = values != before
+    if values.dtype.kind == "f":
+        new = new & ~(isnan(values) & isnan(before))
+    first = iota(values.shape) == 0
+    return cast(new | first, dtypes.INT64)

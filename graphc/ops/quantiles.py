@@ -1,0 +1,283 @@
+"""Which value has a given part of the others below it?  Medians and quantiles, by sorting.
+
+Their derivatives are those of the sorted elements that they are made of.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphc import dtypes
+from graphc.dims import Extent, product
+from graphc.errors import GraphError
+from graphc.node import Node
+from graphc.ops.arithmetic import like
+from graphc.ops.compare import isnan
+from graphc.ops.indexing import take_along_axis
+from graphc.ops.movement import reshape, transpose
+from graphc.ops.operands import (
+    as_node,
+    broadcast,
+    cast,
+    constant,
+    describe,
+    extent,
+    normalize_axes,
+)
+from graphc.ops.reduce import keep_axes, refuse_out, sum_
+from graphc.ops.sorting import sort_op
+from graphc.ops.special import project, where_op
+from graphc.tensor import surface
+
+
+def _sorted_last(x: Node, axes: tuple[int, ...], name: str) -> Node:
+    """x sorted along its last axis, into which `axes` have been merged."""
+    kept = tuple(a for a in range(x.ndim) if a not in axes)
+    size = product(x.shape[a] for a in axes)
+    if size == 0 or not axes:
+        raise GraphError(f"{name} over no elements has no value\n" + describe([x]))
+    lines = reshape(transpose(x, (*kept, *axes)), (*(x.shape[a] for a in kept), size))
+    return project(sort_op(lines, descending=False), 0)
+
+
+def _at(lines: Node, position: Node) -> Node:
+    """The element of each line at its position."""
+    shape = (*lines.shape[:-1], 1)
+    where = broadcast(position, shape, tuple(range(position.ndim)))
+    return reshape(take_along_axis(lines, where, -1), lines.shape[:-1])
+
+
+def _numbers_in(lines: Node, skip_nan: bool) -> Node:
+    """How many elements of each line count (int64)."""
+    size: Extent = lines.shape[-1]
+    whole = broadcast(extent(size), lines.shape[:-1], ())
+    if not skip_nan or lines.dtype.kind != "f":
+        return whole
+    return whole - sum_(isnan(lines), axis=-1)
+
+
+def _median_of(lines: Node, skip_nan: bool) -> Node:
+    """The mean of the two middle elements, which are one if their number is odd."""
+    count = _numbers_in(lines, skip_nan)
+    if count.op.name == "broadcast" or not count.ndim:
+        size = lines.shape[-1]
+        low, high = (
+            broadcast(extent(place), lines.shape[:-1], ())
+            for place in ((size - 1) // 2, size // 2)
+        )
+    else:
+        half = _half(count)
+        low, high = _half(count - 1), half
+        top = like(count, 0) + (extent(lines.shape[-1]) - 1)
+        low, high = (_clipped(place, top) for place in (low, high))
+    first, second = _at(lines, low), _at(lines, high)
+    middle = where_op(low == high, first, (first + second) / 2.0)
+    if lines.dtype.kind != "f":
+        return middle
+    if skip_nan:
+        return where_op(count == like(count, 0), like(middle, float("nan")), middle)
+    return _nan_if_any(lines, middle)
+
+
+def _half(count: Node) -> Node:
+    """count // 2 of a number that is at least -1; 0 for -1."""
+    return cast(cast(count, dtypes.FLOAT64) * 0.5, dtypes.INT64)
+
+
+def _clipped(place: Node, top: Node) -> Node:
+    from graphc.ops.arithmetic import maximum, minimum
+
+    return minimum(maximum(place, 0), top)
+
+
+def _nan_if_any(lines: Node, value: Node) -> Node:
+    """NaN where a line has one: sorted, it is the last element."""
+    last = _at(lines, broadcast(extent(lines.shape[-1] - 1), lines.shape[:-1], ()))
+    return where_op(isnan(last), like(value, float("nan")), value)
+
+
+def _middle(
+    name: str, x: Any, axis: Any, out: Any, overwrite: bool, keepdims: bool, skip_nan: bool
+) -> Node:
+    refuse_out(name, out)
+    if overwrite:
+        raise GraphError(f"{name}: overwrite_input is not supported: arguments are never changed")
+    node = as_node(x)
+    node = cast(node, dtypes.float_of(node.dtype))
+    axes = normalize_axes(axis, node, name)
+    if node.ndim == 0:
+        return node
+    found = _median_of(_sorted_last(node, axes, name), skip_nan)
+    return keep_axes(found, node.shape, axes) if keepdims else found
+
+
+@surface
+def median(
+    x: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: bool = False
+) -> Node:
+    """The middle element over `axis`, the mean of two if their number is even; NaN if there is one."""
+    return _middle("median", x, axis, out, overwrite_input, keepdims, False)
+
+
+@surface
+def nanmedian(
+    x: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: bool = False
+) -> Node:
+    """The median over `axis` of what is not NaN; NaN where there is nothing else."""
+    return _middle("nanmedian", x, axis, out, overwrite_input, keepdims, True)
+
+
+def _parts(name: str, q: Any, most: float) -> np.ndarray[Any, Any]:
+    """The wanted parts as a constant array between 0 and 1."""
+    if isinstance(q, Node):
+        raise GraphError(f"{name}: q is a number or an array of numbers, not an expression")
+    given = np.asarray(q, "float64") / most
+    if not np.all((given >= 0) & (given <= 1)):
+        raise GraphError(f"{name}: q lies between 0 and {most:g}, got {q!r}")
+    return given
+
+
+def _quantile(
+    name: str,
+    x: Any,
+    q: Any,
+    axis: Any,
+    out: Any,
+    overwrite: bool,
+    method: str,
+    keepdims: bool,
+    weights: Any,
+    most: float,
+    skip_nan: bool,
+) -> Node:
+    from graphc.ops.movement import stack
+
+    refuse_out(name, out)
+    if overwrite:
+        raise GraphError(f"{name}: overwrite_input is not supported: arguments are never changed")
+    if method != "linear":
+        raise GraphError(f"{name}: the method is 'linear', got {method!r}; see gx.sort for others")
+    if weights is not None:
+        raise GraphError(f"{name}: weights are not supported; sort, and sum the sorted weights")
+    node, parts = as_node(x), _parts(name, q, most)
+    real = dtypes.float_of(node.dtype)
+    # NumPy 2: a number takes the dtype of x, an array has its own
+    if parts.ndim or isinstance(q, (np.ndarray, np.generic)):
+        real = dtypes.promote(real, dtypes.float_of(as_node(q).dtype))
+    node = cast(node, real)
+    axes = normalize_axes(axis, node, name)
+    if node.ndim == 0:
+        return node if not parts.ndim else broadcast(node, parts.shape, ())
+    lines = _sorted_last(node, axes, name)
+    found = [_quantile_of(lines, float(part), skip_nan) for part in parts.ravel()]
+    if keepdims:
+        found = [keep_axes(one, node.shape, axes) for one in found]
+    if not parts.ndim:
+        return found[0]
+    if not found:
+        raise GraphError(f"{name}: q has no elements")
+    return reshape(stack(found), (*parts.shape, *found[0].shape))
+
+
+def _quantile_of(lines: Node, part: float, skip_nan: bool) -> Node:
+    """Between the two elements around position part * (count - 1), in proportion."""
+    count = _numbers_in(lines, skip_nan)
+    real = cast(count, dtypes.FLOAT64)
+    place = (real - 1.0) * part
+    low = cast(place, dtypes.INT64)
+    weight = cast(place - cast(low, dtypes.FLOAT64), lines.dtype)
+    top = like(low, 0) + (extent(lines.shape[-1]) - 1)
+    first, second = _at(lines, _clipped(low, top)), _at(lines, _clipped(low + 1, top))
+    found = _between(first, second, weight)
+    if lines.dtype.kind != "f":
+        return found
+    if skip_nan:
+        one = where_op(count == like(count, 1), first, found)
+        return where_op(count == like(count, 0), like(found, float("nan")), one)
+    return _nan_if_any(lines, found)
+
+
+def _between(first: Node, second: Node, weight: Node) -> Node:
+    """From the nearer end, as NumPy has it: exact at both, and monotonic."""
+    apart = second - first
+    near = first + apart * weight
+    far = second - apart * (like(weight, 1) - weight)
+    found = where_op(weight >= like(weight, 0.5), far, near)
+    return where_op(first == second, first, found)
+
+
+@surface
+def quantile(
+    x: Any,
+    q: Any,
+    axis: Any = None,
+    out: Any = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: bool = False,
+    *,
+    weights: Any = None,
+) -> Node:
+    """The value below which a part `q` (0 to 1, constant) of the elements over `axis` lies.
+
+    Interpolated linearly between neighbours. An array of q makes leading axes. NaN if there is one.
+    """
+    return _quantile(
+        "quantile", x, q, axis, out, overwrite_input, method, keepdims, weights, 1.0, False
+    )
+
+
+@surface
+def percentile(
+    x: Any,
+    q: Any,
+    axis: Any = None,
+    out: Any = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: bool = False,
+    *,
+    weights: Any = None,
+) -> Node:
+    """`quantile` with q from 0 to 100."""
+    return _quantile(
+        "percentile", x, q, axis, out, overwrite_input, method, keepdims, weights, 100.0, False
+    )
+
+
+@surface
+def nanquantile(
+    x: Any,
+    q: Any,
+    axis: Any = None,
+    out: Any = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: bool = False,
+    *,
+    weights: Any = None,
+) -> Node:
+    """`quantile` of what is not NaN; NaN where there is nothing else."""
+    return _quantile(
+        "nanquantile", x, q, axis, out, overwrite_input, method, keepdims, weights, 1.0, True
+    )
+
+
+@surface
+def nanpercentile(
+    x: Any,
+    q: Any,
+    axis: Any = None,
+    out: Any = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: bool = False,
+    *,
+    weights: Any = None,
+) -> Node:
+    """`percentile` of what is not NaN; NaN where there is nothing else."""
+    return _quantile(
+        "nanpercentile", x, q, axis, out, overwrite_input, method, keepdims, weights, 100.0, True
+    )

@@ -1,0 +1,409 @@
+"""Which calls of the functions on reductions, sorting and counting mean what NumPy's do?  Rows of the
+table of `test_surface`.
+
+Each is a call, written once over `xp`, with its arguments; `MEANING` says what functions mean that
+NumPy lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Call = Callable[..., Any]
+Rows = list[tuple[Call, tuple[Any, ...]]]
+
+RANDOM = np.random.default_rng(7)
+V = RANDOM.uniform(-2, 2, 7)
+W = RANDOM.uniform(0.5, 2, 7)
+M = RANDOM.uniform(-2, 2, (4, 5))
+P = RANDOM.uniform(0.5, 2, (4, 5))
+T = RANDOM.uniform(-2, 2, (2, 3, 4))
+F = M.astype("float32")
+K = RANDOM.integers(-5, 6, (4, 5))
+N = np.array([3, 1, 1, 5, 3, 1, 0])
+B = RANDOM.integers(0, 2, (4, 5)).astype(bool)
+G = np.where(B, np.nan, M)  # with gaps
+G[2] = np.nan
+S = np.float64(0.75)
+ONE = np.array([1.5])
+EDGES = np.array([-1.0, 0.0, 0.5, 1.5])
+
+
+def _logsumexp(x: Any, axis: Any = None, b: Any = None, keepdims: bool = False) -> Any:
+    return np.log(np.sum(np.exp(x) * (1 if b is None else b), axis, keepdims=keepdims))
+
+
+def _recurrence(a: Any, b: Any, axis: int = -1, reverse: bool = False) -> Any:
+    a, b = np.broadcast_arrays(a, b)
+    a, b = (np.moveaxis(v, axis, 0)[:: -1 if reverse else 1] for v in (a, b))
+    made = np.zeros_like(b)
+    for i in range(len(b)):
+        made[i] = b[i] + (a[i] * made[i - 1] if i else 0)
+    return np.moveaxis(made[:: -1 if reverse else 1], 0, axis)
+
+
+def _cumulate(
+    x: Any, combiner: str, axis: int = -1, reverse: bool = False, exclusive: bool = False
+) -> Any:
+    function = {
+        "add": np.add,
+        "mul": np.multiply,
+        "max": np.maximum,
+        "min": np.minimum,
+        "logaddexp": np.logaddexp,
+    }[combiner]
+    x = np.moveaxis(x, axis, 0)[:: -1 if reverse else 1]
+    made = function.accumulate(x, axis=0)
+    if exclusive:
+        none = {"add": 0, "mul": 1, "max": -np.inf, "min": np.inf, "logaddexp": -np.inf}[combiner]
+        made = np.concatenate([np.full_like(made[:1], none), made[:-1]])
+    return np.moveaxis(made[:: -1 if reverse else 1], 0, axis)
+
+
+def _topk(x: Any, k: int, axis: int = -1) -> Any:
+    x = np.moveaxis(x, axis, -1)
+    order = np.argsort(-x, axis=-1, kind="stable")[..., :k]
+    return tuple(
+        np.moveaxis(part, -1, axis) for part in (np.take_along_axis(x, order, -1), order)
+    )
+
+
+def _unique(x: Any, size: int, fill_value: Any = None, **asked: Any) -> Any:
+    found = np.unique(x, **asked)
+    found = list(found) if isinstance(found, tuple) else [found]
+    fills = [found[0][0] if fill_value is None else fill_value]
+    order = [name for name in ("return_index", "return_inverse", "return_counts") if name in asked]
+    made = []
+    for name, part in zip(["values", *order], found, strict=True):
+        if name == "return_inverse":
+            made.append(part)
+            continue
+        fill = fills[0] if name == "values" else 0
+        part = part[:size]
+        made.append(np.concatenate([part, np.full(size - len(part), fill, part.dtype)]))
+    return tuple(made)
+
+
+MEANING: dict[str, Call] = {
+    "cummax": lambda x, axis=None: np.maximum.accumulate(np.ravel(x) if axis is None else x, axis or 0),
+    "cummin": lambda x, axis=None: np.minimum.accumulate(np.ravel(x) if axis is None else x, axis or 0),
+    "cumulate": _cumulate,
+    "logcumsumexp": lambda x, axis=None: np.logaddexp.accumulate(
+        np.ravel(x) if axis is None else x, axis or 0
+    ),
+    "logsumexp": _logsumexp,
+    "norm": np.linalg.norm,
+    "recurrence": _recurrence,
+    "topk": _topk,
+    "unique": _unique,
+    "bincount": lambda x, weights=None, minlength=0, length=0: np.bincount(
+        x, weights, max(minlength, length)
+    ),
+}
+
+
+def along(name: str, *axes: Any, arrays: Any = (M, F), **options: Any) -> Rows:
+    """A function along each axis of each array."""
+    return [
+        (lambda xp, x, a=a: getattr(xp, name)(x, axis=a, **options), (array,))
+        for array in arrays
+        for a in axes
+    ]
+
+
+def reducing(name: str, *arrays: Any, masked: bool = True) -> Rows:
+    """A reduction with every argument that those of NumPy share."""
+    rows: Rows = []
+    for array in arrays:
+        rows += along(name, None, 0, -1, (0, 1), (), arrays=(array,))
+        rows += along(name, None, (-1, 0), arrays=(array,), keepdims=True)
+    if masked:
+        rows.append((lambda xp, x, w: getattr(xp, name)(x, axis=1, where=w), (arrays[0], ~B)))
+        rows.append((lambda xp, x, w: getattr(xp, name)(x, where=w), (arrays[0], B[0])))
+    return rows
+
+
+SPREADS = [
+    (lambda xp, x, name=name, k=k: getattr(xp, name)(x, axis=k, ddof=1, keepdims=True), (M,))
+    for name in ("var", "std")
+    for k in (0, None, -1)
+]
+
+
+def spread(name: str, *arrays: Any) -> Rows:
+    return [
+        *reducing(name, *arrays),
+        (lambda xp, x: getattr(xp, name)(x, axis=0, ddof=1, keepdims=True), (arrays[0],)),
+        (lambda xp, x: getattr(xp, name)(x, axis=1, correction=1.5), (arrays[0],)),
+        (lambda xp, x: getattr(xp, name)(x, ddof=1), (ONE,)),
+        (lambda xp, x: getattr(xp, name)(x, dtype="float32"), (arrays[0],)),
+        (lambda xp, x: getattr(xp, name)(x, axis=1, dtype="float64"), (F,)),
+    ]
+
+
+def ordered(name: str) -> Rows:
+    return [
+        *reducing(name, M, K, F, masked=False),
+        (lambda xp, x: getattr(xp, name)(x, axis=1, initial=0.25), (M,)),
+        (lambda xp, x, w: getattr(xp, name)(x, axis=1, initial=0.25, where=w), (M, B)),
+        (lambda xp, x: getattr(xp, name)(x, axis=0, initial=3), (K[:0],)),
+    ]
+
+
+ROWS: dict[str, Rows] = {
+    **{
+        name: [
+            *reducing(name, M, K, F, B),
+            (lambda xp, x, name=name: getattr(xp, name)(x, axis=1, initial=2.0), (M,)),
+            (lambda xp, x, name=name: getattr(xp, name)(x, 0, "float64"), (F,)),
+            (lambda xp, x, name=name: getattr(xp, name)(x, dtype="float32"), (K,)),
+            (lambda xp, x, name=name: getattr(xp, name)(x), (S,)),
+        ]
+        for name in ("sum", "prod")
+    },
+    "max": ordered("max"),
+    "min": ordered("min"),
+    "mean": [
+        *reducing("mean", M, K, F, B),
+        (lambda xp, x: xp.mean(x, axis=0, dtype="float32"), (M,)),
+        (lambda xp, x: xp.mean(x, axis=0), (M[:0],)),
+    ],
+    **{name: reducing(name, B, M.round()) for name in ("all", "any")},
+    "count_nonzero": [
+        *along("count_nonzero", None, 0, (0, 1), arrays=(M.round(), B, K)),
+        *along("count_nonzero", 1, arrays=(K,), keepdims=True),
+    ],
+    **{
+        name: [
+            *along(name, None, 0, -1, arrays=(M, K, F, B)),
+            *along(name, None, 1, arrays=(M,), keepdims=True),
+            (
+                lambda xp, x, name=name: getattr(xp, name)(x, axis=-1),
+                (np.array([[1.0, np.nan, 3.0], [2.0, 2.0, 1.0], [1.0, 2.0, 1.0]]),),
+            ),
+        ]
+        for name in ("argmax", "argmin")
+    },
+    "ptp": [*along("ptp", None, 0, (0, 1), arrays=(M, K, F)), *along("ptp", 1, keepdims=True)],
+    "var": spread("var", M, F, K, B),
+    "std": spread("std", M, F, K),
+    "average": [
+        *along("average", None, 0, (0, 1), arrays=(M, K, F)),
+        (lambda xp, x, w: xp.average(x, weights=w), (M, P)),
+        (lambda xp, x, w: xp.average(x, axis=1, weights=w, keepdims=True), (M, W[:5])),
+        (lambda xp, x, w: xp.average(x, axis=0, weights=w, returned=True), (F, W[:4])),
+        (lambda xp, x, w: xp.average(x, axis=(2, 0), weights=w), (T, P[:4, :2])),
+        (lambda xp, x: xp.average(x, axis=0, returned=True), (K,)),
+    ],
+    **{
+        name: [*reducing(name, G, F, K), *along(name, 0, arrays=(np.float32(G),))]
+        for name in ("nansum", "nanprod", "nanmean")
+    },
+    **{
+        name: [
+            *reducing(name, G, F, K, masked=False),
+            (lambda xp, x, w, name=name: getattr(xp, name)(x, 1, initial=0.0, where=w), (G, B)),
+        ]
+        for name in ("nanmax", "nanmin")
+    },
+    "nanvar": [
+        *along("nanvar", None, 0, -1, (0, 1), arrays=(G, K, F)),
+        *along("nanvar", 0, arrays=(G,), ddof=2),
+    ],
+    "nanstd": [
+        *along("nanstd", None, 0, -1, arrays=(G, F)),
+        *along("nanstd", 0, arrays=(G,), ddof=1, keepdims=True),
+    ],
+    "cov": [
+        (lambda xp, x: xp.cov(x), (M,)),
+        (lambda xp, x: xp.cov(x), (V,)),
+        (lambda xp, x, y: xp.cov(x, y), (V, W)),
+        (lambda xp, x: xp.cov(x, rowvar=False, bias=True), (M,)),
+        (lambda xp, x, f, a: xp.cov(x, fweights=f, aweights=a), (M, N[:5], W[:5])),
+        (lambda xp, x, a: xp.cov(x, aweights=a, ddof=0), (F, W[:5])),
+        (lambda xp, x: xp.cov(x, ddof=2), (K,)),
+    ],
+    "corrcoef": [
+        (lambda xp, x: xp.corrcoef(x), (M,)),
+        (lambda xp, x, y: xp.corrcoef(x, y), (V, W)),
+        (lambda xp, x: xp.corrcoef(x), (V,)),
+        (lambda xp, x: xp.corrcoef(x, rowvar=False), (F,)),
+    ],
+    "norm": [
+        (lambda xp, x: xp.norm(x), (T,)),
+        *[
+            (lambda xp, x, p=p: xp.norm(x, p, axis=-1), (M,))
+            for p in (None, 0, 1, 2, 3, -1, 2.5, np.inf, -np.inf)
+        ],
+        *[(lambda xp, x, p=p: xp.norm(x, p), (M,)) for p in (None, "fro", 1, -1, np.inf, -np.inf)],
+        (lambda xp, x: xp.norm(x, np.inf, axis=(2, 0), keepdims=True), (T,)),
+        (lambda xp, x: xp.norm(x, 1, axis=(0, 1)), (T,)),
+        (lambda xp, x: xp.norm(x, 3), (V,)),
+        (lambda xp, x: xp.norm(x), (K,)),
+        (lambda xp, x: xp.norm(x, axis=0, keepdims=True), (F,)),
+    ],
+    "logsumexp": [
+        *along("logsumexp", None, 0, (0, 1)),
+        (lambda xp, x, b: xp.logsumexp(x, axis=1, b=b, keepdims=True), (M, P)),
+        (lambda xp, x, b: xp.logsumexp(x, b=b), (M, P[0])),
+        (lambda xp, x: xp.logsumexp(x, axis=0, b=2.0), (F,)),
+    ],
+    **{
+        name: [
+            *along(name, None, 0, -1, arrays=(M, K, F, B)),
+            *along(name, 1, arrays=(T,), dtype="float32"),
+        ]
+        for name in ("cumsum", "cumprod")
+    },
+    **{name: along(name, None, 0, -1, arrays=(M, K, F, T)) for name in ("cummax", "cummin")},
+    "logcumsumexp": along("logcumsumexp", None, 0, 1, arrays=(M, F)),
+    "cumulate": [
+        (lambda xp, x, c=c, k=k: xp.cumulate(x, c, **k), (M,))
+        for c in ("add", "mul", "max", "min", "logaddexp")
+        for k in (
+            {},
+            {"axis": 0, "reverse": True},
+            {"exclusive": True},
+            {"axis": 0, "reverse": True, "exclusive": True},
+        )
+    ],
+    "recurrence": [
+        (lambda xp, x, y: xp.recurrence(x, y), (M, P)),
+        (lambda xp, x, y: xp.recurrence(x, y, axis=0, reverse=True), (M[0], P)),
+        (lambda xp, x: xp.recurrence(0.5, x), (F,)),
+        (lambda xp, x: xp.recurrence(2, x, axis=1), (K,)),
+    ],
+    "diff": [
+        *along("diff", 0, -1, arrays=(M, K, F, B)),
+        *[(lambda xp, x, n=n: xp.diff(x, n), (V,)) for n in (0, 2, 3, 9)],
+        (lambda xp, x: xp.diff(x, prepend=0.5, append=x[:, :2]), (M,)),
+        (lambda xp, x: xp.diff(x, axis=0, append=1), (K,)),
+    ],
+    "ediff1d": [
+        (lambda xp, x: xp.ediff1d(x), (M,)),
+        (lambda xp, x: xp.ediff1d(x, to_end=np.array([1.0, 2.0]), to_begin=3.0), (V,)),
+    ],
+    "gradient": [
+        (lambda xp, x: xp.gradient(x), (V,)),
+        (lambda xp, x: xp.gradient(x), (M,)),
+        (lambda xp, x: xp.gradient(x, 0.5, axis=1, edge_order=2), (M,)),
+        (lambda xp, x: xp.gradient(x, 0.5, 2.0, axis=(2, 0) if x.shape[0] > 2 else (2, 1)), (T,)),
+        (lambda xp, x: xp.gradient(x, 2.0), (F,)),
+    ],
+    "trapezoid": [
+        *along("trapezoid", 0, -1, arrays=(M, F)),
+        (lambda xp, y, x: xp.trapezoid(y, x), (M, W[:5])),
+        (lambda xp, y, x: xp.trapezoid(y, x, axis=0), (M, P)),
+        (lambda xp, y: xp.trapezoid(y, dx=0.25), (K,)),
+    ],
+    "sort": [
+        *along("sort", None, 0, 1, -1, arrays=(M, K, F, B, T, G)),
+        (lambda xp, x: xp.sort(x, kind="stable"), (K,)),
+        (lambda xp, x: xp.sort(x, axis=0), (M[:0],)),
+    ],
+    "argsort": [
+        *along("argsort", None, 0, -1, arrays=(M, F, T, G)),
+        *along("argsort", None, 0, -1, arrays=(K, B, G.round()), kind="stable"),
+        (lambda xp, x: xp.argsort(x, stable=True), (np.array([0.0, -0.0, np.nan, -1.0, 0.0]),)),
+    ],
+    "topk": [
+        *[(lambda xp, x, k=k: xp.topk(x, k), (M,)) for k in (0, 1, 3, 5)],
+        (lambda xp, x: xp.topk(x, 2, axis=0), (K,)),
+        (lambda xp, x: xp.topk(x, 2, axis=1), (T,)),
+    ],
+    "partition": [(lambda xp, x: xp.sort(xp.partition(x, 2), axis=-1), (M,))],
+    "argpartition": [
+        (lambda xp, x: xp.sort(xp.argpartition(x, 2, axis=0), axis=0), (M,)),
+    ],
+    "searchsorted": [
+        *[
+            (lambda xp, a, v, s=s: xp.searchsorted(a, v, side=s), pair)
+            for s in ("left", "right")
+            for pair in (
+                (EDGES, M),
+                (np.array([0, 1, 1, 3]), K),
+                (EDGES, G),
+                (np.array([0.0, np.nan, np.nan]), G),
+                (EDGES, S),
+                (EDGES[:0], V),
+                (np.array([1, 2]), V),
+                (np.float32(EDGES), F),
+            )
+        ],
+        (lambda xp, a, v: xp.searchsorted(a, v, sorter=np.array([2, 1, 0])), (EDGES[2::-1], V)),
+        (lambda xp, a: xp.searchsorted(a, 0.25), (EDGES,)),
+    ],
+    "digitize": [
+        (lambda xp, x: xp.digitize(x, EDGES), (M,)),
+        (lambda xp, x: xp.digitize(x, EDGES, right=True), (K,)),
+        (lambda xp, x: xp.digitize(x, EDGES[::-1]), (M,)),
+        (lambda xp, x: xp.digitize(x, np.array([2, 1, 1, -3]), right=True), (K,)),
+        (lambda xp, x, e: xp.digitize(x, e), (F, EDGES)),
+    ],
+    "bincount": [
+        (lambda xp, x: xp.bincount(x, minlength=6, **({} if xp is np else {"length": 6})), (N,)),
+        (
+            lambda xp, x, w: xp.bincount(x, w, **({} if xp is np else {"length": 8})),
+            (np.append(N, 7), np.append(W, 1.0)),
+        ),
+        (lambda xp: xp.bincount(np.array([0, 3, 3])), ()),
+    ],
+    "histogram": [
+        (lambda xp, x: xp.histogram(x), (M,)),
+        (lambda xp, x: xp.histogram(x, 4, (-1.0, 1.0)), (M,)),
+        (lambda xp, x: xp.histogram(x, EDGES), (K,)),
+        (lambda xp, x: xp.histogram(x, 5, density=True), (V,)),
+        (lambda xp, x, w: xp.histogram(x, 3, weights=w), (V, W)),
+        (lambda xp, x: xp.histogram(x, 4), (np.full(3, 2.0),)),
+        (lambda xp, x: xp.histogram(x, 4, range=(0, 4)), (np.array([0.0, 1, 2, 3, 4, np.nan, -0.5, 5]),)),
+        (lambda xp, x: xp.histogram(x, 6), (K,)),
+    ],
+    "histogram_bin_edges": [
+        (lambda xp, x: xp.histogram_bin_edges(x, 4), (V,)),
+        (lambda xp, x: xp.histogram_bin_edges(x, 4, (0, 1)), (V,)),
+    ],
+    "unique": [
+        (lambda xp, x: xp.unique(x, size=7, fill_value=-1), (N,)),
+        (
+            lambda xp, x: xp.unique(
+                x, size=14, return_index=True, return_inverse=True, return_counts=True
+            ),
+            (K,),
+        ),
+        (lambda xp, x: xp.unique(x, size=2), (N,)),
+        (lambda xp, x: xp.unique(x, size=8, return_counts=True), (G.round(),)),
+    ],
+    **{
+        name: [
+            *along(name, None, 0, (0, 1), arrays=(M, K, F, G)),
+            *along(name, 1, arrays=(T, G), keepdims=True),
+            (lambda xp, x, name=name: getattr(xp, name)(x), (V[:6],)),
+            (lambda xp, x, name=name: getattr(xp, name)(x, axis=(2, 0)), (T,)),
+        ]
+        for name in ("median", "nanmedian")
+    },
+    **{
+        name: [
+            *[
+                (lambda xp, x, q=q, name=name: getattr(xp, name)(x, q), (V,))
+                for q in (0, 1, 0.3, 0.5)
+            ],
+            *[
+                (
+                    lambda xp, x, a=a, name=name: getattr(xp, name)(
+                        x, np.array([[0.1, 0.5], [0.75, 1.0]]), axis=a, keepdims=True
+                    ),
+                    (array,),
+                )
+                for a in (None, 0, (0, 1))
+                for array in (M, G, K)
+            ],
+            (lambda xp, x, name=name: getattr(xp, name)(x, 0.4, axis=1), (F,)),
+            (lambda xp, x, name=name: getattr(xp, name)(x, [0.4, 0.6], axis=1), (T,)),
+        ]
+        for name in ("quantile", "nanquantile", "percentile", "nanpercentile")
+    },
+}
