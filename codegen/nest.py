@@ -1,5 +1,4 @@
-"""How does an op write a kernel of its own?  With a builder that knows the loop-nest language and the
-graph, and no backend.
+"""How does an op write a kernel of its own?  With a builder of loops that knows no backend.
 
 The op's `Nest` form is called with a `NestBuilder`. It opens the one parallel loop, and inside it
 loops with roles; in a loop it reads arguments of the node at any index (what is fused in front is
@@ -116,8 +115,10 @@ class NestBuilder:
 
 
 class Loop:
-    """The body of a loop: where statements go. `k` has the scalar instructions, `index` is the loop's
-    variable as an extent; `offset` numbers the lanes of a tile (see `NestBuilder.lines`).
+    """The body of a loop: where statements go.
+
+    `k` has the scalar instructions, `index` is the loop's variable as an extent; `offset` numbers
+    the lanes of a tile (see `NestBuilder.lines`).
     """
 
     def __init__(

@@ -67,6 +67,17 @@ if TYPE_CHECKING:
     )
     from graphc.ops.contract import dot, matmul, outer, tensordot
     from graphc.ops.control import call, scan
+    from graphc.ops.counting import bincount, histogram, histogram_bin_edges, unique
+    from graphc.ops.cumulative import (
+        cummax,
+        cummin,
+        cumprod,
+        cumsum,
+        cumulate,
+        logcumsumexp,
+        recurrence,
+    )
+    from graphc.ops.differences import diff, ediff1d, gradient, trapezoid
     from graphc.ops.indexing import take, take_along_axis
     from graphc.ops.iteration import associative_scan, fori_loop, while_loop
     from graphc.ops.iteration import map_ as map
@@ -87,21 +98,51 @@ if TYPE_CHECKING:
         transpose,
         zeros,
     )
+    from graphc.ops.norms import norm
     from graphc.ops.operands import cast, constant, matrix, scalar, symbol, vector
-    from graphc.ops.reduce import argmax, log_softmax, logsumexp, mean, softmax
-    from graphc.ops.special import check, project, stop_gradient, where
-    from graphc.ops.transcend import (
-        cos,
-        erf,
-        exp,
-        expm1,
-        log,
-        log1p,
-        sigmoid,
-        sin,
-        softplus,
-        tanh,
+    from graphc.ops.quantiles import (
+        median,
+        nanmedian,
+        nanpercentile,
+        nanquantile,
+        percentile,
+        quantile,
     )
+    from graphc.ops.reduce import (
+        argmax,
+        argmin,
+        count_nonzero,
+        log_softmax,
+        logsumexp,
+        mean,
+        ptp,
+        softmax,
+    )
+    from graphc.ops.sorting import (
+        argpartition,
+        argsort,
+        digitize,
+        partition,
+        searchsorted,
+        sort,
+        topk,
+    )
+    from graphc.ops.special import check, project, stop_gradient, where
+    from graphc.ops.statistics import (
+        average,
+        corrcoef,
+        cov,
+        nanmax,
+        nanmean,
+        nanmin,
+        nanprod,
+        nanstd,
+        nansum,
+        nanvar,
+        std,
+        var,
+    )
+    from graphc.ops.transcend import cos, erf, exp, expm1, log, log1p, sigmoid, sin, softplus, tanh
     from graphc.options import Options
     from graphc.origin import origins
     from graphc.rewrite.explain import explain
@@ -134,7 +175,9 @@ _HOMES = {
     "to_networkx": "graphc.interop",
 }
 _RENAMED = {"Type": "TensorType"}
-_SUBMODULES = frozenset(("autodiff", "codegen", "display", "nn", "optim", "rewrite", "runtime"))
+_SUBMODULES = frozenset(
+    ("autodiff", "codegen", "display", "linalg", "nn", "optim", "rewrite", "runtime")
+)
 # Asked for by `from graphc import ...` inside the package: the import system finds them itself.
 _INNER = frozenset(("dtypes", "origin", "ops", "tracing"))
 
@@ -175,7 +218,12 @@ __all__ = [
     "add",
     "arange",
     "argmax",
+    "argmin",
+    "argpartition",
+    "argsort",
     "associative_scan",
+    "average",
+    "bincount",
     "broadcast_to",
     "call",
     "cast",
@@ -185,10 +233,21 @@ __all__ = [
     "concatenate",
     "cond",
     "constant",
+    "corrcoef",
     "cos",
+    "count_nonzero",
+    "cov",
+    "cummax",
+    "cummin",
+    "cumprod",
+    "cumsum",
+    "cumulate",
+    "diff",
+    "digitize",
     "dim",
     "divide",
     "dot",
+    "ediff1d",
     "emit",
     "equal",
     "erf",
@@ -201,9 +260,12 @@ __all__ = [
     "fori_loop",
     "full",
     "grad",
+    "gradient",
     "greater",
     "greater_equal",
     "hessian",
+    "histogram",
+    "histogram_bin_edges",
     "hvp",
     "iota",
     "isnan",
@@ -216,6 +278,7 @@ __all__ = [
     "log",
     "log1p",
     "log_softmax",
+    "logcumsumexp",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -225,33 +288,53 @@ __all__ = [
     "matrix",
     "maximum",
     "mean",
+    "median",
     "minimum",
     "modf",
     "multiply",
+    "nanmax",
+    "nanmean",
+    "nanmedian",
+    "nanmin",
+    "nanpercentile",
+    "nanprod",
+    "nanquantile",
+    "nanstd",
+    "nansum",
+    "nanvar",
     "negative",
+    "norm",
     "not_equal",
     "ones",
     "origins",
     "outer",
     "pad",
+    "partition",
+    "percentile",
     "power",
     "project",
+    "ptp",
+    "quantile",
+    "recurrence",
     "register_container",
     "relu",
     "reshape",
     "save",
     "scalar",
     "scan",
+    "searchsorted",
     "show",
     "sigmoid",
     "sign",
     "sin",
     "softmax",
     "softplus",
+    "sort",
     "sqrt",
     "square",
     "squeeze",
     "stack",
+    "std",
     "stop_gradient",
     "strong_multiply",
     "subtract",
@@ -263,8 +346,12 @@ __all__ = [
     "tanh",
     "tensordot",
     "to_networkx",
+    "topk",
     "transpose",
+    "trapezoid",
+    "unique",
     "value_and_grad",
+    "var",
     "vector",
     "vjp",
     "where",

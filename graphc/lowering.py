@@ -80,8 +80,7 @@ class Contract:
 
 @dataclass(frozen=True)
 class Gather:
-    """The first argument, read along the attribute `axis` at the positions that the second gives.
-    """
+    """The first argument, read along the attribute `axis` at positions that the second gives."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +92,14 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Nest:
-    """`write(nest, **attrs)` writes the loops of a kernel of its own: sorting, searching, recurrences.
+    """`write(nest, **attrs)` writes the loops of a kernel of its own: sorts, searches, recurrences.
 
     A result of 16-bit floats is computed from float32 arguments, and rounded.
 
     `nest` offers the statements of the loop-nest language: loops with roles, reads of arguments
     at any index, scratch, loads and stores at positions that may be data (`graphc.codegen.nest`
-    says what it has). `stored` are the arguments that the loops read more than once an element: they
-    are in memory first. The others are computed where they are read.
+    says what it has). `stored` are the arguments that the loops read more than once an element:
+    they are in memory first. The others are computed where they are read.
     """
 
     write: Callable[..., None]
@@ -136,6 +135,16 @@ class Leaf:
 
 
 Form = (
-    Elementwise | View | Generate | Reduce | Contract | Gather | Scatter | Nest | Compose | Region
-    | Verify | Leaf
+    Elementwise
+    | View
+    | Generate
+    | Reduce
+    | Contract
+    | Gather
+    | Scatter
+    | Nest
+    | Compose
+    | Region
+    | Verify
+    | Leaf
 )

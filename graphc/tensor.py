@@ -181,23 +181,55 @@ class TensorMethods:
     def T(self) -> Node:
         return SURFACE["transpose"](self)
 
-    def sum(self, axis: Any = None, keepdims: bool = False) -> Node:
-        return SURFACE["sum"](self, axis=axis, keepdims=keepdims)
+    # Reductions take the other arguments of NumPy's, `keepdims`, `where` and so on, by name.
 
-    def prod(self, axis: Any = None, keepdims: bool = False) -> Node:
-        return SURFACE["prod"](self, axis=axis, keepdims=keepdims)
+    def sum(self, axis: Any = None, **options: Any) -> Node:
+        return SURFACE["sum"](self, axis=axis, **options)
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Node:
-        return SURFACE["mean"](self, axis=axis, keepdims=keepdims)
+    def prod(self, axis: Any = None, **options: Any) -> Node:
+        return SURFACE["prod"](self, axis=axis, **options)
 
-    def max(self, axis: Any = None, keepdims: bool = False) -> Node:
-        return SURFACE["max"](self, axis=axis, keepdims=keepdims)
+    def mean(self, axis: Any = None, **options: Any) -> Node:
+        return SURFACE["mean"](self, axis=axis, **options)
 
-    def min(self, axis: Any = None, keepdims: bool = False) -> Node:
-        return SURFACE["min"](self, axis=axis, keepdims=keepdims)
+    def var(self, axis: Any = None, **options: Any) -> Node:
+        return SURFACE["var"](self, axis=axis, **options)
 
-    def argmax(self, axis: Any = None, keepdims: bool = False) -> Node:
-        return SURFACE["argmax"](self, axis=axis, keepdims=keepdims)
+    def std(self, axis: Any = None, **options: Any) -> Node:
+        return SURFACE["std"](self, axis=axis, **options)
+
+    def max(self, axis: Any = None, **options: Any) -> Node:
+        return SURFACE["max"](self, axis=axis, **options)
+
+    def min(self, axis: Any = None, **options: Any) -> Node:
+        return SURFACE["min"](self, axis=axis, **options)
+
+    def all(self, axis: Any = None, **options: Any) -> Node:
+        return SURFACE["all"](self, axis=axis, **options)
+
+    def any(self, axis: Any = None, **options: Any) -> Node:
+        return SURFACE["any"](self, axis=axis, **options)
+
+    def argmax(self, axis: Any = None, **options: Any) -> Node:
+        return SURFACE["argmax"](self, axis=axis, **options)
+
+    def argmin(self, axis: Any = None, **options: Any) -> Node:
+        return SURFACE["argmin"](self, axis=axis, **options)
+
+    def cumsum(self, axis: Any = None, **options: Any) -> Node:
+        return SURFACE["cumsum"](self, axis=axis, **options)
+
+    def cumprod(self, axis: Any = None, **options: Any) -> Node:
+        return SURFACE["cumprod"](self, axis=axis, **options)
+
+    def argsort(self, axis: Any = -1, **options: Any) -> Node:
+        return SURFACE["argsort"](self, axis=axis, **options)
+
+    def argpartition(self, kth: Any, axis: Any = -1) -> Node:
+        return SURFACE["argpartition"](self, kth=kth, axis=axis)
+
+    def searchsorted(self, v: Any, side: str = "left", sorter: Any = None) -> Node:
+        return SURFACE["searchsorted"](self, v, side=side, sorter=sorter)
 
     def reshape(self, *shape: Any) -> Node:
         return SURFACE["reshape"](self, shape[0] if len(shape) == 1 else shape)

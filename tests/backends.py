@@ -58,6 +58,9 @@ ULP: dict[str, float] = {
 SUM_FACTOR = 4.0
 SUMS = ("sum", "contract", "scatter_add")
 PRODUCTS = ("prod",)
+# Running combinations are made in order, so that they are exact, unless a step is a function.
+RUNNING = ("cumulate",)
+STEP_ULP = 4.0
 # Exact under IEEE rules, but rounded: rewriting may round elsewhere.
 ROUNDED = ("add", "subtract", "multiply", "strong_multiply", "divide", "square", "sqrt", "cast")
 # Either zero is right where NumPy itself does not say which one it gives: it depends on its SIMD
@@ -67,7 +70,7 @@ EITHER_ZERO = frozenset(("maximum", "minimum", "relu", "max", "min", *SUMS, *PRO
 
 def is_inexact(op: Op) -> bool:
     """Whether backends may round the results of an op differently."""
-    return op.name in ULP or op.name in SUMS or op.name in PRODUCTS
+    return op.name in (*ULP, *SUMS, *PRODUCTS, *RUNNING)
 
 
 # -- backends --------------------------------------------------------------------------------------
@@ -342,6 +345,9 @@ def _bound(op: Op, args: Arrays, attrs: Any, result: Any, rounding: bool) -> Any
         return SUM_FACTOR * eps * op.numpy(*terms, **attrs)
     if op.name in PRODUCTS:
         return SUM_FACTOR * eps * np.abs(result) + spacing(result)
+    if op.name in RUNNING and attrs["combiner"] == "logaddexp":
+        steps = result.shape[attrs["axis"]]
+        return STEP_ULP * steps * (spacing(result) + eps)
     if op.name in EITHER_ZERO:
         return np.zeros_like(result)
     if rounding and op.name in ROUNDED:

@@ -63,6 +63,7 @@ ROOM_OF = {
                     "emission",
                     "function",
                     "jitted",
+                    "linalg",
                     "nn",
                     "optim",
                     "specialize",

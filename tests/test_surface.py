@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 import surface_rows
+
 import graphc as gx
 import graphc.ops  # noqa: F401
 from graphc.node import Node
@@ -488,7 +488,7 @@ def test_errors(what: str) -> None:
     assert len(text) > 10 and len(text.splitlines()) <= 8, text
 
 
-@pytest.mark.parametrize("call", [np.linalg.inv, np.fft.fft, np.cumsum, np.hypot.reduce])
+@pytest.mark.parametrize("call", [np.linalg.inv, np.fft.fft, np.unwrap, np.hypot.reduce])
 def test_numpy_functions_without_a_twin_are_refused(call: Any) -> None:
     with pytest.raises((TypeError, gx.GraphError)):
         call(x)
@@ -510,7 +510,7 @@ def test_a_symbolic_extent_has_no_length() -> None:
 def test_numpy_options_that_graphc_lacks_are_refused() -> None:
     with pytest.raises(TypeError):
         np.exp(x, out=np.zeros((3, 4)))
-    with pytest.raises(TypeError):
-        np.sum(x, dtype="float32")
+    with pytest.raises(gx.GraphError, match="out"):
+        np.sum(x, out=np.zeros(()))
     with pytest.raises(TypeError):
         np.add.reduce(x)

@@ -1,5 +1,4 @@
-"""Which ops are there? One file a family; importing the package fills the registry and the surface.
-"""
+"""Which ops are there? One file a family; importing them fills the registry and the surface."""
 
 from graphc.ops import (
     arithmetic,

@@ -39,9 +39,9 @@ def _flat(x: Any) -> Node:
 def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: Any = None) -> Node:
     """How often each of 0, 1, ... occurs in x (rank 1, integers), or the sums of its weights.
 
-    `length` is the extent of the result: one more than the largest value that may occur. NumPy finds
-    it in the data; here it is stated (for a constant x it is found). A value outside of it is an
-    IndexError at run time.
+    `length` is the extent of the result: one more than the largest value that may occur. NumPy
+    finds it in the data; here it is stated (for a constant x it is found). A value outside of it is
+    an IndexError at run time.
     """
     node = as_node(x)
     if node.ndim != 1 or node.dtype.kind not in "biu":
@@ -122,7 +122,7 @@ def histogram(
 ) -> tuple[Node, Node]:
     """How many elements (or what weight) lie in each bin, and the edges of the bins.
 
-    `bins` is a number of equal bins over `range` (low, high; by default what x spans), or the edges.
+    `bins` is a number of equal bins over `range` (low, high; by default what x spans), or edges.
     A bin has its lower edge, the last its upper one, too. What lies outside is not counted.
     """
     node = _flat(x)
@@ -191,9 +191,7 @@ def unique(
     present = starts < broadcast(_length(flat), wanted.shape, ())
     firsts = minimum(starts, _length(flat) - 1)
     fill = values[0] if fill_value is None else cast(as_node(fill_value), flat.dtype)
-    found: list[Node] = [
-        where_op(present, take(values, firsts), broadcast(fill, wanted.shape, ()))
-    ]
+    found: list[Node] = [where_op(present, take(values, firsts), broadcast(fill, wanted.shape, ()))]
     if return_index:
         found.append(where_op(present, take(order, firsts), like(wanted, 0)))
     if return_inverse:

@@ -1,9 +1,9 @@
-"""Running combinations along an axis: sums, products, extrema, log-sum-exp, first-order recurrences.
+"""What have the elements up to here come to?  Running sums, products, extrema; recurrences.
 
-Two ops. `cumulate` combines every element with all before it; `recurrence` solves z[i] = a[i] z[i-1]
-+ b[i]. The second is what makes the first differentiable: the derivative of a running product or
-log-sum-exp is a recurrence, exact where elements are 0, and the derivative of a recurrence is one
-again, running the other way.
+Two ops. `cumulate` combines every element with all before it; `recurrence` solves
+z[i] = a[i] z[i-1] + b[i]. The second is what makes the first differentiable: the derivative of a
+running product or log-sum-exp is a recurrence, exact where elements are 0, and the derivative of a
+recurrence is one again, running the other way.
 """
 
 from __future__ import annotations
@@ -79,8 +79,9 @@ def _numpy_recurrence(a: Any, b: Any, axis: int, reverse: bool) -> Any:
 def _write_running(
     nest: Any, axis: int, reverse: bool, first: Callable[..., Any], step: Callable[..., Any]
 ) -> None:
-    """Each line in order: `step(k, what was stored last, *elements)`. Lines are lanes along the last
-    axis, or tasks if they are along it.
+    """Each line in order: `step(k, what was stored last, *elements)`.
+
+    Lines along the last axis are tasks; all others are lanes along it.
     """
     (result,), shape = nest.results, nest.result_shapes[0]
     extent, arguments = shape[axis], range(len(nest.shapes))
@@ -134,7 +135,7 @@ def shifted(x: Node, axis: int, reverse: bool, fill: Any = 0) -> Node:
 
 
 def _coefficients(node: Node) -> tuple[Node, Node]:
-    """(a, g) such that the tangent of `node` is the recurrence dy[i] = a[i] dy[i-1] + g[i] dx[i]."""
+    """(a, g) such that the tangent of `node` is dy[i] = a[i] dy[i-1] + g[i] dx[i]."""
     from graphc.ops.special import where_op
     from graphc.ops.transcend import exp
 
@@ -157,9 +158,7 @@ def _attaining(node: Node) -> Node:
     hit = (x == node) | (x != x)
     if reverse:
         never = like(position, int(np.iinfo("int64").max))
-        return cumulate_op(
-            where_op(hit, position, never), combiner="min", axis=axis, reverse=True
-        )
+        return cumulate_op(where_op(hit, position, never), combiner="min", axis=axis, reverse=True)
     never = like(position, -1)
     return cumulate_op(where_op(hit, position, never), combiner="max", axis=axis, reverse=False)
 
@@ -196,17 +195,13 @@ def put_along_axis(positions: Node, updates: Node, axis: int) -> Node:
     for a, extent in enumerate(shape):
         along = positions if a == axis else iota_op(shape=shape, axis=a, dtype=dtypes.INT64)
         flat = flat * extent + along
-    lined = scatter_add_op(
-        reshape(flat, (size,)), reshape(updates, (size,)), axis=0, extent=size
-    )
+    lined = scatter_add_op(reshape(flat, (size,)), reshape(updates, (size,)), axis=0, extent=size)
     return reshape(lined, shape)
 
 
 def _pulled_back(a: Node, cotangent: Node, axis: int, reverse: bool) -> Node:
     """The cotangent of b in z[i] = a[i] z[i-1] + b[i]: the recurrence run from the other end."""
-    return recurrence_op(
-        shifted(a, axis, not reverse), cotangent, axis=axis, reverse=not reverse
-    )
+    return recurrence_op(shifted(a, axis, not reverse), cotangent, axis=axis, reverse=not reverse)
 
 
 def _recurrence_jvp(node: Node, tangents: list[Any], transform: Any) -> list[Any]:
@@ -233,7 +228,7 @@ cumulate_op: Op = register(
         Rules(_cumulate_jvp, _cumulate_vjp),
         attributes=("combiner", "axis", "reverse"),
         doc="Each element combined with all before it along `axis` (after it, if `reverse`), in "
-        "order. NaN propagates. Of elements that tie, the last takes the derivative of an extremum.",
+        "order. NaN propagates. Of elements that tie the last takes the derivative of an extremum.",
     )
 )
 
@@ -317,7 +312,7 @@ def cumsum(x: Any, axis: int | None = None, dtype: Any = None, out: Any = None) 
 
 @surface
 def cumprod(x: Any, axis: int | None = None, dtype: Any = None, out: Any = None) -> Node:
-    """The running product along `axis` (None: of the flattened x), in the dtype that `prod` uses."""
+    """The running product along `axis` (None: of the flattened x), in the dtype of `prod`."""
     return _running("cumprod", "mul", x, axis, dtype, out)
 
 

@@ -47,9 +47,7 @@ def _beside(value: Any, node: Node, axis: int) -> Node:
 
 
 @surface
-def diff(
-    x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None
-) -> Node:
+def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Node:
     """x[i+1] - x[i] along `axis`, `n` times over; whether they differ, for bool.
 
     `prepend` and `append` are joined to x first: arrays, or a number for one element a line.
@@ -107,8 +105,10 @@ def _spacings(spacing: tuple[Any, ...], count: int) -> list[Any]:
 
 @surface
 def gradient(x: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> Any:
-    """The slope along each axis (a list if there are several): central differences inside, one-sided
-    ones of order `edge_order` (1 or 2) at the ends. `spacing`: one number, or one for each axis.
+    """The slope along each axis; a tuple of slopes if there are several.
+
+    Central differences inside, one-sided ones of order `edge_order` (1 or 2) at the ends. `spacing`
+    is one number, or one for each axis.
     """
     node = as_node(x)
     axes = normalize_axes(axis, node, "gradient")

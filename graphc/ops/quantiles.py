@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from graphc import dtypes
-from graphc.dims import Extent, product
+from graphc.dims import product
 from graphc.errors import GraphError
 from graphc.node import Node
-from graphc.ops.arithmetic import like
+from graphc.ops.arithmetic import like, maximum, minimum
 from graphc.ops.compare import isnan
 from graphc.ops.indexing import take_along_axis
 from graphc.ops.movement import reshape, transpose
@@ -21,7 +21,6 @@ from graphc.ops.operands import (
     as_node,
     broadcast,
     cast,
-    constant,
     describe,
     extent,
     normalize_axes,
@@ -51,8 +50,7 @@ def _at(lines: Node, position: Node) -> Node:
 
 def _numbers_in(lines: Node, skip_nan: bool) -> Node:
     """How many elements of each line count (int64)."""
-    size: Extent = lines.shape[-1]
-    whole = broadcast(extent(size), lines.shape[:-1], ())
+    whole = broadcast(extent(lines.shape[-1]), lines.shape[:-1], ())
     if not skip_nan or lines.dtype.kind != "f":
         return whole
     return whole - sum_(isnan(lines), axis=-1)
@@ -61,35 +59,30 @@ def _numbers_in(lines: Node, skip_nan: bool) -> Node:
 def _median_of(lines: Node, skip_nan: bool) -> Node:
     """The mean of the two middle elements, which are one if their number is odd."""
     count = _numbers_in(lines, skip_nan)
-    if count.op.name == "broadcast" or not count.ndim:
-        size = lines.shape[-1]
-        low, high = (
-            broadcast(extent(place), lines.shape[:-1], ())
-            for place in ((size - 1) // 2, size // 2)
-        )
-    else:
-        half = _half(count)
-        low, high = _half(count - 1), half
-        top = like(count, 0) + (extent(lines.shape[-1]) - 1)
-        low, high = (_clipped(place, top) for place in (low, high))
+    last = _last(count)
+    low, high = _half(last), minimum(_half(count), last)
     first, second = _at(lines, low), _at(lines, high)
     middle = where_op(low == high, first, (first + second) / 2.0)
-    if lines.dtype.kind != "f":
-        return middle
-    if skip_nan:
-        return where_op(count == like(count, 0), like(middle, float("nan")), middle)
-    return _nan_if_any(lines, middle)
+    return _with_gaps(lines, middle, count, skip_nan)
 
 
 def _half(count: Node) -> Node:
-    """count // 2 of a number that is at least -1; 0 for -1."""
+    """count // 2, of a number that is not negative."""
     return cast(cast(count, dtypes.FLOAT64) * 0.5, dtypes.INT64)
 
 
-def _clipped(place: Node, top: Node) -> Node:
-    from graphc.ops.arithmetic import maximum, minimum
+def _last(count: Node) -> Node:
+    """The position of the last element that counts; 0 if there is none."""
+    return maximum(count - 1, 0)
 
-    return minimum(maximum(place, 0), top)
+
+def _with_gaps(lines: Node, value: Node, count: Node, skip_nan: bool) -> Node:
+    """NaN where a line has one, or where it has nothing else."""
+    if lines.dtype.kind != "f":
+        return value
+    if not skip_nan:
+        return _nan_if_any(lines, value)
+    return where_op(count == like(count, 0), like(value, float("nan")), value)
 
 
 def _nan_if_any(lines: Node, value: Node) -> Node:
@@ -117,7 +110,7 @@ def _middle(
 def median(
     x: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: bool = False
 ) -> Node:
-    """The middle element over `axis`, the mean of two if their number is even; NaN if there is one."""
+    """The middle element over `axis`, or the mean of the middle two; NaN if there is one."""
     return _middle("median", x, axis, out, overwrite_input, keepdims, False)
 
 
@@ -185,18 +178,12 @@ def _quantile_of(lines: Node, part: float, skip_nan: bool) -> Node:
     """Between the two elements around position part * (count - 1), in proportion."""
     count = _numbers_in(lines, skip_nan)
     real = cast(count, dtypes.FLOAT64)
-    place = (real - 1.0) * part
+    place = maximum(real - 1.0, 0.0) * part
     low = cast(place, dtypes.INT64)
     weight = cast(place - cast(low, dtypes.FLOAT64), lines.dtype)
-    top = like(low, 0) + (extent(lines.shape[-1]) - 1)
-    first, second = _at(lines, _clipped(low, top)), _at(lines, _clipped(low + 1, top))
-    found = _between(first, second, weight)
-    if lines.dtype.kind != "f":
-        return found
-    if skip_nan:
-        one = where_op(count == like(count, 1), first, found)
-        return where_op(count == like(count, 0), like(found, float("nan")), one)
-    return _nan_if_any(lines, found)
+    last = _last(count)
+    first, second = _at(lines, minimum(low, last)), _at(lines, minimum(low + 1, last))
+    return _with_gaps(lines, _between(first, second, weight), count, skip_nan)
 
 
 def _between(first: Node, second: Node, weight: Node) -> Node:

@@ -1,8 +1,8 @@
 """Reductions over any axes: sums, products, extrema and where they are, truth values, means.
 
 The ops take sorted, non-negative `axes` and drop them; the surface adds the arguments that NumPy
-has: every form of `axis`, `dtype`, `keepdims`, `initial`, `where`. What statistics make of reductions
-is in `statistics`.
+has: every form of `axis`, `dtype`, `keepdims`, `initial`, `where`. What statistics make of them is
+in `statistics`.
 """
 
 from __future__ import annotations
@@ -142,8 +142,7 @@ def _prod_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) ->
 
 
 def _others(node: Node) -> Node:
-    """For each element the product of all others, exact with zeros: zeros are counted and left out.
-    """
+    """For each element the product of all others, exact with zeros: those are counted."""
     from graphc.ops.special import where_op
 
     x, axes = node.args[0], node.attrs["axes"]
@@ -351,9 +350,7 @@ def _total(
     return reduced + start if op is sum_op else reduced * start
 
 
-def _ordered(
-    op: Op, x: Any, axis: Any, out: Any, keepdims: bool, initial: Any, where: Any
-) -> Node:
+def _ordered(op: Op, x: Any, axis: Any, out: Any, keepdims: bool, initial: Any, where: Any) -> Node:
     from graphc.ops.arithmetic import maximum, minimum
 
     refuse_out(op.name, out)
@@ -454,7 +451,9 @@ def _position_of(op: Op, x: Any, axis: Any, out: Any, keepdims: bool) -> Node:
     if not keepdims:
         return found
     return (
-        broadcast(found, (1,) * rank, ()) if axis is None else keep_axes(found, node.shape, (where,))
+        broadcast(found, (1,) * rank, ())
+        if axis is None
+        else keep_axes(found, node.shape, (where,))
     )
 
 

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from graphc import dtypes
-from graphc.dims import Extent, dim_min, product
+from graphc.dims import Extent, dim_min
 from graphc.errors import GraphError
 from graphc.lowering import Nest
 from graphc.node import Node
 from graphc.op import Op, Rules, no_derivative, register
-from graphc.ops.operands import as_node, cast, constant, describe, normalize_axis, operands
+from graphc.ops.operands import as_node, cast, constant, describe, normalize_axis
 from graphc.ops.special import project
 from graphc.tensor import surface
 from graphc.types import TensorType, TupleType, Type
@@ -143,11 +142,13 @@ def _sort_by_radix(
         for turn in range(passes):
             bucket = k.add(digit(k, key, turn), turn * BUCKETS)
             every.store(counts, (bucket,), k.add(every.load(counts, (bucket,)), 1))
-    with line.loop("serial", 0, passes * long, within=(0, passes)) as turn_:
-        with turn_.loop("serial", 1, BUCKETS) as sums:
-            here = turn_.index * BUCKETS + sums.index
-            total = sums.k.add(sums.load(counts, (here - 1,)), sums.load(counts, (here,)))
-            sums.store(counts, (here,), total)
+    with (
+        line.loop("serial", 0, passes * long, within=(0, passes)) as every,
+        every.loop("serial", 1, BUCKETS) as sums,
+    ):
+        here = every.index * BUCKETS + sums.index
+        total = sums.k.add(sums.load(counts, (here - 1,)), sums.load(counts, (here,)))
+        sums.store(counts, (here,), total)
     for turn in range(passes):
         with line.loop("serial", 0, length * long, within=(0, length)) as move:
             k, i = move.k, length - 1 - move.index  # counts are last places: move from the end
@@ -307,7 +308,7 @@ def _back(x: Node, axis: int) -> Node:
 def sort(
     x: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: Any = None
 ) -> Node:
-    """x sorted along `axis` (None: the flattened x), NaN last. Every `kind` is the same stable one."""
+    """x sorted along `axis` (None: the flattened x), NaN last. Every `kind` is a stable one."""
     _refuse_options("sort", kind, order, stable)
     values, _, where = sorted_lines(x, axis, "sort")
     return _back(values, where)
@@ -425,4 +426,4 @@ def digitize(x: Any, bins: Any, right: bool = False) -> Node:
     if not np.any(steps < 0):
         return searchsorted(edges, x, side)
     size = edges.shape[0]
-    return size - searchsorted(flip(edges), x, "right" if right else "left")
+    return size - searchsorted(flip(edges), x, side)

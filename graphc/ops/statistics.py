@@ -1,9 +1,8 @@
-"""What do statistics make of reductions?  Variances, averages, covariances, and all of them for data
-with gaps.
+"""What do statistics make of reductions?  Variances, averages, covariances, with gaps or without.
 
-Everything here is a graph of other ops. A variance is computed in two passes, as in NumPy: the mean,
-then the squares of what differs from it; both passes stand in one kernel where rows are reduced. The
-functions named nan... leave NaN out; a line of nothing else gives NaN.
+Everything here is a graph of other ops. A variance is computed in two passes, as in NumPy: the
+mean, then the squares of what differs from it; both passes stand in one kernel where rows are
+reduced. The functions named nan... leave NaN out; a line of nothing else gives NaN.
 """
 
 from __future__ import annotations
@@ -136,7 +135,7 @@ def std(
     mean: Any = None,
     correction: Any = None,
 ) -> Node:
-    """The standard deviation over `axis`: the root of `var`. Its derivative where all are equal is 0."""
+    """The standard deviation over `axis`, the root of `var`; its derivative at 0 is taken as 0."""
     return root(_variance("std", x, axis, dtype, out, ddof, keepdims, where, mean, correction))
 
 
@@ -357,7 +356,6 @@ def _observations(name: str, x: Any, rowvar: bool) -> Node:
     node = as_node(x)
     if node.ndim > 2:
         raise GraphError(f"{name} takes arrays of rank 1 or 2\n" + describe([node]))
-    node = cast(node, dtypes.float_of(node.dtype))
     if node.ndim < 2:
         return broadcast(node, (1, *node.shape) if node.ndim else (1, 1), (1,) if node.ndim else ())
     return node if rowvar else node.T
@@ -389,7 +387,8 @@ def cov(
     """The covariance matrix of variables (rows of m and y; columns if not `rowvar`).
 
     Divided by N - 1, by N with `bias`, by N - `ddof` if given. `fweights` are counts of
-    observations, `aweights` their relative importance. One variable gives a rank-0 result.
+    observations, `aweights` their relative importance. One variable gives a rank-0 result. In
+    float64, as in NumPy, unless `dtype` is given.
     """
     from graphc.ops.contract import matmul
     from graphc.ops.movement import concatenate, reshape
@@ -397,8 +396,7 @@ def cov(
     x = _observations("cov", m, rowvar)
     if y is not None:
         x = concatenate([x, _observations("cov", y, rowvar)], axis=0)
-    if dtype is not None:
-        x = cast(x, dtype)
+    x = cast(x, dtypes.promote(x.dtype, dtypes.FLOAT64) if dtype is None else dtype)
     if ddof is not None and (isinstance(ddof, bool) or not isinstance(ddof, (int, np.integer))):
         raise GraphError(f"cov: ddof is an integer, got {ddof!r}")
     less = int(not bias) if ddof is None else int(ddof)
@@ -448,7 +446,5 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -
 def _diagonal(size: Any, like_: Node) -> Node:
     from graphc.ops.movement import iota_op
 
-    rows, columns = (
-        iota_op(shape=like_.shape, axis=axis, dtype=dtypes.INT64) for axis in (0, 1)
-    )
+    rows, columns = (iota_op(shape=like_.shape, axis=axis, dtype=dtypes.INT64) for axis in (0, 1))
     return rows == columns

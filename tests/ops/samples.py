@@ -181,8 +181,8 @@ def fill(given: Input, dtype: str, random: np.random.Generator) -> np.ndarray:
     """An array for an input.
 
     "domain": inside of its interval; "positions": below the extent in `interval[1]`, negative ones
-    included; "true": all true; "distinct": no two elements equal, so that extrema are smooth.
-    `Sample.smooth` is false where even so the op is not.
+    included; "rising": in order; "true": all true; "distinct": no two elements equal, so that
+    extrema are smooth. `Sample.smooth` is false where even so the op is not.
     """
     size = int(np.prod(given.shape))
     low, high = given.interval
@@ -194,6 +194,8 @@ def fill(given: Input, dtype: str, random: np.random.Generator) -> np.ndarray:
         made = random.permutation(size) - (0 if dtype.startswith("u") else size // 2)
     elif given.values == "distinct":
         made = random.permutation(size) * 0.5 - size / 4 + 0.125
+    elif given.values == "rising":
+        made = np.sort(random.integers(0 if dtype == BOOL else -3, 2, size))
     elif dtype == BOOL:
         made = random.integers(0, 2, size).astype(bool)
     elif dtype in INTEGERS:
@@ -396,7 +398,69 @@ def _reductions() -> list[Sample]:
         ("columns", (9, 4), 0),
         ("to nothing", (3, 0), 0),
     ):
-        made.append(Sample("argmax", label, (Input(shape),), _apply("argmax", axis=axis), NUMBERS))
+        for name in ("argmax", "argmin"):
+            given, apply = (Input(shape),), _apply(name, axis=axis)
+            made.append(Sample(name, label, given, apply, NUMBERS))
+    return made
+
+
+LINES: dict[str, tuple[tuple[int, ...], int]] = {
+    "line": ((19,), 0),
+    "rows": ((4, 9), 1),
+    "columns": ((9, 4), 0),
+    "middle": ((2, 5, 3), 1),
+    "one": ((3, 1), 1),
+    "nothing": ((2, 0), 1),
+    "no lines": ((0, 3), 1),
+}
+
+
+def _running() -> list[Sample]:
+    """Running combinations: every way of combining, along every kind of axis, from both ends."""
+    made = []
+    for i, (label, (shape, axis)) in enumerate(LINES.items()):
+        reverse = bool(i % 2)
+        for combiner in ("add", "mul", "max", "min", "logaddexp"):
+            values = "distinct" if combiner in ("max", "min") else "domain"
+            given = Input(shape, values=values, interval=(-1.5, 1.5))
+            taken = FLOATS if combiner == "logaddexp" else NUMBERS
+            apply = _apply("cumulate", combiner=combiner, axis=axis, reverse=reverse)
+            made.append(Sample("cumulate", f"{combiner}, {label}", (given,), apply, taken))
+        apply = _apply("recurrence", axis=axis, reverse=reverse)
+        given = Input(shape, interval=(-1.5, 1.5))
+        made.append(Sample("recurrence", label, (given, given), apply, NUMBERS))
+    return made
+
+
+def _sorting() -> list[Sample]:
+    """Lines that are sorted by counting, and a longer one that is sorted by radix."""
+    made = []
+    shapes = {
+        "line": (19,),
+        "rows": (4, 9),
+        "planes": (2, 3, 5),
+        "one": (3, 1),
+        "nothing": (2, 0),
+        "no lines": (0, 3),
+        "long": (131,),
+    }
+    for i, (label, shape) in enumerate(shapes.items()):
+        apply = _apply("sort", descending=bool(i % 2))
+        made.append(Sample("sort", label, (Input(shape, values="distinct"),), apply, ALL))
+    ties = _apply("sort", descending=False)
+    made.append(Sample("sort", "ties", (Input((2, 40)),), ties, ALL, False))
+    for label, count, shape in (
+        ("few in a line", 19, (7,)),
+        ("a matrix", 6, (3, 4)),
+        ("one", 5, ()),
+        ("in one", 1, (5,)),
+        ("in nothing", 0, (4,)),
+        ("nothing", 7, (0,)),
+    ):
+        for right in (False, True):
+            given = (Input((count,), values="rising"), Input(shape))
+            apply = _apply("searchsorted", right=right)
+            made.append(Sample("searchsorted", f"{label}, {right}", given, apply, ALL))
     return made
 
 
@@ -555,7 +619,8 @@ def table() -> dict[str, list[Sample]]:
     """The samples of every op, by its name."""
     filed: dict[str, list[Sample]] = {name: [] for name in REGISTRY if name not in LEAVES}
     made = [sample for name in ARITY for sample in _elementwise(name)]
-    made += _movement() + _generated() + _reductions() + _products() + _indexing() + _steering()
+    made += _movement() + _generated() + _reductions() + _running() + _sorting() + _products()
+    made += _indexing() + _steering()
     made += _regions()
     for sample in made:
         filed[sample.name].append(sample)

@@ -52,7 +52,12 @@ UNARY = (
     ),
     *("isnan", "logical_not"),
 )
-REDUCTIONS = ("sum", "prod", "mean", "max", "min", "all", "any", "argmax")
+REDUCTIONS = (
+    *("sum", "prod", "mean", "max", "min", "all", "any", "argmax", "argmin", "count_nonzero"),
+    *("ptp", "var", "std", "average", "nansum", "nanprod", "nanmean", "nanmax", "nanmin", "nanvar"),
+    *("nanstd", "median", "nanmedian", "cumsum", "cumprod", "sort", "argsort", "diff", "trapezoid"),
+    *("cov", "corrcoef"),
+)
 PRODUCTS = ("matmul", "dot", "outer")
 
 
