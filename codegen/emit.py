@@ -46,6 +46,10 @@ from graphc.types import Shape, TupleType
 
 # Elements in one part of a split reduction.
 PART = 8192
+# Terms that are summed before the sum is added to what came before: in lanes, and one by one. Sums
+# of sums round less often: the error grows with the longest chain of additions, not with the terms.
+SUMMED_IN_LANES = 4096
+SUMMED_IN_ORDER = 128
 # Lanes of a tile in column mode.
 TILE = 256
 
@@ -411,7 +415,8 @@ class Emitter:
         reductions = [m for m in members if isinstance(m.op.lowering, Reduce)]
         spans = [(0, group.domain[axis]) for axis in axes]
         innermost = "vector" if vector else "serial"
-        opened, found = self._open(draft, rows.scope, axes, spans, group.domain, innermost)
+        summing = any(map(_sums, reductions))
+        opened, found = self._open(draft, rows.scope, axes, spans, group.domain, innermost, summing)
         index = _placed(axes, found, kept, len(group.domain))
         reader = Reader(self, draft, opened[-1].body, rows)
         pending: list[Node] = []
@@ -573,12 +578,13 @@ class Emitter:
     ) -> None:
         form = parts.reduction.op.lowering
         assert isinstance(form, Reduce)
-        with scope.loop(role, 0, parts.count) as loop:
-            part = draft.bind(loop.variable, 0, parts.count)
-            buffer = draft.buffer(parts.partial, parts.partial.storage.shape)
-            located, args = draft.located((part, *kept))
-            state = loop.accumulate(form.combiner, loop.body.load(buffer, located, args))
-        self.rows[parts.reduction] = loop.result(state)
+        span, summing = (0, parts.count), _sums(parts.reduction)
+        opened, (part,) = self._open(draft, scope, (0,), [span], (parts.count,), role, summing)
+        buffer = draft.buffer(parts.partial, parts.partial.storage.shape)
+        located, args = draft.located((part, *kept))
+        loaded = opened[-1].body.load(buffer, located, args)
+        states = {parts.reduction: opened[-1].accumulate(form.combiner, loaded)}
+        self.rows.update(self._close(opened, states))
         reader = Reader(self, draft, scope)
         results = list(self._results())
         for node, operand in results:
@@ -597,12 +603,24 @@ class Emitter:
         spans: Sequence[tuple[Extent, Extent]],
         shape: Shape,
         innermost: str,
+        summing: bool = False,
     ) -> tuple[list[LoopBuilder], list[Dim]]:
-        """Nested loops over `axes`; all are serial but the last, whose role is `innermost`."""
+        """Nested loops over `axes`; all are serial but the last, whose role is `innermost`.
+
+        `summing`: that over a long last axis is several, over blocks of blocks, for sums of sums.
+        """
         opened: list[LoopBuilder] = []
         found: list[Dim] = []
         for position, (axis, (low, high)) in enumerate(zip(axes, spans, strict=True)):
             role = innermost if position == len(axes) - 1 else "serial"
+            if summing and position == len(axes) - 1:
+                for block in _blocks(high - low, role):
+                    count = ceildiv(high - low, block)
+                    outer = scope.loop("serial", 0, count)
+                    start = low + draft.bind(outer.variable, 0, count) * block
+                    low, high = start, dim_min(high, start + block)
+                    opened.append(outer)
+                    scope = outer.body
             loop = scope.loop(role, low, high)
             found.append(draft.bind(loop.variable, 0, shape[axis]))
             opened.append(loop)
@@ -813,6 +831,19 @@ class _Parts:
     rest: Extent
     flat: bool
     partial: Operand
+
+
+def _blocks(length: Extent, role: str) -> list[int]:
+    """Into blocks of how many terms a sum is cut, and those into which again; the largest first."""
+    least = SUMMED_IN_LANES if role == "vector" else SUMMED_IN_ORDER
+    sizes = (32 * least, least)
+    return [size for size in sizes if not isinstance(length, int) or length > size]
+
+
+def _sums(reduction: Node) -> bool:
+    """Whether a reduction adds numbers that are rounded."""
+    form = reduction.op.lowering
+    return isinstance(form, Reduce) and form.combiner == "add" and reduction.dtype.kind == "f"
 
 
 def _owner(node: Node) -> Node:
