@@ -19,7 +19,15 @@ from graphc.ops.cumulative import cumsum
 from graphc.ops.differences import diff
 from graphc.ops.indexing import scatter_add_op, take
 from graphc.ops.movement import iota, reshape
-from graphc.ops.operands import as_node, broadcast, cast, constant, constant_op, describe
+from graphc.ops.operands import (
+    as_node,
+    broadcast,
+    broadcast_together,
+    cast,
+    constant,
+    constant_op,
+    describe,
+)
 from graphc.ops.reduce import max_, min_, sum_
 from graphc.ops.sorting import searchsorted, sort_op
 from graphc.ops.special import project, where_op
@@ -33,6 +41,16 @@ def _is_count(value: Any) -> bool:
 def _flat(x: Any) -> Node:
     node = as_node(x)
     return node if node.ndim == 1 else reshape(node, (node.size,))
+
+
+def _one_each(name: str, x: Node, weights: Any) -> tuple[Node, Node]:
+    """Elements and their weights at one shape; extents that are symbols are unified."""
+    terms = _flat(weights)
+    sizes = (x.shape[0], terms.shape[0])
+    if sizes[0] != sizes[1] and (1 in sizes or all(isinstance(size, int) for size in sizes)):
+        raise GraphError(f"{name}: one weight for each element\n" + describe([x, terms]))
+    first, second = broadcast_together(name, [x, terms])
+    return first, second
 
 
 @surface
@@ -53,9 +71,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: Any = N
     if weights is None:
         terms = broadcast(constant(1), node.shape, ())
     else:
-        terms = as_node(weights)
-        if terms.shape != node.shape:
-            raise GraphError("bincount: one weight for each element\n" + describe([node, terms]))
+        node, terms = _one_each("bincount", node, weights)
         terms = cast(terms, dtypes.FLOAT64)
     # positions from the end mean nothing here: they are sent out of range, and reported
     places = where_op(node < like(node, 0), like(node, 0) + size, node)
@@ -138,9 +154,7 @@ def histogram(
     if weights is None:
         terms = like(bin_, 1)
     else:
-        terms = _flat(weights)
-        if terms.shape != node.shape:
-            raise GraphError("histogram: one weight for each element\n" + describe([node, terms]))
+        bin_, terms = _one_each("histogram", bin_, weights)
         terms = cast(terms, dtypes.sum_dtype(terms.dtype))
     counts = scatter_add_op(bin_, terms, axis=0, extent=count + 1)[:-1]
     if density:
