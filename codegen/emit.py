@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from graphc import dtypes
 from graphc.codegen import loops
 from graphc.codegen.fuse import (
     RECOMPUTE_COST,
@@ -843,7 +844,7 @@ def _blocks(length: Extent, role: str) -> list[int]:
 def _sums(reduction: Node) -> bool:
     """Whether a reduction adds numbers that are rounded."""
     form = reduction.op.lowering
-    return isinstance(form, Reduce) and form.combiner == "add" and reduction.dtype.kind == "f"
+    return isinstance(form, Reduce) and form.combiner == "add" and dtypes.is_float(reduction.dtype)
 
 
 def _owner(node: Node) -> Node:

@@ -62,7 +62,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: Any = N
     an IndexError at run time.
     """
     node = as_node(x)
-    if node.ndim != 1 or node.dtype.kind not in "biu":
+    if node.ndim != 1 or dtypes.kind(node.dtype) not in "biu":
         raise GraphError("bincount takes integers in one axis\n" + describe([node]))
     if not _is_count(minlength) or minlength < 0:
         raise GraphError(f"bincount: minlength is a count, got {minlength!r}")
@@ -105,7 +105,7 @@ def _edges(x: Node, bins: Any, span: Any) -> Node:
         return edges
     if bins < 1:
         raise GraphError(f"histogram: at least one bin, got {bins}")
-    real = dtypes.float_of(x.dtype)
+    real = dtypes.mean_dtype(x.dtype)
     if span is not None:
         low, high = (float(bound) for bound in span)
         if not (np.isfinite(low) and np.isfinite(high) and low <= high):
@@ -228,7 +228,7 @@ def _differs(values: Node) -> Node:
 
     before = shifted(values, 0, False)
     new = values != before
-    if values.dtype.kind == "f":
+    if dtypes.kind(values.dtype) == "f":
         new = new & ~(isnan(values) & isnan(before))
     first = iota(values.shape) == 0
     return cast(new | first, dtypes.INT64)

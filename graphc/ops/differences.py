@@ -70,7 +70,7 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
         if node.shape[where] == 0:
             return node
         first, second = _pair(node, where)
-        node = second != first if node.dtype.kind == "b" else second - first
+        node = second != first if dtypes.kind(node.dtype) == "b" else second - first
     return node
 
 
@@ -116,7 +116,7 @@ def gradient(x: Any, *spacing: Any, axis: Any = None, edge_order: int = 1) -> An
         axes = tuple(normalize_axis(a, node, "gradient") for a in axis)
     if edge_order not in (1, 2):
         raise GraphError(f"gradient: edge_order is 1 or 2, got {edge_order!r}")
-    node = cast(node, dtypes.float_of(node.dtype))
+    node = cast(node, dtypes.mean_dtype(node.dtype))
     slopes = [
         _slope(node, a, step, edge_order)
         for a, step in zip(axes, _spacings(spacing, len(axes)), strict=True)

@@ -65,7 +65,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> N
     rows). The derivative of the Euclidean norm at 0 is taken as 0.
     """
     node = as_node(x)
-    node = cast(node, dtypes.float_of(node.dtype))
+    node = cast(node, dtypes.mean_dtype(node.dtype))
     if isinstance(ord, np.generic):
         ord = ord.item()  # noqa: A001
     if axis is None:

@@ -51,7 +51,7 @@ def _at(lines: Node, position: Node) -> Node:
 def _numbers_in(lines: Node, skip_nan: bool) -> Node:
     """How many elements of each line count (int64)."""
     whole = broadcast(extent(lines.shape[-1]), lines.shape[:-1], ())
-    if not skip_nan or lines.dtype.kind != "f":
+    if not skip_nan or dtypes.kind(lines.dtype) != "f":
         return whole
     return whole - sum_(isnan(lines), axis=-1)
 
@@ -78,7 +78,7 @@ def _last(count: Node) -> Node:
 
 def _with_gaps(lines: Node, value: Node, count: Node, skip_nan: bool) -> Node:
     """NaN where a line has one, or where it has nothing else."""
-    if lines.dtype.kind != "f":
+    if dtypes.kind(lines.dtype) != "f":
         return value
     if not skip_nan:
         return _nan_if_any(lines, value)
@@ -98,7 +98,7 @@ def _middle(
     if overwrite:
         raise GraphError(f"{name}: overwrite_input is not supported: arguments are never changed")
     node = as_node(x)
-    node = cast(node, dtypes.float_of(node.dtype))
+    node = cast(node, dtypes.mean_dtype(node.dtype))
     axes = normalize_axes(axis, node, name)
     if node.ndim == 0:
         return node
@@ -155,10 +155,10 @@ def _quantile(
     if weights is not None:
         raise GraphError(f"{name}: weights are not supported; sort, and sum the sorted weights")
     node, parts = as_node(x), _parts(name, q, most)
-    real = dtypes.float_of(node.dtype)
+    real = dtypes.mean_dtype(node.dtype)
     # NumPy 2: a number takes the dtype of x, an array has its own
     if parts.ndim or isinstance(q, (np.ndarray, np.generic)):
-        real = dtypes.promote(real, dtypes.float_of(as_node(q).dtype))
+        real = dtypes.promote(real, dtypes.mean_dtype(as_node(q).dtype))
     node = cast(node, real)
     axes = normalize_axes(axis, node, name)
     if node.ndim == 0:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc import dtypes
 from graphc.dims import Extent, dim_min
 from graphc.errors import GraphError
 from graphc.lowering import Nest
@@ -33,7 +34,7 @@ BUCKETS = 2**DIGIT
 
 def _infer_sort(x: Type, descending: bool) -> Type:
     assert isinstance(x, TensorType)
-    if x.ndim == 0 or x.dtype.kind not in "biuf":
+    if x.ndim == 0 or dtypes.kind(x.dtype) not in "biuf":
         raise GraphError(f"sort of {x}")
     return TupleType((x, TensorType("int64", x.shape)))
 
@@ -210,7 +211,7 @@ sort_op: Op = register(
 
 def _infer_search(line: Type, values: Type, right: bool) -> Type:
     assert isinstance(line, TensorType) and isinstance(values, TensorType)
-    if line.ndim != 1 or line.dtype != values.dtype or line.dtype.kind not in "biuf":
+    if line.ndim != 1 or line.dtype != values.dtype or dtypes.kind(line.dtype) not in "biuf":
         raise GraphError(f"searchsorted of {values} in {line}")
     return TensorType("int64", values.shape)
 

@@ -87,7 +87,8 @@ def _variance(
 ) -> Node:
     refuse_out(name, out)
     node, less = as_node(x), _correction(ddof, correction)
-    node = cast(node, dtypes.float_of(node.dtype) if dtype is None else dtype)
+    wanted = dtypes.mean_dtype(node.dtype) if dtype is None else dtypes.as_dtype(dtype)
+    node = cast(node, dtypes.accumulator(wanted))  # of 16-bit floats the result is rounded once
     axes = normalize_axes(axis, node, name)
     mask = mask_for(where, node, name)
     if given_mean is None:
@@ -95,9 +96,10 @@ def _variance(
         middle = spread(center, node.shape, axes)
     else:
         node, middle = operands(name, node, given_mean, real=True)
+        wanted = dtypes.promote(wanted, node.dtype)
     apart = selected(node - middle, mask, 0)
     total = sum_op(apart * apart, axes=axes) if axes else apart * apart
-    found = total / _freedom(node, axes, mask, less)
+    found = cast(total / _freedom(node, axes, mask, less), wanted)
     return keep_axes(found, node.shape, axes) if keepdims else found
 
 
@@ -150,12 +152,12 @@ def average(
     node = as_node(x)
     axes = normalize_axes(axis, node, "average")
     if weights is None:
-        node = cast(node, dtypes.float_of(node.dtype))
+        node = cast(node, dtypes.mean_dtype(node.dtype))
         found = mean(node, axes, keepdims=keepdims)
         total = spread_count(count_of(node, axes, None, False), found)
     else:
         weight = as_node(weights)
-        real = dtypes.float_of(dtypes.promote(node.dtype, weight.dtype))
+        real = dtypes.promote(dtypes.mean_dtype(node.dtype), weight.dtype)
         node, weight = cast(node, real), _weights(node, cast(weight, real), axis, axes)
         total = sum_(weight, axes, keepdims=keepdims)
         found = sum_(node * weight, axes, keepdims=keepdims) / total
@@ -192,7 +194,7 @@ def _present(x: Any, where: Any, name: str) -> tuple[Node, Node | None]:
     """The elements as a node, and which of them are numbers; None if all of them must be."""
     node = as_node(x)
     mask = mask_for(where, node, name)
-    if node.dtype.kind != "f":
+    if dtypes.kind(node.dtype) != "f":
         return node, mask
     number = ~isnan(node)
     return node, number if mask is None else number & mask
@@ -249,7 +251,7 @@ def _nan_extremum(
     from graphc.ops.reduce import any_
 
     node, mask = _present(x, where, name)
-    if node.dtype.kind != "f":
+    if dtypes.kind(node.dtype) != "f":
         return function(node, axis, out, keepdims, initial, where)
     if initial is None and where is not True:
         return function(node, axis, out, keepdims, None, where)  # says what is wrong
@@ -367,7 +369,7 @@ def _frequencies(name: str, weights: Any, shape: Shape, dtype: Any) -> Node:
         raise GraphError(
             f"{name} has one weight for each of {shape[1]} observations\n" + describe([node])
         )
-    if name == "fweights" and node.dtype.kind not in "iub":
+    if name == "fweights" and dtypes.kind(node.dtype) not in "iub":
         raise GraphError("fweights are counts: integers\n" + describe([node]))
     return cast(node, dtype)
 

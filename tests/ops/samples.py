@@ -195,7 +195,8 @@ def fill(given: Input, dtype: str, random: np.random.Generator) -> np.ndarray:
     elif given.values == "distinct":
         made = random.permutation(size) * 0.5 - size / 4 + 0.125
     elif given.values == "rising":
-        made = np.sort(random.integers(0 if dtype == BOOL else -3, 2, size))
+        low = -3 if np.dtype(dtype).kind in "if" else 0
+        made = np.sort(random.integers(int(low), 2, size))
     elif dtype == BOOL:
         made = random.integers(0, 2, size).astype(bool)
     elif dtype in INTEGERS:
