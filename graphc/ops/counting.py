@@ -107,19 +107,24 @@ def _edges(x: Node, bins: Any, span: Any) -> Node:
         raise GraphError(f"histogram: at least one bin, got {bins}")
     real = dtypes.mean_dtype(x.dtype)
     if span is not None:
-        low, high = (float(bound) for bound in span)
-        if not (np.isfinite(low) and np.isfinite(high) and low <= high):
-            raise GraphError(f"histogram: range is (low, high), both finite, got {span!r}")
-        if low == high:
-            low, high = low - 0.5, high + 0.5
-        return constant(np.linspace(low, high, int(bins) + 1, dtype=real))
+        return constant(_even_edges(span, int(bins), real))
     low, high = cast(min_(x), real), cast(max_(x), real)
     flat = low == high
     half = like(low, 0.5)
     low, high = where_op(flat, low - half, low), where_op(flat, high + half, high)
     steps = iota((int(bins) + 1,), dtype=real)
     edges = low + steps * ((high - low) / float(bins))
-    return where_op(steps == float(bins), broadcast(high, edges.shape, ()), edges)
+    return where_op(steps == like(steps, bins), broadcast(high, edges.shape, ()), edges)
+
+
+def _even_edges(span: Any, bins: int, dtype: Any) -> Any:
+    """The edges of equal bins over a span that is known."""
+    low, high = (float(bound) for bound in span)
+    if not (np.isfinite(low) and np.isfinite(high) and low <= high):
+        raise GraphError(f"histogram: range is (low, high), both finite, got {span!r}")
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, bins + 1, dtype=dtype)
 
 
 @surface

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphc import dtypes
-from graphc.dims import product
+from graphc.dims import Extent, product
 from graphc.errors import GraphError
 from graphc.lowering import Compose, Reduce
 from graphc.node import Node
@@ -21,7 +21,6 @@ from graphc.ops.arithmetic import absolute, like, strong_multiply, subtract
 from graphc.ops.operands import (
     as_node,
     broadcast,
-    broadcast_together,
     cast,
     constant,
     describe,
@@ -29,6 +28,7 @@ from graphc.ops.operands import (
     normalize_axes,
     normalize_axis,
     operands,
+    to_shape,
 )
 from graphc.tensor import alias, surface
 from graphc.types import Shape, TensorType, Type
@@ -268,13 +268,21 @@ def mask_for(where: Any, node: Node, name: str) -> Node | None:
         raise GraphError(
             f"{name}: `where` holds truth values, got {mask.dtype.name}\n" + describe([node, mask])
         )
-    _, mask = broadcast_together(name, [node, mask])
-    if mask.shape != node.shape:
+    offset = node.ndim - mask.ndim
+    pairs = zip(mask.shape, node.shape[max(offset, 0) :], strict=False)
+    if offset < 0 or any(not _fits(extent_, size) for extent_, size in pairs):
         raise GraphError(
-            f"{name}: `where` has more elements than what it selects from\n"
-            + describe([node, as_node(where)])
+            f"{name}: `where` does not broadcast to what it selects from\n"
+            + describe([node, mask])
         )
-    return mask
+    return to_shape(mask, node.shape)
+
+
+def _fits(extent_: Extent, size: Extent) -> bool:
+    """Whether an extent stretches to a size, or may turn out to be it."""
+    return extent_ in (1, size) or (
+        size != 1 and not (isinstance(extent_, int) and isinstance(size, int))
+    )
 
 
 def selected(node: Node, mask: Node | None, otherwise: Any) -> Node:
