@@ -40,11 +40,12 @@ def _infer_sort(x: Type, descending: bool) -> Type:
 
 
 def _numpy_sort(x: Any, descending: bool) -> Any:
+    keys = dtypes.widened(x)
     if descending:  # stable: sort the other way round from the other end
-        turned = np.argsort(x[..., ::-1], axis=-1, kind="stable")[..., ::-1]
+        turned = np.argsort(keys[..., ::-1], axis=-1, kind="stable")[..., ::-1]
         order = x.shape[-1] - 1 - turned
     else:
-        order = np.argsort(x, axis=-1, kind="stable")
+        order = np.argsort(keys, axis=-1, kind="stable")
     return np.take_along_axis(x, order, -1), order.astype("int64")
 
 
@@ -216,6 +217,11 @@ def _infer_search(line: Type, values: Type, right: bool) -> Type:
     return TensorType("int64", values.shape)
 
 
+def _numpy_search(line: Any, values: Any, right: bool) -> Any:
+    side = "right" if right else "left"
+    return np.asarray(np.searchsorted(dtypes.widened(line), dtypes.widened(values), side), "int64")
+
+
 def _write_search(nest: Any, right: bool) -> None:
     """From the largest power of two downwards: step ahead if what would be passed belongs before
     the value.
@@ -262,9 +268,7 @@ search_op: Op = register(
     Op(
         "searchsorted",
         _infer_search,
-        lambda line, values, right: np.asarray(
-            np.searchsorted(line, values, "right" if right else "left"), "int64"
-        ),
+        _numpy_search,
         Nest(_write_search, stored=(0,)),
         no_derivative("a position does not vary smoothly"),
         attributes=("right",),
