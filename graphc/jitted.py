@@ -23,15 +23,14 @@ from typing import Any
 import numpy as np
 
 from graphc import origin
-from graphc.errors import EndlessTraceError, ExtentError, GraphError, shortened
+from graphc.arguments import Arguments, Call, unbound
+from graphc.errors import EndlessTraceError, ExtentError, GraphError
 from graphc.function import TARGETS
 from graphc.graph import Graph
-from graphc.node import Node
 from graphc.options import Options
-from graphc.signature import Leaf, Signature, Static, classify
-from graphc.specialize import Call, Family, Source, Specialization, specialize
-from graphc.tree import Structure, flatten
-from graphc.weak import WeakScalar
+from graphc.signature import Signature
+from graphc.specialize import Family, Source, Specialization, specialize
+from graphc.tree import flatten
 
 _REMEMBERED = 1024  # exact shapes whose Function is found without another look
 _LONGEST_NAME = 200
@@ -104,14 +103,10 @@ class Jitted:
         self._target = target
         title = str(getattr(function, "__name__", type(function).__name__))[:_LONGEST_NAME]
         self._title = title if title.isprintable() and title else "f"
-        self._parameters = _parameters_of(function)
-        self._static_positions, self._static_names = self._chosen(
-            "static", static_argnums, static_argnames
+        self._arguments = Arguments(
+            function, self._title, static_argnums, static_argnames, donate_argnums
         )
-        self._donated, _ = self._chosen("donate", donate_argnums, ())
-        both = self._donated & self._static_positions
-        if both:
-            raise ValueError(f"argument {min(both)} is both static and donated")
+        self._has_statics = bool(self._arguments.static_positions)
         self._quick: dict[Any, Callable[..., Any]] = {}
         self._families: dict[Signature, Family] = {}
         self._traces: list[Specialization] = []
@@ -123,7 +118,7 @@ class Jitted:
     # -- the call ----------------------------------------------------------------------------------
 
     def __call__(self, /, *args: Any, **named: Any) -> Any:
-        if named or self._static_positions:
+        if named or self._has_statics:
             return self._call(args, named)
         key: list[Any] = []
         for value in args:
@@ -146,15 +141,16 @@ class Jitted:
 
     def _call(self, args: tuple[Any, ...], named: Mapping[str, Any], exact: bool = False) -> Any:
         """The call in full: arguments taken apart, the trace found or made, its Function called."""
-        key, call = self._taken_apart(args, named)
-        if call is None:
+        reading = self._arguments.read(args, named)
+        if reading is None:
             return self._inlined(args, named)
+        key = tuple(reading.key)
         run = None if exact else self._quick.get(key)
         if run is None:
-            run = self._found(call, exact).runner
+            run = self._found(self._arguments.call(reading), exact).runner
             self._remember(key, run)
         try:
-            return run(*call.values)
+            return run(*reading.values)
         except ExtentError:
             if exact:
                 raise
@@ -182,121 +178,6 @@ class Jitted:
             "A trace does not know values, so a condition on them cannot end the recursion.\n"
             "Make the argument that counts down static (static_argnames), or loop with gx.scan."
         )
-
-    # -- arguments ---------------------------------------------------------------------------------
-
-    def _taken_apart(
-        self, args: tuple[Any, ...], named: Mapping[str, Any]
-    ) -> tuple[Any, Call | None]:
-        """The key of a call and its parts; no parts if it is made with nodes.
-
-        The key is that of `__call__` where that would find one, so both remember the same.
-        """
-        args, named = self._positional(args, named)
-        positional = tuple(
-            self._static(value, self._name(i)) if i in self._static_positions else value
-            for i, value in enumerate(args)
-        )
-        rest = {
-            name: self._static(value, name) if name in self._static_names else value
-            for name, value in named.items()
-        }
-        leaves, structure = flatten((positional, rest))
-        if any(isinstance(leaf, (Node, WeakScalar)) for leaf in leaves):
-            return None, None
-        key: list[Any] = []
-        entries: list[Leaf | Static] = []
-        paths = self._paths(structure, args, rest)
-        for index, leaf in enumerate(leaves):
-            if isinstance(leaf, Static):
-                entry: Leaf | Static = leaf
-            else:
-                entry, leaves[index] = classify(leaf, paths[index], self._title)
-            entries.append(entry)
-            if isinstance(entry, Static):
-                key.append(entry)
-            elif entry.weak:
-                key.append(type(leaf))
-            else:
-                key += (leaves[index].dtype, leaves[index].shape)
-        plain = not rest and all(child.kind == "leaf" for child in structure.children[0].children)
-        signature = Signature(structure, tuple(entries))
-        call = Call(signature, tuple(paths), tuple(leaves))
-        return tuple(key) if plain else (structure, *key), call
-
-    def _positional(
-        self, args: tuple[Any, ...], named: Mapping[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Keywords as positions, as far as they continue the positions without a gap."""
-        rest = dict(named)
-        if rest and self._parameters:
-            added = []
-            for parameter in self._parameters[len(args) :]:
-                movable = parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-                if not movable or parameter.name not in rest:
-                    break
-                added.append(rest.pop(parameter.name))
-            args = (*args, *added)
-        return args, rest
-
-    def _static(self, value: Any, name: str) -> Static:
-        try:
-            hash(value)
-        except TypeError:
-            raise TypeError(
-                f"{self._title}() argument {name} is static, so it must be hashable; "
-                f"got a {type(value).__name__}: {shortened(repr(value))}"
-            ) from None
-        return Static(value)
-
-    def _name(self, position: int) -> str:
-        """What to call a positional argument."""
-        for index, parameter in enumerate(self._parameters):
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                return f"{parameter.name}[{position - index}]"
-            if index == position:
-                return parameter.name
-        return f"argument_{position}"
-
-    def _paths(self, structure: Structure, args: Sequence[Any], rest: Iterable[str]) -> list[str]:
-        """A name for every leaf, from that of its argument."""
-        positional, keywords = structure.children
-        roots = [self._name(position) for position in range(len(args))] + sorted(rest)
-        found = []
-        for root, child in zip(roots, (*positional.children, *keywords.children), strict=True):
-            found += [root + path for path in child.paths()]
-        return found
-
-    def _chosen(
-        self, what: str, positions: int | Iterable[int], names: str | Iterable[str]
-    ) -> tuple[frozenset[int], frozenset[str]]:
-        """Positions and names of the arguments that are meant; each implies the other."""
-        numbers = {positions} if isinstance(positions, int) else set(positions)
-        labels = {names} if isinstance(names, str) else set(names)
-        known = [p.name for p in self._parameters if p.kind in _NAMED]
-        open_ended = {p.kind for p in self._parameters} if self._parameters else set(_VARIADIC)
-        count = len([p for p in self._parameters if p.kind in _PLACED])
-        for number in list(numbers):
-            if type(number) is not int:
-                raise TypeError(f"{what}_argnums are integers, got {number!r}")
-            if not -count <= number < count and inspect.Parameter.VAR_POSITIONAL not in open_ended:
-                raise ValueError(
-                    f"{what}_argnums: {self._title} takes {count} arguments, got {number}"
-                )
-            numbers.discard(number)
-            numbers.add(number % count if number < 0 else number)
-        for label in labels:
-            if label not in known and inspect.Parameter.VAR_KEYWORD not in open_ended:
-                listed = ", ".join(known)
-                raise ValueError(
-                    f"{what}_argnames: {self._title} has no argument {label!r}; it has {listed}"
-                )
-        for index, parameter in enumerate(self._parameters):
-            if parameter.kind in _NAMED and (index in numbers or parameter.name in labels):
-                labels.add(parameter.name)
-                if parameter.kind is not parameter.KEYWORD_ONLY:
-                    numbers.add(index)
-        return frozenset(numbers), frozenset(labels)
 
     # -- traces ------------------------------------------------------------------------------------
 
@@ -340,7 +221,7 @@ class Jitted:
             title=self._title,
             run=run,
             definition=_definition(self._function),
-            donated=frozenset(map(self._name, self._donated)),
+            donated=frozenset(map(self._arguments.name, self._arguments.donated)),
             target=self._target,
             options=self._options,
         )
@@ -372,10 +253,10 @@ class Jitted:
         It takes the traced leaves in order, and returns what the function returns, as far as that
         comes from arrays. Raises `GraphError` if nothing does.
         """
-        _, call = self._taken_apart(args, named)
-        if call is None:
+        reading = self._arguments.read(args, named)
+        if reading is None:
             raise TypeError(f"{self._title}.compiled takes arrays; with nodes it is inlined")
-        function = self._found(call).function
+        function = self._found(self._arguments.call(reading)).function
         if function is None:
             raise GraphError(f"{self._title} computes nothing from arrays: there is no Function")
         return function
@@ -433,16 +314,14 @@ class Jitted:
         def method(*args: Any, **named: Any) -> Any:
             return self._function(reference(), *args, **named)
 
-        if self._parameters:
-            rest = self._parameters
-            if rest[0].kind in _PLACED:
-                rest = rest[1:]
-            method.__signature__ = inspect.Signature(rest)  # type: ignore[attr-defined]
+        known = self._arguments
+        if known.parameters:
+            method.__signature__ = unbound(known.parameters)  # type: ignore[attr-defined]
         return reference, Jitted(
             method,
-            [position - 1 for position in self._static_positions if position > 0],
-            self._static_names - {p.name for p in self._parameters[:1]},
-            [position - 1 for position in self._donated if position > 0],
+            [position - 1 for position in known.static_positions if position > 0],
+            known.static_names - {p.name for p in known.parameters[:1]},
+            [position - 1 for position in known.donated if position > 0],
             self._options,
             self._target,
         )
@@ -477,18 +356,6 @@ class BoundJitted:
 
     def __repr__(self) -> str:
         return f"{self._jitted!r} of {self.__self__!r}"
-
-
-_PLACED = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-_NAMED = (*_PLACED, inspect.Parameter.KEYWORD_ONLY)
-_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-
-
-def _parameters_of(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
-    try:
-        return tuple(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):  # builtins need not have one
-        return ()
 
 
 def _definition(function: Callable[..., Any]) -> origin.Event:

@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc import dtypes
-from graphc.errors import GraphError, shortened
+from graphc.errors import shortened
 from graphc.tree import Structure
 
 # Objects that choose a computation instead of taking part in it: static without being declared so.
@@ -93,43 +92,6 @@ def _change(new: Leaf | Static, old: Leaf | Static) -> str:
         return f"dtype {new.dtype.name}, was {old.dtype.name}"
     axis = next(a for a, one in enumerate(new.ones) if one != old.ones[a])
     return f"axis {axis} is {'1' if new.ones[axis] else 'not 1'}, was {'not ' * new.ones[axis]}1"
-
-
-def classify(value: Any, path: str, function: str) -> tuple[Leaf | Static, Any]:
-    """What a leaf of the arguments is, and the value to pass to the compiled function.
-
-    Raises `TypeError` for what is neither an array, a number, nor of a static type.
-    """
-    kind = type(value)
-    if kind in (int, float):
-        return Leaf(dtypes.weak_dtype(value), weak=True), value
-    if isinstance(value, STATIC_TYPES):
-        return Static(value), value
-    if kind is not np.ndarray:
-        value = _as_array(value, path, function)
-    try:
-        dtype = dtypes.as_dtype(value.dtype)
-    except GraphError as error:
-        raise TypeError(f"{function}() argument {path}: {error}") from None
-    return Leaf(dtype, tuple(extent == 1 for extent in value.shape)), value
-
-
-def _as_array(value: Any, path: str, function: str) -> np.ndarray:
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(
-            f"{function}() argument {path} is a masked array: fill it first, array.filled(0)"
-        )
-    convertible = (np.ndarray, np.generic)
-    if isinstance(value, convertible) or hasattr(value, "__array__"):
-        return np.asarray(value)
-    if hasattr(value, "__dlpack__"):
-        return np.from_dlpack(value)
-    raise TypeError(
-        f"{function}() argument {path}: a {type(value).__name__} is neither an array nor a number: "
-        f"{shortened(repr(value))}\n"
-        "  If it chooses what is computed, declare it: static_argnames or static_argnums.\n"
-        "  If it contains arrays, make its type known: gx.register_container."
-    )
 
 
 def dimension_names(paths: Sequence[str], entries: Sequence[Leaf | Static]) -> list[list[str]]:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from graphc import origin, tracing
+from graphc.arguments import Call
 from graphc.dims import Dim, dim
 from graphc.errors import EndlessTraceError, GraphTypeError, shortened
 from graphc.function import compile
@@ -23,7 +24,7 @@ from graphc.graph import placeholder, placeholder_op, replace, symbol_op
 from graphc.node import Node, topological
 from graphc.ops.operands import as_node, describe, symbol
 from graphc.options import Options
-from graphc.signature import STATIC_TYPES, Leaf, Signature, Static, dimension_names
+from graphc.signature import STATIC_TYPES, Leaf, Signature, Static
 from graphc.tree import Structure, flatten
 from graphc.types import TensorType, shape_symbols
 from graphc.weak import WeakScalar
@@ -41,34 +42,6 @@ class Source:
     donated: frozenset[str]
     target: str
     options: Options | None
-
-
-@dataclass(frozen=True)
-class Call:
-    """The arguments of one call, taken apart: the leaves, and their paths."""
-
-    signature: Signature
-    paths: tuple[str, ...]
-    leaves: tuple[Any, ...]
-
-    @property
-    def values(self) -> list[Any]:
-        """What the Function is called with."""
-        pairs = zip(self.signature.entries, self.leaves, strict=True)
-        return [leaf for entry, leaf in pairs if isinstance(entry, Leaf)]
-
-    @property
-    def axes(self) -> list[list[str]]:
-        """A name for every axis of every leaf."""
-        return dimension_names(self.paths, self.signature.entries)
-
-    def sizes(self) -> dict[str, int]:
-        """The extents of all axes, by name."""
-        return {
-            name: size
-            for names, leaf in zip(self.axes, self.leaves, strict=True)
-            for name, size in zip(names, getattr(leaf, "shape", ()), strict=False)
-        }
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ ROOM_OF = {
                     "node",
                 ),
                 *("op", "options", "origin", "request", "signature", "tensor", "tracing"),
-                *("tree", "types", "unknown", "weak"),
+                *("arguments", "tree", "types", "unknown", "weak"),
             )
         ],
         "core",
