@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from graphc.node import Node
 
 SURFACE: dict[str, Callable[..., Any]] = {}
+# Versions of the array API standard whose names graphc has.
+API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")
 
 
 def surface(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -165,17 +167,19 @@ class TensorMethods:
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         import graphc
 
+        if api_version not in (None, *API_VERSIONS):
+            raise ValueError(f"versions of the array API are {API_VERSIONS}, got {api_version!r}")
         return graphc
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        function = SURFACE.get(ufunc.__name__)
-        if method != "__call__" or options or function is None:
-            return NotImplemented
-        return function(*inputs)
+        from graphc.protocols import apply_ufunc
 
-    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
-        ours = SURFACE.get(function.__name__)
-        return NotImplemented if ours is None else ours(*args, **options)
+        return apply_ufunc(ufunc, method, *inputs, **options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, named: Any) -> Any:
+        from graphc.protocols import call_function
+
+        return call_function(function, args, named)
 
     @property
     def T(self) -> Node:

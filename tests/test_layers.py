@@ -39,7 +39,7 @@ ROOM_OF = {
                     "node",
                 ),
                 *("op", "options", "origin", "request", "signature", "tensor", "tracing"),
-                *("arguments", "tree", "types", "unknown", "weak"),
+                *("arguments", "protocols", "tree", "types", "unknown", "weak"),
             )
         ],
         "core",
@@ -96,6 +96,7 @@ LAZY_UP = {
     ("graphc.graph", "graphc.ops"): "values that are no nodes become constants",
     ("graphc.request", "graphc.ops"): "values that are no nodes become constants",
     ("graphc.tensor", "graphc.ops"): "operators look functions up",
+    ("graphc.protocols", "graphc.ops"): "refusals list the whole surface",
     ("graphc.weak", "graphc.ops"): "an extent as a value is a node",
 }
 # What a third party may import.
