@@ -1,0 +1,87 @@
+"""Arrays with values under the names of the Python array API standard, 2024.12.
+
+>>> import graphc.array_api as xp
+>>> x = xp.asarray([1.0, 4.0, 9.0])
+>>> float(xp.sum(xp.sqrt(x)))
+6.0
+
+Every operation builds the graph of one step and runs it with the evaluator: this namespace is for
+code written to the standard and for conformance, not for speed. The same code under `gx.jit` is
+compiled whole. A function whose op graphc lacks is absent. Complex dtypes and the extension `fft`
+are not there.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NoReturn
+
+import graphc.ops as _ops
+from graphc.array_api import (
+    creation,
+    data_types,
+    elementwise,
+    manipulation,
+    products,
+    reductions,
+    selection,
+)
+from graphc.array_api.array_object import Array
+from graphc.array_api.data_types import __array_namespace_info__
+from graphc.protocols import find as _find
+
+__array_api_version__ = "2024.12"
+e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
+
+_MODULES = {
+    creation: (
+        *("arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "full", "full_like"),
+        *("linspace", "meshgrid", "ones", "ones_like", "tril", "triu", "zeros", "zeros_like"),
+    ),
+    data_types: ("can_cast", "finfo", "iinfo", "isdtype", "result_type"),
+    elementwise: ("clip", "where"),
+    manipulation: (
+        *("astype", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "concat"),
+        *("expand_dims", "flip", "moveaxis", "permute_dims", "repeat", "reshape", "roll"),
+        *("squeeze", "stack", "tile", "unstack"),
+    ),
+    products: ("matmul", "matrix_transpose", "tensordot", "vecdot"),
+    reductions: (
+        *("all", "any", "cumulative_prod", "cumulative_sum", "diff", "max", "mean", "min"),
+        *("prod", "std", "sum", "var"),
+    ),
+    selection: (
+        *("argmax", "argmin", "argsort", "count_nonzero", "isin", "nonzero", "searchsorted"),
+        *("sort", "take", "take_along_axis", "unique_all", "unique_counts", "unique_inverse"),
+        "unique_values",
+    ),
+}
+
+
+def _functions() -> dict[str, Any]:
+    """Every function whose op there is."""
+    found = {n: f for n, (f, needed) in elementwise.FUNCTIONS.items() if _find(needed) is not None}
+    for module, names in _MODULES.items():
+        needs: dict[str, str] = getattr(module, "NEEDS", {})
+        for name in names:
+            if name not in needs or _find(needs[name]) is not None:
+                found[name] = getattr(module, name)
+    return found
+
+
+_names = _functions() | data_types.DTYPES
+globals().update(_names)
+__all__ = [
+    "Array",
+    "__array_api_version__",
+    "__array_namespace_info__",
+    *("e", "inf", "nan", "newaxis", "pi"),
+    *sorted(_names),
+]
+del _ops
+
+
+def __getattr__(name: str) -> NoReturn:
+    known = {n for names in _MODULES.values() for n in names} | elementwise.FUNCTIONS.keys()
+    why = ": graphc has no op for it yet" if name in known else ""
+    raise AttributeError(f"module 'graphc.array_api' has no attribute {name!r}{why}")

@@ -1,0 +1,50 @@
+"""How does a function of the standard get its values? It builds the graph of one step and runs it.
+
+Arguments become placeholders of their types, the function of graphc's surface makes nodes of them,
+and the evaluator runs those: tens of microseconds for a small array, nothing compiled, nothing
+kept. Code that should be fast is put under `gx.jit`, where the same names build one graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from graphc import origin
+from graphc.array_api.array_object import Array
+from graphc.evaluator import run
+from graphc.graph import placeholder
+from graphc.node import Node
+from graphc.protocols import find
+from graphc.tree import flatten
+from graphc.types import TensorType
+
+
+def compute(name: str, *args: Any, **named: Any) -> Any:
+    """The surface's function `name` on arrays, which may lie in lists and tuples."""
+    function = find(name)
+    if function is None:
+        raise NotImplementedError(f"graphc has no {name} yet")
+    return apply(function, *args, **named)
+
+
+def apply(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """What a function that builds graphs gives for arrays, as arrays."""
+    values: dict[Node, Any] = {}
+    leaves, structure = flatten((args, named))
+    with origin.origins(False):
+        for index, leaf in enumerate(leaves):
+            if isinstance(leaf, Array):
+                value = leaf._value
+                node = placeholder(TensorType(value.dtype, value.shape))
+                values[node] = value
+                leaves[index] = node
+        args, named = structure.unflatten(leaves)
+        made, result_structure = flatten(function(*args, **named))
+    # A result of rank 0 may be a scalar of NumPy.
+    results = [np.asarray(result) for result in run(made, values, {})]
+    for node, result in zip(made, results, strict=True):
+        assert result.dtype == node.dtype and result.shape == node.shape, (node, result)
+    return result_structure.unflatten([Array._of(result) for result in results])
