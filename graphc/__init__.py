@@ -176,7 +176,7 @@ _HOMES = {
 }
 _RENAMED = {"Type": "TensorType"}
 _SUBMODULES = frozenset(
-    ("autodiff", "codegen", "display", "linalg", "nn", "optim", "rewrite", "runtime")
+    ("array_api", "autodiff", "codegen", "display", "linalg", "nn", "optim", "rewrite", "runtime")
 )
 # Asked for by `from graphc import ...` inside the package: the import system finds them itself.
 _INNER = frozenset(("dtypes", "origin", "ops", "tracing"))

@@ -338,7 +338,9 @@ _QUESTIONS: Mapping[str, Callable[..., Any]] = {
 }
 
 # Functions of np.linalg that are the function of the surface with the same arguments.
-_LINALG = frozenset(("matmul", "tensordot", "vecdot", "matrix_transpose", "cross", "multi_dot"))
+_LINALG = frozenset(
+    ("matmul", "tensordot", "vecdot", "matrix_transpose", "cross", "multi_dot", "norm", "outer")
+)
 
 
 # -- refusals --------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ SAYS = {
     "04_train_digits": ("test accuracy: 0.9",),
     "05_cuda_source": ('extern "C" __global__', "05_cuda_source.py:"),
     "06_add_an_op": ("silu(", "compiled and evaluated agree"),
+    "07_jit": ("step: 1 trace", "its number is needed at", "relies on", "gx.where"),
 }
 
 

@@ -56,6 +56,7 @@ ROOM_OF = {
             for name in (
                 *(
                     "__main__",
+                    "array_api",
                     "bench",
                     "cli",
                     "demo",
