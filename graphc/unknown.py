@@ -28,6 +28,7 @@ _ADVICE = {
 
 def refuse(node: Any, what: str) -> NoReturn:
     """Raise the `GraphTypeError` for Python asking for the `what` of an expression."""
+    _note_extents(node)
     built, asked = location(node.origin), location(user_frame(2))
     lines = [
         f"the {what} of an expression is not known while the graph is built",
@@ -38,6 +39,20 @@ def refuse(node: Any, what: str) -> NoReturn:
     lines.append(_ADVICE[what].format(cond=_between_computations()))
     lines.append(_static_advice(node) or "Use gx.evaluate or gx.compile to get numbers.")
     raise GraphTypeError("\n".join(lines))
+
+
+def _note_extents(node: Any) -> None:
+    """If the value follows from extents alone, their numbers are all that is missing."""
+    from graphc.node import topological
+
+    if tracing.current() is None:
+        return
+    behind = topological([getattr(node, "node", node)])
+    leaves = [n for n in behind if not n.args]
+    if all(n.op.name in ("extent", "constant") for n in leaves):
+        for leaf in leaves:
+            if leaf.op.name == "extent":
+                tracing.want_number(leaf.attrs["extent"])
 
 
 def _between_computations() -> str:

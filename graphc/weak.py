@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from graphc import dtypes
 from graphc.dims import Dim
 from graphc.tensor import SURFACE, TensorMethods
 
@@ -41,6 +44,20 @@ class WeakScalar(TensorMethods):
     def sample(self) -> bool | int | float:
         """A Python number of the same kind, for rules of promotion."""
         return {"b": False, "i": 0}.get(self.node.dtype.kind, 0.0)
+
+    def in_dtype(self, dtype: np.dtype[Any]) -> Node:
+        """The value beside an array of `dtype`; an integer out of its bounds is an error at run
+        time, as NumPy has it.
+        """
+        node = self.node
+        if dtypes.is_integer(dtype) and dtype != node.dtype and node.dtype.kind == "i":
+            low, high = dtypes.limits(dtype)
+            inside = node >= low
+            if high <= dtypes.limits(node.dtype)[1]:
+                inside = inside & (node <= high)
+            message = f"a Python integer is out of bounds for {dtype.name}"
+            node = SURFACE["check"](node, inside, message)
+        return SURFACE["cast"](node, dtype)  # type: ignore[no-any-return]
 
     def __add__(self, other: Any) -> Any:
         return _combined("add", self, other)

@@ -112,6 +112,15 @@ def test_python_numbers_are_weak_and_traced() -> None:
     assert len(f.traces) == 4
 
 
+def test_python_integers_out_of_bounds_are_errors_as_in_numpy() -> None:
+    f = gx.jit(lambda x, c: x * c)
+    for dtype, fits, wrong in (("int8", -128, 128), ("uint8", 255, -1), ("uint64", 2**40, -1)):
+        array = np.arange(3).astype(dtype)
+        np.testing.assert_array_equal(f(array, fits), array * array.dtype.type(fits))
+        with pytest.raises(ValueError, match=f"out of bounds for {dtype}"):
+            f(array, wrong)
+
+
 def test_functions_of_numpy_make_weak_scalars_strong_as_they_do_in_numpy() -> None:
     f = gx.jit(lambda x, c: x * np.sqrt(c))
     assert same(f, A.astype("float32"), 2.0).dtype == np.float64
@@ -245,6 +254,25 @@ def test_an_extent_whose_number_is_needed_is_pinned_and_the_others_stay(loop: An
     assert [trace.types[1].shape[0] for trace in f.traces] == [gx.dim("y_0")] * 2
     assert "x_0 = 3: its number is needed at" in f.why()
     assert "because: x_0 is 4, and trace 1 is for 3" in f.why()
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x * math.sqrt(x.shape[0]),
+        lambda x: x * math.sqrt(x.shape[0] / 2 + 1),
+        lambda x: x * np.arange(x.shape[0]),
+        lambda x: x + np.ones(x.shape),
+        lambda x: x * 2 if x.shape[0] / 2 > 2.5 else x,
+        lambda x: x[: int(x.shape[0] * 0.5)],
+    ],
+)
+def test_numbers_that_follow_from_extents(function: Any) -> None:
+    f = gx.jit(function)
+    same(f, A)
+    same(f, A[:4])
+    assert len(f.traces) == 2
+    assert "its number is needed" in f.why()
 
 
 def test_iteration_unrolls() -> None:

@@ -399,6 +399,8 @@ def _as_dtype(value: Any, dtype: np.dtype[Any]) -> Node:
         return extent(value, dtype)
     if type(value) in (bool, int, float):
         return constant(value, dtype)
+    if isinstance(value, WeakScalar):
+        return value.in_dtype(dtype)
     return cast(value, dtype)
 
 
