@@ -38,8 +38,8 @@ ROOM_OF = {
                     "lowering",
                     "node",
                 ),
-                *("op", "options", "origin", "request", "signature", "tensor", "tracing"),
-                *("arguments", "protocols", "tree", "types", "unknown", "weak"),
+                *("collector", "op", "options", "origin", "request", "signature", "tensor"),
+                *("arguments", "protocols", "tracing", "tree", "types", "unknown", "weak"),
             )
         ],
         "core",

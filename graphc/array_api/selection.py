@@ -113,7 +113,8 @@ def isin(x1: Any, x2: Any, /, *, invert: bool = False) -> Array:
 
 def _unique(x: Array, **wanted: bool) -> Any:
     """NumPy's unique, with every NaN an element of its own."""
-    return np.unique(x._value, equal_nan=False, **wanted)
+    unique: Any = np.unique  # its overloads do not see through keywords
+    return unique(x._value, equal_nan=False, **wanted)
 
 
 def unique_all(x: Array, /) -> unique_all_result:

@@ -174,8 +174,15 @@ def kinds_of(name: str) -> str:
     return (elementwise.UNARY | elementwise.BINARY)[name][1]
 
 
+def require_integers(name: str) -> None:
+    """Skip while the surface takes only bools where the standard takes integers as well."""
+    if (name.startswith("bitwise") or name == "pow") and find("left_shift") is None:
+        pytest.skip(f"needs {name} of integers")
+
+
 @pytest.mark.parametrize("name", present(elementwise.UNARY))
 def test_functions_of_one_array(name: str) -> None:
+    require_integers(name)
     for dtype in ALL:
         x = sample(dtype)
         if x.dtype.kind not in kinds_of(name):
@@ -190,6 +197,7 @@ def test_functions_of_one_array(name: str) -> None:
 
 @pytest.mark.parametrize("name", present(elementwise.BINARY))
 def test_functions_of_two_arrays(name: str) -> None:
+    require_integers(name)
     defined = kinds_of(name)
     for first, second in itertools.product(ALL, ALL):
         x, y = sample(first), sample(second)
@@ -422,6 +430,7 @@ def test_operators(name: str, apply: Any) -> None:
 
 
 def test_bitwise_operators() -> None:
+    require_integers("bitwise_and")
     x, y = np.array([6, 3, 0]), np.array([3, 5, 1])
     a, b = xp.asarray(x), xp.asarray(y)
     for name, apply in (
