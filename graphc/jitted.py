@@ -48,11 +48,12 @@ def jit(
 ) -> Any:
     """`function`, compiled for each signature of its arguments when it is first called with it.
 
-    Arrays are traced, in nested containers as well; Python ints and floats are traced as weak
-    scalars; bools, strings, enumerations and dtypes are static, as are the arguments named by
-    `static_argnums` or `static_argnames`, which must be hashable: another value is another trace.
-    An argument left to its default is a constant of the trace. `donate_argnums` names arguments
-    whose arrays may be overwritten with a result. Called with nodes, the function is inlined.
+    Arrays are traced, in nested containers as well (a list is a container, not an array, and the
+    function gets containers of its own); Python ints and floats are traced as weak scalars; bools,
+    strings, enumerations and dtypes are static, as are the arguments named by `static_argnums` or
+    `static_argnames`, which must be hashable: another value is another trace. An argument left to
+    its default is a constant of the trace. `donate_argnums` names arguments whose arrays may be
+    overwritten with a result. Called with nodes, the function is inlined.
 
     Arrays and numbers that the function takes from outside are copied when it is traced: later
     changes are not seen until `cache_clear()`. Results are arrays, in the containers that the

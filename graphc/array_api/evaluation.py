@@ -33,18 +33,23 @@ def compute(name: str, *args: Any, **named: Any) -> Any:
 def apply(function: Callable[..., Any], *args: Any, **named: Any) -> Any:
     """What a function that builds graphs gives for arrays, as arrays."""
     values: dict[Node, Any] = {}
-    leaves, structure = flatten((args, named))
     with origin.origins(False):
-        for index, leaf in enumerate(leaves):
-            if isinstance(leaf, Array):
-                value = leaf._value
-                node = placeholder(TensorType(value.dtype, value.shape))
-                values[node] = value
-                leaves[index] = node
-        args, named = structure.unflatten(leaves)
-        made, result_structure = flatten(function(*args, **named))
+        nodes = [_node(value, values) for value in args]
+        options = {name: _node(value, values) for name, value in named.items()}
+        made, structure = flatten(function(*nodes, **options))
     # A result of rank 0 may be a scalar of NumPy.
     results = [np.asarray(result) for result in run(made, values, {})]
     for node, result in zip(made, results, strict=True):
         assert result.dtype == node.dtype and result.shape == node.shape, (node, result)
-    return result_structure.unflatten([Array._of(result) for result in results])
+    return structure.unflatten([Array._of(result) for result in results])
+
+
+def _node(value: Any, values: dict[Node, Any]) -> Any:
+    """A placeholder for an array, also within a list or tuple; anything else as it is."""
+    if isinstance(value, Array):
+        node = placeholder(TensorType(value.dtype, value.shape))
+        values[node] = value._value
+        return node
+    if isinstance(value, (list, tuple)):
+        return type(value)([_node(item, values) for item in value])
+    return value
