@@ -177,7 +177,7 @@ class Jitted:
         return EndlessTraceError(
             f"{self._title} calls itself without end while it is traced: {self._where()}\n"
             "A trace does not know values, so a condition on them cannot end the recursion.\n"
-            "Make the argument that counts down static (static_argnames), or loop with gx.scan."
+            "Make the argument that counts down static (static_argnames), or use gx.while_loop."
         )
 
     # -- traces ------------------------------------------------------------------------------------

@@ -94,7 +94,12 @@ class Structure:
             return True
         if not isinstance(other, Structure):
             return NotImplemented
-        return self._hash == other._hash and self._parts() == other._parts()
+        if self._hash != other._hash or self._parts() != other._parts():
+            return False
+        # Static fields 1, 1.0 and True are equal in Python, but do not compute the same.
+        return self.kind != "dataclass" or [*map(type, _static_values(self))] == [
+            *map(type, _static_values(other))
+        ]
 
     def _parts(self) -> tuple[Any, ...]:
         return self.kind, self.container, self.auxiliary, self.children

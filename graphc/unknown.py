@@ -15,12 +15,13 @@ from graphc.origin import location, user_frame
 
 _NUMBER = "Functions of math have equals here, gx.sin for math.sin."
 _ADVICE = {
-    "truth value": "Use gx.where(condition, a, b) for a choice by element, {cond}.",
+    "truth value": "Use gx.where(condition, a, b) for a choice by element, gx.cond between two "
+    "computations.",
     "float value": _NUMBER,
     "int value": _NUMBER,
     "complex value": _NUMBER,
-    "integer value": "range, shapes, axes and list indices need numbers; gx.scan loops, "
-    "gx.take reads at computed positions.",
+    "integer value": "range, shapes, axes and list indices need numbers; gx.fori_loop and gx.scan "
+    "loop, gx.take reads at computed positions.",
     "array value": "Call functions of graphc or NumPy on the expression itself; gx.stack makes one "
     "of several.",
 }
@@ -36,7 +37,7 @@ def refuse(node: Any, what: str) -> NoReturn:
     ]
     if asked and asked != built:
         lines.append(f"asked for at {asked}")
-    lines.append(_ADVICE[what].format(cond=_between_computations()))
+    lines.append(_ADVICE[what])
     lines.append(_static_advice(node) or "Use gx.evaluate or gx.compile to get numbers.")
     raise GraphTypeError("\n".join(lines))
 
@@ -53,13 +54,6 @@ def _note_extents(node: Any) -> None:
         for leaf in leaves:
             if leaf.op.name == "extent":
                 tracing.want_number(leaf.attrs["extent"])
-
-
-def _between_computations() -> str:
-    from graphc.tensor import SURFACE
-
-    known = "cond" in SURFACE
-    return "gx.cond between two computations" if known else "or compute both and choose"
 
 
 def _static_advice(node: Any) -> str:

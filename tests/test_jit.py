@@ -331,7 +331,7 @@ def test_shapes_that_do_not_fit_name_the_line_of_the_function() -> None:
 class Layer:
     weight: Any
     bias: Any
-    name: str = dataclasses.field(default="layer", metadata={"static": True})
+    name: Any = dataclasses.field(default="layer", metadata={"static": True})
 
 
 def test_containers_in_and_out() -> None:
@@ -362,6 +362,13 @@ def test_a_dataclass_is_a_container() -> None:
     assert result.name == "first"
     step(Layer(A, A, "second"), A)
     assert len(step.traces) == 2
+
+
+def test_static_fields_are_told_apart_by_type() -> None:
+    f = gx.jit(lambda layer: layer.weight * layer.name)
+    weight = np.arange(3)
+    assert f(Layer(weight, weight, 2)).dtype == np.int64
+    assert f(Layer(weight, weight, 2.0)).dtype == np.float64
 
 
 def test_results_that_are_not_computed_come_back_as_they_are() -> None:
