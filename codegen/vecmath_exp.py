@@ -1,0 +1,205 @@
+"""How is the exponential family computed?  exp, exp2, expm1, sinh, cosh, tanh and sigmoid.
+
+The reduction is that of Cody & Waite (1980); the forms of exp and expm1 follow Tang (ACM TOMS 15,
+1989).
+"""
+
+from __future__ import annotations
+
+from graphc.codegen.scalar import Scope, Value
+from graphc.codegen.vecmath_parts import (
+    FORMATS,
+    Parts,
+    at_least,
+    at_most,
+    bits_of,
+    curvature_of,
+    fast_two_sum,
+    fine_curvature,
+    polynomial,
+    power_of_two,
+    reduce_by_ln2,
+    scaled_sum,
+    two_product,
+)
+from graphc.codegen.vecmath_tables import COSH, EXP2, LN2, SINH
+
+
+def exp_tail(k: Scope, x: Value) -> tuple[Value, Value]:
+    """exp(x) = 2**n * (1 + tail), with n in the low bits of the first result."""
+    r = reduce_by_ln2(k, x)
+    return r.shifted, k.add(r.high, curvature_of(k, r))
+
+
+def exp(k: Scope, x: Value) -> Value:
+    """exp(x), within 1 ulp."""
+    format_ = FORMATS[x.dtype]
+    x = at_least(k, at_most(k, x, format_.largest), format_.least)
+    return times_power(k, x, *exp_tail(k, x))
+
+
+def exp2(k: Scope, x: Value) -> Value:
+    """2**x, within 1 ulp; exact for integers."""
+    format_ = FORMATS[x.dtype]
+    x = at_least(k, at_most(k, x, format_.bias + 1), -(format_.bias + format_.fraction + 2))
+    shifted = k.add(x, format_.magic)
+    reduced = k.sub(x, k.sub(shifted, format_.magic))
+    return times_power(k, x, shifted, exp2_tail(k, reduced))
+
+
+def exp2_tail(k: Scope, reduced: Value, rest: Value | None = None) -> Value:
+    """2**(reduced + rest) - 1 for |reduced| <= 1/2 and a rest below its last place."""
+    upper, lower = LN2[reduced.dtype]
+    square = k.mul(reduced, reduced)
+    linear = k.mul(reduced, lower)
+    if rest is not None:
+        linear = k.fma(rest, upper, linear)
+    low = k.fma(square, polynomial(k, reduced, EXP2[reduced.dtype]), linear)
+    return k.fma(reduced, upper, low)
+
+
+def times_power(k: Scope, x: Value, shifted: Value, tail: Value) -> Value:
+    """2**n * (1 + tail)."""
+    scale, rest = power_in_two_factors(k, x, shifted)
+    return k.mul(k.fma(scale, tail, scale), rest)
+
+
+def times_power_in_halves(k: Scope, value: Value, n: Value) -> Value:
+    """value * 2**n for a whole n of up to twice the exponents of the format.
+
+    Neither half of the power overflows, and a subnormal result is rounded once.
+    """
+    format_ = FORMATS[value.dtype]
+    half = k.floor(k.mul(n, 0.5))
+    for part in (half, k.sub(n, half)):
+        value = k.mul(value, power_of_two(k, k.add(part, format_.magic), format_.bits_of_one))
+    return value
+
+
+def power_in_two_factors(k: Scope, x: Value, shifted: Value) -> Parts:
+    """2**n as two factors, where n may be one beyond the exponents of the format, or below them.
+
+    The first is 2 times too small for positive x and much too large otherwise: a last product with
+    the second makes up for it, and is the only rounding of a subnormal result.
+    """
+    format_ = FORMATS[x.dtype]
+    shrinks = k.lt(x, 0.0)
+    lift = 64 if x.dtype == "float64" else 32
+    biases = [k.const(format_.bias + by << format_.fraction, format_.word) for by in (lift, -1)]
+    scale = power_of_two(k, shifted, k.select(shrinks, *biases))
+    rest = k.select(shrinks, k.const(2.0**-lift, x.dtype), k.const(2.0, x.dtype))
+    return scale, rest
+
+
+def expm1(k: Scope, x: Value) -> Value:
+    """exp(x) - 1, within 1 ulp; the sign of a zero is kept."""
+    format_ = FORMATS[x.dtype]
+    inside = at_least(k, at_most(k, x, format_.largest), format_.saturated)
+    r = reduce_by_ln2(k, inside)
+    # Halved, because 2**1024 is not a float64.
+    scale = power_of_two(k, r.shifted, format_.bias - 1 << format_.fraction)
+    offset = k.sub(scale, 0.5)
+    total, rest = scaled_sum(k, offset, scale, r.high, fine_curvature(k, r))
+    lost = k.sub(k.sub(scale, offset), 0.5)
+    half = k.add(total, k.add(rest, lost))
+    tiny = k.lt(k.abs(x), 2.0 ** -(format_.fraction + 2))
+    return k.select(tiny, x, k.add(half, half))
+
+
+def tanh(k: Scope, x: Value) -> Value:
+    """With e = expm1(-2|x|), tanh|x| = -e / (2 + e), within 1 ulp.
+
+    Rounding e and 2 + e costs up to 2 ulp near 1, so the quotient is corrected for what both lost;
+    1 / (2 + e) is found from the quotient itself.
+    """
+    format_ = FORMATS[x.dtype]
+    argument = at_least(k, k.mul(k.abs(x), -2.0), format_.saturated)
+    r = reduce_by_ln2(k, argument)
+    scale = power_of_two(k, r.shifted, format_.bits_of_one)
+    offset = k.sub(scale, 1.0)
+    total, rest = scaled_sum(k, offset, scale, r.high, curvature_of(k, r))
+    lost = k.sub(scale, k.add(offset, 1.0))
+    change, change_lost = fast_two_sum(k, total, k.add(rest, lost))
+    denominator, denominator_lost = fast_two_sum(k, k.const(2.0, x.dtype), change)
+    quotient = k.div(change, denominator)
+    twice_reciprocal = k.sub(1.0, quotient)
+    wrong = k.fma(k.neg(quotient), denominator, change)
+    wrong = k.fma(k.neg(quotient), denominator_lost, wrong)
+    wrong = k.fma(change_lost, twice_reciprocal, wrong)
+    result = k.fma(k.mul(wrong, 0.5), twice_reciprocal, quotient)
+    return k.copysign(result, x)
+
+
+def sigmoid(k: Scope, x: Value) -> Value:
+    """1 / (1 + exp(-x)), within 1 ulp.
+
+    The denominator is carried in two parts and the reciprocal corrected for the lower one. Where
+    the result is subnormal the denominator would be infinite: it is scaled for large negative x.
+    """
+    format_ = FORMATS[x.dtype]
+    argument = at_least(k, at_most(k, k.neg(x), -format_.least), format_.saturated)
+    r = reduce_by_ln2(k, argument)
+    lift = 128 if x.dtype == "float64" else 32
+    large = k.gt(argument, -format_.least / 2)
+    biases = [k.const(format_.bias - by << format_.fraction, format_.word) for by in (lift, 0)]
+    unit = k.select(large, k.const(2.0**-lift, x.dtype), k.const(1.0, x.dtype))
+    scale = power_of_two(k, r.shifted, k.select(large, *biases))
+
+    offset = k.add(unit, scale)
+    total, rest = scaled_sum(k, offset, scale, r.high, curvature_of(k, r))
+    lost = k.sub(unit, k.sub(offset, scale))
+    denominator, residue = fast_two_sum(k, total, k.add(rest, lost))
+
+    reciprocal = k.div(1.0, denominator)
+    wrong = k.fma(k.neg(reciprocal), denominator, 1.0)
+    wrong = k.fma(k.neg(reciprocal), residue, wrong)
+    return k.mul(k.fma(reciprocal, wrong, reciprocal), unit)
+
+
+class _Hyperbolic:
+    """What sinh and cosh share: x = n ln 2 + r, and half of what multiplies cosh(r) and sinh(r).
+
+    With a = 2**(n-1) + 2**(-n-1) and b = 2**(n-1) - 2**(-n-1), sinh(x) = b cosh(r) + a sinh(r) and
+    cosh(x) = a cosh(r) + b sinh(r). The factors are halved, because 2**1024 is not a float64.
+    """
+
+    def __init__(self, k: Scope, size: Value) -> None:
+        format_ = FORMATS[size.dtype]
+        r = reduce_by_ln2(k, at_most(k, size, format_.largest + 0.6))
+        square = k.mul(r.both, r.both)
+        cube = k.mul(r.both, square)
+        self.angle = r.high
+        self.odd = k.fma(cube, polynomial(k, square, SINH[size.dtype]), r.low)
+        fourth = k.mul(k.mul(square, square), polynomial(k, square, COSH[size.dtype]))
+        self.even = k.fma(square, 0.5, fourth)
+        quarter = format_.bias - 2 << format_.fraction
+        scale = power_of_two(k, r.shifted, quarter)
+        exponent = k.shl(bits_of(k, r.shifted), format_.fraction)
+        inverse = k.bitcast(k.sub(quarter, exponent), size.dtype)
+        inverse = k.select(k.gt(size, 40.0), k.const(0, size.dtype), inverse)
+        self.plus = fast_two_sum(k, scale, inverse)
+        self.minus = fast_two_sum(k, scale, k.neg(inverse))
+
+    def combined(self, k: Scope, offset: Parts, slope: Parts) -> Value:
+        """2 (offset cosh(r) + slope sinh(r))."""
+        main, rest = two_product(k, slope[0], self.angle)
+        total, error = fast_two_sum(k, offset[0], main)
+        lost = k.fma(slope[1], self.angle, offset[1])
+        small = k.fma(offset[0], self.even, k.fma(slope[0], self.odd, k.add(rest, lost)))
+        half = k.add(total, k.add(error, small))
+        return k.add(half, half)
+
+
+def sinh(k: Scope, x: Value) -> Value:
+    """The hyperbolic sine, within 1 ulp; the sign of a zero is kept."""
+    size = k.abs(x)
+    h = _Hyperbolic(k, size)
+    result = k.copysign(h.combined(k, h.minus, h.plus), x)
+    tiny = k.lt(size, 2.0 ** -(FORMATS[x.dtype].fraction // 2 + 2))
+    return k.select(tiny, x, result)
+
+
+def cosh(k: Scope, x: Value) -> Value:
+    """The hyperbolic cosine, within 1 ulp."""
+    h = _Hyperbolic(k, k.abs(x))
+    return h.combined(k, h.plus, h.minus)

@@ -1,0 +1,296 @@
+"""How is the logarithm family computed?  log, log2, log10, log1p, softplus and the inverse
+hyperbolic functions.
+
+The forms follow Tang (ACM TOMS 16, 1990) and fdlibm (Sun Microsystems, 1993): with s = f/(2 + f),
+log(1 + f) = f - f**2/2 + s (f**2/2 + R(s**2)). The inverse hyperbolic functions are logarithms
+(DLMF 4.37(iv)) whose arguments are kept in two parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.codegen.scalar import Scope, Value
+from graphc.codegen.vecmath_exp import exp
+from graphc.codegen.vecmath_parts import (
+    FORMATS,
+    Parts,
+    at_most,
+    bits_of,
+    constant_plus,
+    fast_two_sum,
+    polynomial,
+    product,
+    quotient,
+    root,
+    select_parts,
+    times_constant,
+    two_product,
+    two_sum,
+)
+from graphc.codegen.vecmath_tables import (
+    INVERSE_LN2,
+    LOG,
+    LOG2_CUBIC,
+    LOG2_LINEAR,
+    LOG2_TAIL,
+    LOG10_OF_2,
+)
+
+
+def moved_bits(k: Scope, positive: Value) -> Value:
+    """The bits of a normal m * 2**n, 0.75 <= m < 1.5, moved so that the exponent field tells n.
+
+    The field holds n + bias + 1, and the bits below it how far m is above 0.75.
+    """
+    format_ = FORMATS[positive.dtype]
+    return k.add(bits_of(k, positive), format_.bits_of_two - format_.bits_of_three_quarters)
+
+
+def exponent_of(k: Scope, moved: Value, dtype: str) -> Value:
+    """magic + bias + 1 + n as a float: the field becomes the low bits of `magic`."""
+    format_ = FORMATS[dtype]
+    return k.bitcast(k.or_(k.shr(moved, format_.fraction), format_.magic_bits), dtype)
+
+
+def log_arguments(k: Scope, x: Value) -> tuple[Value, Value]:
+    """f and n with x = (1 + f) * 2**n exactly, -0.25 <= f < 0.5, for any positive finite x."""
+    format_ = FORMATS[x.dtype]
+    subnormal = k.lt(x, format_.normal)
+    lift = format_.fraction + 2
+    moved = moved_bits(k, k.select(subnormal, k.mul(x, 2.0**lift), x))
+    above = k.and_(moved, (1 << format_.fraction) - 1)
+    mantissa = k.bitcast(k.add(above, format_.bits_of_three_quarters), x.dtype)
+    origins = [k.const(format_.exponent_origin + by, x.dtype) for by in (lift, 0)]
+    n = k.sub(exponent_of(k, moved, x.dtype), k.select(subnormal, *origins))
+    return k.sub(mantissa, 1.0), n
+
+
+@dataclass(frozen=True)
+class _Logarithm:
+    """log(1 + f) = f - half_square + s * series, where s = f/(2 + f).
+
+    `half_square` is f**2/2 and `series` half_square + s**2 R(s**2).
+    """
+
+    half_square: Value
+    s: Value
+    series: Value
+
+
+def _logarithm(k: Scope, f: Value) -> _Logarithm:
+    s = k.div(f, k.add(f, 2.0))
+    z = k.mul(s, s)
+    half_square = k.mul(k.mul(f, 0.5), f)
+    series = k.fma(z, polynomial(k, z, LOG[f.dtype]), half_square)
+    return _Logarithm(half_square, s, series)
+
+
+def log_sum(k: Scope, f: Value, n: Value, rest: Value | None = None) -> Value:
+    """log(1 + f + rest) + n ln 2, for a rest below the last place of f."""
+    format_ = FORMATS[f.dtype]
+    parts = _logarithm(k, f)
+    small = k.fma(parts.s, parts.series, k.mul(n, format_.ln2[1]))
+    if rest is not None:  # 1/(1 + f) is about (1 - s)**2
+        slope = k.sub(1.0, parts.s)
+        small = k.fma(k.mul(slope, slope), rest, small)
+    return k.fma(n, format_.ln2[0], k.sub(f, k.sub(parts.half_square, small)))
+
+
+def log_edges(k: Scope, x: Value, result: Value) -> Value:
+    """A logarithm of x: infinity and NaN are themselves, zero gives -inf, a negative number NaN."""
+    result = k.select(k.lt(x, float("inf")), result, x)
+    result = k.select(k.eq(x, 0.0), k.const(float("-inf"), x.dtype), result)
+    return k.select(k.lt(x, 0.0), k.const(float("nan"), x.dtype), result)
+
+
+def log(k: Scope, x: Value) -> Value:
+    """The natural logarithm, within 1 ulp; -inf at 0, NaN below."""
+    return log_edges(k, x, log_sum(k, *log_arguments(k, x)))
+
+
+def log2(k: Scope, x: Value) -> Value:
+    """The logarithm to base 2, within 1 ulp; exact for powers of two.
+
+    log(1 + f) is kept in two parts so that its product with 1/ln 2 is rounded once.
+    """
+    f, n = log_arguments(k, x)
+    parts = _logarithm(k, f)
+    upper = k.sub(f, parts.half_square)
+    lower = k.fma(parts.s, parts.series, k.sub(k.sub(f, upper), parts.half_square))
+    factor, factor_rest = INVERSE_LN2[x.dtype]
+    main = k.mul(upper, factor)
+    rest = k.fma(upper, factor, k.neg(main))
+    rest = k.fma(lower, factor, k.fma(upper, factor_rest, rest))
+    total, error = fast_two_sum(k, n, main)
+    result = k.add(total, k.add(error, rest))
+    return log_edges(k, x, result)
+
+
+def log_in_two_parts(k: Scope, x: Value) -> Parts:
+    """The logarithm of a positive finite number, four bits more than one part would have."""
+    format_ = FORMATS[x.dtype]
+    f, n = log_arguments(k, x)
+    parts = _logarithm(k, f)
+    total, error = fast_two_sum(k, k.mul(n, format_.ln2[0]), f)
+    small = k.fma(parts.s, parts.series, k.mul(n, format_.ln2[1]))
+    return fast_two_sum(k, total, k.add(error, k.sub(small, parts.half_square)))
+
+
+def log1p_inside(
+    k: Scope, x: Value, rest: Value | None = None, doublings: Value | None = None
+) -> Value:
+    """log(1 + x + rest) + doublings * ln 2 for finite x > -1 and a rest below its last place.
+
+    1 + x only decides n: f = x / 2**n + (2**-n - 1) is exact wherever its last bits matter.
+    """
+    format_ = FORMATS[x.dtype]
+    moved = moved_bits(k, k.add(x, 1.0))
+    n = k.sub(exponent_of(k, moved, x.dtype), format_.exponent_origin)
+    field = k.sub(k.and_(moved, format_.exponent_mask), format_.bits_of_two)
+    scaled = k.bitcast(k.sub(bits_of(k, x), field), x.dtype)
+    lift = 10  # 2**(10 - n) is a normal number for every n, 2**-n is not
+    lifted = k.const(format_.bits_of_one + (lift << format_.fraction), format_.word)
+    power = k.bitcast(k.sub(lifted, field), x.dtype)
+    if rest is not None:
+        rest = k.mul(k.mul(rest, power), 2.0**-lift)
+    if doublings is not None:
+        n = k.add(n, doublings)
+    return log_sum(k, k.add(scaled, k.fma(power, 2.0**-lift, -1.0)), n, rest)
+
+
+def log1p(k: Scope, x: Value) -> Value:
+    """log(1 + x), within 1 ulp; the sign of a zero is kept."""
+    result = k.copysign(log1p_inside(k, x), x)
+    result = k.select(k.lt(x, float("inf")), result, x)
+    result = k.select(k.eq(x, -1.0), k.const(float("-inf"), x.dtype), result)
+    return k.select(k.lt(x, -1.0), k.const(float("nan"), x.dtype), result)
+
+
+def softplus(k: Scope, x: Value) -> Value:
+    """log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)), within 2 ulp."""
+    return k.add(k.max(x, 0.0), log1p_inside(k, exp(k, k.neg(k.abs(x)))))
+
+
+def log2_in_two_parts(k: Scope, size: Value) -> Parts:
+    """log2 of a positive finite number with half again as many bits as the format.
+
+    With s = f/(2 + f) and z = s**2 in two parts each, it is s (C1 + z (C3 + z Q(z))) + n.
+    """
+    dtype = size.dtype
+    f, n = log_arguments(k, size)
+    divisor, divisor_rest = fast_two_sum(k, k.const(2.0, dtype), f)
+    s = k.div(f, divisor)
+    remainder = k.fma(k.neg(s), divisor_rest, k.fma(k.neg(s), divisor, f))
+    ratio = (s, k.mul(remainder, k.fma(s, -0.5, 0.5)))  # 1/(2 + f) is (1 - s)/2
+    z = k.mul(s, s)
+    square = (z, k.fma(k.add(s, s), ratio[1], k.fma(s, s, k.neg(z))))
+
+    tail = polynomial(k, z, LOG2_TAIL[dtype])
+    main = k.mul(z, tail)
+    series = (main, k.fma(square[1], tail, k.fma(z, tail, k.neg(main))))
+    series = product(k, square, constant_plus(k, LOG2_CUBIC[dtype], series))
+    series = product(k, ratio, constant_plus(k, LOG2_LINEAR[dtype], series))
+    total, rest = fast_two_sum(k, n, series[0])
+    return fast_two_sum(k, total, k.add(rest, series[1]))
+
+
+def log10(k: Scope, x: Value) -> Value:
+    """The logarithm to base 10, within 1 ulp; exact for powers of ten that the dtype holds."""
+    main, rest = times_constant(k, log2_in_two_parts(k, x), LOG10_OF_2[x.dtype])
+    return log_edges(k, x, k.add(main, rest))
+
+
+# -- inverse hyperbolic functions ------------------------------------------------------------------
+
+# Above these, x**2 + 1 and x**2 - 1 are x**2.
+_SQUARE_ALONE = {"float64": 2.0**30, "float32": 2.0**14}
+
+
+def _log_of_sum(k: Scope, size: Value, near: Parts) -> Value:
+    """log(1 + near), or log(2 size) for a large size."""
+    large = k.gt(size, _SQUARE_ALONE[size.dtype])
+    far = fast_two_sum(k, size, k.const(-1.0, size.dtype))
+    above, rest = select_parts(k, large, far, near)
+    doublings = k.select(large, k.const(1.0, size.dtype), k.const(0.0, size.dtype))
+    result = log1p_inside(k, above, rest, doublings)
+    return k.select(k.lt(size, float("inf")), result, size)
+
+
+def asinh(k: Scope, x: Value) -> Value:
+    """The inverse hyperbolic sine, log(x + sqrt(x**2 + 1)), within 1 ulp; keeps a zero's sign."""
+    size = k.abs(x)
+    inside = at_most(k, size, _SQUARE_ALONE[x.dtype])
+    main, rest = two_product(k, inside, inside)
+    total, error = two_sum(k, main, k.const(1.0, x.dtype))
+    upper, lower = root(k, (total, k.add(error, rest)))
+    above, lost = fast_two_sum(k, inside, k.sub(upper, 1.0))
+    return k.copysign(_log_of_sum(k, size, (above, k.add(lost, lower))), x)
+
+
+def acosh(k: Scope, x: Value) -> Value:
+    """The inverse hyperbolic cosine, log(x + sqrt(x**2 - 1)), within 1 ulp; NaN below 1."""
+    above_one = k.sub(at_most(k, x, _SQUARE_ALONE[x.dtype]), 1.0)
+    main, rest = two_product(k, above_one, above_one)
+    total, error = two_sum(k, k.add(above_one, above_one), main)
+    upper, lower = root(k, (total, k.add(error, rest)))
+    above, lost = fast_two_sum(k, upper, above_one)
+    result = _log_of_sum(k, x, (above, k.add(lost, lower)))
+    return k.select(k.lt(x, 1.0), k.const(float("nan"), x.dtype), result)
+
+
+def _half_log_of_ratio(k: Scope, a: Parts, b: Parts, unscaled: Value | None = None) -> Parts:
+    """log(a/b)/2 for positive normal a and b in two parts; `unscaled` is added to the exponent.
+
+    With a power of two near a/b, s = (a - 2**n b) / (a + 2**n b) is small and its numerator exact;
+    the piecewise linear logarithm that the bits of a float are finds n.
+    """
+    dtype = a[0].dtype
+    format_ = FORMATS[dtype]
+    half = 1 << format_.fraction - 1
+    difference = k.sub(bits_of(k, a[0]), bits_of(k, b[0]))
+    field = k.shr(k.add(difference, format_.bits_of_one + half), format_.fraction)
+    power = k.bitcast(k.shl(field, format_.fraction), dtype)
+    n = k.bitcast(k.or_(field, format_.magic_bits), dtype)
+    n = k.sub(n, format_.magic + format_.bias)
+    if unscaled is not None:
+        n = k.add(n, unscaled)
+    other = k.mul(b[0], power), k.mul(b[1], power)
+    upper = k.sub(a[0], other[0]), k.sub(a[1], other[1])
+    top = two_sum(k, *upper)
+    bottom, lost = two_sum(k, a[0], other[0])
+    s, s_rest = quotient(k, top, (bottom, k.add(lost, k.add(a[1], other[1]))))
+    z = k.mul(s, s)
+    cubic = k.mul(k.mul(s, 0.5), k.mul(z, polynomial(k, z, LOG[dtype])))
+    halves = k.mul(n, 0.5)
+    total, error = fast_two_sum(k, k.mul(halves, format_.ln2[0]), s)
+    small = k.fma(halves, format_.ln2[1], k.add(s_rest, cubic))
+    return total, k.add(error, small)
+
+
+def atanh(k: Scope, x: Value) -> Value:
+    """The inverse hyperbolic tangent, log((1 + x)/(1 - x))/2, within 1 ulp; keeps a zero's sign."""
+    size, one = k.abs(x), k.const(1.0, x.dtype)
+    above, below = fast_two_sum(k, one, size), fast_two_sum(k, one, k.neg(size))
+    result = k.add(*_half_log_of_ratio(k, above, below))
+    result = k.select(k.eq(size, 1.0), k.const(float("inf"), x.dtype), result)
+    result = k.select(k.le(size, 1.0), result, k.const(float("nan"), x.dtype))
+    return k.copysign(result, x)
+
+
+def logit(k: Scope, x: Value) -> Value:
+    """log(x/(1 - x)), within 1 ulp; -inf at 0, inf at 1, NaN outside."""
+    format_, dtype = FORMATS[x.dtype], x.dtype
+    subnormal = k.lt(x, format_.normal)
+    lift = format_.fraction + 2
+    zero = k.const(0.0, dtype)
+    lifted = k.select(subnormal, k.mul(x, 2.0**lift), x)
+    below = fast_two_sum(k, k.const(1.0, dtype), k.neg(x))
+    unscaled = k.select(subnormal, k.const(-float(lift), dtype), zero)
+    total, rest = _half_log_of_ratio(k, (lifted, zero), below, unscaled)
+    half = k.add(total, rest)
+    result = k.add(half, half)
+    result = k.select(k.eq(x, 0.0), k.const(float("-inf"), dtype), result)
+    result = k.select(k.eq(x, 1.0), k.const(float("inf"), dtype), result)
+    inside = k.and_(k.ge(x, 0.0), k.le(x, 1.0))
+    return k.select(inside, result, k.const(float("nan"), dtype))

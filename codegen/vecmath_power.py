@@ -1,0 +1,88 @@
+"""How are powers and cube roots computed?"""
+
+from __future__ import annotations
+
+from graphc.codegen.scalar import Scope, Value
+from graphc.codegen.vecmath_exp import exp2_tail, times_power
+from graphc.codegen.vecmath_log import log2_in_two_parts, log_arguments
+from graphc.codegen.vecmath_parts import (
+    FORMATS,
+    at_least,
+    at_most,
+    bits_of,
+    fast_two_sum,
+    polynomial,
+    power_of_two,
+    product,
+    select_parts,
+    two_product,
+)
+from graphc.codegen.vecmath_tables import CBRT, CBRT_OF_2, CBRT_OF_HALF
+
+
+def pow(k: Scope, x: Value, y: Value) -> Value:
+    """x to the power y, within 1 ulp, with the special cases of IEEE 754.
+
+    exp2(y log2|x|) with the logarithm and the product in two parts.
+    """
+    format_, dtype = FORMATS[x.dtype], x.dtype
+    size, infinity = k.abs(x), float("inf")
+    upper, lower = log2_in_two_parts(k, size)
+    upper = k.select(k.lt(size, infinity), upper, size)
+    upper = k.select(k.eq(size, 0.0), k.const(-infinity, dtype), upper)
+    # A finite exponent this large does what an infinite one does, and gives 1 where |x| is 1.
+    exponent = at_least(k, at_most(k, y, 2.0**100), -(2.0**100))
+    main = k.mul(exponent, upper)
+    rest = k.fma(exponent, lower, k.fma(exponent, upper, k.neg(main)))
+    top, bottom = format_.bias + 1, -(format_.bias + format_.fraction + 2)
+    inside = at_least(k, at_most(k, main, top), bottom)
+    rest = k.select(k.eq(main, inside), rest, k.const(0.0, dtype))
+
+    shifted = k.add(inside, format_.magic)
+    whole = k.sub(shifted, format_.magic)
+    reduced, reduced_rest = fast_two_sum(k, k.sub(inside, whole), rest)
+    result = times_power(k, inside, shifted, exp2_tail(k, reduced, reduced_rest))
+
+    whole_exponent = k.eq(k.trunc(y), y)
+    half = k.mul(y, 0.5)
+    odd = k.and_(whole_exponent, k.ne(k.trunc(half), half))
+    sign = k.xor(bits_of(k, x), bits_of(k, size))
+    sign = k.select(odd, sign, k.const(0, format_.word))
+    result = k.bitcast(k.or_(bits_of(k, result), sign), dtype)
+    undefined = k.and_(k.and_(k.lt(x, 0.0), k.gt(x, -infinity)), k.not_(whole_exponent))
+    result = k.select(undefined, k.const(float("nan"), dtype), result)
+    one = k.or_(k.eq(x, 1.0), k.eq(y, 0.0))
+    return k.select(one, k.const(1.0, dtype), result)
+
+
+def cbrt(k: Scope, x: Value) -> Value:
+    """The real cube root, within 1 ulp; exact for cubes.
+
+    With z near m**(-1/3) from a polynomial and one step of Halley's kind, y = m z**2 is corrected
+    by Newton's method with an exact remainder. The powers of two are thirds apart.
+    """
+    format_, dtype = FORMATS[x.dtype], x.dtype
+    size = k.abs(x)
+    f, n = log_arguments(k, size)
+    m = k.add(f, 1.0)
+    shifted = k.fma(n, 1 / 3, format_.magic)
+    over = k.fma(k.sub(shifted, format_.magic), -3.0, n)  # -1, 0 or 1
+
+    z = polynomial(k, m, CBRT[dtype])
+    wrong = k.fma(k.neg(k.mul(z, k.mul(z, z))), m, 1.0)
+    z = k.fma(k.mul(z, wrong), k.fma(wrong, 2 / 9, 1 / 3), z)
+    square = k.mul(z, z)
+    y = k.mul(m, square)
+    power, power_rest = two_product(k, y, y)
+    remainder = k.sub(k.fma(k.neg(power), y, m), k.mul(power_rest, y))
+    near = y, k.mul(remainder, k.mul(square, 1 / 3))
+
+    def constant(parts: tuple[float, float]) -> tuple[Value, Value]:
+        return k.const(parts[0], dtype), k.const(parts[1], dtype)
+
+    factor = select_parts(k, k.lt(over, 0.0), constant(CBRT_OF_HALF[dtype]), constant((1.0, 0.0)))
+    factor = select_parts(k, k.gt(over, 0.0), constant(CBRT_OF_2[dtype]), factor)
+    result = k.add(*product(k, near, factor))
+    result = k.mul(result, power_of_two(k, shifted, format_.bits_of_one))
+    plain = k.and_(k.gt(size, 0.0), k.lt(size, float("inf")))
+    return k.select(plain, k.copysign(result, x), x)

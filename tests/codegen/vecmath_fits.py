@@ -1,0 +1,381 @@
+"""Where do the numbers of `graphc.codegen.vecmath_tables` come from?
+
+Every table is the interpolation of a stated function at Chebyshev nodes in 300-bit arithmetic,
+which comes within a few per cent of the best polynomial, rounded to the dtype. Two tables of erf
+are least squares, because what they approximate is weighted. `test_vecmath.py` derives each again;
+`python tests/codegen/vecmath_fits.py > codegen/vecmath_tables.py` writes the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import mpmath
+import numpy as np
+
+DTYPES = ("float64", "float32")
+PRECISION = 300  # bits
+Real = Callable[[Any], Any]
+
+
+def real(text: str) -> Any:
+    """A number written in decimal, to full precision."""
+    return mpmath.mpf(text)
+
+
+def interpolated(function: Real, low: Any, high: Any, degree: int, zeros: int = 0) -> list[Any]:
+    """Coefficients, constant first, of the polynomial that meets `function` at Chebyshev nodes.
+
+    `zeros` nodes nearest to 0 are left out: there the error has zeros anyway, because the
+    polynomial is multiplied by that power of its argument.
+    """
+    low, high, count = mpmath.mpf(low), mpmath.mpf(high), degree + 1 + zeros
+    nodes = [mpmath.cos(mpmath.pi * (2 * i + 1) / (2 * count)) for i in range(count)]
+    nodes = [(low + high) / 2 + (high - low) / 2 * node for node in nodes]
+    nodes = sorted(nodes, key=abs)[zeros:]
+    differences = [function(node) for node in nodes]
+    for order in range(1, degree + 1):
+        for i in range(degree, order - 1, -1):
+            rise = differences[i] - differences[i - 1]
+            differences[i] = rise / (nodes[i] - nodes[i - order])
+    result = [differences[-1]]
+    for i in range(degree - 1, -1, -1):
+        result = [mpmath.mpf(0), *result]
+        for j in range(len(result) - 1):
+            result[j] -= nodes[i] * result[j + 1]
+        result[0] += differences[i]
+    return result
+
+
+def least_squares(function: Real, weight: Real, low: Any, high: Any, degree: int) -> list[Any]:
+    """The polynomial with the least weighted squares of errors at many Chebyshev nodes."""
+    low, high, count = mpmath.mpf(low), mpmath.mpf(high), 6 * (degree + 1)
+    middle, half = (low + high) / 2, (high - low) / 2
+
+    def basis(x: Any) -> list[Any]:
+        return [mpmath.chebyt(j, (x - middle) / half) for j in range(degree + 1)]
+
+    nodes = [mpmath.cos(mpmath.pi * (2 * i + 1) / (2 * count)) for i in range(count)]
+    nodes = [middle + half * node for node in nodes]
+    rows = [[weight(x) * each for each in basis(x)] for x in nodes]
+    right = [weight(x) * function(x) for x in nodes]
+    solution = mpmath.qr_solve(mpmath.matrix(rows), mpmath.matrix(right))[0]
+    return interpolated(lambda x: mpmath.fdot(solution, basis(x)), low, high, degree)
+
+
+def rounded(values: Any, dtype: str) -> tuple[float, ...]:
+    """Each value as the nearest number of the dtype."""
+    as_float = [float(each) for each in values]
+    return tuple(as_float if dtype == "float64" else (float(np.float32(each)) for each in as_float))
+
+
+def in_parts(value: Any, count: int, dtype: str) -> tuple[float, ...]:
+    """A number as the nearest one of the dtype, the nearest to what is left, and so on."""
+    parts: list[float] = []
+    for _ in range(count):
+        parts += rounded([value - mpmath.fsum(parts)], dtype)
+    return tuple(parts)
+
+
+# -- the functions ---------------------------------------------------------------------------------
+
+
+def odd_log(z: Any) -> Any:
+    """log((1 + s)/(1 - s)) / s in z = s**2."""
+    s = mpmath.sqrt(z)
+    return mpmath.log((1 + s) / (1 - s)) / s
+
+
+def exp_quotient(r: Any) -> Any:
+    return (mpmath.exp(r) - 1 - r) / r**2
+
+
+def over_root(function: Real) -> Real:
+    """function(s) / s in s**2."""
+    return lambda z: function(mpmath.sqrt(z)) / mpmath.sqrt(z)
+
+
+def far_erfc(x: Any) -> Any:
+    return mpmath.erfc(x) * mpmath.exp(x * x) * (x + 3)
+
+
+def inverse_erfc(y: Any) -> Any:
+    """By Newton's method on the logarithm of erfc."""
+    size = mpmath.sqrt(-mpmath.log(y))
+    x = mpmath.mpf(size) if y < 0.01 else mpmath.mpf(1)
+    for _ in range(60):
+        tail = mpmath.erfc(x)
+        slope = -2 / mpmath.sqrt(mpmath.pi) * mpmath.exp(-x * x) / tail
+        step = mpmath.log(tail / y) / slope
+        x -= step
+        if abs(step) < mpmath.mpf(2) ** -150:
+            break
+    return x
+
+
+def shifted(function: Real, shift: str, center: str) -> Real:
+    """function(x) in u = 1/(x + shift) - center."""
+    return lambda u: function(1 / (u + real(center)) - real(shift))
+
+
+def shifted_ends(low: str, high: str, shift: str, center: str) -> tuple[Any, Any]:
+    ends = (1 / (real(each) + real(shift)) - real(center) for each in (high, low))
+    return tuple(ends)  # type: ignore[return-value]
+
+
+def stirling_rest(x: Any) -> Any:
+    """log(gamma(x)) less the terms of Stirling's formula (DLMF 5.11.1) that do not vanish."""
+    return mpmath.loggamma(x) - (x - 0.5) * mpmath.log(x) + x - mpmath.log(2 * mpmath.pi) / 2
+
+
+def digamma_zero() -> Any:
+    return mpmath.findroot(mpmath.digamma, real("1.4616321"))
+
+
+def scaled_bessel(order: int) -> Real:
+    return lambda w: mpmath.besseli(order, 1 / w) * mpmath.exp(-1 / w) / mpmath.sqrt(w)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A table: `function` on [low, high], a degree for each dtype, and zeros of the error at 0.
+
+    `wide`: the float32 function computes in float64, so its coefficients are rounded to that.
+    """
+
+    comment: str
+    function: Real
+    low: Any
+    high: Any
+    degrees: tuple[int, int]
+    zeros: int = 0
+    wide: bool = False
+
+    def table(self, dtype: str) -> tuple[float, ...]:
+        degree = self.degrees[DTYPES.index(dtype)]
+        found = interpolated(self.function, self.low, self.high, degree, self.zeros)
+        return rounded(found, "float64" if self.wide else dtype)
+
+
+ERFC_AT = ("3", "0.09375")
+ERFINV_NEAR, ERFINV_FAR = ("2", "0.234375"), ("4", "0.0625")
+
+
+def fits() -> dict[str, Fit]:
+    """Every interpolated table, by its name."""
+    ln2 = mpmath.log(2)
+    reach = ln2 / 2 * real("1.001")
+    half = real("0.5005")
+    z_log, z_sine, z_exp = real("0.0415"), real("0.63"), real("0.1205")
+    tiny = real("1e-30")
+    root = mpmath.sqrt
+
+    def inverse_rest(t: Any) -> Any:
+        return inverse_erfc(mpmath.exp(-t * t)) - t
+
+    return {
+        "EXP": Fit(
+            "(exp(r) - 1 - r) / r**2 on |r| <= ln(2)/2; relative error of exp 2**-58 and 2**-29",
+            exp_quotient, -reach, reach, (10, 5), 2,
+        ),
+        "EXP2": Fit(
+            "(2**r - 1 - r ln 2) / r**2 on |r| <= 1/2; relative error of exp2 2**-58 and 2**-29",
+            lambda r: exp_quotient(r * ln2) * ln2**2, -half, half, (10, 5), 2,
+        ),
+        "SINH": Fit(
+            "(sinh(r)/r - 1) / z in z = r**2 <= (ln(2)/2)**2; relative error 2**-60 and 2**-35",
+            lambda z: (over_root(mpmath.sinh)(z) - 1) / z, 0, z_exp, (4, 2), 1,
+        ),
+        "COSH": Fit(
+            "(cosh(r) - 1 - z/2) / z**2 in z = r**2 <= (ln(2)/2)**2; relative error 2**-66, 2**-41",
+            lambda z: (mpmath.cosh(root(z)) - 1 - z / 2) / z**2, 0, z_exp, (4, 2), 2,
+        ),
+        "LOG": Fit(
+            "(log((1 + s)/(1 - s)) - 2 s) / s**3 in s**2 <= 0.0415; relative error 2**-61, 2**-28",
+            lambda z: (odd_log(z) - 2) / z, 0, z_log, (7, 2), 1,
+        ),
+        "LOG2_TAIL": Fit(
+            "log2((1 + s)/(1 - s)) = s (C1 + z (C3 + z Q(z))) in z = s**2 <= 0.0415: Q",
+            lambda z: (odd_log(z) - 2 - 2 * z / 3) / z**2 / ln2, 0, z_log, (8, 3), 2,
+        ),
+        "CBRT": Fit(
+            "m**(-1/3) on 0.75 <= m <= 1.5; relative error 2**-17 and 2**-12",
+            lambda m: m ** (-real("1") / 3), real("0.749"), real("1.501"), (5, 3),
+        ),
+        "SIN": Fit(
+            "(sin(r)/r - 1) / z in z = r**2 <= 0.63",
+            lambda z: (mpmath.sinc(root(z)) - 1) / z, 0, z_sine, (5, 2), 1,
+        ),
+        "COS": Fit(
+            "(cos(r) - 1 + z/2) / z**2 in z = r**2 <= 0.63",
+            lambda z: (mpmath.cos(root(z)) - 1 + z / 2) / z**2, 0, z_sine, (5, 2), 2,
+        ),
+        "ATAN": Fit(
+            "(atan(t)/t - 1) / z in z = t**2 <= tan(pi/8)**2; relative error 2**-62 and 2**-33",
+            lambda z: (over_root(mpmath.atan)(z) - 1) / z, 0, real("0.1725"), (11, 5), 1,
+        ),
+        "ASIN": Fit(
+            "(asin(s)/s - 1) / z in z = s**2 <= 1/4; relative error 2**-58 and 2**-29",
+            lambda z: (over_root(mpmath.asin)(z) - 1) / z, 0, real("0.2501"), (12, 5), 1,
+        ),
+        "ERF_SMALL": Fit(
+            "(erf(x)/x - 2/sqrt(pi)) / z in z = x**2 <= 0.77; relative error 2**-60 and 2**-32",
+            lambda z: (over_root(mpmath.erf)(z) - 2 / root(mpmath.pi)) / z,
+            0, real("0.77"), (11, 6), 1,
+        ),
+        "ERFC": Fit(
+            "erfc(x) exp(x**2) (x + 3) in u = 1/(x + 3) - 0.09375 for 0.5 <= x <= 27.3",
+            shifted(far_erfc, *ERFC_AT), *shifted_ends("0.5", "27.3", *ERFC_AT), (22, 12),
+        ),
+        "ERFINV": Fit(
+            "erfinv(x)/x in x**2 <= 1/4; relative error 2**-58 and 2**-30",
+            over_root(mpmath.erfinv), tiny, real("0.25"), (13, 6), 0, True,
+        ),
+        "ERFINV_NEAR": Fit(
+            "erfcinv(exp(-t**2)) - t in u = 1/(t + 2) - 0.234375 for 0.83 <= t <= 6.1",
+            shifted(inverse_rest, *ERFINV_NEAR),
+            *shifted_ends("0.83", "6.1", *ERFINV_NEAR), (22, 11), 0, True,
+        ),
+        "ERFINV_FAR": Fit(
+            "erfcinv(exp(-t**2)) - t in u = 1/(t + 4) - 0.0625 for 6 <= t <= 27.5",
+            shifted(inverse_rest, *ERFINV_FAR),
+            *shifted_ends("6", "27.5", *ERFINV_FAR), (22, 11), 0, True,
+        ),
+        "LGAMMA": Fit(
+            "lgamma(2 + z)/z on -3/4 <= z <= 1/4; relative error 2**-58 and 2**-30",
+            lambda z: mpmath.loggamma(2 + z) / z, real("-0.75"), real("0.25001"), (20, 10), 0, True,
+        ),
+        "GAMMA": Fit(
+            "(gamma(2 + z) - 1)/z on -3/4 <= z <= 1/4; relative error 2**-58 and 2**-30",
+            lambda z: (mpmath.gamma(2 + z) - 1) / z,
+            real("-0.75"), real("0.25001"), (20, 10), 0, True,
+        ),
+        "STIRLING": Fit(
+            "x (lgamma(x) - (x - 1/2) log(x) + x - log(2 pi)/2) in 1/x**2, x >= 7.25",
+            lambda v: stirling_rest(1 / root(v)) / root(v), tiny, 1 / real("52"), (6, 3), 0, True,
+        ),
+        "STIRLING_FACTOR": Fit(
+            "x (exp(lgamma(x) - (x - 1/2) log(x) + x - log(2 pi)/2) - 1) in 1/x, x >= 7.25",
+            lambda w: mpmath.expm1(stirling_rest(1 / w)) / w,
+            tiny, 1 / real("7.2"), (9, 4), 0, True,
+        ),
+        "DIGAMMA": Fit(
+            "digamma(x)/(x - zero) in x - 1.5 on [1, 2]; relative error 2**-58 and 2**-30",
+            lambda d: mpmath.digamma(d + 1.5) / (d + 1.5 - digamma_zero()),
+            real("-0.5"), real("0.5"), (22, 11), 0, True,
+        ),
+        "DIGAMMA_FAR": Fit(
+            "x**2 (log(x) - digamma(x) - 1/(2 x)) in 1/x**2, x >= 8",
+            lambda v: (-mpmath.log(v) / 2 - mpmath.digamma(1 / root(v)) - root(v) / 2) / v,
+            tiny, 1 / real("64"), (6, 3), 0, True,
+        ),
+        "I0": Fit(
+            "(I0(x) - 1)/z in z = x**2 <= 256; relative error of I0 2**-60 and 2**-31",
+            lambda z: (mpmath.besseli(0, root(z)) - 1) / z, tiny, 256, (21, 15), 0, True,
+        ),
+        "I1": Fit(
+            "I1(x)/x in z = x**2 <= 256; relative error 2**-60 and 2**-31",
+            lambda z: mpmath.besseli(1, root(z)) / root(z), tiny, 256, (22, 16), 0, True,
+        ),
+        "I0_FAR": Fit(
+            "I0(x) exp(-x) sqrt(x) in 1/x, x >= 16; relative error 2**-58 and 2**-30",
+            scaled_bessel(0), real("1e-4"), real("0.0625"), (13, 5), 0, True,
+        ),
+        "I1_FAR": Fit(
+            "I1(x) exp(-x) sqrt(x) in 1/x, x >= 16; relative error 2**-58 and 2**-30",
+            scaled_bessel(1), real("1e-4"), real("0.0625"), (13, 5), 0, True,
+        ),
+    }  # fmt: skip
+
+
+def far_erf(dtype: str) -> tuple[float, ...]:
+    """log(erfc(x)) + x**2, weighted with erfc(x), because the result is 1 - erfc."""
+    degree, top = (13, "5.95") if dtype == "float64" else (5, "4")
+    shift, center = real("4.5"), real("0.185546875")
+
+    def at(u: Any) -> Any:
+        return 1 / (u + center) - shift
+
+    low, high = (1 / (real(each) + shift) - center for each in (top, "0.875"))
+    found = least_squares(
+        lambda u: mpmath.log(mpmath.erfc(at(u))) + at(u) ** 2,
+        lambda u: mpmath.erfc(at(u)) + mpmath.mpf(2) ** -56,
+        low,
+        high,
+        degree,
+    )
+    return rounded(found, dtype)
+
+
+def constants() -> dict[str, tuple[Any, int, bool]]:
+    """Numbers in parts: value, count of parts, and whether float32 functions use float64 parts."""
+    ln2, pi = mpmath.log(2), mpmath.pi
+    return {
+        "LN2": (ln2, 2, False),
+        "INVERSE_LN2": (1 / ln2, 2, False),
+        "LOG10_OF_2": (mpmath.log10(2), 2, False),
+        "LOG2_LINEAR": (2 / ln2, 2, False),
+        "LOG2_CUBIC": (2 / ln2 / 3, 2, False),
+        "QUARTER_PI": (pi / 4, 2, False),
+        "HALF_PI": (pi / 2, 2, False),
+        "PI": (pi, 2, False),
+        "TWO_OVER_ROOT_PI": (2 / mpmath.sqrt(pi), 2, False),
+        "CBRT_OF_2": (mpmath.cbrt(2), 2, False),
+        "CBRT_OF_HALF": (mpmath.cbrt(mpmath.mpf(1) / 2), 2, False),
+        "HALF_LOG_TWO_PI": (mpmath.log(2 * pi) / 2, 2, True),
+        "LOG_PI": (mpmath.log(pi), 2, True),
+        "ROOT_TWO_PI": (mpmath.sqrt(2 * pi), 2, True),
+        "DIGAMMA_ZERO": (digamma_zero(), 2, True),
+    }
+
+
+def tables() -> Iterator[tuple[str, str, dict[str, tuple[float, ...]]]]:
+    """Name, comment and value of every table."""
+    for name, (value, count, wide) in constants().items():
+        yield (
+            name,
+            "",
+            {dtype: in_parts(value, count, "float64" if wide else dtype) for dtype in DTYPES},
+        )
+    for name, fit in fits().items():
+        yield name, fit.comment, {dtype: fit.table(dtype) for dtype in DTYPES}
+    yield (
+        "ERF_FAR",
+        "log(erfc(x)) + x**2 in u = 1/(x + 4.5) - 0.185546875 for 0.875 <= x <= 5.95 (float32: 4)",
+        {dtype: far_erf(dtype) for dtype in DTYPES},
+    )
+
+
+HEAD = '''"""Which numbers do the mathematical procedures use?
+
+Written by `python tests/codegen/vecmath_fits.py`, which says how each is found; the test of the
+procedures derives all of them again. Polynomials have their constant first; constants are in parts,
+the nearest number of the dtype and what it leaves. Functions of the gamma and Bessel families and
+the inverse error functions compute float32 in float64, with shorter polynomials.
+"""
+
+# fmt: off
+Table = dict[str, tuple[float, ...]]
+'''
+
+
+def text(name: str, comment: str, table: dict[str, tuple[float, ...]]) -> str:
+    lines = [f"# {comment}"] if comment else []
+    lines.append(f"{name}: Table = {{")
+    for dtype, values in table.items():
+        lines.append(f'    "{dtype}": (')
+        for row in rows(values):
+            lines.append("        " + " ".join(f"{value!r}," for value in row))
+        lines.append("    ),")
+    return "\n".join([*lines, "}"])
+
+
+def rows(values: tuple[float, ...]) -> list[tuple[float, ...]]:
+    return [values[i : i + 3] for i in range(0, len(values), 3)]
+
+
+if __name__ == "__main__":
+    with mpmath.workprec(PRECISION):
+        print(HEAD + "\n".join(text(*each) for each in tables()))
