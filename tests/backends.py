@@ -41,18 +41,19 @@ Arrays = Sequence[Any]
 
 # The most units in the last place by which native code may differ from the true value.
 ULP: dict[str, float] = {
-    "exp": 1.0,
-    "expm1": 2.0,
-    "log": 1.0,
-    "log1p": 2.0,
-    "tanh": 2.0,
-    "sigmoid": 2.0,
-    "softplus": 2.0,
-    "sin": 2.0,
-    "cos": 2.0,
-    "erf": 2.0,
-    "power": 2.0,
+    **dict.fromkeys(("exp", "exp2", "expm1", "sinh", "cosh", "tanh", "sigmoid"), 1.0),
+    **dict.fromkeys(("log", "log2", "log10", "log1p", "logit", "cbrt", "power"), 1.0),
+    **dict.fromkeys(("arcsinh", "arccosh", "arctanh", "sin", "cos", "tan", "sinc"), 1.0),
+    **dict.fromkeys(("arcsin", "arccos", "arctan", "arctan2", "erf"), 1.0),
+    **dict.fromkeys(("softplus", "xlogy", "xlog1py"), 2.0),
+    **dict.fromkeys(("erfc", "logaddexp2"), 3.0),
+    **dict.fromkeys(("erfinv", "erfcinv", "gammaln", "gamma", "digamma"), 4.0),
+    **dict.fromkeys(("i0", "i1", "i0e", "i1e"), 4.0),
+    "polygamma": 9.0,
 }
+# Below these arguments, where the function has zeros that no float is near, a unit in the last
+# place is one of 1 at least; `logaddexp2` has its zeros everywhere.
+ZEROS_BELOW = {"gammaln": -0.5, "digamma": 0.0, "logaddexp2": float("inf")}
 # Sums of products and products: the result may be off by this many eps * sum |terms|, or eps *
 # |product|.
 SUM_FACTOR = 4.0
@@ -202,6 +203,15 @@ def spacing(value: Any) -> Any:
         return np.where(value <= top, np.spacing(value), 2 * np.spacing(top)).astype(value.dtype)
 
 
+def unit(name: str, first: Any, value: Any) -> Any:
+    """The unit in which the error of a mathematical function is measured, at each element."""
+    if name not in ZEROS_BELOW:
+        return spacing(value)
+    size = np.abs(value)
+    least = np.ones((), value.dtype)
+    return spacing(np.where(first < ZEROS_BELOW[name], np.maximum(size, least), size))
+
+
 def differences(got: Any, want: Any, either_zero: bool = False) -> Any:
     """Where two arrays of one dtype differ: NaN equals NaN, and -0.0 is not 0.0 unless
     `either_zero`.
@@ -339,7 +349,7 @@ def _bound(op: Op, args: Arrays, attrs: Any, result: Any, rounding: bool) -> Any
         return None
     eps = ml_dtypes.finfo(result.dtype).eps
     if op.name in ULP:
-        return (ULP[op.name] + 2) * spacing(result)
+        return (ULP[op.name] + 2) * unit(op.name, args[0], result)
     if op.name in SUMS:
         terms = [np.abs(a) if is_float(a.dtype) else a for a in args]
         return SUM_FACTOR * eps * op.numpy(*terms, **attrs)
@@ -380,4 +390,5 @@ __all__ = [
     "is_inexact",
     "run",
     "spacing",
+    "unit",
 ]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.special
 import surface_rows
 
 import graphc as gx
@@ -44,8 +45,40 @@ def _softmax(x: Any, axis: int = -1) -> Any:
     return e / e.sum(axis=axis, keepdims=True)
 
 
+def _elu(x: Any, alpha: float = 1.0) -> Any:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))).astype(x.dtype)
+
+
+def _clipped(low: float, high: float) -> Call:
+    return lambda x: np.clip(x, low, high)
+
+
 # Functions that NumPy lacks or names otherwise, by what they mean.
 MEANING: dict[str, Call] = {
+    **{
+        name: getattr(scipy.special, name)
+        for name in (
+            *("erfc", "erfinv", "erfcinv", "gamma", "gammaln", "digamma", "polygamma", "logit"),
+            *("i0", "i1", "i0e", "i1e", "xlogy", "xlog1py"),
+        )
+    },
+    "celu": lambda x, alpha=1.0: _elu(x, 1.0) if alpha == 1 else alpha * _elu(x / alpha),
+    "elu": _elu,
+    "gelu": lambda x, approximate="none": (
+        x * scipy.special.ndtr(x)
+        if approximate in ("none", False)
+        else x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    ).astype(x.dtype),
+    "hard_sigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
+    "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+    "hard_tanh": _clipped(-1, 1),
+    "leaky_relu": lambda x, slope=0.01: np.where(x > 0, x, slope * x).astype(x.dtype),
+    "log_sigmoid": lambda x: np.log(1 / (1 + np.exp(-x))),
+    "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
+    "relu6": _clipped(0, 6),
+    "selu": lambda x: (1.0507009873554804934 * _elu(x, 1.6732632423543772848)).astype(x.dtype),
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "softsign": lambda x: x / (1 + np.abs(x)),
     "cast": lambda x, dtype: np.asarray(x).astype(dtype),
     "check": lambda x, condition, message: x,
     "erf": lambda x: np.vectorize(math.erf)(x).astype(x.dtype),
@@ -125,6 +158,46 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         for name in ("exp", "expm1", "tanh", "sin", "cos", "sigmoid", "softplus", "erf")
     },
     **{name: unary(name, W, P, W.astype("float32")) for name in ("log", "log1p", "sqrt")},
+    **{
+        name: unary(name, V, M, F, S)
+        for name in (
+            *("exp2", "sinh", "cosh", "arcsinh", "cbrt", "tan", "arctan", "sinc", "erfc"),
+            *("i0", "i1", "i0e", "i1e", "silu", "log_sigmoid", "softsign", "selu", "mish"),
+            *("hard_tanh", "hard_sigmoid", "hard_swish"),
+        )
+    },
+    **{
+        name: unary(name, W, P, W.astype("float32"), S)
+        for name in ("log2", "log10", "gamma", "gammaln", "digamma")
+    },
+    **{
+        name: unary(name, V / 3, M / 3, F / 3) for name in ("arcsin", "arccos", "arctanh", "erfinv")
+    },
+    "arccosh": unary("arccosh", W + 1, P + 1, W.astype("float32") + 1),
+    **{name: unary(name, W / 3, F / 5 + 0.5) for name in ("logit", "erfcinv")},
+    "polygamma": [
+        (lambda xp, x, n=n: xp.polygamma(n, x), (array,)) for n in (0, 1, 2, 5) for array in (W, P)
+    ],
+    "arctan2": binary("arctan2", *FLOAT_PAIRS, (V, 2.5)),
+    "logaddexp2": binary("logaddexp2", *FLOAT_PAIRS, (V, 2.5)),
+    "xlogy": binary("xlogy", (V, W), (M, P), (np.zeros(5), np.zeros(5)), (W, 2.5)),
+    "xlog1py": binary("xlog1py", (V, W), (M, P), (np.zeros(5), -np.ones(5)), (W, 2.5)),
+    "relu6": unary("relu6", V * 5, G, I, S),
+    "gelu": [
+        *unary("gelu", V, M, F, S, W * -5),
+        *[
+            (lambda xp, x, a=a: xp.gelu(x, approximate=a), (array,))
+            for a in ("none", "tanh", True, False)
+            for array in (V, F)
+        ],
+    ],
+    **{
+        name: [
+            *unary(name, V, M, F),
+            (lambda xp, x, name=name: getattr(xp, name)(x, 0.3), (V,)),
+        ]
+        for name in ("elu", "celu", "leaky_relu")
+    },
     **{
         name: unary(name, V, G, I, S) for name in ("negative", "absolute", "sign", "square", "relu")
     },
@@ -291,6 +364,11 @@ ALIASES = {
     "abs": "absolute",
     "amax": "max",
     "amin": "min",
+    **{f"a{name}": f"arc{name}" for name in ("sin", "cos", "tan", "tan2", "sinh", "cosh", "tanh")},
+    "expit": "sigmoid",
+    "lgamma": "gammaln",
+    "pow": "power",
+    "swish": "silu",
     "bitwise_and": "logical_and",
     "bitwise_or": "logical_or",
     "invert": "logical_not",
@@ -475,6 +553,9 @@ BAD: dict[str, Callable[[], Any]] = {
     "gradient by integers": lambda: gx.grad(gx.sum(v), k),
     "a symbol without a name": lambda: gx.symbol(""),
     "an unknown fact": lambda: gx.symbol("s", facts=("blue",)),
+    "an order that is a node": lambda: gx.polygamma(x, x),
+    "a negative order": lambda: gx.polygamma(-1, x),
+    "an approximation unheard of": lambda: gx.gelu(x, approximate="erf"),
     "a negative extent": lambda: gx.zeros((-1,)),
 }
 

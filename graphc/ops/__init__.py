@@ -1,6 +1,7 @@
 """Which ops are there? One file a family; importing them fills the registry and the surface."""
 
 from graphc.ops import (
+    activations,
     arithmetic,
     branch,
     compare,
@@ -18,11 +19,14 @@ from graphc.ops import (
     reduce,
     sorting,
     special,
+    special_functions,
     statistics,
     transcend,
+    trigonometry,
 )
 
 __all__ = [
+    "activations",
     "arithmetic",
     "branch",
     "compare",
@@ -41,5 +45,7 @@ __all__ = [
     "sorting",
     "special",
     "statistics",
+    "special_functions",
     "transcend",
+    "trigonometry",
 ]

@@ -371,3 +371,4 @@ def power(x: Any, y: Any) -> Node:
 
 alias("abs", absolute)
 alias("true_divide", divide)
+alias("pow", power)

@@ -1,8 +1,12 @@
-"""Transcendental functions. Their kernels are procedures of graphc's own, called by name: no libm.
+"""Exponentials, logarithms, powers and hyperbolic functions, and how a function with a kernel of
+its own is declared.
+
+The kernels are procedures of graphc's own, called by name: no libm.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any
 
@@ -10,32 +14,69 @@ import numpy as np
 
 from graphc.node import Node
 from graphc.op import Interval, Op, elementwise
-from graphc.ops.arithmetic import like, strong_multiply
+from graphc.ops.arithmetic import like, sqrt_op, strong_multiply
 from graphc.ops.operands import operands
-from graphc.tensor import surface
+from graphc.tensor import alias, surface
+
+LOG_2, LOG_10 = math.log(2), math.log(10)
 
 
-def _quiet(function: Any) -> Any:
+def quiet(function: Any) -> Any:
     """NumPy's function without its floating-point warnings: infinities and NaN are results here."""
 
-    def call(*arrays: Any) -> Any:
+    def call(*arrays: Any, **settings: Any) -> Any:
         with np.errstate(all="ignore"):
-            return function(*arrays)
+            return function(*arrays, **settings)
 
     return call
 
 
-def _real(name: str, function: Any, partial: Any, cost: int, **record: Any) -> Op:
-    """Register a real function of one argument whose kernel is the procedure of that name."""
+def real_op(
+    name: str, function: Any, partial: Any, cost: int, procedure: str = "", **record: Any
+) -> Op:
+    """Register a real function of one argument whose kernel is the procedure of that name.
+
+    `partial(x, result)` is its derivative as a graph.
+    """
+    called = procedure or name
     return elementwise(
         name,
-        numpy=_quiet(function),
-        kernel=lambda k, x: k.call(name, x),
+        numpy=quiet(function),
+        kernel=lambda k, x: k.call(called, x),
         partials=lambda x, result: (partial(x, result),),
         kinds="f",
         cost=cost,
         **record,
     )
+
+
+def real_surface(op: Op, text: str, *aliases: str) -> Any:
+    """The public function of an op whose arguments are of one float dtype, under its names."""
+    arity = len(inspect.signature(op.lowering.kernel).parameters) - 1  # type: ignore[union-attr]
+
+    def one(x: Any) -> Node:
+        return op(*operands(op.name, x, real=True))
+
+    def two(x1: Any, x2: Any) -> Node:
+        return op(*operands(op.name, x1, x2, real=True))
+
+    function = one if arity == 1 else two
+    function.__name__ = function.__qualname__ = op.name
+    function.__doc__ = text + " In a float dtype: integers and bool are computed in float64."
+    for each in aliases:
+        alias(each, function)
+    return surface(function)
+
+
+def as_float64(function: Any) -> Any:
+    """`function` of float64 arrays, for arrays of any float dtype."""
+
+    def call(*arrays: Any, **settings: Any) -> Any:
+        dtype = arrays[0].dtype
+        made = function(*(np.asarray(each, np.float64) for each in arrays), **settings)
+        return np.asarray(made, np.float64).astype(dtype)
+
+    return call
 
 
 def _sigmoid_numpy(x: Any) -> Any:
@@ -48,14 +89,7 @@ def _softplus_numpy(x: Any) -> Any:
 
 
 _POSITIVE = frozenset(("nonnegative",))
-_erf_float64 = np.vectorize(math.erf, otypes=["float64"])
-
-
-def _erf_numpy(x: Any) -> Any:
-    return np.asarray(_erf_float64(x)).astype(x.dtype) if x.size else x.copy()
-
-
-exp_op = _real(
+exp_op = real_op(
     "exp",
     np.exp,
     lambda x, y: y,
@@ -65,7 +99,7 @@ exp_op = _real(
     facts=lambda node, known: _POSITIVE,
     latex="e^{{{}}}",
 )
-expm1_op = _real(
+expm1_op = real_op(
     "expm1",
     np.expm1,
     lambda x, y: y + like(x, 1),
@@ -73,7 +107,7 @@ expm1_op = _real(
     laws=frozenset(("increasing",)),
     domain=(Interval(-30, 30),),
 )
-log_op = _real(
+log_op = real_op(
     "log",
     np.log,
     lambda x, y: like(x, 1) / x,
@@ -84,7 +118,7 @@ log_op = _real(
     latex=r"\log {}",
     doc="-inf at 0, NaN below. The derivative at 0 is infinite; times a zero cotangent it is 0.",
 )
-log1p_op = _real(
+log1p_op = real_op(
     "log1p",
     np.log1p,
     lambda x, y: like(x, 1) / (x + like(x, 1)),
@@ -93,7 +127,7 @@ log1p_op = _real(
     domain=(Interval(-0.9, 50),),
     laws=frozenset(("increasing",)),
 )
-tanh_op = _real(
+tanh_op = real_op(
     "tanh",
     np.tanh,
     lambda x, y: like(x, 1) - y * y,
@@ -102,7 +136,7 @@ tanh_op = _real(
     laws=frozenset(("odd", "increasing")),
     latex=r"\tanh {}",
 )
-sigmoid_op = _real(
+sigmoid_op = real_op(
     "sigmoid",
     _sigmoid_numpy,
     lambda x, y: y * (like(x, 1) - y),
@@ -112,7 +146,7 @@ sigmoid_op = _real(
     facts=lambda node, known: _POSITIVE,
     latex=r"\sigma({})",
 )
-softplus_op = _real(
+softplus_op = real_op(
     "softplus",
     _softplus_numpy,
     lambda x, y: sigmoid_op(x),
@@ -122,31 +156,117 @@ softplus_op = _real(
     facts=lambda node, known: _POSITIVE,
     doc="log(1 + exp(x)), without overflow.",
 )
-sin_op = _real(
-    "sin",
-    np.sin,
-    lambda x, y: cos_op(x),
-    26,
-    domain=(Interval(-10, 10),),
-    laws=frozenset(("odd",)),
-    latex=r"\sin {}",
+exp2_op = real_op(
+    "exp2",
+    np.exp2,
+    lambda x, y: y * like(x, LOG_2),
+    20,
+    laws=frozenset(("increasing",)),
+    domain=(Interval(-30, 30),),
+    facts=lambda node, known: _POSITIVE,
+    latex="2^{{{}}}",
 )
-cos_op: Op = _real(
-    "cos",
-    np.cos,
-    lambda x, y: -sin_op(x),
-    26,
-    domain=(Interval(-10, 10),),
-    laws=frozenset(("even",)),
-    latex=r"\cos {}",
+log2_op = real_op(
+    "log2",
+    np.log2,
+    lambda x, y: like(x, 1 / LOG_2) / x,
+    30,
+    singular=(0,),
+    domain=(Interval(0.1, 50),),
+    laws=frozenset(("increasing",)),
+    latex=r"\log_2 {}",
+    doc="-inf at 0, NaN below; exact for powers of two.",
 )
-erf_op = _real(
-    "erf",
-    _erf_numpy,
-    lambda x, y: like(x, 2 / math.sqrt(math.pi)) * exp_op(-(x * x)),
-    60,
-    domain=(Interval(-3, 3),),
+log10_op = real_op(
+    "log10",
+    np.log10,
+    lambda x, y: like(x, 1 / LOG_10) / x,
+    50,
+    singular=(0,),
+    domain=(Interval(0.1, 50),),
+    laws=frozenset(("increasing",)),
+    latex=r"\log_{{10}} {}",
+    doc="-inf at 0, NaN below; exact for powers of ten.",
+)
+sinh_op = real_op(
+    "sinh",
+    np.sinh,
+    lambda x, y: cosh_op(x),
+    36,
+    domain=(Interval(-6, 6),),
     laws=frozenset(("odd", "increasing")),
+    latex=r"\sinh {}",
+)
+cosh_op: Op = real_op(
+    "cosh",
+    np.cosh,
+    lambda x, y: sinh_op(x),
+    36,
+    domain=(Interval(-6, 6),),
+    laws=frozenset(("even",)),
+    facts=lambda node, known: _POSITIVE,
+    latex=r"\cosh {}",
+)
+arcsinh_op = real_op(
+    "arcsinh",
+    np.arcsinh,
+    lambda x, y: like(x, 1) / sqrt_op(x * x + like(x, 1)),
+    50,
+    "asinh",
+    domain=(Interval(-9, 9),),
+    laws=frozenset(("odd", "increasing")),
+)
+arccosh_op = real_op(
+    "arccosh",
+    np.arccosh,
+    lambda x, y: like(x, 1) / sqrt_op((x - like(x, 1)) * (x + like(x, 1))),
+    50,
+    "acosh",
+    singular=(0,),
+    domain=(Interval(1.5, 50),),
+    laws=frozenset(("increasing",)),
+    facts=lambda node, known: _POSITIVE,
+    doc="NaN below 1. The derivative at 1 is infinite; times a zero cotangent it is 0.",
+)
+arctanh_op = real_op(
+    "arctanh",
+    np.arctanh,
+    lambda x, y: like(x, 1) / ((like(x, 1) - x) * (like(x, 1) + x)),
+    50,
+    "atanh",
+    singular=(0,),
+    domain=(Interval(-0.8, 0.8),),
+    laws=frozenset(("odd", "increasing")),
+    doc="Infinite at -1 and 1, NaN beyond, and so is the derivative.",
+)
+
+
+def _logit_numpy(x: Any) -> Any:
+    """Exact differences on either side: 2 x - 1 near 1/2, 1 - x above."""
+    middle = 2 * np.arctanh(np.clip(2 * x - 1, -0.5, 0.5))
+    return np.where((x > 0.25) & (x < 0.75), middle, np.log(x) - np.log1p(-x)).astype(x.dtype)
+
+
+logit_op = real_op(
+    "logit",
+    as_float64(_logit_numpy),
+    lambda x, y: like(x, 1) / (x * (like(x, 1) - x)),
+    50,
+    singular=(0,),
+    domain=(Interval(0.2, 0.8),),
+    laws=frozenset(("increasing",)),
+    doc="log(x/(1 - x)), the inverse of sigmoid: -inf at 0, inf at 1, NaN outside.",
+)
+cbrt_op = real_op(
+    "cbrt",
+    np.cbrt,
+    lambda x, y: like(x, 1 / 3) / (y * y),
+    40,
+    singular=(0,),
+    domain=(Interval(0.3, 5),),
+    laws=frozenset(("odd", "increasing")),
+    latex=r"\sqrt[3]{{{}}}",
+    doc="The real cube root. The derivative at 0 is infinite; times a zero cotangent it is 0.",
 )
 
 
@@ -157,7 +277,7 @@ def _power_partials(x: Node, y: Node, result: Node) -> tuple[Node, Node]:
 
 power_op = elementwise(
     "power",
-    numpy=_quiet(np.power),
+    numpy=quiet(np.power),
     kernel=lambda k, x, y: k.call("pow", x, y),
     partials=_power_partials,
     singular=(0, 1),
@@ -170,22 +290,85 @@ power_op = elementwise(
 )
 
 
-def _surface(op: Op, text: str) -> Any:
-    def function(x: Any) -> Node:
-        return op(*operands(op.name, x, real=True))
-
-    function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = text + " In a float dtype: integers and bool are computed in float64."
-    return surface(function)
+def _logaddexp2_kernel(k: Any, x: Any, y: Any) -> Any:
+    """The larger plus log2(1 + 2**-|x - y|); of equal infinities the difference is NaN."""
+    smaller = k.call("exp2", k.neg(k.abs(k.sub(x, y))))
+    above = k.mul(k.call("log1p", smaller), 1 / LOG_2)
+    return k.select(k.eq(x, y), k.add(x, 1.0), k.add(k.max(x, y), above))
 
 
-exp = _surface(exp_op, "e to the power x.")
-expm1 = _surface(expm1_op, "exp(x) - 1, accurate near 0.")
-log = _surface(log_op, "The natural logarithm: -inf at 0, NaN below.")
-log1p = _surface(log1p_op, "log(1 + x), accurate near 0.")
-tanh = _surface(tanh_op, "The hyperbolic tangent.")
-sigmoid = _surface(sigmoid_op, "1 / (1 + exp(-x)).")
-softplus = _surface(softplus_op, "log(1 + exp(x)), without overflow.")
-sin = _surface(sin_op, "The sine of x in radians.")
-cos = _surface(cos_op, "The cosine of x in radians.")
-erf = _surface(erf_op, "The error function.")
+logaddexp2_op = elementwise(
+    "logaddexp2",
+    numpy=quiet(np.logaddexp2),
+    kernel=_logaddexp2_kernel,
+    partials=lambda x, y, result: (exp2_op(x - result), exp2_op(y - result)),
+    singular=(0, 1),
+    kinds="f",
+    cost=60,
+    laws=frozenset(("commutative",)),
+    domain=(Interval(-9, 9), Interval(-9, 9)),
+    doc="log2(2**x + 2**y), without overflow. Between infinite arguments the derivative is NaN.",
+)
+
+
+def _product_with(function: Any) -> Any:
+    """x * function(y), but 0 where x is 0 and y is a number."""
+
+    def numpy(x: Any, y: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return np.where((x == 0) & ~np.isnan(y), np.zeros_like(x), x * function(y))
+
+    return numpy
+
+
+def _product_kernel(procedure: str) -> Any:
+    def kernel(k: Any, x: Any, y: Any) -> Any:
+        absent = k.and_(k.eq(x, 0.0), k.eq(y, y))
+        return k.select(absent, k.const(0, x.dtype), k.mul(x, k.call(procedure, y)))
+
+    return kernel
+
+
+xlogy_op = elementwise(
+    "xlogy",
+    numpy=_product_with(np.log),
+    kernel=_product_kernel("log"),
+    partials=lambda x, y, result: (log_op(y), x / y),
+    singular=(0, 1),
+    kinds="f",
+    cost=26,
+    domain=(Interval(-3, 3), Interval(0.1, 5)),
+    doc="x log(y), 0 where x is 0. The derivative by x at y = 0 is infinite.",
+)
+xlog1py_op = elementwise(
+    "xlog1py",
+    numpy=_product_with(np.log1p),
+    kernel=_product_kernel("log1p"),
+    partials=lambda x, y, result: (log1p_op(y), x / (like(y, 1) + y)),
+    singular=(0, 1),
+    kinds="f",
+    cost=28,
+    domain=(Interval(-3, 3), Interval(-0.5, 5)),
+    doc="x log(1 + y), 0 where x is 0. The derivative by x at y = -1 is infinite.",
+)
+
+exp = real_surface(exp_op, "e to the power x.")
+exp2 = real_surface(exp2_op, "2 to the power x.")
+expm1 = real_surface(expm1_op, "exp(x) - 1, accurate near 0.")
+log = real_surface(log_op, "The natural logarithm: -inf at 0, NaN below.")
+log2 = real_surface(log2_op, "The logarithm to base 2: -inf at 0, NaN below.")
+log10 = real_surface(log10_op, "The logarithm to base 10: -inf at 0, NaN below.")
+log1p = real_surface(log1p_op, "log(1 + x), accurate near 0.")
+logit = real_surface(logit_op, "log(x/(1 - x)), the inverse of sigmoid: NaN outside of [0, 1].")
+sinh = real_surface(sinh_op, "The hyperbolic sine.")
+cosh = real_surface(cosh_op, "The hyperbolic cosine.")
+tanh = real_surface(tanh_op, "The hyperbolic tangent.")
+arcsinh = real_surface(arcsinh_op, "The inverse hyperbolic sine.", "asinh")
+arccosh = real_surface(arccosh_op, "The inverse hyperbolic cosine: NaN below 1.", "acosh")
+arctanh = real_surface(arctanh_op, "The inverse hyperbolic tangent: NaN beyond 1.", "atanh")
+sigmoid = real_surface(sigmoid_op, "1 / (1 + exp(-x)).", "expit")
+softplus = real_surface(softplus_op, "log(1 + exp(x)), without overflow.")
+cbrt = real_surface(cbrt_op, "The real cube root, of negative numbers too.")
+logaddexp2 = real_surface(logaddexp2_op, "log2(2**x + 2**y), without overflow.")
+xlogy = real_surface(xlogy_op, "x log(y), and 0 where x is 0.")
+xlog1py = real_surface(xlog1py_op, "x log(1 + y), and 0 where x is 0.")

@@ -242,10 +242,15 @@ _DERIVED: dict[str, Callable[[Node, Known], Facts]] = {
     "square": _kept("integer", always=_UNSIGNED),
     "sqrt": _of_sqrt,
     "relu": _kept(*_ELEMENT, always=frozenset(("nonnegative",))),
-    **dict.fromkeys(("exp", "softplus"), _given("nonnegative", "unsigned")),
+    **dict.fromkeys(
+        ("exp", "exp2", "softplus", "cosh", "arccosh", "arccos", "erfc", "i0", "i0e"),
+        _given("nonnegative", "unsigned"),
+    ),
     "sigmoid": _kept("finite", always=_UNSIGNED),
-    **dict.fromkeys(("tanh", "erf"), _kept("nonnegative", "unsigned", "finite")),
-    **dict.fromkeys(("log1p", "expm1"), _kept("nonnegative", "unsigned")),
-    **dict.fromkeys(("sin", "cos"), _kept("finite")),
+    **dict.fromkeys(("tanh", "erf", "arctan"), _kept("nonnegative", "unsigned", "finite")),
+    **dict.fromkeys(
+        ("log1p", "expm1", "sinh", "arcsinh", "cbrt", "i1"), _kept("nonnegative", "unsigned")
+    ),
+    **dict.fromkeys(("sin", "cos", "sinc"), _kept("finite")),
     "power": _of_power,
 }

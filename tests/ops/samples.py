@@ -223,6 +223,9 @@ UNARY = (
         "expm1",
     ),
     *("log", "log1p", "tanh", "sigmoid", "softplus", "sin", "cos", "erf"),
+    *("exp2", "log2", "log10", "sinh", "cosh", "arcsinh", "arccosh", "arctanh", "logit", "cbrt"),
+    *("tan", "arcsin", "arccos", "arctan", "sinc", "erfc", "erfinv", "erfcinv"),
+    *("gammaln", "gamma", "digamma", "i0", "i1", "i0e", "i1e"),
 )
 BINARY = (
     *(
@@ -237,6 +240,7 @@ BINARY = (
         "not_equal",
     ),
     *("less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "power"),
+    *("arctan2", "logaddexp2", "xlogy", "xlog1py"),
 )
 ARITY = {**dict.fromkeys(UNARY, 1), **dict.fromkeys(BINARY, 2)}
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -552,6 +556,21 @@ def _node_of(value: Any) -> Node:
     return value.args[0]
 
 
+def _orders() -> list[Sample]:
+    """Element-wise, with an order that is part of the graph."""
+    return [
+        Sample(
+            "polygamma",
+            f"order {n}, {label}",
+            (Input(shape, interval=(0.5, 9.0)),),
+            _apply("polygamma", n=n),
+            FLOATS,
+        )
+        for n in (1, 2, 5)
+        for label, shape in SHAPES.items()
+    ]
+
+
 def _regions() -> list[Sample]:
     def polynomial(x: Node, y: Node) -> Any:
         return x * y + x, y - x
@@ -622,7 +641,7 @@ def table() -> dict[str, list[Sample]]:
     made = [sample for name in ARITY for sample in _elementwise(name)]
     made += _movement() + _generated() + _reductions() + _running() + _sorting() + _products()
     made += _indexing() + _steering()
-    made += _regions()
+    made += _regions() + _orders()
     for sample in made:
         filed[sample.name].append(sample)
     return filed

@@ -1,0 +1,183 @@
+"""What do the special functions and activations promise beyond the contract of every op?
+
+Values against SciPy over wide ranges, derivatives where formulas cancel or overflow, orders of
+polygamma, and that an activation is one kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+import scipy.special
+
+import graphc as gx
+from graphc.node import Node
+
+WIDE = np.concatenate([np.geomspace(1e-300, 1e300, 61), np.linspace(0.01, 30, 200)])
+SIGNED = np.concatenate([WIDE, -WIDE, [0.0, -0.0, np.inf, -np.inf, np.nan]])
+
+
+def run(function: Callable[[Node], Node], x: Any) -> np.ndarray:
+    x = np.asarray(x)
+    symbol = gx.symbol("special_x", x.shape, x.dtype)
+    return gx.compile(symbol, function(symbol))(x)
+
+
+def slope(function: Callable[[Node], Node], x: Any) -> np.ndarray:
+    x = np.asarray(x)
+    symbol = gx.symbol("special_x", x.shape, x.dtype)
+    return gx.compile(symbol, gx.grad(gx.sum(function(symbol)), symbol))(x)
+
+
+SCIPY = {
+    "erf": (scipy.special.erf, SIGNED),
+    "erfc": (scipy.special.erfc, SIGNED[np.abs(SIGNED) < 25]),
+    "erfinv": (scipy.special.erfinv, np.linspace(-1.1, 1.1, 111)),
+    "erfcinv": (scipy.special.erfcinv, np.concatenate([np.linspace(-0.1, 2.1, 111), WIDE[:30]])),
+    "gammaln": (scipy.special.gammaln, np.concatenate([WIDE, [0.0, -1.0, -2.0, np.inf]])),
+    "gamma": (scipy.special.gamma, np.concatenate([WIDE, np.linspace(-20.3, -0.1, 80)])),
+    "digamma": (scipy.special.digamma, np.concatenate([WIDE, [0.0, -0.0, -3.0, np.inf]])),
+    "i0": (scipy.special.i0, SIGNED[np.abs(SIGNED) < 700]),
+    "i1": (scipy.special.i1, SIGNED[np.abs(SIGNED) < 700]),
+    "i0e": (scipy.special.i0e, SIGNED),
+    "i1e": (scipy.special.i1e, SIGNED),
+    "logit": (scipy.special.logit, np.linspace(-0.1, 1.1, 121)),
+}
+
+
+@pytest.mark.parametrize("name", SCIPY)
+def test_against_scipy(name: str) -> None:
+    """Both have errors of a few units in the last place; near zeros, of 1."""
+    reference, x = SCIPY[name]
+    with np.errstate(all="ignore"):
+        expected = reference(x)
+    np.testing.assert_allclose(run(getattr(gx, name), x), expected, rtol=1e-13, atol=1e-15)
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3, 10])
+def test_orders_of_polygamma(order: int) -> None:
+    x = np.linspace(0.05, 40, 60)
+    found = run(lambda node: gx.polygamma(order, node), x)
+    with mpmath.workprec(120):
+        exact = [float(mpmath.psi(order, mpmath.mpf(each))) for each in x.tolist()]
+    np.testing.assert_allclose(found, exact, rtol=(5 + order) * 2.3e-16, atol=1e-16)
+
+
+def test_polygamma_of_order_0_is_digamma() -> None:
+    x = gx.vector("special_v", 3)
+    assert gx.polygamma(0, x) is gx.digamma(x)
+
+
+def test_the_derivatives_of_gammaln_are_a_chain_of_polygammas() -> None:
+    x = gx.scalar("special_s")
+    first = gx.grad(gx.gammaln(x), x)
+    second = gx.grad(first, x)
+    third = gx.grad(second, x)
+    found = gx.compile(x, [first, second, third])(2.5)
+    expected = [scipy.special.digamma(2.5), *(scipy.special.polygamma(n, 2.5) for n in (1, 2))]
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("x", [0.0, 1e-300, 1e-8, 1e-3, 0.3, 0.4999, 0.5001, 1.0, 2.5])
+def test_the_derivative_of_sinc_does_not_cancel(x: float) -> None:
+    with mpmath.workprec(2200):  # the difference cancels in the reference, too
+        y = mpmath.pi * x
+        exact = (mpmath.cos(y) - mpmath.sinc(y)) / x if x else mpmath.mpf(0)
+    np.testing.assert_allclose(slope(gx.sinc, x), float(exact), rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("function", "x", "expected"),
+    [
+        (gx.cbrt, 0.0, np.inf),
+        (gx.i1, 0.0, 0.5),
+        (gx.i1e, 0.0, 0.5),
+        (gx.i0e, 0.0, 0.0),
+        (gx.arcsin, 1.0, np.inf),
+        (gx.arccosh, 1.0, np.inf),
+        (gx.arctanh, -1.0, np.inf),
+        (gx.arctan, 1e200, 0.0),
+        (lambda x: gx.where(x > 0, gx.log2(x), 0.0), -1.0, 0.0),
+        (lambda x: gx.where(x < 1, gx.arcsin(x), 0.0), 1.0, 0.0),
+        (lambda x: gx.where(x > 0, gx.gammaln(x), 0.0), -2.0, 0.0),
+    ],
+)
+def test_derivatives_at_the_edges(function: Any, x: float, expected: float) -> None:
+    assert slope(function, x) == expected
+
+
+def test_logaddexp2_of_infinities_and_its_derivative() -> None:
+    x = np.array([np.inf, -np.inf, -np.inf, 3.0, 1e308])
+    y = np.array([np.inf, -np.inf, 2.0, 3.0, -1e308])
+    first, second = gx.vector("special_a", 5), gx.vector("special_b", 5)
+    node = gx.logaddexp2(first, second)
+    found, by_first = gx.compile([first, second], [node, gx.grad(gx.sum(node), first)])(x, y)
+    np.testing.assert_array_equal(found, np.logaddexp2(x, y))
+    np.testing.assert_array_equal(by_first[2:], [0.0, 0.5, 1.0])
+
+
+# -- activations -----------------------------------------------------------------------------------
+
+TORCH_LIKE: dict[str, tuple[Callable[[Node], Node], Callable[[Any], Any]]] = {
+    "gelu": (gx.gelu, lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2),
+    "gelu, tanh": (
+        lambda x: gx.gelu(x, approximate="tanh"),
+        lambda x: (
+            x
+            / 2
+            * (1 + mpmath.tanh(mpmath.sqrt(2 / mpmath.pi) * (x + mpmath.mpf("0.044715") * x**3)))
+        ),
+    ),
+    "silu": (gx.silu, lambda x: x / (1 + mpmath.exp(-x))),
+    "mish": (gx.mish, lambda x: x * mpmath.tanh(mpmath.log1p(mpmath.exp(x)))),
+    "log_sigmoid": (gx.log_sigmoid, lambda x: -mpmath.log1p(mpmath.exp(-x))),
+    "softsign": (gx.softsign, lambda x: x / (1 + abs(x))),
+    "elu": (lambda x: gx.elu(x, 0.7), lambda x: x if x > 0 else 0.7 * mpmath.expm1(x)),
+    "celu": (lambda x: gx.celu(x, 0.7), lambda x: x if x > 0 else 0.7 * mpmath.expm1(x / 0.7)),
+    "selu": (
+        gx.selu,
+        lambda x: 1.0507009873554805 * (x if x > 0 else 1.6732632423543772 * mpmath.expm1(x)),
+    ),
+    "leaky_relu": (gx.leaky_relu, lambda x: x if x > 0 else 0.01 * x),
+    "relu6": (gx.relu6, lambda x: min(max(x, 0), 6)),
+    "hard_tanh": (gx.hard_tanh, lambda x: min(max(x, -1), 1)),
+    "hard_sigmoid": (gx.hard_sigmoid, lambda x: min(max(x + 3, 0), 6) / 6),
+    "hard_swish": (gx.hard_swish, lambda x: x * min(max(x + 3, 0), 6) / 6),
+}
+POINTS = np.array([-30.0, -12.5, -8.0, -3.5, -1.0, -0.1, -1e-9, 1e-9, 0.25, 1.0, 2.75, 7.0, 40.0])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", TORCH_LIKE)
+def test_activations_and_their_derivatives(name: str, dtype: str) -> None:
+    """In the far tails too, where 1 + erf, 1 + tanh and log(sigmoid) have nothing left."""
+    function, exact = TORCH_LIKE[name]
+    x = POINTS.astype(dtype)
+    with mpmath.workprec(2000):
+        points = [mpmath.mpf(each) for each in x.tolist()]
+        values = [float(exact(each)) for each in points]
+        slopes = [float(mpmath.diff(exact, each, h=mpmath.mpf(2) ** -60)) for each in points]
+    eps = np.finfo(dtype).eps
+    # The argument of exp(x) carries a rounding of its own: |x| units in the last place.
+    np.testing.assert_allclose(run(function, x), values, rtol=400 * eps, atol=np.finfo(dtype).tiny)
+    np.testing.assert_allclose(slope(function, x), slopes, rtol=2000 * eps, atol=10 * eps)
+
+
+@pytest.mark.parametrize("name", TORCH_LIKE)
+def test_an_activation_is_one_kernel(name: str) -> None:
+    x = gx.symbol("special_x", ("n",), "float32")
+    assert len(gx.compile(x, TORCH_LIKE[name][0](x)).kernels) == 1
+
+
+def test_extremes_of_activations() -> None:
+    x = np.array([-np.inf, -1e30, 1e30, np.inf, np.nan])
+    np.testing.assert_array_equal(run(gx.softsign, x[1:3]), [-1, 1])
+    np.testing.assert_array_equal(run(gx.silu, x[1:4]), [-0.0, 1e30, np.inf])
+    np.testing.assert_array_equal(run(gx.log_sigmoid, x), [-np.inf, -1e30, 0, 0, np.nan])
+    np.testing.assert_array_equal(run(gx.elu, x), [-1, -1, 1e30, np.inf, np.nan])
+    assert math.isnan(run(gx.hard_tanh, np.nan))
