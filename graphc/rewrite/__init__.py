@@ -7,7 +7,7 @@ algebra, which would break its patterns.
 
 # isort: off
 from graphc.rewrite import fold, movement, reductions, contractions
-from graphc.rewrite import stable, gradients, choice, algebra, scans
+from graphc.rewrite import stable, formulas, gradients, choice, algebra, scans
 
 # isort: on
 from graphc.rewrite.explain import Explanation, explain
@@ -29,6 +29,7 @@ __all__ = [
     "explain",
     "facts_of",
     "fold",
+    "formulas",
     "functions",
     "gradients",
     "movement",

@@ -48,6 +48,17 @@ def _real(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _erfinv(y: Any) -> Any:
+    """By Newton's method, from below: erf is concave."""
+    size = abs(y)
+    if size > 0.9:
+        return mpmath.nan
+    root = size * mpmath.sqrt(mpmath.pi) / 2
+    for _ in range(30):
+        root += (size - mpmath.erf(root)) * mpmath.sqrt(mpmath.pi) / 2 * mpmath.exp(root**2)
+    return mpmath.sign(y) * root
+
+
 # Of one element; what is not here moves elements, and NumPy does that on objects as well.
 EXACT: dict[str, Callable[..., Any]] = {
     "add": lambda x, y: x + y,
@@ -69,6 +80,20 @@ EXACT: dict[str, Callable[..., Any]] = {
     "tanh": mpmath.tanh,
     "sin": mpmath.sin,
     "cos": mpmath.cos,
+    "tan": mpmath.tan,
+    "arctan": mpmath.atan,
+    "exp2": lambda x: mpmath.mpf(2) ** x,
+    "log2": _real(lambda x: mpmath.log(x, 2) if x else -mpmath.inf),
+    "sinh": mpmath.sinh,
+    "cosh": mpmath.cosh,
+    "arcsinh": mpmath.asinh,
+    "arctanh": _real(lambda x: mpmath.atanh(x) if abs(x) < 1 else mpmath.nan),
+    "erf": mpmath.erf,
+    "erfc": mpmath.erfc,
+    "erfinv": _erfinv,
+    "erfcinv": lambda y: _erfinv(1 - y),
+    "gamma": lambda x: mpmath.gamma(x) if x > 0 else mpmath.nan,
+    "logit": _real(lambda x: mpmath.log(x / (1 - x)) if 0 < x < 1 else mpmath.nan),
 }
 
 
