@@ -512,8 +512,8 @@ def _shift(opcode: str) -> Callable[[_Block, str, str, str], str]:
     return sequence
 
 
-def _divide(block: _Block, dtype: str, a: str, b: str) -> tuple[str, str, str]:
-    """Whether b is zero, b without the divisors that trap, and the quotient by that.
+def _divide(block: _Block, dtype: str, a: str, b: str) -> tuple[str, str]:
+    """Whether b is zero, and the quotient by b without the divisors that trap.
 
     The least integer divided by -1 wraps to itself, which is what dividing by 1 gives.
     """
@@ -527,24 +527,26 @@ def _divide(block: _Block, dtype: str, a: str, b: str) -> tuple[str, str, str]:
         traps = block.plain("or", "bool", is_zero, overflows)
     safe = block.select(traps, one, b, dtype)
     if block.lanes == 1 or BITS[dtype] == 64 or not b.startswith("%"):
-        return is_zero, safe, block.plain("quotient", dtype, a, safe)
+        return is_zero, block.plain("quotient", dtype, a, safe)
     # No processor divides integers by lanes. The quotient of two integers of n bits, rounded in a
     # float of 2 n bits or more, never reaches the next integer, so truncating it is exact.
     wide = "float64" if BITS[dtype] == 32 else "float32"
     operands = [block.convert(each, dtype, wide) for each in (a, safe)]
     ratio = block.plain("div", wide, *operands)
     verb = "fptosi" if dtype in SIGNED else "fptoui"
-    return is_zero, safe, block.let(f"{verb} {block.type(wide)} {ratio} to {block.type(dtype)}")
+    return is_zero, block.let(f"{verb} {block.type(wide)} {ratio} to {block.type(dtype)}")
 
 
 def _quotient(block: _Block, dtype: str, a: str, b: str) -> str:
-    is_zero, _, quotient = _divide(block, dtype, a, b)
+    is_zero, quotient = _divide(block, dtype, a, b)
     return block.select(is_zero, block.constant(0, dtype), quotient, dtype)
 
 
 def _remainder(block: _Block, dtype: str, a: str, b: str) -> str:
-    is_zero, safe, quotient = _divide(block, dtype, a, b)
-    remainder = block.plain("sub", dtype, a, block.plain("mul", dtype, quotient, safe))
+    # Times b, not times the divisor that was made safe: LLVM would make one remainder of these, and
+    # its code generation does not end where vectors are divided and their remainders taken as well.
+    is_zero, quotient = _divide(block, dtype, a, b)
+    remainder = block.plain("sub", dtype, a, block.plain("mul", dtype, quotient, b))
     return block.select(is_zero, block.constant(0, dtype), remainder, dtype)
 
 
