@@ -17,7 +17,7 @@ from graphc.codegen.loops import Buffer, Kernel
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.scalar import HALVES, Scope, Value
 from graphc.dims import Bounds, Dim, Extent, ceildiv, dim_max, product, symbols_of
-from graphc.lowering import Elementwise, Gather, Generate, View
+from graphc.lowering import Demand, Elementwise, Gather, Generate, View
 from graphc.node import Node
 from graphc.ops.operands import constant_op
 from graphc.ops.special import project_op
@@ -27,6 +27,8 @@ from graphc.types import Shape, TupleType
 GRAIN = 16384
 
 INDEX_OUT_OF_RANGE = 1
+# The status of an unfulfilled demand, by the error that it becomes.
+DEMAND_CODES: dict[type[Exception], int] = {ValueError: 3, ZeroDivisionError: 4}
 
 Index = tuple[Extent, ...]
 
@@ -232,8 +234,22 @@ class Reader:
             return self.find((node.args[0], index, mask))[node.attrs["index"]]
         if isinstance(form, Elementwise):
             values = [self.find((argument, index, mask)) for argument in node.args]
+            if form.demand is not None:
+                self._demand(node, form.demand, values, mask)
             return element(scope, node, values)
         raise AssertionError(f"{node.op.name} has no value inside a kernel")
+
+    def _demand(
+        self, node: Node, demand: Demand, values: Sequence[Value], mask: Value | None
+    ) -> None:
+        """Check what the node demands of its arguments, where they are read at all."""
+        scope = self.scope
+        holds = demand.kernel(scope, *values)
+        if holds is None:
+            return
+        allowed = holds if mask is None else scope.or_(holds, scope.not_(mask))
+        code, detail = DEMAND_CODES[demand.error], scope.const(0, "int64")
+        scope.check(allowed, code, self.source.number(node), detail)
 
     def load(self, operand: Operand, shape: Shape, index: Index, mask: Value | None) -> Value:
         """Read memory; where the whole array is read at its own index in a flat nest, read it flat.

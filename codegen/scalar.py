@@ -153,6 +153,11 @@ class Value:
         return self.dtype in UNSIGNED
 
     @property
+    def is_signed(self) -> bool:
+        """Whether this is a signed integer."""
+        return self.dtype in SIGNED
+
+    @property
     def bits(self) -> int:
         return BITS[self.dtype]
 
@@ -330,11 +335,11 @@ class Scope:
     def bitcast(self, value: Value, dtype: str) -> Value:
         return value if value.dtype == dtype else self.emit("bitcast", value, dtype=dtype)
 
-    def call(self, name: str, *args: Value) -> Value:
-        """The value of the mathematical procedure `name`, inlined."""
-        from graphc.codegen import vecmath
+    def call(self, name: str, *args: Value) -> Any:
+        """The value, or the values, of the mathematical procedure `name`, inlined."""
+        from graphc.codegen import exact, vecmath
 
-        return vecmath.PROCEDURES[name](self, *args)
+        return (exact.PROCEDURES.get(name) or vecmath.PROCEDURES[name])(self, *args)
 
     # -- loops ---------------------------------------------------------------------------------
 

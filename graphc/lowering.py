@@ -18,18 +18,40 @@ Index = tuple[Extent, ...]
 
 
 @dataclass(frozen=True)
+class Demand:
+    """What the arguments of an op must fulfil at every element; elsewhere the call raises `error`.
+
+    `kernel(k, *values)` is the truth value of the demand, or None for dtypes of which nothing is
+    demanded; `numpy(*arrays)` is the same for the evaluator. The kernel of the op still gives some
+    value where the demand fails. `error` is `ZeroDivisionError` or `ValueError`.
+    """
+
+    kernel: Callable[..., Any]
+    numpy: Callable[..., Any]
+    error: type[Exception]
+    message: str
+
+    def enforce(self, *arrays: Any) -> None:
+        """Raise the error if some element does not fulfil the demand."""
+        if not self.numpy(*arrays).all():
+            raise self.error(self.message)
+
+
+@dataclass(frozen=True)
 class Elementwise:
     """`kernel(k, *values, **attrs)` gives the value of one element, or a tuple of values for
     several results.
 
     `cost` is an estimate in additions; it decides whether a value is recomputed or stored. A kernel
     is given 16-bit floats as float32 and its results are rounded, unless it is `native`: then it
-    sees each dtype as it is, because it only chooses among values or looks at their bits.
+    sees each dtype as it is, because it only chooses among values or looks at their bits. `demand`
+    is checked wherever the value is computed: both branches of a `where` are.
     """
 
     kernel: Callable[..., Any]
     cost: int = 1
     native: bool = False
+    demand: Demand | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from graphc import dtypes
 from graphc.errors import GraphError
-from graphc.lowering import Elementwise, Form
+from graphc.lowering import Demand, Elementwise, Form
 from graphc.node import NO_ATTRIBUTES, Attributes, Node, intern
 from graphc.types import TensorType, Type
 
@@ -211,6 +211,7 @@ def elementwise(
     infer: Callable[..., Type] | None = None,
     cost: int = 1,
     native: bool = False,
+    demand: Demand | None = None,
     attributes: tuple[str, ...] = (),
     **record: Any,
 ) -> Op:
@@ -218,7 +219,8 @@ def elementwise(
 
     `kinds` are the dtype kinds it accepts: "b" bool, "i" signed and "u" unsigned integers, "f"
     floats. 16-bit floats are computed in float32, once rounded, by `numpy` and by `kernel`, unless
-    they are `native` (see `lowering.Elementwise`).
+    they are `native` (see `lowering.Elementwise`). `demand` is what the values must fulfil at run
+    time.
     """
 
     arity = len(inspect.signature(kernel).parameters) - 1 - len(attributes)
@@ -234,10 +236,25 @@ def elementwise(
         Op(
             name,
             infer or infer_same,
-            numpy if native else _through_float32(numpy),
-            Elementwise(kernel, cost, native),
+            _evaluator(numpy, native, demand),
+            Elementwise(kernel, cost, native, demand),
             derivative,
             attributes=attributes,
             **record,
         )
     )
+
+
+def _evaluator(
+    numpy: Callable[..., Any], native: bool, demand: Demand | None
+) -> Callable[..., Any]:
+    """The NumPy function of an element-wise op, with its rounding and what it demands."""
+    plain = numpy if native else _through_float32(numpy)
+    if demand is None:
+        return plain
+
+    def evaluate(*arrays: Any, **attrs: Any) -> Any:
+        demand.enforce(*arrays)
+        return plain(*arrays, **attrs)
+
+    return evaluate

@@ -65,6 +65,24 @@ class TensorMethods:
     def __rtruediv__(self, other: Any) -> Node:
         return SURFACE["divide"](other, self)
 
+    def __floordiv__(self, other: Any) -> Node:
+        return SURFACE["floor_divide"](self, other)
+
+    def __rfloordiv__(self, other: Any) -> Node:
+        return SURFACE["floor_divide"](other, self)
+
+    def __mod__(self, other: Any) -> Node:
+        return SURFACE["remainder"](self, other)
+
+    def __rmod__(self, other: Any) -> Node:
+        return SURFACE["remainder"](other, self)
+
+    def __divmod__(self, other: Any) -> tuple[Node, Node]:
+        return SURFACE["divmod"](self, other)
+
+    def __rdivmod__(self, other: Any) -> tuple[Node, Node]:
+        return SURFACE["divmod"](other, self)
+
     def __pow__(self, other: Any) -> Node:
         return SURFACE["power"](self, other)
 
@@ -80,26 +98,47 @@ class TensorMethods:
     def __neg__(self) -> Node:
         return SURFACE["negative"](self)
 
-    def __pos__(self) -> Any:
-        return self
+    def __pos__(self) -> Node:
+        return SURFACE["positive"](self)
 
     def __abs__(self) -> Node:
         return SURFACE["absolute"](self)
 
     def __invert__(self) -> Node:
-        return SURFACE["logical_not"](self)
+        return SURFACE["invert"](self)
+
+    def __round__(self, ndigits: int | None = None) -> Node:
+        return SURFACE["round"](self, ndigits or 0)
 
     def __and__(self, other: Any) -> Node:
-        return SURFACE["logical_and"](self, other)
+        return SURFACE["bitwise_and"](self, other)
 
     def __rand__(self, other: Any) -> Node:
-        return SURFACE["logical_and"](other, self)
+        return SURFACE["bitwise_and"](other, self)
 
     def __or__(self, other: Any) -> Node:
-        return SURFACE["logical_or"](self, other)
+        return SURFACE["bitwise_or"](self, other)
 
     def __ror__(self, other: Any) -> Node:
-        return SURFACE["logical_or"](other, self)
+        return SURFACE["bitwise_or"](other, self)
+
+    def __xor__(self, other: Any) -> Node:
+        return SURFACE["bitwise_xor"](self, other)
+
+    def __rxor__(self, other: Any) -> Node:
+        return SURFACE["bitwise_xor"](other, self)
+
+    def __lshift__(self, other: Any) -> Node:
+        return SURFACE["left_shift"](self, other)
+
+    def __rlshift__(self, other: Any) -> Node:
+        return SURFACE["left_shift"](other, self)
+
+    def __rshift__(self, other: Any) -> Node:
+        return SURFACE["right_shift"](self, other)
+
+    def __rrshift__(self, other: Any) -> Node:
+        return SURFACE["right_shift"](other, self)
 
     def __eq__(self, other: object) -> Node:  # type: ignore[override]
         return SURFACE["equal"](self, other)
@@ -250,3 +289,20 @@ class TensorMethods:
 
     def dot(self, other: Any) -> Node:
         return SURFACE["dot"](self, other)
+
+    def clip(self, min: Any = None, max: Any = None) -> Node:
+        return SURFACE["clip"](self, min, max)
+
+    def round(self, decimals: int = 0) -> Node:
+        return SURFACE["round"](self, decimals)
+
+    def conj(self) -> Node:
+        return SURFACE["conjugate"](self)
+
+    @property
+    def real(self) -> Node:
+        return SURFACE["real"](self)
+
+    @property
+    def imag(self) -> Node:
+        return SURFACE["imag"](self)

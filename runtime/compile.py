@@ -19,6 +19,7 @@ from graphc.codegen.program import Call, Launch, Loop, Program, Statement, While
 from graphc.dims import Extent
 from graphc.errors import MESSAGE_LINES, ExtentError, shortened
 from graphc.graph import Graph
+from graphc.lowering import Elementwise
 from graphc.node import Node
 from graphc.origin import location
 from graphc.request import Request
@@ -206,7 +207,7 @@ class Compiled(Implementation):
                 self.layout.constraints[number], words[Status.INDEX], words[Status.EXTENT]
             )
         checks = self.program.checks
-        if code in (Code.INDEX_OUT_OF_RANGE, Code.CHECK_FAILED) and number < len(checks):
+        if code in CHECKED and number < len(checks):
             say = self.wording.extent
             raise_checked(self.spec.name, checks[number], code, words[Status.INDEX], say)
         super().raise_status(words)
@@ -273,12 +274,19 @@ class Compiled(Implementation):
         return Report.of(self.program, seconds, self.firings)
 
 
+# The failures that belong to a node.
+CHECKED = (Code.INDEX_OUT_OF_RANGE, Code.CHECK_FAILED, Code.DIVISION_BY_ZERO)
+
+
 def raise_checked(
     name: str, node: Node, code: int, index: int, say: Callable[[Extent], str] = str
 ) -> NoReturn:
     """The error of a check that failed inside a kernel; `say` writes an extent for the user."""
     where = location(node.origin)
     tail = f"\n  {node.op.name} built at {where}" if where else ""
+    form = node.op.lowering
+    if isinstance(form, Elementwise) and form.demand is not None:
+        raise form.demand.error(f"{name}() {form.demand.message}{tail}")
     if code == Code.CHECK_FAILED:
         message = shortened(node.attrs["message"], MESSAGE_LINES - 1)
         raise ValueError(f"{name}() check failed: {message}{tail}")

@@ -50,6 +50,7 @@ ULP: dict[str, float] = {
     **dict.fromkeys(("erfinv", "erfcinv", "gammaln", "gamma", "digamma"), 4.0),
     **dict.fromkeys(("i0", "i1", "i0e", "i1e"), 4.0),
     "polygamma": 9.0,
+    "hypot": 1.0,
 }
 # Below these arguments, where the function has zeros that no float is near, a unit in the last
 # place is one of 1 at least; `logaddexp2` has its zeros everywhere.

@@ -38,6 +38,7 @@ F = V.astype("float32")
 G = M.astype("float32")
 WHERE = np.array([2, 0, -1, 1])
 S = np.float64(0.75)
+ODD = np.array([0.0, -0.0, 1.5, np.inf, -np.inf, np.nan])
 
 
 def _softmax(x: Any, axis: int = -1) -> Any:
@@ -151,6 +152,8 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         (lambda xp, x: x**2, (I,)),
         (lambda xp, x: x**0, (V,)),
         (lambda xp, x: x**5, (I,)),
+        (lambda xp, x, y: xp.power(x, y), (I, abs(K[:4]))),
+        (lambda xp, x: 3**x, (abs(I),)),
         (lambda xp, x: 2.0**x, (V,)),
     ],
     **{
@@ -202,9 +205,89 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         name: unary(name, V, G, I, S) for name in ("negative", "absolute", "sign", "square", "relu")
     },
     "modf": unary("modf", V, G * 3),
+    "divmod": binary("divmod", (V, W), (I, K[:4] * 2 + 1), (M, 0.5), (C, True)),
+    **{
+        name: binary(name, (V, W), (M, M[0]), (F, V), (I, K[:4] * 2 + 1), (7, W), (V, 0.5), (I, 3))
+        for name in ("floor_divide", "remainder", "fmod")
+    },
+    "reciprocal": unary("reciprocal", V, G, 2 * I + 1, S),
+    "float_power": binary("float_power", (W, V), (I, 2), (F, 3), (C, C)),
+    **{name: unary(name, 3 * V, 2.5 * G, I, B, S) for name in ("floor", "ceil", "trunc", "rint")},
+    "round": [
+        *unary("round", 3 * V, G, I, S, B),
+        *binary("round", (V, 1), (100 * M, -1), (G, 2), (37 * I, -1), (I, 2), (-I * 5, -1)),
+        (lambda xp, x: x.round(1), (M,)),
+        (lambda xp, x: x.round(), (M,)),
+    ],
+    **{
+        name: binary(name, (V, W), (M, M[0]), (F, V), (I, K[:4]), (S, M), (V, -1.0))
+        for name in ("copysign", "nextafter", "hypot", "logaddexp", "heaviside")
+    },
+    **{name: binary(name, *PAIRS, (I, I), (V, 2.5), (B, C[:4])) for name in ("fmax", "fmin")},
+    "ldexp": binary("ldexp", (V, K), (G, I), (I, 3), (M, B), (S, I)),
+    "frexp": unary("frexp", V, G, I),
+    **{name: unary(name, V, G, I, S) for name in ("signbit", "spacing", "fabs", "positive")},
+    **{name: unary(name, V, G, I, S) for name in ("deg2rad", "rad2deg")},
+    **{name: unary(name, V, G, I) for name in ("conjugate", "real", "imag")},
+    **{
+        name: unary(name, ODD, ODD.astype("float32"), I, B)
+        for name in ("isfinite", "isinf", "isposinf", "isneginf")
+    },
+    "nan_to_num": [
+        *unary("nan_to_num", ODD, ODD.astype("float32"), I, B),
+        (lambda xp, x: xp.nan_to_num(x, True, 1.0, 2.0, -3.0), (ODD,)),
+        (lambda xp, x: xp.nan_to_num(x, posinf=7), (ODD.astype("float32"),)),
+    ],
+    "clip": [
+        (lambda xp, x: xp.clip(x, -1, 1), (V,)),
+        (lambda xp, x: xp.clip(x, None, 0.5), (G,)),
+        (lambda xp, x: xp.clip(x, 0, None), (I,)),
+        (lambda xp, x: xp.clip(x, 0.5, 2), (I,)),
+        (lambda xp, x: xp.clip(x, min=0, max=3), (I,)),
+        (lambda xp, x: xp.clip(x, 3, 0), (I,)),
+        (lambda xp, x: xp.clip(x), (M,)),
+        (lambda xp, x, low, high: xp.clip(x, low, high), (M, -P[0], P)),
+        (lambda xp, x: x.clip(-1, 1), (M,)),
+        (lambda xp, x: x.clip(max=0), (M,)),
+    ],
+    "isclose": [
+        *binary("isclose", (V, V + 1e-9), (V, W), (ODD, ODD), (I, I + 1), (F, V), (I, 3)),
+        (lambda xp, x, y: xp.isclose(x, y, rtol=0.1, atol=0.5), (V, W)),
+        (lambda xp, x: xp.isclose(x, x, equal_nan=True), (ODD,)),
+    ],
+    "allclose": [
+        *binary("allclose", (V, V + 1e-9), (V, W), (ODD, ODD), (I, I)),
+        (lambda xp, x: xp.allclose(x, x, equal_nan=True), (ODD,)),
+    ],
+    "array_equal": [
+        *binary("array_equal", (V, V), (V, W), (ODD, ODD), (I, I), (V, M), (I, I.astype(float))),
+        (lambda xp, x: xp.array_equal(x, x, equal_nan=True), (ODD,)),
+    ],
+    "select": [
+        (lambda xp, x: xp.select([x > 1, x < -1], [x, x * x]), (M,)),
+        (lambda xp, x, i: xp.select([x > 1, x < -1], [i, x], 7), (M, I)),
+        (lambda xp, c, i: xp.select([c], [i]), (B, I)),
+    ],
+    "piecewise": [
+        (lambda xp, x: xp.piecewise(x, [x > 0], [lambda v: v * v, -1]), (M,)),
+        (lambda xp, x: xp.piecewise(x, [x > 0, x > 1], [lambda v: v * v, 2.5]), (G,)),
+        (lambda xp, i: xp.piecewise(i, [i > 0], [lambda v, s: v * s, 1.5], 3), (I,)),
+    ],
+    "left_shift": binary("left_shift", (I, abs(K[:4])), (I, 3), (I, 64), (I, -1), (1, abs(K))),
+    "right_shift": binary("right_shift", (I, abs(K[:4])), (I, 1), (I, 64), (I, -1), (-99, abs(K))),
+    "bitwise_count": unary("bitwise_count", I, I * 12345678901, B),
+    **{
+        name: binary(name, (I, K[:4]), (I, 6), (B, C[:4]), (B, I), (I, True))
+        for name in ("bitwise_and", "bitwise_or", "bitwise_xor")
+    },
+    "invert": unary("invert", I, B),
+    **{name: binary(name, (I, K[:4]), (I * 6, 4), (I, I)) for name in ("gcd", "lcm")},
     "isnan": unary("isnan", np.array([1.0, np.nan]), F),
-    "logical_not": unary("logical_not", B),
-    **{name: binary(name, (B, C[:4]), (B, B[:, :1])) for name in ("logical_and", "logical_or")},
+    "logical_not": unary("logical_not", B, I, ODD),
+    **{
+        name: binary(name, (B, C[:4]), (B, B[:, :1]), (I, K[:4]), (ODD, C[0]), (M, B))
+        for name in ("logical_and", "logical_or", "logical_xor")
+    },
     **{
         name: binary(name, *PAIRS, (I, I), (V, 0.5), (I, 2))
         for name in ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
@@ -369,9 +452,13 @@ ALIASES = {
     "lgamma": "gammaln",
     "pow": "power",
     "swish": "silu",
-    "bitwise_and": "logical_and",
-    "bitwise_or": "logical_or",
-    "invert": "logical_not",
+    "around": "round",
+    "bitwise_not": "invert",
+    "conj": "conjugate",
+    "degrees": "rad2deg",
+    "fix": "trunc",
+    "mod": "remainder",
+    "radians": "deg2rad",
     "true_divide": "divide",
 }
 
@@ -448,6 +535,50 @@ SAME: dict[str, tuple[Any, Any]] = {
     "-x": (-x, gx.negative(x)),
     "abs(x)": (abs(x), gx.absolute(x)),
     "~b": (~b, gx.logical_not(b)),
+    "~k": (~k, gx.invert(k)),
+    "k & 3": (k & 3, gx.bitwise_and(k, 3)),
+    "5 | k": (5 | k, gx.bitwise_or(5, k)),
+    "k ^ k": (k ^ k, gx.bitwise_xor(k, k)),
+    "True ^ b": (True ^ b, gx.logical_xor(True, b)),
+    "k << 2": (k << 2, gx.left_shift(k, 2)),
+    "1 << k": (1 << k, gx.left_shift(1, k)),
+    "k >> k": (k >> k, gx.right_shift(k, k)),
+    "9 >> k": (9 >> k, gx.right_shift(9, k)),
+    "x // v": (x // v, gx.floor_divide(x, v)),
+    "7 // k": (7 // k, gx.floor_divide(7, k)),
+    "x % 2.0": (x % 2.0, gx.remainder(x, 2.0)),
+    "7 % k": (7 % k, gx.remainder(7, k)),
+    "divmod(k, 2)": (divmod(k, 2)[0], k // 2),
+    "divmod(7, k)": (divmod(7, k)[1], 7 % k),
+    "round(x, 2)": (round(x, 2), gx.round(x, 2)),
+    "round(x)": (round(x), gx.rint(x)),
+    "+x": (+x, x),
+    "k ** k": (k**k, gx.power(k, k)),
+    "x.clip": (x.clip(0, 1), gx.clip(x, 0, 1)),
+    "x.round": (x.round(1), gx.round(x, 1)),
+    "x.real": (x.real, x),
+    "x.imag": (x.imag, gx.imag(x)),
+    "x.conj": (x.conj(), x),
+    "np.floor_divide": (np.floor_divide(x, 2), x // 2),
+    "np.mod": (np.mod(x, v), x % v),
+    "np.divmod": (np.divmod(7, k)[0], 7 // k),
+    "np.bitwise_xor": (np.bitwise_xor(k, 3), k ^ 3),
+    "np.invert": (np.invert(k), ~k),
+    "np.left_shift": (np.left_shift(k, 3), k << 3),
+    "np.clip": (np.clip(x, 0, None), gx.clip(x, 0)),
+    "np.round": (np.round(x, 1), gx.round(x, 1)),
+    "np.around": (np.around(x), gx.rint(x)),
+    "np.nan_to_num": (np.nan_to_num(x), gx.nan_to_num(x)),
+    "np.isclose": (np.isclose(x, v), gx.isclose(x, v)),
+    "np.allclose": (np.allclose(x, x), gx.allclose(x, x)),
+    "np.array_equal": (np.array_equal(x, x), gx.array_equal(x, x)),
+    "np.isposinf": (np.isposinf(x), gx.isposinf(x)),
+    "np.real": (np.real(x), x),
+    "np.fix": (np.fix(x), gx.trunc(x)),
+    "np.select": (np.select([b], [x], 1.0), gx.select([b], [x], 1.0)),
+    "np.conj": (np.conj(x), x),
+    "np.degrees": (np.degrees(x), gx.rad2deg(x)),
+    "np.fmax": (np.fmax(x, 0), gx.fmax(x, 0)),
     "b & b": (b & b, gx.logical_and(b, b)),
     "True & b": (np.True_ & b, gx.logical_and(np.True_, b)),
     "b | b": (b | b, gx.logical_or(b, b)),
@@ -535,7 +666,18 @@ BAD: dict[str, Callable[[], Any]] = {
     "negative bool": lambda: -b,
     "and of floats": lambda: x & x,
     "int to a negative power": lambda: k**-1,
-    "int to the power of ints": lambda: k**k,
+    "positive bool": lambda: +b,
+    "shift of floats": lambda: x << 1,
+    "not of floats": lambda: ~x,
+    "gcd of floats": lambda: gx.gcd(x, 2),
+    "ldexp by floats": lambda: gx.ldexp(x, v),
+    "round to half a decimal": lambda: gx.round(x, 0.5),
+    "round to very many decimals": lambda: gx.round(x, 400),
+    "clip by both names": lambda: gx.clip(x, 0, min=1),
+    "select without conditions": lambda: gx.select([], []),
+    "select with too few choices": lambda: gx.select([b, b], [x]),
+    "select by numbers": lambda: gx.select([x], [x]),
+    "piecewise with too many functions": lambda: gx.piecewise(x, [b], [1, 2, 3]),
     "weak int out of range": lambda: k + 2**70,
     "a complex number": lambda: x + 1j,
     "a string": lambda: x + "a",

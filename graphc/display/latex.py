@@ -47,7 +47,8 @@ _SIGNS = {
 # Signs of text notation, for ops that state no LaTeX of their own.
 _FROM_TEXT = {
     "@": r"\,", "==": "=", "!=": r"\neq", "<": "<", "<=": r"\leq", ">": ">", ">=": r"\geq",
-    "&": r"\wedge", "|": r"\vee", "+": "+", "-": "-", "*": r"\cdot",
+    "&": r"\wedge", "|": r"\vee", "^": r"\oplus", "<<": r"\ll", ">>": r"\gg",
+    "%": r"\bmod", "+": "+", "-": "-", "*": r"\cdot",
 }  # fmt: skip
 _WORDS = {
     "inf": r"\infty", "-inf": r"-\infty", "nan": r"\mathrm{NaN}", "True": r"\mathrm{True}",

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from graphc import dtypes
+from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.op import Op, elementwise
-from graphc.ops.operands import as_node, constant, operands, to_shape
+from graphc.ops.elementwise import binary, counted, unary
+from graphc.ops.operands import as_node, constant, describe, operands, to_shape
 from graphc.tensor import alias, surface
 
 
@@ -256,12 +258,6 @@ def add(x: Any, y: Any) -> Node:
 
 
 @surface
-def subtract(x: Any, y: Any) -> Node:
-    """x - y."""
-    return subtract_op(*operands("subtract", x, y, kinds="iuf"))
-
-
-@surface
 def multiply(x: Any, y: Any) -> Node:
     """x * y; on bool, logical and."""
     nodes = operands("multiply", x, y)
@@ -272,64 +268,54 @@ def multiply(x: Any, y: Any) -> Node:
     return multiply_op(*nodes)
 
 
-@surface
-def strong_multiply(x: Any, y: Any) -> Node:
-    """x * y, but 0 wherever x or y is 0, even against infinity or NaN."""
-    return strong_multiply_op(*operands("strong_multiply", x, y, real=True))
-
-
-@surface
-def divide(x: Any, y: Any) -> Node:
-    """x / y; integers and bool are divided in float64."""
-    return divide_op(*operands("divide", x, y, integers=dtypes.FLOAT64))
-
-
-@surface
-def negative(x: Any) -> Node:
-    """-x."""
-    return negative_op(*operands("negative", x, kinds="iuf"))
-
-
-@surface
-def absolute(x: Any) -> Node:
-    """|x|."""
-    return absolute_op(*operands("absolute", x, kinds="iuf"))
-
-
-@surface
-def sign(x: Any) -> Node:
-    """-1, 0 or 1; NaN for NaN."""
-    return sign_op(*operands("sign", x, kinds="iuf"))
-
-
-@surface
-def maximum(x: Any, y: Any) -> Node:
-    """The larger of x and y; NaN if either is."""
-    return maximum_op(*operands("maximum", x, y, kinds="iuf"))
-
-
-@surface
-def minimum(x: Any, y: Any) -> Node:
-    """The smaller of x and y; NaN if either is."""
-    return minimum_op(*operands("minimum", x, y, kinds="iuf"))
+subtract = binary(subtract_op, "x - y.", kinds="iuf")
+strong_multiply = binary(
+    strong_multiply_op,
+    "x * y, but 0 wherever x or y is 0, even against infinity or NaN.",
+    real=True,
+)
+divide = binary(
+    divide_op, "x / y; integers and bool are divided in float64.", integers=dtypes.FLOAT64
+)
+negative = unary(negative_op, "-x.", kinds="iuf")
+sign = unary(sign_op, "-1, 0 or 1; NaN for NaN. The derivative is 0.", kinds="iuf")
+sqrt = unary(sqrt_op, "The square root; NaN below 0.", real=True)
+relu = unary(relu_op, "max(x, 0).", kinds="iuf")
 
 
 @surface
 def square(x: Any) -> Node:
     """x * x."""
-    return square_op(*operands("square", x, kinds="iuf"))
+    return square_op(*counted("square", x))
 
 
 @surface
-def sqrt(x: Any) -> Node:
-    """The square root; NaN below 0."""
-    return sqrt_op(*operands("sqrt", x, real=True))
+def absolute(x: Any) -> Node:
+    """|x|; a bool is its own. The derivative at 0 is 0."""
+    (node,) = operands("absolute", x)
+    return node if dtypes.kind(node.dtype) == "b" else absolute_op(node)
 
 
 @surface
-def relu(x: Any) -> Node:
-    """max(x, 0)."""
-    return relu_op(*operands("relu", x, kinds="iuf"))
+def maximum(x: Any, y: Any) -> Node:
+    """The larger of x and y; NaN if either is. At a tie each has derivative 1/2. On bool, or."""
+    nodes = operands("maximum", x, y)
+    if dtypes.kind(nodes[0].dtype) == "b":
+        from graphc.ops.compare import logical_or
+
+        return logical_or(*nodes)
+    return maximum_op(*nodes)
+
+
+@surface
+def minimum(x: Any, y: Any) -> Node:
+    """The smaller of x and y; NaN if either is. At a tie each has derivative 1/2. On bool, and."""
+    nodes = operands("minimum", x, y)
+    if dtypes.kind(nodes[0].dtype) == "b":
+        from graphc.ops.compare import logical_and
+
+        return logical_and(*nodes)
+    return minimum_op(*nodes)
 
 
 @surface
@@ -343,29 +329,39 @@ def modf(x: Any) -> tuple[Node, Node]:
 
 @surface
 def power(x: Any, y: Any) -> Node:
-    """x ** y. A Python int exponent of 0, 1 or 2 is done by multiplication; integers need one of at
-    least 0.
+    """x ** y. Whole Python exponents of integers, and 0, 1 and 2, are done by multiplication.
+
+    Integers to negative integer powers are a `GraphError` if the exponent is a Python int, else a
+    `ValueError` at run time.
     """
-    if type(y) is int and 0 <= y <= 2:
+    if type(y) is int and 0 <= y <= 2 and as_node(x).dtype != dtypes.BOOL:
         base = as_node(x)
         return (like(base, 1), base, square(base) if y == 2 else base)[y]
-    nodes = operands("power", x, y, kinds="iuf")
-    if dtypes.kind(nodes[0].dtype) == "f":
+    nodes = counted("power", x, y)
+    if dtypes.is_float(nodes[0].dtype):
         from graphc.ops.transcend import power_op
 
         return power_op(*nodes)
-    if type(y) is not int or y < 0:
-        from graphc.errors import GraphError
+    if type(y) is int:
+        return _whole_power(nodes[0], y)
+    from graphc.ops.division import integer_power_op
 
+    return integer_power_op(*nodes)
+
+
+def _whole_power(base: Node, exponent: int) -> Node:
+    """An integer to a Python exponent, by squaring and multiplying."""
+    if exponent < 0:
         raise GraphError(
-            "power of integers needs a Python int exponent of at least 0; cast to a float dtype "
-            "first"
+            f"integers to negative integer powers are not allowed, got {exponent}\n"
+            + describe([base])
+            + "\nCast the base to a float dtype, or use gx.float_power."
         )
-    result, factor = like(nodes[0], 1), nodes[0]
-    while y:
-        if y & 1:
+    result, factor = like(base, 1), base
+    while exponent:
+        if exponent & 1:
             result = result * factor
-        factor, y = factor * factor, y >> 1
+        factor, exponent = factor * factor, exponent >> 1
     return result
 
 

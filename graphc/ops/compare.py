@@ -12,8 +12,16 @@ from graphc import dtypes
 from graphc.dims import Dim
 from graphc.node import Node
 from graphc.op import Op, elementwise, no_derivative
-from graphc.ops.operands import as_node, cast, constant, operands, to_shape
-from graphc.tensor import alias, surface
+from graphc.ops.elementwise import published, unary
+from graphc.ops.operands import (
+    as_node,
+    broadcast_together,
+    cast,
+    constant,
+    operands,
+    to_shape,
+)
+from graphc.tensor import surface
 from graphc.weak import WeakScalar
 
 _WHY = no_derivative("a truth value does not vary smoothly")
@@ -93,14 +101,14 @@ _OF_INTS: dict[Op, Callable[[int, int], bool]] = {
 }
 
 
-def _compared(op: Op, x: Any, y: Any, kinds: str = "iuf") -> Node:
+def _compared(op: Op, x: Any, y: Any) -> Node:
     """A comparison, exact for integers, as in NumPy 2: a Python int may be out of the range of the
     other operand, and signed integers compare with uint64, for which no common dtype has room.
     """
     if type(x) is int and type(y) is not int:
-        return _compared(_MIRRORED[op], y, x, kinds)
+        return _compared(_MIRRORED[op], y, x)
     if isinstance(x, _UNKNOWN) or isinstance(y, _UNKNOWN):
-        return op(*operands(op.name, x, y, kinds=kinds))
+        return op(*operands(op.name, x, y))
     first = as_node(x)
     if type(y) is int and dtypes.is_integer(first.dtype) and not dtypes.fits(y, first.dtype):
         inside = dtypes.limits(first.dtype)[y > 0]
@@ -111,7 +119,10 @@ def _compared(op: Op, x: Any, y: Any, kinds: str = "iuf") -> Node:
             return _signed_with_uint64(op, first, second)
         if dtypes.kind(second.dtype) == "i":
             return _signed_with_uint64(_MIRRORED[op], second, first)
-    return op(*operands(op.name, first, second, kinds=kinds))
+    nodes = operands(op.name, first, second)
+    if dtypes.kind(nodes[0].dtype) == "b" and op not in (equal_op, not_equal_op):
+        nodes = [cast(node, "uint8") for node in nodes]
+    return op(*nodes)
 
 
 def _signed_with_uint64(op: Op, signed: Node, unsigned: Node) -> Node:
@@ -122,67 +133,54 @@ def _signed_with_uint64(op: Op, signed: Node, unsigned: Node) -> Node:
     return logical_and(signed >= 0, compared)
 
 
-@surface
-def equal(x: Any, y: Any) -> Node:
-    """x == y, element by element."""
-    return _compared(equal_op, x, y, kinds="biuf")
+# -- the surface ---------------------------------------------------------------------------------
 
 
-@surface
-def not_equal(x: Any, y: Any) -> Node:
-    """x != y, element by element."""
-    return _compared(not_equal_op, x, y, kinds="biuf")
+def _comparison(op: Op, doc: str) -> Callable[[Any, Any], Node]:
+    def function(x: Any, y: Any) -> Node:
+        return _compared(op, x, y)
+
+    return published(function, op.name, doc)
 
 
-@surface
-def less(x: Any, y: Any) -> Node:
-    """x < y."""
-    return _compared(less_op, x, y)
+equal = _comparison(equal_op, "x == y, element by element.")
+not_equal = _comparison(not_equal_op, "x != y, element by element.")
+less = _comparison(less_op, "x < y, element by element; False is less than True.")
+less_equal = _comparison(less_equal_op, "x <= y, element by element.")
+greater = _comparison(greater_op, "x > y, element by element; True is greater than False.")
+greater_equal = _comparison(greater_equal_op, "x >= y, element by element.")
+isnan = unary(isnan_op, "True where x is NaN.", real=True)
 
 
-@surface
-def less_equal(x: Any, y: Any) -> Node:
-    """x <= y."""
-    return _compared(less_equal_op, x, y)
+def truth(x: Any) -> Node:
+    """x as a truth value: anything but 0 is true, NaN included."""
+    node = as_node(x)
+    return node if dtypes.kind(node.dtype) == "b" else not_equal(node, 0)
 
 
-@surface
-def greater(x: Any, y: Any) -> Node:
-    """x > y."""
-    return _compared(greater_op, x, y)
-
-
-@surface
-def greater_equal(x: Any, y: Any) -> Node:
-    """x >= y."""
-    return _compared(greater_equal_op, x, y)
+def _truths(name: str, x: Any, y: Any) -> list[Node]:
+    return broadcast_together(name, [truth(x), truth(y)])
 
 
 @surface
 def logical_and(x: Any, y: Any) -> Node:
-    """x and y; both bool."""
-    return logical_and_op(*operands("logical_and", x, y, kinds="b"))
+    """Whether both x and y are true: not 0."""
+    return logical_and_op(*_truths("logical_and", x, y))
 
 
 @surface
 def logical_or(x: Any, y: Any) -> Node:
-    """x or y; both bool."""
-    return logical_or_op(*operands("logical_or", x, y, kinds="b"))
+    """Whether x or y is true: not 0."""
+    return logical_or_op(*_truths("logical_or", x, y))
+
+
+@surface
+def logical_xor(x: Any, y: Any) -> Node:
+    """Whether one of x and y is true, not 0, and the other is not."""
+    return not_equal_op(*_truths("logical_xor", x, y))
 
 
 @surface
 def logical_not(x: Any) -> Node:
-    """not x; bool."""
-    return logical_not_op(*operands("logical_not", x, kinds="b"))
-
-
-@surface
-def isnan(x: Any) -> Node:
-    """True where x is NaN."""
-    return isnan_op(*operands("isnan", x, real=True))
-
-
-# What NumPy calls `array & node`, `array | node`, and `~node`.
-alias("bitwise_and", logical_and)
-alias("bitwise_or", logical_or)
-alias("invert", logical_not)
+    """Whether x is 0."""
+    return logical_not_op(truth(x))

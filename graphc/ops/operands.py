@@ -17,7 +17,7 @@ import numpy as np
 
 from graphc import dtypes, tracing
 from graphc.dims import Dim, Extent
-from graphc.errors import GraphError, shortened
+from graphc.errors import GraphError, GraphTypeError, shortened
 from graphc.graph import symbol_op
 from graphc.lowering import Generate, Leaf, Piece, View
 from graphc.node import Constant, Node
@@ -331,7 +331,8 @@ def operands(
     `kinds` are the dtype kinds that are taken: "b" bool, "i" signed and "u" unsigned integers, "f"
     floats. `real` asks for the float dtype in which NumPy computes functions of real numbers;
     `integers` is the dtype to compute in if the operands promote to bool or an integer dtype.
-    Raises `GraphError` naming `name` if they cannot be made equal.
+    Raises `GraphError` naming `name` if they cannot be made equal, `GraphTypeError` if their dtype
+    is none of `kinds`.
     """
     plain = _equal_already(values)
     if plain is not None:
@@ -342,7 +343,7 @@ def operands(
     if integers is not None and not dtypes.is_float(dtype):
         dtype = integers
     if dtypes.kind(dtype) not in kinds:
-        raise GraphError(
+        raise GraphTypeError(
             f"{name} is not defined for dtype {dtype.name}\n"
             + describe([value for value in values if isinstance(value, Node)])
             + "\nCast with x.astype, or compare with 0 for a truth value."

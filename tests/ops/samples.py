@@ -20,6 +20,7 @@ import numpy as np
 import graphc as gx
 import graphc.ops  # noqa: F401
 from graphc import dtypes
+from graphc.lowering import Elementwise
 from graphc.node import Node
 from graphc.op import REGISTRY, Op
 from graphc.ops.special import project
@@ -190,6 +191,10 @@ def fill(given: Input, dtype: str, random: np.random.Generator) -> np.ndarray:
         made = random.integers(int(low), int(high), size)
     elif given.values == "true":
         made = np.ones(size, bool)
+    elif given.values in ("nonzero", "positive") and dtype in INTEGERS:
+        made = random.integers(1, 6, size)
+        if given.values == "nonzero":
+            made = made * (1 if dtype.startswith("u") else random.choice([-1, 1], size))
     elif given.values == "distinct" and dtype in INTEGERS:
         made = random.permutation(size) - (0 if dtype.startswith("u") else size // 2)
     elif given.values == "distinct":
@@ -226,6 +231,7 @@ UNARY = (
     *("exp2", "log2", "log10", "sinh", "cosh", "arcsinh", "arccosh", "arctanh", "logit", "cbrt"),
     *("tan", "arcsin", "arccos", "arctan", "sinc", "erfc", "erfinv", "erfcinv"),
     *("gammaln", "gamma", "digamma", "i0", "i1", "i0e", "i1e"),
+    *("floor", "ceil", "trunc", "rint", "invert", "bitwise_count", "signbit", "spacing", "frexp"),
 )
 BINARY = (
     *(
@@ -241,6 +247,8 @@ BINARY = (
     ),
     *("less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "power"),
     *("arctan2", "logaddexp2", "xlogy", "xlog1py"),
+    *("floor_divide", "remainder", "fmod", "integer_power", "bitwise_and", "bitwise_or"),
+    *("bitwise_xor", "left_shift", "right_shift", "copysign", "nextafter", "hypot"),
 )
 ARITY = {**dict.fromkeys(UNARY, 1), **dict.fromkeys(BINARY, 2)}
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -253,7 +261,21 @@ SHAPES: dict[str, tuple[int, ...]] = {
 _DOMAINS: dict[str, tuple[tuple[float, float], ...]] = {
     "sqrt": ((0.1, 5.0),),
     "divide": ((-3.0, 3.0), (0.5, 3.0)),
+    **dict.fromkeys(("floor", "ceil", "trunc"), ((2.1, 2.9),)),
+    "rint": ((1.6, 2.4),),
+    "spacing": ((1.1, 1.9),),
+    "frexp": ((1.1, 1.9),),
+    **dict.fromkeys(("floor_divide", "remainder", "fmod"), ((3.2, 3.8), (1.0, 1.05))),
+    "copysign": ((0.1, 3.0), (0.1, 3.0)),
+    "hypot": ((0.5, 3.0), (0.5, 3.0)),
 }
+# Values of the last argument, for ops that demand something of it; see `fill`.
+_LAST_VALUES = {
+    **dict.fromkeys(("floor_divide", "remainder", "fmod"), "nonzero"),
+    "integer_power": "positive",
+}
+# The public functions of ops that have another name than theirs.
+SPOKEN = {"integer_power": "power"}
 
 
 def accepts(op: Op, arity: int, dtype: str) -> bool:
@@ -272,10 +294,24 @@ def _elementwise(name: str) -> list[Sample]:
     else:
         intervals = _DOMAINS.get(name, ((-3.0, 3.0),) * arity)
     taken = tuple(dtype for dtype in ALL if accepts(op, arity, dtype))
-    return [
-        Sample(name, label, tuple(Input(shape, interval=i) for i in intervals), op, taken)
-        for label, shape in SHAPES.items()
-    ]
+    values = ["domain"] * (arity - 1) + [_LAST_VALUES.get(name, "domain")]
+
+    def inputs(shape: tuple[int, ...]) -> tuple[Input, ...]:
+        return tuple(
+            Input(shape, values=v, interval=i) for v, i in zip(values, intervals, strict=True)
+        )
+
+    return [Sample(name, label, inputs(shape), op, taken) for label, shape in SHAPES.items()]
+
+
+def legal(op: Op, arrays: Sequence[Any]) -> list[Any]:
+    """The arrays of an element-wise op, with 1 for the last where they break what it demands."""
+    form = op.lowering
+    if not isinstance(form, Elementwise) or form.demand is None:
+        return list(arrays)
+    *others, last = arrays
+    holds = form.demand.numpy(*others, last)
+    return [*others, np.where(holds, last, np.ones((), last.dtype))]
 
 
 # -- everything else -------------------------------------------------------------------------------
@@ -539,6 +575,9 @@ def _steering() -> list[Sample]:
             smooth=False,
         )
     )
+    for label, shape in SHAPES.items():
+        inputs = (Input(shape), Input(shape, INT))
+        made.append(Sample("ldexp", label, inputs, _apply("ldexp"), FLOATS))
     made.append(
         Sample("stop_gradient", "vector", (Input((5,)),), _apply("stop_gradient"), smooth=False)
     )
@@ -659,9 +698,11 @@ __all__ = [
     "INTEGERS",
     "LEAVES",
     "USUAL",
+    "SPOKEN",
     "Input",
     "Sample",
     "bit_patterns",
+    "legal",
     "results",
     "samples",
     "special",

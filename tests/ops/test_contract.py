@@ -41,10 +41,12 @@ from samples import (
     FLOATS,
     INTEGERS,
     LEAVES,
+    SPOKEN,
     USUAL,
     Sample,
     accepts,
     bit_patterns,
+    legal,
     results,
     samples,
     special,
@@ -214,7 +216,8 @@ def test_surface_broadcasts(name: str, count: Callable[..., None]) -> None:
         given = pair[:arity]
         symbols = [gx.symbol(f"x{i}", shape, dtype) for i, shape in enumerate(given)]
         arrays = [bit_patterns(dtype, int(np.prod(s)), random).reshape(s) for s in given]
-        found = SURFACE[name](*symbols)
+        arrays[-1] = legal(op, [np.ones_like(arrays[-1])] * (arity - 1) + arrays[-1:])[-1]
+        found = SURFACE[SPOKEN.get(name, name)](*symbols)
         outputs = list(found) if isinstance(found, tuple) else [found]
         with np.errstate(all="ignore"):
             want = op.numpy(*np.broadcast_arrays(*arrays))
@@ -381,6 +384,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
         for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")
     },
     "gammaln": EXACT["lgamma"].exact,
+    "hypot": mpmath.hypot,
 }
 
 
@@ -398,7 +402,7 @@ def value_points(op: Op, arity: int, dtype: str) -> list[np.ndarray]:
         arrays = [
             np.concatenate([a, special(dtype)[p]]) for a, p in zip(arrays, pairs, strict=True)
         ]
-    return arrays
+    return legal(op, arrays)
 
 
 @each_elementwise
@@ -750,6 +754,7 @@ def check_facts(
     node = sample.node(symbols)
     if not isinstance(node.type, TensorType):
         return
+    arrays = legal(node.op, arrays)
     (value,) = evaluator(symbols, [node], arrays)
     for said in concluded(node, known):
         for fact in said & FACT_HOLDS.keys():
