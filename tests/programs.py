@@ -202,7 +202,10 @@ SMOOTH_UNARY = (
     "absolute",
 )
 INT_UNARY = ("negative", "absolute", "sign", "square", "relu", "tanh")
-BINARY = ("add", "subtract", "multiply", "maximum", "minimum", "divide", "strong_multiply", "power")
+BINARY = (
+    *("add", "subtract", "multiply", "maximum", "minimum", "divide", "strong_multiply", "power"),
+    *("hypot", "fmax", "fmin", "logaddexp"),
+)
 SMOOTH_BINARY = ("add", "subtract", "multiply", "maximum", "minimum")
 COMPARISONS = ("less", "equal", "greater_equal", "not_equal", "greater", "less_equal")
 
@@ -228,6 +231,22 @@ def binary(b: Builder) -> Made:
         if b.source.integer(0, 1) == 0 or name == "power"
         else SURFACE[name](y, x)
     )
+
+
+def whole(b: Builder) -> Made:
+    """Quotients, remainders, bits and powers of integers, within what they demand."""
+    x = b.find("i")
+    if x is None:
+        return None
+    y = b.find("i", fits=lambda y: broadcasts(x.shape, y.shape))
+    assert y is not None
+    divisor = b.pick((3, -2, 8, gx.where(y == 0, 5, y)))
+    name = b.pick(("floor_divide", "remainder", "fmod", "bitwise_and", "bitwise_xor", "power"))
+    if name in ("bitwise_and", "bitwise_xor"):
+        return SURFACE[name](x, y)
+    if name == "power":
+        return gx.power(x, y & 3) >> 1
+    return SURFACE[name](x, divisor)
 
 
 def safe(b: Builder) -> Made:
@@ -528,6 +547,7 @@ MOVES = (
         compare,
         logic,
         choose,
+        whole,
         convert,
         reduce,
         reduce,

@@ -7,7 +7,7 @@ algebra, which would break its patterns.
 
 # isort: off
 from graphc.rewrite import fold, movement, reductions, contractions
-from graphc.rewrite import stable, formulas, gradients, choice, algebra, scans
+from graphc.rewrite import stable, formulas, gradients, choice, algebra, rounding, scans
 
 # isort: on
 from graphc.rewrite.explain import Explanation, explain
@@ -37,6 +37,7 @@ __all__ = [
     "numbers",
     "reductions",
     "rewrite",
+    "rounding",
     "rule",
     "scans",
     "stable",
