@@ -180,8 +180,7 @@ def divmod_(x: Any, y: Any) -> tuple[Node, Node]:
 
 @surface
 def reciprocal(x: Any) -> Node:
-    """1/x. Of integers the whole part, 0 but for 1 and -1; `ZeroDivisionError` at run time for 0.
-    """
+    """1/x; of integers the whole part. `ZeroDivisionError` at run time for the integer 0."""
     (node,) = counted("reciprocal", x)
     if dtypes.is_float(node.dtype):
         return like(node, 1) / node
