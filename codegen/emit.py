@@ -35,12 +35,13 @@ from graphc.codegen.fuse import (
 from graphc.codegen.loops import CHUNK, Region
 from graphc.codegen.nest import NestBuilder
 from graphc.codegen.program import Launch, Operand, Storage
-from graphc.codegen.reader import Draft, Index, Reader, symbol, unravel
+from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value
 from graphc.dims import Dim, Extent, ceildiv, dim_min, product, symbols_of
-from graphc.lowering import Elementwise, Gather, Generate, Nest, Reduce
+from graphc.lowering import Elementwise, Gather, Generate, Nest, Reduce, Scatter
 from graphc.node import Node
 from graphc.ops.contract import free_axes
+from graphc.ops.gather import lookup
 from graphc.ops.operands import constant_op
 from graphc.ops.special import project_op
 from graphc.types import Shape, TupleType
@@ -65,7 +66,7 @@ class Emitter:
         partition: Partition,
         group: Group,
         place: Callable[[Node], Operand | None],
-        number: Callable[[Node], int],
+        number: Callable[..., int],
     ) -> None:
         self.partition = partition
         self.group = group
@@ -116,7 +117,7 @@ class Emitter:
         if group.kind == "contract":
             return self._contract()
         if group.kind == "scatter":
-            return [self._scatter()]
+            return self._scatter()
         if group.kind == "own":
             return self._own()
         if group.kind == "check":
@@ -741,53 +742,74 @@ class Emitter:
 
     # -- scatter and check -------------------------------------------------------------------------
 
-    def _scatter(self) -> Launch:
-        """Each task owns a tile of lanes: it clears its part of the result, then adds the updates
-        in order.
+    def _scatter(self) -> list[Launch]:
+        """A copy of what is scattered into, then a kernel in which each task owns a tile of lanes,
+        and combines the updates of those in order.
         """
         node = self.group.members[0]
-        indices, updates = node.args
-        axis, extent = node.attrs["axis"], node.attrs["extent"]
-        shape = node.shape
         place = self.place(node)
-        draft = Draft(self.title())
         if place is None:
-            with draft.scope.loop("parallel", 0, 0, "p"):
-                pass
-            return draft.launch(0, 1, self.group.members, self.reason())
-        lead_shape, post = shape[:axis], shape[axis + 1 :]
-        columns: Extent = post[-1] if post else 1
+            return []
+        base = node.args[0]
+        copier = Emitter(self.partition, Group("nest", node.shape), self.place, self.number)
+        copied = copier.copy(base, place)
+        found = lookup(node)
+        extents = found.kept_of(node.args[1].shape)
+        indices = node.args[2:]
+        count_shape = indices[0].shape[len(found.batch) :]
+        # Windows may overlap, unless there is only one: then one task walks along them.
+        alone = product(count_shape) == 1
+        spread = [axis for axis in found.kept if alone or axis not in found.axes]
+        walked = [axis for axis in found.kept if axis not in spread]
+        shape = tuple(extents[axis] for axis in spread)
+        walk = (*count_shape, *(extents[axis] for axis in walked))
+        columns: Extent = shape[-1] if shape else 1
         tiles = 1 if isinstance(columns, int) and columns <= TILE else ceildiv(columns, TILE)
-        outer_shape = (*lead_shape, *post[:-1])
-        tasks = product(outer_shape) * tiles
-        buffer = draft.buffer(place, shape)
+        tasks, count = product(shape[:-1]) * tiles, product(walk)
+        if product(shape) == 0 or count == 0:
+            return copied
+        draft = Draft(self.title())
+        buffer = draft.buffer(place, node.shape)
+        draft.scope.written.add(buffer)  # so that no load of it leaves the loop of the updates
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
             p = draft.bind(outer.variable, 0, tasks)
-            at = unravel(draft.simplify(p // tiles), outer_shape, draft.bounds)
+            lead = unravel(draft.simplify(p // tiles), shape[:-1], draft.bounds)
             start = draft.simplify(p % tiles) * TILE
             stop = columns if tiles == 1 else dim_min(columns, start + TILE)
             with outer.body.loop("vector", start, stop) as lanes:
                 j = draft.bind(lanes.variable, 0, columns)
-                before = at[: len(lead_shape)]
-                after: Index = (*at[len(lead_shape) :], j) if post else ()
-                zero = lanes.body.const(0, node.dtype.name)
-                with lanes.body.loop("serial", 0, extent) as clear:
-                    e = draft.bind(clear.variable, 0, extent)
-                    clear.body.store(buffer, (*before, e, *after), zero)
-                count = product(indices.shape)
+                kept = dict(zip(spread, (*lead, j) if shape else (), strict=True))
                 with lanes.body.loop("serial", 0, count) as every:
                     k = draft.bind(every.variable, 0, count)
-                    where = unravel(k, indices.shape, draft.bounds)
+                    step = unravel(k, walk, draft.bounds)
+                    inner = step[: len(count_shape)]
+                    kept |= zip(walked, step[len(count_shape) :], strict=True)
+                    at = found.joined([kept[axis] for axis in found.kept], inner)
                     reader = Reader(self, draft, every.body)
-                    position = reader.value(indices, where)
-                    name, inside = reader.position(node, position, extent, None)
-                    value = reader.value(updates, (*before, *where, *after))
-                    located, args = draft.located((*before, symbol(name), *after))
-                    held = every.body.load(buffer, located, args, inside)
-                    every.body.store(buffer, located, every.body.add(held, value), args, inside)
-        return draft.launch(
-            tasks, (count + extent) * dim_min(columns, TILE), self.group.members, self.reason()
-        )
+                    values = [reader.value(i, found.place(at)) for i in indices]
+                    located, inside = reader.positions(node, values, None)
+                    value = reader.value(node.args[1], at)
+                    index, args = draft.located(found.source(kept, located))
+                    self._combine_at(every.body, buffer, index, args, value, inside)
+        inner_size = count * dim_min(columns, TILE)
+        return [*copied, draft.launch(tasks, inner_size, self.group.members, self.reason())]
+
+    def _combine_at(
+        self,
+        scope: Scope,
+        buffer: loops.Buffer,
+        index: Index,
+        args: tuple[Value, ...],
+        value: Value,
+        mask: Value | None,
+    ) -> None:
+        """Store a value at a position, or what it gives together with the one that is there."""
+        form = self.group.members[0].op.lowering
+        assert isinstance(form, Scatter)
+        if form.combiner != "set":
+            held = scope.load(buffer, index, args, mask)
+            value = scope.emit(form.combiner, held, value)
+        scope.store(buffer, index, value, args, mask)
 
     def _check(self) -> list[Launch]:
         """A kernel that checks every element of the condition, and a copy of what was guarded."""

@@ -36,6 +36,7 @@ from graphc.lowering import (
     View,
 )
 from graphc.node import Node
+from graphc.ops.gather import lookup
 from graphc.ops.movement import reshape_op
 from graphc.ops.operands import broadcast_op, constant_op, restate_op
 from graphc.ops.special import project_op
@@ -363,7 +364,9 @@ class Partition:
                 if isinstance(form, Region):
                     must.update(node.args)
                 elif isinstance(form, (Contract, Scatter)):
-                    must.update(a for a in node.args if cost.get(a, 0) > RECOMPUTE_COST)
+                    # what is scattered into is computed once, where the result goes
+                    several = node.args[isinstance(form, Scatter) :]
+                    must.update(a for a in several if cost.get(a, 0) > RECOMPUTE_COST)
                 elif isinstance(form, Nest):
                     must.update(node.args[i] for i in form.stored)
                 continue
@@ -630,11 +633,11 @@ def reads_at(node: Node, index: tuple[Extent, ...]) -> list[tuple[Node, tuple[Ex
         pieces = form.pieces(index, types, node.type, **node.attrs)
         return [(node.args[piece.argument], piece.index) for piece in pieces]
     if isinstance(form, Gather):
-        axis, indices = node.attrs["axis"], node.args[1]
-        unknown = Dim.symbol("_unknown")
-        rank = indices.ndim
-        source = (*index[:axis], unknown, *index[axis + rank :])
-        return [(node.args[0], source), (indices, index[axis : axis + rank])]
+        found = lookup(node)
+        unknown = [Dim.symbol("_unknown")] * len(found.axes)
+        place = found.place(index)
+        source = found.source(found.kept_of(index), unknown)
+        return [(node.args[0], source), *((positions, place) for positions in node.args[1:])]
     if isinstance(form, (Elementwise, Reduce)) or node.op is project_op:
         return [(argument, index) for argument in node.args]
     if isinstance(form, Verify):

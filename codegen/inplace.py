@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.emit import copy_operand
-from graphc.codegen.loops import Buffer, Contract, Kernel, accumulator_buffer, linear, scopes
+from graphc.codegen.loops import Buffer, Contract, accumulator_buffer, linear, scopes
 from graphc.codegen.program import (
     Launch,
     Operand,

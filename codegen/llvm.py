@@ -735,6 +735,7 @@ class Printer:
         elif count == 1:
             return self._guarded_load(level, value, at, mask or "", fill)
         elif how == "wide":
+            at = self._mapped(level, value, at)
             function = f"llvm.masked.load.{_suffix(dtype, count)}.p0"
             self.declarations.add(f"declare {typed} @{function}(ptr, i32, {flags}, {typed})")
             level.put(
@@ -754,6 +755,32 @@ class Printer:
         for line in lines:
             level.put(line)
         return result
+
+    def _mapped(self, level: Level, value: Value, at: str) -> str:
+        """The address of a masked load, or the buffer's own where the mask is off for all lanes
+        alike: lanes that are off touch nothing, but beyond any page they cost a fault each time.
+        """
+        address: Address = value.immediate
+        mask = value.args[address.count : address.count + 1]
+        for condition in self._shared_conditions(level, mask):
+            held = self.fresh("p")
+            holds = self.operand(level, condition, 1)
+            level.put(f"{held} = select i1 {holds}, ptr {at}, ptr {self.pointers[address.buffer]}")
+            at = held
+        return at
+
+    def _shared_conditions(self, level: Level, masks: tuple[Value, ...]) -> list[Value]:
+        """The parts of a mask, taken apart where it is an `and`, that are the same in all lanes."""
+        found: list[Value] = []
+        stack = list(masks)
+        while stack:
+            mask = stack.pop()
+            home = next((each for each in level.chain() if id(mask) in each.names), None)
+            if home is None or self.lane_count(home) == 1:
+                found.append(mask)
+            elif mask.opcode == "and":
+                stack += mask.args
+        return found
 
     def wide_load(self, level: Level, at: str, dtype: str, lanes: Lanes, size: int) -> str:
         """Consecutive elements in consecutive lanes; lanes that are off touch nothing and hold 0.

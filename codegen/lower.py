@@ -21,6 +21,7 @@ from graphc.codegen.loops import product_bytes
 from graphc.codegen.memory import plan
 from graphc.codegen.program import (
     Call,
+    Checked,
     Loop,
     Operand,
     Procedure,
@@ -94,9 +95,9 @@ def _expansion(node: Node) -> Node | None:
 
 def _adds(form: Form) -> bool:
     """Whether results may be sums or products of many terms, each of which would round."""
-    if isinstance(form, Reduce):
+    if isinstance(form, Reduce | Scatter):
         return form.combiner in ("add", "mul")
-    return isinstance(form, Contract | Nest | Scatter)
+    return isinstance(form, Contract | Nest)
 
 
 def _accumulated(node: Node) -> Node:
@@ -137,7 +138,7 @@ class _Lowering:
 
     def __init__(self) -> None:
         self.procedures: dict[bytes, Procedure] = {}
-        self.checks: list[Node] = []
+        self.checks: list[Checked] = []
         self.written = Written()
         self._loops = 0
 
@@ -304,9 +305,9 @@ class _Block:
         if found is not None:
             self.lowering.written.note(found, launches)
 
-    def _number(self, node: Node) -> int:
-        """The number of a checked node in the program's table."""
-        self.lowering.checks.append(node)
+    def _number(self, node: Node, axis: int = 0, window: Extent = 1) -> int:
+        """The number of a checked node, at one of its positions, in the program's table."""
+        self.lowering.checks.append(Checked(node, axis, window))
         return len(self.lowering.checks) - 1
 
     def _copy(self, node: Node, operand: Operand) -> None:

@@ -134,15 +134,26 @@ class Procedure:
     arena: Extent = 0
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A node that is checked at run time; `axis` is the one of its first argument that is indexed,
+    and `window` how much of it is read from there.
+    """
+
+    node: Any
+    axis: int = 0
+    window: Extent = 1
+
+
 @dataclass(eq=False)
 class Program:
-    """`main` and the procedures it calls, callees first. `checks` are the nodes that status records
+    """`main` and the procedures it calls, callees first. `checks` are what status records
     number.
     """
 
     main: Procedure
     procedures: list[Procedure]
-    checks: list[Any]
+    checks: list[Checked]
 
     def launches(self) -> Iterator[Launch]:
         """Every launch in the program's text, callees first."""

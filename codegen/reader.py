@@ -19,6 +19,7 @@ from graphc.codegen.scalar import HALVES, Scope, Value
 from graphc.dims import Bounds, Dim, Extent, ceildiv, dim_max, product, symbols_of
 from graphc.lowering import Demand, Elementwise, Gather, Generate, View
 from graphc.node import Node
+from graphc.ops.gather import lookup
 from graphc.ops.operands import constant_op
 from graphc.ops.special import project_op
 from graphc.types import Shape, TupleType
@@ -138,8 +139,8 @@ class Source(Protocol):
     def flat_index(self, index: Index, shape: Shape, operand: Operand) -> Extent | None:
         """The position in memory of a read at the nest's own index, if the nest is flat."""
 
-    def number(self, node: Node) -> int:
-        """The number of a checked node."""
+    def number(self, node: Node, axis: int = 0, window: Extent = 1) -> int:
+        """The number of a checked node, at one of its positions."""
 
 
 class Reader:
@@ -199,12 +200,12 @@ class Reader:
                 for piece, inner in self._pieces(node, index, mask)
             ]
         if isinstance(form, Gather):
-            axis, rank = node.attrs["axis"], node.args[1].ndim
-            first: Key = (node.args[1], index[axis : axis + rank], mask)
-            if self.find(first) is None:
-                return [first]
+            place = lookup(node).place(index)
+            first: list[Key] = [(positions, place, mask) for positions in node.args[1:]]
+            if any(self.find(key) is None for key in first):
+                return first
             read, inner = self._gathered(node, index, mask)
-            return [first, (node.args[0], read, inner)]
+            return [*first, (node.args[0], read, inner)]
         if isinstance(form, Elementwise) or node.op is project_op:
             return [(argument, index, mask) for argument in node.args]
         return []
@@ -309,33 +310,56 @@ class Reader:
 
     # -- data-dependent positions ------------------------------------------------------------------
 
-    def _gathered(self, node: Node, index: Index, mask: Value | None) -> tuple[Index, Value]:
+    def _gathered(self, node: Node, index: Index, mask: Value | None) -> tuple[Index, Value | None]:
         """The index in the source of a gather, and the mask under which it may be read."""
-        axis, indices = node.attrs["axis"], node.args[1]
-        rank = indices.ndim
-        value = self.find((indices, index[axis : axis + rank], mask))
-        name, inside = self.position(node, value, node.args[0].shape[axis], mask)
-        source = (*index[:axis], symbol(name), *index[axis + rank :])
-        inner = _both(self.scope, mask, inside)
-        assert inner is not None
-        return source, inner
+        found = lookup(node)
+        place = found.place(index)
+        values = [self.find((positions, place, mask)) for positions in node.args[1:]]
+        located, inside = self.positions(node, values, mask)
+        return found.source(found.kept_of(index), located), _both(self.scope, mask, inside)
 
-    def position(
-        self, node: Node, value: Value, extent: Extent, mask: Value | None
-    ) -> tuple[str, Value]:
-        """A checked position from the end or the start, as a name for index expressions."""
-        key = (node, ("position",), value)
+    def positions(
+        self, node: Node, values: Sequence[Value], mask: Value | None
+    ) -> tuple[list[Extent], Value | None]:
+        """The positions that a gather or scatter is given as `values`, checked, and where all of
+        them are in range.
+        """
+        located: list[Extent] = []
+        inside: Value | None = None
+        windows = node.attrs["windows"] or (1,) * len(values)
+        for value, axis, window in zip(values, node.attrs["axes"], windows, strict=True):
+            position, within = self._position(node, value, axis, window, mask)
+            located.append(position)
+            inside = _both(self.scope, inside, within)
+        return located, inside
+
+    def _position(
+        self, node: Node, value: Value, axis: int, window: Extent, mask: Value | None
+    ) -> tuple[Extent, Value | None]:
+        """A checked position from the start or the end, for index expressions, and where it is in
+        range; None where that is known, because the position is index arithmetic itself.
+        """
+        key = (node, ("position", axis), value)
         held = self.find(key)
-        if held is None:
-            scope, draft = self.scope, self.draft
-            size = draft.index(scope, extent)
-            wrapped = scope.select(scope.lt(value, 0), scope.add(value, size), value)
-            inside = scope.and_(scope.ge(wrapped, 0), scope.lt(wrapped, size))
-            allowed = inside if mask is None else scope.or_(inside, scope.not_(mask))
-            scope.check(allowed, INDEX_OUT_OF_RANGE, self.source.number(node), value)
-            name = f"_at{len(draft.atoms)}"
-            draft.atoms[name] = wrapped
-            held = self.known[key] = (name, inside)
+        if held is not None:
+            return held
+        scope, draft = self.scope, self.draft
+        room = node.args[0].shape[axis] - window  # the last position
+        known = _index_arithmetic(value)
+        if known is not None and all(
+            draft.bounds.proves_nonnegative(draft.simplify(margin))
+            for margin in (known, room - known)
+        ):
+            held = self.known[key] = (known, None)
+            return held
+        size = draft.index(scope, node.args[0].shape[axis])
+        wrapped = scope.select(scope.lt(value, 0), scope.add(value, size), value)
+        inside = scope.and_(scope.ge(wrapped, 0), scope.le(wrapped, draft.index(scope, room)))
+        allowed = inside if mask is None else scope.or_(inside, scope.not_(mask))
+        scope.check(allowed, INDEX_OUT_OF_RANGE, self.source.number(node, axis, window), value)
+        name = f"_at{len(draft.atoms)}"
+        draft.atoms[name] = wrapped
+        held = self.known[key] = (symbol(name), inside)
         return held
 
 
@@ -354,6 +378,31 @@ def element(scope: Scope, node: Node, values: Sequence[Value]) -> Any:
         return scope.convert(result, node.dtype.name)
     types = node.type.items
     return tuple(scope.convert(v, t.dtype.name) for v, t in zip(result, types, strict=True))
+
+
+# How deep an expression of positions is followed.
+_MOST_ARITHMETIC = 8
+
+
+def _index_arithmetic(value: Value, depth: int = 0) -> Extent | None:
+    """A value as a polynomial of loop variables and extents, if it is made of nothing else."""
+    if value.opcode == "index":
+        return None if value.args else value.immediate
+    if value.opcode == "const":
+        return value.immediate
+    combine = _ARITHMETIC.get(value.opcode)
+    if combine is None or depth == _MOST_ARITHMETIC:
+        return None
+    parts = [_index_arithmetic(argument, depth + 1) for argument in value.args]
+    return None if any(part is None for part in parts) else combine(*parts)
+
+
+_ARITHMETIC: dict[str, Callable[..., Extent]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "neg": lambda a: -a,
+}
 
 
 class _Indexed:

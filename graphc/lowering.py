@@ -8,7 +8,7 @@ op; an op knows a form and never a backend. A user's op from outside uses the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,15 +101,63 @@ class Contract:
 
 
 @dataclass(frozen=True)
+class Lookup:
+    """How the axes of an array, of positions in it, and of what lies at them correspond.
+
+    Positions are given for each of `axes` of an array of rank `rank`, as arrays of one shape: the
+    extents of the axes `batch`, which the positions go along with, then `inner` axes of their own.
+    What lies there has the axes that are `kept`, in order, with the inner ones before number `at`.
+    An indexed axis goes, unless `windowed`: then a stretch of it that starts at the position stays.
+    """
+
+    rank: int
+    inner: int
+    axes: tuple[int, ...]
+    batch: tuple[int, ...]
+    at: int
+    windowed: bool
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The axes of the array that what lies there has, too."""
+        return tuple(a for a in range(self.rank) if self.windowed or a not in self.axes)
+
+    def kept_of(self, index: Index) -> dict[int, Extent]:
+        """The part of an index of what lies there that belongs to axes of the array, by axis."""
+        own = (*index[: self.at], *index[self.at + self.inner :])
+        return dict(zip(self.kept, own, strict=True))
+
+    def place(self, index: Index) -> Index:
+        """The index of the positions for an index of what lies there."""
+        kept = self.kept_of(index)
+        return (*(kept[axis] for axis in self.batch), *index[self.at : self.at + self.inner])
+
+    def source(self, kept: dict[int, Extent], positions: Sequence[Extent]) -> Index:
+        """The index in the array, from that along the kept axes and the positions."""
+        found = dict(kept)
+        for axis, position in zip(self.axes, positions, strict=True):
+            found[axis] = position + kept[axis] if self.windowed else position
+        return tuple(found[axis] for axis in range(self.rank))
+
+    def joined(self, kept: Sequence[Any], inner: Sequence[Any]) -> tuple[Any, ...]:
+        """Something for each axis of what lies there, from that for kept and for inner axes."""
+        return (*kept[: self.at], *inner, *kept[self.at :])
+
+
+@dataclass(frozen=True)
 class Gather:
-    """The first argument, read along the attribute `axis` at positions that the second gives."""
+    """The first argument, read at the positions that the others give; the attributes are those of
+    `Lookup`.
+    """
 
 
 @dataclass(frozen=True)
 class Scatter:
-    """Zeros, with the second argument added along the attribute `axis` at the positions that the
-    first gives.
+    """The first argument, with the second stored at the positions that the others give, or combined
+    with what is there, in order; `combiner` is `set`, `add`, `mul`, `max` or `min`.
     """
+
+    combiner: str
 
 
 @dataclass(frozen=True)

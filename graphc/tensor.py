@@ -222,7 +222,28 @@ class TensorMethods:
 
     @property
     def T(self) -> Node:
+        """The node with its axes reversed."""
         return SURFACE["transpose"](self)
+
+    @property
+    def mT(self) -> Node:  # noqa: N802
+        """The node with its last two axes exchanged."""
+        return SURFACE["matrix_transpose"](self)
+
+    @property
+    def at(self) -> Any:
+        """The places of the node: `x.at[key].set(values)` is x with x[key] = values."""
+        return SURFACE["at"](self)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self.dtype.itemsize  # type: ignore[attr-defined]
+
+    @property
+    def nbytes(self) -> Any:
+        """Bytes of all elements."""
+        return self.size * self.itemsize  # type: ignore[attr-defined]
 
     # Reductions take the other arguments of NumPy's, `keepdims`, `where` and so on, by name.
 
@@ -274,18 +295,48 @@ class TensorMethods:
     def searchsorted(self, v: Any, side: str = "left", sorter: Any = None) -> Node:
         return SURFACE["searchsorted"](self, v, side=side, sorter=sorter)
 
-    def reshape(self, *shape: Any) -> Node:
-        return SURFACE["reshape"](self, shape[0] if len(shape) == 1 else shape)
+    def reshape(self, *shape: Any, order: str = "C") -> Node:
+        return SURFACE["reshape"](self, shape[0] if len(shape) == 1 else shape, order)
+
+    def ravel(self, order: str = "C") -> Node:
+        return SURFACE["ravel"](self, order)
+
+    def flatten(self, order: str = "C") -> Node:
+        return SURFACE["ravel"](self, order)
 
     def transpose(self, *axes: Any) -> Node:
         chosen = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
         return SURFACE["transpose"](self, chosen or None)
 
+    def swapaxes(self, axis1: int, axis2: int) -> Node:
+        return SURFACE["swapaxes"](self, axis1, axis2)
+
+    def squeeze(self, axis: Any = None) -> Node:
+        return SURFACE["squeeze"](self, axis)
+
+    def repeat(self, repeats: Any, axis: int | None = None) -> Node:
+        return SURFACE["repeat"](self, repeats, axis)
+
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
+        return SURFACE["diagonal"](self, offset, axis1, axis2)
+
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None) -> Node:
+        return SURFACE["trace"](self, offset, axis1, axis2, dtype)
+
+    def choose(self, choices: Any, mode: str = "raise") -> Node:
+        return SURFACE["choose"](self, choices, mode=mode)
+
+    def compress(self, condition: Any, axis: int | None = None) -> Node:
+        return SURFACE["compress"](condition, self, axis)
+
+    def nonzero(self, *, size: Any = None, fill_value: Any = None) -> Any:
+        return SURFACE["nonzero"](self, size=size, fill_value=fill_value)
+
     def astype(self, dtype: Any) -> Node:
         return SURFACE["cast"](self, dtype)
 
-    def take(self, indices: Any, axis: int | None = None) -> Node:
-        return SURFACE["take"](self, indices, axis=axis)
+    def take(self, indices: Any, axis: int | None = None, mode: str = "raise") -> Node:
+        return SURFACE["take"](self, indices, axis=axis, mode=mode)
 
     def dot(self, other: Any) -> Node:
         return SURFACE["dot"](self, other)

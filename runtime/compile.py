@@ -15,12 +15,11 @@ import numpy as np
 from graphc.codegen.extents import Constraint, Layout, Wording, canonical, derive, layout
 from graphc.codegen.loops import verify
 from graphc.codegen.lower import expand, lower
-from graphc.codegen.program import Call, Launch, Loop, Program, Statement, While, bodies
+from graphc.codegen.program import Call, Checked, Launch, Loop, Program, Statement, While, bodies
 from graphc.dims import Extent
 from graphc.errors import MESSAGE_LINES, ExtentError, shortened
 from graphc.graph import Graph
 from graphc.lowering import Elementwise
-from graphc.node import Node
 from graphc.origin import location
 from graphc.request import Request
 from graphc.runtime.callable import CallSpec, Function, Implementation, Input, Output, make_function
@@ -279,9 +278,10 @@ CHECKED = (Code.INDEX_OUT_OF_RANGE, Code.CHECK_FAILED, Code.DIVISION_BY_ZERO)
 
 
 def raise_checked(
-    name: str, node: Node, code: int, index: int, say: Callable[[Extent], str] = str
+    name: str, checked: Checked, code: int, index: int, say: Callable[[Extent], str] = str
 ) -> NoReturn:
     """The error of a check that failed inside a kernel; `say` writes an extent for the user."""
+    node = checked.node
     where = location(node.origin)
     tail = f"\n  {node.op.name} built at {where}" if where else ""
     form = node.op.lowering
@@ -290,10 +290,10 @@ def raise_checked(
     if code == Code.CHECK_FAILED:
         message = shortened(node.attrs["message"], MESSAGE_LINES - 1)
         raise ValueError(f"{name}() check failed: {message}{tail}")
-    axis = node.attrs["axis"]
-    extent = node.args[0].shape[axis] if node.op.name == "take" else node.shape[axis]
+    axis, extent = checked.axis, node.args[0].shape[checked.axis]
+    what = "index" if checked.window == 1 else f"a window of {say(checked.window)} at index"
     raise IndexError(
-        f"{name}() index {index} is out of range for axis {axis} of extent {say(extent)}{tail}\n"
+        f"{name}() {what} {index} is out of range for axis {axis} of extent {say(extent)}{tail}\n"
         "  positions count from 0, or from -1 backwards from the end"
     )
 
@@ -315,8 +315,8 @@ def _rewritten(graph: Graph, request: Request) -> tuple[Graph, Sequence[Any]]:
     return expand(Graph(graph.parameters, result.outputs)), result.firings
 
 
-# What the rounds of a loop whose number is not known are taken to be: enough to release the GIL, for
-# the loop may never end.
+# What the rounds of a loop whose number is not known are taken to be: enough to release the GIL,
+# for the loop may never end.
 UNKNOWN_ROUNDS = 1 << 16
 
 

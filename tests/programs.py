@@ -19,7 +19,7 @@ import graphc as gx
 import graphc.ops  # noqa: F401
 from graphc.dims import Dim, Extent, evaluate, symbols_of
 from graphc.node import Node, topological
-from graphc.ops.indexing import scatter_add_op
+from graphc.ops.gather import positions_attributes, scatter_op
 from graphc.tensor import SURFACE
 
 NAMES = ("n", "m")
@@ -446,7 +446,10 @@ def scatter(b: Builder) -> Made:
     where = b.pick(
         (gx.arange(size), gx.flip(gx.arange(size)), gx.arange(size) * 0, -1 - gx.arange(size))
     )
-    return scatter_add_op(where, x, axis=axis, extent=size + b.source.integer(0, 2))
+    shape = (*x.shape[:axis], size + b.source.integer(0, 2), *x.shape[axis + 1 :])
+    base = b.pick((gx.zeros(shape, x.dtype), gx.iota(shape, axis, x.dtype)))
+    combiner = b.pick(("add", "add", "set", "max"))
+    return scatter_op[combiner](base, x, where, **positions_attributes((axis,), at=axis))
 
 
 def split(b: Builder) -> Made:

@@ -52,6 +52,64 @@ def _elu(x: Any, alpha: float = 1.0) -> Any:
 
 def _clipped(low: float, high: float) -> Call:
     return lambda x: np.clip(x, low, high)
+def _with_change(change: Call) -> Call:
+    """A function that changes its first argument, as one that gives the changed copy."""
+
+    def changed(x: Any, *args: Any, **options: Any) -> Any:
+        copy = np.array(x)
+        change(copy, *args, **options)
+        return copy
+
+    return changed
+
+
+class _At:
+    """x.at in NumPy's words: ufunc.at, assignment."""
+
+    def __init__(self, x: Any, key: Any = None) -> None:
+        self.x, self.key = np.array(x), key
+
+    def __getitem__(self, key: Any) -> _At:
+        return _At(self.x, key)
+
+    def get(self) -> Any:
+        return self.x[self.key]
+
+    def set(self, values: Any) -> Any:
+        self.x[self.key] = values
+        return self.x
+
+    def apply(self, function: Call) -> Any:
+        return self.set(function(self.x[self.key]))
+
+    def __getattr__(self, name: str) -> Call:
+        ufunc = getattr(np, {"max": "maximum", "min": "minimum"}.get(name, name))
+
+        def update(values: Any) -> Any:
+            ufunc.at(self.x, self.key, values)
+            return self.x
+
+        return update
+
+
+def _clamped(x: Any, starts: Any, sizes: Any) -> tuple[slice, ...]:
+    places = zip(starts, x.shape, sizes, strict=True)
+    begins = [min(max(int(s) + n * (s < 0), 0), n - w) for s, n, w in places]
+    return tuple(slice(b, b + w) for b, w in zip(begins, sizes, strict=True))
+
+
+def _found(x: Any, size: int, fill_value: Any = 0) -> Any:
+    """The first positions that are not 0, and what follows them."""
+    fills = fill_value if isinstance(fill_value, tuple) else (fill_value,) * x.ndim
+    return [
+        np.concatenate([p, np.full(size, f)])[:size]
+        for p, f in zip(np.nonzero(x), fills, strict=True)
+    ]
+
+
+def _one_hot(x: Any, count: int, axis: int = -1, dtype: Any = "float64") -> Any:
+    made = (x[..., None] == np.arange(count)).astype(dtype)
+    return np.moveaxis(made, -1, axis)
 
 
 # Functions that NumPy lacks or names otherwise, by what they mean.
@@ -80,7 +138,16 @@ MEANING: dict[str, Call] = {
     "selu": lambda x: (1.0507009873554804934 * _elu(x, 1.6732632423543772848)).astype(x.dtype),
     "silu": lambda x: x / (1 + np.exp(-x)),
     "softsign": lambda x: x / (1 + np.abs(x)),
+    "argwhere": lambda x, size: np.stack(_found(x, size), 1),
+    "at": _At,
     "cast": lambda x, dtype: np.asarray(x).astype(dtype),
+    "dynamic_slice": lambda x, starts, sizes: x[_clamped(x, starts, sizes)],
+    "dynamic_update_slice": lambda x, y, starts: _At(x)[_clamped(x, starts, y.shape)].set(y),
+    "fill_diagonal": _with_change(np.fill_diagonal),
+    "flatnonzero": lambda x, size, fill_value: _found(x.ravel(), size, fill_value)[0],
+    "nonzero": _found,
+    "one_hot": _one_hot,
+    "put_along_axis": _with_change(np.put_along_axis),
     "check": lambda x, condition, message: x,
     "erf": lambda x: np.vectorize(math.erf)(x).astype(x.dtype),
     "full": lambda shape, value, dtype=None: np.full(shape, value, dtype),
@@ -349,6 +416,8 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         ],
         (lambda xp, x: x.reshape(2, -1), (M,)),
         (lambda xp, x: xp.reshape(x, ()), (V[:1],)),
+        (lambda xp, x: xp.reshape(x, (4, -1), order="F"), (T,)),
+        (lambda xp, x: x.reshape(4, 6, order="F"), (T,)),
     ],
     "transpose": [
         *unary("transpose", M, V, T),
@@ -375,11 +444,36 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         (lambda xp, x, y: xp.concatenate((x, y), axis=1), (M, I)),
         (lambda xp, x, y: xp.concatenate((x, y, x), axis=-1), (M, M[:, :0])),
         (lambda xp, x: xp.concatenate([x]), (V,)),
+        (lambda xp, x, y: xp.concatenate([x, y], axis=None), (M, V)),
+        (lambda xp, x, y: xp.concatenate([x, y], dtype="float32"), (M, I)),
+        (lambda xp, x: xp.concatenate(x), (T,)),
     ],
     "stack": [(lambda xp, x, y, a=a: xp.stack([x, y], axis=a), (M, P)) for a in (0, 1, 2, -1)],
     "pad": [
         (lambda xp, x: xp.pad(x, [(1, 2), (0, 3)]), (M,)),
         (lambda xp, x: xp.pad(x, [(0, 0), (2, 0)]), (I,)),
+        *[
+            (lambda xp, x, w=w, o=o: xp.pad(x, w, **o), (x,))
+            for x, w, o in (
+                *((M, 1, {}), (M, (1, 2), {}), (V, 2, {"constant_values": 7})),
+                *((M, ((1, 2), (0, 3)), {"constant_values": ((1, 2), (3, 4))}), (M, 0, {})),
+                *((M, {1: (2, 1)}, {}), (I, 1, {"constant_values": 2.7}), (M, ((1,), (2,)), {})),
+                *((V, (3, 4), {"mode": m}) for m in ("edge", "reflect", "symmetric", "wrap")),
+                *((V, (13, 17), {"mode": m}) for m in ("reflect", "symmetric", "wrap")),
+                *((T, (2, 3), {"mode": m}) for m in ("edge", "reflect", "symmetric", "wrap")),
+                *(
+                    (V, (7, 9), {"mode": m, "reflect_type": "odd"})
+                    for m in ("reflect", "symmetric")
+                ),
+                *((V[:1], (2, 3), {"mode": m}) for m in ("reflect", "symmetric", "wrap")),
+                *((M, (1, 2), {"mode": m}) for m in ("maximum", "minimum", "mean")),
+                *((M, 2, {"mode": m, "stat_length": 2}) for m in ("maximum", "minimum", "mean")),
+                *((I, 2, {"mode": m}) for m in ("maximum", "mean")),
+                *((M, (3, 2), {"mode": "linear_ramp", "end_values": e}) for e in (0, (5, -4))),
+                (I, 3, {"mode": "linear_ramp", "end_values": 9}),
+                (M[:, :0], ((1, 1), (0, 2)), {}),
+            )
+        ],
     ],
     "take": [
         (lambda xp, x, i: xp.take(x, i), (M, WHERE)),
@@ -387,21 +481,25 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         (lambda xp, x, i: xp.take(x, i, axis=-1), (T, WHERE.reshape(2, 2))),
         (lambda xp, x: xp.take(x, -1, axis=1), (M,)),
         (lambda xp, x, i: x.take(i, axis=1), (I, WHERE)),
+        *[
+            (lambda xp, x, i, m=m: xp.take(x, i, axis=1, mode=m), (M, np.array([[-9, 2], [7, -1]])))
+            for m in ("wrap", "clip")
+        ],
+        (lambda xp, x, i: xp.take(x, i, mode="wrap"), (M, np.array(-30))),
     ],
     "take_along_axis": [
         (lambda xp, x, i: xp.take_along_axis(x, i, axis=1), (M, RANDOM.integers(-4, 4, (3, 2)))),
         (lambda xp, x, i: xp.take_along_axis(x, i, axis=0), (M, RANDOM.integers(0, 3, (2, 4)))),
-    ],
-    "arange": [
-        (lambda xp: xp.arange(5), ()),
-        (lambda xp: xp.arange(3, dtype="float32"), ()),
-        (lambda xp: xp.arange(0), ()),
+        (lambda xp, x, i: xp.take_along_axis(x, i, axis=0), (M, RANDOM.integers(0, 3, (2, 1)))),
+        (lambda xp, x, i: xp.take_along_axis(x, i), (M[:1], RANDOM.integers(0, 3, (3, 2)))),
+        (lambda xp, x, i: xp.take_along_axis(x, i, axis=None), (M, RANDOM.integers(0, 9, 4))),
     ],
     "iota": [(lambda xp: xp.iota((2, 3), 1), ()), (lambda xp: xp.iota((4,), dtype="float64"), ())],
     "full": [
         (lambda xp: xp.full((2, 3), 1.5), ()),
         (lambda xp: xp.full((2,), 3), ()),
         (lambda xp: xp.full(3, 2, "float32"), ()),
+        (lambda xp, x: xp.full((2, 3), x), (V[:3],)),
     ],
     "zeros": [(lambda xp: xp.zeros((2, 3)), ()), (lambda xp: xp.zeros(4, "int64"), ())],
     "ones": [(lambda xp: xp.ones((2, 3)), ()), (lambda xp: xp.ones((), "bool"), ())],
@@ -438,7 +536,291 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         (lambda xp, x, i: x[1:, :, i], (T, WHERE)),
         (lambda xp, x: x[[0, 2]], (M,)),
         (lambda xp, x, i: x[::-1, i], (M, WHERE)),
+        (lambda xp, x, i, j: x[i, :, j], (T, WHERE % 2, WHERE)),
+        (lambda xp, x, i, j: x[:, i, j], (T, WHERE % 3, WHERE[:, None])),
+        (lambda xp, x, i: x[0, :, i], (T, WHERE)),
+        (lambda xp, x, i: x[i], (M, np.array(-2))),
+        (lambda xp, x, i: x[1:, i, ::-1], (T, np.array(1))),
+        (lambda xp, x: x[B], (M,)),
+        (lambda xp, x: x[1, [True, False, True]], (T,)),
+        (lambda xp, x, i: x[i.astype("int64")], (M, np.array([2, 0]))),
+        (lambda xp, x: x[np.array([2, 0], "uint8")], (M,)),
     ],
+    "ravel": [
+        *[(lambda xp, x, o=o: xp.ravel(x, o), (T,)) for o in ("C", "F")],
+        (lambda xp, x: x.ravel(), (M,)),
+        (lambda xp, x: x.flatten("F"), (M,)),
+        (lambda xp, x: xp.ravel(x), (M[:0],)),
+        (lambda xp, x: xp.ravel(x), (S,)),
+    ],
+    "matrix_transpose": [*unary("matrix_transpose", M, T), (lambda xp, x: x.mT, (T,))],
+    "moveaxis": [
+        (lambda xp, x, s=s, d=d: xp.moveaxis(x, s, d), (T,))
+        for s, d in ((0, -1), (2, 0), ((0, 1), (-1, 0)), ([0, 2], [1, 0]))
+    ],
+    "rollaxis": [
+        (lambda xp, x, a=a, s=s: xp.rollaxis(x, a, s), (T,))
+        for a, s in ((2, 0), (0, 3), (1, 0), (0, 2), (-1, 1), (1, -1))
+    ],
+    "broadcast_arrays": [
+        (lambda xp, x, y: xp.broadcast_arrays(x, y), (M, V[:4])),
+        (lambda xp, x, y, z: xp.broadcast_arrays(x, y, z), (M[:, :1], V[:4], S)),
+    ],
+    "broadcast_shapes": [
+        (lambda xp: xp.zeros(xp.broadcast_shapes((3, 1), (4,), (2, 1, 1))), ()),
+        (lambda xp: xp.zeros(xp.broadcast_shapes(())), ()),
+    ],
+    **{
+        f"atleast_{n}d": [
+            *unary(f"atleast_{n}d", S, V, M, T),
+            (lambda xp, x, y, n=n: getattr(xp, f"atleast_{n}d")(x, y), (S, M)),
+        ]
+        for n in (1, 2, 3)
+    },
+    "fliplr": unary("fliplr", M, T),
+    "flipud": unary("flipud", V, M),
+    "rot90": [
+        *[(lambda xp, x, k=k: xp.rot90(x, k), (M,)) for k in (-1, 0, 1, 2, 3, 5)],
+        (lambda xp, x: xp.rot90(x, axes=(2, 1)), (T,)),
+    ],
+    "roll": [
+        *[(lambda xp, x, k=k: xp.roll(x, k), (M,)) for k in (0, 1, -5, 30)],
+        *[(lambda xp, x, k=k: xp.roll(x, k, axis=1), (T,)) for k in (1, -1, 3)],
+        (lambda xp, x: xp.roll(x, (1, 2), axis=(0, 2)), (T,)),
+        (lambda xp, x: xp.roll(x, 1, axis=(0, 0)), (T,)),
+        (lambda xp, x: xp.roll(x, 3, axis=0), (M[:0],)),
+        (lambda xp, x, k: xp.roll(x, k, axis=1), (M, np.array(-7))),
+        (lambda xp, x, k: xp.roll(x, k), (M, np.array(5))),
+    ],
+    "tile": [
+        *[(lambda xp, x, r=r: xp.tile(x, r), (M,)) for r in (2, (2, 3), (2, 1, 2), (0, 1), 1)],
+        (lambda xp, x: xp.tile(x, (2, 2)), (V,)),
+    ],
+    "repeat": [
+        *[(lambda xp, x, r=r: xp.repeat(x, r), (M,)) for r in (1, 3, 0)],
+        *[(lambda xp, x, a=a: xp.repeat(x, 2, axis=a), (T,)) for a in (0, 1, -1)],
+        (lambda xp, x: xp.repeat(x, [1, 0, 3], axis=0), (M,)),
+        (lambda xp, x: x.repeat(np.array([2]), axis=1), (M,)),
+    ],
+    "resize": [(lambda xp, x, s=s: xp.resize(x, s), (M,)) for s in ((2, 2), (5, 5), 30, (0, 2))],
+    "hstack": [
+        (lambda xp, x, y: xp.hstack([x, y]), (V, W)),
+        (lambda xp, x, y: xp.hstack((x, y)), (M, P)),
+        (lambda xp, x, y: xp.hstack((x, y)), (S, V)),
+    ],
+    "vstack": [
+        (lambda xp, x, y: xp.vstack([x, y]), (V, W)),
+        (lambda xp, x, y: xp.vstack((x, y)), (M, V[:4])),
+    ],
+    "dstack": [(lambda xp, x, y: xp.dstack([x, y]), pair) for pair in ((V, W), (M, P))],
+    "column_stack": [
+        (lambda xp, x, y: xp.column_stack([x, y]), pair) for pair in ((V, W), (M, V[:3]))
+    ],
+    "append": [
+        (lambda xp, x, y: xp.append(x, y), (M, V)),
+        (lambda xp, x, y: xp.append(x, y, axis=1), (M, P)),
+    ],
+    "block": [
+        (lambda xp, x, y: xp.block([[x, y], [y, x]]), (M, P)),
+        (lambda xp, x, y: xp.block([x, y, 1.0]), (V, W)),
+        (lambda xp, x: xp.block(x), (M,)),
+        (lambda xp, x: xp.block([[x], [x]]), (V,)),
+    ],
+    "split": [
+        (lambda xp, x: xp.split(x, 2, axis=1), (M,)),
+        (lambda xp, x: xp.split(x, 3), (M,)),
+        (lambda xp, x: xp.split(x, [1, 2], axis=-1), (T,)),
+        (lambda xp, x: xp.split(x, [2, 1, -1, 9]), (V,)),
+    ],
+    "array_split": [
+        (lambda xp, x, k=k: xp.array_split(x, k), (V,)) for k in (1, 2, 3, 7, [0, 3])
+    ],
+    "hsplit": [(lambda xp, x: xp.hsplit(x, 2), (M,)), (lambda xp, x: xp.hsplit(x, [2]), (V,))],
+    "vsplit": [(lambda xp, x: xp.vsplit(x, 3), (M,))],
+    "dsplit": [(lambda xp, x: xp.dsplit(x, [1]), (T,))],
+    "unstack": [(lambda xp, x, a=a: xp.unstack(x, axis=a), (T,)) for a in (0, 1, -1)],
+    "put_along_axis": [
+        (lambda xp, x, i, v, a=a: xp.put_along_axis(x, i, v, a), (M, index, values))
+        for a, index, values in (
+            (1, np.array([[0, -1], [2, 2], [3, 0]]), P[:, :2]),
+            (0, np.array([[0, 2, 1, -1]]), P[0]),
+            (None, np.array([3, 3, -1]), V[:3]),
+            (1, np.array([[1]]), np.array(2.5)),
+        )
+    ],
+    "compress": [
+        (lambda xp, x: xp.compress([True, False, True], x, axis=0), (M,)),
+        (lambda xp, x: xp.compress(np.array([0, 1, 1]), x), (M,)),
+        (lambda xp, x: x.compress([True, False, True, False], axis=1), (M,)),
+    ],
+    "extract": [(lambda xp, x: xp.extract(B, x), (M,))],
+    "choose": [
+        (lambda xp, i, x, y: xp.choose(i, [x, y]), (B.astype(int), M, P)),
+        (lambda xp, i, x, y: xp.choose(i, [x, y], mode="wrap"), (I, M, P)),
+        (lambda xp, i, x, y: xp.choose(i, [x, y], mode="clip"), (I, M, V[:4])),
+        (lambda xp, i, x: xp.choose(i, [x, 1.5]), (B.astype(int), V[:4])),
+    ],
+    "dynamic_slice": [
+        (lambda xp, x, i: xp.dynamic_slice(x, (i, 1), (2, 2)), (M, np.array(k)))
+        for k in (0, 1, 5, -1, -9)
+    ]
+    + [(lambda xp, x: xp.dynamic_slice(x, (1, 9), (2, 2)), (M,))],
+    "dynamic_update_slice": [
+        (lambda xp, x, y, i: xp.dynamic_update_slice(x, y, (i, 1)), (M, P[:2, :2], np.array(k)))
+        for k in (0, 1, 5, -1)
+    ]
+    + [(lambda xp, x, y: xp.dynamic_update_slice(x, y, (1, 0)), (M, P[:2, :2]))],
+    "nonzero": [
+        (lambda xp, x: xp.nonzero(x, size=4), (B,)),
+        (lambda xp, x: xp.nonzero(x, size=20, fill_value=-1), (I,)),
+        (lambda xp, x: xp.nonzero(x, size=3, fill_value=(7, 8)), (I,)),
+        (lambda xp, x: xp.nonzero(x, size=2), (M[:0],)),
+    ],
+    "flatnonzero": [(lambda xp, x: xp.flatnonzero(x, size=9, fill_value=-1), (B,))],
+    "argwhere": [(lambda xp, x: xp.argwhere(x, size=9), (B,))],
+    "one_hot": [
+        (lambda xp, i: xp.one_hot(i, 4), (K,)),
+        (lambda xp, i: xp.one_hot(i, 3, axis=0, dtype="float32"), (I,)),
+    ],
+    "at": [
+        (lambda xp, x, y: xp.at(x)[1:, ::2].set(y), (M, P[1:, ::2])),
+        (lambda xp, x, y: xp.at(x)[::-1, 1].set(y), (M, V[:3])),
+        (lambda xp, x: xp.at(x)[0].add(1.5), (M,)),
+        (lambda xp, x: xp.at(x)[:, -1].multiply(2), (M,)),
+        (lambda xp, x, i: xp.at(x)[i].add(0.5), (M, WHERE % 3)),
+        (lambda xp, x, i, y: xp.at(x)[:, i].set(y), (M, WHERE, P)),
+        (lambda xp, x, i, y: xp.at(x)[i].max(y), (M, WHERE % 3, P[[0, 1, 2, 0]])),
+        (lambda xp, x, i, y: xp.at(x)[i].min(y), (I, WHERE % 3, 1)),
+        (lambda xp, x, i, y: xp.at(x)[i, 1:3].multiply(y), (M, WHERE % 3, P[[0, 1, 2, 0], :2])),
+        (lambda xp, x, i: xp.at(x)[i].subtract(2), (I, WHERE % 3)),
+        (lambda xp, x, i: xp.at(x)[i].divide(2), (M, WHERE % 3)),
+        (lambda xp, x, i: xp.at(x)[i].power(2), (P, WHERE % 3)),
+        (lambda xp, x, i: xp.at(x)[i].apply(xp.exp), (P, WHERE % 3)),
+        (lambda xp, x, i: xp.at(x)[i].get(), (M, WHERE % 3)),
+        (lambda xp, x: xp.at(x)[B].set(0.0), (M,)),
+        (lambda xp, x: xp.at(x)[...].set(3), (I,)),
+        (lambda xp, x: xp.at(x)[()].add(3), (S,)),
+    ],
+    "diagonal": [
+        *[(lambda xp, x, k=k: xp.diagonal(x, k), (M,)) for k in (0, 1, -1, 3, 9, -9)],
+        (lambda xp, x: xp.diagonal(x, 1, 2, 0), (T,)),
+        (lambda xp, x: x.diagonal(axis1=-1, axis2=-2), (T,)),
+    ],
+    "trace": [
+        *unary("trace", M, I, T, B),
+        (lambda xp, x: xp.trace(x, 1, 1, 2), (T,)),
+        (lambda xp, x: x.trace(-1), (M,)),
+    ],
+    "diag": [(lambda xp, x, k=k: xp.diag(x, k), (x,)) for k in (0, 2, -1) for x in (V, M)],
+    "diagflat": [(lambda xp, x: xp.diagflat(x, 1), (M[:2, :2],))],
+    "diag_indices": [(lambda xp: xp.diag_indices(3, 3), ())],
+    "fill_diagonal": [
+        (lambda xp, x: xp.fill_diagonal(x, 2.5), (M,)),
+        (lambda xp, x: xp.fill_diagonal(x, [1, 2]), (I,)),
+        (lambda xp, x, v: xp.fill_diagonal(x, v), (M.T, V[:2])),
+        (lambda xp, x: xp.fill_diagonal(x, 9, wrap=True), (np.arange(21.0).reshape(7, 3),)),
+        (lambda xp, x: xp.fill_diagonal(x, 9), (np.arange(27.0).reshape(3, 3, 3),)),
+    ],
+    "tri": [
+        (lambda xp, a=a: xp.tri(*a), ()) for a in ((3,), (3, 5), (4, 2, 1), (3, 3, -1), (2, 4, 9))
+    ]
+    + [(lambda xp: xp.tri(3, dtype="int64"), ())],
+    **{
+        name: [
+            *[(lambda xp, x, k=k, n=name: getattr(xp, n)(x, k), (M,)) for k in (0, 1, -2, 7)],
+            *unary(name, T, I, V, B),
+        ]
+        for name in ("tril", "triu")
+    },
+    "eye": [
+        (lambda xp, a=a: xp.eye(*a), ()) for a in ((3,), (3, 5), (4, 2, -1), (3, 3, 1), (0,))
+    ]
+    + [(lambda xp: xp.eye(3, dtype=bool), ())],
+    "identity": [(lambda xp: xp.identity(3), ()), (lambda xp: xp.identity(2, "float32"), ())],
+    **{
+        name: [
+            (lambda xp, n=name: getattr(xp, n)(4), ()),
+            (lambda xp, n=name: getattr(xp, n)(4, 1, 3), ()),
+        ]
+        for name in ("tril_indices", "triu_indices")
+    },
+    **{
+        name: [(lambda xp, x, n=name: getattr(xp, n)(x, -1), (M,))]
+        for name in ("tril_indices_from", "triu_indices_from")
+    },
+    "arange": [
+        (lambda xp, a=a: xp.arange(*a), ())
+        for a in (
+            *((5,), (0,), (2, 7), (7, 2), (1, 10, 3), (10, 1, -3), (3, 3), (2.5,)),
+            *((0.5, 3.1, 0.25), (1.0, 0.0, -0.3), (-3, 3), (True,)),
+        )
+        if a != (True,)
+    ]
+    + [
+        (lambda xp: xp.arange(3, dtype="float32"), ()),
+        (lambda xp: xp.arange(0.5, 4, dtype="int64"), ()),
+        (lambda xp: xp.arange(1, 2, 0.1, "float32"), ()),
+    ],
+    "linspace": [
+        *[
+            (lambda xp, a=a: xp.linspace(*a), ())
+            for a in ((0, 1), (2.0, -3.0, 7), (1, 4, 1), (1, 4, 0), (0, 5, 6))
+        ],
+        (lambda xp: xp.linspace(0, 1, 5, endpoint=False), ()),
+        (lambda xp: xp.linspace(0, 1, 5, retstep=True), ()),
+        (lambda xp: xp.linspace(-2.5, 4, 7, dtype="int64"), ()),
+        (lambda xp, x, y: xp.linspace(x, y, 4, axis=-1), (V, W)),
+        (lambda xp, x: xp.linspace(x, 1.0, 4), (M,)),
+    ],
+    "logspace": [
+        (lambda xp: xp.logspace(0, 2, 7), ()),
+        (lambda xp: xp.logspace(1, 3, 4, base=2.0, endpoint=False), ()),
+        (lambda xp, x: xp.logspace(x, 1.0, 4), (V,)),
+    ],
+    "geomspace": [
+        (lambda xp: xp.geomspace(1, 1000, 4), ()),
+        (lambda xp: xp.geomspace(-2.0, -500, 9), ()),
+        (lambda xp: xp.geomspace(256, 1, 5, endpoint=False), ()),
+        (lambda xp, x: xp.geomspace(x, 5.0, 4, axis=1), (W,)),
+    ],
+    **{
+        name: [
+            *unary(name, M, F, I, B),
+            (lambda xp, x, n=name: getattr(xp, n)(x, dtype="float32"), (M,)),
+            (lambda xp, x, n=name: getattr(xp, n)(x, shape=(2, 2)), (I,)),
+        ]
+        for name in ("zeros_like", "ones_like")
+    },
+    "empty_like": [(lambda xp, x: xp.empty_like(x) * 0, (I,))],
+    "empty": [(lambda xp: xp.empty((2, 3), "int64") * 0, ())],
+    "full_like": [
+        (lambda xp, x: xp.full_like(x, 2.5), (M,)),
+        (lambda xp, x: xp.full_like(x, 2.5, dtype="int64"), (M,)),
+        (lambda xp, x, v: xp.full_like(x, v), (I, S)),
+    ],
+    "vander": [
+        (lambda xp, x, k=k: xp.vander(x, *k), (x,))
+        for k in ((), (3,), (0,), (4, True), (1,))
+        for x in (V, K)
+    ],
+    "indices": [
+        (lambda xp: xp.indices((2, 3)), ()),
+        (lambda xp: xp.indices((3,), dtype="float64"), ()),
+        (lambda xp: xp.indices((2, 3), sparse=True), ()),
+    ],
+    "meshgrid": [
+        (lambda xp, x, y, o=o: xp.meshgrid(x, y, **o), (V, W[:3]))
+        for o in ({}, {"indexing": "ij"}, {"sparse": True}, {"sparse": True, "indexing": "ij"})
+    ]
+    + [
+        (lambda xp, x, y, z: xp.meshgrid(x, y, z), (V, W[:3], V[:2])),
+        (lambda xp, x: xp.meshgrid(x), (V,)),
+    ],
+    "ix_": [
+        (lambda xp, x, i: x[xp.ix_(i, [0, 2])], (M, WHERE % 3)),
+        (lambda xp, x: x[xp.ix_([True, False, True], [1])], (M,)),
+    ],
+    "fromfunction": [(lambda xp: xp.fromfunction(lambda i, j: i * 2 + j, (2, 3)), ())],
     "scan": [(_running, (M,))],
     "call": [(_called, (V, W))],
     **surface_rows.ROWS,
@@ -459,6 +841,8 @@ ALIASES = {
     "fix": "trunc",
     "mod": "remainder",
     "radians": "deg2rad",
+    "concat": "concatenate",
+    "permute_dims": "transpose",
     "true_divide": "divide",
 }
 
@@ -652,7 +1036,29 @@ BAD: dict[str, Callable[[], Any]] = {
     "concatenate nothing": lambda: gx.concatenate([]),
     "concatenate rank 0": lambda: gx.concatenate([gx.scalar("s"), gx.scalar("s")]),
     "stack shapes": lambda: gx.stack([x, v]),
-    "pad": lambda: gx.pad(x, [(1, 1)]),
+    "pad": lambda: gx.pad(x, [(1, 1)] * 3),
+    "pad mode": lambda: gx.pad(x, 1, mode="median"),
+    "pad option": lambda: gx.pad(x, 1, mode="edge", constant_values=1),
+    "mask of data": lambda: x[x > 0],
+    "mask of another extent": lambda: x[[True, False]],
+    "arrays that do not broadcast": lambda: x[[0, 1], [0, 1, 2]],
+    "set of another shape": lambda: x.at[0].set([1.0, 2.0]),
+    "add of floats to ints": lambda: k.at[0].add(1.5),
+    "choose from nothing": lambda: gx.choose(k, []),
+    "roll by a float": lambda: gx.roll(x, 1.5, 0),
+    "repeat by data": lambda: gx.repeat(v, k),
+    "split unequally": lambda: gx.split(v, 3),
+    "unstack a named extent": lambda: gx.unstack(n),
+    "moveaxis unequal": lambda: gx.moveaxis(x, (0, 1), 0),
+    "diag of a cube": lambda: gx.diag(gx.zeros((2, 2, 2))),
+    "diagonal of one axis": lambda: gx.diagonal(x, 0, 1, 1),
+    "meshgrid indexing": lambda: gx.meshgrid(v, indexing="ab"),
+    "arange of data": lambda: gx.arange(k[0]),
+    "arange without a step": lambda: gx.arange(0, 5, 0),
+    "nonzero without size": lambda: gx.nonzero(x),
+    "take mode": lambda: gx.take(x, 0, mode="around"),
+    "reshape order": lambda: gx.reshape(x, (4, 3), order="X"),
+    "dynamic_slice too wide": lambda: gx.dynamic_slice(x, (0, 0), (4, 4)),
     "pad negative": lambda: gx.pad(v, [(-1, 0)]),
     "index out of range": lambda: x[3],
     "too many indices": lambda: x[0, 0, 0],

@@ -13,7 +13,8 @@ from graphc.autodiff.reverse import grad, vjp
 from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.ops.control import scan
-from graphc.ops.movement import iota, moveaxis_last, reshape
+from graphc.ops.creation import iota
+from graphc.ops.movement import moveaxis_last, reshape
 from graphc.ops.operands import as_node, constant
 from graphc.ops.special import where
 from graphc.tree import flatten

@@ -156,7 +156,7 @@ def matmul(x: Any, y: Any) -> Node:
 
 def _leading(x: Node) -> Node:
     """A stand-in with the leading axes of `x`, for the rule of broadcasting."""
-    from graphc.ops.movement import zeros
+    from graphc.ops.creation import zeros
 
     return zeros(x.shape[:-2])
 

@@ -15,10 +15,12 @@ from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.ops.arithmetic import like, minimum
 from graphc.ops.compare import isnan
+from graphc.ops.creation import iota
 from graphc.ops.cumulative import cumsum
 from graphc.ops.differences import diff
-from graphc.ops.indexing import scatter_add_op, take
-from graphc.ops.movement import iota, reshape
+from graphc.ops.gather import added_at
+from graphc.ops.indexing import take
+from graphc.ops.movement import reshape
 from graphc.ops.operands import (
     as_node,
     broadcast,
@@ -75,7 +77,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: Any = N
         terms = cast(terms, dtypes.FLOAT64)
     # positions from the end mean nothing here: they are sent out of range, and reported
     places = where_op(node < like(node, 0), like(node, 0) + size, node)
-    return scatter_add_op(places, terms, axis=0, extent=size)
+    return added_at(places, terms, size)
 
 
 def _bins_of(node: Node, minlength: int, length: Any) -> Extent:
@@ -161,7 +163,7 @@ def histogram(
     else:
         bin_, terms = _one_each("histogram", bin_, weights)
         terms = cast(terms, dtypes.sum_dtype(terms.dtype))
-    counts = scatter_add_op(bin_, terms, axis=0, extent=count + 1)[:-1]
+    counts = added_at(bin_, terms, count + 1)[:-1]
     if density:
         counts = cast(counts, dtypes.FLOAT64)
         counts = counts / (diff(cast(edges, dtypes.FLOAT64)) * sum_(counts))
@@ -214,7 +216,7 @@ def unique(
     if return_index:
         found.append(where_op(present, take(order, firsts), like(wanted, 0)))
     if return_inverse:
-        inverse = scatter_add_op(order, number, axis=0, extent=count)
+        inverse = added_at(order, number, count)
         found.append(inverse if node.ndim == 1 else reshape(inverse, node.shape))
     if return_counts:
         found.append(searchsorted(number, wanted, "right") - starts)

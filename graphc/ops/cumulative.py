@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphc import dtypes
-from graphc.dims import dim_min, product
+from graphc.dims import dim_min
 from graphc.errors import GraphError
 from graphc.lowering import Nest
 from graphc.node import Node
@@ -180,23 +180,17 @@ def _cumulate_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any
     if node.attrs["combiner"] == "add":
         return [cumulate_op(cotangents[0], combiner="add", axis=axis, reverse=not reverse)]
     if node.attrs["combiner"] in ("max", "min"):
-        return [put_along_axis(_attaining(node), cotangents[0], axis)]
+        return [add_along_axis(_attaining(node), cotangents[0], axis)]
     a, g = _coefficients(node)
     return [g * _pulled_back(a, cotangents[0], axis, reverse)]
 
 
-def put_along_axis(positions: Node, updates: Node, axis: int) -> Node:
+def add_along_axis(positions: Node, updates: Node, axis: int) -> Node:
     """Zeros, with the updates added at their positions along `axis`: the transpose of taking."""
-    from graphc.ops.indexing import scatter_add_op
-    from graphc.ops.movement import iota_op, reshape
+    from graphc.ops.gather import along_axis, scatter_op
 
-    shape, size = updates.shape, product(updates.shape)
-    flat = like(positions, 0)
-    for a, extent in enumerate(shape):
-        along = positions if a == axis else iota_op(shape=shape, axis=a, dtype=dtypes.INT64)
-        flat = flat * extent + along
-    lined = scatter_add_op(reshape(flat, (size,)), reshape(updates, (size,)), axis=0, extent=size)
-    return reshape(lined, shape)
+    moved, attrs = along_axis(positions, axis)
+    return scatter_op["add"](like(updates, 0), updates, moved, **attrs)
 
 
 def _pulled_back(a: Node, cotangent: Node, axis: int, reverse: bool) -> Node:

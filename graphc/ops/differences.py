@@ -10,7 +10,8 @@ from graphc import dtypes
 from graphc.dims import Extent
 from graphc.errors import GraphError
 from graphc.node import Node
-from graphc.ops.movement import concatenate, reshape, slice_op
+from graphc.ops.joining import concatenate
+from graphc.ops.movement import reshape, slice_op
 from graphc.ops.operands import as_node, broadcast, cast, describe, normalize_axes, normalize_axis
 from graphc.ops.reduce import sum_
 from graphc.tensor import surface

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.dims import Dim, Extent, ceildiv, dim_max, dim_min, product
+from graphc.dims import Extent, product
 from graphc.errors import GraphError, shortened
 from graphc.lowering import Generate, Index, Piece, View
 from graphc.node import Node
@@ -19,17 +19,16 @@ from graphc.op import Linear, Op, no_derivative, register
 from graphc.ops.operands import (
     as_node,
     broadcast,
-    broadcast_op,
-    cast,
-    common_dtype,
+    broadcast_shapes,
+    broadcast_together,
     constant,
     describe,
-    extent,
     normalize_axes,
     normalize_axis,
+    restate_op,
     to_shape,
 )
-from graphc.tensor import surface
+from graphc.tensor import alias, surface
 from graphc.types import Shape, TensorType, Type, as_extent, as_shape
 
 # -- reshape ---------------------------------------------------------------------------------------
@@ -242,6 +241,53 @@ pad_op = register(
 )
 
 
+# -- overlay ---------------------------------------------------------------------------------------
+
+
+def _infer_overlay(x: Type, updates: Type, starts: Shape, steps: tuple[int, ...]) -> Type:
+    assert isinstance(x, TensorType) and isinstance(updates, TensorType)
+    if updates.dtype != x.dtype or not len(starts) == len(steps) == updates.ndim == x.ndim:
+        raise GraphError(f"overlay of {updates} on {x}: one start and step for each axis")
+    _infer_slice(x, starts, updates.shape, steps)
+    return x
+
+
+def _numpy_overlay(x: Any, updates: Any, starts: Any, steps: Any) -> Any:
+    result = np.array(x)
+    parts = zip(starts, updates.shape, steps, strict=True)
+    result[tuple(slice(start, start + n * step, step) for start, n, step in parts)] = updates
+    return result
+
+
+def _overlay_pieces(
+    index: Index, types: Any, result: Any, starts: Shape, steps: tuple[int, ...]
+) -> list[Piece]:
+    above = _pad_pieces(index, [types[1]], result, starts, result.shape, steps)[0]
+    return [Piece(1, above.index, above.inside), Piece(0, tuple(index))]
+
+
+def _overlay_transpose(cotangent: Node, node: Node, i: int) -> Node:
+    attrs, updates = node.attrs, node.args[1]
+    if i == 0:
+        nothing = broadcast(constant(0, updates.dtype), updates.shape, ())
+        return overlay_op(cotangent, nothing, **attrs)
+    return slice_op(cotangent, starts=attrs["starts"], extents=updates.shape, steps=attrs["steps"])
+
+
+overlay_op: Op = register(
+    Op(
+        "overlay",
+        _infer_overlay,
+        _numpy_overlay,
+        View(_overlay_pieces),
+        Linear(_overlay_transpose),
+        attributes=("starts", "steps"),
+        doc="The first argument with the second laid over it at `starts`, its elements `steps` "
+        "apart.",
+    )
+)
+
+
 def _flip_pieces(
     index: Index, types: Any, result: TensorType, axes: tuple[int, ...]
 ) -> list[Piece]:
@@ -333,21 +379,50 @@ iota_op = register(
 )
 
 
-# -- the surface -----------------------------------------------------------------------------------
+# -- the surface: axes and extents -----------------------------------------------------------------
+
+
+def _order(order: Any, name: str) -> str:
+    """C or F; a node has no order in memory, so that A and K are C."""
+    if order not in ("C", "F", "A", "K"):
+        raise GraphError(f"{name}: order is 'C' or 'F', got {shortened(repr(order))}")
+    return "F" if order == "F" else "C"
 
 
 @surface
-def reshape(x: Any, shape: Any) -> Node:
-    """x with another shape, in C order; one extent may be -1."""
+def reshape(x: Any, shape: Any, order: str = "C") -> Node:
+    """x with another shape; one extent may be -1.
+
+    Where sizes are not known to fit, because of named extents, that is checked at entry. `order`
+    "F" reads and writes with the first axis running fastest.
+    """
     node = as_node(x)
+    if _order(order, "reshape") == "F":
+        wanted = _wanted_shape(node, shape)
+        return transpose(reshape(transpose(node), tuple(reversed(wanted))))
+    wanted = _wanted_shape(node, shape)
+    if node.shape == wanted:
+        return node
+    if node.size != product(wanted):
+        node = restate_op(_flat(node), shape=(product(wanted),))
+    return node if node.shape == wanted else reshape_op(node, shape=wanted)
+
+
+def _flat(node: Node) -> Node:
+    return node if node.ndim == 1 else reshape_op(node, shape=(node.size,))
+
+
+def _wanted_shape(node: Node, shape: Any) -> Shape:
+    """The shape that a reshape asks for, with -1 filled in; `GraphError` if it cannot fit."""
     given = tuple(shape) if isinstance(shape, (tuple, list, np.ndarray)) else (shape,)
     open_ = [isinstance(extent_, (int, np.integer)) and extent_ == -1 for extent_ in given]
     if sum(open_) > 1:
         raise GraphError(f"reshape: only one extent may be -1, got {given}\n" + describe([node]))
+    whole = node.size
     if any(open_):
         rest = product(as_extent(e) for e, free in zip(given, open_, strict=True) if not free)
-        whole = node.size
-        if rest == 0 or whole % rest != 0:
+        left = None if rest == 0 else whole % rest
+        if rest == 0 or isinstance(left, int) and left != 0:
             raise GraphError(
                 f"reshape to {given}: {whole} elements are no known multiple of {rest}\n"
                 + describe([node])
@@ -355,13 +430,20 @@ def reshape(x: Any, shape: Any) -> Node:
         pairs = zip(given, open_, strict=True)
         given = tuple(whole // rest if free else e for e, free in pairs)
     wanted = as_shape(given)
-    if node.size != product(wanted):
+    size = product(wanted)
+    if isinstance(size - whole, int) and size != whole:
         raise GraphError(
-            f"reshape to {wanted}: {node.size} elements are not {product(wanted)}\n"
+            f"reshape to {wanted}: {whole} elements are not {size}\n"
             + describe([node])
             + "\nOne extent may be -1, for what is left."
         )
-    return node if node.shape == wanted else reshape_op(node, shape=wanted)
+    return wanted
+
+
+@surface
+def ravel(x: Any, order: str = "C") -> Node:
+    """x as one axis."""
+    return reshape(x, (-1,) if as_node(x).size != 0 else (0,), order)
 
 
 @surface
@@ -381,6 +463,15 @@ def transpose(x: Any, axes: Any = None) -> Node:
 
 
 @surface
+def matrix_transpose(x: Any) -> Node:
+    """x with its last two axes exchanged."""
+    node = as_node(x)
+    if node.ndim < 2:
+        raise GraphError("matrix_transpose needs at least two axes\n" + describe([node]))
+    return swapaxes(node, -1, -2)
+
+
+@surface
 def swapaxes(x: Any, axis1: int, axis2: int) -> Node:
     """x with two axes exchanged."""
     node = as_node(x)
@@ -391,16 +482,62 @@ def swapaxes(x: Any, axis1: int, axis2: int) -> Node:
 
 
 @surface
+def moveaxis(x: Any, source: Any, destination: Any) -> Node:
+    """x with the axes `source` at the positions `destination`; the others keep their order."""
+    node = as_node(x)
+    ends = [
+        [normalize_axis(a, node, "moveaxis") for a in (e if isinstance(e, (tuple, list)) else (e,))]
+        for e in (source, destination)
+    ]
+    if len(ends[0]) != len(ends[1]) or any(len(set(end)) != len(end) for end in ends):
+        raise GraphError(
+            f"moveaxis: {source} and {destination} must name as many axes, each once\n"
+            + describe([node])
+        )
+    order = [axis for axis in range(node.ndim) if axis not in ends[0]]
+    for target, axis in sorted(zip(ends[1], ends[0], strict=True)):
+        order.insert(target, axis)
+    return transpose(node, order)
+
+
+@surface
+def rollaxis(x: Any, axis: int, start: int = 0) -> Node:
+    """x with `axis` moved back until it lies before the axis that is number `start` now."""
+    node = as_node(x)
+    rank = node.ndim
+    axis = normalize_axis(axis, node, "rollaxis")
+    before = normalize_axis(start, rank + 1, "rollaxis") if start >= 0 else start + rank
+    if not 0 <= before <= rank:
+        raise GraphError(f"rollaxis: start {start} is out of range\n" + describe([node]))
+    return moveaxis(node, axis, before - 1 if axis < before else before)
+
+
+@surface
 def broadcast_to(x: Any, shape: Any) -> Node:
-    """x stretched to `shape` by NumPy's rule."""
+    """x stretched to `shape` by NumPy's rule; that named extents agree is checked at entry."""
     node, wanted = as_node(x), as_shape(shape)
     fits = node.ndim <= len(wanted) and all(
-        old == new or old == 1
+        old == 1 or not isinstance(old, int) or not isinstance(new, int) or old == new
         for old, new in zip(node.shape, wanted[len(wanted) - node.ndim :], strict=True)
     )
     if not fits:
         raise GraphError(f"cannot broadcast to {wanted}\n" + describe([node]))
     return to_shape(node, wanted)
+
+
+@surface
+def broadcast_arrays(*arrays: Any) -> tuple[Node, ...]:
+    """The arrays at their common shape."""
+    nodes = [as_node(array) for array in arrays]
+    return tuple(broadcast_together("broadcast_arrays", nodes)) if nodes else ()
+
+
+@surface
+def broadcast_shapes_(*shapes: Any) -> Shape:
+    """The shape that arrays of these shapes broadcast to."""
+    wanted = [as_shape(shape) for shape in shapes]
+    nodes = [broadcast(constant(0), shape, ()) for shape in wanted]
+    return broadcast_shapes("broadcast_shapes", nodes) if nodes else ()
 
 
 @surface
@@ -413,7 +550,7 @@ def expand_dims(x: Any, axis: Any) -> Node:
     kept = tuple(a for a in range(rank) if a not in added)
     extents = iter(node.shape)
     shape = tuple(1 if a in added else next(extents) for a in range(rank))
-    return broadcast_op(node, shape=shape, axes=kept)
+    return broadcast(node, shape, kept)
 
 
 @surface
@@ -427,6 +564,27 @@ def squeeze(x: Any, axis: Any = None) -> Node:
     return reshape(node, tuple(e for a, e in enumerate(node.shape) if a not in gone))
 
 
+def _at_least(rank: int) -> Any:
+    """Where the axes of an array go when it gets at least `rank` of them, as NumPy has it."""
+    places = {1: {0: (0,)}, 2: {0: (0, 1), 1: (0,)}, 3: {0: (0, 1, 2), 1: (0, 2), 2: (2,)}}[rank]
+
+    def at_least(*arrays: Any) -> Any:
+        nodes = [as_node(array) for array in arrays]
+        made = [
+            expand_dims(node, places[node.ndim]) if node.ndim in places else node for node in nodes
+        ]
+        return made[0] if len(made) == 1 else tuple(made)
+
+    at_least.__name__ = f"atleast_{rank}d"
+    at_least.__doc__ = (
+        f"Each array with at least {rank} axes; a tuple if there are several."
+    )
+    return surface(at_least)
+
+
+atleast_1d, atleast_2d, atleast_3d = _at_least(1), _at_least(2), _at_least(3)
+
+
 @surface
 def flip(x: Any, axis: Any = None) -> Node:
     """x with the order of elements along `axis` reversed (None: all axes)."""
@@ -435,275 +593,9 @@ def flip(x: Any, axis: Any = None) -> Node:
     return flip_op(node, axes=axes) if axes else node
 
 
-@surface
-def concatenate(arrays: Sequence[Any], axis: int = 0) -> Node:
-    """The arrays one after the other along `axis`."""
-    _require_arrays("concatenate", arrays)
-    dtype = common_dtype("concatenate", arrays)
-    nodes = [cast(as_node(array), dtype) for array in arrays]
-    if nodes[0].ndim == 0:
-        raise GraphError(
-            "concatenate needs arrays of at least one axis; use gx.stack\n" + describe(nodes)
-        )
-    where = normalize_axis(axis, nodes[0], "concatenate")
-    for other in nodes[1:]:
-        if _without(other.shape, where) != _without(nodes[0].shape, where) or (
-            other.ndim != nodes[0].ndim
-        ):
-            raise GraphError(
-                f"concatenate along axis {where}: the shapes must agree on all other axes\n"
-                + describe([nodes[0], other])
-            )
-    return nodes[0] if len(nodes) == 1 else concatenate_op(*nodes, axis=where)
-
-
-@surface
-def stack(arrays: Sequence[Any], axis: int = 0) -> Node:
-    """The arrays along a new axis."""
-    if not isinstance(arrays, Node):
-        _require_arrays("stack", arrays)
-    nodes = [as_node(array) for array in arrays]
-    for other in nodes[1:]:
-        if other.shape != nodes[0].shape:
-            raise GraphError("stack: the shapes must be equal\n" + describe([nodes[0], other]))
-    return concatenate([expand_dims(node, axis) for node in nodes], axis)
-
-
-def _require_arrays(name: str, arrays: Any) -> None:
-    if not isinstance(arrays, (tuple, list, np.ndarray)) or len(arrays) == 0:
-        got = type(arrays).__name__ if isinstance(arrays, Node) else shortened(repr(arrays))
-        raise GraphError(f"{name} needs a tuple or list of at least one array, got {got}")
-
-
-def _without(shape: Shape, axis: int) -> Shape:
-    return (*shape[:axis], *shape[axis + 1 :])
-
-
-@surface
-def iota(shape: Any, axis: int = 0, dtype: Any = "int64") -> Node:
-    """Each element is its own position along `axis`."""
-    from graphc import dtypes
-
-    extents = as_shape(shape)
-    where = normalize_axis(axis, len(extents), "iota")
-    return iota_op(shape=extents, axis=where, dtype=dtypes.as_dtype(dtype))
-
-
-@surface
-def arange(stop: Any, dtype: Any = "int64") -> Node:
-    """0, 1, ... up to `stop` (an int or an extent), exclusive."""
-    return iota((stop,), 0, dtype)
-
-
-@surface
-def full(shape: Any, value: Any, dtype: Any = None) -> Node:
-    """`value` (rank 0) at `shape`."""
-    node = (
-        as_node(value)
-        if dtype is None
-        else cast(constant(value) if not isinstance(value, Dim) else extent(value), dtype)
-    )
-    if node.ndim:
-        raise GraphError(
-            "full needs a value of rank 0; use gx.broadcast_to for an array\n" + describe([node])
-        )
-    return broadcast(node, as_shape(shape), ())
-
-
-@surface
-def zeros(shape: Any, dtype: Any = "float64") -> Node:
-    """Zeros."""
-    return full(shape, 0, dtype)
-
-
-@surface
-def ones(shape: Any, dtype: Any = "float64") -> Node:
-    """Ones."""
-    return full(shape, 1, dtype)
-
-
-@surface
-def pad(x: Any, width: Sequence[tuple[int, int]]) -> Node:
-    """x with zeros before and after each axis: a pair of counts for each."""
-    node = as_node(x)
-    pairs = width if isinstance(width, (tuple, list)) else ()
-    if len(pairs) != node.ndim or any(not _is_pair(pair) for pair in pairs):
-        raise GraphError(
-            f"pad needs a (before, after) pair for each of {node.ndim} axes, got {width}\n"
-            + describe([node])
-        )
-    if any(isinstance(count, int) and count < 0 for pair in pairs for count in pair):
-        raise GraphError(
-            f"pad: widths must not be negative, got {width}; slice instead\n" + describe([node])
-        )
-    starts = tuple(as_extent(before) for before, _ in width)
-    shape = tuple(
-        before + size + as_extent(after)
-        for size, before, (_, after) in zip(node.shape, starts, width, strict=True)
-    )
-    return pad_op(node, starts=starts, shape=shape, steps=(1,) * node.ndim)
-
-
-def _is_pair(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and len(value) == 2
-
-
-@surface
-def getitem(x: Any, key: Any) -> Node:
-    """x[key]: integers, slices, None, an ellipsis, and at most one integer array."""
-    from graphc.ops.indexing import take
-
-    node = as_node(x)
-    parts = _expand_ellipsis(key if isinstance(key, tuple) else (key,), node)
-    starts: list[Extent] = []
-    extents: list[Extent] = []
-    steps: list[int] = []
-    flipped: list[int] = []
-    result: list[str] = []  # what becomes of each axis, with "new" for None
-    arrays: list[tuple[int, Any]] = []
-    axis = 0
-    for part in parts:
-        if part is None:
-            result.append("new")
-            continue
-        size = node.shape[axis]
-        start, length, step = _part(part, size, axis, node)
-        starts.append(start)
-        extents.append(length)
-        steps.append(abs(step))
-        if step < 0:
-            flipped.append(axis)
-        if isinstance(part, slice):
-            result.append("keep")
-        elif isinstance(part, (int, np.integer)):
-            result.append("drop")
-        else:
-            arrays.append((axis, part))
-            result.append("keep")
-        axis += 1
-    if len(arrays) > 1:
-        raise GraphError(
-            "indexing with more than one integer array is not supported: use gx.take\n"
-            + describe([node])
-        )
-    plain = tuple(extents) == node.shape and not any(flipped) and all(step == 1 for step in steps)
-    taken = node
-    if not plain:
-        taken = slice_op(node, starts=tuple(starts), extents=tuple(extents), steps=tuple(steps))
-    if flipped:
-        taken = flip_op(taken, axes=tuple(flipped))
-    for where, indices in arrays:
-        taken = take(taken, indices, axis=where)
-    return _drop_and_insert(taken, result, arrays)
-
-
-def _drop_and_insert(taken: Node, result: list[str], arrays: list[tuple[int, Any]]) -> Node:
-    """Remove the axes that an integer indexed and insert those that None asked for."""
-    if all(part == "keep" for part in result):
-        return taken
-    ranks = {axis: as_node(indices).ndim for axis, indices in arrays}
-    shape: list[Extent] = []
-    axis = position = 0
-    for part in result:
-        if part == "new":
-            shape.append(1)
-            continue
-        count = ranks.get(axis, 1)
-        if part == "keep":
-            shape += taken.shape[position : position + count]
-        position += count
-        axis += 1
-    return reshape(taken, tuple(shape))
-
-
-def _expand_ellipsis(parts: tuple[Any, ...], node: Node) -> list[Any]:
-    used = sum(1 for part in parts if part is not None and part is not Ellipsis)
-    if used > node.ndim or sum(1 for part in parts if part is Ellipsis) > 1:
-        raise GraphError(f"too many indices for rank {node.ndim}\n" + describe([node]))
-    fill = [slice(None)] * (node.ndim - used)
-    if not any(part is Ellipsis for part in parts):
-        return [*parts, *fill]
-    at = next(i for i, part in enumerate(parts) if part is Ellipsis)
-    return [*parts[:at], *fill, *parts[at + 1 :]]
-
-
-def _part(part: Any, size: Extent, axis: int, node: Node) -> tuple[Extent, Extent, int]:
-    """Start, length and step along one axis; a negative step is taken after a flip."""
-    if isinstance(part, slice):
-        return _slice_part(_checked_slice(part, node), size, node)
-    if isinstance(part, (int, np.integer)) and not isinstance(part, (bool, np.bool_)):
-        position = int(part)
-        if isinstance(size, int) and not -size <= position < size:
-            raise GraphError(
-                f"index {position} is out of range for axis {axis} of extent {size}\n"
-                + describe([node])
-            )
-        return (position if position >= 0 else size + position), 1, 1
-    if isinstance(part, (Node, np.ndarray, list)):
-        return 0, size, 1
-    raise GraphError(
-        f"cannot index axis {axis} with {shortened(repr(part))}\n"
-        + describe([node])
-        + "\nIndices are integers, slices, None, ... and one array of integers."
-    )
-
-
-# Beyond it a position is outside every array.
-_FAR = 2**62
-
-
-def _checked_slice(part: slice, node: Node) -> slice:
-    """The slice with bounds that are extents or None; integers so large that they are outside every
-    array stay outside, but fit 64 bits.
-    """
-    bounds: list[Any] = []
-    for name in ("start", "stop", "step"):
-        bound = getattr(part, name)
-        if isinstance(bound, (int, np.integer)) and not isinstance(bound, (bool, np.bool_)):
-            bound = max(-_FAR, min(int(bound), _FAR))
-        elif not (bound is None or isinstance(bound, Dim) and name != "step"):
-            raise GraphError(
-                f"the {name} of a slice is an integer or an extent, got {shortened(repr(bound))}\n"
-                + describe([node])
-                + "\nFor positions that are data use gx.take."
-            )
-        bounds.append(bound)
-    if bounds[2] == 0:
-        raise GraphError("the step of a slice must not be 0\n" + describe([node]))
-    return slice(*bounds)
-
-
-def _slice_part(part: slice, size: Extent, node: Node) -> tuple[Extent, Extent, int]:
-    step = 1 if part.step is None else part.step
-    if step < 0:
-        if not isinstance(size, int):
-            if part.start is None and part.stop is None and step == -1:
-                return 0, size, -1
-            raise GraphError(
-                "a negative step over a symbolic extent takes the whole axis\n"
-                + describe([node])
-                + "\nReverse it first, x[::-1], then take a slice forwards."
-            )
-        positions = range(*part.indices(size))
-        if not positions:
-            return 0, 0, -1
-        low = positions[-1]
-        return low, len(positions), step
-    start = 0 if part.start is None else _clamp(part.start, size)
-    stop = size if part.stop is None else _clamp(part.stop, size)
-    from_start = start == 0 and not isinstance(part.stop, Dim)  # else the stop may be negative
-    span = stop if from_start else dim_max(stop - start, 0)
-    return start, (span if step == 1 else ceildiv(span, step)), step
-
-
-def _clamp(position: Any, size: Extent) -> Extent:
-    """A slice bound as NumPy has it: negative from the end, never outside."""
-    if isinstance(position, (int, np.integer)) and int(position) < 0:
-        return dim_max(size + int(position), 0)
-    given = position if isinstance(position, Dim) else int(position)
-    return given if given == 0 or given == size else dim_min(given, size)
-
-
 def moveaxis_last(x: Node) -> Node:
     """x with its first axis last."""
     return transpose(x, (*range(1, x.ndim), 0))
+
+
+alias("permute_dims", transpose)

@@ -145,7 +145,7 @@ def _quantile(
     most: float,
     skip_nan: bool,
 ) -> Node:
-    from graphc.ops.movement import stack
+    from graphc.ops.joining import stack
 
     refuse_out(name, out)
     if overwrite:

@@ -185,11 +185,11 @@ def _sort_jvp(node: Node, tangents: list[Any], transform: Any) -> list[Any]:
 
 
 def _sort_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) -> list[Any]:
-    from graphc.ops.cumulative import put_along_axis
+    from graphc.ops.cumulative import add_along_axis
 
     if cotangents[0] is None:
         return [None]
-    return [put_along_axis(project(node, 1), cotangents[0], node.args[0].ndim - 1)]
+    return [add_along_axis(project(node, 1), cotangents[0], node.args[0].ndim - 1)]
 
 
 sort_op: Op = register(

@@ -393,7 +393,8 @@ def cov(
     float64, as in NumPy, unless `dtype` is given.
     """
     from graphc.ops.contract import matmul
-    from graphc.ops.movement import concatenate, reshape
+    from graphc.ops.joining import concatenate
+    from graphc.ops.movement import reshape
 
     x = _observations("cov", m, rowvar)
     if y is not None:

@@ -125,6 +125,12 @@ def _common(*names: str) -> Callable[[Node, Known], Facts]:
     return lambda node, known: frozenset.intersection(chosen, *map(known, node.args))
 
 
+def _of_either(*names: str) -> Callable[[Node, Known], Facts]:
+    """Of the facts that the first two arguments share those named."""
+    chosen = frozenset(names)
+    return lambda node, known: chosen & known(node.args[0]) & known(node.args[1])
+
+
 def _given(*names: str) -> Callable[[Node, Known], Facts]:
     facts = frozenset(names)
     return lambda node, known: facts
@@ -203,6 +209,7 @@ _WRAPPING = frozenset(
         "prod",
         "contract",
         "scatter_add",
+        "scatter_mul",
     )
 )
 _DERIVED: dict[str, Callable[[Node, Known], Facts]] = {
@@ -217,14 +224,21 @@ _DERIVED: dict[str, Callable[[Node, Known], Facts]] = {
             "transpose",
             "slice",
             "flip",
-            "take",
+            "gather",
+            "diagonal",
             "check",
             "stop_gradient",
         ),
         _MOVED,
     ),
-    "pad": _kept("nonnegative", "unsigned", "finite", "integer"),
-    "scatter_add": lambda node, known: known(node.args[1]) & {"nonnegative", "unsigned", "integer"},
+    **dict.fromkeys(
+        ("pad", "embed_diagonal"), _kept("nonnegative", "unsigned", "finite", "integer")
+    ),
+    **dict.fromkeys(("overlay", "scatter_set", "scatter_max", "scatter_min"), _of_either(*_SINGLE)),
+    **dict.fromkeys(
+        ("scatter_add", "scatter_mul"), _of_either("nonnegative", "unsigned", "integer")
+    ),
+    "around": lambda node, known: _INDEX,
     "concatenate": _common(*_ELEMENT),
     "where": lambda node, known: known(node.args[1]) & known(node.args[2]) & _SINGLE,
     "cast": _of_cast,

@@ -19,8 +19,8 @@ from graphc.graph import Graph, parameter, parameter_op, rebuild, replace
 from graphc.node import Node, add_origin, topological
 from graphc.ops.branch import cond, switch_op
 from graphc.ops.control import call, call_op, scan, scan_op
+from graphc.ops.creation import iota
 from graphc.ops.iteration import while_loop, while_op
-from graphc.ops.movement import iota
 from graphc.ops.operands import broadcast
 from graphc.ops.special import project, project_op
 from graphc.rewrite.pattern import Family, number_of

@@ -796,9 +796,9 @@ def test_a_failing_check_is_recorded() -> None:
     assert cuda_host.run_in_every_order(program, [values, values + 1]).failure == (0, 0, 0)
     sizes = {"n": 8}
     code, node, index = cuda_host.run(program, [values * 1.5, values + 1], sizes).failure
-    assert (code, index) == (3, 6) and program.checks[node].attrs["message"] == "small"
+    assert (code, index) == (3, 6) and program.checks[node].node.attrs["message"] == "small"
     code, node, index = cuda_host.run(program, [values, values], sizes).failure
-    assert (code, index) == (3, 0) and program.checks[node].attrs["message"] == "positive"
+    assert (code, index) == (3, 0) and program.checks[node].node.attrs["message"] == "positive"
     assert [step.can_fail for step in program.plan.steps].count(True) == 2
 
 

@@ -1242,7 +1242,7 @@ def test_a_position_out_of_range_is_a_failure() -> None:
     program, arrays = lowered(gx.take(x, i, axis=0) * 2, given)
     _, failures = run_program(program, arrays, {}, workers=2)
     assert failures == [Failure(1, 0, 10)]
-    assert program.checks[0].op.name == "take"
+    assert program.checks[0].node.op.name == "gather"
 
 
 def test_a_check_that_does_not_hold_is_a_failure() -> None:

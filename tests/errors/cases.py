@@ -120,8 +120,9 @@ x = gx.vector("x", 3)
 y = gx.vector("y", 4)
 gx.stack([x, y])
 """,
-    "full of an array": "gx.full((3,), gx.vector('x', 3))",
-    "pad, one pair": "gx.pad(gx.matrix('x', (3, 4)), [(1, 1)])",
+    "full of an array": "gx.full((3,), gx.vector('x', 2))",
+    "pad, three pairs": "gx.pad(gx.matrix('x', (3, 4)), [(1, 1), (1, 1), (1, 1)])",
+    "pad, an unknown mode": "gx.pad(gx.vector('x', 3), 1, mode='median')",
     "pad, a negative width": "gx.pad(gx.vector('x', 3), [(-1, 1)])",
     "index out of range": """
 x = gx.vector("x", 3)
@@ -133,7 +134,14 @@ x = gx.vector("x", 3)
 x[x > 0]
 """,
     "index with too many": "gx.vector('x', 3)[0, 0]",
-    "index with two arrays": "gx.matrix('x', (3, 3))[[0, 1], [0, 1]]",
+    "index with two arrays": "gx.matrix('x', (3, 3))[[0, 1], [0, 1, 2]]",
+    "index with a known mask": "gx.vector('x', 3)[[True, False]]",
+    "update of another shape": "gx.vector('x', 3).at[1:].set([1.0, 2.0, 3.0])",
+    "update of integers by fractions": "gx.vector('k', 3, 'int64').at[0].add([0.5])",
+    "repeat as often as data says": "gx.repeat(gx.vector('x', 3), gx.vector('k', 3, 'int64'))",
+    "nonzero without a size": "gx.nonzero(gx.vector('x', 3))",
+    "arange to data": "gx.arange(gx.scalar('n', 'int64'))",
+    "split in parts that do not fit": "gx.split(gx.vector('x', 5), 2)",
     "slice from a fraction": """
 x = gx.vector("x", 3)
 x[0.5:]
@@ -143,7 +151,7 @@ x = gx.vector("x", 3)
 x[gx.scalar("i", "int64"):]
 """,
     "slice with a step of 0": "gx.vector('x', 3)[::0]",
-    "slice backwards over a symbolic axis": "gx.vector('x', 'n')[5::-1]",
+    "slice from data": "gx.vector('x', 'n')[gx.scalar('i', 'int64'):]",
     "take at floats": "gx.take(gx.vector('x', 3), [0.5])",
     "take out of a known range": """
 x = gx.vector("x", 3)

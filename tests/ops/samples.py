@@ -183,7 +183,8 @@ def fill(given: Input, dtype: str, random: np.random.Generator) -> np.ndarray:
 
     "domain": inside of its interval; "positions": below the extent in `interval[1]`, negative ones
     included; "rising": in order; "true": all true; "distinct": no two elements equal, so that
-    extrema are smooth. `Sample.smooth` is false where even so the op is not.
+    extrema are smooth; "between": nor equal to any "distinct" one. `Sample.smooth` is false where
+    even so the op is not.
     """
     size = int(np.prod(given.shape))
     low, high = given.interval
@@ -195,10 +196,11 @@ def fill(given: Input, dtype: str, random: np.random.Generator) -> np.ndarray:
         made = random.integers(1, 6, size)
         if given.values == "nonzero":
             made = made * (1 if dtype.startswith("u") else random.choice([-1, 1], size))
-    elif given.values == "distinct" and dtype in INTEGERS:
+    elif given.values in ("distinct", "between") and dtype in INTEGERS:
         made = random.permutation(size) - (0 if dtype.startswith("u") else size // 2)
-    elif given.values == "distinct":
+    elif given.values in ("distinct", "between"):
         made = random.permutation(size) * 0.5 - size / 4 + 0.125
+        made = made + 0.0625 if given.values == "between" else made
     elif given.values == "rising":
         low = -3 if np.dtype(dtype).kind in "if" else 0
         made = np.sort(random.integers(int(low), 2, size))
@@ -325,6 +327,9 @@ def _movement() -> list[Sample]:
     def one(op: str, label: str, given: tuple[int, ...], **attrs: Any) -> Sample:
         return Sample(op, label, (Input(given),), _apply(op, **attrs))
 
+    def two(op: str, label: str, x: tuple[int, ...], y: tuple[int, ...], **attrs: Any) -> Sample:
+        return Sample(op, label, (Input(x), Input(y)), _apply(op, **attrs))
+
     return [
         one("broadcast", "new axis", (3,), shape=(2, 3), axes=(1,)),
         one("broadcast", "stretched", (2, 1, 4), shape=(2, 3, 4), axes=(0, 1, 2)),
@@ -348,6 +353,17 @@ def _movement() -> list[Sample]:
         one("pad", "after", (4, 5), starts=(0, 0), shape=(4, 6), steps=(1, 1)),
         one("pad", "stepped", (3,), starts=(2,), shape=(11,), steps=(3,)),
         one("pad", "nothing", (0, 2), starts=(1, 0), shape=(3, 2), steps=(1, 1)),
+        two("overlay", "inner", (6, 5), (3, 2), starts=(1, 2), steps=(1, 1)),
+        two("overlay", "stepped", (11,), (3,), starts=(2,), steps=(3,)),
+        two("overlay", "nothing", (3, 2), (0, 2), starts=(1, 0), steps=(1, 1)),
+        two("overlay", "everything", (4,), (4,), starts=(0,), steps=(1,)),
+        one("diagonal", "main", (3, 5), offset=0),
+        one("diagonal", "above", (2, 4, 4), offset=1),
+        one("diagonal", "below", (5, 3), offset=-2),
+        one("diagonal", "outside", (2, 2), offset=5),
+        one("embed_diagonal", "main", (3,), offset=0, rows=3, columns=5),
+        one("embed_diagonal", "above", (2, 3), offset=1, rows=4, columns=4),
+        one("embed_diagonal", "below", (3,), offset=-2, rows=5, columns=3),
         one("flip", "one axis", (5,), axes=(0,)),
         one("flip", "two axes", (2, 3, 4), axes=(0, 2)),
         one("flip", "empty", (0, 2), axes=(0,)),
@@ -528,27 +544,75 @@ def _products() -> list[Sample]:
     ]
 
 
-def _indexing() -> list[Sample]:
-    def take(label: str, shape: Any, where: Any, axis: int) -> Sample:
-        positions = Input(where, INT, "positions", (-shape[axis], shape[axis]))
-        return Sample("take", label, (Input(shape), positions), _apply("take", axis=axis))
+# Where things are looked up: label, shape of the array, shape of the positions, and the attributes.
+LOOKUPS: tuple[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] = (
+    ("line", (7,), (4,), {"axes": (0,)}),
+    ("rows", (5, 3), (6,), {"axes": (0,)}),
+    ("columns", (3, 5), (2, 2), {"axes": (1,), "at": 1}),
+    ("one", (4, 2), (), {"axes": (0,)}),
+    ("nothing", (4, 2), (0,), {"axes": (0,)}),
+    ("pairs", (4, 2, 3), (5,), {"axes": (0, 2), "at": 1}),
+    ("points", (4, 3), (2, 3), {"axes": (0, 1)}),
+    ("batch", (3, 6), (3, 4), {"axes": (1,), "batch": (0,), "at": 1}),
+    ("batch inside", (5, 3, 2), (3, 4), {"axes": (0,), "batch": (1,)}),
+    ("batch behind", (5, 3), (3, 2), {"axes": (0,), "batch": (1,)}),
+    ("window", (7, 3), (), {"axes": (0,), "windows": (4,)}),
+    ("windows", (7, 6), (3,), {"axes": (0, 1), "at": 2, "windows": (4, 2)}),
+    ("rows of windows", (5, 8), (2,), {"axes": (1,), "windows": (3,)}),
+)
+SCATTERS = {
+    "scatter_set": ALL,
+    "scatter_add": NUMBERS,
+    "scatter_mul": NUMBERS,
+    "scatter_max": NUMBERS,
+    "scatter_min": NUMBERS,
+}
 
-    def scatter(label: str, where: Any, shape: Any, axis: int, extent: int) -> Sample:
-        positions = Input(where, INT, "positions", (-extent, extent))
-        apply = _apply("scatter_add", axis=axis, extent=extent)
-        return Sample("scatter_add", label, (positions, Input(shape)), apply, NUMBERS)
 
+def _looked_up(
+    name: str, label: str, shape: tuple[int, ...], where: tuple[int, ...], attrs: dict[str, Any]
+) -> Sample:
+    attrs = {"batch": (), "at": 0, "windows": (), **attrs}
+    windows = attrs["windows"] or (1,) * len(attrs["axes"])
+    positions = [
+        Input(where, INT, "positions", (window - 1 - shape[axis], shape[axis] - window + 1))
+        for axis, window in zip(attrs["axes"], windows, strict=True)
+    ]
+    positions = [
+        # a window must not begin so near the end that it leaves the array
+        Input(where, INT, "positions", (0, p.interval[1])) if attrs["windows"] else p
+        for p in positions
+    ]
+    if name == "gather":
+        return Sample(name, label, (Input(shape), *positions), _apply(name, **attrs))
+    symbols = [gx.symbol(f"p{i}", where, INT) for i in range(len(positions))]
+    found = REGISTRY["gather"](gx.symbol("p", shape), *symbols, **attrs).shape
+    ordered = name in ("scatter_max", "scatter_min")
+    given = [
+        Input(s, values=values if ordered else "domain")
+        for s, values in ((shape, "distinct"), (found, "between"))
+    ]
+    return Sample(name, label, (*given, *positions), _apply(name, **attrs), SCATTERS[name])
+
+
+def _around() -> list[Sample]:
     return [
-        take("line", (7,), (4,), 0),
-        take("rows", (5, 3), (6,), 0),
-        take("columns", (3, 5), (2, 2), 1),
-        take("one", (4, 2), (), 0),
-        take("nothing", (4, 2), (0,), 0),
-        scatter("line", (9,), (9,), 0, 4),
-        scatter("rows", (6,), (6, 3), 0, 5),
-        scatter("columns", (2, 2), (3, 2, 2), 1, 5),
-        scatter("one", (), (2,), 0, 4),
-        scatter("nothing", (0,), (0, 2), 0, 3),
+        Sample(
+            "around",
+            label,
+            (Input(shape, INT), Input(shape, INT)),
+            _apply("around"),
+            (INT,),
+        )
+        for label, shape in SHAPES.items()
+    ]
+
+
+def _indexing() -> list[Sample]:
+    return [
+        *(_looked_up("gather", *lookup) for lookup in LOOKUPS),
+        *(_looked_up(name, *lookup) for name in SCATTERS for lookup in LOOKUPS),
+        *_around(),
     ]
 
 
