@@ -73,8 +73,10 @@ _IDLE: dict[str, Any] = {"out": None, "order": "C", "copy": None, "subok": True,
 def find(name: str, submodule: str = "") -> Callable[..., Any] | None:
     """The function of the surface for a function of NumPy."""
     if submodule:
-        same = submodule == "linalg" and name in _LINALG
-        return SURFACE.get(f"{submodule}.{name}") or (SURFACE.get(name) if same else None)
+        import graphc
+
+        home = getattr(graphc, submodule, None)  # gx.linalg for np.linalg
+        return getattr(home, name) if name in getattr(home, "__all__", ()) else None
     for candidate in (name, *_SYNONYMS.get(name, ())):
         if candidate in SURFACE:
             return SURFACE[candidate]
@@ -336,12 +338,6 @@ _QUESTIONS: Mapping[str, Callable[..., Any]] = {
     "np.isrealobj": lambda x: x.dtype.kind != "c",
     "np.copy": _copy,
 }
-
-# Functions of np.linalg that are the function of the surface with the same arguments.
-_LINALG = frozenset(
-    ("matmul", "tensordot", "vecdot", "matrix_transpose", "cross", "multi_dot", "norm", "outer")
-)
-
 
 # -- refusals --------------------------------------------------------------------------------------
 

@@ -73,6 +73,8 @@ CALLS: list[Callable[[Any, Any], Any]] = [
     lambda x, i: np.broadcast_to(x, (2, 3, 4)),
     lambda x, i: np.linalg.matmul(x, X.T),
     lambda x, i: np.linalg.tensordot(x, X, axes=2),
+    lambda x, i: np.linalg.norm(x),
+    lambda x, i: np.linalg.norm(x, axis=1, keepdims=True),
     lambda x, i: np.copy(x),
 ]
 
