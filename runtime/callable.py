@@ -175,10 +175,13 @@ class Implementation:
     def hasten(self) -> None:
         """Give the Function an entry of its own, if it may have one; later if LLVM is busy."""
         if self._install_entry is None or not self._may_have_own_entry:
+            self.descriptor.count_down(fastpath.NEVER)
             return
-        self.descriptor.count_down(fastpath.CALLS_BEFORE)
         self._own_entry = self.call_runtime.own_entry(self._descriptor_words())
-        if self._own_entry is not None:
+        if self._own_entry is None:
+            self.descriptor.count_down(fastpath.CALLS_BEFORE)
+        else:
+            self.descriptor.count_down(fastpath.NEVER)
             self._install_entry(self._own_entry["entry"])
 
     def _descriptor_words(self) -> DescriptorWords:

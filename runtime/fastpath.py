@@ -36,6 +36,9 @@ from graphc.runtime.layout import Layout
 CALLS_BEFORE = 128
 """The call at which a Function gets an entry of its own."""
 
+NEVER = -1
+"""A countdown that does not reach 0."""
+
 MOST_ARRAYS = 10
 """Beyond it the time of compiling the text is no longer repaid: a call of so many arrays is long.
 """

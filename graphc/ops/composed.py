@@ -17,7 +17,7 @@ from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.ops.arithmetic import absolute, absolute_op, like, maximum, minimum, relu, sign
 from graphc.ops.compare import isnan, isnan_op, truth
-from graphc.ops.movement import full
+from graphc.ops.creation import full
 from graphc.ops.operands import as_node, broadcast_together, cast, constant, operands
 from graphc.ops.reduce import all_
 from graphc.ops.special import where, where_op

@@ -13,6 +13,7 @@ import pytest
 
 import graphc as gx
 from graphc.runtime import fastpath
+from graphc.runtime.callable import make_function
 from graphc.runtime.entry import Word
 from graphc.tree import flatten
 
@@ -93,6 +94,21 @@ def test_a_function_that_is_called_often_gets_its_own_entry() -> None:
     before = countdown(f)
     np.testing.assert_array_equal(f(value), value * 3)
     assert countdown(f) == before
+
+
+def test_calls_that_go_on_to_the_generic_entry_stay_native() -> None:
+    f = gx.compile([x, s], x * s)
+    slow_calls, original = [0], f._impl.slow
+
+    def slow(*arguments: Any, **named: Any) -> Any:
+        slow_calls[0] += 1
+        return original(*arguments, **named)
+
+    f._impl.slow = slow
+    g = make_function(f._impl)
+    for _ in range(4 * fastpath.CALLS_BEFORE):
+        g(np.arange(4.0), 2.0)
+    assert slow_calls == [1] and f._impl._own_entry is not None
 
 
 def test_out_is_written() -> None:
