@@ -190,6 +190,8 @@ PAIRS = (
     (M[:, :1], V[:4]),
 )
 FLOAT_PAIRS = ((V, W), (M, P), (F, F), (M[:, :1], V[:4]))
+
+
 def _running(xp: Any, x: Any) -> Any:
     """Running sums, reversed: (final state, states before each step)."""
     if xp is gx:

@@ -117,7 +117,8 @@ def test_logaddexp2_of_infinities_and_its_derivative() -> None:
     first, second = gx.vector("special_a", 5), gx.vector("special_b", 5)
     node = gx.logaddexp2(first, second)
     found, by_first = gx.compile([first, second], [node, gx.grad(gx.sum(node), first)])(x, y)
-    np.testing.assert_array_equal(found, np.logaddexp2(x, y))
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(found, np.logaddexp2(x, y))
     np.testing.assert_array_equal(by_first[2:], [0.0, 0.5, 1.0])
 
 
