@@ -67,7 +67,7 @@ def erf(k: Scope, x: Value) -> Value:
 
 
 def erfc(k: Scope, x: Value) -> Value:
-    """1 - erf(x), within 3 ulp of the small results too."""
+    """1 - erf(x), within 3.5 ulp of the small results too."""
     size, dtype = k.abs(x), x.dtype
     main, rest = _near_erf(k, x, size)
     total, error = fast_two_sum(k, k.const(1.0, dtype), k.neg(main))
