@@ -309,7 +309,7 @@ def _nan_variance(
         )
     found = _variance(name, node, axis, dtype, out, ddof, keepdims, mask, given_mean, correction)
     axes = normalize_axes(axis, node, name)
-    count = count_of(cast(node, found.dtype), axes, mask, keepdims)
+    count = count_of(cast(node, dtypes.accumulator(found.dtype)), axes, mask, keepdims)
     enough = count > like(count, _correction(ddof, correction))
     return where_op(enough, found, like(found, float("nan")))
 
