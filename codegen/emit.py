@@ -25,8 +25,10 @@ from graphc.codegen import loops
 from graphc.codegen.fuse import (
     RECOMPUTE_COST,
     Group,
+    Part,
     Partition,
     is_row_member,
+    parts_of,
     reads_at,
     result_shape,
     splits,
@@ -77,6 +79,7 @@ class Emitter:
         self.written: set[Node] = set()
         self.flat: Index | None = None
         self.flat_variable: Extent = 0
+        self.frame: tuple[Shape, Part] | None = None  # the array of which a part is stored
         self.members = set(group.members)
         self._readable: dict[Node, Operand | None] = {}
 
@@ -122,6 +125,8 @@ class Emitter:
             return self._own()
         if group.kind == "check":
             return self._check()
+        if group.kind == "parts":
+            return self._parts()
         if not any(isinstance(m.op.lowering, Reduce) for m in group.members):
             return self._unless_empty(list(self._results()), group.domain)
         if splits(group.domain, group.reduced or ()):
@@ -154,6 +159,26 @@ class Emitter:
     def copy(self, node: Node, operand: Operand) -> list[Launch]:
         """A kernel that writes the value of any node to memory."""
         return self._unless_empty([(node, operand)], node.shape)
+
+    def _parts(self) -> list[Launch]:
+        """A kernel for each part of an array, which writes it where it belongs."""
+        node = self.group.members[0]
+        place = self.place(node)
+        if place is None:
+            return []
+        launches: list[Launch] = []
+        for part in parts_of(node):
+            source = node.args[part.argument]
+            writer = Emitter(self.partition, Group("nest", source.shape), self.place, self.number)
+            offset = place.offset
+            if product(node.shape[: part.axis]) == 1:  # the part lies in one piece
+                offset = offset + part.start * product(node.shape[part.axis + 1 :])
+            else:
+                writer.frame = (node.shape, part)
+            launches += writer.copy(source, Operand(place.storage, offset))
+        for launch in launches:
+            launch.nodes, launch.reason = self.group.members, "one of many parts"
+        return launches
 
     def _unless_empty(
         self, results: Sequence[tuple[Node, Operand]], domain: Shape
@@ -203,8 +228,11 @@ class Emitter:
 
     def _store(self, reader: Reader, node: Node, operand: Operand, index: Index) -> None:
         value = reader.value(node, index)
-        flat = self.flat_index(index, node.shape, operand)
+        flat = None if self.frame else self.flat_index(index, node.shape, operand)
         shape, at = (node.shape, index) if flat is None else ((product(node.shape),), (flat,))
+        if self.frame:
+            shape, part = self.frame
+            at = tuple(i + part.start if axis == part.axis else i for axis, i in enumerate(index))
         buffer = reader.draft.buffer(operand, shape)
         located, args = reader.draft.located(at)
         reader.scope.store(buffer, located, value, args)

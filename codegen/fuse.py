@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from graphc.dims import Dim, Extent
+from graphc.dims import Dim, Extent, affine
 from graphc.lowering import (
     Contract,
     Elementwise,
@@ -49,6 +49,8 @@ RECOMPUTE_COST = 8
 MOST_COST = 10_000
 # Element-wise work of one kernel, in additions: compile time grows faster than the text.
 MOST_WORK = 2_000
+# Parts of an array that are found by trying one after the other; of more each is stored by itself.
+MOST_PARTS = 8
 # Passes over the reduced axes in one kernel.
 MOST_STAGES = 8
 # Reshapes folded into one index: each may double it.
@@ -73,7 +75,8 @@ class Group:
     has some.
     """
 
-    kind: str  # "nest", "contract", "scatter", "own" (an op's own loops), "check", "region"
+    # "nest", "contract", "scatter", "own" (an op's own loops), "check", "parts", "region"
+    kind: str
     domain: Shape
     members: list[Node] = field(default_factory=list)
     reduced: tuple[int, ...] | None = None
@@ -166,7 +169,7 @@ class Partition:
         if self.is_external(node):
             self._dependencies[node] = frozenset()
             return
-        if isinstance(form, View) and self._folds_too_much(node):
+        if isinstance(form, View) and (parts_of(node) or self._folds_too_much(node)):
             group = self._open(node, needed)
             self._dependencies[node] = frozenset((group,))
             group.members.append(node)
@@ -225,6 +228,8 @@ class Partition:
             group = Group("check", node.args[1].shape)
         elif isinstance(form, Region):
             group = Group("region", ())
+        elif isinstance(form, View) and parts_of(node):
+            group = Group("parts", node.shape)
         else:
             group = Group("nest", result_shape(node))
         return self._add(group)
@@ -559,6 +564,40 @@ class Partition:
                     seen.update(fresh)
                     stack += fresh
         return list(found)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A box of an array that is made by itself: `start <= index[axis] < start + extent` of the
+    argument number `argument`.
+    """
+
+    argument: int
+    axis: int
+    start: Extent
+    extent: Extent
+
+
+def parts_of(node: Node) -> list[Part]:
+    """The parts of a view that puts very many one after the other along an axis; none of any other.
+    """
+    form = node.op.lowering
+    if not isinstance(form, View) or len(node.args) <= MOST_PARTS:
+        return []
+    index = variables(node.ndim)
+    types = [argument.type for argument in node.args]
+    parts: list[Part] = []
+    for piece in form.pieces(index, types, node.type, **node.attrs):
+        if len(piece.inside) != 1:
+            return []
+        ((position, low, high),) = piece.inside
+        split = [affine(position, str(variable)) for variable in index]
+        axis = next((a for a, s in enumerate(split) if s is not None and s[0] == 1), None)
+        if axis is None:
+            return []
+        start = low - split[axis][1]  # type: ignore[index]
+        parts.append(Part(piece.argument, axis, start, high - low))
+    return parts
 
 
 def _own_cost(node: Node) -> int:

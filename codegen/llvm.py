@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphc.codegen.llvm_extent import Arithmetic
+from graphc.codegen.llvm_extent import LONG_SUM, Arithmetic
 from graphc.codegen.llvm_scalar import (
     Rare,
     constant,
@@ -46,8 +46,6 @@ from graphc.dims import Dim, Extent, affine, symbols_of
 UNROLL_BELOW = 48
 UNROLL = 4
 MAX_LANES = 64
-# Extents of at least this many terms are written as the one before and what is different.
-LONG_SUM = 4
 
 # A loop inside a task looks whether it should stop once in so many steps: some ten microseconds. A
 # step that holds a loop counts for many.
@@ -1016,23 +1014,13 @@ class Printer:
         emitter = Arithmetic(home, self.fresh, "i64", str, name_of)
         if symbols_of(extent) & values.keys():
             return emitter.extent(extent)
-        result = self._from_latest(home, extent, emitter) or emitter.extent(extent)
+        if len(extent.terms) < LONG_SUM:
+            result = emitter.extent(extent)
+        else:
+            home.latest = emitter.following(extent, home.latest)
+            result = home.latest[1]
         home.dims[extent] = result
-        if len(extent.terms) >= LONG_SUM:
-            home.latest = (extent, result)
         return result
-
-    def _from_latest(self, home: Level, extent: Dim, emitter: Arithmetic) -> str | None:
-        """A long sum as the last one and what is different, if that is less: the offsets of the
-        parts of an array follow one from another.
-        """
-        if home.latest is None or len(extent.terms) < LONG_SUM:
-            return None
-        latest, name = home.latest
-        change = extent - latest
-        if isinstance(change, Dim) and 2 * len(change.terms) > len(extent.terms):
-            return None
-        return emitter.op("add", name, emitter.extent(change))
 
     def vector_dim(self, level: Level, extent: Extent, values: dict[str, tuple[str, int]]) -> str:
         """An extent in every lane."""

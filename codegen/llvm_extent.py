@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphc.dims import Compound, Extent
+from graphc.dims import Compound, Dim, Extent
+
+# Extents of at least this many terms are written as the one before and what is different.
+LONG_SUM = 4
 
 
 class Arithmetic:
@@ -52,6 +55,16 @@ class Arithmetic:
             total = term if total is None else self.op("add", total, term)
         assert total is not None
         return total
+
+    def following(self, extent: Dim, latest: tuple[Dim, str] | None) -> tuple[Dim, str]:
+        """A long sum and its value, from the last one and what is different if that is less: the
+        offsets of the parts of an array follow one from another.
+        """
+        if latest is not None:
+            change = extent - latest[0]
+            if isinstance(change, int) or 2 * len(change.terms) <= len(extent.terms):
+                return extent, self.op("add", latest[1], self.extent(change))
+        return extent, self.extent(extent)
 
     def atom(self, atom: str | Compound) -> str:
         if isinstance(atom, str):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.codegen.llvm import CANCEL_WORD, CODE_WORD, Level, may_run_long
-from graphc.codegen.llvm_extent import Arithmetic
+from graphc.codegen.llvm_extent import LONG_SUM, Arithmetic
 from graphc.codegen.loops import Contract, Kernel, scopes
 from graphc.codegen.program import (
     Call,
@@ -29,7 +29,7 @@ from graphc.codegen.program import (
     While,
 )
 from graphc.codegen.scalar import Check, walk
-from graphc.dims import Extent
+from graphc.dims import Dim, Extent
 
 CANCELLED, CONSTRAINT = 5, 2
 NODE_WORD, INDEX_WORD, EXTENT_WORD = 1, 2, 3
@@ -259,6 +259,7 @@ class _ProcedurePrinter:
         self.allocations: list[str] = []
         self.buffers: dict[int, str] = {}
         self.stride_base: dict[int, int] = {}
+        self.latest: tuple[Dim, str] | None = None  # the last long sum that was computed
         self._count = 0
 
     def fresh(self, prefix: str = "t") -> str:
@@ -344,7 +345,10 @@ class _ProcedurePrinter:
         arithmetic = Arithmetic(
             self.level, self.fresh, "i64", str, lambda name: self.level.symbols[name]
         )
-        return arithmetic.extent(extent)
+        if len(extent.terms) < LONG_SUM:
+            return arithmetic.extent(extent)
+        self.latest = arithmetic.following(extent, self.latest)
+        return self.latest[1]
 
     def allocate(self, words: int) -> str:
         """Words on the procedure's stack."""
@@ -360,6 +364,8 @@ class _ProcedurePrinter:
     # -- statements --------------------------------------------------------------------------------
 
     def statements(self, body: Sequence[Statement]) -> None:
+        """Write statements. What is computed inside a loop or a branch is unknown after it."""
+        outside = self.latest
         for statement in body:
             if isinstance(statement, Launch):
                 self.launch(statement)
@@ -371,6 +377,7 @@ class _ProcedurePrinter:
                 self.choose(statement)
             else:
                 self.call(statement)
+        self.latest = outside
 
     def address(self, operand: Operand) -> str:
         """The address of an operand's first element."""

@@ -29,6 +29,7 @@ ROOM_OF = {
             f"graphc.{name}"
             for name in (
                 *(
+                    "collector",
                     "dims",
                     "dtypes",
                     "errors",
