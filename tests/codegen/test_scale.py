@@ -93,9 +93,7 @@ def check_values(x: gx.Node, made: Any) -> None:
     compiled = gx.compile([x], made, options=FRESH)
     given = np.linspace(-0.7, 0.8, 4) if x.shape else np.float64(0.3)
     wanted = gx.evaluate(made, {x: given})
-    np.testing.assert_allclose(
-        np.array(compiled(given)), np.array(wanted), rtol=1e-10, atol=1e-10
-    )
+    np.testing.assert_allclose(np.array(compiled(given)), np.array(wanted), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
