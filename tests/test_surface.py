@@ -192,6 +192,43 @@ PAIRS = (
 FLOAT_PAIRS = ((V, W), (M, P), (F, F), (M[:, :1], V[:4]))
 
 
+def _first_is_negative(xp: Any, x: Any) -> Any:
+    if xp is gx:
+        return gx.cond(x[0] < 0, lambda v: (v * 2, v), lambda v: (v, v + 1), x)
+    return (x * 2, x) if x[0] < 0 else (x, x + 1)
+
+
+def _one_of_three(xp: Any, x: Any, k: Any) -> Any:
+    branches = [lambda v: v, lambda v: v * v, lambda v: -v]
+    return gx.switch(k, branches, x) if xp is gx else branches[min(max(int(k), 0), 2)](x)
+
+
+def _halved(xp: Any, x: Any) -> Any:
+    if xp is gx:
+        return gx.while_loop(lambda v: gx.max(abs(v)) > 0.1, lambda v: v / 2, x)
+    while np.max(abs(x)) > 0.1:
+        x = x / 2
+    return x
+
+
+def _sum_of_powers(xp: Any, x: Any) -> Any:
+    if xp is gx:
+        return gx.fori_loop(1, 4, lambda i, total: total + x**i, gx.zeros(x.shape))
+    return x + x**2 + x**3
+
+
+def _rows_scaled(xp: Any, x: Any) -> Any:
+    if xp is gx:
+        return gx.map(lambda row: row / gx.sum(row * row), x)
+    return np.stack([row / np.sum(row * row) for row in x])
+
+
+def _running_products(xp: Any, x: Any) -> Any:
+    if xp is gx:
+        return gx.associative_scan(lambda a, b: a * b, x, axis=1)
+    return np.cumprod(x, axis=1)
+
+
 def _running(xp: Any, x: Any) -> Any:
     """Running sums, reversed: (final state, states before each step)."""
     if xp is gx:
@@ -825,6 +862,12 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
     "fromfunction": [(lambda xp: xp.fromfunction(lambda i, j: i * 2 + j, (2, 3)), ())],
     "scan": [(_running, (M,))],
     "call": [(_called, (V, W))],
+    "cond": [(_first_is_negative, (V,)), (_first_is_negative, (W,))],
+    "switch": [(_one_of_three, (V, np.int64(k))) for k in (-1, 1, 5)],
+    "while_loop": [(_halved, (M,))],
+    "fori_loop": [(_sum_of_powers, (V,))],
+    "map": [(_rows_scaled, (M,))],
+    "associative_scan": [(_running_products, (M,))],
     **surface_rows.ROWS,
 }
 ALIASES = {
