@@ -371,7 +371,7 @@ class _Block:
         self.statements.append(Loop(variable, attrs["length"], attrs["reverse"], body))
 
     def _while(self, node: Node, args: Sequence[Operand], results: Sequence[Operand]) -> None:
-        """Copy the states to where they end; each round tests them, and makes the new ones aside."""
+        """Copy the states to where they end; each round tests them and makes new ones aside."""
         body, carry = expand(node.attrs["body"]), node.attrs["carry"]
         for given, state in zip(args[:carry], results, strict=True):
             self.statements += copy_operand(given, state)

@@ -1,4 +1,4 @@
-"""When is Python's cycle collector in the way?  While very many objects are made that form no cycle.
+"""When is Python's cycle collector in the way?  While many objects are made that form no cycle.
 
 Nodes are immutable and refer to nodes that were there before, so there is nothing to collect among
 them; but each hundred new ones make the collector look at the young, and from time to time at all

@@ -28,7 +28,9 @@ def agree(inputs: list[Node], outputs: Any, *values: Any) -> Any:
 
 
 def flat(value: Any) -> list[Any]:
-    return [leaf for item in value for leaf in flat(item)] if isinstance(value, (list, tuple)) else [value]
+    if not isinstance(value, (list, tuple)):
+        return [value]
+    return [leaf for item in value for leaf in flat(item)]
 
 
 def node_of(expression: Node) -> Node:

@@ -307,5 +307,5 @@ def _while_vjp(
     final = scan_graph(rounds, node.args, carry, 0, bound, False)
     (unfinished,) = condition(*final, *node.args[carry:])
     found = _scan_vjp(final[0].args[0], cotangents, wanted, transform)
-    message = f"a while_loop ran longer than its bound of {bound} rounds; reverse mode needs them all"
+    message = f"a while_loop ran longer than its bound of {bound} rounds; reverse mode needs them"
     return [None if p is None else check_op(p, ~unfinished, message=message) for p in found]

@@ -91,7 +91,10 @@ def switch_graphs(branches: Sequence[Graph], args: Sequence[Node]) -> list[Node]
 
 @surface
 def cond(
-    predicate: Any, true_function: Callable[..., Any], false_function: Callable[..., Any], *args: Any
+    predicate: Any,
+    true_function: Callable[..., Any],
+    false_function: Callable[..., Any],
+    *args: Any,
 ) -> Any:
     """`true_function(*args)` if `predicate` holds at run time, else `false_function(*args)`.
 
@@ -113,7 +116,8 @@ def switch(index: Any, branches: Sequence[Callable[..., Any]], *args: Any) -> An
     """
     node = _scalar("switch", index, "index")
     if node.dtype.kind not in "biu":
-        raise GraphError(f"switch needs an integer index, got {node.dtype.name}\n{describe([node])}")
+        got = f"{node.dtype.name}\n{describe([node])}"
+        raise GraphError(f"switch needs an integer index, got {got}")
     functions = tuple(branches)
     if not functions or not all(map(callable, functions)):
         raise GraphError("switch needs a sequence of functions, one or more")
@@ -143,7 +147,8 @@ def _choose(name: str, index: Node, functions: Sequence[Callable[..., Any]], arg
                 f"{name}: the branches give different containers\n"
                 f"{result_structure} and {other}: {result_structure.difference(other)}"
             )
-    columns = [operands(name, *column) for column in zip(*(found for found, _ in made), strict=True)]
+    leaves_of = [found for found, _ in made]
+    columns = [operands(name, *column) for column in zip(*leaves_of, strict=True)]
     outputs = [node for branch in zip(*columns, strict=True) for node in branch]
     count = len(columns)
     graph, captured = close(inputs, outputs, inside=created_since(marker))

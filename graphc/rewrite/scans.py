@@ -21,7 +21,7 @@ from graphc.ops.branch import cond, switch_op
 from graphc.ops.control import call, call_op, scan, scan_op
 from graphc.ops.creation import iota
 from graphc.ops.iteration import while_loop, while_op
-from graphc.ops.operands import broadcast
+from graphc.ops.operands import broadcast, constant
 from graphc.ops.special import project, project_op
 from graphc.rewrite.pattern import Family, number_of
 from graphc.rewrite.rule import Firing, Rule, rule
@@ -42,6 +42,12 @@ def _sum_beside_count(f: Node) -> Node:
     """A scan with a state that no wanted result needs."""
     (total, _), _ = scan(lambda s, row: ((s[0] + row, s[1] + 1), None), (f[0], iota((3, 4))), f)
     return total
+
+
+def _count_beside_power(x: Node) -> Node:
+    """A loop with a state that no wanted result needs; it ends whatever the values are."""
+    _, count = while_loop(lambda h: h[1] < 9, lambda h: (h[0] * 2, h[1] + 1), (x, constant(0)))
+    return count
 
 
 _SCAN = Family("scan", lambda op: op is scan_op)
@@ -76,7 +82,7 @@ PRUNE_WHILE = rule(
     None,
     law="ieee",
     doc="a loop without states that nobody needs",
-    example=lambda s, t: while_loop(lambda h: h[0] < 9.0, lambda h: (h[0] + 1, h[1] * 2), (s, t))[0],
+    example=_count_beside_power,
 )
 PRUNE_SWITCH = rule(
     "prune_switch",
@@ -233,9 +239,8 @@ def _stacked(node: Node) -> tuple[Node, ...]:
 
 
 def _rebuild_regions(outputs: Sequence[Node], expand: Expand) -> list[Node]:
-    """The outputs with ops that carry Graphs replaced by the results that `expand(node, args)` gives.
-
-    None keeps the node.
+    """The outputs with ops that carry Graphs replaced by what `expand(node, args)` gives: results,
+    or None to keep the node.
     """
     done: dict[Node, Node] = {}
     results: dict[Node, Results] = {}
@@ -424,7 +429,8 @@ def _plan_switch(node: Node, used: tuple[int, ...]) -> Plan | None:
     index = number_of(node.args[0])
     if index is not None:
         chosen = branches[min(max(int(index), 0), len(branches) - 1)]
-        forwarded = {i: partial(_inlined, Graph(chosen.parameters, [chosen.outputs[i]])) for i in used}
+        results = {i: Graph(chosen.parameters, [chosen.outputs[i]]) for i in used}
+        forwarded = {i: partial(_inlined, graph) for i, graph in results.items()}
         return Plan((), {}, {}, forwarded)
     roots = [graph.outputs[i] for graph in branches for i in used]
     needed = sorted(_parameters_beneath(roots, lambda j: None))
