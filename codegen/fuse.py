@@ -182,9 +182,9 @@ class Partition:
         if isinstance(form, (Elementwise, Gather)) and not needed:
             self._dependencies[node] = frozenset()
             return
-        group = self._join(node, needed)
-        if group is None:
-            group = self._open(node, needed)
+        joined = self._join(node, needed)
+        group = joined or self._open(node, needed)
+        if joined is None:
             for full in needed:
                 if full.work > MOST_WORK and full.continuation is None:
                     full.continuation = group

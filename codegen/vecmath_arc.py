@@ -105,7 +105,7 @@ class _Arc:
         self.s, rest = select_parts(k, self.far, root(k, (z, zero)), (self.size, zero))
         self.tail = k.fma(k.mul(self.s, z), polynomial(k, z, ASIN[x.dtype]), rest)
 
-    def less_twice(self, k: Scope, constant: tuple[float, float]) -> Value:
+    def less_twice(self, k: Scope, constant: tuple[float, ...]) -> Value:
         """constant - 2 asin(s)."""
         first, second = constant
         start = k.const(first, self.s.dtype)

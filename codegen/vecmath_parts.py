@@ -193,13 +193,13 @@ def product(k: Scope, a: Parts, b: Parts) -> Parts:
     return main, k.fma(a[0], b[1], k.fma(a[1], b[0], rest))
 
 
-def constant_plus(k: Scope, constant: tuple[float, float], small: Parts) -> Parts:
+def constant_plus(k: Scope, constant: tuple[float, ...], small: Parts) -> Parts:
     """A constant in two parts and a smaller number in two parts."""
     total, rest = fast_two_sum(k, k.const(constant[0], small[0].dtype), small[0])
     return total, k.add(rest, k.add(small[1], constant[1]))
 
 
-def times_constant(k: Scope, a: Parts, constant: tuple[float, float]) -> Parts:
+def times_constant(k: Scope, a: Parts, constant: tuple[float, ...]) -> Parts:
     """The product with a constant in two parts."""
     main, rest = two_product(k, a[0], constant[0])
     return main, k.fma(a[0], constant[1], k.fma(a[1], constant[0], rest))

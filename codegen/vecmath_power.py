@@ -77,7 +77,7 @@ def cbrt(k: Scope, x: Value) -> Value:
     remainder = k.sub(k.fma(k.neg(power), y, m), k.mul(power_rest, y))
     near = y, k.mul(remainder, k.mul(square, 1 / 3))
 
-    def constant(parts: tuple[float, float]) -> tuple[Value, Value]:
+    def constant(parts: tuple[float, ...]) -> tuple[Value, Value]:
         return k.const(parts[0], dtype), k.const(parts[1], dtype)
 
     factor = select_parts(k, k.lt(over, 0.0), constant(CBRT_OF_HALF[dtype]), constant((1.0, 0.0)))

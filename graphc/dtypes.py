@@ -40,7 +40,7 @@ _SPELLINGS: dict[Any, np.dtype[Any]] = {dtype: dtype for dtype in _BY_NAME.value
 _WEAK = {bool: BOOL, int: INT64, float: FLOAT64}
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2}
 # The float dtype in which NumPy computes a real function of a dtype of that many bytes.
-_FLOAT_OF = {1: FLOAT16, 2: FLOAT32, 4: FLOAT64, 8: FLOAT64}
+_FLOAT_OF: dict[int, np.dtype[Any]] = {1: FLOAT16, 2: FLOAT32, 4: FLOAT64, 8: FLOAT64}
 
 
 def as_dtype(dtype: Any) -> np.dtype[Any]:

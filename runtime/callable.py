@@ -933,7 +933,7 @@ class CallRuntime:
         while another thread compiles, for no call should wait for that.
         """
         assert self.layout is not None
-        if self.engine.lock.busy:
+        if self.engine.busy:
             return None
         text = fastpath.module_text(words, self.layout, Function.__basicsize__)
         symbols = fastpath.symbols(words, self.routines.symbols)

@@ -194,6 +194,11 @@ class Engine:
         self._loaded: weakref.WeakValueDictionary[tuple, Loaded] = weakref.WeakValueDictionary()
 
     @property
+    def busy(self) -> bool:
+        """Would a request wait for one of another thread?"""
+        return self.lock.busy
+
+    @property
     def versions(self) -> str:
         """Of everything that may change an object for the same text."""
         llvm = ".".join(map(str, self._llvm.llvm_version_info))

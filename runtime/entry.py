@@ -1520,6 +1520,10 @@ OWNABLE = C_CONTIGUOUS | ALIGNED | _WRITEABLE
 class Engine(Protocol):
     """Compiles LLVM IR text and links it into this process; `graphc.runtime.engine.Engine`."""
 
+    @property
+    def busy(self) -> bool:
+        """Would a request wait for one of another thread?"""
+
     def load_ir(
         self,
         text: str,

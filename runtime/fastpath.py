@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen.irtext import Function, Module, Operand
+from graphc.codegen.irtext import Function, Module, Operand, TypedOperand
 from graphc.runtime import memory
 from graphc.runtime.entry import (
     ALIGNED,
@@ -309,9 +309,10 @@ class _Printer:
             f.set_word(self.dims, axis, extent)
         dtype = f"@{_dtype_symbol(array.dtype)}"
         f.call("void", "Py_IncRef", ("ptr", dtype))  # the array's own reference
-        kinds = ("ptr", "ptr", "i32", "ptr", "ptr", "ptr", "i32", "ptr")
-        values = ("@object_ndarray", dtype, len(extents), self.dims, "null", "null", 0, "null")
-        arguments = zip(kinds, values, strict=True)
+        arguments: list[TypedOperand] = [
+            *(("ptr", "@object_ndarray"), ("ptr", dtype), ("i32", len(extents))),
+            *(("ptr", self.dims), ("ptr", "null"), ("ptr", "null"), ("i32", 0), ("ptr", "null")),
+        ]
         return f.call("ptr", "PyArray_NewFromDescr", *arguments)
 
     def _workspace(self, bytes_: Operand, results: str) -> Operand:

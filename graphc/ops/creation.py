@@ -123,7 +123,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> No
         raise GraphError(f"arange({low!r}, {high!r}, {step!r}): {error}") from None
     wanted = dtypes.as_dtype(dtype or line.dtype)
     # NumPy's elements: the first two decide the step
-    values = line.astype(wanted) if dtype is None else np.arange(low, high, step, dtype)
+    values = line.astype(wanted) if dtype is None else np.arange(low, high, step, dtype=wanted)
     first = values[0] if values.size else 0
     by = values[1] - first if values.size > 1 else 0
     return _affine(line.size, first, by, wanted)

@@ -38,7 +38,7 @@ def _length(rows: Extent, columns: Extent, offset: int) -> Extent:
 def _infer_diagonal(x: Type, offset: int) -> Type:
     if not isinstance(x, TensorType) or x.ndim < 2:
         raise GraphError(f"diagonal needs at least two axes, got {x}")
-    return TensorType(x.dtype, (*x.shape[:-2], _length(*x.shape[-2:], offset)))
+    return TensorType(x.dtype, (*x.shape[:-2], _length(x.shape[-2], x.shape[-1], offset)))
 
 
 def _diagonal_pieces(index: Index, types: Any, result: Any, offset: int) -> list[Piece]:
@@ -176,7 +176,7 @@ def fill_diagonal(x: Any, val: Any, wrap: bool = False) -> Node:
         )
     if node.ndim > 2 and len(set(node.shape)) > 1:
         raise GraphError("fill_diagonal: all extents must be equal\n" + describe([node]))
-    strides = np.cumprod((1, *node.shape[:0:-1]), dtype=np.int64)
+    strides = np.cumprod([1, *map(int, node.shape[:0:-1])], dtype=np.int64)
     step = int(strides.sum())
     columns = node.shape[1]
     end = node.size if wrap or node.ndim > 2 else min(node.size, columns * columns)  # type: ignore[operator, type-var]
@@ -213,7 +213,8 @@ def _keep_triangle(m: Any, k: int, lower: bool, name: str) -> Node:
         node = broadcast(node, (node.shape[0], node.shape[0]), (1,))
     if node.ndim < 2:
         raise GraphError(f"{name} needs at least one axis\n" + describe([node]))
-    below = _triangle(*node.shape[-2:], _offset(k, name) if lower else _offset(k, name) - 1)
+    rows, columns = node.shape[-2:]
+    below = _triangle(rows, columns, _offset(k, name) if lower else _offset(k, name) - 1)
     mask = broadcast(below, node.shape, (node.ndim - 2, node.ndim - 1))
     zero = zeros_like(node)
     return where_op(mask, node, zero) if lower else where_op(mask, zero, node)

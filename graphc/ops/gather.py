@@ -61,7 +61,7 @@ def _found_shape(
         raise GraphError(
             f"{name} of {x} along axes {axes}, batch {batch}, windows {windows}, at {positions}"
         )
-    assert first is not None
+    assert isinstance(first, TensorType)
     found = _lookup(x, first, axes, batch, at, windows)
     size = dict(enumerate(x.shape)) | dict(zip(axes, windows, strict=False))
     kept = [size[axis] for axis in found.kept]

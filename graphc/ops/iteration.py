@@ -155,11 +155,11 @@ def fori_loop(
         steps = SURFACE["arange"](length) + start
         final, _ = scan(lambda state, i: (body(i, state), None), init, steps)
         return final
-    start, stop = (_counter(limit) for limit in (lower, upper))
+    begin, stop = (_counter(limit) for limit in (lower, upper))
     _, final = while_loop(
         lambda held: held[0] < stop,
         lambda held: (held[0] + 1, body(held[0], held[1])),
-        (start, init),
+        (begin, init),
         bound,
     )
     return final

@@ -566,7 +566,12 @@ def squeeze(x: Any, axis: Any = None) -> Node:
 
 def _at_least(rank: int) -> Any:
     """Where the axes of an array go when it gets at least `rank` of them, as NumPy has it."""
-    places = {1: {0: (0,)}, 2: {0: (0, 1), 1: (0,)}, 3: {0: (0, 1, 2), 1: (0, 2), 2: (2,)}}[rank]
+    table: dict[int, dict[int, tuple[int, ...]]] = {
+        1: {0: (0,)},
+        2: {0: (0, 1), 1: (0,)},
+        3: {0: (0, 1, 2), 1: (0, 2), 2: (2,)},
+    }
+    places = table[rank]
 
     def at_least(*arrays: Any) -> Any:
         nodes = [as_node(array) for array in arrays]

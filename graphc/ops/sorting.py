@@ -10,7 +10,7 @@ NaN is the largest, and -0.0 equals 0.0, as in NumPy.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -218,7 +218,7 @@ def _infer_search(line: Type, values: Type, right: bool) -> Type:
 
 
 def _numpy_search(line: Any, values: Any, right: bool) -> Any:
-    side = "right" if right else "left"
+    side: Literal["left", "right"] = "right" if right else "left"
     return np.asarray(np.searchsorted(dtypes.widened(line), dtypes.widened(values), side), "int64")
 
 

@@ -377,4 +377,5 @@ def polygamma(n: int, x: Any) -> Node:
             f"polygamma takes an order n that is a Python int from 0 to {MOST_DERIVATIVES}, got "
             f"{n!r}\nThe order is part of the graph: build one node for each order."
         )
-    return polygamma_at(*operands("polygamma", x, real=True), n)
+    (node,) = operands("polygamma", x, real=True)
+    return polygamma_at(node, n)

@@ -111,7 +111,8 @@ class Subscript:
 
     def read(self) -> Node:
         """x[key]."""
-        part, found = self._sliced(), ()
+        part = self._sliced()
+        found: Shape = ()
         if self.arrays:
             positions, attrs, found = self._positions()
             part = gather_op(part, *positions, **attrs)

@@ -7,6 +7,7 @@ rules are `stable`; inverses that restrict the domain are true over the reals on
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from graphc.rewrite.pattern import functions, numbers, variables
 from graphc.rewrite.rule import rule
@@ -22,9 +23,9 @@ erf, erfc, erfinv, erfcinv, gamma, gammaln = functions("erf erfc erfinv erfcinv 
 sigmoid, logit = functions("sigmoid logit")
 
 
-def _fraction(x: object) -> object:
+def _fraction(x: Any) -> Any:
     """|x|/(1 + |x|): from 0 to 1."""
-    return abs(x) / (1 + abs(x))  # type: ignore[arg-type, operator]
+    return abs(x) / (1 + abs(x))
 
 
 # -- the error function ----------------------------------------------------------------------------

@@ -429,8 +429,9 @@ def _plan_switch(node: Node, used: tuple[int, ...]) -> Plan | None:
     index = number_of(node.args[0])
     if index is not None:
         chosen = branches[min(max(int(index), 0), len(branches) - 1)]
-        results = {i: Graph(chosen.parameters, [chosen.outputs[i]]) for i in used}
-        forwarded = {i: partial(_inlined, graph) for i, graph in results.items()}
+        forwarded: dict[int, Callable[[Sequence[Node]], Node]] = {
+            i: partial(_inlined, Graph(chosen.parameters, [chosen.outputs[i]])) for i in used
+        }
         return Plan((), {}, {}, forwarded)
     roots = [graph.outputs[i] for graph in branches for i in used]
     needed = sorted(_parameters_beneath(roots, lambda j: None))
