@@ -111,7 +111,11 @@ def _accumulated(node: Node) -> Node:
 
 
 def _product_and_sum(node: Node) -> Node:
-    """A contraction of integers: broadcast both operands to all axes, multiply, sum."""
+    """A contraction of integers: broadcast both operands to all axes, multiply, sum.
+
+    The summed axes come last where they do so in the second operand, a product with a transposed
+    matrix; else before its free axes, so that the lanes of a vector are neighbours in its rows.
+    """
     from graphc.ops.arithmetic import multiply_op
     from graphc.ops.contract import free_axes
     from graphc.ops.movement import transpose
@@ -123,14 +127,18 @@ def _product_and_sum(node: Node) -> Node:
     x_free = free_axes(x.ndim, batch[0], contracted[0])
     y_free = free_axes(y.ndim, batch[1], contracted[1])
     x = transpose(x, (*batch[0], *x_free, *contracted[0]))
-    y = transpose(y, (*batch[1], *y_free, *contracted[1]))
     b, m, n, k = len(batch[0]), len(x_free), len(y_free), len(contracted[0])
-    shape = (*x.shape[: b + m], *y.shape[b : b + n], *x.shape[b + m :])
-    rank = len(shape)
-    left = broadcast(x, shape, (*range(b + m), *range(rank - k, rank)))
-    right = broadcast(y, shape, (*range(b), *range(b + m, rank)))
+    inner = not n or not k or max(contracted[1]) > max(y_free)
+    mine, last = (y_free, contracted[1]) if inner else (contracted[1], y_free)
+    y = transpose(y, (*batch[1], *mine, *last))
+    first = b + m + (n if inner else 0)  # where the summed axes begin
+    summed = tuple(range(first, first + k))
+    shape = (*x.shape[: b + m], *y.shape[b:])
+    lead = tuple(range(b))
+    left = broadcast(x, shape, (*range(b + m), *summed))
+    right = broadcast(y, shape, (*lead, *range(b + m, len(shape))))
     product = multiply_op(left, right)
-    return sum_op(product, axes=tuple(range(rank - k, rank))) if k else product
+    return sum_op(product, axes=summed) if k else product
 
 
 class _Lowering:
