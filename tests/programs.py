@@ -13,10 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import ml_dtypes  # noqa: F401, so that NumPy knows bfloat16 by its name
 import numpy as np
 
 import graphc as gx
 import graphc.ops  # noqa: F401
+from graphc import dtypes
 from graphc.dims import Dim, Extent, evaluate, symbols_of
 from graphc.node import Node, topological
 from graphc.ops.gather import positions_attributes, scatter_op
@@ -25,6 +27,9 @@ from graphc.tensor import SURFACE
 NAMES = ("n", "m")
 SIZES = (3, 1, 2, 0, 5, 8, 19)
 EXTENTS: tuple[int | str, ...] = (3, 1, 2, 4, "n", "m")
+# What most values are of, and dtypes that wrap around or round sooner.
+USUAL = ("float64", "float32", "int64", "bool")
+NARROW = ("uint8", "int16", "uint32", "float16", "bfloat16")
 LONGEST = 4  # the largest rank
 ATTEMPTS = 4  # moves that are tried before one is given up
 MOST_OUTPUTS = 4
@@ -78,8 +83,8 @@ class Program:
 def _values(dtype: Any, shape: tuple[int, ...], random: np.random.Generator, smooth: bool) -> Any:
     if dtype.kind == "b":
         return random.integers(0, 2, shape).astype(bool)
-    if dtype.kind == "i":
-        return random.integers(-4, 5, shape)
+    if dtypes.is_integer(dtype):
+        return random.integers(0 if dtype.kind == "u" else -4, 5, shape).astype(dtype)
     values = random.uniform(-2, 2, shape)
     if not smooth:  # some values that compare equal, and zeros of both signs
         values = np.where(random.uniform(size=shape) < 0.2, np.round(values), values)
@@ -100,6 +105,11 @@ def _laid_out(array: Any, layout: int) -> Any:
         turned = tuple(slice(None, None, -1) for _ in array.shape)
         return array[turned].copy()[turned]
     return array
+
+
+def kind_of(node: Node) -> str:
+    """ "b", "i" for integers of either sign, or "f"."""
+    return dtypes.kind(node.dtype).replace("u", "i")
 
 
 # -- building --------------------------------------------------------------------------------------
@@ -124,7 +134,7 @@ class Builder:
         fitting = [
             node
             for node in reversed(self.pool)
-            if node.dtype.kind in kinds and node.ndim >= rank and (fits is None or fits(node))
+            if kind_of(node) in kinds and node.ndim >= rank and (fits is None or fits(node))
         ]
         return self.pick(fitting) if fitting else None
 
@@ -132,7 +142,9 @@ class Builder:
         """Something that broadcasts with `x`: another node, or a number."""
         found = self.find(kinds, fits=lambda y: broadcasts(x.shape, y.shape))
         if found is None or self.source.integer(0, 4) == 4:
-            return self.pick((2, 0.5, -1.5, 3)) if x.dtype.kind == "f" else self.pick((2, -3, 1))
+            if kind_of(x) == "f":
+                return self.pick((2, 0.5, -1.5, 3))
+            return self.pick((2, -3 if x.dtype.kind == "i" else 7, 1))
         return found
 
     def axis(self, x: Node) -> int:
@@ -214,7 +226,7 @@ def unary(b: Builder) -> Made:
     x = b.find("if")
     if x is None:
         return None
-    names = INT_UNARY if x.dtype.kind == "i" else SMOOTH_UNARY if b.smooth else FLOAT_UNARY
+    names = INT_UNARY if kind_of(x) == "i" else SMOOTH_UNARY if b.smooth else FLOAT_UNARY
     return SURFACE[b.pick(names)](x)
 
 
@@ -224,7 +236,7 @@ def binary(b: Builder) -> Made:
         return None
     name = b.pick(SMOOTH_BINARY if b.smooth else BINARY)
     y = b.partner(x, "if")
-    if name == "power" and x.dtype.kind == "i":
+    if name == "power" and kind_of(x) == "i":
         return gx.power(x, b.source.integer(0, 3))
     return (
         SURFACE[name](x, y)
@@ -240,7 +252,7 @@ def whole(b: Builder) -> Made:
         return None
     y = b.find("i", fits=lambda y: broadcasts(x.shape, y.shape))
     assert y is not None
-    divisor = b.pick((3, -2, 8, gx.where(y == 0, 5, y)))
+    divisor = b.pick((3, -2 if x.dtype.kind == "i" else 2, 8, gx.where(y == 0, 5, y)))
     name = b.pick(("floor_divide", "remainder", "fmod", "bitwise_and", "bitwise_xor", "power"))
     if name in ("bitwise_and", "bitwise_xor"):
         return SURFACE[name](x, y)
@@ -288,7 +300,7 @@ def choose(b: Builder) -> Made:
 
 def convert(b: Builder) -> Made:
     x = b.find()
-    return None if x is None else gx.cast(x, b.pick(("float32", "float64", "int64", "bool")))
+    return None if x is None else gx.cast(x, b.pick(USUAL * 2 + NARROW))
 
 
 def reduce(b: Builder) -> Made:
@@ -586,7 +598,7 @@ def ends(pool: Sequence[Node]) -> list[Node]:
 def program(source: Source, smooth: bool = False, longest: int = 8) -> Program:
     """A random program; `smooth`: float64 throughout, differentiable but for isolated points."""
     kinds = (
-        ("float64",) if smooth else ("float64", "float32", "int64", "bool", "float64", "float32")
+        ("float64",) if smooth else USUAL * 2 + ("float64", "float32") + NARROW
     )
     extents = EXTENTS[:5] if smooth else EXTENTS
     symbols = []

@@ -18,7 +18,9 @@ from samples import ALL, FLOATS, INTEGERS, bit_patterns, special
 
 import graphc as gx
 from graphc import dtypes
+from graphc.codegen.cuda import cuda_source
 from graphc.node import Node
+from tests.cuda_emulator import nvrtc
 
 COMPARISONS = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
 OUTSIDE = (-1, 300, -300, 2**31, -(2**31) - 1, 2**63, 2**64, -(2**63) - 1, 2**70, -(2**70))
@@ -190,3 +192,18 @@ def test_an_extent_wraps_around_in_a_narrow_dtype() -> None:
     for math_level in ("ieee", "fast"):
         call = gx.compile([x], [size, size + size], options=gx.Options(math=math_level))
         assert [int(value) for value in call(np.zeros(200))] == [200 - 256, 2 * (200 - 256)]
+
+
+# -- CUDA ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@nvrtc.required
+def test_nvrtc_takes_every_dtype() -> None:
+    """NVIDIA's compiler, with warnings as errors: the emulator's C++ compiler is more lenient."""
+    symbols, outputs, _ = _casts()
+    for x in symbols[1:]:
+        outputs += [x * x + x, gx.sum(x), gx.max(x), gx.argmax(x), gx.sign(x), abs(x), x @ x]
+        outputs += [gx.where(x > 1, x, -x), gx.exp(x), gx.cumsum(x), gx.sort(x)]
+    program = gx.compile(symbols, outputs, target="interpret").program
+    assert nvrtc.compile(cuda_source(program, "dtypes").text, "sm_90").usage
