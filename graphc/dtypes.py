@@ -102,6 +102,15 @@ def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
     return int(found.min), int(found.max)
 
 
+def finfo(dtype: np.dtype[Any]) -> Any:
+    """What NumPy's `finfo` says of a float dtype, for bfloat16 what that of `ml_dtypes` says."""
+    if dtype.kind != "V":
+        return np.finfo(dtype)
+    import ml_dtypes
+
+    return ml_dtypes.finfo(dtype)
+
+
 def wrapped(value: int, dtype: np.dtype[Any]) -> int:
     """An integer of any size as an integer dtype has it: modulo two to the number of its bits."""
     least, most = limits(dtype)

@@ -106,7 +106,7 @@ class Array:
     def _number(self, kinds: str, what: str) -> Any:
         if self.ndim:
             raise TypeError(f"only an array of rank 0 has a {what}, this one has rank {self.ndim}")
-        if self.dtype.kind not in kinds:
+        if dtypes.kind(self.dtype) not in kinds:
             raise TypeError(f"an array of dtype {self.dtype.name} has no {what}")
         return self._value.item()
 
@@ -184,7 +184,7 @@ def _function(name: str) -> Any:
 
 
 def _unary(name: str, kinds: str, array: Array) -> Array:
-    if array.dtype.kind not in kinds:
+    if dtypes.kind(array.dtype) not in kinds:
         raise TypeError(f"{name} is not defined for dtype {array.dtype.name}")
     return _function(name)(array)
 
@@ -218,10 +218,10 @@ def _require_range(key: Any, shape: tuple[int, ...]) -> None:
 def _fits(value: Any, dtype: np.dtype[Any]) -> bool:
     """Whether a Python number may meet an array of this dtype: its kind is not higher."""
     if type(value) is bool:
-        return dtype.kind == "b"
+        return dtypes.kind(dtype) == "b"
     if type(value) is int:
-        return dtype.kind in "iufc"
-    return type(value) is float and dtype.kind in "fc"
+        return dtypes.kind(dtype) in "iufc"
+    return type(value) is float and dtypes.kind(dtype) in "fc"
 
 
 # The operators of the standard: Python's name, ours, and the kinds of dtypes it is defined for.
@@ -253,9 +253,9 @@ _COMPARISONS = (
 def _operand(name: str, kinds: str, array: Array, other: Any) -> bool:
     """Whether `other` may stand beside the array; TypeError where the standard defines nothing."""
     if isinstance(other, Array):
-        known = all(dtype.kind in kinds for dtype in (array.dtype, other.dtype))
+        known = all(dtypes.kind(dtype) in kinds for dtype in (array.dtype, other.dtype))
     elif type(other) in _NUMBERS and name != "matmul":
-        known = array.dtype.kind in kinds and _fits(other, array.dtype)
+        known = dtypes.kind(array.dtype) in kinds and _fits(other, array.dtype)
     else:
         return False
     if not known:

@@ -58,9 +58,9 @@ def dtype_of(value: Any) -> np.dtype[Any]:
 def finfo(type: Any, /) -> finfo_object:
     """The limits of a floating dtype, or of that of an array; TypeError for others."""
     dtype = dtype_of(type)
-    if dtype.kind not in "fc":
+    if dtypes.kind(dtype) not in "fc":
         raise TypeError(f"finfo is for floating dtypes, not {dtype.name}")
-    found = np.finfo(dtype)
+    found = dtypes.finfo(dtype)
     limits = (float(found.eps), float(found.max), float(found.min), float(found.smallest_normal))
     return finfo_object(int(found.bits), *limits, np.dtype(found.dtype))
 
@@ -68,7 +68,7 @@ def finfo(type: Any, /) -> finfo_object:
 def iinfo(type: Any, /) -> iinfo_object:
     """The limits of an integer dtype, or of that of an array; TypeError for others."""
     dtype = dtype_of(type)
-    if dtype.kind not in "iu":
+    if dtypes.kind(dtype) not in "iu":
         raise TypeError(f"iinfo is for integer dtypes, not {dtype.name}")
     found = np.iinfo(dtype)
     return iinfo_object(int(found.bits), int(found.max), int(found.min), dtype)
@@ -81,15 +81,16 @@ def isdtype(dtype: Any, kind: Any) -> bool:
     if isinstance(kind, str):
         if kind not in _KINDS:
             raise ValueError(f"kinds are {', '.join(map(repr, _KINDS))}; got {kind!r}")
-        return dtypes.as_dtype(dtype).kind in _KINDS[kind]
+        return dtypes.kind(dtypes.as_dtype(dtype)) in _KINDS[kind]
     return dtypes.as_dtype(dtype) == dtypes.as_dtype(kind)
 
 
 def can_cast(from_: Any, to: Any, /) -> bool:
     """Whether a dtype becomes another without loss by the rules of promotion."""
     source, target = dtype_of(from_), dtypes.as_dtype(to)
-    apart = {source.kind, target.kind}
-    if "b" in apart and len(apart) > 1 or (source.kind in "iu" and target.kind in "fc"):
+    from_kind, to_kind = dtypes.kind(source), dtypes.kind(target)
+    mixed = "b" in (from_kind, to_kind) and from_kind != to_kind
+    if mixed or (from_kind in "iu" and to_kind in "fc"):
         return False  # the standard does not mix kinds
     return bool(np.can_cast(source, target, "safe"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from graphc import dtypes
 from graphc.array_api.array_object import Array, _fits
 from graphc.array_api.evaluation import compute
 
@@ -89,7 +90,7 @@ def require_kinds(name: str, kinds: str, *arrays: Any) -> None:
         raise TypeError(f"{name} takes arrays, got {', '.join(type(a).__name__ for a in arrays)}")
     for array in arrays:
         if isinstance(array, Array):
-            if array.dtype.kind not in kinds:
+            if dtypes.kind(array.dtype) not in kinds:
                 raise TypeError(f"{name} is not defined for dtype {array.dtype.name}")
         elif not any(_fits(array, other.dtype) for other in known):
             raise TypeError(
@@ -100,7 +101,7 @@ def require_kinds(name: str, kinds: str, *arrays: Any) -> None:
 def _unary(name: str, surface: str, kinds: str) -> Callable[[Array], Array]:
     def function(x: Array, /) -> Array:
         require_kinds(name, kinds, x)
-        if name in _WHOLE_ALREADY and x.dtype.kind in "iu":
+        if name in _WHOLE_ALREADY and dtypes.kind(x.dtype) in "iu":
             return Array._of(x._value)
         return compute(surface, x)
 

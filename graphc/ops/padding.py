@@ -87,7 +87,7 @@ def _all_zero(value: Any) -> bool:
     ):
         return False
     array = np.asarray(value)
-    return array.dtype.kind in "biuf" and not array.any() and not np.signbit(array).any()
+    return dtypes.kind(array.dtype) in "biuf" and not array.any() and not np.signbit(array).any()
 
 
 def _widths(node: Node, given: Any) -> list[tuple[Extent, Extent]]:
@@ -199,7 +199,7 @@ def _statistic(name: str) -> Callable[[Node, int, Any, bool], Node]:
                 )
             part = piece(node, axis, size - int(length) if at_end else 0, int(length))
         found = SURFACE[name](part, axis=axis, keepdims=True)
-        if found.dtype.kind == "f" and node.dtype.kind in "iu":
+        if dtypes.is_float(found.dtype) and dtypes.is_integer(node.dtype):
             found = _rounded(found)
         return cast(found, node.dtype)
 
