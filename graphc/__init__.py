@@ -118,7 +118,7 @@ if TYPE_CHECKING:
     )
     from graphc.ops.contract import dot, matmul, outer, tensordot
     from graphc.ops.control import call, scan
-    from graphc.ops.counting import bincount, histogram, histogram_bin_edges, unique
+    from graphc.ops.counting import bincount, histogram, histogram_bin_edges, isin, unique
     from graphc.ops.creation import (
         arange,
         empty,
@@ -148,6 +148,7 @@ if TYPE_CHECKING:
         logcumsumexp,
         recurrence,
     )
+    from graphc.ops.curves import interp, polyval, unwrap
     from graphc.ops.diagonal import (
         diag,
         diag_indices,
@@ -167,6 +168,7 @@ if TYPE_CHECKING:
     )
     from graphc.ops.differences import diff, ediff1d, gradient, trapezoid
     from graphc.ops.division import floor_divide, fmod, gcd, lcm, reciprocal, remainder
+    from graphc.ops.flat_positions import ravel_multi_index, unravel_index
     from graphc.ops.floating import copysign, frexp, hypot, ldexp, nextafter, signbit, spacing
     from graphc.ops.indexing import (
         argwhere,
@@ -520,10 +522,12 @@ __all__ = [
     "identity",
     "imag",
     "indices",
+    "interp",
     "invert",
     "iota",
     "isclose",
     "isfinite",
+    "isin",
     "isinf",
     "isnan",
     "isneginf",
@@ -596,6 +600,7 @@ __all__ = [
     "permute_dims",
     "piecewise",
     "polygamma",
+    "polyval",
     "positive",
     "power",
     "project",
@@ -604,6 +609,7 @@ __all__ = [
     "quantile",
     "rad2deg",
     "ravel",
+    "ravel_multi_index",
     "real",
     "reciprocal",
     "recurrence",
@@ -670,7 +676,9 @@ __all__ = [
     "triu_indices_from",
     "trunc",
     "unique",
+    "unravel_index",
     "unstack",
+    "unwrap",
     "value_and_grad",
     "vander",
     "var",

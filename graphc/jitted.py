@@ -30,6 +30,7 @@ from graphc.graph import Graph
 from graphc.options import Options
 from graphc.signature import Signature
 from graphc.specialize import Family, Source, Specialization, specialize
+from graphc.substitutes import substituted
 from graphc.tree import flatten
 
 _REMEMBERED = 1024  # exact shapes whose Function is found without another look
@@ -169,7 +170,8 @@ class Jitted:
             raise self._recursion()
         self._depth.value = depth + 1
         try:
-            return self._function(*args, **named)
+            with substituted():
+                return self._function(*args, **named)
         finally:
             self._depth.value = depth
 

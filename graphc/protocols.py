@@ -12,6 +12,10 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import opcode
+import operator
+import sys
+import types
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -19,7 +23,7 @@ import numpy as np
 
 from graphc import dtypes
 from graphc.errors import GraphTypeError, shortened
-from graphc.tensor import SURFACE
+from graphc.tensor import SURFACE, in_place
 
 # Functions of the surface that NumPy's name otherwise; the first that exists is meant.
 _SYNONYMS = {
@@ -91,13 +95,57 @@ def apply_ufunc(ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> A
 
     Raises `GraphTypeError` for what has no equal here.
     """
-    if options.get("out") is not None:
-        _refuse_out(f"np.{ufunc.__name__}")
+    out = options.get("out")
+    if out is not None:
+        apply = _augmented(sys._getframe(2))
+        if apply is None or out[0] is not inputs[0] or method != "__call__":
+            _refuse_out(f"np.{ufunc.__name__}")
+        return _in_place(apply, ufunc, *inputs)
     options = {name: value for name, value in options.items() if name != "out"}
     handler = _METHODS.get(method)
     if handler is None:
         _refuse(f"np.{ufunc.__name__}.{method}", ufunc.__name__)
     return handler(ufunc, *inputs, **options)
+
+
+# What BINARY_OP says of `+=` and the others of its kind, in the order that Python numbers them.
+_FIRST_AUGMENTED = 13
+_AUGMENTED: tuple[Callable[[Any, Any], Any], ...] = (
+    operator.add,
+    operator.and_,
+    operator.floordiv,
+    operator.lshift,
+    operator.matmul,
+    operator.mul,
+    operator.mod,
+    operator.or_,
+    operator.pow,
+    operator.rshift,
+    operator.sub,
+    operator.truediv,
+    operator.xor,
+)
+
+
+def _augmented(frame: types.FrameType) -> Callable[[Any, Any], Any] | None:
+    """The operator, if a frame is at an augmented assignment: NumPy makes a ufunc with `out` of it,
+    which only the instruction tells from a call whose result may be left unused.
+    """
+    code, at = frame.f_code.co_code, frame.f_lasti
+    if opcode.opname[code[at]] != "BINARY_OP":
+        return None
+    which = code[at + 1] - _FIRST_AUGMENTED
+    return _AUGMENTED[which] if 0 <= which < len(_AUGMENTED) else None
+
+
+def _in_place(apply: Callable[[Any, Any], Any], ufunc: np.ufunc, array: Any, other: Any) -> Any:
+    """`array += expression`: the name stands for an expression from then on."""
+    if not isinstance(array, np.ndarray) or array.base is not None:
+        raise GraphTypeError(
+            f"np.{ufunc.__name__} in place: an expression cannot be written into a view of an array"
+            "\nCollect the parts in a list, and join them: np.stack(parts)."
+        )
+    return in_place(apply, SURFACE["cast"](array, array.dtype), other)
 
 
 def _call(ufunc: np.ufunc, *inputs: Any, dtype: Any = None, **options: Any) -> Any:
@@ -237,13 +285,16 @@ def _call_bound(
     known = _parameters(ours)
     free = [name for name in known if name not in theirs]
     positional: list[Any] = []
+    rest: tuple[Any, ...] = ()
     given: dict[str, Any] = {}
     for index, (name, parameter) in enumerate(signature.parameters.items()):
         if name not in bound.arguments:
             continue
         value = bound.arguments[name]
         if parameter.kind is parameter.VAR_POSITIONAL:
-            positional += value
+            rest += value
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            given |= value
         elif name in known:
             given[name] = value
         elif _ARGUMENTS.get(name) in known:
@@ -254,11 +305,12 @@ def _call_bound(
         elif not _is_default(name, value, parameter):
             _refuse_argument(shown, name, _forms(ours))
     kinds = _signature(ours).parameters
-    while known and known[0] in given and not positional:
+    while known and known[0] in given:
         if kinds[known[0]].kind is inspect.Parameter.KEYWORD_ONLY:
             break
         positional.append(given.pop(known[0]))
         known = known[1:]
+    positional += rest
     given = {name: value for name, value in given.items() if value is not np._NoValue}
     try:
         _signature(ours).bind(*positional, **given)
@@ -368,6 +420,6 @@ def _refuse_argument(shown: str, argument: str, advice: str) -> NoReturn:
 def _refuse_out(shown: str) -> NoReturn:
     raise GraphTypeError(
         f"{shown}: the argument 'out' is not supported with expressions: nothing is computed yet\n"
-        "Use the result; `array += expression` is array = array + expression here.\n"
+        "Use the result: array = np.add(array, expression), or array += expression.\n"
         "A compiled Function writes into arrays: f(..., out=array)."
     )

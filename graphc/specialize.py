@@ -25,6 +25,7 @@ from graphc.node import Node, topological
 from graphc.ops.operands import as_node, describe, symbol
 from graphc.options import Options
 from graphc.signature import STATIC_TYPES, Leaf, Signature, Static
+from graphc.substitutes import substituted
 from graphc.tree import Structure, flatten
 from graphc.types import TensorType, shape_symbols
 from graphc.weak import WeakScalar
@@ -176,7 +177,8 @@ class _Attempt:
     def another_way(self, trace: tracing.Trace, error: Exception) -> bool:
         """Whether there is a reason to try again with fewer symbols; notes what is to be fixed."""
         free = self.free
-        wanted = {name: place for name, place in trace.wanted.items() if name in free}
+        needs = trace.wanted if trace.wanted.keys() & set(free) else trace.generated
+        wanted = {name: place for name, place in needs.items() if name in free}
         if wanted:
             standing = self.representatives()
             reasons = {standing[n]: f"its number is needed{_at(p)}" for n, p in wanted.items()}
@@ -246,7 +248,7 @@ class _Attempt:
         trace.labels = dict(zip(inputs, paths, strict=True))
         given = iter(inputs)
         leaves = [_stand_in(entry, given) for _, entry in pairs]
-        with tracing.entered(trace):
+        with tracing.entered(trace), substituted():
             nodes, results = _taken(self.source.title, self.source.run(leaves))
             _refuse_strangers(self.source.title, nodes, set(inputs))
         outputs = replace(nodes, dict(zip(inputs, symbols, strict=True)))

@@ -6,10 +6,14 @@ class has no need to know an op, and an op has no need to know the class.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
+
 from graphc import tracing
+from graphc.errors import GraphError, GraphTypeError
 
 if TYPE_CHECKING:
     from graphc.node import Node
@@ -33,6 +37,53 @@ def surface(function: Callable[..., Any]) -> Callable[..., Any]:
 def alias(name: str, function: Callable[..., Any]) -> None:
     """Register a second name of a public function."""
     SURFACE[name] = function
+
+
+def in_place(apply: Callable[[Any, Any], Any], target: Any, other: Any) -> Any:
+    """What `target` is after an augmented assignment: of its own shape and dtype, as an array is.
+
+    A target of rank 0 is a scalar of NumPy or a number of Python, which become what the operator
+    gives.
+    """
+    result = apply(target, other)
+    if not target.shape:
+        return result
+    if not np.can_cast(result.dtype, target.dtype, "same_kind"):
+        raise GraphTypeError(
+            f"x {_symbol(apply)}= y would make {result.dtype.name} of the {target.dtype.name} x, "
+            "which NumPy does not\n"
+            f"Write x = x {_symbol(apply)} y for a result of another dtype."
+        )
+    pairs = zip(result.shape, target.shape, strict=False)
+    grown = any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs)
+    if grown or len(result.shape) != len(target.shape):
+        raise GraphError(
+            f"x {_symbol(apply)}= y would make the shape {result.shape} of {target.shape}, which "
+            "NumPy does not\n"
+            f"Write x = x {_symbol(apply)} y for a result of another shape."
+        )
+    return SURFACE["cast"](result, target.dtype)
+
+
+_SYMBOLS = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "truediv": "/",
+    "floordiv": "//",
+    "mod": "%",
+    "pow": "**",
+    "matmul": "@",
+    "and_": "&",
+    "or_": "|",
+    "xor": "^",
+    "lshift": "<<",
+    "rshift": ">>",
+}
+
+
+def _symbol(apply: Callable[[Any, Any], Any]) -> str:
+    return _SYMBOLS[apply.__name__]
 
 
 class TensorMethods:
@@ -139,6 +190,47 @@ class TensorMethods:
 
     def __rrshift__(self, other: Any) -> Node:
         return SURFACE["right_shift"](other, self)
+
+    # `x += y` names another node x; shape and dtype stay, as they do in NumPy's arrays.
+
+    def __iadd__(self, other: Any) -> Node:
+        return in_place(operator.add, self, other)
+
+    def __isub__(self, other: Any) -> Node:
+        return in_place(operator.sub, self, other)
+
+    def __imul__(self, other: Any) -> Node:
+        return in_place(operator.mul, self, other)
+
+    def __itruediv__(self, other: Any) -> Node:
+        return in_place(operator.truediv, self, other)
+
+    def __ifloordiv__(self, other: Any) -> Node:
+        return in_place(operator.floordiv, self, other)
+
+    def __imod__(self, other: Any) -> Node:
+        return in_place(operator.mod, self, other)
+
+    def __ipow__(self, other: Any) -> Node:
+        return in_place(operator.pow, self, other)
+
+    def __imatmul__(self, other: Any) -> Node:
+        return in_place(operator.matmul, self, other)
+
+    def __iand__(self, other: Any) -> Node:
+        return in_place(operator.and_, self, other)
+
+    def __ior__(self, other: Any) -> Node:
+        return in_place(operator.or_, self, other)
+
+    def __ixor__(self, other: Any) -> Node:
+        return in_place(operator.xor, self, other)
+
+    def __ilshift__(self, other: Any) -> Node:
+        return in_place(operator.lshift, self, other)
+
+    def __irshift__(self, other: Any) -> Node:
+        return in_place(operator.rshift, self, other)
 
     def __eq__(self, other: object) -> Node:  # type: ignore[override]
         return SURFACE["equal"](self, other)
@@ -334,6 +426,10 @@ class TensorMethods:
 
     def astype(self, dtype: Any) -> Node:
         return SURFACE["cast"](self, dtype)
+
+    def copy(self, order: str = "C") -> Any:
+        """The node itself, which never changes."""
+        return self
 
     def take(self, indices: Any, axis: int | None = None, mode: str = "raise") -> Node:
         return SURFACE["take"](self, indices, axis=axis, mode=mode)

@@ -59,10 +59,11 @@ class Trace:
 
     `sizes` are the extents of the call that it is made for, by the names of dimensions; `labels`
     name placeholders after the arguments. `guards` are the questions asked so far; `wanted` are the
-    dimensions whose number was asked for, with the place that did.
+    dimensions whose number was asked for, with the place that did; `generated` are those of arrays
+    that stand for NumPy's own (`graphc.substitutes`).
     """
 
-    __slots__ = ("guards", "labels", "sizes", "title", "wanted")
+    __slots__ = ("generated", "guards", "labels", "sizes", "title", "wanted")
 
     def __init__(self, title: str, sizes: Mapping[str, int]) -> None:
         self.title = title
@@ -70,6 +71,7 @@ class Trace:
         self.labels: dict[Node, str] = {}
         self.guards: dict[Guard, None] = {}
         self.wanted: dict[str, str] = {}
+        self.generated: dict[str, str] = {}
 
 
 _current: contextvars.ContextVar[Trace | None] = contextvars.ContextVar(
@@ -126,6 +128,17 @@ def want_number(extent: Any) -> None:
         where = origin.location(origin.user_frame(2))
         for name in extent.symbols:
             trace.wanted.setdefault(name, where)
+
+
+def note_generated(extents: Any) -> None:
+    """Note that a function of NumPy that would need the numbers behind extents was given these."""
+    trace = _current.get()
+    if trace is None:
+        return
+    where = origin.location(origin.user_frame(2))
+    for extent in extents:
+        for name in extent.symbols & trace.sizes.keys():
+            trace.generated.setdefault(name, where)
 
 
 def _size(extent: Any, sizes: Mapping[str, int]) -> int:

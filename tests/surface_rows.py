@@ -351,6 +351,42 @@ ROWS: dict[str, Rows] = {
         ),
         (lambda xp: xp.bincount(np.array([0, 3, 3])), ()),
     ],
+    "interp": [
+        (lambda xp, x, f: xp.interp(x, EDGES, f[: len(EDGES)]), (M, W)),
+        (lambda xp, x, p: xp.interp(x, xp.sort(p), p, -1.0, 9.0), (F, V)),
+        (lambda xp, x: xp.interp(x, [-1, 0, 1], [0, 2, 2], left=5), (I,)),
+        (lambda xp, x, p: xp.interp(x, p, p * 2, period=1.5), (M, W)),
+        (lambda xp, x: xp.interp(x, [0.0, 1.5, 2.0], [1.0, np.inf, np.inf]), (ODD,)),
+        (lambda xp, x: xp.interp(x, x[:1], x[1:2]), (V,)),
+    ],
+    "isin": [
+        (lambda xp, x: xp.isin(x, [1, -2, 7]), (I,)),
+        (lambda xp, x, y: xp.isin(x, y, invert=True), (I, K)),
+        (lambda xp, x: xp.isin(x, [0.0, np.nan, 1.5]), (ODD,)),
+        (lambda xp, x: xp.isin(x, np.zeros(0)), (V,)),
+    ],
+    "polyval": [
+        (lambda xp, x: xp.polyval([2, -1, 3], x), (M,)),
+        (lambda xp, p, x: xp.polyval(p, x), (V, F)),
+        (lambda xp, x: xp.polyval([1, 2], x), (I,)),
+    ],
+    "ravel_multi_index": [
+        (lambda xp, i: xp.ravel_multi_index((i, i + 1), (3, 5)), (WHERE + 1,)),
+        (lambda xp, i: xp.ravel_multi_index((i, i), (3, 2), mode=("wrap", "clip")), (I,)),
+        (lambda xp, i: xp.ravel_multi_index((i, i), (4, 5), order="F"), (WHERE + 1,)),
+    ],
+    "unravel_index": [
+        (lambda xp, i: xp.unravel_index(i, (2, 3)), (I % 6,)),
+        (lambda xp, i: xp.unravel_index(i, (2, 3, 1), order="F"), (I % 6,)),
+        (lambda xp, i: xp.unravel_index(i, 6), (I % 6,)),
+    ],
+    "unwrap": [
+        (lambda xp, x: xp.unwrap(x * 5), (V,)),
+        (lambda xp, x: xp.unwrap(x * 5, axis=0), (M,)),
+        (lambda xp, x: xp.unwrap(x * 5, 4.0, period=5.0), (M,)),
+        (lambda xp, x: xp.unwrap(x * 3, period=4), (I,)),
+        (lambda xp, x: xp.unwrap(x * 3, period=5), (K,)),
+    ],
     "histogram": [
         (lambda xp, x: xp.histogram(x), (M,)),
         (lambda xp, x: xp.histogram(x, 4, (-1.0, 1.0)), (M,)),

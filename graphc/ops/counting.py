@@ -14,7 +14,7 @@ from graphc.dims import Extent
 from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.ops.arithmetic import like, minimum
-from graphc.ops.compare import isnan
+from graphc.ops.compare import isnan, logical_and, logical_not
 from graphc.ops.creation import iota
 from graphc.ops.cumulative import cumsum
 from graphc.ops.differences import diff
@@ -31,7 +31,7 @@ from graphc.ops.operands import (
     describe,
 )
 from graphc.ops.reduce import max_, min_, sum_
-from graphc.ops.sorting import searchsorted, sort_op
+from graphc.ops.sorting import searchsorted, sort, sort_op
 from graphc.ops.special import project, where_op
 from graphc.tensor import surface
 
@@ -60,8 +60,8 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, *, length: Any = N
     """How often each of 0, 1, ... occurs in x (rank 1, integers), or the sums of its weights.
 
     `length` is the extent of the result: one more than the largest value that may occur. NumPy
-    finds it in the data; here it is stated (for a constant x it is found). A value outside of it is
-    an IndexError at run time.
+    finds it in the data; here it is stated (for a constant x it is found), as `minlength` if not as
+    `length`. A value outside of it is an IndexError at run time.
     """
     node = as_node(x)
     if node.ndim != 1 or dtypes.kind(node.dtype) not in "biu":
@@ -88,8 +88,10 @@ def _bins_of(node: Node, minlength: int, length: Any) -> Extent:
     if node.op is constant_op:
         array = node.attrs["value"].array
         return max(int(minlength), int(array.max(initial=-1)) + 1)
+    if minlength:
+        return int(minlength)
     raise GraphError(
-        "bincount: how many bins there are must be known when the graph is built: give length=\n"
+        "bincount: how many bins there are must be known when the graph is built: give minlength=\n"
         + describe([node])
     )
 
@@ -239,3 +241,24 @@ def _differs(values: Node) -> Node:
         new = new & ~(isnan(values) & isnan(before))
     first = iota(values.shape) == 0
     return cast(new | first, dtypes.INT64)
+
+
+@surface
+def isin(
+    element: Any,
+    test_elements: Any,
+    assume_unique: bool = False,
+    invert: bool = False,
+    *,
+    kind: str | None = None,
+) -> Node:
+    """Which elements occur among `test_elements`, or which do not with `invert`; NaN never occurs.
+
+    `assume_unique` and `kind` choose how NumPy searches; here both sides of a sorted line are
+    compared.
+    """
+    node, line = as_node(element), sort(_flat(test_elements))
+    found = searchsorted(line, node, side="right") > searchsorted(line, node, side="left")
+    if dtypes.is_float(node.dtype):
+        found = logical_and(found, logical_not(isnan(node)))
+    return logical_not(found) if invert else found

@@ -304,16 +304,17 @@ def meshgrid(
 
 
 def ix_(*arrays: Any) -> tuple[Node, ...]:
-    """Positions that index the rectangle which the arrays of rank 1 span: x[gx.ix_(rows, columns)].
+    """The arrays of rank 1, each along an axis of its own: as positions in x[gx.ix_(rows, columns)]
+    they index a rectangle.
 
     A constant array of bool stands for the positions where it is true.
     """
-    from graphc.ops.indexing import as_positions, static_mask
+    from graphc.ops.indexing import static_mask
 
     found = []
     for i, given in enumerate(arrays):
         mask = static_mask(given, "ix_")
-        node = as_positions(given if mask is None else np.flatnonzero(mask), "ix_")
+        node = as_node(given if mask is None else np.flatnonzero(mask))
         if node.ndim != 1:
             raise GraphError("ix_ needs arrays of rank 1\n" + describe([node]))
         shape = tuple(node.size if a == i else 1 for a in range(len(arrays)))

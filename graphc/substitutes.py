@@ -1,0 +1,147 @@
+"""What do `np.array` and `np.arange` do while a function is traced?
+
+NumPy offers most of its functions to an expression among their arguments (`graphc.protocols`), but
+not those that make arrays: `np.array([[c, -s], [s, c]])` asks each element for a number, and
+`np.arange(x.size)` asks the extent for one. While `gx.jit` traces, these names of the module NumPy
+stand for functions that build the graph if an expression or an extent is among the arguments of the
+thread that traces, and that are NumPy's own for everybody else and for all other arguments.
+
+A trace remembers which extents were used so. If it then fails, it begins again with their numbers,
+and NumPy makes the array: one that is assigned to, say, which an expression cannot be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from graphc import dtypes, tracing
+from graphc.dims import Dim
+from graphc.node import Node
+from graphc.tensor import SURFACE
+from graphc.weak import WeakScalar
+
+_CONVERSIONS = ("array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray")
+_CREATIONS = (
+    "arange",
+    "empty",
+    "eye",
+    "full",
+    "geomspace",
+    "identity",
+    "indices",
+    "linspace",
+    "logspace",
+    "ones",
+    "tri",
+    "zeros",
+)
+_active = contextvars.ContextVar("substitutes", default=False)
+_lock = threading.Lock()
+_originals: dict[str, Any] = {}
+_users = 0
+
+
+@contextlib.contextmanager
+def substituted() -> Iterator[None]:
+    """Within, the functions of NumPy that make arrays know expressions, in this context alone."""
+    _install()
+    token = _active.set(True)
+    try:
+        yield
+    finally:
+        _active.reset(token)
+        _restore()
+
+
+def _install() -> None:
+    global _users
+    with _lock:
+        _users += 1
+        if _users > 1:
+            return
+        for name in (*_CONVERSIONS, *_CREATIONS):
+            _originals[name] = original = getattr(np, name)
+            build = _converted if name in _CONVERSIONS else functools.partial(_created, name)
+            setattr(np, name, _substitute(original, build))
+
+
+def _restore() -> None:
+    global _users
+    with _lock:
+        _users -= 1
+        if _users:
+            return
+        for name, original in _originals.items():
+            setattr(np, name, original)
+        _originals.clear()
+
+
+def _substitute(original: Callable[..., Any], build: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def function(*args: Any, **named: Any) -> Any:
+        if not _active.get() or not _has_expression((args, tuple(named.values()))):
+            return original(*args, **named)
+        if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] == "graphc":
+            return original(*args, **named)  # graphc's own code converts what it means to
+        tracing.note_generated(_extents((args, tuple(named.values()))))
+        return build(*args, **named)
+
+    return function
+
+
+def _has_expression(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_expression, value))
+    return isinstance(value, (Node, WeakScalar, Dim))
+
+
+def _extents(value: Any) -> list[Dim]:
+    if isinstance(value, (list, tuple)):
+        return [extent for item in value for extent in _extents(item)]
+    return [value] if isinstance(value, Dim) else []
+
+
+def _converted(
+    object: Any,  # noqa: A002 -- NumPy's name
+    dtype: Any = None,
+    *,
+    copy: bool | None = None,
+    order: str | None = None,
+    subok: bool = False,
+    ndmin: int = 0,
+    like: Any = None,
+) -> Node:
+    """An expression, or a nest of lists of them, as one expression: an expression has neither an
+    order in memory nor a need of copies. Numbers count with the dtype that an array of them has.
+    """
+    node = _stacked(object)
+    if dtype is not None:
+        node = SURFACE["cast"](node, dtypes.as_dtype(dtype))
+    return SURFACE["reshape"](node, (1,) * (ndmin - node.ndim) + node.shape) if ndmin else node
+
+
+def _stacked(value: Any) -> Node:
+    from graphc.ops.operands import as_node
+
+    if isinstance(value, WeakScalar):
+        return value.node
+    if not isinstance(value, (list, tuple)):
+        return as_node(value)
+    if not _has_expression(value):
+        return as_node(np.asarray(value))
+    return SURFACE["stack"]([_stacked(item) for item in value])
+
+
+def _created(name: str, *args: Any, order: str = "C", device: Any = None, **named: Any) -> Any:
+    """The function of the surface; the order in memory means nothing to a graph."""
+    if device is not None:
+        named["device"] = device
+    return SURFACE[name](*args, **named)
