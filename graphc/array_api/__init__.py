@@ -5,10 +5,10 @@
 >>> float(xp.sum(xp.sqrt(x)))
 6.0
 
-Every operation builds the graph of one step and runs it with the evaluator: this namespace is for
+Every operation runs the graph of one step with the ops' NumPy functions: this namespace is for
 code written to the standard and for conformance, not for speed. The same code under `gx.jit` is
-compiled whole. A function whose op graphc lacks is absent. Complex dtypes and the extension `fft`
-are not there.
+compiled whole. Where the standard defines no result, that is NumPy 2's, as for arrays of mixed kinds. Complex
+dtypes, the extension `fft` and the decompositions of `linalg` are absent.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from graphc.array_api import (
     creation,
     data_types,
     elementwise,
+    linalg,
     manipulation,
     products,
     reductions,
@@ -69,19 +70,23 @@ def _functions() -> dict[str, Any]:
     return found
 
 
+_ABSENT = {
+    "complex64": "complex dtypes",
+    "complex128": "complex dtypes",
+    "fft": "Fourier transforms",
+}
 _names = _functions() | data_types.DTYPES
 globals().update(_names)
 __all__ = [
     "Array",
     "__array_api_version__",
     "__array_namespace_info__",
-    *("e", "inf", "nan", "newaxis", "pi"),
+    *("e", "inf", "linalg", "nan", "newaxis", "pi"),
     *sorted(_names),
 ]
 del _ops
 
 
 def __getattr__(name: str) -> NoReturn:
-    known = {n for names in _MODULES.values() for n in names} | elementwise.FUNCTIONS.keys()
-    why = ": graphc has no op for it yet" if name in known else ""
+    why = f": graphc has no {_ABSENT[name]} yet" if name in _ABSENT else ""
     raise AttributeError(f"module 'graphc.array_api' has no attribute {name!r}{why}")

@@ -7,6 +7,7 @@ changed ones, so arrays that share memory never see each other change.
 
 from __future__ import annotations
 
+import functools
 import operator
 from types import ModuleType
 from typing import Any
@@ -177,6 +178,7 @@ def _compute(name: str, *args: Any, **named: Any) -> Any:
     return compute(name, *args, **named)
 
 
+@functools.cache
 def _function(name: str) -> Any:
     import graphc.array_api
 

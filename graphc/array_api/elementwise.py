@@ -140,9 +140,12 @@ def clip(x: Array, /, min: Any = None, max: Any = None) -> Array:
 
 def _bound(bound: Any, x: Array) -> Any:
     if isinstance(bound, Array):
-        return bound
-    if not _fits(bound, x.dtype):
-        raise TypeError(f"clip: a {type(bound).__name__} does not bound {x.dtype.name}")
+        fits = (bound.dtype.kind == "f") == (x.dtype.kind == "f") and bound.dtype.kind in "iuf"
+        got = bound.dtype.name
+    else:
+        fits, got = _fits(bound, x.dtype), f"a {type(bound).__name__}"
+    if not fits:
+        raise TypeError(f"clip: {got} does not bound {x.dtype.name}")
     return bound
 
 

@@ -78,7 +78,9 @@ def permute_dims(x: Array, /, axes: tuple[int, ...]) -> Array:
 def repeat(x: Array, repeats: Any, /, *, axis: int | None = None) -> Array:
     """Every element (or slice along `axis`) so many times."""
     if isinstance(repeats, Array):  # how many elements there will be is in the data
-        return Array._of(np.repeat(x._value, repeats._value, axis=axis))
+        if repeats.dtype.kind not in "iu":
+            raise TypeError(f"repeat: how often is an integer, not {repeats.dtype.name}")
+        return Array._of(np.repeat(x._value, repeats._value.astype("int64"), axis=axis))
     return compute("repeat", x, repeats, axis=axis)
 
 

@@ -22,6 +22,12 @@ def matrix_transpose(x: Array, /) -> Array:
     return compute("swapaxes", x, -1, -2)
 
 
+def require_axis(name: str, axis: int, x1: Array, x2: Array) -> None:
+    """ValueError unless the axis counts from the end of both, since the beginnings broadcast."""
+    if not -min(x1.ndim, x2.ndim) <= axis < 0:
+        raise ValueError(f"{name}: the axis counts from the end, -1 for the last one; got {axis}")
+
+
 def tensordot(x1: Array, x2: Array, /, *, axes: Any = 2) -> Array:
     """The sum of products over pairs of axes."""
     require_kinds("tensordot", "iuf", x1, x2)
@@ -31,8 +37,7 @@ def tensordot(x1: Array, x2: Array, /, *, axes: Any = 2) -> Array:
 def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     """The sum of products along an axis, over all others broadcast."""
     require_kinds("vecdot", "iuf", x1, x2)
-    if not -min(x1.ndim, x2.ndim) <= axis < 0:
-        raise ValueError(f"vecdot: the axis counts from the end, -1 for the last one; got {axis}")
+    require_axis("vecdot", axis, x1, x2)
     if x1.shape[axis] != x2.shape[axis]:
         raise ValueError(f"vecdot: extents {x1.shape[axis]} and {x2.shape[axis]} must be equal")
     product = compute("multiply", x1, x2)

@@ -69,7 +69,7 @@ def searchsorted(
     x1: Array, x2: Any, /, *, side: str = "left", sorter: Array | None = None
 ) -> Array:
     """Where the elements of x2 belong in the sorted x1."""
-    require_kinds("searchsorted", "iuf", x1)
+    require_kinds("searchsorted", "iuf", x1, x2)
     if sorter is not None:
         x1 = take(x1, sorter, axis=0)
     return compute("searchsorted", x1, x2, side=side)

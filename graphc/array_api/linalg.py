@@ -1,0 +1,128 @@
+"""What of the standard's extension `linalg` is there? All that is sums of products, and norms.
+
+Decompositions, and what is computed with them (`inv`, `solve`, the norms that are singular values),
+are absent: asking for one is an AttributeError that says so.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NoReturn
+
+from graphc.array_api.array_object import Array
+from graphc.array_api.creation import eye
+from graphc.array_api.elementwise import require_kinds
+from graphc.array_api.evaluation import compute
+from graphc.array_api.manipulation import broadcast_to, permute_dims, reshape
+from graphc.array_api.products import matmul, matrix_transpose, require_axis, tensordot, vecdot
+from graphc.array_api.reductions import sum as _sum
+
+__all__ = [
+    "cross",
+    "diagonal",
+    "matmul",
+    "matrix_norm",
+    "matrix_power",
+    "matrix_transpose",
+    "outer",
+    "tensordot",
+    "trace",
+    "vecdot",
+    "vector_norm",
+]
+ABSENT = (
+    *("cholesky", "det", "eigh", "eigvalsh", "inv", "matrix_rank", "pinv", "qr", "slogdet"),
+    *("solve", "svd", "svdvals"),
+)
+
+
+def _require_matrices(name: str, x: Array) -> None:
+    if x.ndim < 2:
+        raise ValueError(f"{name} is for two axes or more, this array has {x.ndim}")
+
+
+def cross(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
+    """The vector at right angles to both, of three elements along `axis`; other axes broadcast."""
+    require_kinds("cross", "iufc", x1, x2)
+    require_axis("cross", axis, x1, x2)
+    if not x1.shape[axis] == x2.shape[axis] == 3:
+        got = f"{x1.shape[axis]} and {x2.shape[axis]}"
+        raise ValueError(f"cross: vectors have 3 elements along the axis, these have {got}")
+
+    def turned(x: Array, places: int) -> Array:
+        return compute("roll", x, -places, axis=axis)
+
+    ahead = compute("multiply", turned(x1, 1), turned(x2, 2))
+    behind = compute("multiply", turned(x1, 2), turned(x2, 1))
+    return compute("subtract", ahead, behind)
+
+
+def diagonal(x: Array, /, *, offset: int = 0) -> Array:
+    """The elements of each matrix whose column is their row plus `offset`."""
+    _require_matrices("diagonal", x)
+    return compute("diagonal", x, offset, -2, -1)
+
+
+def trace(x: Array, /, *, offset: int = 0, dtype: Any = None) -> Array:
+    """The sum of each diagonal, in the dtype that `sum` has."""
+    require_kinds("trace", "iufc", x)
+    return _sum(diagonal(x, offset=offset), axis=-1, dtype=dtype)
+
+
+def outer(x1: Array, x2: Array, /) -> Array:
+    """The product of every element of one vector with every element of another."""
+    require_kinds("outer", "iufc", x1, x2)
+    if x1.ndim != 1 or x2.ndim != 1:
+        raise ValueError(f"outer is for two vectors, these have {x1.ndim} and {x2.ndim} axes")
+    return compute("outer", x1, x2)
+
+
+def matrix_power(x: Array, n: int, /) -> Array:
+    """The product of n times the same square matrix; ones on the diagonal for n = 0."""
+    require_kinds("matrix_power", "iufc", x)
+    _require_matrices("matrix_power", x)
+    if x.shape[-1] != x.shape[-2]:
+        raise ValueError(f"matrix_power is for square matrices, these are {list(x.shape[-2:])}")
+    if n < 0:
+        raise NotImplementedError("matrix_power: negative powers need `inv`, which graphc lacks")
+    if n == 0:
+        return broadcast_to(eye(x.shape[-1], dtype=x.dtype), x.shape)
+    result = None
+    while True:  # squares of squares: as many products as n has bits, and bits that are one
+        if n & 1:
+            result = x if result is None else matmul(result, x)
+        n >>= 1
+        if n == 0:
+            return result
+        x = matmul(x, x)
+
+
+def matrix_norm(x: Array, /, *, keepdims: bool = False, ord: Any = "fro") -> Array:
+    """The norm of each matrix: "fro", 1, -1 (sums of columns), inf or -inf (of rows)."""
+    require_kinds("matrix_norm", "f", x)
+    _require_matrices("matrix_norm", x)
+    return compute("norm", x, ord, axis=(-2, -1), keepdims=keepdims)
+
+
+def vector_norm(x: Array, /, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Array:
+    """The norm of the vectors along an axis, several taken as one, or all."""
+    require_kinds("vector_norm", "f", x)
+    given = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    if not all(-x.ndim <= place < x.ndim for place in given):
+        raise IndexError(f"vector_norm: axis {axis} is out of range for rank {x.ndim}")
+    along = {place % x.ndim for place in given}
+    if len(along) != len(given):
+        raise ValueError(f"vector_norm: axis {axis} names a place twice")
+    rest = [place for place in range(x.ndim) if place not in along]
+    kept = tuple(x.shape[place] for place in rest)
+    length = math.prod(x.shape[place] for place in along)
+    lines = reshape(permute_dims(x, (*rest, *sorted(along))), (*kept, length))
+    found = compute("norm", lines, ord, axis=-1)
+    if not keepdims:
+        return found
+    return reshape(found, tuple(1 if place in along else n for place, n in enumerate(x.shape)))
+
+
+def __getattr__(name: str) -> NoReturn:
+    why = ": graphc has no decompositions yet" if name in ABSENT else ""
+    raise AttributeError(f"module 'graphc.array_api.linalg' has no attribute {name!r}{why}")
