@@ -7,14 +7,14 @@
 
 Every operation runs the graph of one step with the ops' NumPy functions: this namespace is for
 code written to the standard and for conformance, not for speed. The same code under `gx.jit` is
-compiled whole. Where the standard defines no result, that is NumPy 2's, as for arrays of mixed kinds. Complex
-dtypes, the extension `fft` and the decompositions of `linalg` are absent.
+compiled whole. Where the standard defines no result, as for arrays of mixed kinds, it is NumPy 2's.
+Complex dtypes, the extension `fft` and the decompositions of `linalg` are absent.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import graphc.ops as _ops
 from graphc.array_api import (
@@ -29,7 +29,6 @@ from graphc.array_api import (
 )
 from graphc.array_api.array_object import Array
 from graphc.array_api.data_types import __array_namespace_info__
-from graphc.protocols import find as _find
 
 __array_api_version__ = "2024.12"
 e, inf, nan, newaxis, pi = math.e, math.inf, math.nan, None, math.pi
@@ -57,31 +56,20 @@ _MODULES = {
         "unique_values",
     ),
 }
-
-
-def _functions() -> dict[str, Any]:
-    """Every function whose op there is."""
-    found = {n: f for n, (f, needed) in elementwise.FUNCTIONS.items() if _find(needed) is not None}
-    for module, names in _MODULES.items():
-        needs: dict[str, str] = getattr(module, "NEEDS", {})
-        for name in names:
-            if name not in needs or _find(needs[name]) is not None:
-                found[name] = getattr(module, name)
-    return found
-
-
 _ABSENT = {
     "complex64": "complex dtypes",
     "complex128": "complex dtypes",
     "fft": "Fourier transforms",
 }
-_names = _functions() | data_types.DTYPES
+_names = {name: getattr(module, name) for module, names in _MODULES.items() for name in names}
+_names |= elementwise.FUNCTIONS | data_types.DTYPES
 globals().update(_names)
 __all__ = [
     "Array",
     "__array_api_version__",
     "__array_namespace_info__",
-    *("e", "inf", "linalg", "nan", "newaxis", "pi"),
+    "linalg",
+    *("e", "inf", "nan", "newaxis", "pi"),
     *sorted(_names),
 ]
 del _ops

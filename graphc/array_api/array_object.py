@@ -22,7 +22,7 @@ _NUMBERS = (bool, int, float)
 class Array:
     """An array of the standard, made by the functions of the namespace."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("__weakref__", "_value")
     _value: np.ndarray
 
     def __new__(cls, *args: Any, **named: Any) -> Array:

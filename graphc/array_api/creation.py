@@ -11,7 +11,6 @@ from graphc.array_api.array_object import Array
 from graphc.array_api.data_types import require_device
 from graphc.array_api.evaluation import compute
 
-NEEDS = {name: name for name in ("eye", "linspace", "meshgrid", "tril", "triu")}
 _DEFAULT = np.dtype("float64")
 
 
@@ -31,6 +30,9 @@ def asarray(
         value = np.asarray(source, dtype=wanted, copy=copy)
     except OverflowError:
         raise OverflowError(f"not all of the integers fit {wanted or 'int64'}") from None
+    if wanted is None and value.dtype not in ("bool", "int64") and value.size:
+        if _integers_only(source):  # NumPy would take uint64, float64 or objects
+            raise OverflowError("not all of the integers fit int64; is it dtype=uint64?")
     dtypes.as_dtype(value.dtype)
     if not value.dtype.isnative:
         value = value.astype(value.dtype.newbyteorder("="))
@@ -41,6 +43,13 @@ def _plain(obj: Any) -> Any:
     if isinstance(obj, (list, tuple)):
         return [_plain(item) for item in obj]
     return obj._value if isinstance(obj, Array) else obj
+
+
+def _integers_only(source: Any) -> bool:
+    """Whether a nested sequence holds nothing but Python's integers."""
+    if isinstance(source, (list, tuple)):
+        return all(map(_integers_only, source))
+    return isinstance(source, int)
 
 
 def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:

@@ -122,9 +122,9 @@ def _named(function: Any, name: str, text: str) -> Any:
     return function
 
 
-FUNCTIONS: dict[str, tuple[Callable[..., Array], str]] = {
-    **{name: (_unary(name, *row), row[0]) for name, row in UNARY.items()},
-    **{name: (_binary(name, *row), row[0]) for name, row in BINARY.items()},
+FUNCTIONS: dict[str, Callable[..., Array]] = {
+    **{name: _unary(name, *row) for name, row in UNARY.items()},
+    **{name: _binary(name, *row) for name, row in BINARY.items()},
 }
 
 

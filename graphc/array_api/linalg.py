@@ -6,6 +6,7 @@ are absent: asking for one is an AttributeError that says so.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NoReturn
 
@@ -87,14 +88,10 @@ def matrix_power(x: Array, n: int, /) -> Array:
         raise NotImplementedError("matrix_power: negative powers need `inv`, which graphc lacks")
     if n == 0:
         return broadcast_to(eye(x.shape[-1], dtype=x.dtype), x.shape)
-    result = None
-    while True:  # squares of squares: as many products as n has bits, and bits that are one
-        if n & 1:
-            result = x if result is None else matmul(result, x)
-        n >>= 1
-        if n == 0:
-            return result
-        x = matmul(x, x)
+    squares = [x]  # x to the powers 1, 2, 4, ..., as many as n has bits
+    while len(squares) < n.bit_length():
+        squares.append(matmul(squares[-1], squares[-1]))
+    return functools.reduce(matmul, [s for bit, s in enumerate(squares) if n >> bit & 1])
 
 
 def matrix_norm(x: Array, /, *, keepdims: bool = False, ord: Any = "fro") -> Array:

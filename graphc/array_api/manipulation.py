@@ -11,13 +11,6 @@ from graphc.array_api.array_object import Array
 from graphc.array_api.data_types import require_device, result_type
 from graphc.array_api.evaluation import compute
 
-NEEDS = {
-    "moveaxis": "moveaxis",
-    "repeat": "repeat",
-    "roll": "roll",
-    "tile": "tile",
-}
-
 
 def astype(x: Array, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:
     """x converted; floats truncate to integers. Without `copy`, x itself if nothing changes."""

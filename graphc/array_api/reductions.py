@@ -12,14 +12,6 @@ from graphc.array_api.elementwise import require_kinds
 from graphc.array_api.evaluation import compute
 from graphc.array_api.manipulation import astype, concat
 
-NEEDS = {
-    "cumulative_prod": "cumprod",
-    "cumulative_sum": "cumsum",
-    "diff": "diff",
-    "std": "std",
-    "var": "var",
-}
-
 
 def all(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
     """Whether all elements are true, or not zero."""

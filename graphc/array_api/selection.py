@@ -15,14 +15,6 @@ from graphc.array_api.elementwise import require_kinds
 from graphc.array_api.evaluation import compute
 from graphc.array_api.manipulation import flip
 
-NEEDS = {
-    "argmin": "argmin",
-    "argsort": "argsort",
-    "count_nonzero": "count_nonzero",
-    "searchsorted": "searchsorted",
-    "sort": "sort",
-}
-
 
 class unique_all_result(NamedTuple):
     values: Array

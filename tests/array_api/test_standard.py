@@ -1,8 +1,7 @@
 """Is `graphc.array_api` what the array API standard, 2024.12, describes?
 
 Written from the text of the standard: names, signatures, dtypes of results, special cases, and the
-behaviour of the array object. Values are compared with NumPy's. The conformance suite of the
-consortium is no package and is not part of these tests.
+behaviour of the array object. Values are compared with NumPy's.
 """
 
 from __future__ import annotations
@@ -18,8 +17,7 @@ import numpy as np
 import pytest
 
 import graphc.array_api as xp
-from graphc.array_api import creation, elementwise, manipulation, reductions, selection
-from graphc.protocols import find
+from graphc.array_api import elementwise
 
 FLOATS = ("float32", "float64")
 SIGNED = ("int8", "int16", "int32", "int64")
@@ -92,26 +90,12 @@ SIGNATURES = {
 }
 
 
-def needed(name: str) -> str | None:
-    """The function of the surface that one of the standard cannot do without."""
-    if name in elementwise.FUNCTIONS:
-        return elementwise.FUNCTIONS[name][1]
-    needs = (m.NEEDS for m in (creation, manipulation, reductions, selection))
-    return next((table[name] for table in needs if name in table), None)
-
-
-def present(names: Any) -> list[str]:
-    return [name for name in names if hasattr(xp, name)]
-
-
-def test_a_function_is_absent_only_while_its_op_is() -> None:
+def test_no_function_is_absent() -> None:
     for name in SIGNATURES:
-        surface = needed(name)
-        assert hasattr(xp, name) == (surface is None or find(surface) is not None), name
-        assert (name in xp.__all__) == hasattr(xp, name)
+        assert hasattr(xp, name) and name in xp.__all__, name
 
 
-@pytest.mark.parametrize("name", present(SIGNATURES))
+@pytest.mark.parametrize("name", SIGNATURES)
 def test_signatures_are_those_of_the_standard(name: str) -> None:
     signature = inspect.signature(getattr(xp, name))
     plain = signature.replace(
@@ -174,15 +158,8 @@ def kinds_of(name: str) -> str:
     return (elementwise.UNARY | elementwise.BINARY)[name][1]
 
 
-def require_integers(name: str) -> None:
-    """Skip while the surface takes only bools where the standard takes integers as well."""
-    if (name.startswith("bitwise") or name == "pow") and find("left_shift") is None:
-        pytest.skip(f"needs {name} of integers")
-
-
-@pytest.mark.parametrize("name", present(elementwise.UNARY))
+@pytest.mark.parametrize("name", elementwise.UNARY)
 def test_functions_of_one_array(name: str) -> None:
-    require_integers(name)
     for dtype in ALL:
         x = sample(dtype)
         if x.dtype.kind not in kinds_of(name):
@@ -195,9 +172,8 @@ def test_functions_of_one_array(name: str) -> None:
         agree(getattr(xp, name)(xp.asarray(x)), np.asarray(expected), tolerance)
 
 
-@pytest.mark.parametrize("name", present(elementwise.BINARY))
+@pytest.mark.parametrize("name", elementwise.BINARY)
 def test_functions_of_two_arrays(name: str) -> None:
-    require_integers(name)
     defined = kinds_of(name)
     for first, second in itertools.product(ALL, ALL):
         x, y = sample(first), sample(second)
@@ -223,7 +199,7 @@ def test_functions_of_two_arrays(name: str) -> None:
         agree(getattr(xp, name)(xp.asarray(x), xp.asarray(y)), expected, tolerance)
 
 
-@pytest.mark.parametrize("name", present(("add", "multiply", "maximum", "less", "subtract")))
+@pytest.mark.parametrize("name", ["add", "multiply", "maximum", "less", "subtract"])
 def test_python_numbers_beside_an_array(name: str) -> None:
     function = getattr(xp, name)
     for dtype in (*INTEGERS, *FLOATS):
@@ -291,6 +267,11 @@ def test_asarray() -> None:
         xp.asarray([1, 2], copy=False)
     with pytest.raises(ValueError, match="dtype"):
         xp.asarray(["a"])
+    for large in (2**63, [1, 2**63], [[2**64]], -(2**63) - 1):
+        with pytest.raises(OverflowError, match="fit int64"):
+            xp.asarray(large)
+    assert int(xp.asarray(2**63, dtype=xp.uint64)) == 2**63
+    assert xp.asarray([]).dtype == xp.asarray([2**63, 1.0]).dtype == xp.float64
 
 
 def test_ranges() -> None:
@@ -300,7 +281,6 @@ def test_ranges() -> None:
     agree(xp.arange(3, dtype=xp.float32), np.arange(3, dtype="float32"))
 
 
-@pytest.mark.skipif(not hasattr(xp, "linspace"), reason="needs gx.linspace")
 def test_linspace() -> None:
     agree(xp.linspace(0, 1, 5), np.linspace(0, 1, 5), 1e-15)
     agree(xp.linspace(0.0, 1.0, 5, endpoint=False), np.linspace(0, 1, 5, endpoint=False), 1e-15)
@@ -308,14 +288,12 @@ def test_linspace() -> None:
     agree(xp.linspace(2, 3, 1, dtype=xp.float32), np.linspace(2, 3, 1, dtype="float32"))
 
 
-@pytest.mark.skipif(not hasattr(xp, "eye"), reason="needs gx.eye")
 def test_eye() -> None:
     for rows, columns, k in ((3, None, 0), (2, 4, 1), (4, 2, -1), (0, 3, 0), (2, 2, 5)):
         agree(xp.eye(rows, columns, k=k), np.eye(rows, columns, k))
     assert xp.eye(2, dtype=xp.int8).dtype == xp.int8
 
 
-@pytest.mark.skipif(not hasattr(xp, "tril"), reason="needs gx.tril")
 def test_triangles_and_grids() -> None:
     x = np.arange(24).reshape(2, 3, 4)
     for k in (-2, 0, 1):
@@ -414,8 +392,6 @@ OPERATORS: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("name", "apply"), OPERATORS)
 def test_operators(name: str, apply: Any) -> None:
-    if not hasattr(xp, name):
-        pytest.skip(f"needs {name}")
     x, y = np.array([1.5, 2.0, -3.0]), np.array([2.0, 0.5, -3.0])
     a, b = xp.asarray(x), xp.asarray(y)
     with np.errstate(invalid="ignore"):
@@ -423,14 +399,10 @@ def test_operators(name: str, apply: Any) -> None:
         agree(apply(a, 2.0), apply(x, 2.0), 1e-14)
         agree(apply(2.0, a), apply(2.0, x), 1e-14)
     with pytest.raises(TypeError):
-        apply(xp.asarray(["a"]) if False else a, "text") if name not in (
-            "equal",
-            "not_equal",
-        ) else operator.lt(a, "text")
+        (operator.lt if name in ("equal", "not_equal") else apply)(a, "text")
 
 
 def test_bitwise_operators() -> None:
-    require_integers("bitwise_and")
     x, y = np.array([6, 3, 0]), np.array([3, 5, 1])
     a, b = xp.asarray(x), xp.asarray(y)
     for name, apply in (
@@ -440,11 +412,11 @@ def test_bitwise_operators() -> None:
         ("bitwise_left_shift", operator.lshift),
         ("bitwise_right_shift", operator.rshift),
     ):
-        if hasattr(xp, name):
-            agree(apply(a, b), apply(x, y))
-            agree(apply(a, 2), apply(x, 2))
-            with pytest.raises(TypeError):
-                apply(xp.zeros(3), a)
+        agree(apply(a, b), apply(x, y))
+        agree(apply(a, 2), apply(x, 2))
+        agree(getattr(xp, name)(a, b), apply(x, y))
+        with pytest.raises(TypeError):
+            apply(xp.zeros(3), a)
     agree(~a, ~x)
     agree(~xp.asarray(x > 2), ~(x > 2))
 
@@ -597,7 +569,6 @@ def test_shapes() -> None:
         xp.squeeze(a, 0)
 
 
-@pytest.mark.skipif(not hasattr(xp, "roll"), reason="needs gx.roll")
 def test_places() -> None:
     x = np.arange(24).reshape(2, 3, 4)
     a = xp.asarray(x)
@@ -616,7 +587,7 @@ def test_places() -> None:
 AXES: list[Any] = [None, 0, -1, (0, 1), ()]
 
 
-@pytest.mark.parametrize("name", present(("sum", "prod", "max", "min", "all", "any", "mean")))
+@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "all", "any", "mean"])
 def test_reductions(name: str) -> None:
     for dtype in ALL:
         x = sample(dtype).reshape(-1)[:6].reshape(2, 3)
@@ -641,7 +612,7 @@ def test_sums_in_another_dtype_and_of_nothing() -> None:
     assert bool(xp.all(xp.zeros(0))) and not bool(xp.any(xp.zeros(0)))
 
 
-@pytest.mark.parametrize("name", present(("std", "var")))
+@pytest.mark.parametrize("name", ["std", "var"])
 def test_spreads(name: str) -> None:
     x = RANDOM.uniform(-1, 1, (3, 4))
     for axis, correction in itertools.product((None, 0, -1), (0, 1, 0.5)):
@@ -650,7 +621,7 @@ def test_spreads(name: str) -> None:
         agree(result, np.asarray(expected), 1e-13)
 
 
-@pytest.mark.parametrize("name", present(("cumulative_sum", "cumulative_prod")))
+@pytest.mark.parametrize("name", ["cumulative_sum", "cumulative_prod"])
 def test_running_totals(name: str) -> None:
     for dtype in (*INTEGERS, *FLOATS):
         x = sample(dtype).reshape(-1)[:6].reshape(2, 3)
@@ -662,7 +633,6 @@ def test_running_totals(name: str) -> None:
         getattr(xp, name)(xp.zeros((2, 2)))
 
 
-@pytest.mark.skipif(not hasattr(xp, "diff"), reason="needs gx.diff")
 def test_differences() -> None:
     x = RANDOM.uniform(-1, 1, (3, 4))
     a = xp.asarray(x)
@@ -671,7 +641,7 @@ def test_differences() -> None:
     agree(xp.diff(a, prepend=a, append=a[:, :1]), np.diff(x, prepend=x, append=x[:, :1]))
 
 
-@pytest.mark.parametrize("name", present(("argmax", "argmin")))
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
 def test_positions_of_extrema(name: str) -> None:
     x = RANDOM.integers(-3, 4, (3, 4))
     for axis, keepdims in itertools.product((None, 0, -1), (False, True)):
@@ -679,7 +649,6 @@ def test_positions_of_extrema(name: str) -> None:
         agree(result, np.asarray(getattr(np, name)(x, axis=axis, keepdims=keepdims)))
 
 
-@pytest.mark.skipif(not hasattr(xp, "sort"), reason="needs gx.sort")
 def test_sorting_in_both_directions_is_stable() -> None:
     x = RANDOM.integers(-2, 3, (4, 6))
     a = xp.asarray(x)
@@ -691,7 +660,6 @@ def test_sorting_in_both_directions_is_stable() -> None:
         agree(xp.argsort(a, axis=axis, descending=True), stable)
 
 
-@pytest.mark.skipif(not hasattr(xp, "searchsorted"), reason="needs gx.searchsorted")
 def test_searching() -> None:
     x, y = np.array([1.0, 2.0, 2.0, 5.0]), np.array([[0.0, 2.0], [6.0, 3.0]])
     for side in ("left", "right"):

@@ -16,9 +16,6 @@ from hypothesis.extra.array_api import make_strategies_namespace
 
 import graphc.array_api as xp
 
-pytestmark = pytest.mark.skipif(
-    not hasattr(xp, "isfinite"), reason="hypothesis needs isfinite of the namespace"
-)
 DRAWN = make_strategies_namespace(xp, api_version="2024.12")
 SHAPES = DRAWN.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
 DTYPES = st.sampled_from(list(xp.__array_namespace_info__().dtypes().values()))
