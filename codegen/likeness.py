@@ -17,6 +17,7 @@ from graphc.codegen.fuse import Group, Partition
 from graphc.codegen.program import Launch, Operand
 from graphc.lowering import Elementwise, Generate, Leaf, View
 from graphc.node import Node
+from graphc.ops.special import project_op
 
 # Forms whose kernels touch nothing but the arrays of their operands: no scratch, no numbered check.
 _PLAIN = (Elementwise, Generate, Leaf, View)
@@ -73,6 +74,10 @@ def signature(
             stored = None if operand is None else located(operand)
             what = (node.op, node.attrs) if args or not stored else None
             parts.append((what, node.type, args, stored, node in members))
+        for user in partition.users.get(root, ()):
+            result = place(user) if user.op is project_op else None
+            if result is not None:  # one of several results, which no member reads
+                parts.append((user.attrs, numbers[root], located(result)))
     return Signature(tuple(parts), tuple(operands))
 
 

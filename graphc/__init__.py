@@ -345,7 +345,10 @@ _HOMES = {
 }
 _RENAMED = {"Type": "TensorType"}
 _SUBMODULES = frozenset(
-    ("array_api", "autodiff", "codegen", "display", "linalg", "nn", "optim", "rewrite", "runtime")
+    (
+        *("array_api", "autodiff", "codegen", "display", "linalg", "nn", "optim", "random"),
+        *("rewrite", "runtime"),
+    )
 )
 # Asked for by `from graphc import ...` inside the package: the import system finds them itself.
 _INNER = frozenset(("dtypes", "origin", "ops", "tracing"))

@@ -1,0 +1,141 @@
+"""Which draws move smoothly with their parameters?  Those made of one uniform number by a formula.
+
+Each is the quantile function of its distribution at that number, so it differentiates by the chain
+rule (the reparametrisation). Where there are two tails they are drawn by size and sign, so both are
+as exact as the small numbers of a format: a normal float32 reaches 6.3 standard deviations and a
+float64 9.1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import graphc as gx
+from graphc.random.floats import parts, steps
+from graphc.random.settings import Setting, setting
+
+
+def uniform(
+    key: Any, shape: Any = None, dtype: Any = None, minval: Any = 0.0, maxval: Any = 1.0
+) -> gx.Node:
+    """Uniform on [minval, maxval), in steps of 2**-53 of the span (2**-24 for float32)."""
+    s = setting("uniform", key, shape, dtype, [minval, maxval])
+    if _is_number(minval, 0) and _is_number(maxval, 1):
+        return steps(s.key, s.shape, s.dtype)
+    low, high = s.parameters
+    value = low + steps(s.key, s.shape, s.inner) * (high - low)
+    # what rounding takes to the upper end, which is excluded, falls to the lower
+    return gx.cast(gx.where(value < high, value, low), s.dtype)
+
+
+def normal(
+    key: Any, shape: Any = None, dtype: Any = None, loc: Any = 0.0, scale: Any = 1.0
+) -> gx.Node:
+    """Normal with mean `loc` and standard deviation `scale`: sqrt(2) erfcinv(q) and a sign."""
+    s = setting("normal", key, shape, dtype, [loc, scale])
+    return _placed(s, _standard_normal(s.key, s.shape, s.inner), loc, scale)
+
+
+def lognormal(
+    key: Any, shape: Any = None, dtype: Any = None, mean: Any = 0.0, sigma: Any = 1.0
+) -> gx.Node:
+    """exp of a normal number with this mean and standard deviation."""
+    s = setting("lognormal", key, shape, dtype, [mean, sigma])
+    centre, width = s.parameters
+    drawn = _standard_normal(s.key, s.shape, s.inner)
+    return gx.cast(gx.exp(centre + width * drawn), s.dtype)
+
+
+def truncated_normal(
+    key: Any, lower: Any, upper: Any, shape: Any = None, dtype: Any = None
+) -> gx.Node:
+    """Standard normal, given that it lies in [lower, upper].
+
+    Drawn by its quantile function on the side of the smaller tail, so bounds far out on one side
+    work: to 12 standard deviations in float32, 37 in float64.
+    """
+    s = setting("truncated_normal", key, shape, dtype, [lower, upper])
+    low, high = s.parameters
+    mirrored = low > 0
+    first = gx.where(mirrored, -high, low)
+    second = gx.where(mirrored, -low, high)
+    below, above = (gx.erfc(-end / math.sqrt(2)) for end in (first, second))  # twice the quantiles
+    q, _ = parts(s.key, s.shape, s.inner)
+    value = -math.sqrt(2) * gx.erfcinv(below + q * (above - below))
+    return gx.cast(gx.clip(gx.where(mirrored, -value, value), low, high), s.dtype)
+
+
+def exponential(
+    key: Any, shape: Any = None, dtype: Any = None, scale: Any = 1.0
+) -> gx.Node:
+    """Exponential with mean `scale`: -log(q)."""
+    s = setting("exponential", key, shape, dtype, [scale])
+    q, _ = parts(s.key, s.shape, s.inner)
+    return _placed(s, -gx.log(q), 0.0, scale)
+
+
+def gumbel(
+    key: Any, shape: Any = None, dtype: Any = None, loc: Any = 0.0, scale: Any = 1.0
+) -> gx.Node:
+    """Gumbel (the largest of many): -log(-log(1 - q)), exact in the long tail."""
+    s = setting("gumbel", key, shape, dtype, [loc, scale])
+    return _placed(s, _standard_gumbel(s), loc, scale)
+
+
+def laplace(
+    key: Any, shape: Any = None, dtype: Any = None, loc: Any = 0.0, scale: Any = 1.0
+) -> gx.Node:
+    """Laplace (double exponential): -log(q) and a sign."""
+    s = setting("laplace", key, shape, dtype, [loc, scale])
+    q, negative = parts(s.key, s.shape, s.inner)
+    return _placed(s, _signed(-gx.log(q), negative), loc, scale)
+
+
+def logistic(
+    key: Any, shape: Any = None, dtype: Any = None, loc: Any = 0.0, scale: Any = 1.0
+) -> gx.Node:
+    """Logistic: log((1 - p) / p) of p = q/2, and a sign."""
+    s = setting("logistic", key, shape, dtype, [loc, scale])
+    q, negative = parts(s.key, s.shape, s.inner)
+    half = q * 0.5
+    return _placed(s, _signed(gx.log1p(-half) - gx.log(half), negative), loc, scale)
+
+
+def cauchy(
+    key: Any, shape: Any = None, dtype: Any = None, loc: Any = 0.0, scale: Any = 1.0
+) -> gx.Node:
+    """Cauchy: 1 / tan(pi q / 2) and a sign."""
+    s = setting("cauchy", key, shape, dtype, [loc, scale])
+    q, negative = parts(s.key, s.shape, s.inner)
+    return _placed(s, _signed(1.0 / gx.tan(q * (math.pi / 2)), negative), loc, scale)
+
+
+# -- for the other distributions -------------------------------------------------------------------
+
+
+def _standard_normal(key: gx.Node, shape: Any, dtype: Any) -> gx.Node:
+    q, negative = parts(key, shape, dtype)
+    return _signed(gx.erfcinv(q) * math.sqrt(2), negative)
+
+
+def _standard_gumbel(s: Setting) -> gx.Node:
+    q, _ = parts(s.key, s.shape, s.inner)
+    return -gx.log(-gx.log1p(-q))
+
+
+def _signed(size: gx.Node, negative: gx.Node) -> gx.Node:
+    return gx.where(negative, -size, size)
+
+
+def _placed(s: Setting, value: gx.Node, loc: Any, scale: Any) -> gx.Node:
+    """loc + scale * value, in the dtype asked for; a neutral loc and scale cost nothing."""
+    if not _is_number(scale, 1):
+        value = value * s.parameters[-1]
+    if not _is_number(loc, 0):
+        value = value + s.parameters[0]
+    return gx.cast(value, s.dtype)
+
+
+def _is_number(value: Any, number: float) -> bool:
+    return isinstance(value, (int, float)) and value == number
