@@ -22,10 +22,10 @@ def steps(key: gx.Node, shape: Shape, dtype: np.dtype[Any]) -> gx.Node:
     """Uniform on [0, 1): whole multiples of 2**-53, 2**-24, 2**-11 or 2**-8, by dtype."""
     low, high = words(key, shape)
     if dtype == np.float64:
-        top, bottom = _number(high, 5, dtype), _number(low, 6, dtype)
+        top, bottom = number(high, 5, dtype), number(low, 6, dtype)
         return (top * 2.0**26 + bottom) * 2.0**-53
     digits = _digits(dtype)
-    return _number(low, 32 - digits, dtype) * 2.0**-digits
+    return number(low, 32 - digits, dtype) * 2.0**-digits
 
 
 def parts(key: gx.Node, shape: Shape, dtype: np.dtype[Any]) -> tuple[gx.Node, gx.Node]:
@@ -35,16 +35,16 @@ def parts(key: gx.Node, shape: Shape, dtype: np.dtype[Any]) -> tuple[gx.Node, gx
     low, high = words(key, shape)
     if dtype == np.float64:
         fine = gx.cast(low, dtype) + 0.5
-        q = (_number(high, 1, dtype) * 2.0**32 + fine) * 2.0**-63
+        q = (number(high, 1, dtype) * 2.0**32 + fine) * 2.0**-63
         word = high
     else:
-        q = (_number(low, 1, dtype) + 0.5) * 2.0**-31
+        q = (number(low, 1, dtype) + 0.5) * 2.0**-31
         word = low
     below_one = 1 - 2.0 ** -_digits(dtype)
     return gx.minimum(q, gx.constant(below_one, dtype)), (word & 1) != 0
 
 
-def _number(word: gx.Node, drop: int, dtype: np.dtype[Any]) -> gx.Node:
+def number(word: gx.Node, drop: int, dtype: np.dtype[Any]) -> gx.Node:
     """The upper bits of a word as a number; by int32, which processors convert faster."""
     return gx.cast(gx.cast(gx.right_shift(word, drop), "int32"), dtype)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import graphc as gx
-from graphc.random.continuous import _placed, _standard_normal
+from graphc.random.continuous import placed, standard_normal
 from graphc.random.floats import parts
 from graphc.random.keys import fold_in, split
 from graphc.random.rejection import first_accepted, opaque
@@ -26,7 +26,7 @@ def gamma(
     Differentiable by `scale`; by `a` it is an error.
     """
     s = setting("gamma", key, shape, dtype, [a, scale])
-    return _placed(s, opaque(_standard_gamma(s.key, s.parameters[0])), 0.0, scale)
+    return placed(s, opaque(_standard_gamma(s.key, s.parameters[0])), 0.0, scale)
 
 
 def chisquare(key: Any, df: Any, shape: Any = None, dtype: Any = None) -> gx.Node:
@@ -46,7 +46,7 @@ def student_t(
     half = s.parameters[1] * 0.5
     first, second = split(s.key)
     ratio = gx.sqrt(half / _standard_gamma(second, half))
-    return _placed(s, opaque(_standard_normal(first, s.shape, s.inner) * ratio), loc, scale)
+    return placed(s, opaque(standard_normal(first, s.shape, s.inner) * ratio), loc, scale)
 
 
 def beta(key: Any, a: Any, b: Any, shape: Any = None, dtype: Any = None) -> gx.Node:
@@ -94,7 +94,7 @@ def _lifted(key: gx.Node, a: gx.Node) -> gx.Node:
     c = 1.0 / gx.sqrt(9 * d)
 
     def propose(fresh: gx.Node) -> tuple[gx.Node, gx.Node]:
-        x = _standard_normal(fresh, a.shape, a.dtype)
+        x = standard_normal(fresh, a.shape, a.dtype)
         q, _ = parts(fold_in(fresh, 0), a.shape, a.dtype)
         root = 1 + c * x
         positive = root > 0

@@ -14,7 +14,7 @@ import numpy as np
 import graphc as gx
 from graphc import dtypes
 from graphc.dims import product
-from graphc.random.continuous import _standard_gumbel
+from graphc.random.continuous import standard_gumbel
 from graphc.random.discrete import randint
 from graphc.random.floats import steps
 from graphc.random.keys import as_key, bits
@@ -34,7 +34,7 @@ def categorical(key: Any, logits: Any, axis: int = -1, shape: Any = None) -> gx.
     last = gx.moveaxis(node, axis, -1)
     batch = last.shape[:-1] if shape is None else as_shape(shape)
     s = setting("categorical", key, (*batch, last.shape[-1]), None, [last])
-    return gx.argmax(s.parameters[0] + _standard_gumbel(s), axis=-1)
+    return gx.argmax(s.parameters[0] + standard_gumbel(s), axis=-1)
 
 
 def permutation(key: Any, x: Any, axis: int = 0) -> gx.Node:
@@ -99,7 +99,7 @@ def _without(key: gx.Node, length: Any, shape: Any, weights: Any) -> gx.Node:
         order = _order(key, length)
     else:
         s = setting("choice", key, (length,), None, [weights])
-        order = gx.argsort(-(gx.log(s.parameters[0]) + _standard_gumbel(s)))
+        order = gx.argsort(-(gx.log(s.parameters[0]) + standard_gumbel(s)))
     return gx.reshape(order[:count], shape)
 
 
