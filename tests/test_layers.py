@@ -68,6 +68,7 @@ ROOM_OF = {
                     "linalg",
                     "nn",
                     "optim",
+                    "random",
                     "specialize",
                 ),
             )

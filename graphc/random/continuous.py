@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import graphc as gx
-from graphc.random.floats import number, parts, steps
+from graphc.random.floats import open_unit, parts, steps
 from graphc.random.keys import words
 from graphc.random.settings import Setting, setting
 from graphc.types import Shape
@@ -28,9 +28,9 @@ def uniform(
     if _is_number(minval, 0) and _is_number(maxval, 1):
         return steps(s.key, s.shape, s.dtype)
     low, high = s.parameters
-    value = low + steps(s.key, s.shape, s.inner) * (high - low)
+    value = gx.cast(low + steps(s.key, s.shape, s.inner) * (high - low), s.dtype)
     # what rounding takes to the upper end, which is excluded, falls to the lower
-    return gx.cast(gx.where(value < high, value, low), s.dtype)
+    return gx.where(value < gx.cast(high, s.dtype), value, gx.cast(low, s.dtype))
 
 
 def normal(
@@ -129,7 +129,7 @@ def standard_normal(key: gx.Node, shape: Shape, dtype: np.dtype[Any]) -> gx.Node
         q, negative = parts(key, shape, dtype)
         return _signed(gx.erfcinv(q) * math.sqrt(2), negative)
     low, high = words(key, shape)
-    q = gx.minimum((number(low, 1, dtype) + 0.5) * 2.0**-31, 1 - 2.0**-24)
+    q = open_unit(low, high, dtype)
     turn = gx.cast(gx.cast(high, "int32"), dtype) * (math.pi * 2.0**-31)
     return gx.sqrt(-2 * gx.log(q)) * gx.cos(turn)
 

@@ -4,7 +4,7 @@ Small means are drawn by inversion, adding up probabilities until they reach a u
 ones by transformed rejection with squeeze (Hoermann: The transformed rejection method for
 generating Poisson random variables, 1993, algorithm PTRS; The generation of binomial random
 variates, 1993, algorithm BTRS). Everything is computed in float64, so counts of more than about
-2**40 are as coarse as the logarithm of their factorials.
+2**40 are as coarse as the logarithm of their factorials. Being integers they carry no derivative.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 import graphc as gx
-from graphc.ops.random import drawn_op
 from graphc.random.floats import parts, steps
 from graphc.random.keys import as_key, fold_in, split
 from graphc.random.rejection import MOST_ROUNDS, first_accepted
@@ -30,7 +29,7 @@ _FLOAT = np.dtype("float64")
 
 def poisson(key: Any, lam: Any, shape: Any = None, dtype: Any = "int64") -> gx.Node:
     """Poisson numbers of mean `lam`; -1 where it is negative or NaN."""
-    node, extents, (mean,) = _arguments("poisson", key, shape, dtype, lam)
+    node, _, (mean,) = _arguments("poisson", key, shape, dtype, lam)
     valid = mean >= 0
     small, large = split(node)
     value = gx.where(
@@ -44,7 +43,7 @@ def poisson(key: Any, lam: Any, shape: Any = None, dtype: Any = "int64") -> gx.N
 def binomial(key: Any, n: Any, p: Any, shape: Any = None, dtype: Any = "int64") -> gx.Node:
     """How many of n trials succeed, each with probability p; -1 where n < 0 or p is no probability.
     """
-    node, extents, (trials, chance) = _arguments("binomial", key, shape, dtype, n, p)
+    node, _, (trials, chance) = _arguments("binomial", key, shape, dtype, n, p)
     valid = (trials >= 0) & (chance >= 0) & (chance <= 1)
     likely = chance > 0.5
     rare = gx.where(likely, 1 - chance, chance)
@@ -87,8 +86,8 @@ def _arguments(
 
 
 def _counted(value: gx.Node, valid: gx.Node, dtype: Any) -> gx.Node:
-    """Integers, with an error for a derivative that is asked through them."""
-    return gx.cast(drawn_op(gx.where(valid, value, gx.full(value.shape, -1.0))), dtype)
+    """Integers, -1 where the parameters are none of the distribution's."""
+    return gx.cast(gx.where(valid, value, gx.full(value.shape, -1.0)), dtype)
 
 
 # -- inversion -------------------------------------------------------------------------------------

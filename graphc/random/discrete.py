@@ -54,8 +54,8 @@ def _between_numbers(
     span = high - low
     if span == 1 << 64:
         return gx.cast(wide(*words(key, shape)), dtype)
-    spread_span = gx.full(shape, span, "uint64")
-    drawn = gx.cast(_below(key, shape, spread_span, span > 1 << 32), dtype)
+    everywhere = gx.broadcast_to(gx.constant(span, "uint64"), shape)
+    drawn = gx.cast(_below(key, shape, everywhere, span > 1 << 32), dtype)
     return drawn if low == 0 else drawn + gx.constant(low, dtype)
 
 

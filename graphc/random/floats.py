@@ -20,31 +20,38 @@ from graphc.types import Shape
 
 def steps(key: gx.Node, shape: Shape, dtype: np.dtype[Any]) -> gx.Node:
     """Uniform on [0, 1): whole multiples of 2**-53, 2**-24, 2**-11 or 2**-8, by dtype."""
-    low, high = words(key, shape)
-    if dtype == np.float64:
-        top, bottom = number(high, 5, dtype), number(low, 6, dtype)
-        return (top * 2.0**26 + bottom) * 2.0**-53
-    digits = _digits(dtype)
-    return number(low, 32 - digits, dtype) * 2.0**-digits
+    return steps_of(*words(key, shape), dtype)
 
 
 def parts(key: gx.Node, shape: Shape, dtype: np.dtype[Any]) -> tuple[gx.Node, gx.Node]:
-    """Uniform q on (0, 1), at the middles of 2**31 (or 2**63) intervals, rounded but never to 1; and
-    a bool for the sign.
-    """
-    low, high = words(key, shape)
+    """Uniform q on (0, 1), dense near 0, and a bool for the sign."""
+    return parts_of(*words(key, shape), dtype)
+
+
+def steps_of(low: gx.Node, high: gx.Node, dtype: np.dtype[Any]) -> gx.Node:
+    """The upper bits of the words, as many as a mantissa has."""
+    digits = _digits(dtype)
     if dtype == np.float64:
-        fine = gx.cast(low, dtype) + 0.5
-        q = (number(high, 1, dtype) * 2.0**32 + fine) * 2.0**-63
-        word = high
+        return (gx.cast(high, dtype) * 2.0**21 + _number(low, 11, dtype)) * 2.0**-digits
+    return _number(low, 32 - digits, dtype) * 2.0**-digits
+
+
+def parts_of(low: gx.Node, high: gx.Node, dtype: np.dtype[Any]) -> tuple[gx.Node, gx.Node]:
+    """The middle of one of 2**31 (or 2**63) intervals, rounded but never to 1, and a bit apart."""
+    word = high if dtype == np.float64 else low
+    return open_unit(low, high, dtype), (word & 1) != 0
+
+
+def open_unit(low: gx.Node, high: gx.Node, dtype: np.dtype[Any]) -> gx.Node:
+    """Uniform on (0, 1): all but the last bit of the words."""
+    if dtype == np.float64:
+        q = (_number(high, 1, dtype) * 2.0**32 + (gx.cast(low, dtype) + 0.5)) * 2.0**-63
     else:
-        q = (number(low, 1, dtype) + 0.5) * 2.0**-31
-        word = low
-    below_one = 1 - 2.0 ** -_digits(dtype)
-    return gx.minimum(q, gx.constant(below_one, dtype)), (word & 1) != 0
+        q = (_number(low, 1, dtype) + 0.5) * 2.0**-31
+    return gx.minimum(q, gx.constant(1 - 2.0 ** -_digits(dtype), dtype))
 
 
-def number(word: gx.Node, drop: int, dtype: np.dtype[Any]) -> gx.Node:
+def _number(word: gx.Node, drop: int, dtype: np.dtype[Any]) -> gx.Node:
     """The upper bits of a word as a number; by int32, which processors convert faster."""
     return gx.cast(gx.cast(gx.right_shift(word, drop), "int32"), dtype)
 

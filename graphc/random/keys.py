@@ -126,10 +126,11 @@ def _integer(value: Any, what: str) -> gx.Node:
     """An integer of rank 0 as a node."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1 << 63:
         return gx.constant(value, "uint64")
-    node = value if isinstance(value, gx.Node) else gx.constant(value)
-    if node.dtype.kind not in "iu" or node.shape != ():
-        raise gx.GraphError(f"{what} is one integer, got {_kind(value)}")
-    return node
+    if isinstance(value, (gx.Node, np.ndarray, np.integer, int)):
+        node = value if isinstance(value, gx.Node) else gx.constant(value)
+        if node.dtype.kind in "iu" and node.shape == ():
+            return node
+    raise gx.GraphError(f"{what} is one integer, got {_kind(value)}")
 
 
 def _kind(value: Any) -> str:

@@ -674,6 +674,16 @@ def _orders() -> list[Sample]:
     ]
 
 
+def _chance() -> list[Sample]:
+    """Ciphered counters, and draws that have no derivative."""
+    made = []
+    for label, shape in SHAPES.items():
+        words = (Input(shape),) * 4
+        made.append(Sample("threefry", label, words, _apply("threefry"), ("uint32",)))
+        made.append(Sample("drawn", label, (Input(shape),), _apply("drawn"), smooth=False))
+    return made
+
+
 def _regions() -> list[Sample]:
     def polynomial(x: Node, y: Node) -> Any:
         return x * y + x, y - x
@@ -744,7 +754,7 @@ def table() -> dict[str, list[Sample]]:
     made = [sample for name in ARITY for sample in _elementwise(name)]
     made += _movement() + _generated() + _reductions() + _running() + _sorting() + _products()
     made += _indexing() + _steering()
-    made += _regions() + _orders()
+    made += _regions() + _orders() + _chance()
     for sample in made:
         filed[sample.name].append(sample)
     return filed

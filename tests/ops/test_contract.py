@@ -261,13 +261,14 @@ def batteries(name: str) -> list[Battery]:
     function; `test_every_backend` has the full product.
     """
     fitting = {dtype: [(s, dtype) for s in samples(name) if dtype in s.dtypes] for dtype in ALL}
-    usual = [dtype for dtype in USUAL if fitting[dtype]]
+    taken = [dtype for dtype in ALL if fitting[dtype]]
+    usual = [dtype for dtype in USUAL if dtype in taken] or taken[:1]
     everything = usual[-1 - (len(name) % min(2, len(usual)))]
     made = [
         Battery(name, fitting[dtype] if dtype == everything else fitting[dtype][:1])
         for dtype in usual
     ]
-    others = [pair for dtype in ALL if dtype not in USUAL for pair in fitting[dtype][:1]]
+    others = [pair for dtype in taken if dtype not in usual for pair in fitting[dtype][:1]]
     return [*made, Battery(name, others)] if others else made
 
 
