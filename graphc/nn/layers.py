@@ -31,3 +31,16 @@ class Dense:
 def dense(layer: Dense, x: Any) -> Any:
     """`x @ weight + bias` over the last axis of `x`: [..., inputs] to [..., outputs]."""
     return x @ layer.weight + layer.bias
+
+
+def dropout(key: Any, x: Any, rate: Any) -> Any:
+    """x with each element 0 with probability `rate`, the others divided by 1 - rate.
+
+    `key` is one of `gx.random`; give each layer and step its own. The mask is never stored: it is
+    drawn in the kernel that reads x, and again in that of the derivative. `rate` is a number in
+    [0, 1) or a node.
+    """
+    if isinstance(rate, (int, float)) and not 0 <= rate < 1:
+        raise gx.GraphError(f"dropout: the rate is at least 0 and below 1, got {rate}")
+    kept = gx.cast(1 - rate, x.dtype)
+    return gx.where(gx.random.bernoulli(key, kept, x.shape), x / kept, gx.zeros_like(x))

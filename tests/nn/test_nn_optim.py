@@ -53,6 +53,32 @@ def test_a_layer_is_a_container() -> None:
     assert gradient.bias.type is layer.bias.type
 
 
+def test_dropout_keeps_the_mean_and_its_mask_is_that_of_the_key() -> None:
+    key, x = gx.symbol("key", (2,), "uint32"), gx.symbol("x", ("n", 4), "float32")
+    dropped = nn.dropout(key, x, 0.25)
+    slope = gx.grad(gx.sum(dropped), x)
+    function = gx.compile([key, x], [dropped, slope])
+    assert len(function.kernels) == 1, "the mask is drawn where it is used"
+    words, ones = np.array([1, 2], "uint32"), np.ones((5000, 4), "float32")
+    out, by_x = function(words, ones)
+    assert set(np.unique(out).tolist()) == {0.0, float(np.float32(1) / np.float32(0.75))}
+    assert abs(out.mean() - 1) < 5 * np.sqrt(0.25 / 0.75 / out.size)
+    assert (out == by_x).all() and (out == function(words, ones)[0]).all()
+    assert (out != function(words + np.uint32(1), ones)[0]).any()
+    with pytest.raises(gx.GraphError, match="the rate is at least 0 and below 1, got 1"):
+        nn.dropout(key, x, 1)
+
+
+def test_initialisers_take_keys() -> None:
+    key = gx.random.key(3)
+    normal, even = nn.he_normal(key, 200, 300), nn.glorot_uniform(key, 200, 300)
+    drawn, spread = gx.evaluate(normal, {}), gx.evaluate(even, {})
+    assert normal.type == even.type == gx.Type("float32", (200, 300))
+    assert abs(drawn.std() / np.sqrt(2 / 200) - 1) < 0.02
+    limit = np.sqrt(6 / 500)
+    assert 0.99 * limit < np.abs(spread).max() <= limit and abs(spread.mean()) < 0.02 * limit
+
+
 # -- losses and metrics ----------------------------------------------------------------------------
 
 
