@@ -2,7 +2,7 @@
 a draw does not vary smoothly.
 
 Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2,
-3; SC 2011, section 4.2): additions, rotations and exclusive ors of 32-bit words, so every backend
+3; SC 2011): additions, rotations and exclusive ors of 32-bit words, so every backend
 gives the same bits, and an element needs nothing but the key and its own position.
 `docs/decisions/0007-random-numbers.md` says why this one. `graphc.random` is what users see.
 """
@@ -19,9 +19,9 @@ from graphc.op import elementwise, no_derivative, same_types
 from graphc.types import TupleType, Type
 
 ROUNDS = 20
-# Bits to rotate by in each round, in turn (table 3 of the paper).
+# Bits to rotate by in each round, in turn (the paper's constants for two words of 32 bits).
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
-# The third word of the key schedule is this with both words of the key (section 4.2 of the paper).
+# The third word of the key schedule is the exclusive or of this and both words of the key.
 PARITY = 0x1BD11BDA
 
 

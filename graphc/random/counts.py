@@ -34,15 +34,16 @@ def poisson(key: Any, lam: Any, shape: Any = None, dtype: Any = "int64") -> gx.N
     small, large = split(node)
     value = gx.where(
         mean < LARGE_MEAN,
-        _few(small, mean, gx.exp(-mean), lambda count, term: term * mean / count, mean < LARGE_MEAN),
+        _few(
+            small, mean, gx.exp(-mean), lambda count, term: term * mean / count, mean < LARGE_MEAN
+        ),
         _poisson_many(large, mean),
     )
     return _counted(value, valid, dtype)
 
 
 def binomial(key: Any, n: Any, p: Any, shape: Any = None, dtype: Any = "int64") -> gx.Node:
-    """How many of n trials succeed, each with probability p; -1 where n < 0 or p is no probability.
-    """
+    """How many of n trials succeed, each with probability p; -1 where n < 0 or p is no probability."""
     node, _, (trials, chance) = _arguments("binomial", key, shape, dtype, n, p)
     valid = (trials >= 0) & (chance >= 0) & (chance <= 1)
     likely = chance > 0.5

@@ -51,6 +51,13 @@ def open_unit(low: gx.Node, high: gx.Node, dtype: np.dtype[Any]) -> gx.Node:
     return gx.minimum(q, gx.constant(1 - 2.0 ** -_digits(dtype), dtype))
 
 
+def signed_unit(low: gx.Node, high: gx.Node) -> gx.Node:
+    """Uniform on (-1, 1) in float64: the odd multiples of 2**-53, each of them exact."""
+    dtype = np.dtype("float64")
+    upper = gx.cast(gx.cast(high, "int32"), dtype)
+    return upper * 2.0**-31 + (_number(low, 11, dtype) + 0.5) * 2.0**-52
+
+
 def _number(word: gx.Node, drop: int, dtype: np.dtype[Any]) -> gx.Node:
     """The upper bits of a word as a number; by int32, which processors convert faster."""
     return gx.cast(gx.cast(gx.right_shift(word, drop), "int32"), dtype)

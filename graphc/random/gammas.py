@@ -18,9 +18,7 @@ from graphc.random.rejection import first_accepted, opaque
 from graphc.random.settings import setting
 
 
-def gamma(
-    key: Any, a: Any, shape: Any = None, dtype: Any = None, scale: Any = 1.0
-) -> gx.Node:
+def gamma(key: Any, a: Any, shape: Any = None, dtype: Any = None, scale: Any = 1.0) -> gx.Node:
     """Gamma of shape parameter `a` and this scale; 0 for a = 0, NaN for a < 0.
 
     Differentiable by `scale`; by `a` it is an error.

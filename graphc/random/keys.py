@@ -101,9 +101,7 @@ def wide(low: gx.Node, high: gx.Node) -> gx.Node:
 def _cipher(key: gx.Node, low: gx.Node, high: gx.Node, purpose: int) -> tuple[gx.Node, gx.Node]:
     shape = low.shape
     tagged = high if purpose == DRAW else high + gx.constant(purpose, _WORD)
-    both = threefry_op(
-        gx.broadcast_to(key[0], shape), gx.broadcast_to(key[1], shape), low, tagged
-    )
+    both = threefry_op(gx.broadcast_to(key[0], shape), gx.broadcast_to(key[1], shape), low, tagged)
     return gx.project(both, 0), gx.project(both, 1)
 
 

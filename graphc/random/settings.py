@@ -31,9 +31,7 @@ class Setting:
     parameters: tuple[gx.Node, ...]
 
 
-def setting(
-    name: str, key: Any, shape: Any, dtype: Any, parameters: Sequence[Any] = ()
-) -> Setting:
+def setting(name: str, key: Any, shape: Any, dtype: Any, parameters: Sequence[Any] = ()) -> Setting:
     """The setting of a distribution over floats; `GraphError` for a dtype that is none."""
     node = as_key(key, name)
     wanted = float_dtype(name, dtype, parameters)

@@ -1069,6 +1069,13 @@ def two_results() -> tuple[Any, Pairs]:
 
 
 @case
+def two_results_of_kernels_alike() -> tuple[Any, Pairs]:
+    """Groups of one signature share a kernel; their results are those of a node that has two."""
+    (x, y, z), pairs = inputs((4, 6), (4, 6), (4, 6))
+    return [part for each in (x, y, z) for part in gx.modf(gx.cumsum(each, axis=1))], pairs
+
+
+@case
 def two_results_of_one_element() -> tuple[Any, Pairs]:
     (x,), pairs = inputs(())
     rest, whole = gx.modf(x * 3)

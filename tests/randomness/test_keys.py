@@ -1,5 +1,4 @@
-"""Are random bits those of the published cipher, the same everywhere, and is every stream its own?
-"""
+"""Are random bits those of the published cipher, the same everywhere, and is every stream its own?"""
 
 from __future__ import annotations
 
@@ -85,8 +84,7 @@ def test_threads_and_sizes_change_nothing() -> None:
 
 
 def test_an_element_depends_on_key_and_position_alone() -> None:
-    """The bits are the cipher of positions, in C order, the high word counting what is above 2**32.
-    """
+    """The bits are the cipher of positions, in C order, the high word counting what is above 2**32."""
     low = np.arange(12, dtype="uint32")
     pairs = np.stack([low, np.zeros(12, "uint32")], axis=1)
     want = enciphered(np.tile(KEY, (12, 1)), pairs)
@@ -155,7 +153,9 @@ def streams(count: int, length: int) -> dict[str, np.ndarray]:
         "split": np.stack([draw(k) for k in value(gx.random.split(KEY, count))]),
         "folded": np.stack([draw(gx.random.fold_in(KEY, i)) for i in range(count)]),
         "chain": np.stack([draw(k) for k in chain(count)]),
-        "one bit apart": np.stack([draw(KEY ^ np.uint32([1 << (i % 32), 0])) for i in range(count)]),
+        "one bit apart": np.stack(
+            [draw(KEY ^ np.uint32([1 << (i % 32), 0])) for i in range(count)]
+        ),
     }
 
 
