@@ -30,9 +30,9 @@ def asarray(
         value = np.asarray(source, dtype=wanted, copy=copy)
     except OverflowError:
         raise OverflowError(f"not all of the integers fit {wanted or 'int64'}") from None
-    if wanted is None and value.dtype not in ("bool", "int64") and value.size:
-        if _integers_only(source):  # NumPy would take uint64, float64 or objects
-            raise OverflowError("not all of the integers fit int64; is it dtype=uint64?")
+    other = wanted is None and value.dtype not in ("bool", "int64") and value.size
+    if other and _integers_only(source):  # NumPy has taken uint64, float64 or objects
+        raise OverflowError("not all of the integers fit int64; is it dtype=uint64?")
     dtypes.as_dtype(value.dtype)
     if not value.dtype.isnative:
         value = value.astype(value.dtype.newbyteorder("="))

@@ -8,7 +8,7 @@ NumPy. Code that should be fast is put under `gx.jit`, where the same names buil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from graphc.types import TensorType
 
 _PLANS: dict[Any, Plan] = {}
 _MOST_PLANS = 4096
+_LARGEST_CONSTANT = 64  # elements
 # Equal values of these mean the same to every function.
 _PLAIN = frozenset((bool, int, str, type(None), type(Ellipsis)))
 
@@ -39,14 +40,19 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The ops of a step in order. Slots hold the arrays given, then what each op has made."""
+    """The ops of a step in order.
 
+    Slots hold the arrays given, then small values that depend on none of them, then what each op
+    has made.
+    """
+
+    constants: tuple[np.ndarray, ...]
     steps: tuple[Step, ...]
     outputs: tuple[tuple[int, np.dtype[Any], tuple[int, ...]], ...]
     structure: Structure
 
     def run(self, arrays: list[np.ndarray]) -> Any:
-        slots: list[Any] = list(arrays)
+        slots: list[Any] = [*arrays, *self.constants]
         with np.errstate(all="ignore"):
             for step in self.steps:
                 slots.append(step.function(*[slots[at] for at in step.slots], **step.attrs))
@@ -101,14 +107,42 @@ def _plan(name: str, args: tuple[Any, ...], named: Mapping[str, Any]) -> Plan:
         nodes = [_node(value, places) for value in args]
         options = {option: _node(value, places) for option, value in named.items()}
         made, structure = flatten(function(*nodes, **options))
-    steps = []
-    for node in topological(made, known=places):
-        attrs = {option: substitute_in(value, {}) for option, value in node.attrs.items()}
-        slots = tuple([places[argument] for argument in node.args])
+    order = topological(made, known=places)
+    attrs = {node: _attributes(node) for node in order}
+    constants = _constants(order, attrs, made)
+    for node in (*constants, *[node for node in order if node not in constants]):
         places[node] = len(places)
-        steps.append(Step(node.op.numpy, slots, attrs))
+    steps = [
+        Step(node.op.numpy, tuple([places[argument] for argument in node.args]), attrs[node])
+        for node in order
+        if node not in constants
+    ]
     outputs = tuple([(places[node], node.dtype, node.shape) for node in made])
-    return Plan(tuple(steps), outputs, structure)
+    return Plan(tuple(constants.values()), tuple(steps), outputs, structure)
+
+
+def _attributes(node: Node) -> dict[str, Any]:
+    return {name: substitute_in(value, {}) for name, value in node.attrs.items()}
+
+
+def _constants(
+    order: Sequence[Node], attrs: Mapping[Node, dict[str, Any]], made: Sequence[Node]
+) -> dict[Node, np.ndarray]:
+    """The nodes that no array decides about, with their values, which are computed once.
+
+    Results are not among them: every call gives an array of its own. Nor is what is large, since
+    plans are kept.
+    """
+    outputs = set(made)
+    found: dict[Node, np.ndarray] = {}
+    for node in order:
+        small = isinstance(node.type, TensorType) and node.size <= _LARGEST_CONSTANT
+        if small and node not in outputs and all(argument in found for argument in node.args):
+            with np.errstate(all="ignore"):
+                value = node.op.numpy(*[found[argument] for argument in node.args], **attrs[node])
+            found[node] = np.asarray(value)
+            found[node].flags.writeable = False  # results may be views of it
+    return found
 
 
 def _node(value: Any, places: dict[Node, int]) -> Any:
