@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.codegen.clike import comment, remarks
 from graphc.codegen.cuda_contract import ContractPrinter
 from graphc.codegen.cuda_kernel import CudaKernel, KernelPrinter, Parameter
 from graphc.codegen.loops import Contract
@@ -34,14 +35,11 @@ from graphc.codegen.program import (
     While,
 )
 from graphc.dims import Dim, Extent, dim_min
-from graphc.origin import location
 
 # Blocks of a launch; more tasks than this are taken in turns.
 MOST_BLOCKS = 1 << 16
 # Workers to plan the memory for: each block of a kernel that needs scratch takes a copy of it.
 SCRATCH_BLOCKS = 512
-# Source lines and nodes named in the comment above a kernel.
-LISTED = 8
 
 
 # -- what the host gets ----------------------------------------------------------------------------
@@ -224,7 +222,7 @@ def translation_unit(kernels: Iterable[CudaKernel], name: str | None = None) -> 
         functions.setdefault(
             kernel.name, "\n".join([*(f"// {line}" for line in remarks), kernel.text])
         )
-    head = [] if name is None else [f"// {_comment(name)}: compile with -fmad=false."]
+    head = [] if name is None else [f"// {comment(name)}: compile with -fmad=false."]
     return "\n\n".join([*head, *helpers.values(), *functions.values()]) + "\n"
 
 
@@ -290,11 +288,6 @@ def _step_lines(steps: Sequence[Step], indent: str, waiting: list[Plan]) -> Iter
             sizes = "".join(f", {name} = {extent}" for name, extent in step.sizes.items())
             yield f"{indent}call {step.plan.name}({operands}; {step.arena}{sizes})"
             waiting.append(step.plan)
-
-
-def _comment(text: str) -> str:
-    """Text that stays within a comment of one line."""
-    return "".join(c if c.isprintable() else "?" for c in text).rstrip("\\")
 
 
 # -- the plan --------------------------------------------------------------------------------------
@@ -369,7 +362,7 @@ class _Planner:
         printed = made.kernel_function()
         known = self.kernels.setdefault(printed.name, printed)
         nodes = tuple(dict.fromkeys(node.op.name for node in launch.nodes))
-        for line in _remarks(launch):
+        for line in remarks(launch):
             if line not in known.comments:
                 known.comments.append(line)
         operands = dict(zip(map(id, kernel.buffers), launch.operands, strict=True))
@@ -404,20 +397,6 @@ class _Planner:
         if kind == "status":
             return Status()
         return Size(tasks if kind == "tasks" else Dim.symbol(item))
-
-
-def _remarks(launch: Launch) -> list[str]:
-    """What a launch computes, and the user's lines that it comes from."""
-    if not launch.nodes:
-        return [_comment(launch.reason)] if launch.reason else []
-    names = list(dict.fromkeys(node.op.name for node in launch.nodes))
-    lines = list(dict.fromkeys(filter(None, (location(node.origin) for node in launch.nodes))))
-    listed = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
-    remarks = [_comment(f"{listed}: {launch.nodes[-1].type}")]
-    if lines:
-        more = ", ..." if len(lines) > LISTED else ""
-        remarks.append(_comment(f"from {', '.join(lines[:LISTED])}{more}"))
-    return remarks
 
 
 __all__ = [

@@ -8,8 +8,9 @@ by fused multiply-adds, and the epilogue takes it from its register.
 
 from __future__ import annotations
 
-from graphc.codegen.cuda_kernel import KernelPrinter, Level, enclosed
-from graphc.codegen.cuda_scalar import cuda_type
+from graphc.codegen.clike import Level, enclosed
+from graphc.codegen.cuda_kernel import KernelPrinter
+from graphc.codegen.cuda_scalar import CUDA
 from graphc.codegen.loops import Contract, Kernel, Region, plain_operand, scopes
 from graphc.codegen.scalar import BITS, Store, Value, walk
 from graphc.dims import Bounds, Dim, Extent, ceildiv, symbols_of
@@ -78,7 +79,7 @@ class ContractPrinter(KernelPrinter):
 
     def declare(self, top: Level, dtype: str, across: int) -> None:
         """Shared tiles, and this thread's place. Padding puts columns into different banks."""
-        type_, size = cuda_type(dtype), BITS[dtype] // 8
+        type_, size = CUDA.types[dtype], BITS[dtype] // 8
         padded = self.tile + 16 // size
         for side in ("left", "right"):
             top.put(f"__shared__ __align__(16) {type_} {side}[{self.depth}][{padded}];")
@@ -87,7 +88,7 @@ class ContractPrinter(KernelPrinter):
         top.put(f"const int column = threadIdx.x % {across} * {self.PER_THREAD};")
 
     def sum_up(self, level: Level, contract: Contract) -> None:
-        type_ = cuda_type(contract.dtype)
+        type_ = CUDA.types[contract.dtype]
         n = self.PER_THREAD
         level.put(f"{type_} sums[{n}][{n}] = {{}};")
         depth = self.index(level, contract.depth)
@@ -116,7 +117,7 @@ class ContractPrinter(KernelPrinter):
         width = self.depth if depth_first else self.tile
         element.put(f"const int {slow} = e / {width}, {fast} = e % {width};")
         element.put(f"const long long {outer} = {origin} + n, {inner} = k0 + k;")
-        type_ = cuda_type(self.contract.dtype)
+        type_ = CUDA.types[self.contract.dtype]
         element.put(f"{type_} element = 0;")
         guarded = element.inner()
         assert region.value is not None
@@ -140,7 +141,7 @@ class ContractPrinter(KernelPrinter):
         guarded = columns.inner()
         assert contract.product is not None
         name = self.names[id(contract.product)] = self.fresh("v")
-        guarded.put(f"const {cuda_type(contract.dtype)} {name} = sums[m][n];")
+        guarded.put(f"const {CUDA.types[contract.dtype]} {name} = sums[m][n];")
         self.scope(guarded, contract.epilogue.body)
         edges = f"{row} < {enclosed(self.index(columns, contract.rows))}"
         edges += f" && {column} < {enclosed(self.index(columns, contract.columns))}"

@@ -12,26 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphc.codegen.cuda_scalar import (
-    HELPERS,
-    cuda_type,
-    from_memory,
-    instruction,
-    literal,
-    memory_type,
-)
-from graphc.codegen.llvm_scalar import Rare, rarely_needed
-from graphc.codegen.loops import Buffer, Contract, Kernel, identity, linear, scopes, stride_name
+from graphc.codegen.clike import Level, StatementPrinter, enclosed
+from graphc.codegen.cuda_scalar import CUDA
+from graphc.codegen.loops import Buffer, Kernel, identity
 from graphc.codegen.memory import aligned
 from graphc.codegen.scalar import (
     BITS,
     Accumulate,
     Accumulator,
-    Address,
     Check,
     For,
     Scope,
@@ -39,7 +31,7 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
-from graphc.dims import Bounds, Compound, Dim, Extent, product, symbols_of
+from graphc.dims import Bounds, Compound, Dim, Extent, product
 
 WARP = 32
 BLOCK_SIZES = (32, 64, 128, 256)
@@ -73,67 +65,21 @@ class CudaKernel:
     comments: list[str] = field(default_factory=list)
 
 
-@dataclass(eq=False)
-class Level:
-    """A block of the text under construction; what does not vary in it still goes in front of it.
-
-    `variables` are the names of index arithmetic that have a value from here on, with their names
-    in the text; `lanes` tells whether each thread is at an index of its own.
-    """
-
-    parent: Level | None
-    depth: int
-    lanes: bool
-    variables: dict[str, str] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
-    named: dict[str, str] = field(default_factory=dict)
-
-    def put(self, line: str) -> None:
-        self.lines.append("    " * self.depth + line)
-
-    def inner(self, variables: Mapping[str, str] | None = None, lanes: bool = False) -> Level:
-        return Level(self, self.depth + 1, self.lanes or lanes, dict(variables or {}))
-
-    def close(self, head: str, inner: Level) -> None:
-        """Add a finished block."""
-        self.put(f"{head} {{")
-        self.lines.extend(inner.lines)
-        self.put("}")
-
-    def chain(self) -> Iterator[Level]:
-        level: Level | None = self
-        while level is not None:
-            yield level
-            level = level.parent
-
-
 # Who touches memory at a point of a task: a loop (its range), every thread, or the first one.
 Toucher = tuple[Any, Any] | str
 _EVERY, _FIRST = "every thread", "first thread"
 
 
-class KernelPrinter:
-    """Writes a loop nest. `groups` numbers the memory of each buffer: equal numbers share some."""
+class KernelPrinter(StatementPrinter):
+    """Writes a loop nest."""
+
+    DIALECT = CUDA
+    INTEGER = "long long"
+    MINIMUM, MAXIMUM = "min", "max"
 
     def __init__(self, kernel: Kernel, groups: Sequence[int]) -> None:
-        self.kernel = kernel
-        self.group = dict(zip(kernel.buffers, groups, strict=True))
-        self.stored = set(kernel.written())
-        written = {self.group[buffer] for buffer in self.stored}
-        self.writes = {buffer for buffer in kernel.buffers if self.group[buffer] in written}
-        self.live = _live(kernel)
-        self.bounds = Bounds(_ranges(kernel))
+        super().__init__(kernel, groups)
         self.merged = _merged_reductions(kernel.body, self.live)
-        self.results: dict[Accumulator, list[Value]] = {}
-        for scope in scopes(kernel):
-            for s in walk(scope):
-                if isinstance(s, Value) and isinstance(s.immediate, Accumulator):
-                    self.results.setdefault(s.immediate, []).append(s)
-        self.words_by_name = _words_by_name(kernel)
-        self.names: dict[int, str] = {}
-        self.states: dict[Accumulator, str] = {}
-        self.helpers: dict[str, str] = {}
-        self.used: set[tuple[str, Any]] = set()
         self.shared: dict[str, int] = {}
         self.touched: dict[int, set[tuple[Toucher, bool]]] = {}
         self.task_touched: dict[int, set[tuple[Toucher, bool]]] = {}
@@ -141,23 +87,12 @@ class KernelPrinter:
         self.block = BLOCK_SIZES[-1]
         self.parts = 1
         self.tasks: Extent = 0
-        self._count = 0
-
-    def fresh(self, prefix: str) -> str:
-        self._count += 1
-        return f"{prefix}{self._count}"
-
-    def helper(self, *names: str) -> None:
-        """Note helpers that the text calls, those that they need first."""
-        for name in names:
-            self.helper(*HELPERS[name].needs)
-            self.helpers.setdefault(name, HELPERS[name].text)
 
     # -- the function ------------------------------------------------------------------------------
 
     def kernel_function(self) -> CudaKernel:
         """The finished kernel; its name ends in a digest of its text."""
-        top = Level(None, 1, False, {name: text for name, (text, _) in self.words_by_name.items()})
+        top = self.top()
         self.body(top)
         lines = [*self.openings(), *top.lines]
         parameters = self.parameters()
@@ -198,7 +133,7 @@ class KernelPrinter:
         return found
 
     def buffer_parameter(self, buffer: Buffer) -> Parameter:
-        type_ = memory_type(buffer.dtype)
+        type_ = CUDA.memory_type(buffer.dtype)
         name = f"all_{buffer.name}" if buffer.space == "worker" else buffer.name
         const = "" if buffer in self.stored else "const "
         restricted = "" if buffer in self.writes else " __restrict__"
@@ -209,15 +144,15 @@ class KernelPrinter:
         lines = []
         for dtype in sorted(name for name in self.shared if name in BITS):
             lines.append(
-                f"    __shared__ {cuda_type(dtype)} partials_{dtype}[{self.block // WARP}];"
+                f"    __shared__ {CUDA.types[dtype]} partials_{dtype}[{self.block // WARP}];"
             )
-        top = Level(None, 1, False, {name: text for name, (text, _) in self.words_by_name.items()})
+        top = self.top()
         for buffer in self.kernel.buffers:
             if buffer.space == "worker" and ("buffer", buffer) in self.used:
                 size = max(1, BITS[buffer.dtype] // 8)
                 elements = aligned(product(buffer.shape) * size) // size
                 copy = enclosed(self.index(top, elements))
-                type_ = memory_type(buffer.dtype)
+                type_ = CUDA.memory_type(buffer.dtype)
                 top.put(
                     f"{type_}* const {buffer.name} = "
                     f"all_{buffer.name} + (long long)blockIdx.x * {copy};"
@@ -287,82 +222,6 @@ class KernelPrinter:
         self.used.add(("tasks", None))
         return "tasks"
 
-    # -- statements --------------------------------------------------------------------------------
-
-    def scope(self, level: Level, scope: Scope, results: Iterable[Value] = ()) -> None:
-        """The statements of a scope, with what is rarely needed behind a branch."""
-        branches = rarely_needed(scope, results)
-        hidden = {id(v) for rare in branches for v in (*rare.instructions, *rare.selects)}
-        starts = {id(rare.selects[0]): rare for rare in branches}
-        for statement in scope.statements:
-            if id(statement) in starts:
-                self.rare_branch(level, starts[id(statement)])
-            elif id(statement) not in hidden:
-                self.statement(level, statement)
-
-    def rare_branch(self, level: Level, rare: Rare) -> None:
-        selects = [select for select in rare.selects if id(select) in self.live]
-        if not selects:
-            return
-        for select in selects:
-            usual = self.operand(select.args[2])
-            name = self.names[id(select)] = self.fresh("v")
-            level.put(f"{cuda_type(select.dtype)} {name} = {usual};")
-        inside = level.inner()
-        for value in rare.instructions:
-            self.statement(inside, value)
-        for select in selects:
-            inside.put(f"{self.names[id(select)]} = {self.operand(select.args[1])};")
-        level.close(f"if ({self.operand(rare.condition)})", inside)
-
-    def statement(self, level: Level, s: Any) -> None:
-        if isinstance(s, Value):
-            if id(s) in self.live:
-                self.value(level, s)
-        elif isinstance(s, Store):
-            self.store(level, s)
-        elif isinstance(s, Accumulate):
-            self.accumulate(level, s)
-        elif isinstance(s, Check):
-            self.check(level, s)
-        elif isinstance(s, For):
-            if self.has_effect(s):
-                self.loop(level, s)
-        else:
-            raise AssertionError(f"no such statement: {s!r}")
-
-    def has_effect(self, loop: For) -> bool:
-        """Whether a loop stores, checks, or accumulates what is read."""
-        return any(
-            isinstance(s, (Store, Check))
-            or (isinstance(s, Accumulate) and id(s.accumulator) in self.live)
-            for s in walk(loop.body)
-        )
-
-    def value(self, level: Level, value: Value) -> None:
-        if value.opcode in ("const", "result"):
-            return  # a literal where it is used; a result has its name from its loop
-        if value.opcode == "index":
-            names = self.argument_names(value.args)
-            text = self.index(level, value.immediate, names)
-            home = self.home(level, symbols_of(value.immediate), names)
-            self.names[id(value)] = self.named(home, text)
-            return
-        if value.opcode == "load":
-            text = self.load(level, value)
-        else:
-            operands = [self.operand(argument) for argument in value.args]
-            dtypes = [argument.dtype for argument in value.args]
-            text, helpers = instruction(value.opcode, operands, dtypes, value.dtype)
-            self.helper(*helpers)
-        name = self.names[id(value)] = self.fresh("v")
-        level.put(f"const {cuda_type(value.dtype)} {name} = {text};")
-
-    def operand(self, value: Value) -> str:
-        if value.opcode == "const":
-            return literal(value.immediate, value.dtype)
-        return self.names[id(value)]
-
     # -- loops -------------------------------------------------------------------------------------
 
     def loop(self, level: Level, loop: For) -> None:
@@ -374,8 +233,10 @@ class KernelPrinter:
                 self.states[accumulator] = self.states[self.merged[accumulator]]
                 continue
             name = self.states[accumulator] = self.fresh("a")
-            start = literal(identity(accumulator.combiner, accumulator.dtype), accumulator.dtype)
-            level.put(f"{cuda_type(accumulator.dtype)} {name} = {start};")
+            start = self.literal(
+                identity(accumulator.combiner, accumulator.dtype), accumulator.dtype
+            )
+            level.put(f"{CUDA.types[accumulator.dtype]} {name} = {start};")
         variable = loop.variable
         inside = level.inner({variable: variable}, lanes=vector)
         start, stop = self.index(level, loop.start), self.index(level, loop.stop)
@@ -408,16 +269,15 @@ class KernelPrinter:
         self.reduction(name, accumulator.combiner, dtype)
         result = self.fresh("v")
         state = self.states[accumulator]
-        level.put(f"const {cuda_type(dtype)} {result} = {name}({state}, partials_{dtype});")
+        level.put(f"const {CUDA.types[dtype]} {result} = {name}({state}, partials_{dtype});")
         self.touched.clear()
         return result
 
     def reduction(self, name: str, combiner: str, dtype: str) -> None:
         if name in self.helpers:
             return
-        text, helpers = instruction(combiner, ["value", "other"], [dtype, dtype], dtype)
-        self.helper(*helpers)
-        type_ = cuda_type(dtype)
+        text = self.instruction(combiner, ["value", "other"], [dtype, dtype], dtype)
+        type_ = CUDA.types[dtype]
         wide = dtype in ("float32", "float64") or BITS[dtype] >= 32
         shuffled = "value" if wide else "(int)value"
         back = "" if wide else f"({type_})"
@@ -429,24 +289,16 @@ class KernelPrinter:
         if id(s.accumulator) not in self.live or s.accumulator in self.merged.values():
             return
         state, value = self.states[s.accumulator], self.operand(s.value)
-        dtype = s.accumulator.dtype
-        text, helpers = instruction(s.accumulator.combiner, [state, value], [dtype, dtype], dtype)
-        self.helper(*helpers)
         guard = "" if s.mask is None else f"if ({self.operand(s.mask)}) "
-        level.put(f"{guard}{state} = {text};")
+        level.put(f"{guard}{state} = {self.combined(s.accumulator, state, value)};")
 
     # -- memory ------------------------------------------------------------------------------------
 
     def load(self, level: Level, value: Value) -> str:
-        address: Address = value.immediate
-        if not level.lanes and address.buffer in self.writes:
-            self.order(level, [(self.group[address.buffer], _EVERY, False)])
-        element = self.element(level, address.buffer, address.index, value.args[: address.count])
-        element = from_memory(element, value.dtype)
-        if len(value.args) == address.count:
-            return element
-        mask, fill = map(self.operand, value.args[address.count :])
-        return f"{mask} ? {element} : {fill}"
+        buffer = value.immediate.buffer
+        if not level.lanes and buffer in self.writes:
+            self.order(level, [(self.group[buffer], _EVERY, False)])
+        return super().load(level, value)
 
     def store(self, level: Level, s: Store) -> None:
         if not level.lanes:
@@ -456,21 +308,6 @@ class KernelPrinter:
         guards += [] if s.mask is None else [self.operand(s.mask)]
         guard = f"if ({' && '.join(guards)}) " if guards else ""
         level.put(f"{guard}{element} = {self.operand(s.value)};")
-
-    def element(
-        self, level: Level, buffer: Buffer, index: tuple[Extent, ...], args: tuple[Value, ...]
-    ) -> str:
-        """An element of a buffer, to be read or assigned."""
-        self.used.add(("buffer", buffer))
-        position = self.index(level, linear(buffer, index), self.argument_names(args))
-        if buffer.layout != "strided":
-            return f"{buffer.name}[{position}]"
-        const = "" if buffer in self.stored else "const "
-        address = f"({const}char*){buffer.name} + {enclosed(position)}"
-        return f"*({const}{memory_type(buffer.dtype)}*)({address})"
-
-    def argument_names(self, args: tuple[Value, ...]) -> dict[str, str]:
-        return {f"_arg{k}": self.operand(value) for k, value in enumerate(args)}
 
     def order_memory(self, level: Level, loop: For) -> None:
         """A barrier before a loop that touches what other threads have touched, if either wrote.
@@ -510,95 +347,6 @@ class KernelPrinter:
         condition, index = self.operand(s.condition), self.operand(s.index)
         level.put(f"if ({first}!{condition}) record(status, {s.code}, {s.node}, {index});")
 
-    # -- index expressions -------------------------------------------------------------------------
-
-    def home(self, level: Level, symbols: Iterable[str], names: Mapping[str, str]) -> Level:
-        """The outermost level at which all of these names have a value."""
-        wanted = set(symbols)
-        if wanted & names.keys():
-            return level
-        for each in level.chain():
-            if each.parent is None or wanted & each.variables.keys():
-                return each
-        return level
-
-    def named(self, home: Level, text: str) -> str:
-        """A name for an index expression, one for all its uses."""
-        if re.fullmatch(r"\w+", text):
-            return text
-        found = home.named.get(text)
-        if found is None:
-            found = home.named[text] = self.fresh("q")
-            home.put(f"const long long {found} = {text};")
-        return found
-
-    def index(self, level: Level, extent: Extent, names: Mapping[str, str] | None = None) -> str:
-        """An extent as an expression in long long, with names for what does not vary at `level`."""
-        if isinstance(extent, int):
-            return str(extent)
-        return self.terms(level, extent.terms, names or {})
-
-    def terms(self, level: Level, terms: Sequence[Any], names: Mapping[str, str]) -> str:
-        """A sum. Terms that do not vary at its innermost level are added up further out."""
-        homes = [self.home(level, _symbols_of_term(term), names) for term in terms]
-        innermost = max(homes, key=lambda home: home.depth)
-        moving = [t for t, h in zip(terms, homes, strict=True) if h is innermost or not t[0]]
-        fixed = [t for t in terms if t not in moving]
-        text = ""
-        if fixed:
-            home = max(
-                (h for t, h in zip(terms, homes, strict=True) if t in fixed), key=lambda h: h.depth
-            )
-            text = self.named(home, self.terms(level, fixed, names))
-        for term in moving:
-            part, negative = self.term(level, term, names)
-            sign = "-" if negative else "+"
-            text = f"{text} {sign} {part}" if text else ("-" if negative else "") + part
-        return text
-
-    def term(self, level: Level, term: Any, names: Mapping[str, str]) -> tuple[str, bool]:
-        """A product, and whether it is to be subtracted."""
-        monomial, coefficient = term
-        factors = [self.atom(level, atom, names) for atom, power in monomial for _ in range(power)]
-        if abs(coefficient) != 1 or not factors:
-            factors.append(str(abs(coefficient)))
-        return " * ".join(factors), coefficient < 0
-
-    def atom(self, level: Level, atom: str | Compound, names: Mapping[str, str]) -> str:
-        if isinstance(atom, str):
-            return names[atom] if atom in names else self.variable(level, atom)
-        texts = [self.index(level, argument, names) for argument in atom.arguments]
-        text = self.compound(atom, texts)
-        return self.named(self.home(level, atom.symbols, names), text)
-
-    def variable(self, level: Level, name: str) -> str:
-        for each in level.chain():
-            if name in each.variables:
-                if each.parent is None:
-                    self.used.add(self.words_by_name[name][1])
-                return each.variables[name]
-        raise AssertionError(f"{name} has no value here")
-
-    def compound(self, atom: Compound, texts: Sequence[str]) -> str:
-        if atom.operator in ("min", "max"):
-            wide = [f"{t}LL" if t.lstrip("-").isdigit() else t for t in texts]
-            text = wide[0]
-            for other in wide[1:]:
-                text = f"{atom.operator}({text}, {other})"
-            return text
-        (dividend, divisor), (a, b) = atom.arguments, texts
-        sign, name = ("/", "floor_divide") if atom.operator == "floordiv" else ("%", "floor_modulo")
-        ordinary = self.bounds.proves_nonnegative(dividend) and self.bounds.proves_nonnegative(
-            divisor
-        )
-        if not ordinary:
-            self.helpers.setdefault(name, _FLOOR[name])
-            return f"{name}({a}, {b})"
-        if isinstance(divisor, int):
-            return f"{enclosed(a)} {sign} {max(divisor, 1)}"
-        return f"{enclosed(a)} {sign} max({b}, 1LL)"  # of an empty axis nothing is used
-
-
 # Halves of a warp onto halves, then the warps in order: the order depends on the block's size only.
 _REDUCTION = """\
 __device__ inline {type} {name}({type} value, {type}* partials)
@@ -628,72 +376,7 @@ __device__ inline void record(
     status[2] = index;
 }"""
 
-_FLOOR = {
-    "floor_divide": """\
-__device__ inline long long floor_divide(long long a, long long b)
-{
-    const long long divisor = b == 0 ? 1 : b, rest = a % divisor;
-    return a / divisor - (rest != 0 && (rest < 0) != (divisor < 0) ? 1 : 0);
-}""",
-    "floor_modulo": """\
-__device__ inline long long floor_modulo(long long a, long long b)
-{
-    const long long divisor = b == 0 ? 1 : b, rest = a % divisor;
-    return rest + (rest != 0 && (rest < 0) != (divisor < 0) ? divisor : 0);
-}""",
-}
-
-
 # -- what is known of a kernel before it is written ------------------------------------------------
-
-
-def _live(kernel: Kernel) -> set[int]:
-    """The ids of values and accumulators that a store or a check needs, directly or not."""
-    live: set[int] = set()
-    outer, *regions = scopes(kernel)
-    order = [s for scope in (outer, *regions) for s in walk(scope)]
-    nest = kernel.nest
-    if isinstance(nest, Contract):
-        live.update(id(region.value) for region in (nest.left, nest.right))
-
-    def need(*values: Value | None) -> None:
-        live.update(id(value) for value in values if value is not None)
-
-    for s in reversed(order):
-        if isinstance(s, Value) and id(s) in live:
-            need(*s.args)
-            if isinstance(s.immediate, Accumulator):
-                live.add(id(s.immediate))
-        elif isinstance(s, Store):
-            need(s.value, s.mask, *s.args)
-        elif isinstance(s, Check):
-            need(s.condition, s.index)
-        elif isinstance(s, Accumulate) and id(s.accumulator) in live:
-            need(s.value, s.mask)
-    return live
-
-
-def _ranges(kernel: Kernel) -> dict[str, tuple[Any, Any]]:
-    """The ranges of loop and region variables; what data decides may be anything."""
-    ranges: dict[str, tuple[Any, Any]] = {}
-    nest = kernel.nest
-    if isinstance(nest, Contract):
-        sizes = {
-            "left": (nest.batch, nest.rows, nest.depth),
-            "right": (nest.batch, nest.depth, nest.columns),
-            "epilogue": (nest.batch, nest.rows, nest.columns),
-        }
-        for side, extents in sizes.items():
-            for name, extent in zip(getattr(nest, side).variables, extents, strict=True):
-                ranges[name] = (0, extent - 1)
-    most = 0
-    for scope in scopes(kernel):
-        for s in walk(scope):
-            if isinstance(s, For):
-                ranges[s.variable] = (s.start, s.stop - 1)
-            elif isinstance(s, (Store, Value)):
-                most = max(most, len(s.args))
-    return ranges | {f"_arg{k}": (None, None) for k in range(most)}
 
 
 def _merged_reductions(scope: Scope, live: set[int]) -> dict[Accumulator, Accumulator]:
@@ -769,31 +452,3 @@ def _longest(loop: For, bounds: Bounds) -> int | None:
             stops = atom.arguments
     limits = [bounds.interval(stop - loop.start)[1] for stop in stops]
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _symbols_of_term(term: Any) -> set[str]:
-    names: set[str] = set()
-    for atom, _ in term[0]:
-        names |= {atom} if isinstance(atom, str) else atom.symbols
-    return names
-
-
-def _words_by_name(kernel: Kernel) -> dict[str, tuple[str, tuple[str, Any]]]:
-    """For each stride and extent of a kernel its name in the text, and its word of the frame.
-
-    C++ does not know every identifier of Python: those beyond ASCII are numbered.
-    """
-    found: dict[str, tuple[str, tuple[str, Any]]] = {}
-    for buffer in kernel.buffers:
-        if buffer.layout == "strided":
-            for axis in range(len(buffer.shape)):
-                word = ("stride", (buffer, axis))
-                found[stride_name(buffer, axis)] = (f"stride_{buffer.name}_{axis}", word)
-    for number, name in enumerate(kernel.extents):
-        text = f"size_{name}" if name.isascii() else f"size_{number}_"
-        found[name] = (text, ("extent", name))
-    return found
-
-
-def enclosed(text: str) -> str:
-    return text if re.fullmatch(r"\w+", text) else f"({text})"

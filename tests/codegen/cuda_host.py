@@ -31,7 +31,7 @@ from graphc.codegen.cuda import (
     WhileStep,
     translation_unit,
 )
-from graphc.codegen.cuda_scalar import memory_type
+from graphc.codegen.cuda_scalar import CUDA
 from graphc.codegen.scalar import DTYPES
 from graphc.dims import evaluate
 from graphc.evaluator import bind_extents
@@ -39,7 +39,7 @@ from graphc.types import TensorType
 from tests.cuda_emulator import emulator
 
 _POINTEES = {
-    memory_type(dtype): dtype for dtype in DTYPES if "float16" not in dtype and dtype != "bool"
+    CUDA.memory_type(dtype): dtype for dtype in DTYPES if "float16" not in dtype and dtype != "bool"
 }
 
 
