@@ -1,10 +1,12 @@
 """How does C99 spell scalar instructions?  As `clike_scalar` says, with functions of its own text.
 
-Nothing calls a library. Where the processor has an instruction for a fused multiply-add, a square
-root or rounding to an integer, and the compiler says so by its macros, a built-in function becomes
-that instruction. Anywhere else an exact procedure of the text computes the same bits, more slowly:
-on x86 `-march=native` (or `-mfma`) is worth a lot. Signed numbers are shifted to the right as every
-compiler does it, with their sign.
+Nothing calls a library of mathematics. Where the processor has an instruction for a fused
+multiply-add, a square root or rounding to an integer, and the compiler says so by its macros, a
+built-in function becomes that instruction. Anywhere else an exact procedure of the text computes
+the same bits, more slowly: on x86 `-march=native` (or `-mfma`) is worth a lot. A built-in square
+root sets errno unless -fno-math-errno says otherwise, so without that flag the instruction is
+spelled out, one root at a time. Signed numbers are shifted to the right as every compiler does it,
+with their sign.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ FEATURES = """\
 #if !defined(__GNUC__) || defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #else
-#pragma GCC optimize("no-math-errno", "fp-contract=off")
+#pragma GCC optimize("fp-contract=off")
 #endif
 
 /* What the processor can do: GRAPHC_PORTABLE uses none of it, with the same results. */
@@ -40,16 +42,15 @@ FEATURES = """\
 #if defined(__SSE4_1__) || defined(__aarch64__)
 #define HAS_ROUNDING
 #endif
-#if defined(__clang__)
-#if __has_builtin(__builtin_elementwise_sqrt)
+/* With errno the built-in square root calls a library for negative numbers. */
+#if defined(__NO_MATH_ERRNO__) && (defined(__SSE2__) || defined(__aarch64__))
 #define HAS_SQRT
-#define builtin_sqrt(x) __builtin_elementwise_sqrt(x)
-#define builtin_sqrtf(x) __builtin_elementwise_sqrt(x)
-#endif
-#elif defined(__SSE2__) || defined(__aarch64__)
-#define HAS_SQRT
-#define builtin_sqrt(x) __builtin_sqrt(x)
-#define builtin_sqrtf(x) __builtin_sqrtf(x)
+#elif defined(__AVX__)
+#define SQRT(type) "vsqrts" type " %1, %1, %0" : "=x" (root) : "x" (x)
+#elif defined(__SSE2__)
+#define SQRT(type) "sqrts" type " %1, %0" : "=x" (root) : "x" (x)
+#elif defined(__aarch64__)
+#define SQRT(type) "fsqrt %" type "0, %" type "1" : "=w" (root) : "w" (x)
 #endif
 #endif"""
 
@@ -65,8 +66,8 @@ def _float_literal(value: float, dtype: str) -> Expression:
     sign = "" if value > 0 or value != value else "-"
     exponent, payload = ("0x7f8", "0x7fc") if dtype == "float32" else ("0x7ff", "0x7ff8")
     digits = payload if value != value else exponent
-    bits = digits + "0" * (BITS[dtype] // 4 + 2 - len(digits)) + "u" + "ll" * (dtype == "float64")
-    return f"{sign}{dtype}_of_bits({bits.replace('ll', 'LL')})", (f"{dtype}_of_bits",)
+    bits = digits.ljust(BITS[dtype] // 4 + 2, "0") + ("u" if dtype == "float32" else "ULL")
+    return f"{sign}{dtype}_of_bits({bits})", (f"{dtype}_of_bits",)
 
 
 def _truncation(source: str, target: str) -> str:
@@ -141,7 +142,8 @@ def _float_helpers(dtype: str) -> dict[str, Helper]:
     more = {"floor": ("rint",), "ceil": ("rint",), "trunc": ("floor",)}
     for name, body in bodies.items():
         found[f"{name}_{dtype}"] = Helper(
-            f"{head.format(name, '')}\n{{\n#ifdef HAS_ROUNDING\n    return __builtin_{name}{f}(x);\n"
+            f"{head.format(name, '')}\n{{\n"
+            f"#ifdef HAS_ROUNDING\n    return __builtin_{name}{f}(x);\n"
             f"#else\n    {body}\n#endif\n}}",
             (*needs, *(f"{each}_{dtype}" for each in more.get(name, ()))),
         )
@@ -183,7 +185,7 @@ static inline int64_t mulhi_int64(int64_t a, int64_t b)
 _SQRT = {
     "exact_sqrt": Helper(
         """\
-#ifndef HAS_SQRT
+#if !defined(HAS_SQRT) && !defined(SQRT)
 /* The square root of a double, digit by digit: 54 bits, the last of which rounds. */
 static double exact_sqrt(double x)
 {
@@ -218,8 +220,12 @@ static double exact_sqrt(double x)
         """\
 static inline double sqrt_float64(double x)
 {
-#ifdef HAS_SQRT
-    return builtin_sqrt(x);
+#if defined(HAS_SQRT)
+    return __builtin_sqrt(x);
+#elif defined(SQRT)
+    double root;
+    __asm__(SQRT("d"));
+    return root;
 #else
     return exact_sqrt(x);
 #endif
@@ -230,8 +236,12 @@ static inline double sqrt_float64(double x)
         """\
 static inline float sqrt_float32(float x)
 {
-#ifdef HAS_SQRT
-    return builtin_sqrtf(x);
+#if defined(HAS_SQRT)
+    return __builtin_sqrtf(x);
+#elif defined(SQRT)
+    float root;
+    __asm__(SQRT("s"));
+    return root;
 #else
     return (float)exact_sqrt(x);
 #endif

@@ -8,14 +8,15 @@ how accumulators end is each language's own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphc.codegen.clike_scalar import Dialect
 from graphc.codegen.llvm_scalar import Rare, rarely_needed
 from graphc.codegen.loops import Buffer, Contract, Kernel, linear, scopes, stride_name
-from graphc.codegen.program import Launch
+from graphc.codegen.memory import storage_bytes
+from graphc.codegen.program import Launch, Storage
 from graphc.codegen.scalar import (
     Accumulate,
     Accumulator,
@@ -32,6 +33,7 @@ from graphc.origin import location
 
 # Source lines and nodes named in the comment above a kernel.
 LISTED = 8
+WIDTH = 100
 
 
 @dataclass(eq=False)
@@ -71,13 +73,15 @@ class Level:
 class IndexPrinter:
     """Writes extents as arithmetic on integers of type `INTEGER`.
 
-    `MINIMUM` and `MAXIMUM` are functions of two such integers; `bounds` knows the ranges of names.
+    `MINIMUM` and `MAXIMUM` are functions of two such integers, where literals end in `LONG`;
+    `bounds` knows the ranges of names.
     """
 
     DIALECT: Dialect
     INTEGER: str
     MINIMUM: str
     MAXIMUM: str
+    LONG = ""
 
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
@@ -190,7 +194,7 @@ class IndexPrinter:
         """The smaller or larger of two integers."""
         if function in self.DIALECT.helpers:
             self.helper(function)
-        a, b = (f"{text}LL" if text.lstrip("-").isdigit() else text for text in (a, b))
+        a, b = (text + self.LONG if text.lstrip("-").isdigit() else text for text in (a, b))
         return f"{function}({a}, {b})"
 
 
@@ -399,23 +403,62 @@ def enclosed(text: str) -> str:
     return text if re.fullmatch(r"\w+", text) else f"({text})"
 
 
-def remarks(launch: Launch) -> list[str]:
-    """What a launch computes, and the user's lines that it comes from."""
+def memory_groups(launch: Launch, workers: int) -> list[int]:
+    """A number for each operand of a launch, equal where two share memory: a result may take an
+    operand's place.
+    """
+    storages = [operand.storage for operand in launch.operands]
+    return [
+        next(i for i, other in enumerate(storages) if _overlap(storage, other, workers))
+        for storage in storages
+    ]
+
+
+def _overlap(one: Storage, other: Storage, workers: int) -> bool:
+    if one is other:
+        return True
+    planned = ("temporary", "worker")
+    if one.kind not in planned or other.kind not in planned:
+        return False
+    starts = one.offset, other.offset
+    ends = [s.offset + storage_bytes(s, workers) for s in (one, other)]
+    if not all(isinstance(extent, int) for extent in (*starts, *ends)):
+        return starts[0] == starts[1]
+    return starts[0] < ends[1] and starts[1] < ends[0]
+
+
+def remarks(launch: Launch, spell: Callable[[Any], str] = str) -> list[str]:
+    """What a launch computes, and the user's lines that it comes from; `spell` writes a type."""
     if not launch.nodes:
         return [comment(launch.reason)] if launch.reason else []
     names = list(dict.fromkeys(node.op.name for node in launch.nodes))
     lines = list(dict.fromkeys(filter(None, (location(node.origin) for node in launch.nodes))))
     listed = ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
-    found = [comment(f"{listed}: {launch.nodes[-1].type}")]
+    found = [comment(f"{listed}: {spell(launch.nodes[-1].type)}")]
     if lines:
         more = ", ..." if len(lines) > LISTED else ""
         found.append(comment(f"from {', '.join(lines[:LISTED])}{more}"))
     return found
 
 
+def spread(opening: str, items: Sequence[str], closing: str, depth: int = 0) -> str:
+    """A list of parameters or arguments on one line, or on as many more as it needs."""
+    line = f"{opening}{', '.join(items)}{closing}"
+    if 4 * depth + len(line) <= WIDTH:
+        return line
+    indent = "    " * (depth + 1)
+    lines = [opening, ""]
+    for item in [*(f"{item}," for item in items[:-1]), f"{items[-1]}{closing}"]:
+        if lines[-1] and len(lines[-1]) + len(item) >= WIDTH:
+            lines.append("")
+        lines[-1] += f" {item}" if lines[-1] else indent + item
+    return "\n".join(lines)
+
+
 def comment(text: str) -> str:
     """Text that stays within a comment of one line."""
-    return "".join(c if c.isprintable() else "?" for c in text).rstrip("\\").replace("*/", "* /")
+    plain = "".join(c if c.isprintable() else "?" for c in text).rstrip("\\")
+    return plain.replace("*/", "* /").replace("/*", "/ *")
 
 
 # -- what is known of a kernel before it is written ------------------------------------------------

@@ -18,11 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen.clike import comment, remarks
+from graphc.codegen.clike import comment, memory_groups, remarks
 from graphc.codegen.cuda_contract import ContractPrinter
 from graphc.codegen.cuda_kernel import CudaKernel, KernelPrinter, Parameter
 from graphc.codegen.loops import Contract
-from graphc.codegen.memory import storage_bytes
 from graphc.codegen.program import (
     Launch,
     Loop,
@@ -352,11 +351,7 @@ class _Planner:
 
     def launch(self, launch: Launch, inputs: int) -> KernelStep:
         kernel = launch.kernel
-        storages = [operand.storage for operand in launch.operands]
-        groups = [
-            next(i for i, other in enumerate(storages) if self.overlap(storage, other))
-            for storage in storages
-        ]
+        groups = memory_groups(launch, self.workers)
         contract = isinstance(kernel.nest, Contract)
         made = (ContractPrinter if contract else KernelPrinter)(kernel, groups)
         printed = made.kernel_function()
@@ -371,19 +366,6 @@ class _Planner:
         most = self.workers if scratch else MOST_BLOCKS // made.parts
         grid = dim_min(made.tasks, most) * made.parts
         return KernelStep(printed.name, grid, printed.block, arguments, printed.can_fail, nodes)
-
-    def overlap(self, one: Storage, other: Storage) -> bool:
-        """Whether two storages of a launch share memory: a result may take an operand's place."""
-        if one is other:
-            return True
-        planned = ("temporary", "worker")
-        if one.kind not in planned or other.kind not in planned:
-            return False
-        starts = one.offset, other.offset
-        ends = [s.offset + storage_bytes(s, self.workers) for s in (one, other)]
-        if not all(isinstance(extent, int) for extent in (*starts, *ends)):
-            return starts[0] == starts[1]
-        return starts[0] < ends[1] and starts[1] < ends[0]
 
     def argument(
         self, word: tuple[str, Any], operands: Mapping[int, Operand], tasks: Extent, inputs: int

@@ -75,7 +75,7 @@ class KernelPrinter(StatementPrinter):
 
     DIALECT = CUDA
     INTEGER = "long long"
-    MINIMUM, MAXIMUM = "min", "max"
+    MINIMUM, MAXIMUM, LONG = "min", "max", "LL"
 
     def __init__(self, kernel: Kernel, groups: Sequence[int]) -> None:
         super().__init__(kernel, groups)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.llvm_extent import LONG_SUM, Arithmetic
 from graphc.codegen.llvm_scalar import (
     Rare,
@@ -41,11 +42,6 @@ from graphc.codegen.scalar import (
     walk,
 )
 from graphc.dims import Dim, Extent, affine, symbols_of
-
-# A vector loop whose body has at most this many instructions is run several vectors at a time.
-UNROLL_BELOW = 48
-UNROLL = 4
-MAX_LANES = 64
 
 # A loop inside a task looks whether it should stop once in so many steps: some ten microseconds. A
 # step that holds a loop counts for many.
@@ -472,29 +468,9 @@ class Printer:
     def _close_states(self, states: dict[Any, str]) -> dict[Any, str]:
         return {a: self._states.pop(a) for a in states}
 
-    def choose_lanes(self, loop: For) -> int:
-        """How many lanes a vector loop takes at once: from the widest dtype in it, its length, and
-        its weight.
-        """
-        dtypes = [v.dtype for v in walk(loop.body) if isinstance(v, Value)]
-        dtypes += [s.value.dtype for s in walk(loop.body) if isinstance(s, (Store, Accumulate))]
-        floats = [max(32, BITS[d]) for d in dtypes if d in FLOATS]  # they compute in float32
-        others = [BITS[d] for d in dtypes if d not in FLOATS and d != "bool"]
-        bits = max(floats) if floats else max(others, default=8)
-        width = max(2, self.machine.vector_bytes * 8 // bits)
-        light = len(dtypes) <= UNROLL_BELOW
-        lanes = min(width * UNROLL, MAX_LANES) if light else width
-        if isinstance(loop.start, int) and isinstance(loop.stop, int):
-            length = max(1, loop.stop - loop.start)
-            while lanes // 2 >= length and lanes > 2:
-                lanes //= 2
-            if lanes < length <= 2 * lanes and lanes < width * UNROLL and lanes * 2 <= MAX_LANES:
-                lanes *= 2  # one masked pass instead of a pass and a remainder
-        return lanes
-
     def vector_loop(self, level: Level, loop: For) -> None:
         """Whole vectors, then one masked remainder."""
-        count = self.choose_lanes(loop)
+        count = choose_lanes(loop, self.machine.vector_bytes)
         static = isinstance(loop.start, int) and isinstance(loop.stop, int)
         length = loop.stop - loop.start if static else None  # type: ignore[operator]
         start = self.dim(level, loop.start)

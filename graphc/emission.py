@@ -1,4 +1,4 @@
-"""How does a user get source text without running anything? `emit`: CUDA C++ or LLVM IR, and the
+"""How does a user get source text without running anything? `emit`: C, CUDA C++ or LLVM IR, and the
 launch plan.
 
 No GPU, driver or toolkit is needed. What is printed is what compiling would use: the same
@@ -11,7 +11,7 @@ from typing import Any
 
 from graphc.options import Options
 
-TARGETS = ("cuda", "llvm")
+TARGETS = ("c", "cuda", "llvm")
 
 
 def emit(
@@ -22,15 +22,17 @@ def emit(
     options: Options | None = None,
     name: str = "graph",
 ) -> Any:
-    """The source of a graph's kernels for `target`: "cuda" or "llvm".
+    """The source of a graph's kernels for `target`: "c", "cuda" or "llvm".
 
-    For "cuda" the result has `text`, `kernels` and `plan` (which kernel runs when, on what); for
-    "llvm" it has `text`. `str()` of either is the text. Errors as for `compile`.
+    For "c" the result has `source` and `header`, the texts of `name.c` and `name.h`, which
+    `save(folder)` writes: C99 that needs no library; the header documents its functions. For
+    "cuda" the result has `text`, `kernels` and `plan` (which kernel runs when, on what); for
+    "llvm" it has `text`. `str()` of each is the text. Errors as for `compile`.
     """
     from graphc.request import prepare
-    from graphc.runtime.compile import emit_cuda, emit_llvm
+    from graphc.runtime import compile as compiling
 
     if target not in TARGETS:
         raise ValueError(f"target is one of {TARGETS}, got {target!r}")
     request = prepare(inputs, outputs, options or Options(), (), name)
-    return emit_cuda(request) if target == "cuda" else emit_llvm(request)
+    return getattr(compiling, f"emit_{target}")(request)

@@ -419,6 +419,21 @@ def emit_cuda(request: Request) -> Any:
     return cuda_source(program, name=request.name, workers=SCRATCH_BLOCKS)
 
 
+def emit_c(request: Request) -> Any:
+    """The C of a request: the text of a `.c` file and of its header."""
+    from graphc.codegen.c import c_source
+    from graphc.codegen.c import product_scratch as c_scratch
+    from graphc.codegen.c_interface import Signature, identifier
+    from graphc.codegen.machine import Machine
+
+    graph, dims = canonical(request.graph)
+    rewritten, _ = _rewritten(graph, request)
+    program = lower(rewritten, 1, product_scratch=c_scratch)
+    found = layout(graph, program.main.arena, 0, Wording(request.names, dims))
+    signature = Signature(identifier(request.name), tuple(request.names), dims, found)
+    return c_source(program, signature, Machine.host().vector_bytes)
+
+
 def emit_llvm(request: Request) -> str:
     """The LLVM IR of a request's kernels for this machine."""
     from graphc.codegen.machine import Machine

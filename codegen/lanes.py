@@ -1,0 +1,34 @@
+"""How many lanes does a vector loop take at once?
+
+The order in which sums are added up depends on it, so every printer that keeps that order asks
+here.
+"""
+
+from __future__ import annotations
+
+from graphc.codegen.scalar import BITS, FLOATS, Accumulate, For, Store, Value, walk
+
+# A vector loop whose body has at most this many instructions is run several vectors at a time.
+UNROLL_BELOW = 48
+UNROLL = 4
+MAX_LANES = 64
+
+
+def choose_lanes(loop: For, vector_bytes: int) -> int:
+    """The lanes of a loop: from the widest dtype in it, its length, and its weight."""
+    statements = list(walk(loop.body))
+    dtypes = [v.dtype for v in statements if isinstance(v, Value)]
+    dtypes += [s.value.dtype for s in statements if isinstance(s, (Store, Accumulate))]
+    floats = [max(32, BITS[d]) for d in dtypes if d in FLOATS]  # they compute in float32
+    others = [BITS[d] for d in dtypes if d not in FLOATS and d != "bool"]
+    bits = max(floats) if floats else max(others, default=8)
+    width = max(2, vector_bytes * 8 // bits)
+    light = len(dtypes) <= UNROLL_BELOW
+    lanes = min(width * UNROLL, MAX_LANES) if light else width
+    if isinstance(loop.start, int) and isinstance(loop.stop, int):
+        length = max(1, loop.stop - loop.start)
+        while lanes // 2 >= length and lanes > 2:
+            lanes //= 2
+        if lanes < length <= 2 * lanes and lanes < width * UNROLL and lanes * 2 <= MAX_LANES:
+            lanes *= 2  # one masked pass instead of a pass and a remainder
+    return lanes
