@@ -9,16 +9,18 @@ need no scratch.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphc.codegen.c_scalar import C
 from graphc.codegen.clike import Level, StatementPrinter, spread
 from graphc.codegen.lanes import choose_lanes
+from graphc.codegen.llvm_scalar import Rare, used_values
 from graphc.codegen.loops import Buffer, Contract, Kernel, Region, identity
-from graphc.codegen.scalar import Accumulate, Accumulator, Check, For, Store
+from graphc.codegen.scalar import Accumulate, Accumulator, Check, For, Scope, Store, Value
 from graphc.dims import Bounds, Dim, ceildiv
 
 # Rows and columns of a tile of a product, and the length of a step along the contracted axis: two
@@ -64,6 +66,32 @@ class CKernel:
         return "\n".join([*(f"/* {line} */" for line in self.comments), head, self.body])
 
 
+@dataclass(frozen=True)
+class Lanes:
+    """A block of a vector loop: lane `lane` below `live` is where `variable` is `first + lane`.
+
+    Arrays have `count` elements.
+    """
+
+    variable: str
+    first: str
+    lane: str
+    live: str
+    count: int
+
+    @property
+    def head(self) -> str:
+        return f"for (int {self.lane} = 0; {self.lane} < {self.live}; ++{self.lane})"
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A value of a lane that goes to a place in the text, after all statements."""
+
+    value: Value
+    place: str
+
+
 class CKernelPrinter(StatementPrinter):
     """Writes one kernel.
 
@@ -84,6 +112,8 @@ class CKernelPrinter(StatementPrinter):
     ) -> None:
         self.dims = dims
         self.vector_bytes = vector_bytes
+        self.spread: set[int] = set()
+        self.lanes: tuple[Level, Lanes] | None = None
         super().__init__(kernel, groups)
 
     def extent_name(self, number: int, name: str) -> str:
@@ -154,8 +184,8 @@ class CKernelPrinter(StatementPrinter):
 
     def loop(self, level: Level, loop: For) -> None:
         mine = [a for a in loop.accumulators if id(a) in self.live]
-        if loop.role == "vector" and mine:
-            self.accumulating_loop(level, loop, mine)
+        if loop.role == "vector" and (mine or self.is_interrupted(loop.body)):
+            self.blocked_loop(level, loop, mine)
             return
         for a in mine:
             name = self.states[a] = self.fresh("a")
@@ -165,36 +195,161 @@ class CKernelPrinter(StatementPrinter):
         self.scope(inside, loop.body)
         level.close(self.counting(loop.variable, start, stop), inside)
         for a in mine:
-            for value in self.results.get(a, ()):
-                self.names[id(value)] = self.states[a]
+            self.finish(a, self.states[a])
 
     def neutral(self, a: Accumulator) -> str:
         return self.literal(identity(a.combiner, a.dtype), a.dtype)
 
-    def accumulating_loop(self, level: Level, loop: For, mine: Sequence[Accumulator]) -> None:
-        """Partial results in lanes: iteration i goes to lane i modulo their number."""
+    def finish(self, a: Accumulator, result: str) -> None:
+        """What an accumulator holds after its loop."""
+        for value in self.results.get(a, ()):
+            self.names[id(value)] = result
+
+    def is_interrupted(self, scope: Scope) -> bool:
+        """Whether a loop or a branch stands between the statements of a scope."""
+        return any(isinstance(item, (For, Rare)) for item in self.items(scope))
+
+    def blocked_loop(self, level: Level, loop: For, mine: Sequence[Accumulator]) -> None:
+        """A vector loop, a block of lanes at a time.
+
+        Accumulators are partial results: iteration i goes to lane i modulo their number.
+        """
         count = choose_lanes(loop, self.vector_bytes)
-        variable, lane, first = loop.variable, self.fresh("lane"), self.fresh("first")
+        lane, first, live = (self.fresh(prefix) for prefix in ("lane", "first", "live"))
         start, stop = self.index(level, loop.start), self.index(level, loop.stop)
-        lanes = f"for (int {lane} = 0; {lane} < {count}; ++{lane})"
         for a in mine:
-            name = self.fresh("a")
-            self.states[a] = f"{name}[{lane}]"
-            level.put(f"{C.types[a.dtype]} {name}[{count}];")
-            level.put(f"{lanes} {name}[{lane}] = {self.neutral(a)};")
+            self.lane_array(level, a, lane, count)
         block = level.inner()
         rest = f"{stop} - {first}"
-        live = self.fresh("live")
         block.put(f"const int {live} = {rest} < {count} ? (int)({rest}) : {count};")
-        inside = block.inner({variable: variable}, lanes=True)
-        self.scope(inside, loop.body)
-        declare_if_used(inside, 0, variable, f"{first} + {lane}")
-        block.close(f"for (int {lane} = 0; {lane} < {live}; ++{lane})", inside)
-        level.close(
-            f"for (int64_t {first} = {start}; {first} < {stop}; {first} += {count})", block
-        )
+        lanes = Lanes(loop.variable, first, lane, live, count)
+        self.spread |= self.crossing(loop.body)
+        self.lane_scope(block, loop.body, lanes)
+        head = f"for (int64_t {first} = {start}; {first} < {stop}; {first} += {count})"
+        level.close(head, block)
         for a in mine:
             self.combine_lanes(level, a, lane, count)
+
+    def lane_array(self, level: Level, a: Accumulator, lane: str, count: int) -> None:
+        """Give an accumulator an element for each lane."""
+        name = self.fresh("a")
+        self.states[a] = f"{name}[{lane}]"
+        level.put(f"{C.types[a.dtype]} {name}[{count}];")
+        start = level.inner()
+        start.put(f"{name}[{lane}] = {self.neutral(a)};")
+        level.close(f"for (int {lane} = 0; {lane} < {count}; ++{lane})", start)
+
+    def lane_scope(
+        self, level: Level, scope: Scope, lanes: Lanes, extra: Sequence[Assignment] = ()
+    ) -> None:
+        """The statements of a scope in all lanes of a block, each stretch of them as a loop."""
+        stretch: list[Any] = []
+        for item in [*self.items(scope, [each.value for each in extra]), *extra]:
+            if not isinstance(item, (For, Rare)):
+                stretch.append(item)
+                continue
+            self.stretch(level, stretch, lanes)
+            stretch = []
+            if isinstance(item, For):
+                self.serial_over_lanes(level, item, lanes)
+            else:
+                self.rare_lanes(level, item, lanes)
+        self.stretch(level, stretch, lanes)
+
+    def stretch(self, level: Level, statements: Sequence[Any], lanes: Lanes) -> None:
+        """One loop over lanes."""
+        if not statements:
+            return
+        inside = level.inner({lanes.variable: lanes.variable}, lanes=True)
+        outside, self.lanes = self.lanes, (level, lanes)
+        for statement in statements:
+            if isinstance(statement, Assignment):
+                inside.put(f"{statement.place} = {self.operand(statement.value)};")
+            else:
+                self.statement(inside, statement)
+        self.lanes = outside
+        declare_if_used(inside, 0, lanes.variable, f"{lanes.first} + {lanes.lane}")
+        if inside.lines:
+            level.close(lanes.head, inside)
+
+    def crossing(self, scope: Scope, extra: Sequence[Assignment] = ()) -> set[int]:
+        """The ids of values that are used in another stretch of a scope than that of their own."""
+        homes: dict[int, int] = {}
+        users: dict[int, set[int]] = {}
+        numbers = itertools.count()
+
+        def use(values: Iterable[Value], number: int) -> None:
+            for value in values:
+                users.setdefault(id(value), set()).add(number)
+
+        def visit(scope: Scope, extra: Sequence[Assignment]) -> None:
+            number = next(numbers)
+            for item in [*self.items(scope, [each.value for each in extra]), *extra]:
+                if isinstance(item, For):
+                    visit(item.body, ())
+                    number = next(numbers)
+                elif isinstance(item, Rare):
+                    number = next(numbers)
+                    homes.update((id(value), number) for value in item.instructions)
+                    for value in (*item.instructions, *item.selects):
+                        use(value.args, number)
+                    number = next(numbers)
+                else:
+                    if isinstance(item, Value):
+                        homes[id(item)] = number
+                    use(used_values(item), number)
+
+        visit(scope, extra)
+        return {value for value, home in homes.items() if users.get(value, set()) - {home}}
+
+    def serial_over_lanes(self, level: Level, loop: For, lanes: Lanes) -> None:
+        """A loop in order inside a vector loop: every step does all lanes of the block."""
+        mine = [a for a in loop.accumulators if id(a) in self.live]
+        for a in mine:
+            self.lane_array(level, a, lanes.lane, lanes.count)
+        inside = level.inner({loop.variable: loop.variable})
+        start, stop = self.index(level, loop.start), self.index(level, loop.stop)
+        self.lane_scope(inside, loop.body, lanes)
+        level.close(self.counting(loop.variable, start, stop), inside)
+        for a in mine:
+            self.finish(a, self.states[a])
+
+    def rare_lanes(self, level: Level, rare: Rare, lanes: Lanes) -> None:
+        """What is rarely needed, if any lane of the block needs it."""
+        selects = [select for select in rare.selects if id(select) in self.live]
+        if not selects:
+            return
+        some, condition = self.fresh("some"), self.operand(rare.condition)
+        level.put(f"int {some} = 0;")
+        usual = level.inner()
+        usual.put(f"{some} |= {condition};")
+        for select in selects:
+            name = self.fresh("v")
+            level.put(f"{C.types[select.dtype]} {name}[{lanes.count}];")
+            self.names[id(select)] = f"{name}[{lanes.lane}]"
+            usual.put(f"{name}[{lanes.lane}] = {self.operand(select.args[2])};")
+        level.close(lanes.head, usual)
+        each = level.inner().inner({lanes.variable: lanes.variable}, lanes=True)
+        for value in rare.instructions:
+            if id(value) in self.live:
+                self.statement(each, value)
+        for select in selects:
+            each.put(f"{self.names[id(select)]} = {self.operand(select.args[1])};")
+        declare_if_used(each, 0, lanes.variable, f"{lanes.first} + {lanes.lane}")
+        loop = level.inner()
+        loop.close(f"if ({condition})", each)
+        level.close(f"if ({some}) {lanes.head}", loop)
+
+    def value(self, level: Level, value: Value) -> None:
+        """A value that other stretches of a block need goes to an array."""
+        super().value(level, value)
+        if self.lanes is None or id(value) not in self.spread or value.opcode == "const":
+            return
+        home, lanes = self.lanes
+        name = self.fresh("v")
+        home.put(f"{C.types[value.dtype]} {name}[{lanes.count}];")
+        level.put(f"{name}[{lanes.lane}] = {self.names[id(value)]};")
+        self.names[id(value)] = f"{name}[{lanes.lane}]"
 
     def combine_lanes(self, level: Level, a: Accumulator, lane: str, count: int) -> None:
         """Halves onto halves until one lane is left."""
@@ -208,8 +363,7 @@ class CKernelPrinter(StatementPrinter):
         level.close(f"for (int {half} = {count // 2}; {half} > 0; {half} /= 2)", halves)
         result = self.fresh("v")
         level.put(f"const {C.types[a.dtype]} {result} = {name}[0];")
-        for value in self.results.get(a, ()):
-            self.names[id(value)] = result
+        self.finish(a, result)
 
     # -- what a statement does ---------------------------------------------------------------------
 
@@ -292,14 +446,14 @@ class CKernelPrinter(StatementPrinter):
         """The elements of an operand that a step needs; beyond its edges 0, up to a whole block."""
         # The left operand binds (batch, row, k), the right one (batch, k, column).
         outer, inner = region.variables[1:] if side == "left" else region.variables[:0:-1]
-        lines = level.inner({inner: inner})
-        elements = lines.inner({outer: outer}, lanes=True)
         assert region.value is not None
-        self.scope(elements, region.body, [region.value])
-        elements.put(f"{side}[k][n] = {self.operand(region.value)};")
-        declare_if_used(elements, 0, outer, f"{first} + n")
-        lines.close(f"for (int n = 0; n < {count}; ++n)", elements)
-        block = BLOCK_ROWS if side == "left" else BLOCK_COLUMNS
+        lines = level.inner({inner: inner})
+        size, block = (
+            (TILE_ROWS, BLOCK_ROWS) if side == "left" else (TILE_COLUMNS, BLOCK_COLUMNS)
+        )
+        extra = [Assignment(region.value, f"{side}[k][n]")]
+        self.spread |= self.crossing(region.body, extra)
+        self.lane_scope(lines, region.body, Lanes(outer, first, "n", count, size), extra)
         lines.put(f"for (int n = {count}; n % {block} != 0; ++n) {side}[k][n] = 0;")
         declare_if_used(lines, 0, inner, "k0 + k")
         level.close("for (int k = 0; k < depth; ++k)", lines)
@@ -308,13 +462,11 @@ class CKernelPrinter(StatementPrinter):
         """The epilogue, for the elements of a finished tile."""
         _, row, column = contract.epilogue.variables
         rows = level.inner({row: row})
-        columns = rows.inner({column: column}, lanes=True)
         assert contract.product is not None
-        name = self.names[id(contract.product)] = self.fresh("v")
-        columns.put(f"const {C.types[contract.dtype]} {name} = sums[m][n];")
-        self.scope(columns, contract.epilogue.body)
-        declare_if_used(columns, 0, column, "column0 + n")
-        rows.close("for (int n = 0; n < columns; ++n)", columns)
+        self.names[id(contract.product)] = "sums[m][n]"
+        self.spread |= self.crossing(contract.epilogue.body)
+        lanes = Lanes(column, "column0", "n", "columns", TILE_COLUMNS)
+        self.lane_scope(rows, contract.epilogue.body, lanes)
         declare_if_used(rows, 0, row, "row0 + m")
         level.close("for (int m = 0; m < rows; ++m)", rows)
 
@@ -328,24 +480,36 @@ def declare_if_used(level: Level, position: int, name: str, text: str) -> None:
 
 
 def _tile_product(dtype: str) -> str:
-    """A function: adds the product of two packed operands to the sums of a tile."""
+    """A function: adds the product of two packed operands to the sums of a tile.
+
+    Each row of a block has an array of its own: so GCC keeps all of them in registers.
+    """
+    type_, rows = C.types[dtype], range(BLOCK_ROWS)
+    lanes = f"for (int n = 0; n < {BLOCK_COLUMNS}; ++n)"
+    arrays = ", ".join(f"a{m}[{BLOCK_COLUMNS}]" for m in rows)
+    row_lines = [f"{type_} *restrict s{m} = &sums[row + {m}][column];" for m in rows]
+    loads = [f"    a{m}[n] = s{m}[n];" for m in rows]
+    steps = [f"        a{m}[n] = fma_{dtype}(l[{m}], r[n], a{m}[n]);" for m in rows]
+    stores = [f"    s{m}[n] = a{m}[n];" for m in rows]
+    block = [
+        *row_lines,
+        f"{type_} {arrays};",
+        f"{lanes} {{", *loads, "}",
+        "for (int k = 0; k < depth; ++k) {",
+        f"    const {type_} *restrict l = &left[k][row], *restrict r = &right[k][column];",
+        f"    {lanes} {{", *steps, "    }",
+        "}",
+        f"{lanes} {{", *stores, "}",
+    ]  # fmt: skip
+    indented = "\n".join(f"            {line}" for line in block)
     return f"""\
 static void tile_product_{dtype}(
-    int rows, int columns, int depth, {C.types[dtype]} left[][{TILE_ROWS}],
-    {C.types[dtype]} right[][{TILE_COLUMNS}], {C.types[dtype]} sums[][{TILE_COLUMNS}])
+    int rows, int columns, int depth, {type_} left[][{TILE_ROWS}], {type_} right[][{TILE_COLUMNS}],
+    {type_} sums[][{TILE_COLUMNS}])
 {{
     for (int row = 0; row < rows; row += {BLOCK_ROWS}) {{
         for (int column = 0; column < columns; column += {BLOCK_COLUMNS}) {{
-            {C.types[dtype]} block[{BLOCK_ROWS}][{BLOCK_COLUMNS}];
-            for (int m = 0; m < {BLOCK_ROWS}; ++m)
-                for (int n = 0; n < {BLOCK_COLUMNS}; ++n) block[m][n] = sums[row + m][column + n];
-            for (int k = 0; k < depth; ++k)
-                for (int m = 0; m < {BLOCK_ROWS}; ++m)
-                    for (int n = 0; n < {BLOCK_COLUMNS}; ++n)
-                        block[m][n] = fma_{dtype}(
-                            left[k][row + m], right[k][column + n], block[m][n]);
-            for (int m = 0; m < {BLOCK_ROWS}; ++m)
-                for (int n = 0; n < {BLOCK_COLUMNS}; ++n) sums[row + m][column + n] = block[m][n];
+{indented}
         }}
     }}
 }}"""

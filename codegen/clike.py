@@ -250,14 +250,24 @@ class StatementPrinter(IndexPrinter):
 
     def scope(self, level: Level, scope: Scope, results: Iterable[Value] = ()) -> None:
         """The statements of a scope, with what is rarely needed behind a branch."""
+        for item in self.items(scope, results):
+            if isinstance(item, Rare):
+                self.rare_branch(level, item)
+            else:
+                self.statement(level, item)
+
+    def items(self, scope: Scope, results: Iterable[Value] = ()) -> Iterator[Any]:
+        """The statements of a scope that have an effect; in place of what is rarely needed, a
+        branch.
+        """
         branches = rarely_needed(scope, results)
         hidden = {id(v) for rare in branches for v in (*rare.instructions, *rare.selects)}
         starts = {id(rare.selects[0]): rare for rare in branches}
         for statement in scope.statements:
             if id(statement) in starts:
-                self.rare_branch(level, starts[id(statement)])
-            elif id(statement) not in hidden:
-                self.statement(level, statement)
+                yield starts[id(statement)]
+            elif id(statement) not in hidden and self.has_effect(statement):
+                yield statement
 
     def rare_branch(self, level: Level, rare: Rare) -> None:
         selects = [select for select in rare.selects if id(select) in self.live]
@@ -276,8 +286,7 @@ class StatementPrinter(IndexPrinter):
 
     def statement(self, level: Level, s: Any) -> None:
         if isinstance(s, Value):
-            if id(s) in self.live:
-                self.value(level, s)
+            self.value(level, s)
         elif isinstance(s, Store):
             self.store(level, s)
         elif isinstance(s, Accumulate):
@@ -285,8 +294,7 @@ class StatementPrinter(IndexPrinter):
         elif isinstance(s, Check):
             self.check(level, s)
         elif isinstance(s, For):
-            if self.has_effect(s):
-                self.loop(level, s)
+            self.loop(level, s)
         else:
             raise AssertionError(f"no such statement: {s!r}")
 
@@ -302,12 +310,14 @@ class StatementPrinter(IndexPrinter):
     def check(self, level: Level, s: Check) -> None:
         raise NotImplementedError
 
-    def has_effect(self, loop: For) -> bool:
-        """Whether a loop stores, checks, or accumulates what is read."""
-        return any(
-            isinstance(s, (Store, Check))
-            or (isinstance(s, Accumulate) and id(s.accumulator) in self.live)
-            for s in walk(loop.body)
+    def has_effect(self, s: Any) -> bool:
+        """Whether a statement stores, checks, or computes or accumulates what is read."""
+        if isinstance(s, Value):
+            return id(s) in self.live
+        if isinstance(s, Accumulate):
+            return id(s.accumulator) in self.live
+        return not isinstance(s, For) or any(
+            self.has_effect(inner) for inner in walk(s.body) if not isinstance(inner, (For, Value))
         )
 
     def value(self, level: Level, value: Value) -> None:

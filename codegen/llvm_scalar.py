@@ -131,7 +131,7 @@ def rarely_needed(scope: Scope, results: Iterable[Value] = ()) -> list[Rare]:
         else:
             need[statement] = always
             inside = walk(statement.body) if isinstance(statement, For) else ()
-            for value in itertools.chain.from_iterable(map(_operands, (statement, *inside))):
+            for value in itertools.chain.from_iterable(map(used_values, (statement, *inside))):
                 note(value, always)
     hidden: list[list[Value]] = [[] for _ in groups]
     for statement in scope.statements:
@@ -165,7 +165,7 @@ def _rare_groups(scope: Scope) -> list[list[Value]]:
     return groups
 
 
-def _operands(statement: Any) -> list[Value]:
+def used_values(statement: Any) -> list[Value]:
     """The values that a statement uses, whatever its fields are called."""
     found: list[Value] = []
     for value in (getattr(statement, name, None) for name in _OPERAND_FIELDS):
