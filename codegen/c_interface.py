@@ -15,7 +15,7 @@ from graphc.codegen.c_scalar import C
 from graphc.codegen.clike import comment, spread
 from graphc.codegen.extents import Axis, Layout
 from graphc.codegen.llvm_program import CONSTRAINT
-from graphc.codegen.program import Procedure, Storage
+from graphc.codegen.program import Checked, Procedure, Storage
 from graphc.dims import Compound, Extent
 from graphc.origin import location
 
@@ -186,7 +186,7 @@ class Interface:
     """Writes the public functions of a program whose main procedure is `function`."""
 
     def __init__(
-        self, signature: Signature, main: Procedure, function: CFunction, checks: Sequence[Any]
+        self, signature: Signature, main: Procedure, function: CFunction, checks: Sequence[Checked]
     ) -> None:
         self.signature = signature
         self.main = main
@@ -433,11 +433,15 @@ def _type(storage: Storage) -> str:
     return C.memory_type(storage.dtype.name)
 
 
-def _failure(node: Any) -> str:
-    """What to say of a checked node that failed."""
-    what = node.attrs.get("message") or f"{node.op.name}: index out of range"
+def _failure(checked: Checked) -> str:
+    """What to say of a check that failed."""
+    node = checked.node
+    demand = getattr(node.op.lowering, "demand", None)
+    what = demand.message if demand is not None else node.attrs.get("message")
+    if what is None:
+        what = f"an index is out of range for axis {checked.axis}"
     where = location(node.origin)
-    return f"{what} ({node.op.name} built at {where})" if where else what
+    return f"{what} ({node.op.name}{' built at ' if where else ''}{where})"
 
 
 def _misfit(constraint: Any, inputs: Sequence[str]) -> str:

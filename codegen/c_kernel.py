@@ -331,8 +331,7 @@ class CKernelPrinter(StatementPrinter):
         level.close(lanes.head, usual)
         each = level.inner().inner({lanes.variable: lanes.variable}, lanes=True)
         for value in rare.instructions:
-            if id(value) in self.live:
-                self.statement(each, value)
+            self.statement(each, value)
         for select in selects:
             each.put(f"{self.names[id(select)]} = {self.operand(select.args[1])};")
         declare_if_used(each, 0, lanes.variable, f"{lanes.first} + {lanes.lane}")

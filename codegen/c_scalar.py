@@ -1,11 +1,12 @@
 """How does C99 spell scalar instructions?  As `clike_scalar` says, with functions of its own text.
 
 Nothing calls a library of mathematics. Where the processor has an instruction for a fused
-multiply-add, a square root or rounding to an integer, and the compiler says so by its macros, a
-built-in function becomes that instruction. Anywhere else an exact procedure of the text computes
-the same bits, more slowly: on x86 `-march=native` (or `-mfma`) is worth a lot. A built-in square
-root sets errno unless -fno-math-errno says otherwise, so without that flag the instruction is
-spelled out, one root at a time. Signed numbers are shifted to the right as every compiler does it,
+multiply-add or a square root, and the compiler says so by its macros, a built-in function becomes
+that instruction. Anywhere else an exact procedure of the text computes the same bits, more slowly:
+on x86 `-march=native` (or `-mfma`) is worth a lot. A built-in square root sets errno unless
+-fno-math-errno says otherwise, so without that flag the instruction is spelled out, one root at a
+time. Rounding to an integer is never left to a built-in function: in code that it takes for cold,
+GCC calls the library for it. Signed numbers are shifted to the right as every compiler does it,
 with their sign.
 """
 
@@ -38,9 +39,6 @@ FEATURES = """\
 #if defined(__GNUC__) && !defined(GRAPHC_PORTABLE)
 #if defined(__FMA__) || defined(__FP_FAST_FMA) || defined(__ARM_FEATURE_FMA)
 #define HAS_FMA
-#endif
-#if defined(__SSE4_1__) || defined(__aarch64__)
-#define HAS_ROUNDING
 #endif
 /* With errno the built-in square root calls a library for negative numbers. */
 #if defined(__NO_MATH_ERRNO__) && (defined(__SSE2__) || defined(__aarch64__))
@@ -142,9 +140,7 @@ def _float_helpers(dtype: str) -> dict[str, Helper]:
     more = {"floor": ("rint",), "ceil": ("rint",), "trunc": ("floor",)}
     for name, body in bodies.items():
         found[f"{name}_{dtype}"] = Helper(
-            f"{head.format(name, '')}\n{{\n"
-            f"#ifdef HAS_ROUNDING\n    return __builtin_{name}{f}(x);\n"
-            f"#else\n    {body}\n#endif\n}}",
+            f"{head.format(name, '')}\n{{\n    {body}\n}}",
             (*needs, *(f"{each}_{dtype}" for each in more.get(name, ()))),
         )
     return found

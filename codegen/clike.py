@@ -285,6 +285,8 @@ class StatementPrinter(IndexPrinter):
         level.close(f"if ({self.operand(rare.condition)})", inside)
 
     def statement(self, level: Level, s: Any) -> None:
+        if not self.has_effect(s):
+            return
         if isinstance(s, Value):
             self.value(level, s)
         elif isinstance(s, Store):

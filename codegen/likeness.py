@@ -113,5 +113,8 @@ class Written:
 
     def note(self, found: Signature, launches: list[Launch]) -> None:
         """Remember what a group of this signature became."""
-        if len(launches) == 1:
-            self._launches[found.key] = (found, launches[0])
+        known = {(id(operand.storage), operand.offset) for operand in found.operands}
+        for launch in launches if len(launches) == 1 else ():
+            # The parts of a tuple are results that no member of the group is: written anew.
+            if all((id(o.storage), o.offset) in known for o in launch.operands):
+                self._launches[found.key] = (found, launch)

@@ -30,7 +30,6 @@ from graphc.codegen.loops import Buffer, Kernel, identity, linear, stride_name
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import (
     BITS,
-    FLOATS,
     Accumulate,
     Accumulator,
     Address,

@@ -82,9 +82,15 @@ def is_inexact(op: Op) -> bool:
 def backends() -> tuple[str, ...]:
     """The names of the backends that can run here."""
     names = ["interpreter", "llvm-1", "llvm-2"]
+    if shutil.which("gcc") is not None and sys.platform == "linux":
+        names.append("c")
     if shutil.which("g++") is not None and sys.platform == "linux":
         names.append("cuda-emulator")
     return tuple(names)
+
+
+# Their compilers take longer than everything else: they are given many cases at once.
+BATCHED = ("c", "cuda-emulator")
 
 
 def evaluator(inputs: Sequence[Node], outputs: Sequence[Node], arrays: Arrays) -> list[Any]:
@@ -147,8 +153,8 @@ def _is_codegen(module: str) -> bool:
 
 def compiled(backend: str, case: Case) -> Callable[..., list[Any]]:
     """A callable that takes the arrays of `case.inputs` and gives those of `case.outputs`."""
-    if backend == "cuda-emulator":
-        return compiled_for_cuda([case])[0]
+    if backend in BATCHED:
+        return compiled_together(backend, [case])[0]
     if backend == "interpreter":
         function = case.compile("interpret")
     else:
@@ -161,10 +167,36 @@ def compiled(backend: str, case: Case) -> Callable[..., list[Any]]:
     return call
 
 
-def compiled_for_cuda(cases: Sequence[Case]) -> list[Callable[..., list[Any]]]:
-    """The same for CUDA C++, all cases in one translation unit: its compiler takes longer than
-    everything else.
-    """
+def compiled_together(backend: str, cases: Sequence[Case]) -> list[Callable[..., list[Any]]]:
+    """The same for many cases on a backend of `BATCHED`."""
+    return {"c": _compiled_for_c, "cuda-emulator": _compiled_for_cuda}[backend](cases)
+
+
+def _compiled_for_c(cases: Sequence[Case]) -> list[Callable[..., list[Any]]]:
+    """All cases in one shared library."""
+    from tests.codegen import c_host
+
+    sources = []
+    for number, case in enumerate(cases):
+        with case.sizes_of_work():
+            inputs, outputs = list(case.inputs), list(case.outputs)
+            options, name = case.options(1), f"case{number}"
+            sources.append(gx.emit(inputs, outputs, "c", options=options, name=name))
+    library = c_host.Library(sources, c_host.QUICK)
+
+    def caller(name: str) -> Callable[..., list[Any]]:
+        def call(*arrays: Any) -> list[Any]:
+            outcome = library.run(name, arrays)
+            assert outcome.status[0] == 0, f"a check failed: {outcome.message}"
+            return outcome.outputs
+
+        return call
+
+    return [caller(source.name) for source in sources]
+
+
+def _compiled_for_cuda(cases: Sequence[Case]) -> list[Callable[..., list[Any]]]:
+    """All cases in one translation unit."""
     from graphc.codegen.cuda import cuda_source
     from tests.codegen import cuda_host
 
@@ -376,6 +408,7 @@ def _moved(result: Any, bound: Any, random: np.random.Generator, either_zero: bo
 
 
 __all__ = [
+    "BATCHED",
     "EITHER_ZERO",
     "ULP",
     "Case",
@@ -385,7 +418,7 @@ __all__ = [
     "check_type",
     "check_within",
     "compiled",
-    "compiled_for_cuda",
+    "compiled_together",
     "disturbed",
     "evaluator",
     "is_inexact",

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import Case, Judge, backends, compiled, compiled_for_cuda, evaluator
+from backends import Case, Judge, backends, compiled, compiled_together, evaluator
 from hypothesis import (
     HealthCheck,
     Phase,
@@ -149,19 +149,19 @@ def test_found(name: str) -> None:
         check_backends(made, [{"n": value} for value in values])
 
 
-def check_on_cuda(seeds: range, longest: int) -> None:
-    """Programs compiled as one translation unit, run by the emulator."""
+def check_together(backend: str, seeds: range, longest: int) -> None:
+    """Programs compiled at once by a backend whose compiler takes long."""
     drawn = []
     for seed in seeds:
         source = Seeded(seed)
         made = program(source, longest=longest)
         drawn.append((made, sizes(source, made.names)))
     cases = [Case(made.inputs, made.outputs) for made, _ in drawn]
-    functions = compiled_for_cuda(cases)
+    functions = compiled_together(backend, cases)
     for seed, (made, choice), function in zip(seeds, drawn, functions, strict=True):
         arrays = made.arrays(choice)
         judge = Judge(made.inputs, made.outputs, arrays)
-        judge.check(function(*arrays), f"seed {seed} at {choice}\n{made}\non the CUDA emulator")
+        judge.check(function(*arrays), f"seed {seed} at {choice}\n{made}\non {backend}")
 
 
 needs_emulator = pytest.mark.skipif(
@@ -171,14 +171,29 @@ needs_emulator = pytest.mark.skipif(
 
 @needs_emulator
 def test_cuda() -> None:
-    check_on_cuda(range(20), longest=6)
+    check_together("cuda-emulator", range(20), longest=6)
 
 
 @needs_emulator
 @pytest.mark.slow
 @pytest.mark.parametrize("start", range(20, 1020, 20))
 def test_cuda_with_many_programs(start: int) -> None:
-    check_on_cuda(range(start, start + 20), longest=10)
+    check_together("cuda-emulator", range(start, start + 20), longest=10)
+
+
+needs_c = pytest.mark.skipif("c" not in backends(), reason="there is no C compiler")
+
+
+@needs_c
+def test_c() -> None:
+    check_together("c", range(40), longest=6)
+
+
+@needs_c
+@pytest.mark.slow
+@pytest.mark.parametrize("start", range(40, 1040, 50))
+def test_c_with_many_programs(start: int) -> None:
+    check_together("c", range(start, start + 50), longest=10)
 
 
 # -- rewriting -------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from graphc.codegen.c import CArray, CSource
 COMPILER = shutil.which("gcc")
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 FLAGS = (*STRICT, "-O2", "-march=native", "-ffp-contract=off")
+QUICK = (*STRICT, "-O1", "-march=native")
 CANARY = 64
 
 required = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")

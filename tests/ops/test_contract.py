@@ -19,6 +19,7 @@ import mpmath
 import numpy as np
 import pytest
 from backends import (
+    BATCHED,
     EITHER_ZERO,
     ULP,
     Case,
@@ -27,7 +28,7 @@ from backends import (
     check_exact,
     check_type,
     compiled,
-    compiled_for_cuda,
+    compiled_together,
     evaluator,
     is_inexact,
     run,
@@ -304,7 +305,7 @@ LAYOUTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-NATIVE = tuple(name for name in backends() if name != "cuda-emulator")
+NATIVE = tuple(name for name in backends() if name not in BATCHED)
 
 
 @each_op
@@ -324,15 +325,17 @@ def families() -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.skipif("cuda-emulator" not in backends(), reason="the emulator needs g++ on Linux")
+@pytest.mark.parametrize("backend", BATCHED)
 @pytest.mark.parametrize("family", families())
-def test_cuda_agrees(family: str, count: Callable[..., None]) -> None:
-    """One translation unit a family: what is compiled for a GPU, executed by the emulator."""
+def test_family_agrees(family: str, backend: str, count: Callable[..., None]) -> None:
+    """What a compiler is slow to start for, a family of ops at a time."""
+    if backend not in backends():
+        pytest.skip(f"{backend} needs a compiler on Linux")
     made = [battery for name in families()[family] for battery in batteries(name)]
-    functions = compiled_for_cuda([battery.case for battery in made])
+    functions = compiled_together(backend, [battery.case for battery in made])
     for battery, function in zip(made, functions, strict=True):
-        battery.check(function, "the CUDA emulator")
-        count("op contract", "on the CUDA emulator")
+        battery.check(function, backend)
+        count("op contract", f"on {backend}")
 
 
 @pytest.mark.parametrize("name", [name for name in OPS if any(s.inputs for s in samples(name)[:1])])
