@@ -352,12 +352,13 @@ class Interface:
         failures = [_failure(node) for node in self.checks]
         misfits = [_misfit(c, self.inputs) for c in self.signature.layout.constraints]
         lines = ["    const int64_t node = status->node;"]
+        lines.append('    if (status->code == 0) return "no failure";')
         for code, texts in (("== 2", misfits), ("!= 2", failures)):
             for number, text in enumerate(texts):
                 condition = f"status->code {code} && node == {number}"
                 lines.append(f"    if ({condition}) return {_string(text)};")
         lines.append('    if (status->code == 2 && node == -1) return "an extent is negative";')
-        lines.append('    return status->code == 0 ? "no failure" : "a failure of unknown origin";')
+        lines.append('    return "a failure of unknown origin";')
         return self.defined("message", "\n".join(lines))
 
     # -- the header --------------------------------------------------------------------------------

@@ -462,20 +462,31 @@ def test_sanitizers_find_nothing(name: str, mode: str) -> None:
 # -- opcodes ---------------------------------------------------------------------------------------
 
 
-def program_of_kernel(kernel: Kernel, storages: Sequence[Storage], tasks: Any = 1) -> Any:
+def launch_of_kernel(kernel: Kernel, storages: Sequence[Storage], tasks: Any = 1) -> Program:
     """A program with one launch, of a kernel made by hand."""
     verify(kernel)
     launch = Launch(kernel, [Operand(storage) for storage in storages], tasks, 1)
     inputs = [storage for storage in storages if storage.kind == "input"]
     outputs = [storage for storage in storages if storage.kind == "output"]
     arena = sum(s.bytes * WORKERS + 64 * WORKERS for s in storages if s.kind == "worker")
-    main = Procedure("main", inputs, outputs, (), [launch], arena)
-    return cuda_source(Program(main, [], []), workers=WORKERS)
+    return Program(Procedure("main", inputs, outputs, (), [launch], arena), [], [])
+
+
+def program_of_kernel(kernel: Kernel, storages: Sequence[Storage], tasks: Any = 1) -> Any:
+    """The same as CUDA C++."""
+    return cuda_source(launch_of_kernel(kernel, storages, tasks), workers=WORKERS)
 
 
 def program_of_procedures(
     procedures: Sequence[tuple[Callable[..., Any], str]], dtypes: Sequence[str], count: int
 ) -> Any:
+    """The CUDA program of one kernel that applies procedures over scalar instructions."""
+    return cuda_source(launch_of_procedures(procedures, dtypes, count), workers=WORKERS)
+
+
+def launch_of_procedures(
+    procedures: Sequence[tuple[Callable[..., Any], str]], dtypes: Sequence[str], count: int
+) -> Program:
     """One kernel that applies procedures over scalar instructions, with their results' dtypes."""
     kernel = Kernel([], Scope(), "opcodes")
     storages = [
@@ -492,7 +503,7 @@ def program_of_procedures(
         loaded = [lanes.body.load(buffer, index) for buffer in kernel.buffers[: len(dtypes)]]
         for buffer, (procedure, _) in zip(kernel.buffers[len(dtypes) :], procedures, strict=True):
             lanes.body.store(buffer, index, procedure(lanes.body, *loaded))
-    return program_of_kernel(kernel, storages)
+    return launch_of_kernel(kernel, storages)
 
 
 def results_of(

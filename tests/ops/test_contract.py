@@ -325,17 +325,37 @@ def families() -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("backend", BATCHED)
-@pytest.mark.parametrize("family", families())
-def test_family_agrees(family: str, backend: str, count: Callable[..., None]) -> None:
-    """What a compiler is slow to start for, a family of ops at a time."""
+def check_family(family: str, backend: str, count: Callable[..., None], full: bool) -> None:
     if backend not in backends():
         pytest.skip(f"{backend} needs a compiler on Linux")
-    made = [battery for name in families()[family] for battery in batteries(name)]
-    functions = compiled_together(backend, [battery.case for battery in made])
-    for battery, function in zip(made, functions, strict=True):
+    made = [batteries(name) for name in families()[family]]
+    chosen = [
+        battery
+        for turn, each in enumerate(made)
+        for battery in (each if full else [each[turn % len(each)]])
+    ]
+    functions = compiled_together(backend, [battery.case for battery in chosen])
+    for battery, function in zip(chosen, functions, strict=True):
         battery.check(function, backend)
         count("op contract", f"on {backend}")
+
+
+@pytest.mark.parametrize("family", families())
+def test_cuda_agrees(family: str, count: Callable[..., None]) -> None:
+    """One translation unit a family: what is compiled for a GPU, executed by the emulator."""
+    check_family(family, "cuda-emulator", count, full=True)
+
+
+@pytest.mark.parametrize("family", families())
+def test_c_agrees(family: str, count: Callable[..., None]) -> None:
+    """One library a family, of each op one dtype in turn: the slow test has the others."""
+    check_family(family, "c", count, full=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", families())
+def test_c_agrees_in_every_dtype(family: str, count: Callable[..., None]) -> None:
+    check_family(family, "c", count, full=True)
 
 
 @pytest.mark.parametrize("name", [name for name in OPS if any(s.inputs for s in samples(name)[:1])])
