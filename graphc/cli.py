@@ -93,7 +93,9 @@ _EMITTED = {
     "report": lambda function: function.report(),
     "llvm": lambda function: function.llvm_ir,
     "assembly": lambda function: function.assembly,
-    "cuda": None,  # comes from the graph: there is no Function for a GPU
+    # these come from the graph: there is no Function for them
+    "c": None,
+    "cuda": None,
 }
 
 
@@ -107,7 +109,7 @@ def _compile(options: Any) -> None:
     inputs = [node for node in topological(flatten(outputs)[0]) if node.op is symbol_op]
     shown = _EMITTED[options.emit]
     if shown is None:
-        print(gx.emit(inputs, outputs, target="cuda").text)
+        print(gx.emit(inputs, outputs, target=options.emit).text)
     else:
         print(shown(gx.compile(inputs, outputs)))
 

@@ -52,7 +52,7 @@ def test_show(
 
 @pytest.mark.parametrize(
     ("emitted", "expected"),
-    [("report", "kernels: "), ("llvm", "define "), ("assembly", "ret"), ("cuda", "__global__")],
+    [("report", "kernels: "), ("llvm", "define "), ("assembly", "ret"), ("cuda", "__global__"), ("c", "int64_t")],
 )
 def test_compile(
     graph_file: str, emitted: str, expected: str, capsys: pytest.CaptureFixture[str]
