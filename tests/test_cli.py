@@ -52,7 +52,13 @@ def test_show(
 
 @pytest.mark.parametrize(
     ("emitted", "expected"),
-    [("report", "kernels: "), ("llvm", "define "), ("assembly", "ret"), ("cuda", "__global__"), ("c", "int64_t")],
+    [
+        ("report", "kernels: "),
+        ("llvm", "define "),
+        ("assembly", "ret"),
+        ("cuda", "__global__"),
+        ("c", "static void"),
+    ],
 )
 def test_compile(
     graph_file: str, emitted: str, expected: str, capsys: pytest.CaptureFixture[str]
