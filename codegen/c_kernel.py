@@ -24,8 +24,8 @@ from graphc.codegen.scalar import Accumulate, Accumulator, Check, For, Scope, St
 from graphc.dims import Bounds, Dim, ceildiv
 
 # Rows and columns of a tile of a product, and the length of a step along the contracted axis: two
-# packed operands and the sums of float64 take 40 KiB of the stack.
-TILE_ROWS, TILE_COLUMNS, TILE_DEPTH = 32, 32, 64
+# packed operands and the sums of float64 take 64 KiB of the stack.
+TILE_ROWS, TILE_COLUMNS, TILE_DEPTH = 32, 64, 64
 # Elements of a tile whose sums stay in registers.
 BLOCK_ROWS, BLOCK_COLUMNS = 4, 16
 
@@ -416,10 +416,13 @@ class CKernelPrinter(StatementPrinter):
             left = f"{self.index(top, extent)} - {first}"
             inside.put(f"const int {name} = {left} < {most} ? (int)({left}) : {most};")
         for line in (
-            f"{type_} sums[{TILE_ROWS}][{TILE_COLUMNS}] = {{{{0}}}};",
+            f"{type_} sums[{TILE_ROWS}][{TILE_COLUMNS}];",
             f"{type_} left[{TILE_DEPTH}][{TILE_ROWS}], right[{TILE_DEPTH}][{TILE_COLUMNS}];",
         ):
             inside.put(line)
+        clear = inside.inner()
+        clear.put(f"for (int n = 0; {_whole('n', 'columns', BLOCK_COLUMNS)}; ++n) sums[m][n] = 0;")
+        inside.close(f"for (int m = 0; {_whole('m', 'rows', BLOCK_ROWS)}; ++m)", clear)
         self.sum_up(inside, contract)
         self.finish_tile(inside, contract)
         declare_if_used(inside, before, "batch", batch)
@@ -476,6 +479,11 @@ def declare_if_used(level: Level, position: int, name: str, text: str) -> None:
     if any(word.search(line) for line in level.lines[position:]):
         line = "    " * level.depth + f"const int64_t {name} = {text};"
         level.lines.insert(position, line)
+
+
+def _whole(name: str, count: str, block: int) -> str:
+    """The condition of a loop to `count`, rounded up to whole blocks."""
+    return f"{name} < {count} || {name} % {block} != 0"
 
 
 def _tile_product(dtype: str) -> str:
