@@ -78,10 +78,10 @@ class CSource:
 
     def save(self, folder: Any = ".") -> tuple[pathlib.Path, pathlib.Path]:
         """Write both files; returns their paths, the `.c` file first."""
-        paths = tuple(pathlib.Path(folder) / f"{self.name}.{end}" for end in ("c", "h"))
-        for path, text in zip(paths, (self.source, self.header), strict=True):
-            path.write_text(text)
-        return paths
+        body, header = (pathlib.Path(folder) / f"{self.name}.{end}" for end in ("c", "h"))
+        body.write_text(self.source, encoding="utf-8")
+        header.write_text(self.header, encoding="utf-8")
+        return body, header
 
 
 def c_source(program: Program, signature: Signature, vector_bytes: int) -> CSource:
@@ -260,7 +260,7 @@ class _Printer:
         self.kernels: dict[Any, CKernel] = {}
         self.functions: dict[int, CFunction] = {}
         self.constants: list[Storage] = []
-        self.taken = {signature.name}
+        self.taken = {signature.name}  # all other names of the text end otherwise
 
     def fresh_name(self, title: str) -> str:
         """A name for a static function, numbered."""
@@ -294,7 +294,7 @@ class _Printer:
         if number is None:
             number = len(self.constants)
             self.constants.append(storage)
-        return f"constant_{number}" + (".values" if _needs_bits(self.constants[number]) else "")
+        return f"constant{number}" + (".values" if _needs_bits(self.constants[number]) else "")
 
     def files(self) -> CSource:
         main = self.program.main
@@ -302,7 +302,9 @@ class _Printer:
             slots = self.signature.layout.slots
             names = slots.program_names if procedure is main else procedure.sizes
             dims = self.signature.dims
-            sizes = {n: identifier(f"size_{dims.get(n, n)}") for n in names}
+            sizes: dict[str, str] = {}
+            for size in names:
+                sizes[size] = identifier(f"size_{dims.get(size, size)}", sizes.values())
             printer = _ProcedurePrinter(self, procedure, sizes)
             name = self.fresh_name("program" if procedure is main else "procedure")
             self.functions[id(procedure)] = printer.function(name)
@@ -335,8 +337,8 @@ class _Printer:
             )
         )
         source = "\n\n".join(parts) + "\n"
-        sizes, slots = tuple(interface.sizes.values()), len(found.slots.program_names)
-        return CSource(name, source, interface.header(), inputs, outputs, sizes, slots)
+        free, count = tuple(interface.sizes.values()), len(found.slots.program_names)
+        return CSource(name, source, interface.header(), inputs, outputs, free, count)
 
 
 def _needs_bits(storage: Storage) -> bool:
@@ -363,5 +365,5 @@ def _constant_text(number: int, storage: Storage) -> str:
     type_, count = C.memory_type(name), len(texts)
     if by_bits:
         union = f"union {{ {C.types[unsigned]} bits[{count}]; {type_} values[{count}]; }}"
-        return f"static const {union} constant_{number} = {{{{{listed}}}}};"
-    return f"static const {type_} constant_{number}[{count}] = {{{listed}}};"
+        return f"static const {union} constant{number} = {{{{{listed}}}}};"
+    return f"static const {type_} constant{number}[{count}] = {{{listed}}};"

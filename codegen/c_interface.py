@@ -124,6 +124,12 @@ static int64_t misfit(graphc_status *status, int64_t constraint, int64_t got, in
 } | {name: C.helpers[name].text for name in ("minimum", "maximum")}
 
 
+def program_name(text: str) -> str:
+    """A name for the program that no function of its text has."""
+    others = ("record", "floor_divide", "floor_modulo", "graphc_status", "tile_product")
+    return identifier(text, (*C.helpers, *_CHECKED, *others))
+
+
 class _Steps:
     """Writes extents step by step, in arithmetic that sets `wrong` where there is no value."""
 

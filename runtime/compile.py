@@ -423,14 +423,14 @@ def emit_c(request: Request) -> Any:
     """The C of a request: the text of a `.c` file and of its header."""
     from graphc.codegen.c import c_source
     from graphc.codegen.c import product_scratch as c_scratch
-    from graphc.codegen.c_interface import Signature, identifier
+    from graphc.codegen.c_interface import Signature, program_name
     from graphc.codegen.machine import Machine
 
     graph, dims = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
     program = lower(rewritten, 1, product_scratch=c_scratch)
     found = layout(graph, program.main.arena, 0, Wording(request.names, dims))
-    signature = Signature(identifier(request.name), tuple(request.names), dims, found)
+    signature = Signature(program_name(request.name), tuple(request.names), dims, found)
     return c_source(program, signature, Machine.host().vector_bytes)
 
 

@@ -337,15 +337,16 @@ def test_constants_keep_their_bits() -> None:
 
 
 def test_no_name_gets_in_the_way() -> None:
-    names = ("int", "status", "q1", "b0", "größe", "λ", "double", "out", "workspace", "x_y")
+    names = ("int", "status", "q1", "b0", "größe", "λ", "double", "out", "workspace", "x_y", "µ")
     symbols = [gx.symbol(name.replace("_", " "), (name, 2), "float32") for name in names]
     program = emitted(symbols, [each + each.shape[0] for each in symbols], "add_1")
     arrays = [normal(1 + i, 2, dtype="float32") for i in range(len(names))]
     library = c_host.Library([program])
     for got, array in zip(library.run("add_1", arrays).outputs, arrays, strict=True):
         np.testing.assert_array_equal(got, array + np.float32(len(array)))
-    for name in ("for", "2d", "µ"):
-        c_host.Library([emitted(symbols[:1], [symbols[0] * 2], name)])
+    programs = [emitted(symbols[:1], [symbols[0] * 2], name) for name in ("for", "2d", "record")]
+    assert [program.name for program in programs] == ["for_", "x2d", "record_"]
+    c_host.Library(programs)
 
 
 def test_files_can_be_called_from_c_and_the_header_from_cpp(tmp_path: pathlib.Path) -> None:
