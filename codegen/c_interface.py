@@ -231,8 +231,10 @@ class Interface:
         """
         steps = _Steps(self)
         values = [steps.extent(extent) for extent in extents]
-        if position is not None and not steps.lines and not steps.can_fail:
-            return [f"    extents[{position}] = {values[0]};"]
+        if position is not None and not steps.can_fail:
+            lines = ()
+            if not steps.lines:
+                return [f"    extents[{position}] = {values[0]};"]
         if position is None:
             ends = [f"const int64_t got = {values[0]}, wanted = {values[1]};"]
         else:

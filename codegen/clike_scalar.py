@@ -106,6 +106,8 @@ class Dialect:
         if opcode == "mulhi":
             return self._called(self.high_products[dtype], operands)
         kind = _kind(dtype)
+        if kind != "float" and opcode in _OF_ITSELF and operands[0] == operands[1]:
+            return _OF_ITSELF[opcode].format(operands[0]), ()
         special = _SPECIAL.get((opcode, kind))
         if special is not None:
             return special(self, dtype, *operands)
@@ -219,6 +221,12 @@ _TEMPLATES = {
     )
     for kind in ("float", "integer", "bool")
 }  # fmt: skip
+
+
+# Comparisons of a value with itself: compilers warn of those, and of variables that nothing uses.
+_OF_ITSELF = dict.fromkeys(("eq", "le", "ge"), "({0} ^ {0}) == 0") | dict.fromkeys(
+    ("ne", "lt", "gt"), "({0} ^ {0}) != 0"
+)
 
 
 # -- opcodes that need care ------------------------------------------------------------------------
