@@ -77,12 +77,22 @@ def _newton_near_0(size: Any) -> Any:
     return np.where(size < 0.5, root, np.nan)
 
 
+def _log_erfc(t: Any) -> Any:
+    """log(erfc(t)); far out by the continued fraction (DLMF 7.9.3), for erfc underflows there."""
+    far = np.maximum(t, 3.0)
+    fraction = far
+    for k in range(60, 0, -1):
+        fraction = far + k / 2 / fraction
+    outside = -far * far - np.log(fraction * _ROOT_PI)
+    return np.where(t > 3, outside, np.log(_erfc(np.minimum(t, 3.0))))
+
+
 def _newton_of_tail(left: Any, size: Any) -> Any:
     """The t with erfc(t) = left, for left below 1/2."""
     inside = np.clip(left, 5e-324, 0.5)
     root = np.sqrt(-np.log(inside))
     for _ in range(60):
-        found = np.log(np.maximum(_erfc(root), 5e-324))
+        found = _log_erfc(root)
         # What erfc(t) exp(t**2) sqrt(pi)/2 is near to (DLMF 7.8.3), which cannot overflow
         slope = 1 / (root + np.sqrt(root * root + 4 / np.pi))
         root = root + (found - np.log(inside)) * slope

@@ -721,7 +721,8 @@ def _regions() -> list[Sample]:
             total, count = held
             return total * 2 + y, count + 1
 
-        return _node_of(gx.while_loop(lambda held: held[1] < 3, round_, (x, gx.constant(0))))
+        start = (x, gx.constant(0))
+        return _node_of(gx.while_loop(lambda held: held[1] < 3, round_, start, bound=3))
 
     def bounded(x: Node, y: Node) -> Node:
         return _node_of(
