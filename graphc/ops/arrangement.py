@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphc import dtypes
-from graphc.dims import Extent, ceildiv, product
+from graphc.dims import Extent, ceildiv, dim_max, product
 from graphc.errors import GraphError, shortened
 from graphc.node import Node
 from graphc.ops.gather import gather_op, positions_attributes
@@ -94,7 +94,8 @@ def _roll_axis(node: Node, shift: Any, axis: int) -> Node:
         return _roll_by_data(node, shift, axis)
     if isinstance(shift, (float, np.floating)):
         raise GraphError(f"roll: a shift is an integer, got {shift!r}\n" + describe([node]))
-    by = (int(shift) if isinstance(shift, (int, np.integer)) else shift) % size
+    moved = int(shift) if isinstance(shift, (int, np.integer)) else shift
+    by = moved % dim_max(size, 1)  # a named dimension may be 0
     if by == 0:
         return node
     end = piece(node, axis, size - by, by)

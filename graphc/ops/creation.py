@@ -20,6 +20,7 @@ from graphc.ops.operands import (
     as_node,
     broadcast,
     cast,
+    check_parts,
     constant,
     describe,
     extent,
@@ -347,6 +348,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Node:  # n
         raise GraphError(
             f"vander: the number of columns must be known, not {count}; give N\n" + describe([node])
         )
+    check_parts(count, "vander", "N")
     node = cast(node, dtypes.promote(node.dtype, dtypes.INT64))
     if count == 0:
         return zeros((*node.shape, 0), node.dtype)

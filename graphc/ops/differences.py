@@ -12,7 +12,15 @@ from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.ops.joining import concatenate
 from graphc.ops.movement import reshape, slice_op
-from graphc.ops.operands import as_node, broadcast, cast, describe, normalize_axes, normalize_axis
+from graphc.ops.operands import (
+    as_node,
+    broadcast,
+    cast,
+    check_parts,
+    describe,
+    normalize_axes,
+    normalize_axis,
+)
 from graphc.ops.reduce import sum_
 from graphc.tensor import surface
 
@@ -67,7 +75,7 @@ def diff(x: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     if append is not None:
         parts.append(_beside(append, node, where))
     node = concatenate(parts, axis=where)
-    for _ in range(int(n)):
+    for _ in range(check_parts(int(n), "diff", "n")):
         if node.shape[where] == 0:
             return node
         first, second = _pair(node, where)

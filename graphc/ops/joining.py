@@ -29,6 +29,7 @@ from graphc.ops.movement import (
 from graphc.ops.operands import (
     as_node,
     cast,
+    check_parts,
     common_dtype,
     describe,
     normalize_axis,
@@ -215,7 +216,7 @@ def _sections(given: Any, name: str) -> Any:
     if isinstance(given, (int, np.integer)) and not isinstance(given, (bool, np.bool_)):
         if given <= 0:
             raise GraphError(f"{name}: the number of parts must be positive, got {given}")
-        return int(given)
+        return check_parts(int(given), name, "the number of parts")
     if isinstance(given, (tuple, list, np.ndarray)):
         return list(given)
     raise GraphError(f"{name} needs a number of parts or positions, got {shortened(repr(given))}")

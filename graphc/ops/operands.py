@@ -450,6 +450,18 @@ def _unify(name: str, nodes: Sequence[Node], first: Extent, second: Extent) -> E
     return first if isinstance(first, int) else second if isinstance(second, int) else first
 
 
+MOST_PARTS = 1 << 16
+
+
+def check_parts(count: int, name: str, what: str) -> int:
+    """A number of nodes that a function makes one by one; `GraphError` if no graph should hold
+    them.
+    """
+    if not 0 <= count <= MOST_PARTS:
+        raise GraphError(f"{name}: {what} is a number from 0 to {MOST_PARTS}, got {count}")
+    return count
+
+
 def describe(nodes: Sequence[Node]) -> str:
     """A line for each node: its type, op, and where it was built. For error messages."""
     lines = []
