@@ -32,6 +32,7 @@ from programs import Program, Seeded, program, sizes
 
 import graphc as gx
 from graphc.node import Node
+from graphc.ops.gather import scatter_op
 
 MANY = 3000
 HUNDRED_THOUSAND = 100_000
@@ -121,6 +122,12 @@ def found() -> dict[str, Found]:
     ends = gx.scan(lambda s, v: (s * 0.5 + v, gx.stack([s, v])), x[0], x)[1]
     calls = gx.call(lambda a, b: gx.call(lambda p, q: p * q, a, b) * b, y, y + 1)
     stretched = gx.call(lambda s: gx.broadcast_to(s, ("n",)), y[0])
+    half, tall = gx.symbol("half", (3, "n"), "bfloat16"), gx.symbol("tall", (7, 6))
+    windows = gx.symbol("windows", (4, 2, 3))
+    where = [gx.constant(np.array(at)) for at in ([1, 0, 2], [0, 1, 1])]
+    overlapping = scatter_op["set"](
+        tall, windows, *where, axes=(0, 1), batch=(), at=2, windows=(4, 2)
+    )
     return {
         "padding behind only": ([x], [gx.pad(x, [(0, 0), (0, 1)])], [5]),
         "a sum stretched, given out and used": ([y], [total * gx.sum(y), total], [0]),
@@ -141,10 +148,11 @@ def found() -> dict[str, Found]:
         "a call in a call": ([y], [calls], [0]),
         "a call that names a dimension": ([x, y], [x + stretched], [6]),
         "a read that is masked, of an empty array": (
-            [x],
-            [gx.diagonal(gx.reshape(gx.pad(gx.ravel(x), (0, 15))[:15], (5, 3)), -2)],
+            [half],
+            [gx.cast(gx.diagonal(gx.reshape(gx.pad(gx.ravel(half), (0, 15))[:15], (5, 3)), -2), int)],
             [0, 3],
         ),
+        "windows that overlap": ([tall, windows], [overlapping], [0]),
         "nothing, rolled": ([x], [gx.roll(x, 1, 1), gx.roll(x, -5)], [0, 3]),
         "strided arguments of a scan": ([x], [ends, x.T], [7, 2]),
     }

@@ -160,7 +160,9 @@ def _infer_scatter(name: str, kinds: str) -> Any:
 
 def _numpy_scatter(ufunc: Any) -> Any:
     def scatter(x: Any, updates: Any, *positions: Any, **attrs: Any) -> Any:
-        """One by one in C order of the positions, so that the last one wins."""
+        """One by one in C order of the positions, so that the last one wins: of windows that
+        overlap, too, so positions go before the axes of a window.
+        """
         wide = dtypes.accumulator(x.dtype) if ufunc in (np.add, np.multiply) else x.dtype
         result = np.array(x, wide)
         index = _numpy_index(x.shape, positions, attrs)
@@ -168,8 +170,13 @@ def _numpy_scatter(ufunc: Any) -> Any:
             index, shape = (np.zeros(np.shape(updates), np.int64),), (1,)
         else:
             shape = result.shape
-        flat = np.ravel_multi_index(index, shape).reshape(-1) if result.size else np.zeros(0, int)
-        given, line = np.asarray(updates, wide).reshape(-1), result.reshape(-1)
+        inner, at = positions[0].ndim - len(attrs["batch"]), attrs["at"]
+
+        def in_order(array: Any) -> Any:
+            return np.moveaxis(array, range(at, at + inner), range(inner)).reshape(-1)
+
+        flat = in_order(np.ravel_multi_index(index, shape)) if result.size else np.zeros(0, int)
+        given, line = in_order(np.asarray(updates, wide)), result.reshape(-1)
         if ufunc is None:
             line[flat] = given
         else:
