@@ -2,18 +2,19 @@
 
 Each seed is one program (`programs`, which draws from the whole registry), one choice of sizes, and
 one way to compile it: target, threads, rewriting, effort, donation. Seeds run in forked processes,
-which are given up when they crash or take too long, so that the seed of a crash is known. What fails
-is made smaller by leaving out and lowering the choices that it was drawn with, each trial in a
-process of its own, and printed.
+which are given up when they crash or take too long, so that the seed of a crash is known. What
+fails is made smaller by leaving out and lowering the choices that it was drawn with, each trial in
+a process of its own, and printed.
 
 What counts as a failure: a crash, a hang, an error that the evaluator does not raise, an argument
 that was written to, other bits with another number of threads, and any value that differs from the
 evaluator's by more than the judge allows. The judge (`backends.Judge`) evaluates the whole program
-several times with every inexact result moved at random within its bound, which is twice or more what
-native code may be off. So it carries tolerances through the program, and finds the elements where a
-floor, a comparison or an order hangs on the last digit: those prove nothing and are passed over. A
-value nearer to a step than its bound is found by each run with a chance of a third at least; when
-results disagree the judge therefore looks again with `Judge.DEEP` runs before it says so.
+several times with every inexact result moved at random within its bound, which is more than native
+code may be off. So it carries tolerances through the program, and finds the elements where a floor,
+a comparison or an order hangs on the last digit: those prove nothing and are passed over. A run
+moves a value over a step that lies within its error with a chance of a third at least, if the bound
+is three units where native code may be off by one; when results disagree the judge therefore looks
+again, with `Judge.DEEP` runs, before it says so.
 
     python tests/campaign.py --count 1000 --first 0      # seeds 0 to 999
     python tests/campaign.py --count 1 --first 123       # one of them again
@@ -169,7 +170,10 @@ def check_raises(function: Callable[..., Any], arrays: Sequence[Any], error: Exc
 
 
 def described(made: Program, choice: dict[str, int], way: Way) -> str:
-    lines = [f"{s.attrs['name']}: {s.type}, layout {y}" for s, y in zip(made.inputs, made.layouts)]
+    lines = [
+        f"{symbol.attrs['name']}: {symbol.type}, layout {layout}"
+        for symbol, layout in zip(made.inputs, made.layouts, strict=True)
+    ]
     text = str(made)
     lines += [f"seed {made.seed}, wild {made.wild}, sizes {choice}", str(way)]
     return "\n".join([*lines, text if len(text) < 3000 else text[:3000] + " ..."])
@@ -303,8 +307,9 @@ def _candidates(made: Sequence[int]) -> Any:
         for start in range(0, len(made), length):
             yield [*made[:start], *made[start + length :]]
         for start in range(0, len(made), length):
-            if any(made[start : start + length]):
-                yield [*made[:start], *[0] * len(made[start : start + length]), *made[start + length :]]
+            part = made[start : start + length]
+            if any(part):
+                yield [*made[:start], *[0] * len(part), *made[start + length :]]
         length //= 2
 
 

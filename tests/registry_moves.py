@@ -4,8 +4,8 @@ The moves here read the table of samples that the contract test demands of every
 applies any element-wise op to nodes of any shape, named dimensions included; `sampled` brings nodes
 into the shapes and dtypes of a sample, where it can with a named dimension in the place of one of
 its extents; `spoken` draws from what the public functions compose of ops; `branch` and `loop` have
-bodies that are random programs themselves. Where an op demands something of its arguments (positions
-in range, a divisor that is not 0), they are brought into that range by other ops first.
+bodies that are random programs themselves. Where an op demands something of its arguments
+(positions in range, a divisor that is not 0), they are brought into that range by other ops first.
 
 Results that backends may round differently go on into ops that are not continuous: floors, orders,
 comparisons, casts to integers. `settle` rounds them to a coarse grid, so that what comes after is
@@ -88,7 +88,7 @@ def other_ops() -> tuple[str, ...]:
 
 
 def sampled(b: Builder) -> Any:
-    """A sample of any op, on nodes of the pool; in place of one extent perhaps a named dimension."""
+    """A sample of any op, on nodes of the pool; perhaps a named dimension replaces an extent."""
     name = b.pick(other_ops())
     sample = b.pick(table()[name])
     named = [e for node in b.pool for e in node.shape if symbols_of(e)]
@@ -191,7 +191,7 @@ FLOAT: dict[str, Callable[[Builder, Node, int], Any]] = {
 
 
 def spoken(b: Builder) -> Any:
-    """A public function that composes ops, along some axis; None where it does not take the node."""
+    """A public function that composes ops, along some axis; None where it refuses the node."""
     floats = bool(b.source.integer(0, 1))
     x = b.find("f" if floats else "biuf", 1)
     if x is None:

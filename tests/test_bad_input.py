@@ -9,8 +9,8 @@ import warnings
 from collections.abc import Callable
 
 import pytest
-from bad_input import ALLOWED, check_refusal, spoilt, surface_call, taken
 from backends import Case, Judge
+from bad_input import ALLOWED, check_refusal, spoilt, surface_call, taken
 from campaign import Recorded
 from programs import program, sizes
 

@@ -123,6 +123,8 @@ def found() -> dict[str, Found]:
     calls = gx.call(lambda a, b: gx.call(lambda p, q: p * q, a, b) * b, y, y + 1)
     stretched = gx.call(lambda s: gx.broadcast_to(s, ("n",)), y[0])
     tall = gx.symbol("tall", (7, 6))
+    fraction, rest = gx.modf(y)
+    parts = (fraction, gx.modf(rest)[0], -gx.modf(rest)[1])
     windows = gx.symbol("windows", (4, 2, 3))
     where = [gx.constant(np.array(at)) for at in ([1, 0, 2], [0, 1, 1])]
     overlapping = scatter_op["set"](
@@ -147,6 +149,7 @@ def found() -> dict[str, Found]:
         "a reshape of an input": ([row], [gx.reshape(row, (3,)), row], [0]),
         "a call in a call": ([y], [calls], [0]),
         "a call that names a dimension": ([x, y], [x + stretched], [6]),
+        "parts of parts": ([y], list(parts), [0]),
         "windows that overlap": ([tall, windows], [overlapping], [0]),
         "nothing, rolled": ([x], [gx.roll(x, 1, 1), gx.roll(x, -5)], [0, 3]),
         "strided arguments of a scan": ([x], [ends, x.T], [7, 2]),
