@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import opcode
 import sys
 from collections.abc import Iterator
 from types import CodeType
@@ -127,6 +128,17 @@ def user_frame(depth: int = 1) -> Events:
             return found
         frame = frame.f_back  # type: ignore[assignment]
     return ()
+
+
+def user_instruction(depth: int = 1) -> str:
+    """The name of the instruction that the innermost frame outside graphc is at."""
+    frame = sys._getframe(depth)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith("graphc") or _is_user(name):
+            return opcode.opname[frame.f_code.co_code[frame.f_lasti]]
+        frame = frame.f_back  # type: ignore[assignment]
+    return ""
 
 
 def unite(first: Events, second: Events) -> Events:

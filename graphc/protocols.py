@@ -76,7 +76,7 @@ _IDLE: dict[str, Any] = {"out": None, "order": "C", "copy": None, "subok": True,
 
 def find(name: str, submodule: str = "") -> Callable[..., Any] | None:
     """The function of the surface for a function of NumPy."""
-    if submodule:
+    if submodule and not submodule.startswith("lib"):
         import graphc
 
         home = getattr(graphc, submodule, None)  # gx.linalg for np.linalg

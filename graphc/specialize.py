@@ -153,8 +153,19 @@ def specialize(
         try:
             return attempt.made(trace, number, cause)
         except Exception as error:
-            if not attempt.another_way(trace, error):
+            reason = _unwrapped(error)
+            if attempt.another_way(trace, reason):
+                continue
+            if reason is error:
                 raise
+            raise reason from None
+
+
+def _unwrapped(error: Exception) -> Exception:
+    """The refusal behind an error of NumPy's: it says more about an item than "a sequence" does."""
+    cause = error.__cause__
+    hidden = type(error) is ValueError and isinstance(cause, GraphTypeError)
+    return cause if hidden else error  # type: ignore[return-value]
 
 
 class _Attempt:

@@ -25,10 +25,11 @@ import numpy as np
 from graphc import dtypes, tracing
 from graphc.dims import Dim
 from graphc.node import Node
+from graphc.ops.operands import as_node, has_expression
 from graphc.tensor import SURFACE
-from graphc.weak import WeakScalar
 
 _CONVERSIONS = ("array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray")
+# Those that make arrays, and one that does not look at all of its arguments.
 _CREATIONS = (
     "arange",
     "empty",
@@ -40,8 +41,34 @@ _CREATIONS = (
     "linspace",
     "logspace",
     "ones",
+    "take",
     "tri",
     "zeros",
+)
+# Of a list these make an array themselves, before anything offers it to an expression.
+_OF_LISTS = (
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "argsort",
+    "average",
+    "cumprod",
+    "cumsum",
+    "diff",
+    "dot",
+    "linalg.norm",
+    "max",
+    "mean",
+    "median",
+    "min",
+    "prod",
+    "sort",
+    "std",
+    "sum",
+    "var",
 )
 _active = contextvars.ContextVar("substitutes", default=False)
 _lock = threading.Lock()
@@ -67,10 +94,12 @@ def _install() -> None:
         _users += 1
         if _users > 1:
             return
-        for name in (*_CONVERSIONS, *_CREATIONS):
-            _originals[name] = original = getattr(np, name)
-            build = _converted if name in _CONVERSIONS else functools.partial(_created, name)
-            setattr(np, name, _substitute(original, build))
+        for name in _CONVERSIONS:
+            _replace(name, lambda original: _converted)
+        for name in _CREATIONS:
+            _replace(name, lambda original: functools.partial(_created, original.__name__))
+        for name in _OF_LISTS:
+            _replace(name, lambda original: functools.partial(_of_list, original))
 
 
 def _restore() -> None:
@@ -80,27 +109,35 @@ def _restore() -> None:
         if _users:
             return
         for name, original in _originals.items():
-            setattr(np, name, original)
+            module, _, own = name.rpartition(".")
+            setattr(_home(module), own, original)
         _originals.clear()
+
+
+def _home(module: str) -> Any:
+    return getattr(np, module) if module else np
+
+
+def _replace(name: str, make: Callable[[Any], Callable[..., Any]]) -> None:
+    module, _, own = name.rpartition(".")
+    home = _home(module)
+    _originals[name] = original = getattr(home, own)
+    setattr(home, own, _substitute(original, make(original)))
 
 
 def _substitute(original: Callable[..., Any], build: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def function(*args: Any, **named: Any) -> Any:
-        if not _active.get() or not _has_expression((args, tuple(named.values()))):
+        caller = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0]
+        if caller == "graphc" or not _active.get():  # graphc's own code converts what it means to
             return original(*args, **named)
-        if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] == "graphc":
-            return original(*args, **named)  # graphc's own code converts what it means to
-        tracing.note_generated(_extents((args, tuple(named.values()))))
+        given = (*args, *named.values())
+        if not has_expression(given):
+            return original(*args, **named)
+        tracing.note_generated(_extents(given))
         return build(*args, **named)
 
     return function
-
-
-def _has_expression(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return any(map(_has_expression, value))
-    return isinstance(value, (Node, WeakScalar, Dim))
 
 
 def _extents(value: Any) -> list[Dim]:
@@ -122,22 +159,17 @@ def _converted(
     """An expression, or a nest of lists of them, as one expression: an expression has neither an
     order in memory nor a need of copies. Numbers count with the dtype that an array of them has.
     """
-    node = _stacked(object)
+    node = as_node(object)
     if dtype is not None:
         node = SURFACE["cast"](node, dtypes.as_dtype(dtype))
     return SURFACE["reshape"](node, (1,) * (ndmin - node.ndim) + node.shape) if ndmin else node
 
 
-def _stacked(value: Any) -> Node:
-    from graphc.ops.operands import as_node
-
-    if isinstance(value, WeakScalar):
-        return value.node
-    if not isinstance(value, (list, tuple)):
-        return as_node(value)
-    if not _has_expression(value):
-        return as_node(np.asarray(value))
-    return SURFACE["stack"]([_stacked(item) for item in value])
+def _of_list(original: Callable[..., Any], *args: Any, **named: Any) -> Any:
+    """The function of NumPy, which offers its argument to an expression, but not to a list's."""
+    if args and isinstance(args[0], (list, tuple)):
+        args = (as_node(args[0]), *args[1:])
+    return original(*args, **named)
 
 
 def _created(name: str, *args: Any, order: str = "C", device: Any = None, **named: Any) -> Any:

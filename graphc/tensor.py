@@ -312,6 +312,31 @@ class TensorMethods:
 
         return call_function(function, args, named)
 
+    def _stays(self, method: str, instead: str) -> NoReturn:
+        raise TypeError(
+            f"an expression cannot be changed in place: x.{method}\nMake a new one: {instead}."
+        )
+
+    def sort(self, axis: int = -1, **_: Any) -> NoReturn:
+        """Refused: an expression has no method of NumPy's that changes it."""
+        self._stays("sort()", "x = np.sort(x)")
+
+    def fill(self, value: Any) -> NoReturn:
+        """Refused: an expression has no method of NumPy's that changes it."""
+        self._stays("fill(value)", "x = np.full_like(x, value)")
+
+    def put(self, indices: Any, values: Any, mode: str = "raise") -> NoReturn:
+        """Refused: an expression has no method of NumPy's that changes it."""
+        self._stays("put(indices, values)", "x = x.at[indices].set(values)")
+
+    def item(self, *_: Any) -> NoReturn:
+        """Refused: an expression has no number of Python's before a call."""
+        self._no_value("float value")
+
+    def tolist(self) -> NoReturn:
+        """Refused: an expression has no numbers of Python's before a call."""
+        self._no_value("array value")
+
     @property
     def T(self) -> Node:
         """The node with its axes reversed."""

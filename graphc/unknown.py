@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from graphc import tracing
 from graphc.errors import GraphTypeError
-from graphc.origin import location, user_frame
+from graphc.origin import location, user_frame, user_instruction
 
 _NUMBER = "Functions of math have equals here, gx.sin for math.sin."
 _ADVICE = {
@@ -25,6 +25,14 @@ _ADVICE = {
     "array value": "Call functions of graphc or NumPy on the expression itself; gx.stack makes one "
     "of several.",
 }
+# What to do where an array of NumPy is asked for an item, by the instruction that asks.
+_ITEM_ADVICE = {
+    "STORE_SUBSCR": "An array of NumPy takes no expression: make the array an expression, "
+    "out = gx.zeros(shape),\nand then out = out.at[key].set(value); or collect the parts in a list "
+    "for np.stack.",
+    "BINARY_SUBSCR": "An array of NumPy is read at computed positions by "
+    "gx.take(array, positions, axis=0).",
+}
 
 
 def refuse(node: Any, what: str) -> NoReturn:
@@ -37,7 +45,7 @@ def refuse(node: Any, what: str) -> NoReturn:
     ]
     if asked and asked != built:
         lines.append(f"asked for at {asked}")
-    lines.append(_ADVICE[what])
+    lines.append(_ITEM_ADVICE.get(user_instruction(2)) or _ADVICE[what])
     lines.append(_static_advice(node) or "Use gx.evaluate or gx.compile to get numbers.")
     raise GraphTypeError("\n".join(lines))
 

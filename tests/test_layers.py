@@ -70,6 +70,7 @@ ROOM_OF = {
                     "optim",
                     "random",
                     "specialize",
+                    "substitutes",
                 ),
             )
         ],

@@ -110,7 +110,7 @@ def test_questions_about_types_are_answered(question: Callable[[Any], Any]) -> N
 
 REFUSED: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
     (lambda: np.add(x, 1, out=X.copy()), ("np.add", "'out'", "f(..., out=array)")),
-    (lambda: X.copy().__iadd__(x), ("np.add", "'out'", "array = array + expression")),
+    (lambda: X.copy().__iadd__(x), ("np.add", "'out'", "array = np.add(array")),
     (lambda: np.add(x, 1, where=X > 0), ("np.add", "'where'", "gx.where")),
     (lambda: np.add(x, 1, casting="unsafe"), ("np.add", "'casting'")),
     (lambda: np.add(x, 1, dtype="int64"), ("same_kind", "x.astype('int64')")),
@@ -118,7 +118,7 @@ REFUSED: list[tuple[Callable[[], Any], tuple[str, ...]]] = [
     (lambda: np.add.reduceat(x, [0]), ("np.add.reduceat",)),
     (lambda: np.subtract.reduce(x), ("np.subtract.reduce", "reduce is for add")),
     (lambda: np.fft.fft2(x), ("np.fft.fft2",)),
-    (lambda: np.unwrap(x), ("np.unwrap",)),
+    (lambda: np.packbits(x), ("np.packbits",)),
     (lambda: np.take(x, [0], out=X.copy()), ("np.take", "'out'", "gx.take takes")),
     (lambda: np.array([x, x]), ("array value", "gx.stack")),
     (lambda: np.asarray(x), ("array value",)),

@@ -79,7 +79,8 @@ def interp(
     inner = where(isnan(from_before), where(at == x0, y0, otherwise), from_before)
     inner = where(at == points[-1], values[-1], inner)
     inner = where(at > points[-1], values[-1] if right is None else right, inner)
-    return where(at < points[0], values[0] if left is None else left, inner)
+    inner = where(at < points[0], values[0] if left is None else left, inner)
+    return where(isnan(at), at, inner)
 
 
 @surface

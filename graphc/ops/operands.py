@@ -23,6 +23,7 @@ from graphc.lowering import Generate, Leaf, Piece, View
 from graphc.node import Constant, Node
 from graphc.op import Linear, Op, no_derivative, register
 from graphc.origin import location
+from graphc.tensor import SURFACE, TensorMethods
 from graphc.types import Shape, TensorType, Type, as_shape
 from graphc.weak import WeakScalar
 
@@ -293,11 +294,24 @@ def extent(value: Extent, dtype: Any = "int64") -> Node:
 
 
 def as_node(value: Any) -> Node:
-    """A node from a node, number, array or extent; Python scalars take their default dtype."""
+    """A node from a node, number, array or extent, or from a nest of lists of these, stacked;
+    Python scalars take their default dtype.
+    """
     if isinstance(value, Node):
         value._tensor("use as one array")
         return value
-    return extent(value) if isinstance(value, Dim) else constant(value)
+    if isinstance(value, Dim):
+        return extent(value)
+    if isinstance(value, (list, tuple)) and has_expression(value):
+        return SURFACE["stack"]([as_node(item) for item in value])  # type: ignore[no-any-return]
+    return constant(value)
+
+
+def has_expression(value: Any) -> bool:
+    """Whether a value, or an item of a nest of lists, has no value until a call."""
+    if isinstance(value, (list, tuple)):
+        return any(map(has_expression, value))
+    return isinstance(value, (TensorMethods, Dim))
 
 
 def broadcast(x: Node, shape: Shape, axes: tuple[int, ...]) -> Node:
@@ -379,8 +393,7 @@ def common_dtype(name: str, values: Sequence[Any], real: bool = False) -> np.dty
         elif isinstance(value, WeakScalar):
             weak.append(value.sample)
         else:
-            if not isinstance(value, Node):
-                value = constant(value)
+            value = as_node(value)
             dtype = value._tensor(f"dtype for {name}").dtype
             exact = exact and not dtypes.is_float(dtype)
             dtype = dtypes.float_of(dtype) if real else dtype

@@ -26,14 +26,13 @@ CASES: list[Case] = []
 class Case:
     """A function with its arguments. `smooth`: positions of the arguments it is differentiated in.
 
-    `pinned`: dimensions whose number the function needs from Python, so that another size is
-    another trace.
+    `slow`: so long to compile that it is left out by default.
     """
 
     function: Callable[..., Any]
     draws: tuple[Draw, ...]
     smooth: tuple[int, ...]
-    pinned: bool
+    slow: bool
 
     @property
     def name(self) -> str:
@@ -50,7 +49,9 @@ class Case:
         ]
 
 
-def everyday(*draws: str | Draw, smooth: bool | tuple[int, ...] = True, pinned: bool = False) -> Any:
+def everyday(
+    *draws: str | Draw, smooth: bool | tuple[int, ...] = True, slow: bool = False
+) -> Any:
     """Put a function on the list. `smooth` means in all arguments that are arrays of floats."""
     makers = tuple(normal(draw) if isinstance(draw, str) else draw for draw in draws)
 
@@ -59,7 +60,7 @@ def everyday(*draws: str | Draw, smooth: bool | tuple[int, ...] = True, pinned: 
         if smooth is True:
             drawn = [make(np.random.default_rng(0), SMALL) for make in makers]
             positions = tuple(i for i, value in enumerate(drawn) if _is_float_array(value))
-        CASES.append(Case(function, makers, positions, pinned))
+        CASES.append(Case(function, makers, positions, slow))
         return function
 
     return add

@@ -55,7 +55,8 @@ def black_scholes_call(s, k, r, sigma, t):
         # Abramowitz and Stegun 7.1.26
         z = np.abs(x) / np.sqrt(2)
         u = 1 / (1 + 0.3275911 * z)
-        poly = u * (0.254829592 + u * (-0.284496736 + u * (1.421413741 + u * (-1.453152027 + u * 1.061405429))))
+        tail = 1.421413741 + u * (-1.453152027 + u * 1.061405429)
+        poly = u * (0.254829592 + u * (-0.284496736 + u * tail))
         erf = 1 - poly * np.exp(-z * z)
         return 0.5 * (1 + np.sign(x) * erf)
 
@@ -156,7 +157,7 @@ def simple_moving_average(price):
     return np.convolve(price, np.ones(4) / 4, mode="valid")
 
 
-@everyday(positive("n"), pinned=True)
+@everyday(positive("n"))
 def exponential_moving_average(price):
     ema = price[0]
     for p in price[1:]:
@@ -187,7 +188,8 @@ def volume_weighted_price(price, volume):
 @everyday(positive("n"), integers("n", 1, 100))
 def order_book_imbalance(price, size):
     mid = np.median(price)
-    bid, ask = size[price < mid].sum() if False else np.where(price < mid, size, 0).sum(), np.where(price >= mid, size, 0).sum()
+    bid = np.where(price < mid, size, 0).sum()
+    ask = np.where(price >= mid, size, 0).sum()
     return (bid - ask) / (bid + ask)
 
 

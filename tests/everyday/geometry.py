@@ -1,4 +1,4 @@
-"""What do people compute about points?  Rotations, areas, angles, triangles, projections, curves."""
+"""What do people compute about points?  Rotations, areas, angles, projections, curves."""
 
 from __future__ import annotations
 

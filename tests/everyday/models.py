@@ -93,7 +93,7 @@ def softmax_regression(x, y, w):
 
 @everyday(integers("n", 0, 5), smooth=False)
 def one_hot(labels):
-    return np.eye(5)[labels]
+    return np.take(np.eye(5), labels, axis=0)
 
 
 @everyday(integers("n", 0, 5), "5 3")
@@ -164,7 +164,7 @@ def horner(c, x):
 
 @everyday("4", "3")
 def polynomial_product(p, q):
-    return np.polymul(p, q) if False else np.convolve(p, q)
+    return np.convolve(p, q)
 
 
 @everyday("n 2")

@@ -1,4 +1,4 @@
-"""What does a course in numerical methods compute?  Quadrature, roots, series, splines, integers."""
+"""What does a course in numerics compute?  Quadrature, roots, series, splines, integers."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def order_columns_by_norm(x):
 
 @everyday("n m")
 def row_reductions(x):
-    return x.sum(1), x.prod(axis=1), x.ptp(axis=1) if hasattr(x, "ptp") else np.ptp(x, axis=1)
+    return x.sum(1), x.prod(axis=1), np.ptp(x, axis=1)
 
 
 @everyday("n 3")
@@ -283,7 +283,7 @@ def python_scalars(x, k, a):
     return a * x**k + k, k + 1, a / k
 
 
-@everyday("12", pinned=True)
+@everyday("12")
 def split_and_join(x):
     first, second, third = np.split(x, 3)
     return np.hstack([third, first, second]), np.array_split(x, 5)[0]

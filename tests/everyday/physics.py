@@ -44,7 +44,7 @@ def verlet_oscillator(x, v):
     return x, v
 
 
-@everyday("4")
+@everyday("4", slow=True)
 def runge_kutta_pendulum(state):
     def f(y):
         return np.array([y[2], y[3], -np.sin(y[0]), -np.sin(y[1]) - 0.1 * y[3]])
@@ -184,7 +184,8 @@ def biot_savart(wire, points):
 def kepler(mean_anomaly, e):
     anomaly = mean_anomaly
     for _ in range(6):
-        anomaly -= (anomaly - e * np.sin(anomaly) - mean_anomaly) / (1 - e * np.cos(anomaly))
+        step = (anomaly - e * np.sin(anomaly) - mean_anomaly) / (1 - e * np.cos(anomaly))
+        anomaly = anomaly - step
     return 2 * np.arctan2(
         np.sqrt(1 + e) * np.sin(anomaly / 2), np.sqrt(1 - e) * np.cos(anomaly / 2)
     )

@@ -155,7 +155,7 @@ def strided_frames(x):
     return windows.max(axis=-1) - windows.mean(axis=-1)
 
 
-@everyday("24", pinned=True)
+@everyday("24")
 def decimate(x):
     return x.reshape(-1, 4).mean(axis=1)
 
@@ -216,7 +216,7 @@ def leaky_integrator(x):
     return np.stack(out)
 
 
-@everyday("n", pinned=True)
+@everyday("n")
 def recursive_filter(x):
     y = [x[0]]
     for i in range(1, len(x)):

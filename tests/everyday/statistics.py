@@ -213,11 +213,10 @@ def analysis_of_variance(groups):
     return between / (groups.shape[0] - 1) / (within / (groups.size - groups.shape[0]))
 
 
-@everyday("n", number(3))
-def autocorrelation(x, lag):
+@everyday("n")
+def autocorrelation(x):
     x = x - x.mean()
-    denominator = np.dot(x, x)
-    return np.array([1.0]) if lag is None else np.dot(x[2:], x[:-2]) / denominator
+    return np.array([np.dot(x[lag:], x[: len(x) - lag]) for lag in range(3)]) / np.dot(x, x)
 
 
 @everyday("n", number(0.5))
@@ -264,10 +263,7 @@ def masked_sum_and_max(x, keep):
 
 @everyday("n", smooth=False)
 def rank_data(x):
-    ranks = np.empty(len(x), dtype=int)
-    order = x.argsort()
-    ranks = np.argsort(order)
-    return ranks + 1
+    return x.argsort().argsort() + 1
 
 
 @everyday("n m", smooth=False)
