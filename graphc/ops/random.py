@@ -83,8 +83,8 @@ drawn_op = elementwise(
     kernel=lambda k, x: x,
     native=True,
     partials=no_derivative(
-        "a number drawn by rejection jumps as the parameters of its distribution vary; the gradient "
-        "of an expectation is that of the log-density (score function)"
+        "a number drawn by rejection jumps as the parameters of its distribution vary; the "
+        "gradient of an expectation is that of the log-density (score function)"
     ),
     kinds="biuf",
     doc="x itself. It has no derivative, where a silent zero or a biased one would come out.",

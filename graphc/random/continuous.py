@@ -1,8 +1,8 @@
 """Which draws move smoothly with their parameters?  Those made of uniform numbers by a formula.
 
-So they differentiate by the chain rule (the reparametrisation). The formula is the quantile function
-of the distribution; where there are two tails it is that of one of them, and a sign, so both are as
-exact as small floats are. Normal numbers reach 8.2 standard deviations, in float32 6.6.
+So they differentiate by the chain rule (the reparametrisation). The formula is the quantile
+function of the distribution; where there are two tails it is that of one of them, and a sign, so
+both are as exact as small floats are. Normal numbers reach 8.2 standard deviations, in float32 6.6.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def uniform(
 def normal(
     key: Any, shape: Any = None, dtype: Any = None, loc: Any = 0.0, scale: Any = 1.0
 ) -> gx.Node:
-    """Normal with mean `loc` and standard deviation `scale`; within 8.2 of these, or 6.6 (float32)."""
+    """Normal with mean `loc` and standard deviation `scale`."""
     s = setting("normal", key, shape, dtype, [loc, scale])
     return placed(s, standard_normal(s.key, s.shape, s.inner), loc, scale)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 import graphc as gx
 from graphc.random.floats import parts, steps
-from graphc.random.keys import as_key, fold_in, split
+from graphc.random.keys import as_key, inner
 from graphc.random.rejection import MOST_ROUNDS, first_accepted
 from graphc.random.settings import shape_of, spread
 
@@ -31,7 +31,7 @@ def poisson(key: Any, lam: Any, shape: Any = None, dtype: Any = "int64") -> gx.N
     """Poisson numbers of mean `lam`; -1 where it is negative or NaN."""
     node, _, (mean,) = _arguments("poisson", key, shape, dtype, lam)
     valid = mean >= 0
-    small, large = split(node)
+    small, large = inner(node, 0), inner(node, 1)
     value = gx.where(
         mean < LARGE_MEAN,
         _few(
@@ -43,14 +43,14 @@ def poisson(key: Any, lam: Any, shape: Any = None, dtype: Any = "int64") -> gx.N
 
 
 def binomial(key: Any, n: Any, p: Any, shape: Any = None, dtype: Any = "int64") -> gx.Node:
-    """How many of n trials succeed, each with probability p; -1 where n < 0 or p is no probability."""
+    """How many of n trials succeed, each with probability p; -1 for impossible n or p."""
     node, _, (trials, chance) = _arguments("binomial", key, shape, dtype, n, p)
     valid = (trials >= 0) & (chance >= 0) & (chance <= 1)
     likely = chance > 0.5
     rare = gx.where(likely, 1 - chance, chance)
     odds = rare / (1 - rare)
     few = trials * rare < LARGE_MEAN
-    small, large = split(node)
+    small, large = inner(node, 0), inner(node, 1)
 
     def following(count: gx.Node, term: gx.Node) -> gx.Node:
         return term * odds * (trials - count + 1) / count
@@ -136,7 +136,7 @@ def _proposed(
     a second uniform number.
     """
     u = steps(key, a.shape, _FLOAT) - 0.5
-    v, _ = parts(fold_in(key, 0), a.shape, _FLOAT)
+    v, _ = parts(inner(key, 0), a.shape, _FLOAT)
     edge = gx.maximum(0.5 - gx.absolute(u), 2.0**-54)
     return gx.floor((2 * a / edge + b) * u + shift), edge, v
 

@@ -10,7 +10,7 @@ import graphc as gx
 from graphc import dtypes
 from graphc.errors import shortened
 from graphc.random.floats import steps
-from graphc.random.keys import as_key, fold_in, wide, words
+from graphc.random.keys import as_key, inner, wide, words
 from graphc.random.settings import setting, shape_of, spread
 
 _LOW_WORD = 0xFFFFFFFF
@@ -61,9 +61,9 @@ def _between_numbers(
 
 def _below(key: gx.Node, shape: Any, span: gx.Node, long: bool) -> gx.Node:
     """floor(x * span) for a fraction x of two words, or of four if `long`; uint64."""
-    found = words(key, shape)
+    found = list(words(key, shape))
     if long:
-        found = (*words(fold_in(key, 1), shape), *found)
+        found = [*words(inner(key, 0), shape), *found]
     limbs = [gx.cast(word, "uint64") for word in found]
     if not long:  # the span is at most 2**32: nothing overflows
         return gx.right_shift(limbs[1] * span + gx.right_shift(limbs[0] * span, 32), 32)

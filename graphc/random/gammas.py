@@ -13,7 +13,7 @@ from typing import Any
 import graphc as gx
 from graphc.random.continuous import placed, standard_normal
 from graphc.random.floats import parts
-from graphc.random.keys import fold_in, split
+from graphc.random.keys import inner
 from graphc.random.rejection import first_accepted, opaque
 from graphc.random.settings import setting
 
@@ -42,7 +42,7 @@ def student_t(
     """
     s = setting("student_t", key, shape, dtype, [loc, df, scale])
     half = s.parameters[1] * 0.5
-    first, second = split(s.key)
+    first, second = inner(s.key, 0), inner(s.key, 1)
     ratio = gx.sqrt(half / _standard_gamma(second, half))
     return placed(s, opaque(standard_normal(first, s.shape, s.inner) * ratio), loc, scale)
 
@@ -50,7 +50,7 @@ def student_t(
 def beta(key: Any, a: Any, b: Any, shape: Any = None, dtype: Any = None) -> gx.Node:
     """Beta of shape parameters a and b, both above 0."""
     s = setting("beta", key, shape, dtype, [a, b])
-    first, second = split(s.key)
+    first, second = inner(s.key, 0), inner(s.key, 1)
     difference = _log_gamma_draw(first, s.parameters[0]) - _log_gamma_draw(second, s.parameters[1])
     return gx.cast(opaque(gx.sigmoid(difference)), s.dtype)
 
@@ -75,12 +75,12 @@ def dirichlet(key: Any, alpha: Any, shape: Any = None, dtype: Any = None) -> gx.
 
 
 def _standard_gamma(key: gx.Node, a: gx.Node) -> gx.Node:
-    first, second = split(key)
+    first, second = inner(key, 0), inner(key, 1)
     return _lifted(first, a) * gx.exp(_log_lowering(second, a))
 
 
 def _log_gamma_draw(key: gx.Node, a: gx.Node) -> gx.Node:
-    first, second = split(key)
+    first, second = inner(key, 0), inner(key, 1)
     return gx.log(_lifted(first, a)) + _log_lowering(second, a)
 
 
@@ -93,7 +93,7 @@ def _lifted(key: gx.Node, a: gx.Node) -> gx.Node:
 
     def propose(fresh: gx.Node) -> tuple[gx.Node, gx.Node]:
         x = standard_normal(fresh, a.shape, a.dtype)
-        q, _ = parts(fold_in(fresh, 0), a.shape, a.dtype)
+        q, _ = parts(inner(fresh, 0), a.shape, a.dtype)
         root = 1 + c * x
         positive = root > 0
         v = gx.where(positive, root, gx.ones_like(root)) ** 3

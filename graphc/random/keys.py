@@ -19,6 +19,8 @@ from graphc.types import Shape, as_shape
 
 # Added to the high word of the counter; positions are below 2**62.
 DRAW, SPLIT, FOLD_LOW, FOLD_HIGH = 0, 1 << 30, 2 << 30, 3 << 30
+# The high word of the keys that distributions make for themselves: no split has so many.
+INNER = (1 << 30) - 1
 _WORD = np.dtype("uint32")
 
 
@@ -86,6 +88,12 @@ def as_key(value: Any, name: str) -> gx.Node:
     else:
         lines.append("Make one: gx.random.key(seed), or one of gx.random.split(key).")
     raise gx.GraphError("\n".join(lines))
+
+
+def inner(key: gx.Node, number: Any) -> gx.Node:
+    """A key for a part of one draw, its rounds or ingredients: no `split` or `fold_in` gives it."""
+    low = gx.cast(number, _WORD)
+    return gx.stack(_cipher(key, low, gx.constant(INNER, _WORD), SPLIT))
 
 
 def words(key: gx.Node, shape: Shape) -> tuple[gx.Node, gx.Node]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import graphc as gx
 from graphc.ops.random import drawn_op
-from graphc.random.keys import fold_in
+from graphc.random.keys import inner
 
 MOST_ROUNDS = 128
 
@@ -32,7 +32,7 @@ def first_accepted(key: gx.Node, initial: gx.Node, settled: gx.Node, propose: Pr
 
     def attempt(state: Any) -> Any:
         round_, value, done = state
-        proposed, accepted = propose(fold_in(key, round_))
+        proposed, accepted = propose(inner(key, round_))
         return round_ + 1, gx.where(done, value, proposed), done | accepted
 
     start = (gx.zeros((), "int64"), initial, settled)

@@ -1,6 +1,6 @@
 """What does a random number cost, beside NumPy's generators and, if it is installed, jax.random?
 
-Arrays of 2**18 numbers on one thread, in turns; the time of an element in nanoseconds, best and
+Arrays of 2**16 numbers on one thread, in turns; the time of an element in nanoseconds, best and
 median, and the ratio of medians to NumPy's PCG64. JAX runs in this process: start it with
 `XLA_FLAGS="--xla_cpu_multi_thread_eigen=false"` and pin it to one core for a fair comparison.
 
@@ -18,7 +18,7 @@ import numpy as np
 
 import graphc as gx
 
-COUNT, ROUNDS = 1 << 18, 25
+COUNT, ROUNDS = 1 << 16, 60
 Draw = Callable[[], Any]
 WHAT = ("bits 32", "uniform f32", "uniform f64", "normal f32", "normal f64", "exponential f64")
 WHAT += ("randint",)

@@ -1,4 +1,4 @@
-"""Are random bits those of the published cipher, the same everywhere, and is every stream its own?"""
+"""Are random bits those of the published cipher, the same everywhere, each stream its own?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from backends import Case, backends, run
 
 import graphc as gx
 from graphc.ops.random import threefry_op
-from graphc.random.keys import DRAW, FOLD_HIGH, FOLD_LOW, SPLIT
+from graphc.random.keys import DRAW, FOLD_HIGH, FOLD_LOW, SPLIT, inner
 
 KEY = np.array([7, 2**31 + 5], "uint32")
 # Threefry-2x32, 20 rounds: counter, key, result. Known answers that the authors of the paper
@@ -84,7 +84,7 @@ def test_threads_and_sizes_change_nothing() -> None:
 
 
 def test_an_element_depends_on_key_and_position_alone() -> None:
-    """The bits are the cipher of positions, in C order, the high word counting what is above 2**32."""
+    """The bits are the cipher of positions in C order."""
     low = np.arange(12, dtype="uint32")
     pairs = np.stack([low, np.zeros(12, "uint32")], axis=1)
     want = enciphered(np.tile(KEY, (12, 1)), pairs)
@@ -138,6 +138,10 @@ def test_fold_in_takes_every_integer() -> None:
 def test_purposes_do_not_meet() -> None:
     """Keys made of a key are not among the numbers drawn with it: the counters are others."""
     assert len({DRAW, SPLIT, FOLD_LOW, FOLD_HIGH}) == 4
+    made = [value(inner(gx.constant(KEY), i)).tolist() for i in range(3)]
+    made += [value(gx.random.fold_in(KEY, i)).tolist() for i in range(3)]
+    made += value(gx.random.split(KEY, 3)).tolist()
+    assert len(set(map(tuple, made))) == 9
     drawn = value(gx.random.bits(KEY, (1000,), "uint64"))
     split = value(gx.random.split(KEY, 1000)).astype("uint64")
     joined = split[:, 0] | (split[:, 1] << np.uint64(32))
