@@ -29,8 +29,6 @@ G[2] = np.nan
 S = np.float64(0.75)
 ONE = np.array([1.5])
 EDGES = np.array([-1.0, 0.0, 0.5, 1.5])
-I = RANDOM.integers(-5, 6, (3, 4))  # noqa: E741
-WHERE = np.array([2, 0, -1, 1])
 ODD = np.array([0.0, -0.0, 1.5, np.inf, -np.inf, np.nan])
 
 
