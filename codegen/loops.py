@@ -30,7 +30,7 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
-from graphc.dims import Dim, Extent, affine, ceildiv, symbols_of
+from graphc.dims import Dim, Extent, affine, ceildiv, joined, symbols_of
 
 COMBINERS = ("add", "mul", "max", "min", "and", "or")
 # The least iterations of a vector loop that are worth a task of their own, in elements.
@@ -194,7 +194,7 @@ def linear(buffer: Buffer, index: tuple[Extent, ...]) -> Extent:
         return position
     for extent, i in zip(buffer.shape, index, strict=True):
         position = position * extent + i
-    return position
+    return joined(position)
 
 
 def accumulator_buffer(contract: Contract) -> Buffer | None:

@@ -51,6 +51,7 @@ __all__ = [
     "dim_min",
     "evaluate",
     "interval",
+    "joined",
     "parse",
     "product",
     "proves_nonnegative",
@@ -1550,6 +1551,17 @@ class Bounds:
                 if _count_compound_terms(candidate) < _count_compound_terms(extent):
                     return self._recombine(candidate)
         return extent
+
+
+@functools.lru_cache(maxsize=_CACHED_RESULTS)
+def joined(extent: Extent) -> Extent:
+    """An extent in which quotients and remainders that belong together are one again.
+
+    >>> k = dim("k")
+    >>> joined(k // 12 * 12 + k // 4 % 3 * 4 + k % 4)
+    k
+    """
+    return Bounds({})._recombine(extent)
 
 
 def _require_limit(limit: object) -> Limit:

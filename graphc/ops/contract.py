@@ -1,12 +1,14 @@
-"""Products of arrays: one op, from which dot, matmul, tensordot, inner and outer are written.
+"""Products of arrays: one op, from which every sum of products is written.
 
 `contract` multiplies over pairs of *batch* axes, which stay, and sums over pairs of *contracted*
 axes, which go. The result's axes are the batch axes, then what is left of the first argument, then
-of the second.
+of the second. In the notation of einsum: a label for each axis of both arguments, and the labels of
+the result, in order (`contraction`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,21 +18,25 @@ from graphc.errors import GraphError
 from graphc.lowering import Contract
 from graphc.node import Node
 from graphc.op import Linear, Op, register
-from graphc.ops.movement import expand_dims, inverse, reshape, transpose
+from graphc.ops.movement import expand_dims, inverse, ravel, transpose
 from graphc.ops.operands import (
     as_node,
     broadcast,
     broadcast_shapes,
     cast,
     common_dtype,
+    constant,
     describe,
     normalize_axis,
     restate_op,
+    to_shape,
 )
+from graphc.ops.reduce import refuse_out
 from graphc.tensor import surface
 from graphc.types import TensorType, Type
 
 Axes = tuple[tuple[int, ...], tuple[int, ...]]
+Labels = tuple[Hashable, ...]
 
 
 def free_axes(rank: int, batch: tuple[int, ...], contracted: tuple[int, ...]) -> tuple[int, ...]:
@@ -103,12 +109,75 @@ contract_op = register(
 )
 
 
-def _pair(name: str, x: Any, y: Any) -> tuple[Node, Node]:
-    dtype = common_dtype(name, (x, y))
-    left, right = cast(as_node(x), dtype), cast(as_node(y), dtype)
-    if dtypes.kind(dtype) == "b":
-        raise GraphError(f"{name} is not defined for bool; cast first\n" + describe([left, right]))
-    return left, right
+# -- the notation of einsum ------------------------------------------------------------------------
+
+
+def labels_of(node: Node) -> tuple[list[Labels], Labels]:
+    """The labels of both arguments of a contraction and of its result."""
+    x, y = node.args
+    batch, contracted = node.attrs["batch"], node.attrs["contracted"]
+    first = tuple(range(x.ndim))
+    shared = dict(zip((*batch[1], *contracted[1]), (*batch[0], *contracted[0]), strict=True))
+    second = tuple(shared.get(axis, x.ndim + axis) for axis in range(y.ndim))
+    free_x = free_axes(x.ndim, batch[0], contracted[0])
+    free_y = free_axes(y.ndim, batch[1], contracted[1])
+    return [first, second], (*batch[0], *free_x, *[second[axis] for axis in free_y])
+
+
+def contraction(args: Sequence[Node], labels: Sequence[Labels], result: Labels) -> Node:
+    """The contraction of these labels; arguments exchanged or the result transposed if need be.
+
+    Labels of both arguments are batch axes if the result has them, else contracted; a label of one
+    argument alone stands in the result.
+    """
+    (x, y), (first, second) = args, labels
+    straight = _natural(first, second, result)
+    if straight != result and _natural(second, first, result) == result:
+        (x, y), (first, second), straight = (y, x), (second, first), result
+    shared = [label for label in result if label in first and label in second]
+    gone = [label for label in first if label in second and label not in result]
+    made = contract_op(
+        x,
+        y,
+        batch=(tuple(map(first.index, shared)), tuple(map(second.index, shared))),
+        contracted=(tuple(map(first.index, gone)), tuple(map(second.index, gone))),
+    )
+    return transpose(made, [straight.index(label) for label in result])
+
+
+def _natural(first: Labels, second: Labels, result: Labels) -> Labels:
+    """The labels of a contraction's result as `contract` orders them."""
+    batch = [label for label in result if label in first and label in second]
+    free_x = [label for label in first if label not in second]
+    free_y = [label for label in second if label not in first]
+    return (*batch, *free_x, *free_y)
+
+
+# -- the surface -----------------------------------------------------------------------------------
+
+
+def product_dtype(name: str, values: Sequence[Any], dtype: Any = None) -> tuple[Any, bool]:
+    """The dtype in which products are summed, and whether the result is a truth value after all.
+
+    That is the wanted one, or what the arguments promote to. For truth values, sum and product are
+    "or" and "and": whether the number of true terms is positive, counted in int64.
+    """
+    wanted = common_dtype(name, values) if dtype is None else dtypes.as_dtype(dtype)
+    truth = dtypes.kind(wanted) == "b"
+    return (dtypes.INT64 if truth else wanted), truth
+
+
+def as_truth(product: Node, truth: bool) -> Node:
+    """The product, as a truth value if it counts the terms of one."""
+    return product != 0 if truth else product
+
+
+def _pair(name: str, x: Any, y: Any, dtype: Any) -> tuple[Node, Node, bool]:
+    wanted, truth = product_dtype(name, (x, y), dtype)
+    left, right = as_node(x), as_node(y)
+    if truth:  # a number as a truth value is whether it differs from 0
+        left, right = cast(left, dtypes.BOOL), cast(right, dtypes.BOOL)
+    return cast(left, wanted), cast(right, wanted), truth
 
 
 def _unified(name: str, x: Node, y: Node, pairs: Any) -> tuple[Node, Node]:
@@ -132,63 +201,68 @@ def _unified(name: str, x: Node, y: Node, pairs: Any) -> tuple[Node, Node]:
 
 
 @surface
-def matmul(x: Any, y: Any) -> Node:
-    """The matrix product, batched over leading axes, as NumPy's `@`."""
-    left, right = _pair("matmul", x, y)
+def matmul(x: Any, y: Any, dtype: Any = None) -> Node:
+    """The matrix product, batched over leading axes, as NumPy's `@`.
+
+    An argument of rank 1 is a row on the left and a column on the right. `dtype` is that of the
+    terms and of the result, by default what the arguments promote to: for a product of float16 or
+    int8 arrays that keeps its precision, give `dtype="float32"` or `"int32"`.
+    """
+    left, right, truth = _pair("matmul", x, y, dtype)
     if left.ndim == 0 or right.ndim == 0:
         raise GraphError(
             "matmul needs arrays of at least one axis; use * for scalars\n"
             + describe([left, right])
         )
     column, row = right.ndim == 1, left.ndim == 1
-    left, right = _unified(
-        "matmul", left, right, [(left.ndim - 1, 0 if column else right.ndim - 2)]
-    )
+    axis = 0 if column else right.ndim - 2
+    left, right = _unified("matmul", left, right, [(left.ndim - 1, axis)])
+    contracted = ((left.ndim - 1,), (axis,))
     if right.ndim <= 2 or row:  # nothing to pair: the result has the axes in NumPy's order already
-        axis = 0 if column else right.ndim - 2
-        return contract_op(left, right, batch=((), ()), contracted=((left.ndim - 1,), (axis,)))
+        product = contract_op(left, right, batch=((), ()), contracted=contracted)
+        return as_truth(product, truth)
     lead = broadcast_shapes("matmul", [_leading(left), _leading(right)])
     left, right = _stretch(left, lead), _stretch(right, lead)
-    axes = tuple(range(len(lead)))
     rank = len(lead)
-    return contract_op(left, right, batch=(axes, axes), contracted=((rank + 1,), (rank,)))
+    axes = tuple(range(rank))
+    contracted = ((rank + 1,), (rank,))
+    return as_truth(contract_op(left, right, batch=(axes, axes), contracted=contracted), truth)
 
 
 def _leading(x: Node) -> Node:
     """A stand-in with the leading axes of `x`, for the rule of broadcasting."""
-    from graphc.ops.creation import zeros
-
-    return zeros(x.shape[:-2])
+    return broadcast(constant(0), x.shape[:-2], ())
 
 
 def _stretch(x: Node, lead: Any) -> Node:
-    shape = (*lead, *x.shape[-2:])
-    return broadcast(x, shape, tuple(range(len(shape) - x.ndim, len(shape))))
+    return to_shape(x, (*lead, *x.shape[-2:]))
 
 
 @surface
-def dot(x: Any, y: Any) -> Node:
-    """NumPy's dot: the last axis of x with the second to last of y; a plain product for scalars."""
-    left, right = _pair("dot", x, y)
+def dot(a: Any, b: Any, out: Any = None, dtype: Any = None) -> Node:
+    """NumPy's dot: the last axis of a with the second to last of b; a plain product for scalars."""
+    refuse_out("dot", out)
+    left, right, truth = _pair("dot", a, b, dtype)
     if left.ndim == 0 or right.ndim == 0:
-        return left * right
+        return as_truth(left * right, truth)
     axis = 0 if right.ndim == 1 else right.ndim - 2
     left, right = _unified("dot", left, right, [(left.ndim - 1, axis)])
-    return contract_op(left, right, batch=((), ()), contracted=((left.ndim - 1,), (axis,)))
+    contracted = ((left.ndim - 1,), (axis,))
+    return as_truth(contract_op(left, right, batch=((), ()), contracted=contracted), truth)
 
 
 @surface
-def tensordot(x: Any, y: Any, axes: Any = 2) -> Node:
-    """Sum over pairs of axes: the last `axes` of x with the first of y, or the two lists given."""
-    left, right = _pair("tensordot", x, y)
+def tensordot(a: Any, b: Any, axes: Any = 2, dtype: Any = None) -> Node:
+    """Sum over pairs of axes: the last `axes` of a with the first of b, or the two lists given."""
+    left, right, truth = _pair("tensordot", a, b, dtype)
     if isinstance(axes, (int, np.integer)) and 0 <= axes <= min(left.ndim, right.ndim):
         count = int(axes)
         first = tuple(range(left.ndim - count, left.ndim))
         second = tuple(range(count))
     elif isinstance(axes, (tuple, list)) and len(axes) == 2:
-        given = [tuple(a) if isinstance(a, (tuple, list)) else (a,) for a in axes]
-        first = tuple(normalize_axis(a, left, "tensordot") for a in given[0])
-        second = tuple(normalize_axis(a, right, "tensordot") for a in given[1])
+        given = [tuple(e) if isinstance(e, (tuple, list)) else (e,) for e in axes]
+        first = tuple(normalize_axis(axis, left, "tensordot") for axis in given[0])
+        second = tuple(normalize_axis(axis, right, "tensordot") for axis in given[1])
     else:
         raise GraphError(
             f"tensordot: axes is a count of axes or two lists of them, got {axes!r}\n"
@@ -200,11 +274,12 @@ def tensordot(x: Any, y: Any, axes: Any = 2) -> Node:
             f"tensordot: axes {axes} are no pairs of different axes\n" + describe([left, right])
         )
     left, right = _unified("tensordot", left, right, list(zip(first, second, strict=True)))
-    return contract_op(left, right, batch=((), ()), contracted=(first, second))
+    return as_truth(contract_op(left, right, batch=((), ()), contracted=(first, second)), truth)
 
 
 @surface
-def outer(x: Any, y: Any) -> Node:
-    """The product of every element of x with every element of y, both flattened."""
-    left, right = _pair("outer", x, y)
-    return expand_dims(reshape(left, -1), 1) * expand_dims(reshape(right, -1), 0)
+def outer(a: Any, b: Any, out: Any = None) -> Node:
+    """The product of every element of a with every element of b, both flattened."""
+    refuse_out("outer", out)
+    left, right, truth = _pair("outer", a, b, None)
+    return as_truth(expand_dims(ravel(left), 1) * expand_dims(ravel(right), 0), truth)

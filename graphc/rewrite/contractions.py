@@ -8,10 +8,8 @@ more than `x @ y`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from graphc.node import Node
-from graphc.ops.contract import contract_op, free_axes
+from graphc.ops.contract import contract_op, contraction, labels_of
 from graphc.ops.movement import inverse, reshape, transpose, transpose_op
 from graphc.ops.operands import broadcast, broadcast_op
 from graphc.ops.reduce import sum_op
@@ -23,60 +21,20 @@ x, y = variables("x y")
 (c,) = numbers("c")
 transposed, contract = functions("transpose contract")
 
-_Labels = tuple[int, ...]
-
-
-def _labels(node: Node) -> tuple[list[_Labels], _Labels]:
-    """The labels of both arguments and of the result."""
-    x, y = node.args
-    batch, contracted = node.attrs["batch"], node.attrs["contracted"]
-    first = tuple(range(x.ndim))
-    shared = dict(zip((*batch[1], *contracted[1]), (*batch[0], *contracted[0]), strict=True))
-    second = tuple(shared.get(axis, x.ndim + axis) for axis in range(y.ndim))
-    free_x = free_axes(x.ndim, batch[0], contracted[0])
-    free_y = free_axes(y.ndim, batch[1], contracted[1])
-    return [first, second], (*batch[0], *free_x, *[second[axis] for axis in free_y])
-
-
-def _contraction(args: Sequence[Node], labels: Sequence[_Labels], result: _Labels) -> Node:
-    """The contraction of these labels; arguments exchanged or the result transposed if need be."""
-    (x, y), (first, second) = args, labels
-    straight = _natural(first, second, result)
-    if straight != result and _natural(second, first, result) == result:
-        (x, y), (first, second), straight = (y, x), (second, first), result
-    shared = [label for label in result if label in first and label in second]
-    gone = [label for label in first if label in second and label not in result]
-    made = contract_op(
-        x,
-        y,
-        batch=(tuple(map(first.index, shared)), tuple(map(second.index, shared))),
-        contracted=(tuple(map(first.index, gone)), tuple(map(second.index, gone))),
-    )
-    return transpose(made, [straight.index(label) for label in result])
-
-
-def _natural(first: _Labels, second: _Labels, result: _Labels) -> _Labels:
-    """The labels of a contraction's result as `contract` orders them."""
-    batch = [label for label in result if label in first and label in second]
-    free_x = [label for label in first if label not in second]
-    free_y = [label for label in second if label not in first]
-    return (*batch, *free_x, *free_y)
-
-
 def _contract_sources(node: Node) -> Node:
     """The contraction over what its arguments transpose."""
-    args, (labels, result) = list(node.args), _labels(node)
+    args, (labels, result) = list(node.args), labels_of(node)
     for side, arg in enumerate(node.args):
         if arg.op is transpose_op:
             args[side] = arg.args[0]
             labels[side] = tuple(labels[side][a] for a in inverse(arg.attrs["axes"]))
-    return _contraction(args, labels, result)
+    return contraction(args, labels, result)
 
 
 def _contract_exchanged(inner: Node, node: Node) -> Node | None:
     """The transpose of a product is the product the other way round."""
-    labels, result = _labels(inner)
-    made = _contraction(inner.args, labels, tuple(result[a] for a in node.attrs["axes"]))
+    labels, result = labels_of(inner)
+    made = contraction(inner.args, labels, tuple(result[a] for a in node.attrs["axes"]))
     return made if made.op is contract_op else None
 
 
@@ -86,7 +44,7 @@ def _contract_once(node: Node) -> Node | None:
     Without a free axis there is less to compute. Without a batch axis there is one product instead
     of many, which is worth having if the axes then come out in order.
     """
-    (labels, result), args = _labels(node), list(node.args)
+    (labels, result), args = labels_of(node), list(node.args)
     summed = {label for label in labels[0] if label in labels[1] and label not in result}
     for side, arg in enumerate(node.args):
         if arg.op is broadcast_op:
@@ -102,7 +60,7 @@ def _contract_once(node: Node) -> Node | None:
     ):
         return None
     left = tuple(label for label in result if label in labels[0] or label in labels[1])
-    made = _contraction(args, labels, left)
+    made = contraction(args, labels, left)
     if left == result and made.op is transpose_op:
         return None
     return broadcast(made, node.shape, tuple(map(result.index, left)))
@@ -110,7 +68,7 @@ def _contract_once(node: Node) -> Node | None:
 
 def _outer(node: Node) -> Node | None:
     """An element-wise product, where every contracted axis, if there is one, has extent 1."""
-    labels, result = _labels(node)
+    labels, result = labels_of(node)
     gone = [label for label in labels[0] if label in labels[1] and label not in result]
     if any(node.args[0].shape[label] != 1 for label in gone):
         return None
@@ -126,7 +84,7 @@ def _outer(node: Node) -> Node | None:
 
 def _contract_number(node: Node, side: int, c: float) -> Node:
     """A product with a constant c everywhere is c times a sum."""
-    labels, result = _labels(node)
+    labels, result = labels_of(node)
     other, mine = node.args[1 - side], labels[1 - side]
     axes = tuple(a for a, label in enumerate(mine) if label not in result)
     total = sum_op(other, axes=axes) if axes else other
