@@ -34,7 +34,7 @@ from graphc.codegen.fuse import (
     splits,
     variables,
 )
-from graphc.codegen.loops import CHUNK, Region
+from graphc.codegen.loops import CHUNK, Region, plain_operand
 from graphc.codegen.nest import NestBuilder
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, unravel
@@ -699,6 +699,7 @@ class Emitter:
             (batch[0], x_free, contracted[0]),
             (shapes[0], shapes[1], shapes[3]),
             names[:3],
+            across=1,
         )
         right = self._operand(
             draft,
@@ -706,6 +707,7 @@ class Emitter:
             (batch[1], contracted[1], y_free),
             (shapes[0], shapes[3], shapes[2]),
             (names[0], names[3], names[4]),
+            across=2,
         )
         epilogue_names = tuple(names[5:])
         body = Scope(scope, epilogue_names)
@@ -742,16 +744,45 @@ class Emitter:
         axes: Sequence[tuple[int, ...]],
         shapes: Sequence[Shape],
         names: Sequence[str],
+        across: int,
     ) -> Region:
-        """The region that says what the element of an operand at (b, i, k) or (b, k, j) is."""
+        """The region that says what the element of an operand at (b, i, k) or (b, k, j) is.
+
+        Where it must be packed, and the axis along a panel, number `across`, is several axes of
+        the node, it has lines too.
+        """
+
+        def at(body: Scope, given: Sequence[Index]) -> Value:
+            index: dict[int, Extent] = {}
+            for group_axes, positions in zip(axes, given, strict=True):
+                index.update(zip(group_axes, positions, strict=True))
+            reader = Reader(self, draft, body)
+            return reader.value(node, tuple(index[axis] for axis in range(node.ndim)))
+
         body = Scope(draft.scope, tuple(names))
-        index: dict[int, Extent] = {}
-        for name, group_axes, shape in zip(names, axes, shapes, strict=True):
+        plain: list[Index] = []
+        for name, shape in zip(names, shapes, strict=True):
             variable = draft.bind(name, 0, product(shape))
-            index.update(zip(group_axes, unravel(variable, shape, draft.bounds), strict=True))
-        reader = Reader(self, draft, body)
-        value = reader.value(node, tuple(index[axis] for axis in range(node.ndim)))
-        return Region(tuple(names), body, value)
+            plain.append(unravel(variable, shape, draft.bounds))
+        region = Region(tuple(names), body, at(body, plain))
+        last = _line_axis(shapes[across])
+        if last is None or plain_operand(region) is not None:
+            return region
+        outer, length = shapes[across][:last], shapes[across][last]
+        line, place = (draft.scope.fresh_variable("c") for _ in range(2))
+        number = draft.bind(line, 0, product(outer))
+        rest = (0,) * (len(shapes[across]) - last - 1)
+        plain[across] = (
+            *unravel(number, outer, draft.bounds),
+            draft.bind(place, 0, length),
+            *rest,
+        )
+        along = names[3 - across]
+        variables = (names[0], line, place, along)
+        inside = Scope(draft.scope, variables)
+        region.lines = Region(variables, inside, at(inside, plain))
+        region.length = length
+        return region
 
     # -- an op's own loops -------------------------------------------------------------------------
 
@@ -908,6 +939,19 @@ def _placed(axes: Sequence[int], found: Sequence[Extent], kept: Index, rank: int
     inner = dict(zip(axes, found, strict=True))
     left = iter(kept)
     return tuple(inner[axis] if axis in inner else next(left) for axis in range(rank))
+
+
+# Lines shorter than this are not worth a loop of their own.
+_SHORTEST_LINE = 8
+
+
+def _line_axis(shape: Shape) -> int | None:
+    """The last of several axes, if packing along it in lines pays; None if not."""
+    real = [axis for axis, extent in enumerate(shape) if extent != 1]
+    if len(real) < 2 or any(extent == 0 for extent in shape):
+        return None
+    length = shape[real[-1]]
+    return None if isinstance(length, int) and length < _SHORTEST_LINE else real[-1]
 
 
 def copy_operand(source: Operand, target: Operand) -> list[Launch]:

@@ -23,10 +23,11 @@ from graphc.codegen.loops import (
     accumulator_buffer,
     plain_operand,
     product_bytes,
+    walk,
 )
 from graphc.codegen.machine import Machine
-from graphc.codegen.scalar import For, Scope, Store, Value
-from graphc.dims import Dim, Extent
+from graphc.codegen.scalar import Address, For, Scope, Store, Value
+from graphc.dims import Dim, Extent, affine, ceildiv, dim_max, dim_min
 
 
 def contract_module(kernel: Kernel, machine: Machine, name: str) -> str:
@@ -143,7 +144,10 @@ class _PackPrinter(Printer):
     """Writes a packer: element (first + i, k + l) of an operand to `destination + l * stride + i *
     size`.
 
-    Along the panel, i, elements are lanes; k is a loop in order.
+    Along the panel, i, elements are lanes. Mostly k is a loop in order around them. Where i stands
+    for several axes of an array, lanes go over one line of the last of them at a time, so that they
+    load from memory with a constant step; where even that is too short, k is the inner loop, so
+    that what divisions say about i is found once for all k.
     """
 
     def __init__(
@@ -154,7 +158,33 @@ class _PackPrinter(Printer):
         self.region = region
         batch, first, second = region.variables
         self.batch = batch
-        self.across, self.along = (first, second) if side == "left" else (second, first)
+        across, self.along = (first, second) if side == "left" else (second, first)
+        self.across: Extent = Dim.symbol(across)
+        self.nest = self._nest(across)
+
+    def _nest(self, across: str) -> For:
+        """The loops around one element, without that over k if it comes last."""
+        first, last = Dim.symbol("_first"), Dim.symbol("_last")
+        lines = self.region.lines
+        inner = Scope()
+        if lines is not None:
+            self.region, length = lines, self.region.length
+            _, line, place, _ = lines.variables
+            start = Dim.symbol(line) * length
+            self.across = start + Dim.symbol(place)
+            inner.statements += [*lines.body.statements, _PACKED]
+            lanes = For(
+                place, dim_max(first - start, 0), dim_min(last - start, length), "vector", inner, []
+            )
+            number = For(line, first // length, ceildiv(last, length), "serial", _scope(lanes), [])
+            return self._over_k(_scope(number))
+        inner.statements += [*self.region.body.statements, _PACKED]
+        if _divides(self.region, across):
+            return For(across, first, last, "vector", _scope(self._over_k(inner)), [])
+        return self._over_k(_scope(For(across, first, last, "vector", inner, [])))
+
+    def _over_k(self, body: Scope) -> For:
+        return For(self.along, Dim.symbol("_k"), Dim.symbol("_k_end"), "serial", body, [])
 
     def text(self, name: str) -> str:
         parameters = (
@@ -169,17 +199,13 @@ class _PackPrinter(Printer):
             "_first": "%first",
             "_last": "%last",
             "_k": "%k",
+            "_k_end": "%k_end",
             "_stride": "%stride",
         }
         for statement in self.kernel.body.statements:
             if statement is not self.contract:
                 self.statement(level, statement)
-        inner = Scope()
-        inner.statements += [*self.region.body.statements, _PACKED]
-        lanes = For(self.across, Dim.symbol("_first"), Dim.symbol("_last"), "vector", inner, [])
-        body = Scope()
-        body.statements.append(lanes)
-        self.counted_loop(level, For(self.along, 0, 0, "serial", body, []), "%k", "%k_end")
+        self.statement(level, self.nest)
         level.put("ret void")
         level.lines.append("}")
         return "\n".join(level.lines)
@@ -191,10 +217,26 @@ class _PackPrinter(Printer):
         lanes, value = level.lanes, self.region.value
         assert lanes is not None and value is not None
         size = item_bytes_of(value.dtype)
-        line = (Dim.symbol(self.along) - Dim.symbol("_k")) * Dim.symbol("_stride")
-        at = self._advance(level, "%destination", line, 1, {})
-        at = self._advance(level, at, Dim.symbol(self.across) - Dim.symbol("_first"), size, {})
+        along = (Dim.symbol(self.along) - Dim.symbol("_k")) * Dim.symbol("_stride")
+        across = (self.across - Dim.symbol("_first")) * size
+        at = self._advance(level, "%destination", along + across, 1, {})
         self.wide_store(level, self.operand(level, value), at, value.dtype, lanes, size)
+
+
+def _scope(statement: Any) -> Scope:
+    made = Scope()
+    made.statements.append(statement)
+    return made
+
+
+def _divides(region: Region, variable: str) -> bool:
+    """Whether the operand is found by dividing a variable."""
+    return any(
+        affine(extent, variable) is None
+        for s in walk(region.body)
+        if isinstance(s, Value) and isinstance(s.immediate, Address)
+        for extent in s.immediate.index
+    )
 
 
 _PACKED = object()  # stands at the end of a packer's body: store the operand's value

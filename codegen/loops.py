@@ -70,11 +70,18 @@ class Buffer:
 
 @dataclass(eq=False)
 class Region:
-    """A scope with bound index variables and, for prologues, the value that it computes."""
+    """A scope with bound index variables and, for prologues, the value that it computes.
+
+    `lines` says the same once more for an operand whose rows (left) or columns (right) are several
+    axes of an array: the variable for them is taken apart into the number of a line of `length`
+    elements and the place in the line. Over the places of one line an index has a constant step.
+    """
 
     variables: tuple[str, ...]
     body: Scope
     value: Value | None = None
+    lines: Region | None = None
+    length: Extent = 0
 
 
 @dataclass(eq=False)
