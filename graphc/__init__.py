@@ -118,6 +118,7 @@ if TYPE_CHECKING:
     )
     from graphc.ops.contract import dot, matmul, outer, tensordot
     from graphc.ops.control import call, scan
+    from graphc.ops.convolution import conv, conv1d, conv2d, conv3d, conv_transpose
     from graphc.ops.counting import bincount, histogram, histogram_bin_edges, isin, unique
     from graphc.ops.creation import (
         arange,
@@ -168,6 +169,7 @@ if TYPE_CHECKING:
     )
     from graphc.ops.differences import diff, ediff1d, gradient, trapezoid
     from graphc.ops.division import floor_divide, fmod, gcd, lcm, reciprocal, remainder
+    from graphc.ops.einsum import einsum, einsum_path
     from graphc.ops.flat_positions import ravel_multi_index, unravel_index
     from graphc.ops.floating import copysign, frexp, hypot, ldexp, nextafter, signbit, spacing
     from graphc.ops.indexing import (
@@ -231,6 +233,26 @@ if TYPE_CHECKING:
     from graphc.ops.norms import norm
     from graphc.ops.operands import cast, constant, matrix, scalar, symbol, vector
     from graphc.ops.padding import pad
+    from graphc.ops.pooling import (
+        adaptive_avg_pool,
+        avg_pool,
+        global_avg_pool,
+        global_max_pool,
+        max_pool,
+        sum_pool,
+        upsample,
+    )
+    from graphc.ops.products import (
+        cross,
+        inner,
+        kron,
+        matrix_power,
+        matvec,
+        multi_dot,
+        vdot,
+        vecdot,
+        vecmat,
+    )
     from graphc.ops.quantiles import (
         median,
         nanmedian,
@@ -312,6 +334,7 @@ if TYPE_CHECKING:
     )
     from graphc.ops.trigonometry import arccos, arcsin, arctan, arctan2, cos, sin, sinc, tan
     from graphc.ops.update import at
+    from graphc.ops.windows import sliding_window_view
     from graphc.options import Options
     from graphc.origin import origins
     from graphc.rewrite.explain import explain
@@ -695,4 +718,28 @@ __all__ = [
     "xlogy",
     "zeros",
     "zeros_like",
+    "conv",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose",
+    "einsum",
+    "einsum_path",
+    "adaptive_avg_pool",
+    "avg_pool",
+    "global_avg_pool",
+    "global_max_pool",
+    "max_pool",
+    "sum_pool",
+    "upsample",
+    "cross",
+    "inner",
+    "kron",
+    "matrix_power",
+    "matvec",
+    "multi_dot",
+    "vdot",
+    "vecdot",
+    "vecmat",
+    "sliding_window_view",
 ]

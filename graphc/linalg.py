@@ -2,8 +2,37 @@
 
 from __future__ import annotations
 
-import graphc.ops  # noqa: F401
-from graphc.ops.contract import matmul, outer, tensordot
-from graphc.ops.norms import norm
+from typing import Any
 
-__all__ = ["matmul", "norm", "outer", "tensordot"]
+import graphc.ops  # noqa: F401
+from graphc.node import Node
+from graphc.ops.contract import matmul, outer, tensordot
+from graphc.ops.diagonal import diagonal as _diagonal
+from graphc.ops.diagonal import trace as _trace
+from graphc.ops.movement import matrix_transpose
+from graphc.ops.norms import norm
+from graphc.ops.products import cross, matrix_power, multi_dot, vecdot
+
+__all__ = [
+    "cross",
+    "diagonal",
+    "matmul",
+    "matrix_power",
+    "matrix_transpose",
+    "multi_dot",
+    "norm",
+    "outer",
+    "tensordot",
+    "trace",
+    "vecdot",
+]
+
+
+def diagonal(x: Any, /, *, offset: int = 0) -> Node:
+    """The diagonals of the matrices in the last two axes of x."""
+    return _diagonal(x, offset, -2, -1)
+
+
+def trace(x: Any, /, *, offset: int = 0, dtype: Any = None) -> Node:
+    """The sums of the diagonals of the matrices in the last two axes of x."""
+    return _trace(x, offset, -2, -1, dtype)

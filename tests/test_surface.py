@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import product_rows
 import pytest
 import scipy.special
 import surface_rows
@@ -161,6 +162,7 @@ MEANING: dict[str, Call] = {
     "stop_gradient": lambda x: x,
     "strong_multiply": lambda x, y: np.where((x == 0) | (y == 0), 0 * x, x * y),
     **surface_rows.MEANING,
+    **product_rows.MEANING,
 }
 
 
@@ -869,6 +871,7 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
     "map": [(_rows_scaled, (M,))],
     "associative_scan": [(_running_products, (M,))],
     **surface_rows.ROWS,
+    **product_rows.ROWS,
 }
 ALIASES = {
     "abs": "absolute",

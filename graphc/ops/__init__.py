@@ -10,6 +10,7 @@ from graphc.ops import (
     composed,
     contract,
     control,
+    convolution,
     counting,
     creation,
     cumulative,
@@ -17,6 +18,7 @@ from graphc.ops import (
     diagonal,
     differences,
     division,
+    einsum,
     flat_positions,
     floating,
     gather,
@@ -27,6 +29,8 @@ from graphc.ops import (
     norms,
     operands,
     padding,
+    pooling,
+    products,
     quantiles,
     random,
     reduce,
@@ -39,6 +43,7 @@ from graphc.ops import (
     transcend,
     trigonometry,
     update,
+    windows,
 )
 
 __all__ = [
@@ -81,5 +86,10 @@ __all__ = [
     "trigonometry",
     "subscript",
     "transcend",
+    "convolution",
+    "einsum",
+    "pooling",
+    "products",
+    "windows",
     "update",
 ]

@@ -319,15 +319,15 @@ def _path(nodes: Sequence[Node], labels: Sequence[Labels], result: Labels, optim
     sizes = _sizes(nodes, labels)
     if isinstance(optimize, (list, tuple)) and optimize and optimize[0] == "einsum_path":
         return _given(optimize[1:], len(nodes))
-    if optimize is False or len(nodes) < 3:
-        return _in_order(len(nodes))
     if isinstance(optimize, (list, tuple)) and len(optimize) == 2:
         optimize = optimize[0]  # NumPy's pair with a bound on memory
-    if optimize not in (True, "optimal", "greedy"):
+    if optimize not in (True, False, "optimal", "greedy"):
         raise GraphError(
             "einsum: optimize is True, False, 'optimal', 'greedy' or a path, got "
             f"{shortened(repr(optimize))}"
         )
+    if optimize is False or len(nodes) < 3:
+        return _in_order(len(nodes))
     sets = [frozenset(mine) for mine in labels]
     if optimize == "greedy" or len(nodes) > MOST_BY_SEARCH:
         return _greedy(sets, frozenset(result), sizes)

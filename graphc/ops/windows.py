@@ -9,7 +9,7 @@ the offsets that is the overlap-add, and so the derivative of the windows follow
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product as tuples
 from typing import Any
@@ -25,7 +25,7 @@ from graphc.op import Linear, Op, register
 from graphc.ops.movement import overlay_op, pad_op
 from graphc.ops.operands import as_node, broadcast, constant, describe, normalize_axis
 from graphc.tensor import surface
-from graphc.types import Shape, TensorType, Type
+from graphc.types import Shape, TensorType, Type, as_extent
 
 Ints = tuple[int, ...]
 
@@ -394,8 +394,7 @@ def _pairs(padding: Any, rank: int, name: str) -> list[tuple[Extent, Extent]]:
             raise GraphError(
                 f"{name}: padding is not negative, got {shortened(repr(padding))}; slice instead"
             )
-    return [(lo if isinstance(lo, Dim) else int(lo), hi if isinstance(hi, Dim) else int(hi))
-            for lo, hi in pairs]
+    return [(as_extent(before), as_extent(after)) for before, after in pairs]
 
 
 def require_number(x: Node, name: str) -> Node:
@@ -403,15 +402,3 @@ def require_number(x: Node, name: str) -> Node:
     if dtypes.kind(x.dtype) == "b":
         raise GraphError(f"{name} is not defined for bool; cast first\n" + describe([x]))
     return x
-
-
-def window_extents(window: Any, rank: int, name: str) -> Ints:
-    """The extents of a window that is given by numbers."""
-    return each(window, rank, "window", name)
-
-
-def ordered(x: Node, wanted: Sequence[int]) -> Node:
-    """x with its axes in another order."""
-    from graphc.ops.movement import transpose
-
-    return transpose(x, tuple(wanted))

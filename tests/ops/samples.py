@@ -353,6 +353,7 @@ def _movement() -> list[Sample]:
         one("pad", "after", (4, 5), starts=(0, 0), shape=(4, 6), steps=(1, 1)),
         one("pad", "stepped", (3,), starts=(2,), shape=(11,), steps=(3,)),
         one("pad", "nothing", (0, 2), starts=(1, 0), shape=(3, 2), steps=(1, 1)),
+        *_slides(),
         two("overlay", "inner", (6, 5), (3, 2), starts=(1, 2), steps=(1, 1)),
         two("overlay", "stepped", (11,), (3,), starts=(2,), steps=(3,)),
         two("overlay", "nothing", (3, 2), (0, 2), starts=(1, 0), steps=(1, 1)),
@@ -521,6 +522,39 @@ def _sorting() -> list[Sample]:
     return made
 
 
+# How windows move: label, extents of the array and of its windows, and the attributes of `slide`.
+SLIDES: tuple[tuple[str, tuple[int, ...], dict[str, Any]], ...] = (
+    ("plain", (7, 3), {"strides": (1,), "dilations": (1,), "extents": (5,)}),
+    ("stepped", (9, 2), {"strides": (3,), "dilations": (2,), "extents": (2,)}),
+    ("one", (4, 4), {"strides": (1,), "dilations": (1,), "extents": (1,)}),
+    ("nothing", (2, 3), {"strides": (1,), "dilations": (1,), "extents": (0,)}),
+    ("no offsets", (3, 0), {"strides": (2,), "dilations": (1,), "extents": (2,)}),
+)
+
+
+def _slides() -> list[Sample]:
+    made = []
+    for label, (size, window), attrs in SLIDES:
+        (count,) = attrs["extents"]
+        first: dict[str, Any] = {**attrs, "axes": (1,), "windows": (2,)}
+        last: dict[str, Any] = {**attrs, "axes": (2,), "windows": (0,)}
+        back = {"extents": (size,)}
+        for where, whole, part, moves in (
+            ("last", (2, size, window), (2, count, window), first),
+            ("first", (window, 2, size), (window, 2, count), last),
+        ):
+            name = f"{label}, {where}"
+            made.append(Sample("slide", name, (Input(whole),), _apply("slide", **moves)))
+            apply = _apply("unslide", **{**moves, **back})
+            made.append(Sample("unslide", name, (Input(part),), apply))
+    two_axes = {"axes": (1, 2), "windows": (3, 4), "strides": (2, 1), "dilations": (1, 3)}
+    apply = _apply("slide", **two_axes, extents=(3, 2))
+    made.append(Sample("slide", "two axes", (Input((2, 7, 5, 2, 2)),), apply))
+    apply = _apply("unslide", **two_axes, extents=(7, 5))
+    made.append(Sample("unslide", "two axes", (Input((2, 3, 2, 2, 2)),), apply))
+    return made
+
+
 def _products() -> list[Sample]:
     def product(label: str, x: Any, y: Any, batch: Any, contracted: Any) -> Sample:
         apply = _apply("contract", batch=batch, contracted=contracted)
@@ -541,6 +575,9 @@ def _products() -> list[Sample]:
         product("no terms", (3, 0), (0, 2), none, ((1,), (0,))),
         product("no rows", (0, 3), (3, 2), none, ((1,), (0,))),
         product("element-wise", (2, 3), (2, 3), ((0, 1), (0, 1)), none),
+        product("several rows", (3, 2, 5, 4), (4, 3), none, ((3,), (0,))),
+        product("lines of columns", (3, 4), (2, 3, 4, 9), none, ((1,), (2,))),
+        product("rows in lines", (2, 4, 10, 3), (3, 4, 5), none, ((1, 3), (1, 0))),
     ]
 
 
