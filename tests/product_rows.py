@@ -99,7 +99,7 @@ def reference_conv(
         for o in range(w.shape[0]):
             group = o // outputs
             seen = spread[(slice(None), slice(group * inputs, (group + 1) * inputs), *at)]
-            result[(slice(None), o, *place)] = (seen * w[o]).reshape(len(x), -1).sum(axis=1)
+            result[(slice(None), o, *place)] = (seen * w[o]).sum(axis=tuple(range(1, seen.ndim)))
     return _back(result, layout)
 
 
