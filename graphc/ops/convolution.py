@@ -3,7 +3,9 @@
 The windows are a view, so the contraction reads them where they lie while it packs its operands,
 and no array of them is ever stored. Derivatives follow: by the weights, a contraction of windows
 with cotangents; by the input, the overlap-add of a contraction, which is also what a transposed
-convolution is. With one input channel to a group, products are summed directly instead.
+convolution is. The axes of the offsets come where all of these have their axes in order: before the
+spatial axes if the channels come first, else before the channels. With one input channel to a
+group, products are summed directly instead.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from graphc.ops.movement import reshape, slice_op, squeeze, transpose
 from graphc.ops.operands import as_node, broadcast, cast, common_dtype, describe, restate_op
 from graphc.ops.reduce import sum_op
 from graphc.ops.windows import (
-    Ints,
     Windows,
     channels_first,
     dilated,
@@ -87,13 +88,10 @@ def conv(
     x = _with_channels(x, 1 if first else -1, inputs, groups, name, w)
     seen = _seen(moves.padded(x, 0, steps), moves)
     product = _product(seen, w, groups, first)
-    return reshape(product, _laid_out(seen, axes, outputs, first))
-
-
-def _laid_out(seen: Node, axes: Ints, channels: Extent, first: bool) -> Shape:
-    positions = tuple(seen.shape[axis] for axis in axes)
-    batch = seen.shape[0]
-    return (batch, channels, *positions) if first else (batch, *positions, channels)
+    positions = moves.counts(sizes)
+    batch = x.shape[0]
+    shape = (batch, outputs, *positions) if first else (batch, *positions, outputs)
+    return reshape(product, shape)
 
 
 def _arguments(name: str, x: Any, w: Any, dtype: Any) -> list[Node]:
@@ -129,9 +127,9 @@ def channels_first_of(axis: int) -> bool:
 
 
 def _seen(x: Node, moves: Windows) -> Node:
-    """The windows of x, with axes for the offsets last; for kernels of one element a slice does."""
+    """The windows of x, with axes for the offsets; for kernels of one element a slice does."""
     if any(k != 1 for k in moves.window):
-        return moves.of(x)
+        return moves.of(x, moves.axes[0] if moves.axes[0] == 2 else x.ndim - 1)
     if all(stride == 1 for stride in moves.strides):
         return x
     extents, steps = list(x.shape), [1] * x.ndim
@@ -147,19 +145,22 @@ def _product(seen: Node, w: Node, groups: int, first: bool) -> Node:
     offsets = _offsets(rank) if seen.ndim > w.ndim else ()
     if not offsets:  # one element: no axes of offsets on either side
         w = squeeze(w, tuple(range(2, w.ndim)) if first else tuple(range(rank)))
-    seen = _grouped(seen, 1 if first else rank + 1, groups)
+    seen = _grouped(seen, 1 if first else seen.ndim - 1, groups)
     places = _positions(rank)
     if first:
-        x_labels = (_N, _G, _I, *places, *offsets)
+        x_labels = (_N, _G, _I, *offsets, *places)
         w_labels = (_G, _O, _I, *offsets)
         w = _grouped(w, 0, groups)
         result = (_N, _G, _O, *places)
     else:
-        x_labels = (_N, *places, _G, _I, *offsets)
+        x_labels = (_N, *places, *offsets, _G, _I)
         w_labels = (*offsets, _I, _G, _O)
         w = _grouped(w, w.ndim - 1, groups)
         result = (_N, *places, _G, _O)
-    return _summed_product(seen, x_labels, w, w_labels, result)
+    extents = dict(zip((*x_labels, *w_labels), (*seen.shape, *w.shape), strict=True))
+    if extents[_I] == 1 and extents[_G] != 1:
+        return _direct(seen, x_labels, w, w_labels, result, extents)
+    return _contracted(seen, x_labels, w, w_labels, result)
 
 
 def _grouped(x: Node, axis: int, groups: int) -> Node:
@@ -167,18 +168,15 @@ def _grouped(x: Node, axis: int, groups: int) -> Node:
     return reshape(x, (*x.shape[:axis], groups, size, *x.shape[axis + 1 :]))
 
 
-def _summed_product(
+def _contracted(
     x: Node, x_labels: tuple[str, ...], w: Node, w_labels: tuple[str, ...], result: tuple[str, ...]
 ) -> Node:
     extents = dict(zip((*x_labels, *w_labels), (*x.shape, *w.shape), strict=True))
-    if extents[_I] == 1 and extents[_G] != 1:
-        return _direct(x, x_labels, w, w_labels, result, extents)
+    slim = result
     if extents[_G] == 1:
         x, x_labels = _without(x, x_labels, _G)
         w, w_labels = _without(w, w_labels, _G)
         slim = tuple(label for label in result if label != _G)
-    else:
-        slim = result
     if result[1] == _G:  # channels first: each element of the batch is a product of its own
         shape = (x.shape[0], *w.shape)
         w = broadcast(w, shape, tuple(range(1, len(shape))))
@@ -204,7 +202,11 @@ def _direct(
     channel, where a contraction has nothing to use twice.
     """
     offsets = tuple(label for label in x_labels if label.startswith("k"))
-    every = (*offsets, *result)
+    kept = result
+    if extents[_O] == 1:  # else it would be the lanes, where the channels are last
+        w, w_labels = _without(w, w_labels, _O)
+        kept = tuple(label for label in result if label != _O)
+    every = (*offsets, *kept)
     shape = tuple(extents[label] for label in every)
     factors = []
     for node, labels in (_without(x, x_labels, _I), _without(w, w_labels, _I)):
@@ -212,7 +214,8 @@ def _direct(
         turned = transpose(node, tuple(map(labels.index, order)))
         factors.append(broadcast(turned, shape, tuple(map(every.index, order))))
     product = factors[0] * factors[1]
-    return sum_op(product, axes=tuple(range(len(offsets)))) if offsets else product
+    total = sum_op(product, axes=tuple(range(len(offsets)))) if offsets else product
+    return reshape(total, tuple(extents[label] for label in result))
 
 
 def _conv_of(rank: int) -> Any:
@@ -298,7 +301,7 @@ def conv_transpose(
 
 def _spread_product(x: Node, w: Node, groups: int, first: bool) -> Node:
     """What each element of x adds to each element of its window: [batch, groups, outputs,
-    *positions, *offsets], or the channels after the positions.
+    *offsets, *positions], or [batch, *positions, *offsets, groups, outputs].
     """
     rank = w.ndim - 2
     places, offsets = _positions(rank), _offsets(rank)
@@ -306,12 +309,12 @@ def _spread_product(x: Node, w: Node, groups: int, first: bool) -> Node:
     if first:
         w = _grouped(w, 0, groups)
         x_labels, w_labels = (_N, _G, _O, *places), (_G, _O, _I, *offsets)
-        result = (_N, _G, _I, *places, *offsets)
+        result = (_N, _G, _I, *offsets, *places)
     else:
         w = _grouped(w, w.ndim - 1, groups)
         x_labels, w_labels = (_N, *places, _G, _O), (*offsets, _I, _G, _O)
-        result = (_N, *places, _G, _I, *offsets)
-    return contraction((x, w), (x_labels, w_labels), result)
+        result = (_N, *places, *offsets, _G, _I)
+    return _contracted(x, x_labels, w, w_labels, result)
 
 
 def _added(spread: Node, moves: Windows, sizes: Shape, channels: Extent, first: bool) -> Node:
@@ -320,9 +323,9 @@ def _added(spread: Node, moves: Windows, sizes: Shape, channels: Extent, first: 
     whole = tuple(
         size + lo + hi for size, lo, hi in zip(sizes, moves.before, moves.after, strict=True)
     )
-    start = 3 if first else 1
+    start = 3 + rank if first else 1
     axes = tuple(range(start, start + rank))
-    places = tuple(range(spread.ndim - rank, spread.ndim))
+    places = tuple(range(3, 3 + rank) if first else range(1 + rank, 1 + 2 * rank))
     added = unslide_op(
         spread,
         axes=axes,

@@ -94,7 +94,7 @@ def max_pool(
     node, moves, _ = _moves(
         "max_pool", x, window, stride, padding, dilation, layout, ceil_mode
     )
-    seen = moves.of(moves.padded(node, lowest("max", node.dtype).item()), first=True)
+    seen = moves.of(moves.padded(node, lowest("max", node.dtype).item()), at=0)
     return max_op(seen, axes=tuple(range(len(moves.axes))))
 
 
@@ -116,7 +116,7 @@ def sum_pool(
 
 
 def _summed(node: Node, moves: Windows) -> Node:
-    seen = moves.of(moves.padded(node), first=True)
+    seen = moves.of(moves.padded(node), at=0)
     return sum_op(seen, axes=tuple(range(len(moves.axes))))
 
 

@@ -184,24 +184,21 @@ unslide_op: Op = register(
 
 
 def windows_of(
-    x: Node, axes: Ints, window: Shape, strides: Ints, dilations: Ints, first: bool = False
+    x: Node, axes: Ints, window: Shape, strides: Ints, dilations: Ints, at: int
 ) -> Node:
-    """x with its `axes` counting windows, and new axes for the offsets in them: the last ones, or
-    the first.
+    """x with its `axes` counting windows, and new axes, from axis `at` on, for the offsets in them.
     """
     count = len(axes)
-    places = tuple(range(count)) if first else tuple(range(x.ndim, x.ndim + count))
-    shift = count if first else 0
-    shape = (*window, *x.shape) if first else (*x.shape, *window)
-    repeated = broadcast(x, shape, tuple(range(shift, shift + x.ndim)))
+    places = tuple(range(at, at + count))
+    kept = tuple(axis + count if axis >= at else axis for axis in range(x.ndim))
+    repeated = broadcast(x, (*x.shape[:at], *window, *x.shape[at:]), kept)
     extents = tuple(
         (x.shape[a] - (k - 1) * d - 1) // s + 1
         for a, k, s, d in zip(axes, window, strides, dilations, strict=True)
     )
-    moved = tuple(axis + shift for axis in axes)
     return slide_op(
         repeated,
-        axes=moved,
+        axes=tuple(kept[axis] for axis in axes),
         windows=places,
         strides=strides,
         dilations=dilations,
@@ -241,7 +238,7 @@ def sliding_window_view(
                 f"sliding_window_view: a window of {k} is larger than axis {a}\n" + describe([node])
             )
     ones = (1,) * len(axes)
-    return windows_of(node, axes, sizes, ones, ones)
+    return windows_of(node, axes, sizes, ones, ones, node.ndim)
 
 
 # -- how windows are given -------------------------------------------------------------------------
@@ -357,9 +354,9 @@ class Windows:
         around = broadcast(constant(value, x.dtype), tuple(shape), ())
         return overlay_op(around, x, starts=tuple(starts), steps=tuple(spaced))
 
-    def of(self, x: Node, first: bool = False) -> Node:
-        """The windows of an array that is padded already."""
-        return windows_of(x, self.axes, self.window, self.strides, self.dilations, first)
+    def of(self, x: Node, at: int) -> Node:
+        """The windows of an array that is padded already, the axes of offsets from `at` on."""
+        return windows_of(x, self.axes, self.window, self.strides, self.dilations, at)
 
 
 def dilated(size: Extent, step: int) -> Extent:
