@@ -340,9 +340,10 @@ def _added(spread: Node, moves: Windows, sizes: Shape, channels: Extent, first: 
     total = reshape(total, shape)
     if tuple(whole) == tuple(sizes):
         return total
-    starts, extents = [0] * total.ndim, list(total.shape)
+    starts: list[Extent] = [0] * total.ndim
+    extents = list(total.shape)
     for axis, lo, size in zip(moves.axes, moves.before, sizes, strict=True):
-        starts[axis], extents[axis] = lo, size  # type: ignore[call-overload]
+        starts[axis], extents[axis] = lo, size
     return slice_op(
         total, starts=tuple(starts), extents=tuple(extents), steps=(1,) * total.ndim
     )

@@ -71,13 +71,13 @@ def einsum(
     """
     refuse_out("einsum", out)
     del order, casting  # neither memory order nor a cast that is asked for by dtype= can fail
-    values, given, result = _read(operands)
+    values, given, wished = _read(operands)
     wanted, truth = product_dtype("einsum", values, dtype)
     nodes = [as_node(value) for value in values]
     if truth:
         nodes = [cast(node, dtypes.BOOL) for node in nodes]
     nodes = [cast(node, wanted) for node in nodes]
-    labels, result = _spelled(nodes, given, result)
+    labels, result = _spelled(nodes, given, wished)
     nodes, labels = _agreed(nodes, labels)
     path = _path(nodes, labels, result, optimize)
     return as_truth(_multiplied(nodes, labels, result, path), truth)
@@ -91,9 +91,9 @@ def einsum_path(*operands: Any, optimize: Any = True, einsum_call: bool = False)
     product is appended.
     """
     del einsum_call
-    values, given, result = _read(operands)
+    values, given, wished = _read(operands)
     nodes = [as_node(value) for value in values]
-    labels, result = _spelled(nodes, given, result)
+    labels, result = _spelled(nodes, given, wished)
     nodes, labels = _agreed(nodes, labels)
     path = _path(nodes, labels, result, optimize)
     sizes = _sizes(nodes, labels)
@@ -440,7 +440,8 @@ def _greedy(
     """One product after the other, each time that which leaves the least: in elements, beside those
     of the two that it takes away, then in multiplications.
     """
-    left, path = list(sets), []
+    left = list(sets)
+    path: list[tuple[int, ...]] = []
     while len(left) > 1:
         ranked = []
         for i, j in combinations(range(len(left)), 2):

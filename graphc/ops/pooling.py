@@ -143,6 +143,7 @@ def avg_pool(
     _require_float(node, "avg_pool")
     total = _summed(node, moves)
     sizes = tuple(node.shape[a] for a in moves.axes)
+    limits: tuple[tuple[Extent, Extent], ...]
     if count_include_pad:
         limits = tuple((0, size) for size in whole)
     else:

@@ -343,9 +343,10 @@ class Windows:
     def padded(self, x: Node, value: Any = 0, steps: Ints | None = None) -> Node:
         """x with `value` around it, and between its elements if those come `steps` apart."""
         apart = (1,) * len(self.axes) if steps is None else steps
-        starts, shape, spaced = [0] * x.ndim, list(x.shape), [1] * x.ndim
+        starts: list[Extent] = [0] * x.ndim
+        shape, spaced = list(x.shape), [1] * x.ndim
         for axis, lo, hi, step in zip(self.axes, self.before, self.after, apart, strict=True):
-            starts[axis], spaced[axis] = lo, step  # type: ignore[call-overload]
+            starts[axis], spaced[axis] = lo, step
             shape[axis] = dilated(x.shape[axis], step) + lo + hi
         if tuple(shape) == x.shape:
             return x

@@ -70,7 +70,7 @@ def _outer(node: Node) -> Node | None:
     """An element-wise product, where every contracted axis, if there is one, has extent 1."""
     labels, result = labels_of(node)
     gone = [label for label in labels[0] if label in labels[1] and label not in result]
-    if any(node.args[0].shape[label] != 1 for label in gone):
+    if any(node.args[0].shape[labels[0].index(label)] != 1 for label in gone):
         return None
     factors = []
     for arg, mine in zip(node.args, labels, strict=True):
