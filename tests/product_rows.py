@@ -328,6 +328,16 @@ ROWS: dict[str, Rows] = {
     + [(lambda xp, x, y: xp.vecdot(x, y, axis=0), (M, W[:, None]))],
     "matvec": [(lambda xp, x, y: xp.matvec(x, y), g) for g in ((M, V), (T, V), (M, T[:, 0]))],
     "vecmat": [(lambda xp, x, y: xp.vecmat(x, y), g) for g in ((W, M), (W, T), (T[..., 0], M))],
+    "convolve": [
+        *((lambda xp, x, y, m=m: xp.convolve(x, y, m), (V, W)) for m in ("full", "same", "valid")),
+        *((lambda xp, x, y, m=m: xp.convolve(x, y, m), (W, V)) for m in ("full", "same", "valid")),
+        (lambda xp, x, y: xp.convolve(x, y), (I[:, 0], V)),
+    ],
+    "correlate": [
+        *((lambda xp, x, y, m=m: xp.correlate(x, y, m), (V, W)) for m in ("full", "same", "valid")),
+        *((lambda xp, x, y, m=m: xp.correlate(x, y, m), (W, V)) for m in ("full", "same", "valid")),
+        (lambda xp, x, y: xp.correlate(x, y, "same"), (V, V[:2])),
+    ],
     "kron": [
         (lambda xp, x, y: xp.kron(x, y), g) for g in ((M, N), (V, M), (T, V), (I, B), (V[0], W))
     ],

@@ -8,12 +8,10 @@ and float32, are slow.
 from __future__ import annotations
 
 import importlib
-import inspect
 
 import pytest
 
 import graphc as gx
-from graphc.protocols import find
 from tests.everyday.case import CASES, FIRST, SECOND, Case
 from tests.everyday.running import assert_same, gradient, plain
 
@@ -32,18 +30,8 @@ for _subject in (
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
-# Functions of NumPy that the surface may still lack: what calls them is expected to fail.
-_AWAITED = ("convolve", "correlate", "cross", "einsum", "kron", "sliding_window_view")
-
-
 def _marks(case: Case, slow: bool) -> list[pytest.MarkDecorator]:
-    marks = [pytest.mark.slow] * (slow or case.slow)
-    source = inspect.getsource(case.function)
-    missing = [name for name in _AWAITED if f".{name}(" in source and find(name) is None]
-    if missing:
-        reason = f"np.{missing[0]} is missing"
-        marks.append(pytest.mark.xfail(strict=True, raises=gx.GraphError, reason=reason))
-    return marks
+    return [pytest.mark.slow] * (slow or case.slow)
 
 
 def _parameters(cases: list[Case], slow: bool = False) -> list[object]:
