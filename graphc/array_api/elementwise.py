@@ -140,7 +140,7 @@ def clip(x: Array, /, min: Any = None, max: Any = None) -> Array:
 
 def _bound(bound: Any, x: Array) -> Any:
     if isinstance(bound, Array):
-        fits = (bound.dtype.kind == "f") == (x.dtype.kind == "f") and bound.dtype.kind in "iuf"
+        fits = dtypes.is_float(bound.dtype) == dtypes.is_float(x.dtype) and bound.dtype.kind != "b"
         got = bound.dtype.name
     else:
         fits, got = _fits(bound, x.dtype), f"a {type(bound).__name__}"
