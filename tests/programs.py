@@ -262,12 +262,17 @@ def binary(b: Builder) -> Made:
     )
 
 
+def both_whole(x: Node, y: Node) -> bool:
+    """Whether two integers promote to one: int64 and uint64 do not."""
+    return dtypes.is_integer(dtypes.promote(x.dtype, y.dtype))
+
+
 def whole(b: Builder) -> Made:
     """Quotients, remainders, bits and powers of integers, within what they demand."""
     x = b.find("i")
     if x is None:
         return None
-    y = b.find("i", fits=lambda y: broadcasts(x.shape, y.shape))
+    y = b.find("i", fits=lambda y: broadcasts(x.shape, y.shape) and both_whole(x, y))
     assert y is not None
     divisor = b.pick((3, -2 if x.dtype.kind == "i" else 2, 8, gx.where(y == 0, 5, y)))
     name = b.pick(("floor_divide", "remainder", "fmod", "bitwise_and", "bitwise_xor", "power"))
