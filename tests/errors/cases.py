@@ -63,10 +63,6 @@ b = gx.matrix("b", (3, 4))
 a @ b
 """,
     "matmul of a number": "gx.matrix('a', (3, 4)) @ 2.0",
-    "matmul of truth values": """
-a = gx.symbol("a", (3, 3), "bool")
-a @ a
-""",
     "tensordot, an axis that is not there": """
 a = gx.matrix("a", (3, 4))
 gx.tensordot(a, a, axes=([5], [1]))

@@ -16,6 +16,7 @@ from tests.everyday.case import CASES, FIRST, SECOND, Case
 from tests.everyday.running import assert_same, gradient, plain
 
 for _subject in (
+    "descriptive",
     "distances",
     "finance",
     "geometry",
@@ -24,7 +25,6 @@ for _subject in (
     "numerics",
     "physics",
     "signals",
-    "statistics",
 ):
     importlib.import_module(f"tests.everyday.{_subject}")
 
