@@ -28,23 +28,23 @@ import numpy as np
 
 from graphc.runtime import fastpath, memory
 from graphc.runtime import layout as layouts
-from graphc.runtime.entry import (
-    STATUS_WORDS,
+from graphc.runtime.descriptor import (
     ArrayWords,
     Axis,
-    Code,
     Descriptor,
     DescriptorWords,
-    Engine,
     Packing,
-    Routines,
-    Status,
     Word,
+)
+from graphc.runtime.entry import (
+    Engine,
+    Routines,
     load,
     make_immortal,
     prototype,
 )
 from graphc.runtime.layout import Layout
+from graphc.runtime.status import STATUS_WORDS, Code, Status
 
 Extent = int | tuple[Literal["free", "slot"], int]
 """A constant, or a slot: `("free", s)` binds it from the argument (and is compared where it is
@@ -224,7 +224,7 @@ class Implementation:
 
     def raise_status(self, words: tuple[int, ...]) -> NoReturn:
         """Raise what a nonzero status record means. `words` are those of
-        `graphc.runtime.entry.Status`.
+        `graphc.runtime.status.Status`.
         """
         kind, text = _STATUS_ERRORS.get(words[Status.CODE], _UNKNOWN_STATUS)
         facts = {word.name.lower(): words[word] for word in Status}

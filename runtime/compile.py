@@ -24,9 +24,9 @@ from graphc.origin import location
 from graphc.request import Request
 from graphc.runtime.callable import CallSpec, Function, Implementation, Input, Output, make_function
 from graphc.runtime.engine import engine
-from graphc.runtime.entry import Code, Status
 from graphc.runtime.native import NativeProgram, Recorder, link, modules, product_scratch
 from graphc.runtime.plan import Plan, are_sources_unchanged, plan_key
+from graphc.runtime.status import Code, Status
 from graphc.runtime.threads import default_workers
 from graphc.tree import flatten
 

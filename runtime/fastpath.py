@@ -19,19 +19,18 @@ import numpy as np
 
 from graphc.codegen.irtext import Function, Module, Operand, TypedOperand
 from graphc.runtime import memory
-from graphc.runtime.entry import (
+from graphc.runtime.descriptor import (
     ALIGNED,
     C_CONTIGUOUS,
     OWNABLE,
-    STATUS_WORDS,
     ArrayWords,
     Axis,
     DescriptorWords,
     Packing,
-    Status,
     Word,
 )
 from graphc.runtime.layout import Layout
+from graphc.runtime.status import STATUS_WORDS, Status
 
 CALLS_BEFORE = 128
 """The call at which a Function gets an entry of its own."""

@@ -138,7 +138,7 @@ def _files() -> tuple[str, int]:
     seen, youngest = hashlib.sha256(), 0
     for package in (graphc, graphc.codegen, graphc.runtime):
         folder = pathlib.Path(package.__path__[0])
-        for path in sorted(folder.rglob("*.py")):
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in (".py", ".ll")):
             facts = path.stat()
             youngest = max(youngest, facts.st_mtime_ns, facts.st_ctime_ns)
             where = path.relative_to(folder).as_posix()

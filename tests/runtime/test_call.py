@@ -31,7 +31,9 @@ import pytest
 from graphc.runtime import callable as calls
 from graphc.runtime import entry, layout, memory
 from graphc.runtime.callable import CallSpec, Implementation, Input, Output, make_function
+from graphc.runtime.descriptor import Word
 from graphc.runtime.engine import Engine
+from graphc.runtime.status import Code
 
 ROOT = Path(__file__).resolve().parents[2]
 F8, F4, I8, I4 = (np.dtype(name) for name in ("f8", "f4", "i8", "i4"))
@@ -357,7 +359,7 @@ def test_derived_extents_workspace_and_late_comparisons(kind: str) -> None:
         g(np.ones(3), np.ones(4), np.ones(6))
     with pytest.raises(ValueError, match="1001 where 1000 is needed"):
         g(np.ones(1001), np.ones(1), np.ones(1002))
-    assert g._impl.failures[-1][:4] == (entry.Code.CONSTRAINT_VIOLATED, 0, 1001, 1000)
+    assert g._impl.failures[-1][:4] == (Code.CONSTRAINT_VIOLATED, 0, 1001, 1000)
 
 
 @needs_native
@@ -645,7 +647,7 @@ def test_many_arguments_leave_the_stack(kind: str) -> None:
 
 
 def spec_words(function: Any) -> int:
-    return function._impl.descriptor[entry.Word.FRAME]
+    return function._impl.descriptor[Word.FRAME]
 
 
 # -- out ------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 import graphc as gx
 from graphc.runtime import fastpath
 from graphc.runtime.callable import make_function
-from graphc.runtime.entry import Word
+from graphc.runtime.descriptor import Word
 from graphc.tree import flatten
 
 x, y = gx.vector("x", "n"), gx.vector("y", "m")

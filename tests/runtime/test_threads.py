@@ -20,6 +20,7 @@ import pytest
 from graphc.runtime import threads
 from graphc.runtime.cache import Cache
 from graphc.runtime.engine import Engine, HostMachine, Loaded, read_symbols
+from graphc.runtime.status import Status
 from graphc.runtime.threads import Platform, Pool, default_workers, host_platform, pool_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -456,7 +457,7 @@ def test_python_threads_share_the_pool(runner: Runner) -> None:
     assert results == [True] * 4
 
 
-@pytest.mark.parametrize("word", [threads.STATUS_CODE_WORD, threads.STATUS_CANCEL_WORD])
+@pytest.mark.parametrize("word", [Status.CODE, Status.CANCEL])
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_a_stopped_job_starts_no_more_ranges(runner: Runner, word: int, workers: int) -> None:
     status = zeros(8)
@@ -473,7 +474,7 @@ def test_a_stopped_job_starts_no_more_ranges(runner: Runner, word: int, workers:
 
 def test_a_job_that_is_cancelled_beforehand_does_nothing(runner: Runner) -> None:
     status = zeros(8)
-    status[threads.STATUS_CANCEL_WORD] = 1
+    status[Status.CANCEL] = 1
     counts = zeros(100)
     for workers in (1, 4):
         runner.run("mark", counts, 100, 1, workers, status)
@@ -529,7 +530,7 @@ def test_without_a_status_nobody_polls(runner: Runner, polled) -> None:
 
 def test_a_poll_cancels_a_job(runner: Runner, polled) -> None:
     status = zeros(8)
-    polled(lambda record: status.__setitem__(threads.STATUS_CANCEL_WORD, 1))
+    polled(lambda record: status.__setitem__(Status.CANCEL, 1))
     context = np.array([0, 2**62, status.ctypes.data + 64], np.int64)
     runner.run("stop", context, 2**40, 1, 4, status)
     assert 1 <= context[0] < 2**40
@@ -544,11 +545,11 @@ def test_a_waiting_caller_polls(engine: Engine, parallel: Runner) -> None:
     def poll(record: int) -> None:
         calls.append(record)
         if len(calls) == 4:
-            status[threads.STATUS_CANCEL_WORD] = 1
+            status[Status.CANCEL] = 1
 
     handler = POLL(poll)
     fresh.pool.configure(poll=ctypes.cast(handler, POINTER).value)
-    cancel = status.ctypes.data + 8 * threads.STATUS_CANCEL_WORD
+    cancel = status.ctypes.data + 8 * Status.CANCEL
     context = np.array([cancel, 0, 0], np.int64)
     fresh.run("outstay", context, 2, 1, 2, status)
     fresh.pool.configure(poll=0)
