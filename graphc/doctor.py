@@ -23,8 +23,8 @@ def diagnose() -> str:
     """A readable account, one fact a line."""
     import graphc
     from graphc.codegen.machine import Machine
-    from graphc.runtime.callable import call_runtime
     from graphc.runtime.engine import engine
+    from graphc.runtime.shared import call_runtime
     from graphc.runtime.threads import default_workers
 
     machine, shared = Machine.host(), engine()

@@ -1,11 +1,9 @@
-"""What is the object that a user calls, and what happens when a call is unusual?
+"""What stands behind the object that a user calls, and what happens when a call is unusual?
 
-A Function is an instance of one native leaf type over an ordinary Python class. The leaf adds
-three words: the vectorcall entry, a callable for everything unusual, and the descriptor that the
-entry interprets (`graphc.runtime.entry`). The unusual is Python: `Implementation.slow` repeats
-every check with full messages, converts what NumPy would convert safely, and runs the same
-program. Where the native type cannot be had (another interpreter, a free-threaded build, an
-unknown layout) a plain class calls `slow` every time, so the two cannot differ in behaviour.
+The usual call is native (`graphc.runtime.entry`). The unusual is Python: `Implementation.slow`
+repeats every check with full messages, converts what NumPy would convert safely, and runs the same
+program. Where there is no native entry `slow` serves every call, so the two cannot differ in
+behaviour.
 
 Nothing here knows graphs. A `CallSpec` says what a program expects and returns; whoever compiled
 it subclasses `Implementation` to say what its errors mean and how it is pickled.
@@ -19,15 +17,13 @@ import inspect
 import keyword
 import struct
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from graphc.runtime import fastpath, memory
-from graphc.runtime import layout as layouts
+from graphc.runtime import fastpath
 from graphc.runtime.descriptor import (
     ArrayWords,
     Axis,
@@ -37,13 +33,10 @@ from graphc.runtime.descriptor import (
     Word,
 )
 from graphc.runtime.entry import (
-    Engine,
-    Routines,
-    load,
-    make_immortal,
     prototype,
 )
-from graphc.runtime.layout import Layout
+from graphc.runtime.overlap import address_of, first_overlap, overlapping
+from graphc.runtime.shared import CallRuntime, call_runtime
 from graphc.runtime.status import STATUS_WORDS, Code, Status
 
 Extent = int | tuple[Literal["free", "slot"], int]
@@ -365,7 +358,7 @@ class Implementation:
         return np.asarray(value)
 
     def _check_donations(self, values: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
-        clash = _first_overlap(arrays, set(self.spec.donated))
+        clash = first_overlap(arrays, set(self.spec.donated))
         if clash is None:
             return
         giver, other = sorted(clash, key=lambda position: position not in self.spec.donated)
@@ -525,13 +518,13 @@ class Implementation:
         overlap with inputs.
         """
         views = [targets[j] for j in written]
-        clash = _first_overlap(views, set(range(len(views))))
+        clash = first_overlap(views, set(range(len(views))))
         if clash is not None:
             first, second = sorted(written[member] for member in clash)
             self._refuse(
                 ValueError, f"out: arrays {first} and {second} overlap", "pass arrays of their own"
             )
-        touched = {written[member] for member in _overlapping(arrays, views)} if views else set()
+        touched = {written[member] for member in overlapping(arrays, views)} if views else set()
         dtypes = [entry.dtype for entry in self.spec.outputs]
         return [
             j
@@ -549,7 +542,7 @@ class Implementation:
             program = self.spec.contiguous
             arrays = [array.copy(order="C") for array in arrays]
         everything = [*arrays, *targets]
-        addresses = [_address(array) for array in everything]
+        addresses = [address_of(array) for array in everything]
         strides = [stride for array in everything for stride in array.strides]
         buffers = (ctypes.c_void_p * len(everything))(*addresses)
         steps = (ctypes.c_int64 * len(strides))(*strides)
@@ -732,268 +725,6 @@ class _Plan:
         )
 
 
-# -- the Function --------------------------------------------------------------------------------
-
-
-class _Signature:
-    """`__signature__` of an instance; the class itself keeps its own."""
-
-    def __get__(self, instance: Any, owner: type | None = None) -> inspect.Signature:
-        if instance is None:
-            raise AttributeError("__signature__")
-        return instance._impl.call_signature
-
-
-class Function:
-    """A compiled function. Made by compiling, not by calling the class.
-
-    `f(*args, out=None)`: arguments by position or by the names of the inputs. Attributes that are
-    not its own are those of its implementation. As an attribute of a class it does not bind, like
-    a builtin: `C.f(x)` and `C().f(x)` are the same call.
-    """
-
-    __slots__ = ("_impl", "__weakref__", "__dict__")
-    __signature__ = _Signature()
-
-    def __new__(cls, *args: Any, **named: Any) -> Function:
-        raise TypeError(f"{cls.__name__} objects are made by compiling a graph")
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "__name__":
-            return self._impl.spec.name
-        if name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-        return getattr(self._impl, name)
-
-    def __dir__(self) -> list[str]:
-        public = (name for name in dir(self._impl) if not name.startswith("_"))
-        return sorted({*super().__dir__(), *public})
-
-    def __repr__(self) -> str:
-        return f"<graphc.Function {self._impl.describe()}>"
-
-    def __reduce__(self) -> Any:
-        return self._impl.reduce()
-
-    def __copy__(self) -> Function:
-        return self
-
-    def __deepcopy__(self, memo: dict) -> Function:
-        return self
-
-
-def make_function(
-    implementation: Implementation, base: type[Any] = Function, *, plain: bool = False
-) -> Any:
-    """A Function over the implementation: an instance of the native leaf of `base`.
-
-    `base` may add methods and properties, but no slots. `plain` asks for the Python class, which
-    is also what is made where native code cannot read the interpreter's objects.
-    """
-    runtime = implementation.call_runtime
-    native = not plain and bool(runtime.routines.entry)
-    with _RUNTIME_LOCK:
-        if (base, native) not in _TYPES:
-            _TYPES[base, native] = _leaf_type(base) if native else _plain_type(base)
-        leaf = _TYPES[base, native]
-    function: Any = object.__new__(leaf.type)
-    function._impl = implementation
-    leaf.set_slow(function, implementation.slow)
-    leaf.set_descriptor(function, implementation.descriptor.address)
-    leaf.set_entry(function, runtime.routines.entry)  # last: a call without it raises
-    known = weakref.ref(function)
-
-    def install(address: int) -> None:
-        alive = known()
-        if alive is not None:
-            leaf.set_entry(alive, address)
-
-    if native:
-        implementation.attach(install)
-    return function
-
-
-@dataclass(frozen=True)
-class _Leaf:
-    """A final class over a base, and what writes the native words of its instances."""
-
-    type: Any
-    set_entry: Callable[[Any, int], None]
-    set_slow: Callable[[Any, Any], None]
-    set_descriptor: Callable[[Any, int], None]
-
-
-_TYPES: dict[tuple[type, bool], _Leaf] = {}
-
-
-def _plain_type(base: type) -> _Leaf:
-    def call(self: Any, /, *args: Any, **named: Any) -> Any:
-        return self._impl.slow(*args, **named)
-
-    def ignore(function: Any, word: Any) -> None:
-        """There are no native words."""
-
-    def refuse(cls: type, **named: Any) -> NoReturn:
-        raise TypeError(f"type {base.__name__!r} is not an acceptable base type")
-
-    body = _class_body(base) | {"__slots__": (), "__call__": call}
-    leaf = type(base.__name__, (base,), body | {"__init_subclass__": classmethod(refuse)})
-    return _Leaf(leaf, ignore, ignore, ignore)
-
-
-def _class_body(base: type) -> dict[str, Any]:
-    return {"__doc__": base.__doc__, "__module__": base.__module__}
-
-
-class _MemberDef(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("type", ctypes.c_int),
-        ("offset", ctypes.c_ssize_t),
-        ("flags", ctypes.c_int),
-        ("doc", ctypes.c_char_p),
-    ]
-
-
-class _TypeSlot(ctypes.Structure):
-    _fields_ = [("slot", ctypes.c_int), ("function", ctypes.c_void_p)]
-
-
-class _TypeSpec(ctypes.Structure):
-    _fields_ = [
-        ("name", ctypes.c_char_p),
-        ("basicsize", ctypes.c_int),
-        ("itemsize", ctypes.c_int),
-        ("flags", ctypes.c_uint),
-        ("slots", ctypes.POINTER(_TypeSlot)),
-    ]
-
-
-_TP_CALL, _TP_MEMBERS = 50, 72
-_OBJECT_MEMBER, _WORD_MEMBER, _READ_ONLY = 16, 19, 1
-_HAVE_VECTORCALL = 1 << 11
-
-
-def _leaf_type(base: type) -> _Leaf:
-    """The native leaf type over `base`, one in a process: three words after the fields of the
-    base.
-
-    CPython's own deallocation and traversal serve it, since the slow callable is an ordinary
-    object member. That member is writable on purpose: read-only ones are not cleared, and leak.
-    The member descriptors are then taken off the type, so only this module can write the raw
-    words. The type is final, and not immutable, as its base is not either.
-    """
-    offset = base.__basicsize__
-    if offset != Function.__basicsize__:
-        raise TypeError(f"{base.__name__} must declare __slots__ = (): the entry knows one layout")
-    members = (_MemberDef * 5)(
-        _MemberDef(b"__vectorcalloffset__", _WORD_MEMBER, offset, _READ_ONLY, None),
-        _MemberDef(b"_entry", _WORD_MEMBER, offset, 0, None),
-        _MemberDef(b"_slow", _OBJECT_MEMBER, offset + 8, 0, None),
-        _MemberDef(b"_descriptor", _WORD_MEMBER, offset + 16, 0, None),
-    )
-    call = ctypes.cast(ctypes.pythonapi.PyVectorcall_Call, ctypes.c_void_p)
-    slots = (_TypeSlot * 3)(
-        _TypeSlot(_TP_CALL, call), _TypeSlot(_TP_MEMBERS, ctypes.addressof(members))
-    )
-    name = f"{base.__module__}.{base.__name__}".encode()
-    spec = _TypeSpec(name, offset + 24, 0, _HAVE_VECTORCALL, slots)
-    make_immortal((members, slots, spec))  # the type points into them for as long as it lives
-    create = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.py_object)
-    make = create(("PyType_FromSpecWithBases", ctypes.pythonapi))
-    leaf = make(ctypes.addressof(spec), (base,))
-    for attribute, value in _class_body(base).items():
-        setattr(leaf, attribute, value)
-    setters = [leaf.__dict__[name].__set__ for name in ("_entry", "_slow", "_descriptor")]
-    for attribute in ("_entry", "_slow", "_descriptor"):
-        delattr(leaf, attribute)
-    return _Leaf(leaf, *setters)
-
-
-# -- the process ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class CallRuntime:
-    """What the calls of a process share. `plain_because` says why the native entry is not used, if
-    it is not.
-    """
-
-    routines: Routines
-    run: Callable[..., int]
-    """`run(program, buffers, extents, strides, workspace, status, release)`, addresses as
-    integers.
-    """
-    engine: Engine
-    layout: Layout | None
-    plain_because: str = ""
-
-    def own_entry(self, words: DescriptorWords) -> Mapping[str, int] | None:
-        """An entry for Functions of this descriptor alone, mapped while the result lives; None
-        while another thread compiles, for no call should wait for that.
-        """
-        assert self.layout is not None
-        if self.engine.busy:
-            return None
-        text = fastpath.module_text(words, self.layout, Function.__basicsize__)
-        symbols = fastpath.symbols(words, self.routines.symbols)
-        return self.engine.load_ir(text, ["entry"], symbols, opt_level=1, passes="instcombine")
-
-    @property
-    def poll_address(self) -> int:
-        """The address of `void poll(status_t *)`, for loops and for callers that wait (decision 3,
-        Signals).
-        """
-        return self.routines.poll
-
-    @property
-    def pool(self) -> memory.BlockPool:
-        """The recycled blocks."""
-        return self.routines.pool
-
-
-_RUNTIME: list[CallRuntime] = []
-_RUNTIME_LOCK = threading.Lock()
-
-
-def call_runtime(engine: Engine | None = None) -> CallRuntime:
-    """The shared routines, compiled or fetched from the cache at the first call, which may name
-    the engine to use.
-    """
-    with _RUNTIME_LOCK:
-        if not _RUNTIME:
-            _RUNTIME.append(_load_runtime(engine))
-        return _RUNTIME[0]
-
-
-def _load_runtime(engine: Engine | None) -> CallRuntime:
-    if engine is None:
-        from graphc.runtime.engine import Engine as DefaultEngine
-
-        engine = DefaultEngine()
-    layout, reason = None, ""
-    try:
-        layout = layouts.probe()
-    except layouts.UnknownLayout as error:
-        reason = str(error)
-    routines = load(engine, layout, Function.__basicsize__ if layout else 0)
-    return CallRuntime(routines, _runner(routines), engine, layout, reason)
-
-
-def _runner(routines: Routines) -> Callable[..., int]:
-    word, pointer = ctypes.c_int64, ctypes.c_void_p
-    if prototype() is ctypes.PYFUNCTYPE:
-        kinds = [pointer] * 6 + [ctypes.c_bool]
-        return ctypes.PYFUNCTYPE(word, *kinds)(routines.run)
-    program_type = ctypes.CFUNCTYPE(word, *[pointer] * 5)
-
-    def run(program: int, *arguments: Any) -> int:
-        """Other interpreters release their lock around every foreign call, and do not poll."""
-        return program_type(program)(*arguments[:5])
-
-    return run
-
-
 # -- values --------------------------------------------------------------------------------------
 
 _STATUS_ERRORS: dict[int, tuple[type[BaseException], str]] = {
@@ -1032,14 +763,6 @@ def _weak_kind(value: Any) -> int | None:
     return highest
 
 
-def _address(array: np.ndarray, byte: Any = ctypes.c_char) -> int:
-    """Where the array's first element lies."""
-    try:
-        return ctypes.addressof(byte.from_buffer(array))  # a tenth of the time
-    except (TypeError, ValueError, BufferError):  # read-only, empty, strided, or an exotic dtype
-        return array.ctypes.data
-
-
 def _kind_of(value: Any) -> str:
     if isinstance(value, np.ndarray):
         return f"dtype {value.dtype} and shape {value.shape}"
@@ -1066,56 +789,3 @@ def _first_line(error: BaseException) -> str:
 def _listed(names: Sequence[str], most: int = 12) -> str:
     shown = ", ".join(names[:most]) or "none"
     return shown if len(names) <= most else f"{shown}, ... ({len(names)} in all)"
-
-
-def _byte_ranges(arrays: Sequence[np.ndarray]) -> list[tuple[int, int, int]]:
-    """(first byte, end, position) of every array that is not empty, in order of address."""
-    ranges = []
-    for position, array in enumerate(arrays):
-        if array.size:
-            first = last = _address(array)
-            for extent, stride in zip(array.shape, array.strides, strict=True):
-                reach = (extent - 1) * stride
-                first, last = first + min(reach, 0), last + max(reach, 0)
-            ranges.append((first, last + array.itemsize, position))
-    return sorted(ranges)
-
-
-def _candidate_pairs(arrays: Sequence[np.ndarray]) -> Iterable[tuple[int, int]]:
-    """Pairs of positions whose byte ranges meet: a sweep, since hundreds of arrays are usual."""
-    active: list[tuple[int, int]] = []
-    for first, end, position in _byte_ranges(arrays):
-        active = [(other_end, other) for other_end, other in active if other_end > first]
-        yield from ((other, position) for _, other in active)
-        active.append((end, position))
-
-
-def _first_overlap(arrays: Sequence[np.ndarray], written: set[int]) -> tuple[int, int] | None:
-    """A pair of arrays that share memory, at least one of them among the written."""
-    if not written:
-        return None
-    for pair in _candidate_pairs(arrays):
-        if written.intersection(pair) and _share_memory(*(arrays[member] for member in pair)):
-            return pair
-    return None
-
-
-_OVERLAP_WORK: Any = 100_000  # candidates tried before two strided arrays are taken to overlap
-
-
-def _share_memory(first: np.ndarray, second: np.ndarray) -> bool:
-    try:
-        return bool(np.shares_memory(first, second, max_work=_OVERLAP_WORK))
-    except np.exceptions.TooHardError:
-        return True
-
-
-def _overlapping(inputs: Sequence[np.ndarray], outputs: Sequence[np.ndarray]) -> set[int]:
-    """Which outputs may share memory with an input, judged by byte ranges."""
-    count = len(inputs)
-    found = set()
-    for low, high in _candidate_pairs([*inputs, *outputs]):
-        for output, other in ((low, high), (high, low)):
-            if output >= count > other:
-                found.add(output - count)
-    return found

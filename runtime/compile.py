@@ -22,8 +22,9 @@ from graphc.graph import Graph
 from graphc.lowering import Elementwise
 from graphc.origin import location
 from graphc.request import Request
-from graphc.runtime.callable import CallSpec, Function, Implementation, Input, Output, make_function
+from graphc.runtime.callable import CallSpec, Implementation, Input, Output
 from graphc.runtime.engine import engine
+from graphc.runtime.leaf import Function, make_function
 from graphc.runtime.native import NativeProgram, Recorder, link, modules, product_scratch
 from graphc.runtime.plan import Plan, are_sources_unchanged, plan_key
 from graphc.runtime.status import Code, Status

@@ -26,8 +26,8 @@ from graphc.codegen.program import Program
 from graphc.codegen.scalar import walk
 from graphc.dims import Extent
 from graphc.runtime import threads
-from graphc.runtime.callable import call_runtime
 from graphc.runtime.engine import engine
+from graphc.runtime.shared import call_runtime
 
 # Kernels beyond this many statements are compiled at level 0, whose time is linear in the text.
 BIG_KERNEL = 1500

@@ -28,17 +28,18 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-from graphc.runtime import callable as calls
 from graphc.runtime import entry, layout, memory
-from graphc.runtime.callable import CallSpec, Implementation, Input, Output, make_function
+from graphc.runtime.callable import CallSpec, Implementation, Input, Output
 from graphc.runtime.descriptor import Word
 from graphc.runtime.engine import Engine
+from graphc.runtime.leaf import Function, make_function
+from graphc.runtime.shared import call_runtime
 from graphc.runtime.status import Code
 
 ROOT = Path(__file__).resolve().parents[2]
 F8, F4, I8, I4 = (np.dtype(name) for name in ("f8", "f4", "i8", "i4"))
 ENGINE = Engine()
-RUNTIME = calls.call_runtime(ENGINE)
+RUNTIME = call_runtime(ENGINE)
 # "own": with the entry that a Function gets when it has been called often.
 KINDS = ["native", "own", "plain"] if RUNTIME.routines.entry else ["plain"]
 SIGNATURE = "(ptr %buffers, ptr %extents, ptr %strides, ptr %workspace, ptr %status)"
@@ -1456,9 +1457,9 @@ def test_random_calls_do_the_same(donated: dict[int, int]) -> None:
 
 
 def test_the_object(f: Any) -> None:
-    assert isinstance(f, calls.Function) and callable(f) and type(f).__name__ == "Function"
+    assert isinstance(f, Function) and callable(f) and type(f).__name__ == "Function"
     assert repr(f) == "<graphc.Function f(x: float64(n,), y: float64(n,)) -> float64(n,)>"
-    assert f.__name__ == "f" and f.__doc__ == calls.Function.__doc__
+    assert f.__name__ == "f" and f.__doc__ == Function.__doc__
     f.__doc__, f.label = "mine", 3
     assert f.__doc__ == "mine" and f.label == 3
     assert str(inspect.signature(f)) == "(x, y, *, out=None)"
@@ -1504,7 +1505,7 @@ def test_instances_are_only_made_by_compiling(f: Any, kind: str) -> None:
 
 
 def test_a_base_with_methods(kind: str) -> None:
-    class Richer(calls.Function):
+    class Richer(Function):
         """Richer."""
 
         __slots__ = ()
@@ -1522,7 +1523,7 @@ def test_a_base_with_methods(kind: str) -> None:
 
 @needs_native
 def test_a_base_with_slots_is_refused() -> None:
-    class Wider(calls.Function):
+    class Wider(Function):
         __slots__ = ("extra",)
 
     with pytest.raises(TypeError, match="__slots__"):

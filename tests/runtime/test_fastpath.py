@@ -13,8 +13,8 @@ import pytest
 
 import graphc as gx
 from graphc.runtime import fastpath
-from graphc.runtime.callable import make_function
 from graphc.runtime.descriptor import Word
+from graphc.runtime.leaf import make_function
 from graphc.tree import flatten
 
 x, y = gx.vector("x", "n"), gx.vector("y", "m")
