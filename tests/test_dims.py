@@ -8,6 +8,7 @@ rely on.
 from __future__ import annotations
 
 import doctest
+import importlib
 import operator
 import pickle
 import subprocess
@@ -642,5 +643,8 @@ def test_parse_refuses(text):
         parse(text)
 
 
-def test_examples_in_the_documentation():
-    assert doctest.testmod(graphc.dims).failed == 0
+@pytest.mark.parametrize("module", ["", ".bounds"])
+def test_examples_in_the_documentation(module):
+    names = vars(graphc.dims)
+    result = doctest.testmod(importlib.import_module(f"graphc.dims{module}"), extraglobs=names)
+    assert result.attempted > 0 and result.failed == 0
