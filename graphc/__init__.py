@@ -149,7 +149,7 @@ if TYPE_CHECKING:
         logcumsumexp,
         recurrence,
     )
-    from graphc.ops.curves import interp, polyval, unwrap
+    from graphc.ops.curves import interp, unwrap
     from graphc.ops.diagonal import (
         diag,
         diag_indices,
@@ -169,6 +169,7 @@ if TYPE_CHECKING:
     )
     from graphc.ops.differences import diff, ediff1d, gradient, trapezoid
     from graphc.ops.division import floor_divide, fmod, gcd, lcm, reciprocal, remainder
+    from graphc.ops.editing import delete, insert
     from graphc.ops.einsum import einsum, einsum_path
     from graphc.ops.filters import convolve, correlate
     from graphc.ops.flat_positions import ravel_multi_index, unravel_index
@@ -187,7 +188,7 @@ if TYPE_CHECKING:
         take,
         take_along_axis,
     )
-    from graphc.ops.iteration import associative_scan, fori_loop, while_loop
+    from graphc.ops.iteration import apply_along_axis, associative_scan, fori_loop, while_loop
     from graphc.ops.iteration import map_ as map
     from graphc.ops.joining import (
         append,
@@ -234,6 +235,7 @@ if TYPE_CHECKING:
     from graphc.ops.norms import norm
     from graphc.ops.operands import cast, constant, matrix, scalar, symbol, vector
     from graphc.ops.padding import pad
+    from graphc.ops.polynomials import poly, polyadd, polyder, polyint, polymul, polysub, polyval
     from graphc.ops.pooling import (
         adaptive_avg_pool,
         avg_pool,
@@ -273,10 +275,12 @@ if TYPE_CHECKING:
         softmax,
     )
     from graphc.ops.rounding import ceil, floor, rint, trunc
+    from graphc.ops.sets import intersect1d, setdiff1d, setxor1d, union1d
     from graphc.ops.sorting import (
         argpartition,
         argsort,
         digitize,
+        lexsort,
         partition,
         searchsorted,
         sort,
@@ -301,6 +305,10 @@ if TYPE_CHECKING:
         average,
         corrcoef,
         cov,
+        nanargmax,
+        nanargmin,
+        nancumprod,
+        nancumsum,
         nanmax,
         nanmean,
         nanmin,
@@ -311,6 +319,7 @@ if TYPE_CHECKING:
         std,
         var,
     )
+    from graphc.ops.tapers import bartlett, blackman, hamming, hanning, kaiser
     from graphc.ops.transcend import (
         arccosh,
         arcsinh,
@@ -415,6 +424,7 @@ __all__ = [
     "add",
     "allclose",
     "append",
+    "apply_along_axis",
     "arange",
     "arccos",
     "arccosh",
@@ -437,11 +447,13 @@ __all__ = [
     "atleast_3d",
     "average",
     "avg_pool",
+    "bartlett",
     "bincount",
     "bitwise_and",
     "bitwise_count",
     "bitwise_or",
     "bitwise_xor",
+    "blackman",
     "block",
     "broadcast_arrays",
     "broadcast_shapes",
@@ -483,6 +495,7 @@ __all__ = [
     "cumsum",
     "cumulate",
     "deg2rad",
+    "delete",
     "diag",
     "diag_indices",
     "diagflat",
@@ -545,6 +558,8 @@ __all__ = [
     "gradient",
     "greater",
     "greater_equal",
+    "hamming",
+    "hanning",
     "hard_sigmoid",
     "hard_swish",
     "hard_tanh",
@@ -564,7 +579,9 @@ __all__ = [
     "imag",
     "indices",
     "inner",
+    "insert",
     "interp",
+    "intersect1d",
     "invert",
     "iota",
     "isclose",
@@ -578,6 +595,7 @@ __all__ = [
     "jacobian",
     "jit",
     "jvp",
+    "kaiser",
     "kron",
     "lcm",
     "ldexp",
@@ -585,6 +603,7 @@ __all__ = [
     "left_shift",
     "less",
     "less_equal",
+    "lexsort",
     "linspace",
     "load",
     "log",
@@ -621,6 +640,10 @@ __all__ = [
     "multi_dot",
     "multiply",
     "nan_to_num",
+    "nanargmax",
+    "nanargmin",
+    "nancumprod",
+    "nancumsum",
     "nanmax",
     "nanmean",
     "nanmedian",
@@ -646,7 +669,13 @@ __all__ = [
     "percentile",
     "permute_dims",
     "piecewise",
+    "poly",
+    "polyadd",
+    "polyder",
     "polygamma",
+    "polyint",
+    "polymul",
+    "polysub",
     "polyval",
     "positive",
     "power",
@@ -678,6 +707,8 @@ __all__ = [
     "searchsorted",
     "select",
     "selu",
+    "setdiff1d",
+    "setxor1d",
     "show",
     "sigmoid",
     "sign",
@@ -724,6 +755,7 @@ __all__ = [
     "triu_indices",
     "triu_indices_from",
     "trunc",
+    "union1d",
     "unique",
     "unravel_index",
     "unstack",

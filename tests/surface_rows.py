@@ -85,6 +85,15 @@ def _unique(x: Any, size: int, fill_value: Any = None, **asked: Any) -> Any:
     return tuple(made)
 
 
+def _sized(function: Call) -> Call:
+    def call(x: Any, y: Any, size: int, fill_value: Any = None) -> Any:
+        found = function(x, y)
+        fill = fill_value if fill_value is not None else found[0] if len(found) else 0
+        return np.concatenate([found, np.full(max(size - len(found), 0), fill, found.dtype)])[:size]
+
+    return call
+
+
 def _along(x: Any, axis: Any) -> tuple[Any, int]:
     """NumPy's default axis: that of the flattened array."""
     return (np.ravel(x), 0) if axis is None else (x, axis)
@@ -107,6 +116,10 @@ MEANING: dict[str, Call] = {
     "recurrence": _recurrence,
     "topk": _topk,
     "unique": _unique,
+    **{
+        name: _sized(getattr(np, name))
+        for name in ("union1d", "intersect1d", "setdiff1d", "setxor1d")
+    },
     "bincount": lambda x, weights=None, minlength=0, length=0: np.bincount(
         x, weights, max(minlength, length)
     ),
@@ -365,6 +378,95 @@ ROWS: dict[str, Rows] = {
         (lambda xp, x, y: xp.isin(x, y, invert=True), (K, N)),
         (lambda xp, x: xp.isin(x, [0.0, np.nan, 1.5]), (ODD,)),
         (lambda xp, x: xp.isin(x, np.zeros(0)), (V,)),
+    ],
+    "poly": [
+        (lambda xp, x: xp.poly(x), (W,)),
+        (lambda xp, x: xp.poly(x[:3]), (N,)),
+        (lambda xp, x: xp.poly(x[:4]), (W.astype("float32"),)),
+    ],
+    "polyadd": [
+        (lambda xp, x, y: xp.polyadd(x, y[:3]), (V, W)),
+        (lambda xp, x: xp.polyadd([1, 2], x), (N,)),
+        (lambda xp, x: xp.polyadd(x, 2.5), (V,)),
+    ],
+    "polysub": [(lambda xp, x, y: xp.polysub(x[:2], y), (V, W))],
+    "polymul": [
+        (lambda xp, x, y: xp.polymul(x, y[:3]), (V, W)),
+        (lambda xp, x: xp.polymul([2, 1], x), (N,)),
+    ],
+    "polyder": [
+        (lambda xp, x: xp.polyder(x), (V,)),
+        (lambda xp, x: xp.polyder(x, 3), (V,)),
+        (lambda xp, x: xp.polyder(x, m=9), (V,)),
+        (lambda xp, x: xp.polyder(x), (N,)),
+    ],
+    "polyint": [
+        (lambda xp, x: xp.polyint(x), (V,)),
+        (lambda xp, x: xp.polyint(x, 2, [3, 4]), (V,)),
+        (lambda xp, x: xp.polyint(x, m=2, k=2), (N,)),
+    ],
+    "bartlett": [(lambda xp, m=m: xp.bartlett(m), ()) for m in (-1, 0, 1, 2, 7, 12)],
+    "blackman": [(lambda xp, m=m: xp.blackman(m), ()) for m in (0, 1, 2, 7, 12)],
+    "hamming": [(lambda xp, m=m: xp.hamming(m), ()) for m in (0, 1, 2, 7, 12)],
+    "hanning": [(lambda xp, m=m: xp.hanning(m), ()) for m in (0, 1, 2, 7, 12)],
+    "kaiser": [(lambda xp, m=m: xp.kaiser(m, 8.6), ()) for m in (0, 1, 2, 7, 12)],
+    "nanargmax": [
+        (lambda xp, x: xp.nanargmax(x), (G,)),
+        (lambda xp, x: xp.nanargmax(x[:2], axis=1), (G,)),
+        (lambda xp, x: xp.nanargmax(x, axis=0, keepdims=True), (K,)),
+        (lambda xp, x: xp.nanargmax(x), (ODD,)),
+    ],
+    "nanargmin": [
+        (lambda xp, x: xp.nanargmin(x), (G,)),
+        (lambda xp, x: xp.nanargmin(x[:2], axis=-1, keepdims=True), (G,)),
+        (lambda xp, x: xp.nanargmin(x), (ODD,)),
+    ],
+    "nancumsum": [
+        (lambda xp, x: xp.nancumsum(x), (G,)),
+        (lambda xp, x: xp.nancumsum(x, axis=0), (G,)),
+        (lambda xp, x: xp.nancumsum(x, 1), (K,)),
+    ],
+    "nancumprod": [(lambda xp, x: xp.nancumprod(x, axis=1), (G,))],
+    "lexsort": [
+        (lambda xp, x, y: xp.lexsort((x, y)), (V, N)),
+        (lambda xp, x: xp.lexsort(x), (K,)),
+        (lambda xp, x, y: xp.lexsort((x, y), axis=0), (M, K)),
+    ],
+    "delete": [
+        (lambda xp, x: xp.delete(x, 2), (V,)),
+        (lambda xp, x: xp.delete(x, -1, axis=1), (M,)),
+        (lambda xp, x: xp.delete(x, [0, 3, 3], axis=0), (M,)),
+        (lambda xp, x: xp.delete(x, slice(None, None, 2), axis=1), (M,)),
+        (lambda xp, x: xp.delete(x, np.array([True, False, False, True]), 0), (M,)),
+        (lambda xp, x: xp.delete(x, []), (M,)),
+    ],
+    "insert": [
+        (lambda xp, x: xp.insert(x, 1, 5), (V,)),
+        (lambda xp, x: xp.insert(x, -2, [5, 6]), (V,)),
+        (lambda xp, x: xp.insert(x, 4, x[0], axis=0), (M,)),
+        (lambda xp, x: xp.insert(x, 1, x[:, 0], axis=1), (M,)),
+        (lambda xp, x: xp.insert(x, [0, 2, 2], [7, 8, 9]), (V,)),
+        (lambda xp, x: xp.insert(x, [1, 3], x[:, :2], axis=1), (M,)),
+        (lambda xp, x: xp.insert(x, slice(0, 4, 2), -1, axis=0), (M,)),
+    ],
+    "union1d": [
+        (lambda xp, x, y: xp.union1d(x, y, size=8), (N, K)),
+        (lambda xp, x, y: xp.union1d(x, y, size=9, fill_value=-7), (V, G)),
+    ],
+    "intersect1d": [
+        (lambda xp, x, y: xp.intersect1d(x, y, size=6), (N, K)),
+        (lambda xp, x, y: xp.intersect1d(x, y + 100, size=3), (N, K)),
+        (lambda xp, x, y: xp.intersect1d(x, y, size=6, fill_value=2.5), (EDGES, K)),
+    ],
+    "setdiff1d": [
+        (lambda xp, x, y: xp.setdiff1d(x, y, size=5), (K, N)),
+        (lambda xp, x, y: xp.setdiff1d(x, y, size=5, fill_value=9), (K, N)),
+    ],
+    "setxor1d": [(lambda xp, x, y: xp.setxor1d(x, y, size=12, fill_value=-9), (K, N))],
+    "apply_along_axis": [
+        (lambda xp, x: xp.apply_along_axis(lambda line: (line * line).sum(), 1, x), (M,)),
+        (lambda xp, x: xp.apply_along_axis(lambda line: line[::-1], 0, x), (M,)),
+        (lambda xp, x: xp.apply_along_axis(lambda v, k: k * v[:2], 1, x, 3.0), (T,)),
     ],
     "polyval": [
         (lambda xp, x: xp.polyval([2, -1, 3], x), (M,)),

@@ -1,4 +1,4 @@
-"""What value does a curve have at a point?  Tables, polynomials, and angles that run on."""
+"""What value does a curve have at a point?  Tables, and angles that run on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from graphc.node import Node
 from graphc.ops.arithmetic import like, minimum
 from graphc.ops.compare import isnan
 from graphc.ops.composed import clip
-from graphc.ops.creation import zeros_like
 from graphc.ops.cumulative import cumsum
 from graphc.ops.differences import diff
 from graphc.ops.division import remainder
@@ -81,21 +80,6 @@ def interp(
     inner = where(at > points[-1], values[-1] if right is None else right, inner)
     inner = where(at < points[0], values[0] if left is None else left, inner)
     return where(isnan(at), at, inner)
-
-
-@surface
-def polyval(p: Any, x: Any) -> Node:
-    """The polynomial with coefficients p, the highest power first, at x: Horner's scheme.
-
-    The number of coefficients must be known.
-    """
-    coefficients, at = as_node(p), as_node(x)
-    if coefficients.ndim != 1:
-        raise GraphError("polyval: coefficients have rank 1\n" + describe([coefficients]))
-    value = zeros_like(at)
-    for i in range(len(coefficients)):
-        value = value * at + coefficients[i]
-    return value
 
 
 @surface

@@ -11,14 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from graphc import dtypes
-from graphc.dims import Dim, Extent, dim_max
+from graphc.dims import Dim, Extent, dim_max, product
 from graphc.errors import GraphError
 from graphc.graph import Graph, close, trace
 from graphc.lowering import Region
 from graphc.node import Node
 from graphc.op import Op, Rules, register
 from graphc.ops.control import scan
-from graphc.ops.operands import as_node, cast, describe
+from graphc.ops.movement import moveaxis, reshape
+from graphc.ops.operands import as_node, cast, describe, normalize_axis
 from graphc.ops.special import project
 from graphc.tensor import SURFACE, surface
 from graphc.tree import flatten
@@ -183,6 +184,23 @@ def map_(function: Callable[[Any], Any], xs: Any) -> Any:
     """
     _, ys = scan(lambda state, x: (state, function(x)), None, xs)
     return ys
+
+
+@surface
+def apply_along_axis(
+    func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any
+) -> Node:
+    """`func1d(line, *args, **kwargs)` of every line of arr along `axis`, one after the other; the
+    axes of its result take the place of that axis.
+    """
+    node = as_node(arr)
+    where = normalize_axis(axis, node, "apply_along_axis")
+    moved = moveaxis(node, where, -1)
+    lines = reshape(moved, (product(moved.shape[:-1]), moved.shape[-1]))
+    results = map_(lambda line: as_node(func1d(line, *args, **kwargs)), lines)
+    rank = results.ndim - 1
+    whole = reshape(results, (*moved.shape[:-1], *results.shape[1:]))
+    return moveaxis(whole, tuple(range(-rank, 0)), tuple(range(where, where + rank)))
 
 
 @surface

@@ -329,6 +329,22 @@ def argsort(
     return _back(positions, where)
 
 
+@surface
+def lexsort(keys: Any, axis: int = -1) -> Node:
+    """The positions (int64) that sort by several keys along `axis`, by the last one first: rows of
+    an array or a sequence of arrays of one shape.
+    """
+    from graphc.ops.indexing import take_along_axis
+
+    rows = [as_node(key) for key in keys]
+    if not rows or any(row.shape != rows[0].shape for row in rows):
+        raise GraphError("lexsort needs keys of one shape\n" + describe(rows))
+    order = argsort(rows[0], axis)
+    for row in rows[1:]:
+        order = take_along_axis(order, argsort(take_along_axis(row, order, axis), axis), axis)
+    return order
+
+
 def _check_kth(kth: Any, x: Node, axis: int | None, name: str) -> None:
     size = x.size if axis is None else x.shape[normalize_axis(axis, x, name)]
     for position in kth if isinstance(kth, (tuple, list)) else (kth,):

@@ -7,6 +7,7 @@ reduced. The functions named nan... leave NaN out; a line of nothing else gives 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.ops.arithmetic import like, maximum, sqrt
 from graphc.ops.compare import isnan
+from graphc.ops.cumulative import cumprod, cumsum
 from graphc.ops.operands import (
     as_node,
     broadcast,
@@ -28,6 +30,9 @@ from graphc.ops.operands import (
     operands,
 )
 from graphc.ops.reduce import (
+    all_,
+    argmax,
+    argmin,
     count_of,
     keep_axes,
     mask_for,
@@ -41,7 +46,7 @@ from graphc.ops.reduce import (
     sum_,
     sum_op,
 )
-from graphc.ops.special import where_op
+from graphc.ops.special import check, where_op
 from graphc.tensor import surface
 from graphc.types import Shape
 
@@ -231,6 +236,25 @@ def nanprod(
 
 
 @surface
+def nancumsum(x: Any, axis: int | None = None, dtype: Any = None, out: Any = None) -> Node:
+    """The running sum along `axis` with NaN taken as 0."""
+    return cumsum(_numbers(x, 0), axis, dtype, out)
+
+
+@surface
+def nancumprod(x: Any, axis: int | None = None, dtype: Any = None, out: Any = None) -> Node:
+    """The running product along `axis` with NaN taken as 1."""
+    return cumprod(_numbers(x, 1), axis, dtype, out)
+
+
+def _numbers(x: Any, otherwise: int) -> Node:
+    node = as_node(x)
+    if not dtypes.is_float(node.dtype):
+        return node
+    return where_op(isnan(node), like(node, otherwise), node)
+
+
+@surface
 def nanmean(
     x: Any,
     axis: Any = None,
@@ -287,6 +311,39 @@ def nanmin(
 ) -> Node:
     """The smallest number over `axis`; NaN where there is nothing else."""
     return _nan_extremum(min_, "nanmin", x, axis, out, keepdims, initial, where)
+
+
+@surface
+def nanargmax(x: Any, axis: int | None = None, out: Any = None, *, keepdims: bool = False) -> Node:
+    """The first position of the largest number along `axis`. A line of nothing but NaN is an error
+    of the call, as in NumPy.
+    """
+    return _nan_position(argmax, "nanargmax", -math.inf, x, axis, out, keepdims)
+
+
+@surface
+def nanargmin(x: Any, axis: int | None = None, out: Any = None, *, keepdims: bool = False) -> Node:
+    """The first position of the smallest number along `axis`. A line of nothing but NaN is an error
+    of the call, as in NumPy.
+    """
+    return _nan_position(argmin, "nanargmin", math.inf, x, axis, out, keepdims)
+
+
+def _nan_position(
+    position_of: Any, name: str, last: float, x: Any, axis: Any, out: Any, keepdims: bool
+) -> Node:
+    node = as_node(x)
+    if not dtypes.is_float(node.dtype):
+        return position_of(node, axis, out, keepdims=keepdims)
+    gap = isnan(node)
+    # A number that is as far as the filling wins where it comes first, or is all there is.
+    found = position_of(where_op(gap, like(node, last), node), axis, keepdims=keepdims)
+    first = argmin(gap, axis, keepdims=keepdims)
+    extreme = (max_ if last < 0 else min_)(
+        where_op(gap, like(node, last), node), axis, keepdims=keepdims
+    )
+    place = where_op(extreme == last, first, found)
+    return check(place, ~all_(gap, axis, keepdims=keepdims), f"{name}: a line of nothing but NaN")
 
 
 def _nan_variance(
