@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from graphc import dtypes
 from graphc.codegen import loops
 from graphc.codegen.fuse import (
+    MOST_TOGETHER,
     RECOMPUTE_COST,
     Group,
     Part,
@@ -56,6 +57,8 @@ SUMMED_IN_LANES = 4096
 SUMMED_IN_ORDER = 128
 # Lanes of a tile in column mode.
 TILE = 256
+# Numbers that one kernel writes into an array of many.
+PARTS_TOGETHER = 64
 
 CHECK_FAILED = 3
 
@@ -156,26 +159,38 @@ class Emitter:
                 if place is not None:
                     yield member, place
 
-    def copy(self, node: Node, operand: Operand) -> list[Launch]:
-        """A kernel that writes the value of any node to memory."""
-        return self._unless_empty([(node, operand)], node.shape)
+    def copy(self, copies: Sequence[tuple[Node, Operand]]) -> list[Launch]:
+        """A kernel that writes the values of any nodes of one shape to memory."""
+        return self._unless_empty(copies, copies[0][0].shape)
 
     def _parts(self) -> list[Launch]:
-        """A kernel for each part of an array, which writes it where it belongs."""
+        """Kernels that write the parts of an array where they belong, one for each part, or for
+        several of one shape that lie in one piece. Some may have been made there.
+        """
         node = self.group.members[0]
         place = self.place(node)
         if place is None:
             return []
         launches: list[Launch] = []
+        together: dict[Shape, list[tuple[Node, Operand]]] = {}
         for part in parts_of(node):
             source = node.args[part.argument]
-            writer = Emitter(self.partition, Group("nest", source.shape), self.place, self.number)
-            offset = place.offset
-            if product(node.shape[: part.axis]) == 1:  # the part lies in one piece
-                offset = offset + part.start * product(node.shape[part.axis + 1 :])
-            else:
+            where = part_operand(node, part, place)
+            if where is None:
+                writer = Emitter(
+                    self.partition, Group("nest", source.shape), self.place, self.number
+                )
                 writer.frame = (node.shape, part)
-            launches += writer.copy(source, Operand(place.storage, offset))
+                launches += writer.copy([(source, place)])
+                continue
+            made = self.place(source)
+            if made is None or made.storage is not where.storage or made.offset != where.offset:
+                together.setdefault(source.shape, []).append((source, where))
+        for shape, copies in together.items():
+            most = PARTS_TOGETHER if shape == () else MOST_TOGETHER
+            for start in range(0, len(copies), most):
+                writer = Emitter(self.partition, Group("nest", shape), self.place, self.number)
+                launches += writer.copy(copies[start : start + most])
         for launch in launches:
             launch.nodes, launch.reason = self.group.members, "one of many parts"
         return launches
@@ -811,7 +826,7 @@ class Emitter:
             return []
         base = node.args[0]
         copier = Emitter(self.partition, Group("nest", node.shape), self.place, self.number)
-        copied = copier.copy(base, place)
+        copied = copier.copy([(base, place)])
         found = lookup(node)
         extents = found.kept_of(node.args[1].shape)
         indices = node.args[2:]
@@ -891,7 +906,7 @@ class Emitter:
         if place is None:
             return [checked]
         copier = Emitter(self.partition, Group("nest", guarded.shape), self.place, self.number)
-        return [checked, *copier.copy(guarded, place)]
+        return [checked, *copier.copy([(guarded, place)])]
 
 
 @dataclass(frozen=True)
@@ -952,6 +967,14 @@ def _line_axis(shape: Shape) -> int | None:
         return None
     length = shape[real[-1]]
     return None if isinstance(length, int) and length < _SHORTEST_LINE else real[-1]
+
+
+def part_operand(node: Node, part: Part, place: Operand) -> Operand | None:
+    """Where a part of an array at `place` is, if it lies in one piece there."""
+    if product(node.shape[: part.axis]) != 1:
+        return None
+    offset = part.start * product(node.shape[part.axis + 1 :])
+    return Operand(place.storage, place.offset + offset)
 
 
 def copy_operand(source: Operand, target: Operand) -> list[Launch]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from graphc.dims import Dim, Extent, affine
+from graphc.dims import Dim, Extent, affine, product
 from graphc.lowering import (
     Contract,
     Elementwise,
@@ -147,10 +147,10 @@ class Partition:
         """The node in whose memory a reshape finds its elements as they lie; the node itself if it
         has none such.
         """
-        if node.op is not reshape_op and node.op is not restate_op:
+        if node.op not in _RESHAPES:
             return node
         source = node
-        while source.op in (reshape_op, restate_op) and source not in self.group_of:
+        while source.op in _RESHAPES and source not in self.group_of:
             source = source.args[0]
         in_memory = self.is_external(source) and source not in self.strided
         return source if in_memory or source in self.group_of or self.is_result(source) else node
@@ -374,12 +374,16 @@ class Partition:
                     must.update(a for a in several if cost.get(a, 0) > RECOMPUTE_COST)
                 elif isinstance(form, Nest):
                     must.update(node.args[i] for i in form.stored)
+                elif isinstance(form, View):  # parts of an array: numbers are made together
+                    numbers = [beneath(a) for a in node.args if product(a.shape) == 1]
+                    must.update(a for a in numbers if cost.get(a, 0) > RECOMPUTE_COST)
                 continue
             if self.is_external(node):
                 continue
             own = _own_cost(node)
             cost[node] = min(own + sum(cost.get(a, 0) for a in node.args), MOST_COST)
-            if _moves(node) or any(argument in moved for argument in node.args):
+            repeats = _moves(node) and any(cost.get(argument, 0) for argument in node.args)
+            if repeats or any(argument in moved for argument in node.args):
                 moved.add(node)
             if isinstance(form, Gather) and cost.get(node.args[0], 0) > RECOMPUTE_COST:
                 must.add(node.args[0])
@@ -610,8 +614,23 @@ def _own_cost(node: Node) -> int:
 
 def _moves(node: Node) -> bool:
     """Whether a node may read its argument at several positions for one of its own."""
+    if node.op is reshape_op:
+        shapes = (node.shape, node.args[0].shape)
+        source, target = ([extent for extent in shape if extent != 1] for shape in shapes)
+        return source != target
     form = node.op.lowering
     return isinstance(form, (View, Gather)) and node.op not in (broadcast_op, restate_op)
+
+
+# What leaves every element where it lies in memory.
+_RESHAPES = (reshape_op, restate_op)
+
+
+def beneath(node: Node) -> Node:
+    """What a node is a reshape of; itself if it is none."""
+    while node.op in _RESHAPES:
+        node = node.args[0]
+    return node
 
 
 def _few(groups: frozenset[Group]) -> frozenset[Group]:

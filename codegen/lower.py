@@ -12,8 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from graphc import dtypes
-from graphc.codegen.emit import Emitter, copy_operand
-from graphc.codegen.fuse import Group, Partition, result_shape
+from graphc.codegen.emit import Emitter, copy_operand, part_operand
+from graphc.codegen.fuse import (
+    MOST_TOGETHER,
+    Group,
+    Partition,
+    beneath,
+    parts_of,
+    result_shape,
+)
 from graphc.codegen.inplace import protect
 from graphc.codegen.likeness import Written, signature
 from graphc.codegen.loops import Contract as Contraction
@@ -38,7 +45,7 @@ from graphc.lowering import Compose, Contract, Form, Nest, Reduce, Region, Scatt
 from graphc.node import Node, topological
 from graphc.ops.operands import cast, constant_op
 from graphc.ops.special import project_op
-from graphc.types import TensorType
+from graphc.types import Shape, TensorType
 
 
 def lower(
@@ -235,11 +242,14 @@ class _Block:
         self.partition = Partition(order, graph.outputs, external, strided)
         copies = self._claim_outputs(graph.outputs, results)
         self.copied = {node for node, _ in copies}
+        self._claim_parts(order)
         self._allocate(order)
         for group in self.partition.groups:
             self._group(group)
-        for node, operand in copies:
-            self._copy(node, operand)
+        for shape, together in _by_shape(copies).items():
+            most = len(together) if shape == () else MOST_TOGETHER
+            for start in range(0, len(together), most):
+                self._copy(together[start : start + most])
 
     # -- where values live -------------------------------------------------------------------------
 
@@ -256,6 +266,20 @@ class _Block:
             else:
                 copies.append((node, operand))
         return copies
+
+    def _claim_parts(self, order: Sequence[Node]) -> None:
+        """Let the kernels that make parts of an array write them where they belong in it."""
+        for node in reversed(order):  # what is itself a part has its place before its own parts
+            group = self.partition.group_of.get(node)
+            if group is None or group.kind != "parts":
+                continue
+            self._allocate([node])
+            place = self.places.get(node)
+            for part in parts_of(node) if place is not None else ():
+                source = beneath(node.args[part.argument])
+                where = part_operand(node, part, place)
+                if where is not None and source in self.partition.group_of:
+                    self.places.setdefault(source, where)
 
     def _allocate(self, order: Sequence[Node]) -> None:
         """Temporaries for values that another kernel reads."""
@@ -318,12 +342,14 @@ class _Block:
         self.lowering.checks.append(Checked(node, axis, window))
         return len(self.lowering.checks) - 1
 
-    def _copy(self, node: Node, operand: Operand) -> None:
-        """Write a value that already has a place, or is only a view, to where an output goes."""
-        group = Group("nest", result_shape(node))
+    def _copy(self, copies: Sequence[tuple[Node, Operand]]) -> None:
+        """Write values of one shape that already have a place, or are only views, to where outputs
+        go.
+        """
+        group = Group("nest", result_shape(copies[0][0]))
         group.reasons.append("copied: the value is an input, a view, or an output twice")
         emitter = Emitter(self.partition, group, self.place, self._number)
-        self.statements += emitter.copy(node, operand)
+        self.statements += emitter.copy(copies)
 
     def _region(self, node: Node) -> None:
         form = node.op.lowering
@@ -346,7 +372,7 @@ class _Block:
         place = self.place(node)
         if place is None or place.storage.strided or node.op is constant_op and node.shape == ():
             operand = Operand(Storage("temporary", node.dtype, node.shape))
-            self._copy(node, operand)
+            self._copy([(node, operand)])
             return operand
         return place
 
@@ -401,6 +427,15 @@ class _Block:
         ]
         self.statements.append(Switch(args[0], branches))
 
+
+def _by_shape(
+    copies: Sequence[tuple[Node, Operand]],
+) -> dict[Shape, list[tuple[Node, Operand]]]:
+    """Copies that one kernel can make, in order."""
+    found: dict[Shape, list[tuple[Node, Operand]]] = {}
+    for node, operand in copies:
+        found.setdefault(node.shape, []).append((node, operand))
+    return found
 
 
 def bind_dims(names: Sequence[str], graph: Graph, node: Node) -> dict[str, Extent]:

@@ -475,6 +475,8 @@ def _before_view(node: Node) -> Node | None:
     views = [argument for argument in node.args if argument.op in (transpose_op, reshape_op)]
     if not views or not isinstance(node.type, TensorType):
         return None
+    if node.shape == ():  # numbers stay numbers, and are computed together
+        return None
     first, shape = views[0], views[0].args[0].shape
     alike = all(
         v.op is first.op and v.attrs == first.attrs and v.args[0].shape == shape for v in views
