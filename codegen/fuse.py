@@ -40,6 +40,7 @@ from graphc.ops.gather import lookup
 from graphc.ops.movement import reshape_op
 from graphc.ops.operands import broadcast_op, constant_op, restate_op
 from graphc.ops.special import project_op
+from graphc.ops.windows import slide_op
 from graphc.types import Shape, TupleType
 
 # An element-wise value dearer than this, needed by several kernels, is stored rather than
@@ -121,6 +122,7 @@ class Partition:
                 self.users.setdefault(argument, []).append(node)
         self._dependencies: dict[Node, frozenset[Group]] = {}
         self._folded: dict[Node, int] = {}  # reshapes in the index of a view
+        self._windowed = {source for node in order for source in _windowed_sources(node)}
         self.steps = 0  # nodes and kernels looked at, for tests of how the work grows
         for node in order:
             self._place(node)
@@ -169,7 +171,9 @@ class Partition:
         if self.is_external(node):
             self._dependencies[node] = frozenset()
             return
-        if isinstance(form, View) and (parts_of(node) or self._folds_too_much(node)):
+        if isinstance(form, View) and (
+            parts_of(node) or self._folds_too_much(node) or self._is_windowed(node)
+        ):
             group = self._open(node, needed)
             self._dependencies[node] = frozenset((group,))
             group.members.append(node)
@@ -204,6 +208,12 @@ class Partition:
             folded += 1
         self._folded[node] = folded if folded <= MOST_RESHAPES else 0
         return folded > MOST_RESHAPES
+
+    def _is_windowed(self, node: Node) -> bool:
+        """Whether a product reads windows into this view, and would have to ask at every element of
+        them whether it is there: padding is stored once, and its windows are read where they lie.
+        """
+        return node in self._windowed and any(_asks(view) for view in _views_from(node))
 
     def _stage(self, node: Node, group: Group) -> int:
         """How many passes of the kernel come before a member's value is known."""
@@ -372,6 +382,7 @@ class Partition:
                     # what is scattered into is computed once, where the result goes
                     several = node.args[isinstance(form, Scatter) :]
                     must.update(a for a in several if cost.get(a, 0) > RECOMPUTE_COST)
+                    must.update(a for a in _windowed_sources(node) if cost.get(a, 0))
                 elif isinstance(form, Nest):
                     must.update(node.args[i] for i in form.stored)
                 elif isinstance(form, View):  # parts of an array: numbers are made together
@@ -602,6 +613,34 @@ def parts_of(node: Node) -> list[Part]:
         start = low - split[axis][1]  # type: ignore[index]
         parts.append(Part(piece.argument, axis, start, high - low))
     return parts
+
+
+def _windowed_sources(node: Node) -> Iterator[Node]:
+    """The arrays into which the windows lead that a contraction multiplies."""
+    if not isinstance(node.op.lowering, Contract):
+        return
+    for argument in node.args:
+        for view in _views_from(argument):
+            if view.op is slide_op:
+                source = view.args[0]
+                yield source.args[0] if source.op is broadcast_op else source
+                break
+
+
+def _views_from(node: Node) -> Iterator[Node]:
+    """A view, what it is a view of, and so on, as long as those are views of one argument."""
+    while isinstance(node.op.lowering, View) and len(node.args) == 1:
+        yield node
+        node = node.args[0]
+
+
+def _asks(view: Node) -> bool:
+    """Whether some elements of a view of one argument are not from there."""
+    form = view.op.lowering
+    assert isinstance(form, View)
+    types = [argument.type for argument in view.args]
+    pieces = form.pieces(variables(view.ndim), types, view.type, **view.attrs)
+    return any(piece.inside for piece in pieces)
 
 
 def _own_cost(node: Node) -> int:

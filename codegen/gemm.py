@@ -21,6 +21,12 @@ the index of each; every stride is in bytes and may be zero or negative in left 
   in the place of rows: element (k + l, column + j) goes to ``destination + l * stride + j * ...``.
   A panel may be asked for more than once, by any worker. The strides of a packed operand are
   not read.
+- ``left_across, left_along``: null, or ``void offsets(ptr offsets_context, ptr table, i64 first,
+  i64 count, i64 batch)``, which write to ``table`` the offsets in bytes of rows (of k) first ..
+  first + count - 1: element (i, k) of the batch is at ``left`` plus both. So a product reads
+  windows into an array where they lie, without ever storing them. ``right_across, right_along``
+  are the same for columns and k of right, which is packed from there. The strides of such an
+  operand are not read, and offsets of k do not depend on the batch.
 - ``workspace``: `workspace` bytes, aligned to 64. ``workers``: how many threads may be used, at
   least 1. ``status``: null or the address of the status record; a code or a cancel word in it
   stops the product between tasks.
@@ -56,8 +62,10 @@ from graphc.codegen.gemmtable import (
     JOB_WORDS,
     ONCE,
     PLAN,
+    TABLED,
     KernelTable,
     Plan,
+    ProductShape,
     is_set,
     kernels,
     panel_bytes,
@@ -84,7 +92,7 @@ from graphc.codegen.machine import Machine
 from graphc.codegen.microkernel import DOT_TILE, STREAM_ROWS, Tile, family
 from graphc.dims import Extent, ceildiv, dim_min
 
-__all__ = ["JOB", "SERIAL_WORK", "Tile", "entry_name", "modules", "workspace"]
+__all__ = ["JOB", "SERIAL_WORK", "ProductShape", "Tile", "entry_name", "modules", "workspace"]
 
 TASK_WORK = 2**20  # multiplications in a task: about 20 us of one core
 SMALL_WORK = 64**3  # up to this a product is not worth a plan
@@ -115,6 +123,11 @@ class Blocking:
     columns: int  # of right that are packed at once: a quarter of the third level
     in_place: int  # bytes of right up to which tiles read it where it lies
 
+    @property
+    def table_bytes(self) -> int:
+        """Of the tables of offsets: rows and k of left, columns and k of right."""
+        return 8 * (self.few_rows + self.tile.columns + 2 * self.depth)
+
     @staticmethod
     def of(dtype: str, machine: Machine) -> Blocking:
         tile = Tile.of(dtype, machine)
@@ -143,16 +156,17 @@ def entry_name(dtype: str) -> str:
 
 
 def modules(
-    dtype: str, machine: Machine, shapes: Iterable[tuple[object, object, object]] | None = None
+    dtype: str, machine: Machine, shapes: Iterable[ProductShape] | None = None
 ) -> list[tuple[str, str, list[str], list[str], int]]:
     """The family as small modules: (name, IR text, exports, imports, code generation level).
 
     They are compiled one by one, without LLVM passes, so that a cache can keep each object.
     ``shapes`` lists (rows, columns, depth) of all products that the program contains, where what is
-    not an int may be anything; kernels that none of them can reach are left out.
+    not an int may be anything, and the operands that tables describe; kernels that none of them
+    can reach are left out.
     """
     table = KernelTable(Tile.of(dtype, machine))
-    used = None if shapes is None else reachable(table, list(shapes))
+    used = None if shapes is None else reachable(table, shapes)
     names = [name if used is None or name in used else None for name in table.names()]
     wanted = [
         (name, Module([function]), level)
@@ -175,19 +189,21 @@ def workspace(
     dtype: str,
     machine: Machine,
     workers: Extent = 1,
+    tabled: bool = False,
 ) -> Extent:
     """An upper bound of the bytes that a product needs, an int if all extents are.
 
     What every worker packs for itself, the panels packed for all of them, and the partial sums of
-    a long k; each is bounded whatever the extents are.
+    a long k; each is bounded whatever the extents are. With operands that tables describe, those.
     """
     b = Blocking.of(dtype, machine)
     tile, size = b.tile, b.tile.vector.element_bytes
     lanes = tile.vector.lanes
     k = ceildiv(dim_min(depth, b.depth), lanes) * lanes
-    left_panel, right_panel = k * tile.rows * size + 64, k * tile.columns * size + 64
+    left_panel = k * tile.rows * size + 64
+    right_panel = (k + (2 * lanes if tabled else 0)) * tile.columns * size + 64
     height = ceildiv(dim_min(rows, b.few_rows), tile.rows)
-    each = right_panel + height * left_panel + 64
+    each = right_panel + height * left_panel + 64 + (b.table_bytes + 64 if tabled else 0)
     total = workers * each + 64
     if not (isinstance(batches, int) and batches > 1):
         panels = ceildiv(dim_min(columns, b.columns), tile.columns)
@@ -354,7 +370,8 @@ def _streams(f: Function, tile: Tile, p: Plan) -> str:
 def _plain(f: Function, p: Plan) -> str:
     """Whether both operands are read from memory."""
     packs = f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"]))
-    return f.negate(packs)
+    tables = f.either(is_set(f, p["left_across"]), is_set(f, p["right_across"]))
+    return f.negate(f.either(packs, tables))
 
 
 def _cut(b: Blocking) -> Function:
@@ -444,6 +461,8 @@ class Sources:
     """Where register tiles find their operands, as conditions (``i1``)."""
 
     own_left: str  # left comes from the caller's packer
+    left_tabled: str  # or is read where tables say
+    right_tabled: str
     left_packed: str  # by each task
     left_repeated: str  # and by more than one task
     left_by_lines: str  # in place, transposed and beyond the second level of cache
@@ -456,15 +475,19 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
     tile, size, l2, l3 = b.tile, b.tile.vector.element_bytes, b.tile.machine.l2, b.tile.machine.l3
     rows, columns, depth, left_row, left_step = p.read("rows columns depth left_row left_column")
     own_left, own_right = is_set(f, p["pack_left"]), is_set(f, p["pack_right"])
+    left_tabled, right_tabled = is_set(f, p["left_across"]), is_set(f, p["right_across"])
+    own_right = f.either(own_right, right_tabled)
     left_bytes = f.multiply(f.multiply(rows, depth), size)
     right_bytes = f.multiply(f.multiply(columns, depth), size)
     wide = f.compare("sge", columns, WIDE_COLUMNS)
 
-    row_major = f.compare("eq", left_step, size)
+    # Where tables say how left lies, it is taken as read in the best order.
+    row_major = f.either(f.compare("eq", left_step, size), left_tabled)
     column_major = f.both(f.compare("eq", left_row, size), f.negate(row_major))
     line = f.select(row_major, left_row, left_step)
     offset = f.let(f"and i64 {line}, {CONFLICT_BYTES - 1}")
     conflict = f.both(f.compare("eq", offset, 0), f.compare("ne", line, 0))
+    conflict = f.both(conflict, f.negate(left_tabled))
 
     scattered = f.both(column_major, f.compare("sge", left_bytes, l2))
     cheap = f.compare("sgt", rows, CHEAP_ROWS)
@@ -483,12 +506,16 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
     once = f.both(right_packed, f.negate(by_task))
 
     repeated = f.both(wide, f.either(conflict, f.both(large, once)))
-    left_packed = f.either(own_left, repeated)
+    left_packed = f.both(f.either(own_left, repeated), f.negate(left_tabled))
+    repeated = f.both(repeated, left_packed)
     by_lines = f.both(scattered, f.negate(left_packed))
     right_by_task = f.both(right_packed, by_task)
-    p["left_source"] = f.select(left_packed, BY_TASK, IN_PLACE)
+    p["left_source"] = f.select(left_packed, BY_TASK, f.select(left_tabled, TABLED, IN_PLACE))
     p["right_source"] = f.select(once, ONCE, f.select(right_by_task, BY_TASK, IN_PLACE))
-    return Sources(own_left, left_packed, repeated, by_lines, right_by_task, once)
+    return Sources(
+        *(own_left, left_tabled, right_tabled, left_packed, repeated, by_lines),
+        *(right_by_task, once),
+    )
 
 
 def _choose_blocks(f: Function, b: Blocking, p: Plan, sources: Sources) -> Operand:
@@ -506,7 +533,7 @@ def _choose_blocks(f: Function, b: Blocking, p: Plan, sources: Sources) -> Opera
     low = f.select(sources.own_left, 2 * tile.rows, b.rows)
     height = f.maximum(low, f.minimum(wanted, b.few_rows))
     height = f.select(sources.left_by_lines, 4 * b.few_rows, height)
-    whole = f.select(sources.left_packed, b.few_rows, rows)
+    whole = f.select(f.either(sources.left_packed, sources.left_tabled), b.few_rows, rows)
     height = f.minimum(f.select(sources.right_by_task, whole, height), rows)
     p["row_block"], p["row_blocks"] = height, f.ceil_divide(rows, height)
 
@@ -518,11 +545,14 @@ def _choose_blocks(f: Function, b: Blocking, p: Plan, sources: Sources) -> Opera
     p["column_group"] = f.multiply(group, width)
 
     left_panel = panel_bytes(f, tile, "left", kc)
-    right_panel = panel_bytes(f, tile, "right", kc)
+    over = f.select(sources.right_tabled, 2 * tile.vector.lanes, 0)
+    right_panel = panel_bytes(f, tile, "right", kc, over)
     p["left_panel"], p["right_panel"] = left_panel, right_panel
     left_scratch = f.multiply(f.ceil_divide(height, tile.rows), left_panel)
     own = f.add(right_panel, f.select(sources.left_packed, left_scratch, 0))
-    p["scratch_bytes"] = f.round_up(own, 64)
+    tabled = f.either(sources.left_tabled, sources.right_tabled)
+    p["tables"] = f.round_up(own, 8)
+    p["scratch_bytes"] = f.round_up(f.add(own, f.select(tabled, b.table_bytes + 8, 0)), 64)
     p["shared"] = p["workspace"]
     shared_bytes = f.round_up(f.multiply(most, right_panel), 64)
     p["scratch"] = f.at(p["workspace"], f.select(sources.right_once, shared_bytes, 0))

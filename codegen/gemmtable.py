@@ -7,7 +7,7 @@ known links only the kernels that those sizes use.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from graphc.codegen.irtext import Function, Module, Operand
@@ -16,6 +16,7 @@ from graphc.codegen.microkernel import (
     STREAM_ROWS,
     Tile,
     dot_kernel,
+    lay_kernel,
     pack_kernel,
     stream_kernel,
     tile_kernel,
@@ -28,6 +29,7 @@ JOB_WORDS = (
     *("rows", "columns", "depth", "batches", "accumulate"),
     *("epilogue", "epilogue_context"),
     *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
+    *("left_across", "left_along", "right_across", "right_along", "offsets_context"),
     *("workspace", "workers", "status"),
 )
 PLAN_WORDS = (
@@ -35,7 +37,7 @@ PLAN_WORDS = (
     "exchanged",  # nonzero: left and right, and so rows and columns, changed places
     "streams",  # nonzero: by stream kernels
     "turned",  # nonzero: and out cannot be written that way round
-    "left_source",  # IN_PLACE or BY_TASK
+    "left_source",  # IN_PLACE, BY_TASK or TABLED
     "right_source",  # IN_PLACE, BY_TASK or ONCE
     *("depth_block", "depth_begin", "depth_end"),
     *("row_block", "row_blocks"),
@@ -45,19 +47,24 @@ PLAN_WORDS = (
     *("scratch", "scratch_bytes"),  # bytes for each worker
     *("partial", "partial_bytes", "partials"),  # sums over pieces of k
     "serial",  # nonzero: not worth a thread pool
+    "tables",  # in a worker's scratch: bytes before its tables of offsets
     "kernels",  # address of the kernel table
 )
 JOB = {name: index for index, name in enumerate(JOB_WORDS)}
 PLAN = {name: index for index, name in enumerate(PLAN_WORDS)}
 
-IN_PLACE, BY_TASK, ONCE = 0, 1, 2
+IN_PLACE, BY_TASK, ONCE, TABLED = 0, 1, 2, 3
 FEW_ROWS = 12  # up to here a large right operand is streamed over, not packed
 DOT_ROWS = 8  # up to here a transposed right operand takes dot products
 CODE_WORD, CANCEL_WORD = 0, 4  # of the status record: nonzero asks every loop to stop
 
+# Rows, columns and depth of products, and which of their operands ("left", "right") tables describe.
+ProductShape = tuple[object, object, object, frozenset[str]]
+
 _POINTERS = {
     *("left", "right", "out", "epilogue", "epilogue_context"),
     *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
+    *("left_across", "left_along", "right_across", "right_along", "offsets_context"),
     *("workspace", "status", "shared", "scratch", "partial", "kernels"),
 }
 
@@ -92,13 +99,15 @@ class KernelTable:
 
     def names(self) -> list[str | None]:
         """Symbols in table order; None where no such kernel exists."""
-        names: list[str | None] = [None] * (self._packs + 2)
+        names: list[str | None] = [None] * (self._packs + 3)
         tile = self.tile
         for rows in tile.heights:
             for vectors in range(1, tile.vectors + 1):
-                names[self._tile(rows, vectors)] = tile.kernel_name(rows, vectors)
-                if tile.machine.has_masks:
-                    names[self._tile(rows, vectors) + 1] = tile.kernel_name(rows, vectors, True)
+                for tabled in (False, True):
+                    place = self._tile(rows, vectors) + 2 * tabled
+                    names[place] = tile.kernel_name(rows, vectors, False, tabled)
+                    if tile.machine.has_masks:
+                        names[place + 1] = tile.kernel_name(rows, vectors, True, tabled)
         for rows in DOT_TILE:
             for columns in DOT_TILE:
                 names[self._dots + rows * (DOT_TILE[0] + 1) + columns] = tile.dot_name(
@@ -108,6 +117,7 @@ class KernelTable:
             names[self._streams + rows] = tile.stream_name(rows)
         names[self._packs] = tile.pack_name("left")
         names[self._packs + 1] = tile.pack_name("right")
+        names[self._packs + 2] = tile.lay_name
         return names
 
     @property
@@ -117,7 +127,7 @@ class KernelTable:
 
     @property
     def _dots(self) -> int:
-        return 2 * (self.tile.rows + 1) * self.tile.vectors
+        return 4 * (self.tile.rows + 1) * self.tile.vectors
 
     @property
     def _streams(self) -> int:
@@ -128,13 +138,14 @@ class KernelTable:
         return self._streams + STREAM_ROWS[0] + 1
 
     def _tile(self, rows: int, vectors: int) -> int:
-        return 2 * (rows * self.tile.vectors + vectors - 1)
+        return 4 * (rows * self.tile.vectors + vectors - 1)
 
     def load_tile(
-        self, f: Function, table: Operand, rows: Operand, vectors: Operand, edge: Operand
+        self, f: Function, table: Operand, rows: Operand, vectors: Operand, kind: Operand
     ) -> str:
+        """``kind`` is 1 for an edge, and 2 more if tables say where the left operand lies."""
         place = f.add(f.multiply(rows, self.tile.vectors), f.subtract(vectors, 1))
-        return f.word(table, f.add(f.multiply(place, 2), edge), "ptr")
+        return f.word(table, f.add(f.multiply(place, 4), kind), "ptr")
 
     def load_dot(self, f: Function, table: Operand, rows: Operand, columns: Operand) -> str:
         place = f.add(f.multiply(rows, DOT_TILE[0] + 1), columns)
@@ -146,14 +157,18 @@ class KernelTable:
     def load_pack(self, f: Function, table: Operand, side: str) -> str:
         return f.word(table, self._packs + (side == "right"), "ptr")
 
+    def load_lay(self, f: Function, table: Operand) -> str:
+        return f.word(table, self._packs + 2, "ptr")
+
 
 def kernels(tile: Tile) -> Iterator[tuple[str, Function, int]]:
     """Every kernel of the family with its name and code generation level."""
     for rows in tile.heights:
         for vectors in range(1, tile.vectors + 1):
             for edge in (False, True) if tile.machine.has_masks else (False,):
-                name = tile.kernel_name(rows, vectors, edge)
-                yield name, tile_kernel(tile, rows, vectors, edge), 2
+                for tabled in (False, True):
+                    name = tile.kernel_name(rows, vectors, edge, tabled)
+                    yield name, tile_kernel(tile, rows, vectors, edge, tabled), 2
     for rows in DOT_TILE:
         for columns in DOT_TILE:
             yield tile.dot_name(rows, columns), dot_kernel(tile, rows, columns), 2
@@ -161,15 +176,27 @@ def kernels(tile: Tile) -> Iterator[tuple[str, Function, int]]:
         yield tile.stream_name(rows), stream_kernel(tile, rows), 2
     for side in ("left", "right"):
         yield tile.pack_name(side), pack_kernel(tile, side), 1
+    yield tile.lay_name, lay_kernel(tile), 1
 
 
-def reachable(table: KernelTable, shapes: list[tuple[object, object, object]]) -> set[str]:
+def reachable(table: KernelTable, shapes: Iterable[ProductShape]) -> set[str]:
     """Names of the kernels that products of these shapes can call."""
     tile = table.tile
     used = {tile.pack_name("left"), tile.pack_name("right")}
-    for rows, columns, _ in shapes:
+    for rows, columns, _, tabled in shapes:
+        if "right" in tabled:
+            used.add(tile.lay_name)
         if not isinstance(rows, int) or not isinstance(columns, int):
-            return {name for name in table.names() if name is not None}
+            used |= {
+                name
+                for name in table.names()
+                if name is not None and name != tile.lay_name
+                and ("left" in tabled or "tabled" not in name)
+            }
+            continue
+        if "left" in tabled:
+            used |= _reached_tiles(tile, rows, columns, True)
+            continue
         used |= _reached_tiles(tile, rows, columns)
         if columns <= FEW_ROWS:  # the operands may be exchanged
             used |= _reached_tiles(tile, columns, rows)
@@ -180,7 +207,7 @@ def reachable(table: KernelTable, shapes: list[tuple[object, object, object]]) -
     return used
 
 
-def _reached_tiles(tile: Tile, rows: int, columns: int) -> set[str]:
+def _reached_tiles(tile: Tile, rows: int, columns: int, tabled: bool = False) -> set[str]:
     """Names of the tile kernels that cover so many rows and columns."""
     widths = {tile.columns} if columns >= tile.columns else set()
     widths |= {columns % tile.columns} - {0}
@@ -189,6 +216,7 @@ def _reached_tiles(tile: Tile, rows: int, columns: int) -> set[str]:
             height,
             -(-width // tile.vector.lanes),
             tile.machine.has_masks and width % tile.vector.lanes != 0,
+            tabled,
         )
         for height in tile.heights_of(rows)
         for width in widths
@@ -210,8 +238,10 @@ def is_set(f: Function, pointer: Operand) -> str:
     return f.compare("ne", pointer, "null", "ptr")
 
 
-def panel_bytes(f: Function, tile: Tile, side: str, depth: Operand) -> Operand:
-    """Bytes of a packed panel: whole vectors along k, and a cache line to run over."""
+def panel_bytes(
+    f: Function, tile: Tile, side: str, depth: Operand, more: Operand = 0
+) -> Operand:
+    """Bytes of a packed panel: whole vectors along k, ``more`` rows, a cache line to run over."""
     width = tile.rows if side == "left" else tile.columns
-    whole = f.round_up(depth, tile.vector.lanes)
+    whole = f.add(f.round_up(depth, tile.vector.lanes), more)
     return f.add(f.multiply(whole, width * tile.vector.element_bytes), 64)

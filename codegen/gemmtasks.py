@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphc.codegen.gemmtable import BY_TASK, ONCE, KernelTable, Plan, is_set
+from graphc.codegen.gemmtable import BY_TASK, ONCE, TABLED, KernelTable, Plan, is_set
 from graphc.codegen.irtext import Function, Operand, VectorType
 from graphc.codegen.microkernel import DOT_TILE, DOT_TYPES, STREAM_ROWS, TILE_TYPES, Tile
 
@@ -32,7 +32,8 @@ class Block:
 def panel_product(tile: Tile) -> Function:
     """All register tiles of ``rows`` rows of left with one panel of right.
 
-    ``left_panel`` is the distance in bytes of groups of as many rows as the largest tile has.
+    ``left_panel`` is the distance in bytes of groups of as many rows as the largest tile has. If
+    left is ``tabled``, ``left_row`` and ``left_step`` are the addresses of tables of offsets.
     Without masks a panel whose columns are not whole vectors must be packed; its tiles then go
     through a scratch tile.
     """
@@ -41,25 +42,27 @@ def panel_product(tile: Tile) -> Function:
         f"{tile.prefix}_panel_product",
         "ptr plan, ptr kernels, ptr left, i64 left_row, i64 left_step, i64 left_panel, ptr right,"
         "i64 right_step, ptr out, i64 depth, i64 rows, i64 columns, i64 accumulate, i64 finished,"
-        "i64 row, i64 column, i64 batch, i64 turned",
+        "i64 row, i64 column, i64 batch, i64 turned, i64 tabled",
         linkage="internal",
     )
     plan, kernels, left, left_row, left_step, left_panel, right, right_step = f.parameters[:8]
-    out, depth, rows, columns, accumulate, finished, row, column, batch, turned = f.parameters[8:]
+    out, depth, rows, columns, accumulate, finished, row, column = f.parameters[8:16]
+    batch, turned, tabled = f.parameters[16:]
     out_row, epilogue, context = Plan(f, plan).read("out_row epilogue epilogue_context")
     exchanged = f.compare("ne", turned, 0)
     vectors = f.ceil_divide(columns, vector.lanes)
     ragged = f.compare("ne", f.remainder(columns, vector.lanes), 0)
-    edge: Operand = 0
+    by_table = f.compare("ne", tabled, 0)
+    kind: Operand = f.select(by_table, 2, 0)
     if masked:
-        edge = f.let(f"zext i1 {ragged} to i64")
+        kind = f.add(kind, f.let(f"zext i1 {ragged} to i64"))
     else:
         scratch = f.let(f"alloca [{tile.rows * tile.columns} x {vector.element}], align 64")
     finishing = f.both(f.compare("ne", finished, 0), is_set(f, epilogue))
     with f.loop(0, rows, 1, [("ptr", left), ("ptr", out), ("i64", 0)]) as loop:
         panel, target, inside = loop.carried
         height = _next_of(f, tile.heights, f.subtract(rows, loop.index))
-        kernel = KernelTable(tile).load_tile(f, kernels, height, vectors, edge)
+        kernel = KernelTable(tile).load_tile(f, kernels, height, vectors, kind)
         to: tuple[Operand, ...] = (target, out_row, accumulate)
         if not masked:
             row_bytes = tile.columns * vector.element_bytes
@@ -68,9 +71,11 @@ def panel_product(tile: Tile) -> Function:
                 f.select(ragged, row_bytes, out_row),
                 f.select(ragged, 0, accumulate),
             )
+        entry = f.add(left_row, f.multiply(loop.index, 8))
         values = (
-            *(f.at(panel, f.multiply(inside, left_row)), right, to[0], depth),
-            *(left_row, left_step, right_step, to[1], columns, to[2]),
+            f.select(by_table, left, f.at(panel, f.multiply(inside, left_row)), "ptr"),
+            *(right, to[0], depth, f.select(by_table, entry, left_row), left_step),
+            *(right_step, to[1], columns, to[2]),
         )
         f.call_pointer("void", kernel, *zip(TILE_TYPES, values, strict=True))
         if not masked:
@@ -142,7 +147,9 @@ def compute_tiles(tile: Tile) -> Function:
     right_row, right_column, right_panel = p.read("right_row right_column right_panel")
     depth, depth_block, depth_begin, depth_end = p.read("depth depth_block depth_begin depth_end")
     columns, column_begin, shared, kernels = p.read("columns column_begin shared kernels")
+    tables = _Tables(f, tile, p, worker)
     left_packed = f.compare("eq", p["left_source"], BY_TASK)
+    left_tabled = f.compare("eq", p["left_source"], TABLED)
     right_once = f.compare("eq", p["right_source"], ONCE)
     right_by_task = f.compare("eq", p["right_source"], BY_TASK)
     whole_depth = f.compare("sle", f.subtract(depth_end, depth_begin), depth_block)
@@ -153,8 +160,16 @@ def compute_tiles(tile: Tile) -> Function:
         out = f.at(out, f.multiply(block.row, p["out_row"]))
         other_rows = f.compare("ne", task.carried[0], block.identity)
         must_pack = f.both(left_packed, f.either(other_rows, f.negate(whole_depth)))
+        first_task = f.compare("eq", task.index, begin)
+        with f.when(f.both(left_tabled, other_rows)):
+            tables.fill("left_across", block.row, block.rows, block.batch)
         with f.loop(depth_begin, depth_end, depth_block) as k:
             kc = f.minimum(depth_block, f.subtract(depth_end, k.index))
+            stale = f.either(first_task, f.negate(whole_depth))
+            with f.when(f.both(left_tabled, stale)):
+                tables.fill("left_along", k.index, kc, 0)
+            with f.when(f.both(f.both(tables.right, stale), right_by_task)):
+                tables.fill("right_along", k.index, kc, 0)
             accumulate = _accumulate(f, p, k.index)
             last = f.compare("eq", f.add(k.index, kc), depth)
             finished = f.let(f"zext i1 {last} to i64")
@@ -166,12 +181,14 @@ def compute_tiles(tile: Tile) -> Function:
                 count = f.minimum(tile.rows, f.subtract(block.rows, i.index))
                 place = (f.add(block.row, i.index), count, k.index, kc, block.batch)
                 source = f.at(in_place, f.multiply(i.index, left_row))
-                _pack(f, tile, p, "left", source, place, i.carried[0])
+                _pack(f, tile, p, "left", source, place, i.carried[0], None)
                 i.next = [f.at(i.carried[0], left_panel)]
+            row_step = f.select(left_packed, size, left_row)
+            k_step = f.select(left_packed, tile.rows * size, left_step)
             lefts = (
                 ("ptr", f.select(left_packed, left_buffer, in_place, "ptr")),
-                ("i64", f.select(left_packed, size, left_row)),
-                ("i64", f.select(left_packed, tile.rows * size, left_step)),
+                ("i64", f.select(left_tabled, tables.address("left_across"), row_step)),
+                ("i64", f.select(left_tabled, tables.address("left_along"), k_step)),
                 ("i64", f.select(left_packed, left_panel, f.multiply(left_row, tile.rows))),
             )
             stop = f.add(block.column, block.columns)
@@ -186,7 +203,7 @@ def compute_tiles(tile: Tile) -> Function:
                     by_task = f.either(by_task, f.both(ragged, f.negate(right_once)))
                 with f.when(by_task):
                     place = (j.index, n, k.index, kc, block.batch)
-                    _pack(f, tile, p, "right", source, place, right_buffer)
+                    _pack(f, tile, p, "right", source, place, right_buffer, tables)
                 number = f.divide(f.subtract(j.index, column_begin), width)
                 there = f.at(shared, f.multiply(number, right_panel))
                 packed = f.select(right_once, there, right_buffer, "ptr")
@@ -201,6 +218,7 @@ def compute_tiles(tile: Tile) -> Function:
                     *(("i64", kc), ("i64", block.rows), ("i64", n), ("i64", accumulate)),
                     *(("i64", finished), ("i64", block.row), ("i64", j.index)),
                     *(("i64", block.batch), ("i64", p["exchanged"])),
+                    ("i64", f.let(f"zext i1 {left_tabled} to i64")),
                 )
         task.next = [block.identity]
     return f
@@ -235,7 +253,7 @@ def small_products(tile: Tile) -> Function:
                 *(("i64", left_step), ("i64", group), ("ptr", j.carried[0]), ("i64", right_row)),
                 *(("ptr", j.carried[1]), ("i64", depth), ("i64", rows), ("i64", n)),
                 *(("i64", accumulate), ("i64", 1), ("i64", 0), ("i64", j.index)),
-                *(("i64", batch.index), ("i64", 0)),
+                *(("i64", batch.index), ("i64", 0), ("i64", 0)),
             )
             j.next = [f.at(j.carried[0], width), f.at(j.carried[1], width)]
         batch.next = [f.at(a, b) for a, b in zip(batch.carried, strides, strict=True)]
@@ -254,11 +272,14 @@ def compute_small(tile: Tile) -> Function:
 def pack_panels(tile: Tile) -> Function:
     """Pack panels of the right operand that all tasks of the next phase share."""
     f = _task_function(tile, "pack_panels")
-    plan, begin, end, _ = f.parameters
+    plan, begin, end, worker = f.parameters
     p = Plan(f, plan)
     right_row, right_column, right_panel = p.read("right_row right_column right_panel")
     columns, column_begin, shared = p.read("columns column_begin shared")
     depth_begin, depth_end = p.read("depth_begin depth_end")
+    tables = _Tables(f, tile, p, worker)
+    with f.when(tables.right):
+        tables.fill("right_along", depth_begin, f.subtract(depth_end, depth_begin), 0)
     start = f.at(p["right"], f.multiply(depth_begin, right_row))
     with f.loop(begin, end) as task:
         column = f.add(column_begin, f.multiply(task.index, tile.columns))
@@ -266,7 +287,7 @@ def pack_panels(tile: Tile) -> Function:
         source = f.at(start, f.multiply(column, right_column))
         place = (column, count, depth_begin, f.subtract(depth_end, depth_begin), 0)
         destination = f.at(shared, f.multiply(task.index, right_panel))
-        _pack(f, tile, p, "right", source, place, destination)
+        _pack(f, tile, p, "right", source, place, destination, tables)
     return f
 
 
@@ -499,6 +520,33 @@ def finish(tile: Tile) -> Function:
     return f
 
 
+class _Tables:
+    """The tables of offsets in a worker's scratch, and who fills them."""
+
+    def __init__(self, f: Function, tile: Tile, p: Plan, worker: Operand) -> None:
+        self._f, self._p = f, p
+        base = f.at(_scratch(f, p, worker), p["tables"])
+        block = p["depth_block"]
+        self._places: dict[str, Operand] = {"right_across": base}
+        base = f.at(base, 8 * tile.columns)
+        for name in ("right_along", "left_along"):
+            self._places[name] = base
+            base = f.at(base, f.multiply(block, 8))
+        self._places["left_across"] = base
+        self.right = is_set(f, p["right_across"])
+
+    def __getitem__(self, name: str) -> Operand:
+        return self._places[name]
+
+    def address(self, name: str) -> str:
+        return self._f.let(f"ptrtoint ptr {self._places[name]} to i64")
+
+    def fill(self, name: str, first: Operand, count: Operand, batch: Operand) -> None:
+        words = (("i64", first), ("i64", count), ("i64", batch))
+        context = ("ptr", self._p["offsets_context"])
+        self._f.call_pointer("void", self._p[name], context, ("ptr", self[name]), *words)
+
+
 def _task_function(tile: Tile, name: str) -> Function:
     return Function(
         f"{tile.prefix}_{name}", "ptr plan, i64 begin, i64 end, i64 worker", linkage="internal"
@@ -558,8 +606,10 @@ def _pack(
     source: Operand,
     place: tuple[Operand, Operand, Operand, Operand, Operand],
     destination: Operand,
+    tables: _Tables | None,
 ) -> None:
-    """Pack a panel from memory at ``source``, or by the function that the job names.
+    """Pack a panel from memory at ``source`` or where ``tables``, whose offsets of k are there, say;
+    or by the function that the job names.
 
     ``place`` is the first row or column, their number, the first k, their number, the batch.
     """
@@ -576,7 +626,19 @@ def _pack(
             *(("i64", first), ("i64", count), ("i64", k), ("i64", depth), ("i64", batch)),
             ("i64", width * tile.vector.element_bytes),
         )
-    with f.when(f.negate(named)):
+    plain = f.negate(named)
+    if tables is not None:
+        with f.when(tables.right):
+            tables.fill("right_across", first, count, batch)
+            f.call_pointer(
+                "void",
+                KernelTable(tile).load_lay(f, p["kernels"]),
+                *(("ptr", p["right"]), ("ptr", tables["right_across"])),
+                *(("ptr", tables["right_along"]), ("i64", count), ("i64", depth)),
+                ("ptr", destination),
+            )
+        plain = f.both(plain, f.negate(tables.right))
+    with f.when(plain):
         f.call_pointer(
             "void",
             KernelTable(tile).load_pack(f, p["kernels"], side),

@@ -257,6 +257,10 @@ class Function:
         """A vector whose lanes all hold the floating-point ``scalar``."""
         return self._splat(vector.element, vector.lanes, scalar)
 
+    def splat_integers(self, lanes: int, scalar: Operand) -> str:
+        """A vector of i64 whose lanes all hold ``scalar``."""
+        return self._splat("i64", lanes, scalar)
+
     def _splat(self, element: str, lanes: int, scalar: Operand) -> str:
         type_ = f"<{lanes} x {element}>"
         first = self.let(f"insertelement {type_} poison, {element} {scalar}, i64 0")

@@ -2,7 +2,8 @@
 epilogue.
 
 Operands that lie in memory with constant steps are read in place, whatever their order: transposed,
-sliced, batched. Any other operand, with element-wise work fused into it, is a *packer*: a function
+sliced, batched. For one whose place is a sum over its indices, as windows into an array have it,
+there are functions that write tables of offsets, and it is read where those say. Any other operand, with element-wise work fused into it, is a *packer*: a function
 that writes one panel of its values where the family wants it. The epilogue is a function of one
 finished tile of the product, called while the tile is in cache: its rows are a loop in order, its
 columns a vector loop, and its body is printed as any other. Sums are accumulated in one of the
@@ -11,6 +12,7 @@ outputs where that is allowed, else in scratch.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.gemm import JOB, entry_name
@@ -18,16 +20,29 @@ from graphc.codegen.llvm import Level, Printer, item_bytes, item_bytes_of
 from graphc.codegen.loops import (
     Contract,
     Kernel,
+    Buffer,
     Plain,
     Region,
+    Tabled,
     accumulator_buffer,
     plain_operand,
     product_bytes,
+    tabled_operand,
     walk,
 )
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import Address, For, Scope, Store, Value
-from graphc.dims import Dim, Extent, affine, ceildiv, dim_max, dim_min
+from graphc.dims import (
+    Bounds,
+    Compound,
+    Dim,
+    Extent,
+    affine,
+    ceildiv,
+    dim_max,
+    dim_min,
+    substitute,
+)
 
 
 def contract_module(kernel: Kernel, machine: Machine, name: str) -> str:
@@ -43,7 +58,14 @@ def contract_module(kernel: Kernel, machine: Machine, name: str) -> str:
         declarations |= epilogue.declarations
         prelude = epilogue.preludes()
     for side, region in (("left", contract.left), ("right", contract.right)):
-        if plain_operand(region) is None:
+        if plain_operand(region) is not None:
+            continue
+        tabled = tabled_operand(region)
+        if tabled is not None:
+            for axis in ("across", "along"):
+                offsets = _OffsetsPrinter(kernel, machine, contract, region, tabled, axis == "across")
+                parts.append(offsets.text(f"{name}_{side}_{axis}"))
+        else:
             packer = _PackPrinter(kernel, machine, contract, region, side)
             parts.append(packer.text(f"{name}_{side}"))
             declarations |= packer.declarations
@@ -78,8 +100,13 @@ class _JobPrinter(Printer):
         level.put(f"{job} = alloca [{len(JOB)} x i64], align 64")
         words = dict.fromkeys(JOB, "i64 0")
         for side, region in (("left", contract.left), ("right", contract.right)):
-            plain = plain_operand(region)
-            if plain is None:
+            plain, tabled = plain_operand(region), tabled_operand(region)
+            if plain is None and tabled is not None:
+                words[side] = f"ptr {self.start(level, tabled.buffer, tabled.start)}"
+                words[f"{side}_across"] = f"ptr @{name}_{side}_across"
+                words[f"{side}_along"] = f"ptr @{name}_{side}_along"
+                words["offsets_context"] = "ptr %frame"
+            elif plain is None:
                 words[f"pack_{side}"] = f"ptr @{name}_{side}"
                 words[f"pack_{side}_context"] = "ptr %frame"
             else:
@@ -128,16 +155,127 @@ class _JobPrinter(Printer):
         plain: Plain,
         extents: tuple[Extent, Extent, Extent],
     ) -> None:
-        unit = 1 if plain.buffer.layout == "strided" else item_bytes(plain.buffer)
-        start = self.dim(level, plain.start * unit)
-        base = self.fresh("p")
-        level.put(f"{base} = getelementptr i8, ptr {self.pointers[plain.buffer]}, i64 {start}")
-        words[side] = f"ptr {base}"
+        unit = unit_bytes(plain.buffer)
+        words[side] = f"ptr {self.start(level, plain.buffer, plain.start)}"
         for axis, extent, step in zip(_AXES, extents, plain.steps, strict=True):
             # An axis of one element is never stepped along. Its step says how the operand lies,
             # which the family chooses by: as if it were contiguous.
             moved = item_bytes(plain.buffer) if extent == 1 else step * unit
             words[f"{side}_{axis}"] = f"i64 {self.dim(level, moved)}"
+
+
+    def start(self, level: Level, buffer: Buffer, position: Extent) -> str:
+        """The address of an element, by its position in units of the buffer."""
+        offset = self.dim(level, position * unit_bytes(buffer))
+        base = self.fresh("p")
+        level.put(f"{base} = getelementptr i8, ptr {self.pointers[buffer]}, i64 {offset}")
+        return base
+
+
+def unit_bytes(buffer: Buffer) -> int:
+    """In what positions in a buffer count: elements, or bytes if it has strides of its own."""
+    return 1 if buffer.layout == "strided" else item_bytes(buffer)
+
+
+class _OffsetsPrinter(Printer):
+    """Writes a function that tabulates offsets in bytes, along one variable of an operand.
+
+    If the variable stands for several axes, it is taken apart, once for each line of the last.
+    """
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        machine: Machine,
+        contract: Contract,
+        region: Region,
+        tabled: Tabled,
+        across: bool,
+    ) -> None:
+        super().__init__(kernel, machine)
+        self.contract = contract
+        unit = unit_bytes(tabled.buffer)
+        number = 1 if (region is contract.left) == across else 2
+        self.variable = region.variables[number]
+        self.offset = tabled.parts[number] * unit
+        self.batch = region.variables[0]
+        self.rest = tabled.parts[0] * unit if across else 0
+
+    def text(self, name: str) -> str:
+        parameters = "ptr %frame, ptr %table, i64 %first, i64 %count, i64 %batch"
+        level = self.open(name, parameters)
+        level.put("%last = add i64 %first, %count")
+        level.symbols |= {self.batch: "%batch", "_first": "%first", "_last": "%last"}
+        for statement in self.kernel.body.statements:
+            if statement is not self.contract:
+                self.statement(level, statement)
+        self.statement(level, self._nest())
+        level.put("ret void")
+        level.lines.append("}")
+        return "\n".join(level.lines)
+
+    def _nest(self) -> For:
+        first, last = Dim.symbol("_first"), Dim.symbol("_last")
+        found = _by_lines(self.offset, self.variable)
+        if found is None:
+            entry = _Entry(Dim.symbol(self.variable) - first, self.offset + self.rest)
+            return For(self.variable, first, last, "serial", _scope(entry), [])
+        length, start, step = found
+        line, place = Dim.symbol("_line"), Dim.symbol("_place")
+        before = line * length
+        entry = _Entry(before + place - first, Dim.symbol("_start") + place * step)
+        places = For(
+            "_place", dim_max(first - before, 0), dim_min(last - before, length), "serial",
+            _scope(entry), [],
+        )
+        body = _scope(_Entry(None, start + self.rest))
+        body.statements.append(places)
+        return For("_line", first // length, ceildiv(last, length), "serial", body, [])
+
+    def statement(self, level: Level, s: Any) -> None:
+        if not isinstance(s, _Entry):
+            super().statement(level, s)
+            return
+        offset = self.dim(level, s.offset)
+        if s.place is None:
+            level.symbols["_start"] = offset
+            return
+        at = self._advance(level, "%table", s.place, 8, {})
+        level.put(f"store i64 {offset}, ptr {at}, align 8")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Stands in the body of a loop: store an offset at a place in the table; without a place it is
+    that of the line, `_start`.
+    """
+
+    place: Extent | None
+    offset: Extent
+
+
+def _by_lines(offset: Extent, variable: str) -> tuple[Extent, Extent, Extent] | None:
+    """The extent of the last of the axes that a variable stands for, what an offset is at the start
+    of line `_line` of it, and its step along that; None if there are no such lines.
+    """
+    if isinstance(offset, int):
+        return None
+    place, whole = Dim.symbol("_place"), Dim.symbol(variable)
+    atoms = [atom for monomial, _ in offset.terms for atom, _ in monomial]
+    divisors = [
+        atom.arguments[1]
+        for atom in atoms
+        if isinstance(atom, Compound)
+        and atom.operator in ("floordiv", "mod")
+        and atom.arguments[0] == whole
+    ]
+    for length in sorted(set(divisors), key=lambda d: (d if isinstance(d, int) else 0, str(d))):
+        apart = substitute(offset, {variable: Dim.symbol("_line") * length + place})
+        bounds = Bounds({"_place": (0, length - 1), "_line": (0, None)})
+        split = affine(bounds.simplify(apart), "_place")
+        if split is not None:
+            return length, split[1], split[0]
+    return None
 
 
 class _PackPrinter(Printer):

@@ -30,7 +30,7 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
-from graphc.dims import Dim, Extent, affine, ceildiv, joined, symbols_of
+from graphc.dims import Dim, Extent, affine, ceildiv, joined, separated, symbols_of
 
 COMBINERS = ("add", "mul", "max", "min", "and", "or")
 # The least iterations of a vector loop that are worth a task of their own, in elements.
@@ -185,6 +185,42 @@ def plain_operand(region: Region) -> Plain | None:
         steps.append(split[0])
         rest = split[1]
     return Plain(address.buffer, rest, (steps[0], steps[1], steps[2]))
+
+
+@dataclass(frozen=True)
+class Tabled:
+    """An operand that lies in memory, `buffer[start + sum(part)]`: a part for each of its variables,
+    which mentions no other, so that it can be tabulated.
+
+    `start` and `parts` are in elements, or in bytes if the buffer is strided.
+    """
+
+    buffer: Buffer
+    start: Extent
+    parts: tuple[Extent, Extent, Extent]
+
+
+def tabled_operand(region: Region) -> Tabled | None:
+    """The operand of a region that is nothing but one load, at a place that is a sum over its
+    variables; None for any other. Windows into an array are such operands.
+    """
+    value = region.value
+    if value is None or value.opcode != "load" or value.args:
+        return None
+    address: Address = value.immediate
+    split = separated(linear(address.buffer, address.index), region.variables)
+    if split is None:
+        return None
+    return Tabled(address.buffer, split[0], (split[1], split[2], split[3]))
+
+
+def tabled_sides(contract: Contract) -> frozenset[str]:
+    """The operands, "left" or "right", that are read by tables: without steps, but in memory."""
+    return frozenset(
+        side
+        for side, region in (("left", contract.left), ("right", contract.right))
+        if plain_operand(region) is None and tabled_operand(region) is not None
+    )
 
 
 def stride_name(buffer: Buffer, axis: int) -> str:

@@ -88,8 +88,11 @@ class Tile:
             rest -= height
         return heights
 
-    def kernel_name(self, rows: int, vectors: int, edge: bool = False) -> str:
-        return f"{self.prefix}_{'edge' if edge else 'tile'}_{rows}x{vectors}"
+    def kernel_name(
+        self, rows: int, vectors: int, edge: bool = False, tabled: bool = False
+    ) -> str:
+        kind = ("edge" if edge else "tile") + ("_tabled" if tabled else "")
+        return f"{self.prefix}_{kind}_{rows}x{vectors}"
 
     def dot_name(self, rows: int, columns: int) -> str:
         return f"{self.prefix}_dot_{rows}x{columns}"
@@ -99,6 +102,10 @@ class Tile:
 
     def pack_name(self, side: str) -> str:
         return f"{self.prefix}_pack_{side}"
+
+    @property
+    def lay_name(self) -> str:
+        return f"{self.prefix}_lay_right"
 
 
 # Arguments, in order, of every kernel that computes an out tile: the addresses of the first
@@ -110,15 +117,18 @@ TILE_PARAMETERS = (
 TILE_TYPES = ("ptr", "ptr", "ptr", "i64", "i64", "i64", "i64", "i64", "i64", "i64")
 
 
-def tile_kernel(tile: Tile, rows: int, vectors: int, edge: bool = False) -> Function:
+def tile_kernel(
+    tile: Tile, rows: int, vectors: int, edge: bool = False, tabled: bool = False
+) -> Function:
     """A ``rows`` by ``vectors`` register tile; ``depth >= 1``.
 
     An ``edge`` kernel (for machines with masks) touches only the first ``columns`` columns of it,
     which costs 2 to 4 % of speed; any other ignores ``columns``. ``accumulate`` adds the sums to
-    what out holds, otherwise they replace it.
+    what out holds, otherwise they replace it. For a ``tabled`` kernel ``left_row`` and
+    ``left_step`` are the addresses of tables: of the offset in bytes of each row, and of each k.
     """
     vector = tile.vector
-    f = Function(tile.kernel_name(rows, vectors, edge), TILE_PARAMETERS)
+    f = Function(tile.kernel_name(rows, vectors, edge, tabled), TILE_PARAMETERS)
     left, right, out, depth, left_row, left_step, right_step, out_row, columns, accumulate = (
         f.parameters
     )
@@ -130,27 +140,22 @@ def tile_kernel(tile: Tile, rows: int, vectors: int, edge: bool = False) -> Func
     with f.when(f.compare("sge", depth, PREFETCH_DEPTH)):
         for row in out_rows:
             _prefetch_row(f, row, vectors * vector.bytes)
-    together = tile.machine.rows_per_pointer
-    steps = [f.multiply(left_row, number) for number in range(min(together, rows))]
-    groups = range(0, rows, together)
-    starts = [f.at(left, f.multiply(left_row, first)) for first in groups]
-    pointers: list[TypedOperand] = [("ptr", start) for start in [*starts, right]]
+    walk = _WalkByTables(f, tile, rows) if tabled else _WalkBySteps(f, tile, rows)
+    pointers: list[TypedOperand] = [("ptr", start) for start in [*walk.starts, right]]
     zeros: list[TypedOperand] = [(vector.text, "zeroinitializer")] * (rows * vectors)
     with f.repeat(depth, [*pointers, *zeros]) as loop:
         *lefts, here = loop.carried[: len(pointers)]
         sums = loop.carried[len(pointers) :]
+        addresses = walk.addresses(lefts)
         b = [
             f.load_lanes(vector, f.at(here, j * vector.bytes), masks[j]) for j in range(vectors)
         ]
         new: list[Operand] = []
         for i in range(rows):
-            group, place = divmod(i, together)
-            address = f.at(lefts[group], steps[place])
-            a = f.splat(vector, f.load(vector.element, address, vector.element_bytes))
+            a = f.splat(vector, f.load(vector.element, addresses[i], vector.element_bytes))
             for j in range(vectors):
                 new.append(_multiply_add(f, tile, a, b[j], sums[i * vectors + j]))
-        moved = [f.at(pointer, left_step) for pointer in lefts]
-        loop.next = [*moved, f.at(here, right_step), *new]
+        loop.next = [*walk.moved(lefts), f.at(here, right_step), *new]
     totals = loop.next[len(pointers) :]
     places = [
         (f.at(out_rows[i], j * vector.bytes), masks[j]) for i in range(rows) for j in range(vectors)
@@ -164,6 +169,46 @@ def tile_kernel(tile: Tile, rows: int, vectors: int, edge: bool = False) -> Func
     for (address, mask), value in zip(places, values, strict=True):
         f.store_lanes(vector, value, address, mask)
     return f
+
+
+class _WalkBySteps:
+    """Rows of the left operand a stride apart, as are their elements."""
+
+    def __init__(self, f: Function, tile: Tile, rows: int) -> None:
+        left, _, _, _, left_row, self._step = f.parameters[:6]
+        self._f, self._rows = f, rows
+        self._together = tile.machine.rows_per_pointer
+        self._offsets = [f.multiply(left_row, number) for number in range(min(self._together, rows))]
+        groups = range(0, rows, self._together)
+        self.starts: list[Operand] = [
+            f.at(left, f.multiply(left_row, first)) for first in groups
+        ]
+
+    def addresses(self, pointers: Sequence[Operand]) -> list[Operand]:
+        places = (divmod(i, self._together) for i in range(self._rows))
+        return [self._f.at(pointers[group], self._offsets[place]) for group, place in places]
+
+    def moved(self, pointers: Sequence[Operand]) -> list[Operand]:
+        return [self._f.at(pointer, self._step) for pointer in pointers]
+
+
+class _WalkByTables:
+    """Rows anywhere, and the same offsets from each: what moves is the place in their table."""
+
+    def __init__(self, f: Function, tile: Tile, rows: int) -> None:
+        del tile
+        left, _, _, _, left_row, left_step = f.parameters[:6]
+        self._f = f
+        table = f.let(f"inttoptr i64 {left_row} to ptr")
+        self._lines = [f.at(left, f.word(table, i)) for i in range(rows)]
+        self.starts: list[Operand] = [f.let(f"inttoptr i64 {left_step} to ptr")]
+
+    def addresses(self, pointers: Sequence[Operand]) -> list[Operand]:
+        offset = self._f.word(pointers[0], 0)
+        return [self._f.at(line, offset) for line in self._lines]
+
+    def moved(self, pointers: Sequence[Operand]) -> list[Operand]:
+        return [self._f.at(pointers[0], 8)]
 
 
 DOT_PARAMETERS = (
@@ -348,6 +393,153 @@ def pack_kernel(tile: Tile, side: str) -> Function:
         f.leave()
     _gather_panel(f, tile, width, 0)
     return f
+
+
+def lay_kernel(tile: Tile) -> Function:
+    """Copy a panel of a right operand that tables describe into packed order.
+
+    Element (k, j) is at the sum of the offsets in bytes of column j and of k. Columns that follow
+    each other in memory, or lie two elements apart, are copied as lanes of a vector; where only
+    consecutive k do, stretches of them are transposed; what is left goes one by one. After the
+    panel at most ``2 * lanes`` rows of it are written.
+    """
+    vector, width = tile.vector, tile.columns
+    size, lanes = vector.element_bytes, vector.lanes
+    f = Function(
+        tile.lay_name,
+        "ptr noalias source, ptr noalias columns, ptr noalias along, i64 count, i64 depth,"
+        "ptr noalias destination",
+    )
+    source, columns, along, count, depth, destination = f.parameters
+    place = f.let("alloca i64, align 8")
+    if tile.machine.has_masks:
+        _lay_transposed(f, tile, place)
+    with f.loop(0, count, lanes) as block:
+        table = f.at(columns, f.multiply(block.index, 8))
+        there = f.at(destination, f.multiply(block.index, size))
+        here = f.minimum(lanes, f.subtract(count, block.index))
+        with f.loop(0, here) as lane:
+            start = f.word(table, lane.index)
+            step, run = _run_from(f, place, table, lane.index, here)
+            run = f.select(f.either(*(f.compare("eq", step, n * size) for n in (1, 2))), run, 1)
+            if not tile.machine.has_masks:
+                whole = f.both(f.compare("eq", run, lanes), f.compare("eq", step, size))
+                run = f.select(whole, run, 1)
+            single = f.compare("eq", run, 1)
+            twice = f.both(f.compare("eq", step, 2 * size), f.negate(single))
+            base = f.at(source, start)
+            with f.when(single), f.loop(0, depth) as k:
+                at = f.at(base, f.word(along, k.index))
+                to = f.at(there, f.multiply(f.add(f.multiply(k.index, width), lane.index), size))
+                f.store(vector.element, f.load(vector.element, at, size), to, size)
+            with f.when(f.negate(f.either(single, twice))):
+                _lay_run(f, tile, base, lane.index, run, there)
+            if tile.machine.has_masks:
+                with f.when(twice):
+                    _lay_spaced_run(f, tile, base, lane.index, run, there)
+            lane.step = run
+    return f
+
+
+def _run_from(
+    f: Function, place: Operand, table: Operand, first: Operand, count: Operand
+) -> tuple[Operand, Operand]:
+    """The distance of entry ``first`` to the next, and how many entries keep it; 1 at the end.
+
+    ``place`` is memory for a word.
+    """
+    last = f.subtract(count, 1)
+    following = f.word(table, f.minimum(f.add(first, 1), last))
+    step = f.subtract(following, f.word(table, first))
+    head, body, done = f.label(), f.label(), f.label()
+    f.store("i64", first, place, 8)
+    f.block(head)
+    here = f.load("i64", place, 8)
+    f.branch(f.compare("slt", here, last), body, done)
+    f.block(body)
+    after = f.add(here, 1)
+    same = f.compare("eq", f.subtract(f.word(table, after), f.word(table, here)), step)
+    f.store("i64", f.select(same, after, here), place, 8)
+    f.branch(same, head, done)
+    f.block(done)
+    run = f.add(f.subtract(f.load("i64", place, 8), first), 1)
+    return step, run
+
+
+def _lay_run(
+    f: Function, tile: Tile, base: Operand, lane: Operand, run: Operand, there: Operand
+) -> None:
+    """Neighbours in memory, for all k, to the lanes from ``lane`` on."""
+    vector, size = tile.vector, tile.vector.element_bytes
+    along, depth = f.parameters[2], f.parameters[4]
+    mask = _mask_of_run(f, vector, lane, run, range(vector.lanes)) if tile.machine.has_masks else None
+    before = f.at(base, f.multiply(lane, -size))
+    with f.loop(0, depth, 1, [("ptr", there)]) as k:
+        value = f.load_lanes(vector, f.at(before, f.word(along, k.index)), mask)
+        f.store_lanes(vector, value, k.carried[0], mask)
+        k.next = [f.at(k.carried[0], tile.columns * size)]
+
+
+def _lay_spaced_run(
+    f: Function, tile: Tile, base: Operand, lane: Operand, run: Operand, there: Operand
+) -> None:
+    """The same for elements that lie two apart: every other one of two vectors."""
+    vector, size, lanes = tile.vector, tile.vector.element_bytes, tile.vector.lanes
+    along, depth = f.parameters[2], f.parameters[4]
+    mask = _mask_of_run(f, vector, lane, run, range(lanes))
+    never = lanes  # no lane: the elements between
+    low = [i // 2 if i % 2 == 0 else never for i in range(lanes)]
+    high = [(i + lanes) // 2 if i % 2 == 0 else never for i in range(lanes)]
+    masks = [_mask_of_run(f, vector, lane, run, numbers) for numbers in (low, high)]
+    before = f.at(base, f.multiply(lane, -2 * size))
+    with f.loop(0, depth, 1, [("ptr", there)]) as k:
+        at = f.at(before, f.word(along, k.index))
+        first = f.load_lanes(vector, at, masks[0])
+        second = f.load_lanes(vector, f.at(at, vector.bytes), masks[1])
+        value = f.shuffle(vector.text, first, second, range(0, 2 * lanes, 2))
+        f.store_lanes(vector, value, k.carried[0], mask)
+        k.next = [f.at(k.carried[0], tile.columns * size)]
+
+
+def _mask_of_run(
+    f: Function, vector: VectorType, lane: Operand, run: Operand, numbers: Sequence[int]
+) -> str:
+    """Lanes whose number is from ``lane`` on, and below ``lane + run``."""
+    type_ = f"<{vector.lanes} x i64>"
+    places = f"<{', '.join(f'i64 {number}' for number in numbers)}>"
+    low = f.splat_integers(vector.lanes, lane)
+    high = f.splat_integers(vector.lanes, f.add(lane, run))
+    above = f.let(f"icmp sge {type_} {places}, {low}")
+    below = f.let(f"icmp slt {type_} {places}, {high}")
+    return f.let(f"and {vector.mask} {above}, {below}")
+
+
+def _lay_transposed(f: Function, tile: Tile, place: Operand) -> None:
+    """Where columns lie a constant step apart, and stretches of k are longer than runs of columns:
+    pack those by transposing, and return.
+    """
+    source, columns, along, count, depth, destination = f.parameters
+    vector, size = tile.vector, tile.vector.element_bytes
+    step, run = _run_from(f, place, columns, 0, count)
+    even = f.both(f.compare("eq", run, count), f.compare("ne", step, size))
+    even = f.both(even, f.compare("ne", step, 2 * size))
+    k_step, k_run = _run_from(f, place, along, 0, depth)
+    long = f.compare("sge", k_run, f.minimum(depth, vector.lanes // 2))
+    apt = f.both(f.both(even, long), f.compare("eq", k_step, size))
+    with f.when(f.both(apt, f.compare("sgt", count, 1))):
+        base = f.at(source, f.word(columns, 0))
+        with f.loop(0, depth) as k:
+            here_step, stretch = _run_from(f, place, along, k.index, depth)
+            stretch = f.select(f.compare("eq", here_step, size), stretch, 1)
+            f.call(
+                "void",
+                tile.pack_name("right"),
+                *(("ptr", f.at(base, f.word(along, k.index))), ("i64", step), ("i64", size)),
+                *(("i64", count), ("i64", stretch)),
+                ("ptr", f.at(destination, f.multiply(k.index, tile.columns * size))),
+            )
+            k.step = stretch
+        f.leave()
 
 
 def _copy_panel(f: Function, tile: Tile, width: int) -> None:

@@ -20,7 +20,7 @@ from graphc.codegen.extents import Layout
 from graphc.codegen.llvm import kernel_module
 from graphc.codegen.llvm_contract import contract_module
 from graphc.codegen.llvm_program import extents_module, program_module
-from graphc.codegen.loops import Contract, Kernel, product_bytes
+from graphc.codegen.loops import Contract, Kernel, product_bytes, tabled_sides
 from graphc.codegen.machine import Machine
 from graphc.codegen.program import Program
 from graphc.codegen.scalar import walk
@@ -96,7 +96,10 @@ def product_scratch(workers: int) -> Callable[[Contract], Extent]:
 
     def size(contract: Contract) -> Extent:
         sizes = (contract.rows, contract.columns, contract.depth, contract.batch)
-        return product_bytes(contract) + gemm.workspace(*sizes, contract.dtype, machine, workers)
+        scratch = gemm.workspace(
+            *sizes, contract.dtype, machine, workers, tabled=bool(tabled_sides(contract))
+        )
+        return product_bytes(contract) + scratch
 
     return size
 
@@ -143,11 +146,12 @@ def _product_modules(program: Program, machine: Machine) -> list[Module]:
     """The matrix-product family of every dtype that a contraction of the program has, without
     unreachable tiles.
     """
-    shapes: dict[str, list[tuple[Extent, Extent, Extent]]] = {}
+    shapes: dict[str, list[gemm.ProductShape]] = {}
     for kernel in program.kernels():
         nest = kernel.nest
         if isinstance(nest, Contract):
-            shapes.setdefault(nest.dtype, []).append((nest.rows, nest.columns, nest.depth))
+            shape = (nest.rows, nest.columns, nest.depth, tabled_sides(nest))
+            shapes.setdefault(nest.dtype, []).append(shape)
     made = []
     for dtype in sorted(shapes):
         for name, text, exports, imports, level in gemm.modules(dtype, machine, shapes[dtype]):

@@ -40,6 +40,7 @@ from graphc.dims.polynomial import (
     dim_min,
     evaluate,
     product,
+    separated,
     substitute,
     symbols_of,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "parse",
     "product",
     "proves_nonnegative",
+    "separated",
     "simplify",
     "substitute",
     "symbols_of",

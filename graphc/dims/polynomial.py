@@ -11,7 +11,7 @@ import keyword
 import math
 import operator
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias, final
 
 from graphc import tracing
@@ -951,6 +951,30 @@ def evaluate(extent: Extent, values: Mapping[str, int]) -> int:
 def affine(extent: Extent, name: str) -> tuple[Extent, Extent] | None:
     """(c, rest), both free of `name`, with `extent == c*name + rest`; None if there are none."""
     return extent.affine(name) if isinstance(extent, Dim) else (0, extent)
+
+
+def separated(extent: Extent, names: Sequence[str]) -> list[Extent] | None:
+    """Extents whose sum is `extent`: one without any of `names`, then for each name one that
+    mentions no other of them; None if there are none.
+    """
+    if isinstance(extent, int):
+        return [extent, *[0] * len(names)]
+    parts: list[list[tuple[Monomial, int]]] = [[] for _ in range(len(names) + 1)]
+    for term in extent.terms:
+        mentioned = [
+            number
+            for number, name in enumerate(names, 1)
+            if any(name in symbols_of_atom(atom) for atom, _ in term[0])
+        ]
+        if len(mentioned) > 1:
+            return None
+        parts[mentioned[0] if mentioned else 0].append(term)
+    return [from_terms(part) for part in parts]
+
+
+def symbols_of_atom(atom: Atom) -> frozenset[str]:
+    """Names of all symbols in an atom."""
+    return frozenset((atom,)) if isinstance(atom, str) else atom.symbols
 
 
 def _as_function(apply: Callable[[Extent, Extent], Extent]) -> Callable[..., Extent]:
