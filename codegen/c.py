@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.codegen.c_contract import CContractPrinter
 from graphc.codegen.c_interface import CFunction, Interface, Signature, identifier
 from graphc.codegen.c_kernel import CKernel, CKernelPrinter
 from graphc.codegen.c_scalar import FEATURES, C
@@ -45,11 +46,15 @@ STOP_IF_FAILED = "if (status->code != 0) return status->code;"
 
 @dataclass(frozen=True)
 class CArray:
-    """A buffer of a program: each axis is a number, or the number of the extent that it has."""
+    """A buffer of a program: each axis is a number, or the number of the extent that it has.
+
+    `strided` arrays come with strides of their own, others are C-contiguous.
+    """
 
     name: str
     dtype: np.dtype[Any]
     axes: tuple[Axis, ...]
+    strided: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class CSource:
 
 
 def c_source(program: Program, signature: Signature, vector_bytes: int) -> CSource:
-    """The C of a program that was lowered for one worker, with contiguous arguments.
+    """The C of a program that was lowered for one worker.
 
     Sums are arranged for vectors of `vector_bytes`.
     """
@@ -129,6 +134,8 @@ class _ProcedurePrinter(IndexPrinter):
             const = "const " if storage.kind == "input" else ""
             type_ = C.memory_type(storage.dtype.name)
             parameters["operand", position] = f"{const}{type_} *{self.operand_names[position]}"
+            for axis in range(len(storage.shape) if storage.strided else 0):
+                parameters["stride", position, axis] = f"int64_t {self.stride(storage, axis)}"
         parameters |= {("size", size): f"int64_t {text}" for size, text in self.sizes.items()}
         parameters |= {"workspace": "char *workspace", "status": "graphc_status *status"}
         parameters = {key: text for key, text in parameters.items() if key in self.used}
@@ -164,10 +171,19 @@ class _ProcedurePrinter(IndexPrinter):
                 arguments.append(self.address(level, operands[id(item)]))
             elif kind == "extent":
                 arguments.append(self.index(level, Dim.symbol(item)))
+            elif kind == "stride":
+                buffer, axis = item
+                storage = operands[id(buffer)].storage
+                self.used.add(("stride", storage.position, axis))
+                arguments.append(self.stride(storage, axis))
             else:
                 assert kind == "status", f"C has no {kind} of a kernel"
                 arguments.append("status")
         self.put_call(level, kernel.name, arguments, kernel.can_fail)
+
+    def stride(self, storage: Storage, axis: int) -> str:
+        """The name of a stride of an input that has strides of its own."""
+        return f"{self.operand_names[storage.position]}_stride{axis}"
 
     def call(self, level: Level, call: Call) -> None:
         callee = self.printer.functions[id(call.procedure)]
@@ -261,6 +277,8 @@ class _Printer:
         self.functions: dict[int, CFunction] = {}
         self.constants: list[Storage] = []
         self.taken = {signature.name}  # all other names of the text end otherwise
+        main = program.main
+        self.given = {main.outputs[o]: main.inputs[i] for i, o in signature.donated.items()}
 
     def fresh_name(self, title: str) -> str:
         """A name for a static function, numbered."""
@@ -274,9 +292,11 @@ class _Printer:
     def kernel(self, launch: Launch) -> tuple[CKernel, tuple[tuple[str, Any], ...]]:
         """The kernel of a launch, printed once for equal texts, and the words of this one's frame.
         """
-        groups = memory_groups(launch, 1)
+        groups = memory_groups(launch, 1, self.given)
         dims = self.signature.dims
-        made = CKernelPrinter(launch.kernel, groups, dims, self.vector_bytes).function()
+        contract = isinstance(launch.kernel.nest, Contract)
+        printer = CContractPrinter if contract else CKernelPrinter
+        made = printer(launch.kernel, groups, dims, self.vector_bytes).function()
         key = made.title, made.parameters, made.body
         known = self.kernels.setdefault(key, made)
         if known is made:
@@ -328,7 +348,7 @@ class _Printer:
         found = self.signature.layout
         inputs, outputs = (
             tuple(
-                CArray(name, storage.dtype, axes)
+                CArray(name, storage.dtype, axes, storage.strided)
                 for name, storage, axes in zip(names, storages, rows, strict=True)
             )
             for names, storages, rows in (

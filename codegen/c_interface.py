@@ -7,10 +7,11 @@ others and checks what must hold of them, with arithmetic that notices overflow.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from graphc.codegen.c_contract import PRODUCT_NAMES
 from graphc.codegen.c_scalar import C
 from graphc.codegen.clike import comment, spread
 from graphc.codegen.extents import Axis, Layout
@@ -24,7 +25,7 @@ _WORDS_OF_C = """
     int long main register restrict return short signed sizeof static struct switch typedef union
     unsigned void volatile while
 """
-_OWN_WORDS = "buffers extents got status wanted workspace wrong"
+_OWN_WORDS = "buffers extents got status strides wanted workspace wrong"
 RESERVED = frozenset(f"{_WORDS_OF_C} {_OWN_WORDS}".split())
 # Characters of a message, of which a C compiler need not take more than 4095.
 MESSAGE = 400
@@ -32,8 +33,19 @@ MESSAGE = 400
 STATUS = """\
 #ifndef GRAPHC_STATUS
 #define GRAPHC_STATUS
-/* The first failure of a call. code: 0 none, 1 index out of range, 2 extents do not fit together,
-   3 check failed, 4 integer division by zero. node numbers what failed, index says where. */
+/* What a call returns, and the code of its status. */
+enum graphc_code {
+    GRAPHC_DONE = 0,
+    GRAPHC_INDEX_OUT_OF_RANGE = 1,
+    GRAPHC_EXTENTS_DO_NOT_FIT = 2,
+    GRAPHC_CHECK_FAILED = 3,
+    GRAPHC_DIVISION_BY_ZERO = 4
+};
+
+/* The first failure of a call: its code; which check or constraint failed, as a number that the
+   message is found by; the index that was out of range, or where the check failed, or the extent
+   that does not fit; and the extent that was wanted. All are 0 after a call that did not fail.
+   After one that did, outputs hold nothing to rely on. */
 typedef struct graphc_status {
     int64_t code, node, index, extent;
 } graphc_status;
@@ -42,12 +54,16 @@ typedef struct graphc_status {
 
 @dataclass(frozen=True)
 class Signature:
-    """The user's names: of the program, its inputs and dimensions; and how slots are filled."""
+    """The user's names: of the program, its inputs and dimensions; and how slots are filled.
+
+    `donated` are the inputs over which an output may be written: their positions, and its.
+    """
 
     name: str
     inputs: tuple[str, ...]
     dims: Mapping[str, str]
     layout: Layout
+    donated: Mapping[int, int] = field(default_factory=dict)
 
     def extent(self, extent: Any) -> str:
         """An extent or a type in the user's names."""
@@ -126,8 +142,8 @@ static int64_t misfit(graphc_status *status, int64_t constraint, int64_t got, in
 
 def program_name(text: str) -> str:
     """A name for the program that no function of its text has."""
-    others = ("record", "floor_divide", "floor_modulo", "graphc_status", "tile_product")
-    return identifier(text, (*C.helpers, *_CHECKED, *others))
+    others = ("record", "floor_divide", "floor_modulo", "graphc_status", "graphc_code")
+    return identifier(text, (*C.helpers, *_CHECKED, *PRODUCT_NAMES, *others))
 
 
 class _Steps:
@@ -208,6 +224,9 @@ class Interface:
 
         self.sizes = {slot: name(self.size_name(slot)) for slot in self.slots.free}
         self.inputs = [name(each) for each in signature.inputs]
+        self.strides = {
+            i: name(f"{self.inputs[i]}_strides") for i, s in enumerate(main.inputs) if s.strided
+        }
         count = len(main.outputs)
         self.outputs = [name("out" if count == 1 else f"out{i}") for i in range(count)]
 
@@ -280,17 +299,20 @@ class Interface:
     def prototypes(self) -> dict[str, str]:
         """The head of each public function, by what its name ends in."""
         name = self.signature.name
-        inputs = [
-            f"const {_type(storage)} *{text}"
-            for storage, text in zip(self.main.inputs, self.inputs, strict=True)
-        ]
+        inputs = []
+        for position, storage in enumerate(self.main.inputs):
+            inputs.append(f"const {_type(storage)} *{self.inputs[position]}")
+            if storage.strided:
+                inputs.append(f"const int64_t *{self.strides[position]}")
         outputs = [
             f"{_type(storage)} *{text}"
             for storage, text in zip(self.main.outputs, self.outputs, strict=True)
         ]
         sizes = [f"int64_t {text}" for text in self.sizes.values()]
         status = "graphc_status *status"
-        places = ["void *const *buffers", "const int64_t *extents", "void *workspace"]
+        places = ["void *const *buffers", "const int64_t *extents"]
+        places += ["const int64_t *strides"] if self.strides else []
+        places.append("void *workspace")
         heads = {
             "extents": (f"int64_t {name}_extents(", ["int64_t *extents", status]),
             "workspace": (f"int64_t {name}_workspace(", ["const int64_t *extents"]),
@@ -311,43 +333,51 @@ class Interface:
 
     def program(self) -> str:
         """`NAME`, with everything by position."""
-        arguments, unused = self.arguments("buffers[{}]".format)
-        names = {"buffers": "buffers[", "extents": "extents["}
-        ignored = [f"    (void){n};" for n, used in names.items() if used not in str(arguments)]
-        ignored += [f"    (void){each};" for each in unused if each == "workspace"]
+        firsts: dict[int, int] = {}
+        count = 0
+        for position in self.strides:
+            firsts[position] = count
+            count += len(self.main.inputs[position].shape)
+        arguments = self.arguments(
+            "buffers[{}]".format, lambda position, axis: f"strides[{firsts[position] + axis}]"
+        )
+        names = ["buffers", "extents", *(["strides"] if self.strides else []), "workspace"]
         clear = "    *status = (graphc_status){0, 0, 0, 0};"
-        lines = [*ignored, clear, *self.run(arguments)]
+        lines = [*_ignored(names, arguments), clear, *self.run(arguments)]
         return self.defined("", "\n".join(lines))
 
     def call(self) -> str:
         """`NAME_call`, with a type for each argument."""
         named = [*self.inputs, *self.outputs]
-        arguments, unused = self.arguments(lambda position: named[position])
+        arguments = self.arguments(
+            lambda position: named[position],
+            lambda position, axis: f"{self.strides[position]}[{axis}]",
+        )
         count = max(1, len(self.slots.program_names))
         given = ", ".join(self.sizes.values()) or "0"
         lines = [
-            *(f"    (void){each};" for each in unused),
+            *_ignored([*named, *self.strides.values(), "workspace"], arguments),
             f"    int64_t extents[{count}] = {{{given}}};",
             f"    if ({self.signature.name}_extents(extents, status) != 0) return status->code;",
             *self.run(arguments),
         ]
         return self.defined("call", "\n".join(lines))
 
-    def arguments(self, operand: Any) -> tuple[list[str], list[str]]:
-        """What the main procedure is called with, and the operands and workspace that it ignores.
-        """
-        keys = self.function.parameters
+    def arguments(
+        self, operand: Callable[[int], str], stride: Callable[[int, int], str]
+    ) -> list[str]:
+        """What the main procedure is called with."""
         found = []
-        for key in keys:
+        for key in self.function.parameters:
             if isinstance(key, str):
                 found.append(key)
             elif key[0] == "operand":
                 found.append(operand(key[1]))
+            elif key[0] == "stride":
+                found.append(stride(*key[1:]))
             else:
                 found.append(f"extents[{self.slots.program_names.index(key[1])}]")
-        count = len(self.inputs) + len(self.outputs)
-        unused = [operand(i) for i in range(count) if ("operand", i) not in keys]
-        return found, [*unused, *(["workspace"] if "workspace" not in keys else [])]
+        return found
 
     def run(self, arguments: Sequence[str]) -> list[str]:
         name = self.function.name
@@ -387,9 +417,10 @@ class Interface:
             f"   Returns 0 or the code of the status. */\n{heads['extents']};",
             "/* Bytes of the workspace, from all extents. It must be aligned as by malloc. If\n"
             f"   this is 0 none is needed. */\n{heads['workspace']};",
-            "/* Run with everything by position: inputs, then outputs, and all extents filled in.\n"
-            f"   Returns 0 or the code of the status. */\n{heads['']};",
-            f"/* The same with types: fills in the extents itself. */\n{heads['call']};",
+            "/* Run, with a type for each argument: fills in the extents itself. Returns 0 or the\n"
+            f"   code of the status. */\n{heads['call']};",
+            "/* The same by position: inputs, then outputs, and all extents filled in"
+            f"{self.in_order()}.\n   Returns 0 or the code of the status. */\n{heads['']};",
             "/* What failed and where it was written, of a status that a call has filled in. */\n"
             f"{heads['message']};",
             "#ifdef __cplusplus\n}\n#endif",
@@ -397,17 +428,33 @@ class Interface:
         ]
         return "\n\n".join(parts) + "\n"
 
+    def in_order(self) -> str:
+        """How `strides` are ordered, if there are any."""
+        if not self.strides:
+            return ""
+        listed = ", then ".join(self.inputs[position] for position in self.strides)
+        return comment(f";\n   strides of each axis of {listed}")
+
     def described(self) -> list[str]:
-        """Lines that say what buffers and extents are."""
-        lines = ["   Buffers, C-contiguous, none of which overlaps an output:"]
+        """Lines that say what buffers and extents are, and how to call."""
+        lines = ["   Arrays, C-contiguous unless they have strides:"]
+        storages = (*self.main.inputs, *self.main.outputs)
         names = [*self.inputs, *self.outputs]
-        for position, (storage, text) in enumerate(
-            zip((*self.main.inputs, *self.main.outputs), names, strict=True)
-        ):
+        over = {self.inputs[i]: self.outputs[o] for i, o in self.signature.donated.items()}
+        for position, (storage, text) in enumerate(zip(storages, names, strict=True)):
             shape = ", ".join(self.signature.extent(extent) for extent in storage.shape)
-            lines.append(f"   {position}: {text}, {storage.kind}, {storage.dtype.name}[{shape}]")
-        if any(storage.dtype.name in _SIXTEEN for storage in self.main.inputs + self.main.outputs):
+            notes = [f"strides in {self.strides[position]}"] if storage.strided else []
+            notes += [f"may be the array {over[text]} as well"] if text in over else []
+            what = f"{position}: {text}, {storage.kind}, {storage.dtype.name}[{shape}]"
+            lines.append("   " + ", ".join([what, *notes]))
+        if any(storage.dtype.name in _SIXTEEN for storage in storages):
             lines.append("   16-bit floats are passed as their bits.")
+        if self.strides:
+            lines += ["   Strides count elements, one for each axis; they may be 0 or negative."]
+        lines.append(
+            "   No output overlaps another array"
+            + (", but for those that may be one array: it is updated in place." if over else ".")
+        )
         lines += ["", "   Extents, of which those that are free come first:"]
         for position, slot in enumerate(self.slots.free):
             lines.append(f"   {position}: {self.sizes[slot]}, free")
@@ -416,7 +463,27 @@ class Interface:
             lines.append(f"   {position}: {self.signature.extent(extent)}, {', '.join(uses)}")
         if not self.slots.program_names:
             lines.append("   none")
-        return [comment(line) for line in lines]
+        return [comment(line) for line in (*lines, "", *_PROMISES, "", *self.example())]
+
+    def example(self) -> list[str]:
+        """A call, as a user would write it."""
+        name = self.signature.name
+        free = ", ".join(self.sizes.values())
+        named = [*self.sizes.values()]
+        for position, text in enumerate(self.inputs):
+            named += [text, *([self.strides[position]] if position in self.strides else [])]
+        listed = [*named, *self.outputs, "workspace", "&status"]
+        call = spread(f"if ({name}_call(", listed, ") != 0) puts(", 1).split("\n")
+        call[-1] += f"{name}_message(&status));"
+        return [
+            "   A call:",
+            "       graphc_status status;",
+            f"       int64_t extents[{name.upper()}_EXTENTS] = {{{free or 0}}};",
+            f"       if ({name}_extents(extents, &status) != 0) puts({name}_message(&status));",
+            f"       void *workspace = malloc((size_t){name}_workspace(extents));",
+            *(f"       {line}" for line in call),
+            "       free(workspace);",
+        ]
 
     def uses(self, slot: int) -> list[str]:
         """What a derived extent is."""
@@ -436,6 +503,21 @@ class Interface:
 
 
 _SIXTEEN = ("float16", "bfloat16")
+
+# What a caller may count on, and must see to.
+_PROMISES = (
+    "   Functions keep no state and allocate nothing: threads may call them at the same time, each",
+    "   with a workspace and outputs of its own. Extents are checked, against each other and for",
+    "   overflow; pointers are not: status is never null, arrays have the extents that are passed,",
+    "   and are aligned to their elements. Integers have two's complement, floats are IEEE 754;",
+    "   the order of bytes does not matter. Bytes of an array, and strides, fit a pointer.",
+)
+
+
+def _ignored(names: Sequence[str], arguments: Sequence[str]) -> list[str]:
+    """Statements that name the parameters which no argument does."""
+    used = {word for argument in arguments for word in re.findall(r"\w+", argument)}
+    return [f"    (void){name};" for name in names if name not in used]
 
 
 def _type(storage: Storage) -> str:

@@ -19,15 +19,9 @@ from graphc.codegen.c_scalar import C
 from graphc.codegen.clike import Level, StatementPrinter, spread
 from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.llvm_scalar import Rare, used_values
-from graphc.codegen.loops import Buffer, Contract, Kernel, Region, identity
+from graphc.codegen.loops import Buffer, Contract, Kernel, identity, linear
 from graphc.codegen.scalar import Accumulate, Accumulator, Check, For, Scope, Store, Value
-from graphc.dims import Bounds, Dim, ceildiv
-
-# Rows and columns of a tile of a product, and the length of a step along the contracted axis: two
-# packed operands and the sums of float64 take 64 KiB of the stack.
-TILE_ROWS, TILE_COLUMNS, TILE_DEPTH = 32, 64, 64
-# Elements of a tile whose sums stay in registers.
-BLOCK_ROWS, BLOCK_COLUMNS = 4, 16
+from graphc.dims import Extent
 
 RECORD = """\
 static void record(graphc_status *status, int64_t code, int64_t node, int64_t index)
@@ -126,10 +120,8 @@ class CKernelPrinter(StatementPrinter):
         top = self.top()
         nest = self.kernel.nest
         for statement in self.kernel.body.statements:
-            if statement is nest and isinstance(nest, Contract):
-                self.contract(top, nest)
-            elif statement is nest:
-                self.parallel_loop(top, nest)
+            if statement is nest:
+                self.nest(top, nest)
             else:
                 self.statement(top, statement)
         words = self.words()
@@ -148,7 +140,7 @@ class CKernelPrinter(StatementPrinter):
         kind, item = word
         if kind == "status":
             return "graphc_status *status"
-        if kind != "buffer":
+        if kind != "buffer":  # an extent, or a stride in elements
             name = next(text for text, each in self.words_by_name.values() if each == word)
             return f"int64_t {name}"
         const = "" if item in self.stored else "const "
@@ -159,7 +151,20 @@ class CKernelPrinter(StatementPrinter):
         sharing = [b for b in self.kernel.buffers if self.group[b] == self.group[buffer]]
         return "restrict " if len(sharing) == 1 or buffer not in self.writes else ""
 
+    def element(
+        self, level: Level, buffer: Buffer, index: tuple[Extent, ...], args: tuple[Value, ...]
+    ) -> str:
+        """An element of a buffer. Strides count elements here: no address needs a cast."""
+        self.used.add(("buffer", buffer))
+        position = self.index(level, linear(buffer, index), self.argument_names(args))
+        return f"{buffer.name}[{position}]"
+
     # -- loops -------------------------------------------------------------------------------------
+
+    def nest(self, top: Level, nest: For | Contract) -> None:
+        """The parallel loop."""
+        assert isinstance(nest, For)
+        self.parallel_loop(top, nest)
 
     def parallel_loop(self, top: Level, loop: For) -> None:
         if loop.start == 0 and loop.stop == 1:
@@ -384,94 +389,6 @@ class CKernelPrinter(StatementPrinter):
         condition, index = self.operand(s.condition), self.operand(s.index)
         level.put(f"if (!{condition}) record(status, {s.code}, {s.node}, {index});")
 
-    # -- contractions ------------------------------------------------------------------------------
-
-    def contract(self, top: Level, contract: Contract) -> None:
-        """Tile by tile. Both operands are packed for a step along the contracted axis, so a region
-        computes an element once for many sums; each sum is in the order of that axis, by `fma`.
-        """
-        row_tiles = ceildiv(contract.rows, TILE_ROWS)
-        column_tiles = ceildiv(contract.columns, TILE_COLUMNS)
-        tasks = contract.batch * row_tiles * column_tiles
-        if tasks == 0:
-            return
-        type_ = C.types[contract.dtype]
-        tile = Dim.symbol("_tile")
-        inside = top.inner({"_tile": "tile"})
-        bounds = Bounds({"_tile": (0, tasks - 1)})
-        starts = {
-            "row0": bounds.simplify(tile // column_tiles % row_tiles) * TILE_ROWS,
-            "column0": bounds.simplify(tile % column_tiles) * TILE_COLUMNS,
-        }
-        for name, start in starts.items():
-            inside.put(f"const int64_t {name} = {self.index(inside, start)};")
-        batch = self.index(inside, bounds.simplify(tile // (row_tiles * column_tiles)))
-        before = len(inside.lines)
-        for region in (contract.left, contract.right, contract.epilogue):
-            inside.variables[region.variables[0]] = "batch"
-        for name, extent, first, most in (
-            ("rows", contract.rows, "row0", TILE_ROWS),
-            ("columns", contract.columns, "column0", TILE_COLUMNS),
-        ):
-            left = f"{self.index(top, extent)} - {first}"
-            inside.put(f"const int {name} = {left} < {most} ? (int)({left}) : {most};")
-        for line in (
-            f"{type_} sums[{TILE_ROWS}][{TILE_COLUMNS}];",
-            f"{type_} left[{TILE_DEPTH}][{TILE_ROWS}], right[{TILE_DEPTH}][{TILE_COLUMNS}];",
-        ):
-            inside.put(line)
-        clear = inside.inner()
-        clear.put(f"for (int n = 0; {_whole('n', 'columns', BLOCK_COLUMNS)}; ++n) sums[m][n] = 0;")
-        inside.close(f"for (int m = 0; {_whole('m', 'rows', BLOCK_ROWS)}; ++m)", clear)
-        self.sum_up(inside, contract)
-        self.finish_tile(inside, contract)
-        declare_if_used(inside, before, "batch", batch)
-        stop = self.index(top, tasks)
-        self.share_out(top)
-        top.close(self.counting("tile", "0", stop), inside)
-
-    def sum_up(self, level: Level, contract: Contract) -> None:
-        depth = self.index(level, contract.depth)
-        step = level.inner()
-        step.put(
-            f"const int depth = {depth} - k0 < {TILE_DEPTH} ? (int)({depth} - k0) : {TILE_DEPTH};"
-        )
-        self.pack(step, contract.left, "left", "row0", "rows")
-        self.pack(step, contract.right, "right", "column0", "columns")
-        name = f"tile_product_{contract.dtype}"
-        self.helper(f"fma_{contract.dtype}")
-        self.helpers.setdefault(name, _tile_product(contract.dtype))
-        step.put(f"{name}(rows, columns, depth, left, right, sums);")
-        level.close(f"for (int64_t k0 = 0; k0 < {depth}; k0 += {TILE_DEPTH})", step)
-
-    def pack(self, level: Level, region: Region, side: str, first: str, count: str) -> None:
-        """The elements of an operand that a step needs; beyond its edges 0, up to a whole block."""
-        # The left operand binds (batch, row, k), the right one (batch, k, column).
-        outer, inner = region.variables[1:] if side == "left" else region.variables[:0:-1]
-        assert region.value is not None
-        lines = level.inner({inner: inner})
-        size, block = (
-            (TILE_ROWS, BLOCK_ROWS) if side == "left" else (TILE_COLUMNS, BLOCK_COLUMNS)
-        )
-        extra = [Assignment(region.value, f"{side}[k][n]")]
-        self.spread |= self.crossing(region.body, extra)
-        self.lane_scope(lines, region.body, Lanes(outer, first, "n", count, size), extra)
-        lines.put(f"for (int n = {count}; n % {block} != 0; ++n) {side}[k][n] = 0;")
-        declare_if_used(lines, 0, inner, "k0 + k")
-        level.close("for (int k = 0; k < depth; ++k)", lines)
-
-    def finish_tile(self, level: Level, contract: Contract) -> None:
-        """The epilogue, for the elements of a finished tile."""
-        _, row, column = contract.epilogue.variables
-        rows = level.inner({row: row})
-        assert contract.product is not None
-        self.names[id(contract.product)] = "sums[m][n]"
-        self.spread |= self.crossing(contract.epilogue.body)
-        lanes = Lanes(column, "column0", "n", "columns", TILE_COLUMNS)
-        self.lane_scope(rows, contract.epilogue.body, lanes)
-        declare_if_used(rows, 0, row, "row0 + m")
-        level.close("for (int m = 0; m < rows; ++m)", rows)
-
 
 def declare_if_used(level: Level, position: int, name: str, text: str) -> None:
     """Put an integer in front of the lines from `position` on, if they name it."""
@@ -479,44 +396,3 @@ def declare_if_used(level: Level, position: int, name: str, text: str) -> None:
     if any(word.search(line) for line in level.lines[position:]):
         line = "    " * level.depth + f"const int64_t {name} = {text};"
         level.lines.insert(position, line)
-
-
-def _whole(name: str, count: str, block: int) -> str:
-    """The condition of a loop to `count`, rounded up to whole blocks."""
-    return f"{name} < {count} || {name} % {block} != 0"
-
-
-def _tile_product(dtype: str) -> str:
-    """A function: adds the product of two packed operands to the sums of a tile.
-
-    Each row of a block has an array of its own: so GCC keeps all of them in registers.
-    """
-    type_, rows = C.types[dtype], range(BLOCK_ROWS)
-    lanes = f"for (int n = 0; n < {BLOCK_COLUMNS}; ++n)"
-    arrays = ", ".join(f"a{m}[{BLOCK_COLUMNS}]" for m in rows)
-    row_lines = [f"{type_} *restrict s{m} = &sums[row + {m}][column];" for m in rows]
-    loads = [f"    a{m}[n] = s{m}[n];" for m in rows]
-    steps = [f"        a{m}[n] = fma_{dtype}(l[{m}], r[n], a{m}[n]);" for m in rows]
-    stores = [f"    s{m}[n] = a{m}[n];" for m in rows]
-    block = [
-        *row_lines,
-        f"{type_} {arrays};",
-        f"{lanes} {{", *loads, "}",
-        "for (int k = 0; k < depth; ++k) {",
-        f"    const {type_} *restrict l = &left[k][row], *restrict r = &right[k][column];",
-        f"    {lanes} {{", *steps, "    }",
-        "}",
-        f"{lanes} {{", *stores, "}",
-    ]  # fmt: skip
-    indented = "\n".join(f"            {line}" for line in block)
-    return f"""\
-static void tile_product_{dtype}(
-    int rows, int columns, int depth, {type_} left[][{TILE_ROWS}], {type_} right[][{TILE_COLUMNS}],
-    {type_} sums[][{TILE_COLUMNS}])
-{{
-    for (int row = 0; row < rows; row += {BLOCK_ROWS}) {{
-        for (int column = 0; column < columns; column += {BLOCK_COLUMNS}) {{
-{indented}
-        }}
-    }}
-}}"""

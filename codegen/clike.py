@@ -28,7 +28,7 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
-from graphc.dims import Bounds, Compound, Extent, symbols_of
+from graphc.dims import Bounds, Compound, Extent, dim_max, symbols_of
 from graphc.origin import location
 
 # Source lines and nodes named in the comment above a kernel.
@@ -415,11 +415,14 @@ def enclosed(text: str) -> str:
     return text if re.fullmatch(r"\w+", text) else f"({text})"
 
 
-def memory_groups(launch: Launch, workers: int) -> list[int]:
+def memory_groups(
+    launch: Launch, workers: int, given: Mapping[Storage, Storage] | None = None
+) -> list[int]:
     """A number for each operand of a launch, equal where two share memory: a result may take an
-    operand's place.
+    operand's place, and an output that of the input that was `given` for it.
     """
-    storages = [operand.storage for operand in launch.operands]
+    shared = given or {}
+    storages = [shared.get(operand.storage, operand.storage) for operand in launch.operands]
     return [
         next(i for i, other in enumerate(storages) if _overlap(storage, other, workers))
         for storage in storages
@@ -433,7 +436,8 @@ def _overlap(one: Storage, other: Storage, workers: int) -> bool:
     if one.kind not in planned or other.kind not in planned:
         return False
     starts = one.offset, other.offset
-    ends = [s.offset + storage_bytes(s, workers) for s in (one, other)]
+    # An array without elements has an address all the same.
+    ends = [s.offset + dim_max(storage_bytes(s, workers), 1) for s in (one, other)]
     if not all(isinstance(extent, int) for extent in (*starts, *ends)):
         return starts[0] == starts[1]
     return starts[0] < ends[1] and starts[1] < ends[0]

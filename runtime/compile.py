@@ -420,8 +420,10 @@ def emit_cuda(request: Request) -> Any:
     return cuda_source(program, name=request.name, workers=SCRATCH_BLOCKS)
 
 
-def emit_c(request: Request) -> Any:
-    """The C of a request: the text of a `.c` file and of its header."""
+def emit_c(request: Request, strided: Sequence[bool] = ()) -> Any:
+    """The C of a request: the text of a `.c` file and of its header. `strided` tells which inputs
+    have strides of their own.
+    """
     from graphc.codegen.c import c_source
     from graphc.codegen.c import product_scratch as c_scratch
     from graphc.codegen.c_interface import Signature, program_name
@@ -429,9 +431,10 @@ def emit_c(request: Request) -> Any:
 
     graph, dims = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
-    program = lower(rewritten, 1, product_scratch=c_scratch)
+    program = lower(rewritten, 1, strided, request.donated, c_scratch)
     found = layout(graph, program.main.arena, 0, Wording(request.names, dims))
-    signature = Signature(program_name(request.name), tuple(request.names), dims, found)
+    name, names = program_name(request.name), tuple(request.names)
+    signature = Signature(name, names, dims, found, request.donated)
     return c_source(program, signature, Machine.host().vector_bytes)
 
 

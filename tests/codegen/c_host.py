@@ -22,10 +22,11 @@ import pytest
 from graphc.codegen.c import CArray, CSource
 
 COMPILER = shutil.which("gcc")
-# An array without elements may have the address of another one, which is no alias: nothing is read.
+CLANG = shutil.which("clang")
 STRICT = (
-    *("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror"),
-    "-Wno-restrict",
+    *("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Wconversion", "-Wsign-conversion"),
+    *("-Wshadow", "-Wundef", "-Wcast-qual", "-Wcast-align", "-Wpointer-arith", "-Wvla"),
+    *("-Wstrict-prototypes", "-Wmissing-prototypes", "-Wdouble-promotion"),
 )
 FLAGS = (*STRICT, "-O2", "-march=native", "-ffp-contract=off")
 QUICK = (*STRICT, "-O1", "-march=native")
