@@ -6,7 +6,7 @@ is a matter of data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,7 @@ def polyint(p: Any, m: int = 1, k: Any = None) -> Node:
     which the first is integrated most often. One is used for all, none are 0.
     """
     coefficients, times = _coefficients("polyint", p), _order("polyint", m)
-    given: Sequence[Any] = [0] if k is None else k if isinstance(k, (list, tuple)) else as_node(k)
+    given: Any = k if isinstance(k, (list, tuple)) else as_node(0 if k is None else k)
     constants = [given] if isinstance(given, Node) and given.ndim == 0 else list(given)
     if len(constants) == 1:
         constants *= times
