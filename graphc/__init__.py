@@ -24,6 +24,7 @@ _checkout.install()
 if TYPE_CHECKING:
     from graphc.autodiff import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
     from graphc.autodiff.check import check_grad
+    from graphc.batching import vmap
     from graphc.dims import dim
     from graphc.display import show
     from graphc.emission import emit
@@ -375,6 +376,7 @@ _HOMES = {
     "register_container": "graphc.tree",
     "show": "graphc.display",
     "to_networkx": "graphc.interop",
+    "vmap": "graphc.batching",
 }
 _RENAMED = {"Type": "TensorType"}
 _SUBMODULES = frozenset(
@@ -769,6 +771,7 @@ __all__ = [
     "vecmat",
     "vector",
     "vjp",
+    "vmap",
     "vsplit",
     "vstack",
     "where",

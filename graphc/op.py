@@ -80,6 +80,33 @@ def no_derivative(why: str) -> NoDerivative:
 
 
 @dataclass(frozen=True)
+class Leading:
+    """How attributes change when every argument, and every result, gets a further axis in front.
+
+    In attributes named in `raised` axes are counted one further. Those named in `preceded` are
+    tuples with an item for each axis, and get that item in front: 0, 1, or `SIZE`, the extent of
+    the new axis. Others stay as they are.
+    """
+
+    raised: tuple[str, ...] = ()
+    preceded: tuple[tuple[str, Any], ...] = ()
+
+    def attributes(self, attrs: Attributes, size: Any) -> dict[str, Any]:
+        """The attributes of the op over one axis more, of extent `size`."""
+        changed = dict(attrs)
+        for name in self.raised:
+            axes = changed[name]
+            changed[name] = axes + 1 if isinstance(axes, int) else tuple(a + 1 for a in axes)
+        for name, item in self.preceded:
+            changed[name] = (size if item is SIZE else item, *changed[name])
+        return changed
+
+
+SIZE = object()
+"""Stands for the extent of the new axis in `Leading.preceded`."""
+
+
+@dataclass(frozen=True)
 class Interval:
     """The values of an argument on which a real op is defined, for tests and for messages."""
 
@@ -98,6 +125,11 @@ class Op:
     **attrs)` is the truth that every backend is compared with. `laws` are facts that rewriting may
     use: "commutative", "associative", "odd", "even", "increasing", "involution", "idempotent".
     `sample` builds example arguments for the contract test: a list of (args, attrs) makers.
+
+    `batch` says what the op is over a further axis, for `vmap`: how attributes change (element-wise
+    ops and reductions need not say), or `batch(node, args, mapped, size, transform)`, which gives a
+    list of results. The arguments that are `mapped` have a further axis of extent `size` in front,
+    and so have all results. An op that says nothing is looped over.
     """
 
     name: str
@@ -111,6 +143,7 @@ class Op:
     laws: frozenset[str] = frozenset()
     domain: tuple[Interval, ...] = ()
     facts: Callable[..., frozenset[str]] | None = None
+    batch: Leading | Callable[..., list[Any]] | None = None
     version: int = 1
     result_names: tuple[str, ...] = ()
     doc: str = ""

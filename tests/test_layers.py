@@ -47,7 +47,8 @@ ROOM_OF = {
     ),
     "graphc.ops": "ops",
     **dict.fromkeys(
-        ("graphc.autodiff", "graphc.rewrite", "graphc.display", "graphc.interop"), "transform"
+        ("graphc.autodiff", "graphc.rewrite", "graphc.display", "graphc.interop", "graphc.batching"),
+        "transform",
     ),
     "graphc.codegen": "codegen",
     "graphc.runtime": "runtime",

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from graphc import dtypes
+from graphc.dims import Extent
 from graphc.errors import GraphError
 from graphc.graph import Graph, close, placeholder
 from graphc.lowering import Region
 from graphc.node import Node, created_since, youngest
 from graphc.op import Op, Rules, register
-from graphc.ops.operands import as_node, cast, describe, operands
-from graphc.ops.special import project
+from graphc.ops.operands import as_node, broadcast, cast, describe, operands
+from graphc.ops.special import project, where_op
 from graphc.tensor import surface
 from graphc.tree import flatten
 from graphc.types import TensorType, TupleType, Type
@@ -69,6 +70,27 @@ def _switch_vjp(
     return answer
 
 
+def _batch_switch(
+    node: Node, args: Sequence[Node], mapped: Sequence[bool], size: Extent, transform: Any
+) -> list[Node]:
+    """The switch over rows; where the index differs from row to row all branches are computed, and
+    each row takes its own.
+    """
+    branches = node.attrs["branches"]
+    every = (True,) * len(branches[0].outputs)
+    graphs = [transform.batch(graph, mapped[1:], size, every)[0] for graph in branches]
+    if not mapped[0]:
+        return switch_graphs(graphs, args)
+    index, *given = args
+    *others, results = [list(graph(*given)) for graph in graphs]
+    for number in reversed(range(len(others))):
+        results = [
+            where_op(broadcast(index <= number, there.type.shape, (0,)), here, there)
+            for here, there in zip(others[number], results, strict=True)
+        ]
+    return results
+
+
 switch_op = register(
     Op(
         "switch",
@@ -77,6 +99,7 @@ switch_op = register(
         Region("switch"),
         Rules(_switch_jvp, _switch_vjp),
         attributes=("branches",),
+        batch=_batch_switch,
         doc="The results of the branch that the first argument numbers, the first or the last one "
         "if it lies outside; only that branch runs.",
     )

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from graphc import dtypes
+from graphc.dims import Extent
 from graphc.errors import GraphError
 from graphc.lowering import Contract
 from graphc.node import Node
 from graphc.op import Linear, Op, register
-from graphc.ops.movement import expand_dims, inverse, ravel, transpose
+from graphc.ops.movement import expand_dims, inverse, ravel, to_front, transpose
 from graphc.ops.operands import (
     as_node,
     broadcast,
@@ -96,6 +97,25 @@ def _transpose_contract(cotangent: Node, node: Node, i: int) -> Node:
     return transpose(product, inverse(order))
 
 
+def _batch_contract(
+    node: Node, args: Sequence[Node], mapped: Sequence[bool], size: Extent, transform: Any
+) -> list[Node]:
+    """A further batch axis; or, where only one argument has it, a further free one."""
+    shifts = [int(each) for each in mapped]
+    batch, contracted = (
+        tuple(tuple(a + shift for a in axes) for shift, axes in zip(shifts, pairs, strict=True))
+        for pairs in (node.attrs["batch"], node.attrs["contracted"])
+    )
+    if all(mapped):
+        batch = ((0, *batch[0]), (0, *batch[1]))
+        return [contract_op(*args, batch=batch, contracted=contracted)]
+    product = contract_op(*args, batch=batch, contracted=contracted)
+    before = len(batch[0])
+    if not mapped[0]:
+        before += len(free_axes(args[0].ndim, batch[0], contracted[0]))
+    return [to_front(product, before)]
+
+
 contract_op = register(
     Op(
         "contract",
@@ -104,6 +124,7 @@ contract_op = register(
         Contract(),
         Linear(_transpose_contract, arguments=(0, 1), multi=True),
         attributes=("batch", "contracted"),
+        batch=_batch_contract,
         text="contract({}, {})",
     )
 )

@@ -69,6 +69,14 @@ def _call_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) ->
     return answer
 
 
+def _batch_call(
+    node: Node, args: Sequence[Node], mapped: Sequence[bool], size: Extent, transform: Any
+) -> list[Node]:
+    graph, name = node.attrs["graph"], node.attrs["name"]
+    found, _ = transform.batch(graph, mapped, size, (True,) * len(graph.outputs))
+    return call_graph(found, args, f"{name} by rows")
+
+
 call_op = register(
     Op(
         "call",
@@ -77,6 +85,7 @@ call_op = register(
         Region("call"),
         Rules(_call_jvp, _call_vjp),
         attributes=("graph", "name"),
+        batch=_batch_call,
         text="call {name}",
         doc="A named sub-graph; its results are the graph's outputs.",
     )
@@ -179,6 +188,37 @@ def _scan_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) ->
     return transform.scan_vjp(node, cotangents, wanted)
 
 
+def _batch_scan(
+    node: Node, args: Sequence[Node], mapped: Sequence[bool], size: Extent, transform: Any
+) -> list[Node]:
+    """One scan over rows: each step is done for all of them. A state that depends on a mapped
+    argument in some round is one of rows from the first.
+    """
+    from graphc.ops.movement import swapaxes, to_front
+
+    attrs = node.attrs
+    graph, carry, steps = attrs["graph"], attrs["carry"], attrs["steps"]
+    results = (True,) * (len(graph.outputs) - carry)
+    states, rest = tuple(mapped[:carry]), tuple(mapped[carry:])
+    while True:
+        body, got = transform.batch(graph, (*states, *rest), size, (*states, *results))
+        if got[:carry] == states:
+            break
+        states = got[:carry]
+    given = []
+    for i, (arg, own) in enumerate(zip(args, mapped, strict=True)):
+        if i < carry:
+            given.append(arg if own or not states[i] else transform.spread(arg, size))
+        else:
+            given.append(swapaxes(arg, 0, 1) if own and i < carry + steps else arg)
+    found = scan_graph(body, given, carry, steps, attrs["length"], attrs["reverse"])
+    finals = [
+        final if own else transform.spread(final, size)
+        for final, own in zip(found, states, strict=False)
+    ]
+    return [*finals, *(to_front(each, 1) for each in found[carry:])]
+
+
 scan_op = register(
     Op(
         "scan",
@@ -187,6 +227,7 @@ scan_op = register(
         Region("scan"),
         Rules(_scan_jvp, _scan_vjp),
         attributes=("graph", "carry", "steps", "length", "reverse"),
+        batch=_batch_scan,
         doc="Loops the body over axis 0: final states, then the results of every step stacked "
         "along a new axis 0.",
     )

@@ -18,7 +18,7 @@ from graphc.dims import dim_min
 from graphc.errors import GraphError
 from graphc.lowering import Nest
 from graphc.node import Node
-from graphc.op import Op, Rules, register
+from graphc.op import Leading, Op, Rules, register
 from graphc.ops.arithmetic import like
 from graphc.ops.operands import as_node, broadcast_together, cast, describe, normalize_axis
 from graphc.ops.reduce import lowest, refuse_out
@@ -221,6 +221,7 @@ cumulate_op: Op = register(
         Nest(_write_cumulate),
         Rules(_cumulate_jvp, _cumulate_vjp),
         attributes=("combiner", "axis", "reverse"),
+        batch=Leading(raised=("axis",)),
         doc="Each element combined with all before it along `axis` (after it, if `reverse`), in "
         "order. NaN propagates. Of elements that tie the last takes the derivative of an extremum.",
     )
@@ -243,6 +244,7 @@ recurrence_op: Op = register(
         Nest(_write_recurrence),
         Rules(_recurrence_jvp, _recurrence_vjp),
         attributes=("axis", "reverse"),
+        batch=Leading(raised=("axis",)),
         doc="z[i] = a[i] z[i-1] + b[i] along `axis`, with z[-1] = 0; from the end if `reverse`.",
     )
 )

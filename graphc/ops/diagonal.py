@@ -15,7 +15,7 @@ from graphc.dims import Extent, dim_max, dim_min
 from graphc.errors import GraphError, shortened
 from graphc.lowering import Index, Piece, View
 from graphc.node import Node
-from graphc.op import Linear, Op, register
+from graphc.op import Leading, Linear, Op, register
 from graphc.ops.movement import iota_op, ravel, transpose
 from graphc.ops.operands import as_node, broadcast, cast, describe, normalize_axis
 from graphc.tensor import surface
@@ -61,6 +61,7 @@ diagonal_op: Op = register(
             )
         ),
         attributes=("offset",),
+        batch=Leading(),
         doc="A diagonal of the last two axes, `offset` above the main one.",
     )
 )
@@ -102,6 +103,7 @@ embed_diagonal_op: Op = register(
         View(_embed_pieces),
         Linear(lambda cotangent, node, i: diagonal_op(cotangent, offset=node.attrs["offset"])),
         attributes=("offset", "rows", "columns"),
+        batch=Leading(),
         doc="Zeros with the last axis of the argument along a diagonal of two new last axes.",
     )
 )

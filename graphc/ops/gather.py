@@ -18,7 +18,7 @@ from graphc import dtypes
 from graphc.dims import Extent
 from graphc.errors import GraphError
 from graphc.lowering import Gather, Lookup, Scatter
-from graphc.node import Node
+from graphc.node import Attributes, Node
 from graphc.op import Derivative, Linear, Op, Rules, register
 from graphc.types import Shape, TensorType, Type
 
@@ -123,6 +123,47 @@ def _gather_transpose(cotangent: Node, node: Node, i: int) -> Node:
     return scatter_op["add"](zeros_like(x), cotangent, *positions, **node.attrs)
 
 
+def _batch_gather(
+    node: Node, args: Sequence[Node], mapped: Sequence[bool], size: Extent, transform: Any
+) -> list[Node]:
+    """A further batch axis; or, where only the positions have it, a further axis of theirs."""
+    from graphc.ops.movement import to_front, transpose_op
+
+    x, *positions = args
+    if not any(mapped[1:]):
+        return [gather_op(x, *positions, **_raised(node.attrs))]
+    positions = [
+        position if own else transform.spread(position, size)
+        for position, own in zip(positions, mapped[1:], strict=True)
+    ]
+    if mapped[0]:
+        return [gather_op(x, *positions, **_raised(node.attrs, (0,)))]
+    along = len(node.attrs["batch"])
+    order = (*range(1, along + 1), 0, *range(along + 1, positions[0].ndim))
+    positions = [transpose_op(position, axes=order) for position in positions]
+    return [to_front(gather_op(x, *positions, **node.attrs), node.attrs["at"])]
+
+
+def _batch_scatter(
+    node: Node, args: Sequence[Node], mapped: Sequence[bool], size: Extent, transform: Any
+) -> list[Node]:
+    """A further batch axis."""
+    moving = any(mapped[2:])
+    args = [
+        arg if own or (i > 1 and not moving) else transform.spread(arg, size)
+        for i, (arg, own) in enumerate(zip(args, mapped, strict=True))
+    ]
+    return [node.op(*args, **_raised(node.attrs, (0,) if moving else ()))]
+
+
+def _raised(attrs: Attributes, batch: tuple[int, ...] = ()) -> dict[str, Any]:
+    """The attributes where the array has a further axis in front, and so have the positions if
+    `batch` names it.
+    """
+    axes, along = (tuple(a + 1 for a in attrs[name]) for name in ("axes", "batch"))
+    return {**attrs, "axes": axes, "batch": (*batch, *along), "at": attrs["at"] + 1}
+
+
 gather_op: Op = register(
     Op(
         "gather",
@@ -131,6 +172,7 @@ gather_op: Op = register(
         Gather(),
         Linear(_gather_transpose, arguments=(0,)),
         attributes=ATTRIBUTES,
+        batch=_batch_gather,
         doc="Elements, or windows, of the first argument at the positions that the others give.",
     )
 )
@@ -346,6 +388,7 @@ def _scatter(combiner: str) -> Op:
             Scatter(combiner),
             _DERIVATIVES[combiner],
             attributes=ATTRIBUTES,
+            batch=_batch_scatter,
             doc="The first argument with the second combined into it at the positions that the "
             "others give, in order" + _DOCS.get(combiner, "") + ".",
         )

@@ -13,14 +13,15 @@ from typing import Any
 from graphc import dtypes
 from graphc.dims import Dim, Extent, dim_max, product
 from graphc.errors import GraphError
-from graphc.graph import Graph, close, trace
+from graphc.graph import Graph, close, placeholder, trace
 from graphc.lowering import Region
 from graphc.node import Node
 from graphc.op import Op, Rules, register
 from graphc.ops.control import scan
 from graphc.ops.movement import moveaxis, reshape
-from graphc.ops.operands import as_node, cast, describe, normalize_axis
-from graphc.ops.special import project
+from graphc.ops.operands import as_node, broadcast, cast, describe, normalize_axis
+from graphc.ops.reduce import any_op
+from graphc.ops.special import project, where_op
 from graphc.tensor import SURFACE, surface
 from graphc.tree import flatten
 from graphc.types import TensorType, TupleType, Type, as_extent
@@ -66,6 +67,46 @@ def _while_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) -
     return transform.while_vjp(node, cotangents, wanted)
 
 
+def _batch_while(
+    node: Node, args: Sequence[Node], mapped: Sequence[bool], size: Extent, transform: Any
+) -> list[Node]:
+    """One loop over rows. Where the condition differs from row to row it goes on while it holds for
+    some row, and rows for which it does not keep their states: the body sees those, too.
+    """
+    body, condition, carry = (node.attrs[name] for name in ("body", "condition", "carry"))
+    states, rest = tuple(mapped[:carry]), tuple(mapped[carry:])
+    while True:
+        test, (own_test,) = transform.batch(condition, (*states, *rest), size, (False,))
+        wanted = (True,) * carry if own_test else states
+        step, got = transform.batch(body, (*wanted, *rest), size, wanted)
+        if got == states:
+            break
+        states = got
+    if own_test:
+        test, step = _until_all_rows_are_done(test, step)
+    given = [
+        transform.spread(arg, size) if i < carry and states[i] and not mapped[i] else arg
+        for i, arg in enumerate(args)
+    ]
+    found = while_graph(test, step, given, carry, node.attrs["bound"])
+    return [
+        final if own else transform.spread(final, size)
+        for final, own in zip(found, states, strict=True)
+    ]
+
+
+def _until_all_rows_are_done(test: Graph, step: Graph) -> tuple[Graph, Graph]:
+    inputs = [placeholder(type_) for type_ in step.parameters]
+    (going,) = test(*inputs)
+    held = [
+        where_op(broadcast(going, new.shape, (0,)), new, old)
+        for new, old in zip(step(*inputs), inputs, strict=False)
+    ]
+    some, _ = close(inputs, [any_op(going, axes=(0,))])
+    kept, _ = close(inputs, held)
+    return some, kept
+
+
 while_op = register(
     Op(
         "while_loop",
@@ -74,6 +115,7 @@ while_op = register(
         Region("while"),
         Rules(_while_jvp, _while_vjp),
         attributes=("condition", "body", "carry", "bound"),
+        batch=_batch_while,
         doc="The states after as many rounds of the body as the condition holds.",
     )
 )

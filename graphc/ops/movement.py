@@ -15,7 +15,7 @@ from graphc.dims import Extent, product
 from graphc.errors import GraphError, shortened
 from graphc.lowering import Generate, Index, Piece, View
 from graphc.node import Node
-from graphc.op import Linear, Op, no_derivative, register
+from graphc.op import SIZE, Leading, Linear, Op, no_derivative, register
 from graphc.ops.operands import (
     as_node,
     broadcast,
@@ -111,6 +111,7 @@ reshape_op: Op = register(
         View(_reshape_pieces),
         Linear(lambda cotangent, node, i: reshape_op(cotangent, shape=node.args[0].shape)),
         attributes=("shape",),
+        batch=Leading(preceded=(("shape", SIZE),)),
     )
 )
 
@@ -143,8 +144,16 @@ transpose_op: Op = register(
             lambda cotangent, node, i: transpose_op(cotangent, axes=inverse(node.attrs["axes"]))
         ),
         attributes=("axes",),
+        batch=Leading(raised=("axes",), preceded=(("axes", 0),)),
     )
 )
+
+
+def to_front(x: Node, axis: int) -> Node:
+    """x with an axis moved to the front."""
+    if axis == 0:
+        return x
+    return transpose_op(x, axes=(axis, *(a for a in range(x.ndim) if a != axis)))
 
 # -- slice, pad, flip ------------------------------------------------------------------------------
 
@@ -185,6 +194,7 @@ slice_op = register(
         View(_slice_pieces),
         Linear(_slice_transpose),
         attributes=("starts", "extents", "steps"),
+        batch=Leading(preceded=(("starts", 0), ("extents", SIZE), ("steps", 1))),
         doc="Steps are positive; negative ones are a flip first.",
     )
 )
@@ -235,6 +245,7 @@ pad_op = register(
         View(_pad_pieces),
         Linear(_pad_transpose),
         attributes=("starts", "shape", "steps"),
+        batch=Leading(preceded=(("starts", 0), ("shape", SIZE), ("steps", 1))),
         doc="Zeros of `shape` with the argument at `starts`, its elements `steps` apart: the "
         "transpose of slice.",
     )
@@ -282,6 +293,7 @@ overlay_op: Op = register(
         View(_overlay_pieces),
         Linear(_overlay_transpose),
         attributes=("starts", "steps"),
+        batch=Leading(preceded=(("starts", 0), ("steps", 1))),
         doc="The first argument with the second laid over it at `starts`, its elements `steps` "
         "apart.",
     )
@@ -303,6 +315,7 @@ flip_op: Op = register(
         View(_flip_pieces),
         Linear(lambda cotangent, node, i: flip_op(cotangent, axes=node.attrs["axes"])),
         attributes=("axes",),
+        batch=Leading(raised=("axes",)),
     )
 )
 
@@ -355,6 +368,7 @@ concatenate_op = register(
         View(_concatenate_pieces),
         Linear(_concatenate_transpose),
         attributes=("axis",),
+        batch=Leading(raised=("axis",)),
     )
 )
 

@@ -21,7 +21,7 @@ from graphc.errors import GraphError, GraphTypeError, shortened
 from graphc.graph import symbol_op
 from graphc.lowering import Generate, Leaf, Piece, View
 from graphc.node import Constant, Node
-from graphc.op import Linear, Op, no_derivative, register
+from graphc.op import SIZE, Leading, Linear, Op, no_derivative, register
 from graphc.origin import location
 from graphc.tensor import SURFACE, TensorMethods
 from graphc.types import Shape, TensorType, Type, as_shape
@@ -106,6 +106,7 @@ broadcast_op = register(
         View(_broadcast_pieces),
         Linear(_broadcast_transpose),
         attributes=("shape", "axes"),
+        batch=Leading(raised=("axes",), preceded=(("axes", 0), ("shape", SIZE))),
     )
 )
 
@@ -132,6 +133,7 @@ restate_op: Op = register(
         View(lambda index, types, result, shape: [Piece(0, tuple(index))]),
         Linear(lambda cotangent, node, i: restate_op(cotangent, shape=node.args[0].shape)),
         attributes=("shape",),
+        batch=Leading(preceded=(("shape", SIZE),)),
         doc="The argument under other names for its extents; that they are equal is checked at "
         "entry.",
     )

@@ -16,7 +16,7 @@ from graphc.dims import Extent, product
 from graphc.errors import GraphError
 from graphc.lowering import Compose, Reduce
 from graphc.node import Node
-from graphc.op import Linear, Op, Rules, no_derivative, register
+from graphc.op import Leading, Linear, Op, Rules, no_derivative, register
 from graphc.ops.arithmetic import absolute, like, strong_multiply, subtract
 from graphc.ops.operands import (
     as_node,
@@ -225,6 +225,7 @@ def _position(name: str, extremum: Op, numpy: Any) -> Op:
             Compose(compose),
             no_derivative("a position does not vary smoothly"),
             attributes=("axis",),
+            batch=Leading(raised=("axis",)),
             doc=f"The first position of the {'maximum' if extremum is max_op else 'minimum'}; over "
             "no elements, the largest int64.",
         )

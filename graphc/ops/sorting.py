@@ -10,6 +10,7 @@ NaN is the largest, and -0.0 equals 0.0, as in NumPy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ from graphc.dims import Extent, dim_min
 from graphc.errors import GraphError
 from graphc.lowering import Nest
 from graphc.node import Node
-from graphc.op import Op, Rules, no_derivative, register
+from graphc.op import Leading, Op, Rules, no_derivative, register
 from graphc.ops.operands import as_node, cast, constant, describe, normalize_axis
 from graphc.ops.special import project
 from graphc.tensor import surface
@@ -200,6 +201,7 @@ sort_op: Op = register(
         Nest(_write_sort, stored=(0,)),
         Rules(_sort_jvp, _sort_vjp),
         attributes=("descending",),
+        batch=Leading(),
         result_names=("values", "positions"),
         doc="The elements of each line along the last axis in order, and where each was. Stable. "
         "NaN is larger than every number; -0.0 equals 0.0.",
@@ -264,6 +266,15 @@ def _before(k: Any, x: Any, y: Any) -> Any:
     return k.or_(less, k.and_(k.ne(y, y), k.eq(x, x))) if x.is_float else less
 
 
+def _batch_search(
+    node: Node, args: Sequence[Node], mapped: Sequence[bool], size: Extent, transform: Any
+) -> list[Node]:
+    """One line serves all values; a line for each is searched in turn."""
+    if mapped[0]:
+        return transform.looped(node, args, mapped, size)
+    return [search_op(*args, **node.attrs)]
+
+
 search_op: Op = register(
     Op(
         "searchsorted",
@@ -272,6 +283,7 @@ search_op: Op = register(
         Nest(_write_search, stored=(0,)),
         no_derivative("a position does not vary smoothly"),
         attributes=("right",),
+        batch=_batch_search,
         doc="How many elements of a sorted line belong before each value: those that are less, or "
         "not greater if `right`.",
     )

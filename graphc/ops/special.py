@@ -10,7 +10,7 @@ from graphc import dtypes
 from graphc.errors import GraphError
 from graphc.lowering import Compose, Elementwise, Leaf, Verify
 from graphc.node import Node
-from graphc.op import Linear, Op, Rules, no_derivative, register
+from graphc.op import Leading, Linear, Op, Rules, no_derivative, register
 from graphc.ops.operands import as_node, broadcast_together, cast, describe, operands
 from graphc.tensor import surface
 from graphc.types import TensorType, TupleType, Type
@@ -117,6 +117,7 @@ stop_gradient_op = register(
             vjp=lambda node, cotangents, wanted, transform: [None],
         ),
         facts=lambda node, known: known(node.args[0]),
+        batch=Leading(),
         doc="The argument, taken as a constant by differentiation.",
     )
 )

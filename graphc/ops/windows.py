@@ -21,7 +21,7 @@ from graphc.dims import Dim, Extent, ceildiv, dim_max
 from graphc.errors import GraphError, shortened
 from graphc.lowering import Index, Piece, View
 from graphc.node import Node
-from graphc.op import Linear, Op, register
+from graphc.op import Leading, Linear, Op, register
 from graphc.ops.movement import overlay_op, pad_op
 from graphc.ops.operands import as_node, broadcast, constant, describe, normalize_axis
 from graphc.tensor import surface
@@ -164,6 +164,7 @@ slide_op: Op = register(
         View(_slide_pieces),
         Linear(lambda cotangent, node, i: _transposed(unslide_op, cotangent, node)),
         attributes=(*_MOVES, "extents"),
+        batch=Leading(raised=("axes", "windows")),
         doc="The argument at index * stride + offset * dilation along each of `axes`, the offset "
         "being the index along the axis of `windows` that goes with it; `extents` are the numbers "
         "of windows.",
@@ -177,6 +178,7 @@ unslide_op: Op = register(
         View(_unslide_pieces),
         Linear(lambda cotangent, node, i: _transposed(slide_op, cotangent, node)),
         attributes=(*_MOVES, "extents"),
+        batch=Leading(raised=("axes", "windows")),
         doc="Zeros of `extents` along `axes`, with the elements of the argument where slide reads "
         "them.",
     )
