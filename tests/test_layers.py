@@ -47,7 +47,7 @@ ROOM_OF = {
     ),
     "graphc.ops": "ops",
     **dict.fromkeys(
-        ("graphc.autodiff", "graphc.rewrite", "graphc.display", "graphc.interop", "graphc.batching"),
+        [f"graphc.{name}" for name in ("autodiff", "batching", "display", "interop", "rewrite")],
         "transform",
     ),
     "graphc.codegen": "codegen",
