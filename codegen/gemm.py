@@ -126,7 +126,8 @@ class Blocking:
     @property
     def table_bytes(self) -> int:
         """Of the tables of offsets: rows and k of left, columns and k of right."""
-        return 8 * (self.few_rows + self.tile.columns + 2 * self.depth)
+        rows = self.few_rows + self.tile.rows
+        return 8 * (rows + self.tile.columns + 2 * self.depth)
 
     @staticmethod
     def of(dtype: str, machine: Machine) -> Blocking:
@@ -534,7 +535,9 @@ def _choose_blocks(f: Function, b: Blocking, p: Plan, sources: Sources) -> Opera
     height = f.maximum(low, f.minimum(wanted, b.few_rows))
     height = f.select(sources.left_by_lines, 4 * b.few_rows, height)
     whole = f.select(f.either(sources.left_packed, sources.left_tabled), b.few_rows, rows)
-    height = f.minimum(f.select(sources.right_by_task, whole, height), rows)
+    height = f.select(sources.right_by_task, whole, height)
+    whole_tiles = f.round_up(height, tile.tabled_heights[0])  # as others are a multiple anyway
+    height = f.minimum(f.select(sources.left_tabled, whole_tiles, height), rows)
     p["row_block"], p["row_blocks"] = height, f.ceil_divide(rows, height)
 
     panels = f.ceil_divide(columns, width)

@@ -101,9 +101,9 @@ class KernelTable:
         """Symbols in table order; None where no such kernel exists."""
         names: list[str | None] = [None] * (self._packs + 3)
         tile = self.tile
-        for rows in tile.heights:
-            for vectors in range(1, tile.vectors + 1):
-                for tabled in (False, True):
+        for tabled, heights in ((False, tile.heights), (True, tile.tabled_heights)):
+            for rows in heights:
+                for vectors in range(1, tile.vectors + 1):
                     place = self._tile(rows, vectors) + 2 * tabled
                     names[place] = tile.kernel_name(rows, vectors, False, tabled)
                     if tile.machine.has_masks:
@@ -163,10 +163,10 @@ class KernelTable:
 
 def kernels(tile: Tile) -> Iterator[tuple[str, Function, int]]:
     """Every kernel of the family with its name and code generation level."""
-    for rows in tile.heights:
-        for vectors in range(1, tile.vectors + 1):
-            for edge in (False, True) if tile.machine.has_masks else (False,):
-                for tabled in (False, True):
+    for tabled, heights in ((False, tile.heights), (True, tile.tabled_heights)):
+        for rows in heights:
+            for vectors in range(1, tile.vectors + 1):
+                for edge in (False, True) if tile.machine.has_masks else (False,):
                     name = tile.kernel_name(rows, vectors, edge, tabled)
                     yield name, tile_kernel(tile, rows, vectors, edge, tabled), 2
     for rows in DOT_TILE:
@@ -218,7 +218,7 @@ def _reached_tiles(tile: Tile, rows: int, columns: int, tabled: bool = False) ->
             tile.machine.has_masks and width % tile.vector.lanes != 0,
             tabled,
         )
-        for height in tile.heights_of(rows)
+        for height in tile.heights_of(rows, tabled)
         for width in widths
     }
 

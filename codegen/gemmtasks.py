@@ -61,7 +61,10 @@ def panel_product(tile: Tile) -> Function:
     finishing = f.both(f.compare("ne", finished, 0), is_set(f, epilogue))
     with f.loop(0, rows, 1, [("ptr", left), ("ptr", out), ("i64", 0)]) as loop:
         panel, target, inside = loop.carried
-        height = _next_of(f, tile.heights, f.subtract(rows, loop.index))
+        rest = f.subtract(rows, loop.index)
+        height: Operand = _next_of(f, tile.heights, rest)
+        if tile.tabled_heights != tile.heights:
+            height = f.select(by_table, _next_of(f, tile.tabled_heights, rest), height)
         kernel = KernelTable(tile).load_tile(f, kernels, height, vectors, kind)
         to: tuple[Operand, ...] = (target, out_row, accumulate)
         if not masked:

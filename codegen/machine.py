@@ -62,6 +62,11 @@ class Machine:
         """
         return 4 if self.triple.startswith(("aarch64", "arm64")) else 3
 
+    @property
+    def row_pointers(self) -> int:
+        """For how many rows a loop can hold an address of its own in a register."""
+        return 20 if self.triple.startswith(("aarch64", "arm64")) else 10
+
     @staticmethod
     @functools.cache
     def host() -> Machine:

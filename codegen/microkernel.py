@@ -74,16 +74,23 @@ class Tile:
         return (self.rows, *(rows for rows in (8, 4, 3, 2, 1) if rows < self.rows))
 
     @property
+    def tabled_heights(self) -> tuple[int, ...]:
+        """The same where each row has a pointer of its own: as many as there are registers for."""
+        most = min(self.rows, self.machine.row_pointers)
+        return (most, *(rows for rows in (8, 4, 3, 2, 1) if rows < most))
+
+    @property
     def prefix(self) -> str:
         """What the names of all functions of the family begin with."""
         return family(self.dtype)
 
-    def heights_of(self, rows: int) -> set[int]:
+    def heights_of(self, rows: int, tabled: bool = False) -> set[int]:
         """Rows of the kernels that ``rows`` rows take from top to bottom."""
-        heights = {self.rows} if rows >= self.rows else set()
-        rest = rows % self.rows
+        all_heights = self.tabled_heights if tabled else self.heights
+        heights = {all_heights[0]} if rows >= all_heights[0] else set()
+        rest = rows % all_heights[0]
         while rest:
-            height = max(height for height in self.heights if height <= rest)
+            height = max(height for height in all_heights if height <= rest)
             heights.add(height)
             rest -= height
         return heights
