@@ -152,8 +152,8 @@ def contraction(args: Sequence[Node], labels: Sequence[Labels], result: Labels) 
     argument alone stands in the result.
     """
     (x, y), (first, second) = args, labels
-    straight = _natural(first, second, result)
-    if straight != result and _natural(second, first, result) == result:
+    straight = natural_labels(first, second, result)
+    if straight != result and natural_labels(second, first, result) == result:
         (x, y), (first, second), straight = (y, x), (second, first), result
     shared = [label for label in result if label in first and label in second]
     gone = [label for label in first if label in second and label not in result]
@@ -166,7 +166,7 @@ def contraction(args: Sequence[Node], labels: Sequence[Labels], result: Labels) 
     return transpose(made, [straight.index(label) for label in result])
 
 
-def _natural(first: Labels, second: Labels, result: Labels) -> Labels:
+def natural_labels(first: Labels, second: Labels, result: Labels) -> Labels:
     """The labels of a contraction's result as `contract` orders them."""
     batch = [label for label in result if label in first and label in second]
     free_x = [label for label in first if label not in second]

@@ -1,48 +1,24 @@
-"""What are convolutions made of?  Padding, windows and a contraction; nothing of their own.
+"""Which convolutions are there?  Those of networks, over 1 to 3 spatial axes, and their transposes.
 
-The windows are a view, so the contraction reads them where they lie while it packs its operands,
-and no array of them is ever stored. Derivatives follow: by the weights, a contraction of windows
-with cotangents; by the input, the overlap-add of a contraction, which is also what a transposed
-convolution is. The axes of the offsets come where all of these have their axes in order: before the
-spatial axes if the channels come first, else before the channels. With one input channel to a
-group, products are summed directly instead.
+Layouts, groups and the ways to say padding are told apart here; the op is `convolve`, which knows
+labels of axes instead. The transpose is a convolution too: of the input dilated by the stride, with
+the flipped kernel.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from graphc import dtypes
 from graphc.dims import Extent
 from graphc.errors import GraphError
 from graphc.node import Node
-from graphc.ops.contract import contraction
-from graphc.ops.movement import reshape, slice_op, squeeze, transpose
-from graphc.ops.operands import as_node, broadcast, cast, common_dtype, describe, restate_op
-from graphc.ops.reduce import sum_op
-from graphc.ops.windows import (
-    Windows,
-    channels_first,
-    dilated,
-    each,
-    reach,
-    spatial_axes,
-    unslide_op,
-)
+from graphc.ops.convolve import convolve_op
+from graphc.ops.movement import flip_op, reshape
+from graphc.ops.operands import as_node, cast, common_dtype, describe, restate_op
+from graphc.ops.windows import Windows, channels_first, dilated, each, reach, spatial_axes
 from graphc.tensor import surface
-from graphc.types import Shape
-
-# Labels of the axes in products: batch, group, channel in a group, output channel in a group; then
-# positions and offsets, numbered by spatial axis.
-_N, _G, _I, _O = "n", "g", "i", "o"
-
-
-def _positions(rank: int) -> tuple[str, ...]:
-    return tuple(f"p{axis}" for axis in range(rank))
-
-
-def _offsets(rank: int) -> tuple[str, ...]:
-    return tuple(f"k{axis}" for axis in range(rank))
 
 
 @surface
@@ -86,12 +62,42 @@ def conv(
     moves = Windows.over(sizes, axes, kernel, stride, padding, dilation, name)
     inputs, outputs = (w.shape[1], w.shape[0]) if first else w.shape[-2:]
     x = _with_channels(x, 1 if first else -1, inputs, groups, name, w)
-    seen = _seen(moves.padded(x, 0, steps), moves)
-    product = _product(seen, w, groups, first)
     positions = moves.counts(sizes)
+    labels = _Labels.of(rank, first, groups != 1)
+    product = convolve_op(
+        _grouped(x, 1 if first else x.ndim - 1, groups),
+        _grouped(w, 0 if first else w.ndim - 1, groups),
+        labels=f"{labels.inputs},{labels.kernel}->{labels.outputs}",
+        spatial=labels.spatial,
+        strides=moves.strides,
+        dilations=moves.dilations,
+        steps=steps,
+        before=moves.before,
+        extents=positions,
+    )
     batch = x.shape[0]
     shape = (batch, outputs, *positions) if first else (batch, *positions, outputs)
     return reshape(product, shape)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Labels of the axes of inputs, kernels and outputs: n the batch, g the group, i and o the
+    channels in a group, and the `spatial` ones.
+    """
+
+    inputs: str
+    kernel: str
+    outputs: str
+    spatial: str
+
+    @staticmethod
+    def of(rank: int, first: bool, grouped: bool) -> _Labels:
+        spatial = "dhw"[3 - rank :]
+        g = "g" if grouped else ""
+        if first:
+            return _Labels(f"n{g}i{spatial}", f"{g}oi{spatial}", f"n{g}o{spatial}", spatial)
+        return _Labels(f"n{spatial}{g}i", f"{spatial}i{g}o", f"n{spatial}{g}o", spatial)
 
 
 def _arguments(name: str, x: Any, w: Any, dtype: Any) -> list[Node]:
@@ -126,96 +132,12 @@ def channels_first_of(axis: int) -> bool:
     return axis == 1
 
 
-def _seen(x: Node, moves: Windows) -> Node:
-    """The windows of x, with axes for the offsets; for kernels of one element a slice does."""
-    if any(k != 1 for k in moves.window):
-        return moves.of(x, moves.axes[0] if moves.axes[0] == 2 else x.ndim - 1)
-    if all(stride == 1 for stride in moves.strides):
-        return x
-    extents, steps = list(x.shape), [1] * x.ndim
-    for axis, stride in zip(moves.axes, moves.strides, strict=True):
-        extents[axis] = (x.shape[axis] - 1) // stride + 1
-        steps[axis] = stride
-    return slice_op(x, starts=(0,) * x.ndim, extents=tuple(extents), steps=tuple(steps))
-
-
-def _product(seen: Node, w: Node, groups: int, first: bool) -> Node:
-    """The sum over channels and offsets of windows times kernels, channels still in groups."""
-    rank = w.ndim - 2
-    offsets = _offsets(rank) if seen.ndim > w.ndim else ()
-    if not offsets:  # one element: no axes of offsets on either side
-        w = squeeze(w, tuple(range(2, w.ndim)) if first else tuple(range(rank)))
-    seen = _grouped(seen, 1 if first else seen.ndim - 1, groups)
-    places = _positions(rank)
-    if first:
-        x_labels = (_N, _G, _I, *offsets, *places)
-        w_labels = (_G, _O, _I, *offsets)
-        w = _grouped(w, 0, groups)
-        result = (_N, _G, _O, *places)
-    else:
-        x_labels = (_N, *places, *offsets, _G, _I)
-        w_labels = (*offsets, _I, _G, _O)
-        w = _grouped(w, w.ndim - 1, groups)
-        result = (_N, *places, _G, _O)
-    extents = dict(zip((*x_labels, *w_labels), (*seen.shape, *w.shape), strict=True))
-    if extents[_I] == 1 and extents[_G] != 1:
-        return _direct(seen, x_labels, w, w_labels, result, extents)
-    return _contracted(seen, x_labels, w, w_labels, result)
-
-
 def _grouped(x: Node, axis: int, groups: int) -> Node:
+    """x with an axis for the groups before that of the channels in one; as it is, if there is one."""
+    if groups == 1:
+        return x
     size = x.shape[axis] // groups
     return reshape(x, (*x.shape[:axis], groups, size, *x.shape[axis + 1 :]))
-
-
-def _contracted(
-    x: Node, x_labels: tuple[str, ...], w: Node, w_labels: tuple[str, ...], result: tuple[str, ...]
-) -> Node:
-    extents = dict(zip((*x_labels, *w_labels), (*x.shape, *w.shape), strict=True))
-    slim = result
-    if extents[_G] == 1:
-        x, x_labels = _without(x, x_labels, _G)
-        w, w_labels = _without(w, w_labels, _G)
-        slim = tuple(label for label in result if label != _G)
-    if result[1] == _G:  # channels first: each element of the batch is a product of its own
-        shape = (x.shape[0], *w.shape)
-        w = broadcast(w, shape, tuple(range(1, len(shape))))
-        w_labels = (_N, *w_labels)
-    made = contraction((x, w), (x_labels, w_labels), slim)
-    return reshape(made, tuple(extents[label] for label in result))
-
-
-def _without(x: Node, labels: tuple[str, ...], gone: str) -> tuple[Node, tuple[str, ...]]:
-    axis = labels.index(gone)
-    return squeeze(x, axis), (*labels[:axis], *labels[axis + 1 :])
-
-
-def _direct(
-    x: Node,
-    x_labels: tuple[str, ...],
-    w: Node,
-    w_labels: tuple[str, ...],
-    result: tuple[str, ...],
-    extents: dict[str, Extent],
-) -> Node:
-    """Products summed one by one, along the last axis of the result as lanes: for kernels of one
-    channel, where a contraction has nothing to use twice.
-    """
-    offsets = tuple(label for label in x_labels if label.startswith("k"))
-    kept = result
-    if extents[_O] == 1:  # else it would be the lanes, where the channels are last
-        w, w_labels = _without(w, w_labels, _O)
-        kept = tuple(label for label in result if label != _O)
-    every = (*offsets, *kept)
-    shape = tuple(extents[label] for label in every)
-    factors = []
-    for node, labels in (_without(x, x_labels, _I), _without(w, w_labels, _I)):
-        order = tuple(label for label in every if label in labels)
-        turned = transpose(node, tuple(map(labels.index, order)))
-        factors.append(broadcast(turned, shape, tuple(map(every.index, order))))
-    product = factors[0] * factors[1]
-    total = sum_op(product, axes=tuple(range(len(offsets)))) if offsets else product
-    return reshape(total, tuple(extents[label] for label in result))
 
 
 def _conv_of(rank: int) -> Any:
@@ -295,55 +217,23 @@ def conv_transpose(
     inputs = w.shape[0] if first else w.shape[-1]
     per_group = w.shape[1] if first else w.shape[-2]
     x = _with_channels(x, 1 if first else -1, inputs // groups, groups, name, w)
-    spread = _spread_product(x, w, groups, first)
-    return _added(spread, moves, sizes, per_group * groups, first)
-
-
-def _spread_product(x: Node, w: Node, groups: int, first: bool) -> Node:
-    """What each element of x adds to each element of its window: [batch, groups, outputs,
-    *offsets, *positions], or [batch, *positions, *offsets, groups, outputs].
-    """
-    rank = w.ndim - 2
-    places, offsets = _positions(rank), _offsets(rank)
-    x = _grouped(x, 1 if first else rank + 1, groups)
-    if first:
-        w = _grouped(w, 0, groups)
-        x_labels, w_labels = (_N, _G, _O, *places), (_G, _O, _I, *offsets)
-        result = (_N, _G, _I, *offsets, *places)
-    else:
-        w = _grouped(w, w.ndim - 1, groups)
-        x_labels, w_labels = (_N, *places, _G, _O), (*offsets, _I, _G, _O)
-        result = (_N, *places, *offsets, _G, _I)
-    return _contracted(x, x_labels, w, w_labels, result)
-
-
-def _added(spread: Node, moves: Windows, sizes: Shape, channels: Extent, first: bool) -> Node:
-    """The overlap-add of what goes to each window, without the padding."""
-    rank = len(moves.axes)
-    whole = tuple(
-        size + lo + hi for size, lo, hi in zip(sizes, moves.before, moves.after, strict=True)
+    labels = _Labels.of(rank, first, groups != 1)
+    flipped = flip_op(w, axes=tuple(range(2, w.ndim) if first else range(rank)))
+    before = tuple(
+        (size - 1) * apart - lo
+        for size, apart, lo in zip(kernel, moves.dilations, moves.before, strict=True)
     )
-    start = 3 + rank if first else 1
-    axes = tuple(range(start, start + rank))
-    places = tuple(range(3, 3 + rank) if first else range(1 + rank, 1 + 2 * rank))
-    added = unslide_op(
-        spread,
-        axes=axes,
-        windows=places,
-        strides=moves.strides,
+    product = convolve_op(
+        _grouped(x, 1 if first else x.ndim - 1, groups),
+        _grouped(flipped, 0 if first else w.ndim - 1, groups),
+        labels=f"{labels.outputs},{labels.kernel}->{labels.inputs}",
+        spatial=labels.spatial,
+        strides=(1,) * rank,
         dilations=moves.dilations,
-        extents=whole,
+        steps=moves.strides,
+        before=before,
+        extents=sizes,
     )
-    total = sum_op(added, axes=places)
-    batch = total.shape[0]
-    shape = (batch, channels, *whole) if first else (batch, *whole, channels)
-    total = reshape(total, shape)
-    if tuple(whole) == tuple(sizes):
-        return total
-    starts: list[Extent] = [0] * total.ndim
-    extents = list(total.shape)
-    for axis, lo, size in zip(moves.axes, moves.before, sizes, strict=True):
-        starts[axis], extents[axis] = lo, size
-    return slice_op(
-        total, starts=tuple(starts), extents=tuple(extents), steps=(1,) * total.ndim
-    )
+    channels, batch = per_group * groups, x.shape[0]
+    shape = (batch, channels, *sizes) if first else (batch, *sizes, channels)
+    return reshape(product, shape)

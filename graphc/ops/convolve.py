@@ -1,0 +1,447 @@
+"""How is a convolution computed, and its gradients?  One op, whose transposes are that op again.
+
+`convolve` slides the kernel w over x along *spatial* labels, in the notation of einsum: a spatial
+label counts elements in x, in the kernel in w, and positions in the result; of the other labels
+those of x and w alone are summed over. The gradient by x is the convolution of the cotangent with
+the flipped kernel, dilated as far as the positions were apart; that by w is the convolution of x
+with the cotangent, the two kinds of steps exchanged. So derivatives of any order are convolutions.
+
+It is made of windows, which are a view, and a contraction, which reads them where they lie: no
+array of windows is ever stored. Where the elements of x come apart, as in the gradient of a
+convolution with a stride, the positions that meet the same elements of the kernel are computed
+together, each phase by itself, so that no product with what lies between is formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product as tuples
+from math import gcd, prod
+from typing import Any
+
+import numpy as np
+
+from graphc import dtypes
+from graphc.dims import Extent, ceildiv, dim_max
+from graphc.errors import GraphError
+from graphc.lowering import Compose
+from graphc.node import Node
+from graphc.op import Linear, Op, register
+from graphc.ops.contract import contraction, natural_labels
+from graphc.ops.movement import (
+    concatenate_op,
+    flip_op,
+    pad_op,
+    reshape,
+    slice_op,
+    squeeze,
+    transpose,
+)
+from graphc.ops.operands import broadcast, cast, constant
+from graphc.ops.reduce import sum_op
+from graphc.ops.windows import Ints, reach, slide_op
+from graphc.types import Shape, TensorType, Type
+
+# More phases than this are not told apart: zeros between the elements are multiplied instead.
+MOST_PHASES = 64
+
+
+def _subscripts(labels: str) -> tuple[str, str, str]:
+    arguments, _, result = labels.partition("->")
+    x, _, w = arguments.partition(",")
+    return x, w, result
+
+
+def _infer(
+    x: Type,
+    w: Type,
+    labels: str,
+    spatial: str,
+    strides: Ints,
+    dilations: Ints,
+    steps: Ints,
+    before: Shape,
+    extents: Shape,
+) -> Type:
+    assert isinstance(x, TensorType) and isinstance(w, TensorType)
+    of_x, of_w, result = _subscripts(labels)
+    if x.dtype is not w.dtype or dtypes.kind(x.dtype) == "b":
+        raise GraphError(f"convolve needs numbers of equal dtypes, got {x} and {w}")
+    if len(of_x) != x.ndim or len(of_w) != w.ndim:
+        raise GraphError(f"convolve {labels!r} does not fit {x} and {w}")
+    sizes = dict(zip(of_w, w.shape, strict=True))
+    for label, extent in zip(of_x, x.shape, strict=True):
+        if label not in spatial and sizes.setdefault(label, extent) != extent:
+            raise GraphError(f"convolve {labels!r} of {x} and {w}: extents of {label!r} differ")
+    sizes |= zip(spatial, extents, strict=True)
+    return TensorType(x.dtype, tuple(sizes[label] for label in result))
+
+
+def _numpy(
+    x: Any,
+    w: Any,
+    labels: str,
+    spatial: str,
+    strides: Ints,
+    dilations: Ints,
+    steps: Ints,
+    before: Shape,
+    extents: Any,
+) -> Any:
+    of_x, of_w, result = _subscripts(labels)
+    kernel = [w.shape[of_w.index(label)] for label in spatial]
+    sizes = list(x.shape)
+    put: list[Any] = [slice(None)] * x.ndim
+    taken = list(put)
+    windows: list[int] = []
+    windows_strides: list[int] = []
+    axes = [of_x.index(label) for label in spatial]
+    for axis, step, lo, *moves in zip(
+        axes, steps, before, extents, strides, kernel, dilations, strict=True
+    ):
+        sizes[axis] = max(reach(*moves), 0)
+        first = max(-(lo // step), 0)  # the first element that is not before the windows
+        last = min(x.shape[axis], (sizes[axis] - lo - 1) // step + 1)
+        taken[axis] = slice(first, max(last, first))
+        start = lo + first * step
+        put[axis] = slice(start, start + max(last - first, 0) * step, step)
+    padded = np.zeros(sizes, x.dtype)
+    if all(part.start < part.stop for part in (put[axis] for axis in axes)):
+        padded[tuple(put)] = x[tuple(taken)]
+    shape, apart = list(padded.shape), list(padded.strides)
+    for axis, count, stride, window, dilation in zip(
+        axes, extents, strides, kernel, dilations, strict=True
+    ):
+        windows.append(window)
+        windows_strides.append(apart[axis] * dilation)
+        shape[axis], apart[axis] = count, apart[axis] * stride
+    seen = np.lib.stride_tricks.as_strided(
+        padded, (*shape, *windows), (*apart, *windows_strides), writeable=False
+    )
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels.replace("->", "")))}
+    offsets = {label: len(numbers) + number for number, label in enumerate(spatial)}
+    product = np.einsum(
+        dtypes.widened(seen),
+        [*(numbers[label] for label in of_x), *offsets.values()],
+        dtypes.widened(w),
+        [offsets.get(label, numbers[label]) for label in of_w],
+        [numbers[label] for label in result],
+        optimize=True,
+    )
+    return product.astype(x.dtype, copy=False)
+
+
+def _transpose(cotangent: Node, node: Node, i: int) -> Node:
+    x, w = node.args
+    attrs = node.attrs
+    of_x, of_w, result = _subscripts(attrs["labels"])
+    spatial, before = attrs["spatial"], attrs["before"]
+    if i == 1:
+        return convolve_op(
+            x,
+            cotangent,
+            labels=f"{of_x},{result}->{of_w}",
+            spatial=spatial,
+            strides=attrs["dilations"],
+            dilations=attrs["strides"],
+            steps=attrs["steps"],
+            before=before,
+            extents=tuple(w.shape[of_w.index(label)] for label in spatial),
+        )
+    axes = tuple(of_w.index(label) for label in spatial)
+    shown = zip(axes, attrs["dilations"], before, strict=True)
+    return convolve_op(
+        cotangent,
+        flip_op(w, axes=axes),
+        labels=f"{result},{of_w}->{of_x}",
+        spatial=spatial,
+        strides=attrs["steps"],
+        dilations=attrs["dilations"],
+        steps=attrs["strides"],
+        before=tuple((w.shape[axis] - 1) * dilation - lo for axis, dilation, lo in shown),
+        extents=tuple(x.shape[of_x.index(label)] for label in spatial),
+    )
+
+
+# -- what it is made of ----------------------------------------------------------------------------
+
+
+def _build(
+    x: Node,
+    w: Node,
+    labels: str,
+    spatial: str,
+    strides: Ints,
+    dilations: Ints,
+    steps: Ints,
+    before: Shape,
+    extents: Shape,
+) -> Node:
+    wide = dtypes.accumulator(x.dtype) if dtypes.is_half(x.dtype) else x.dtype
+    moves = _Moves(labels, spatial, strides, dilations, steps, before, extents)
+    return cast(moves.product(cast(x, wide), cast(w, wide)), x.dtype)
+
+
+class _Moves:
+    """One convolution: what `convolve` has as attributes."""
+
+    def __init__(
+        self,
+        labels: str,
+        spatial: str,
+        strides: Ints,
+        dilations: Ints,
+        steps: Ints,
+        before: Shape,
+        extents: Shape,
+    ) -> None:
+        self.of_x, self.of_w, self.result = _subscripts(labels)
+        self.labels, self.spatial = labels, spatial
+        self.strides, self.dilations, self.steps = strides, dilations, steps
+        self.before, self.extents = before, extents
+        self.axes = tuple(self.of_x.index(label) for label in spatial)
+        self.places = tuple(self.of_w.index(label) for label in spatial)
+        self.shown = tuple(self.result.index(label) for label in spatial)
+
+    def product(self, x: Node, w: Node) -> Node:
+        """The result, from x and w."""
+        shape = _infer(x.type, w.type, self.labels, self.spatial, *self._numbers()).shape
+        if any(extent == 0 for extent in (*shape, *x.shape, *w.shape)):
+            return broadcast(constant(0, x.dtype), shape, ())
+        if all(step == 1 for step in self.steps):
+            return self._multiplied(x, w)
+        apart = [step // gcd(step, stride) for step, stride in zip(self.steps, self.strides, strict=True)]
+        known = all(isinstance(n, int) for n in (*self.before, *self._window(w)))
+        if known and prod(apart) <= MOST_PHASES:
+            return self._by_phases(x, w, apart)
+        return self._multiplied(x, w)
+
+    def _numbers(self) -> tuple[Any, ...]:
+        return self.strides, self.dilations, self.steps, self.before, self.extents
+
+    def _window(self, w: Node) -> Shape:
+        return tuple(w.shape[place] for place in self.places)
+
+    def _by_phases(self, x: Node, w: Node, apart: Sequence[int]) -> Node:
+        """The results at each phase of `apart` positions by themselves, then put between each other.
+
+        Position q * apart + phase meets the elements of x that lie at offsets which the step of x
+        divides: those of every so many-th element of the kernel.
+        """
+        counts = tuple(ceildiv(n, m) for n, m in zip(self.extents, apart, strict=True))
+        made = {
+            phases: self._phase(x, w, phases, apart, counts)
+            for phases in tuples(*(range(m) for m in apart))
+        }
+        for number in range(len(apart) - 1, -1, -1):
+            made = self._interleaved(made, number, apart[number])
+        return made[()]
+
+    def _interleaved(
+        self, made: Mapping[Ints, Node], number: int, apart: int
+    ) -> dict[Ints, Node]:
+        """The phases of one more spatial axis, the last of those that are left, in turns."""
+        axis, wanted = self.shown[number], self.extents[number]
+        joined: dict[Ints, Node] = {}
+        for phases in dict.fromkeys(phases[:-1] for phases in made):
+            parts = [made[*phases, phase] for phase in range(apart)]
+            if apart == 1:
+                joined[phases] = parts[0]
+                continue
+            shape = parts[0].shape
+            lead, rest = shape[: axis + 1], shape[axis + 1 :]
+            apart_shape = (*lead, 1, *rest)
+            between = concatenate_op(
+                *(reshape(part, apart_shape) for part in parts), axis=axis + 1
+            )
+            whole = reshape(between, (*shape[:axis], shape[axis] * apart, *rest))
+            extents = (*shape[:axis], wanted, *rest)
+            joined[phases] = _cut(whole, (0,) * whole.ndim, extents)
+        return joined
+
+    def _phase(
+        self, x: Node, w: Node, phases: Ints, apart: Sequence[int], counts: Shape
+    ) -> Node:
+        """The results at positions q * apart + phase, for q below `counts`."""
+        strides, dilations, before = [], [], []
+        starts, extents, taken = [0] * w.ndim, list(w.shape), [1] * w.ndim
+        parts = zip(
+            phases, apart, self.places, self.strides, self.dilations, self.steps, self.before,
+            strict=True,
+        )  # fmt: skip
+        for phase, m, place, stride, dilation, step, lo in parts:
+            every = step // gcd(step, dilation)
+            fits = (k for k in range(every) if (phase * stride + k * dilation - lo) % step == 0)
+            first = next(fits, None)
+            window = w.shape[place]
+            if first is None or first >= window:
+                sizes = dict(zip(self.of_w, w.shape, strict=True))
+                sizes |= zip(self.of_x, x.shape, strict=True)
+                sizes |= zip(self.spatial, counts, strict=True)
+                shape = tuple(sizes[label] for label in self.result)
+                return broadcast(constant(0, x.dtype), shape, ())
+            starts[place], taken[place] = first, every
+            extents[place] = (window - 1 - first) // every + 1
+            strides.append(m * stride // step)
+            dilations.append(every * dilation // step)
+            before.append(-((phase * stride + first * dilation - lo) // step))
+        kernel = slice_op(w, starts=tuple(starts), extents=tuple(extents), steps=tuple(taken))
+        ones = (1,) * len(phases)
+        moves = _Moves(
+            self.labels, self.spatial, tuple(strides), tuple(dilations), ones, tuple(before), counts
+        )
+        return moves.product(x, kernel)
+
+    def _multiplied(self, x: Node, w: Node) -> Node:
+        """The contraction of the windows of x with w."""
+        window = self._window(w)
+        x = self._fitted(x, window)
+        of_x, of_w = self.of_x, self.of_w
+        offsets = {label: label.upper() for label in self.spatial}
+        if all(size == 1 for size in window):
+            w = squeeze(w, self.places)
+            of_w = "".join(label for label in of_w if label not in offsets)
+            steps = [1] * x.ndim
+            extents = list(x.shape)
+            for axis, stride, count in zip(self.axes, self.strides, self.extents, strict=True):
+                steps[axis], extents[axis] = stride, count
+            seen = x
+            if tuple(extents) != x.shape or any(step != 1 for step in steps):
+                starts = (0,) * x.ndim
+                seen = slice_op(x, starts=starts, extents=tuple(extents), steps=tuple(steps))
+            return _summed(seen, of_x, w, of_w, self.result)
+        last = self.axes[-1] == x.ndim - 1
+        at = self.axes[0] if last else self.axes[-1] + 1
+        count = len(window)
+        kept = tuple(axis + count if axis >= at else axis for axis in range(x.ndim))
+        repeated = broadcast(x, (*x.shape[:at], *window, *x.shape[at:]), kept)
+        seen = slide_op(
+            repeated,
+            axes=tuple(kept[axis] for axis in self.axes),
+            windows=tuple(range(at, at + count)),
+            strides=self.strides,
+            dilations=self.dilations,
+            extents=self.extents,
+        )
+        of_seen = of_x[:at] + "".join(offsets.values()) + of_x[at:]
+        of_w = "".join(offsets.get(label, label) for label in of_w)
+        return _summed(seen, of_seen, w, of_w, self.result)
+
+    def _fitted(self, x: Node, window: Shape) -> Node:
+        """x with zeros around it, and between its elements, as the windows see it; without what they
+        do not.
+        """
+        starts: list[Extent] = [0] * x.ndim
+        cut, shape, extents = list(starts), list(x.shape), list(x.shape)
+        steps = [1] * x.ndim
+        parts = zip(
+            self.axes, self.before, self.extents, self.strides, window, self.dilations, self.steps,
+            strict=True,
+        )  # fmt: skip
+        for axis, lo, count, stride, size, dilation, step in parts:
+            whole = reach(count, stride, size, dilation)
+            gone = ceildiv(-lo, step) if isinstance(lo, int) and lo < 0 else 0
+            starts[axis], steps[axis] = lo + gone * step, step
+            kept = x.shape[axis] - gone
+            covered = (kept - 1) * step + 1 + starts[axis]
+            beyond = whole - covered
+            if isinstance(beyond, int) and beyond < 0:
+                kept = (whole - 1 - starts[axis]) // step + 1
+            cut[axis], extents[axis] = gone, kept
+            shape[axis] = whole if isinstance(beyond, int) else starts[axis] + dim_max(
+                whole - starts[axis], (kept - 1) * step + 1
+            )
+        if any(isinstance(extent, int) and extent <= 0 for extent in extents):
+            return broadcast(constant(0, x.dtype), tuple(shape), ())
+        x = _cut(x, tuple(cut), tuple(extents))
+        if tuple(shape) == x.shape:
+            return x
+        return pad_op(x, starts=tuple(starts), shape=tuple(shape), steps=tuple(steps))
+
+
+def _cut(x: Node, starts: Shape, extents: Shape) -> Node:
+    if extents == x.shape:
+        return x
+    return slice_op(x, starts=starts, extents=extents, steps=(1,) * x.ndim)
+
+
+def _summed(x: Node, of_x: str, w: Node, of_w: str, result: str) -> Node:
+    """The product, summed over what x and w share and the result has not.
+
+    Where the product is one of many small matrices with vectors, because nothing is used twice, its
+    terms are summed one by one along the last axis of the result; else it is a contraction.
+    """
+    sizes = dict(zip(of_x + of_w, (*x.shape, *w.shape), strict=True))
+    (x, of_x), (w, of_w) = _without_ones(x, of_x), _without_ones(w, of_w)
+    slim = "".join(label for label in result if label in of_x or label in of_w)
+    shared = [label for label in slim if label in of_x and label in of_w]
+    free = [label for label in of_w if label not in of_x]
+    summed = [label for label in of_x if label in of_w and label not in slim]
+    alone = not free or not any(label.islower() for label in summed)
+    if not summed or (shared and alone):
+        made = _one_by_one(x, of_x, w, of_w, slim, summed)
+    else:
+        made = _contracted(x, of_x, w, of_w, slim)
+    return reshape(made, tuple(sizes[label] for label in result))
+
+
+def _without_ones(x: Node, labels: str) -> tuple[Node, str]:
+    """x without its axes of one element."""
+    gone = tuple(axis for axis, extent in enumerate(x.shape) if extent == 1)
+    kept = "".join(label for label, extent in zip(labels, x.shape, strict=True) if extent != 1)
+    return (squeeze(x, gone), kept) if gone else (x, labels)
+
+
+def _contracted(x: Node, of_x: str, w: Node, of_w: str, result: str) -> Node:
+    """A contraction; the first axis of the result becomes one of a batch of products, if the result
+    is then in order, also where only one argument has it.
+    """
+
+    def in_order(first: str, second: str) -> bool:
+        either = (natural_labels(a, b, tuple(result)) for a, b in ((first, second), (second, first)))
+        return tuple(result) in either
+
+    lead = result[:1]
+    if not in_order(of_x, of_w):
+        if lead in of_x and lead not in of_w and in_order(of_x, lead + of_w):
+            w, of_w = _repeated(w, x.shape[of_x.index(lead)]), lead + of_w
+        elif lead in of_w and lead not in of_x and in_order(lead + of_x, of_w):
+            x, of_x = _repeated(x, w.shape[of_w.index(lead)]), lead + of_x
+    return contraction((x, w), (tuple(of_x), tuple(of_w)), tuple(result))
+
+
+def _repeated(x: Node, count: Extent) -> Node:
+    """x along a new first axis."""
+    shape = (count, *x.shape)
+    return broadcast(x, shape, tuple(range(1, len(shape))))
+
+
+def _one_by_one(
+    x: Node, of_x: str, w: Node, of_w: str, result: str, summed: Sequence[str]
+) -> Node:
+    sizes = dict(zip(of_x + of_w, (*x.shape, *w.shape), strict=True))
+    every = (*summed, *result)
+    shape = tuple(sizes[label] for label in every)
+    factors = []
+    for node, labels in ((x, of_x), (w, of_w)):
+        order = tuple(label for label in every if label in labels)
+        turned = transpose(node, tuple(map(labels.index, order)))
+        factors.append(broadcast(turned, shape, tuple(map(every.index, order))))
+    product = factors[0] * factors[1]
+    return sum_op(product, axes=tuple(range(len(summed)))) if summed else product
+
+
+convolve_op: Op = register(
+    Op(
+        "convolve",
+        _infer,
+        _numpy,
+        Compose(_build),
+        Linear(_transpose, arguments=(0, 1), multi=True),
+        attributes=("labels", "spatial", "strides", "dilations", "steps", "before", "extents"),
+        doc="At each position the sum of products of the second argument with a window into the "
+        "first: element `position * stride + offset * dilation - before` of the first with its "
+        "elements `steps` apart, and zeros elsewhere. `labels` are those of einsum, `spatial` what "
+        "windows move along; `extents` are the numbers of positions.",
+    )
+)
