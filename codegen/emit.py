@@ -35,12 +35,12 @@ from graphc.codegen.fuse import (
     splits,
     variables,
 )
-from graphc.codegen.loops import CHUNK, Region, plain_operand
+from graphc.codegen.loops import CHUNK, Region, plain_operand, tabled_operand
 from graphc.codegen.nest import NestBuilder
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value
-from graphc.dims import Dim, Extent, ceildiv, dim_min, product, symbols_of
+from graphc.dims import Dim, Extent, ceildiv, dim_min, product, substitute, symbols_of
 from graphc.lowering import Elementwise, Gather, Generate, Nest, Reduce, Scatter
 from graphc.node import Node
 from graphc.ops.contract import free_axes
@@ -697,34 +697,16 @@ class Emitter:
         draft = Draft(self.title())
         scope = draft.scope
         x, y = node.args
-        batch, contracted = node.attrs["batch"], node.attrs["contracted"]
-        x_free = free_axes(x.ndim, batch[0], contracted[0])
-        y_free = free_axes(y.ndim, batch[1], contracted[1])
-        shapes = (
-            tuple(x.shape[a] for a in batch[0]),
-            tuple(x.shape[a] for a in x_free),
-            tuple(y.shape[a] for a in y_free),
-            tuple(x.shape[a] for a in contracted[0]),
-        )
+        axes = [
+            (x, *_contract_axes(x, node.attrs["batch"][0], node.attrs["contracted"][0])),
+            (y, *_contract_axes(y, node.attrs["batch"][1], node.attrs["contracted"][1])),
+        ]
+        left, right, shapes = self._operands(draft, axes[0], axes[1])
+        turned = _reads_along_depth(right, shapes)
+        if turned:  # windows whose lines lie along what is summed: those are read from the left
+            left, right, shapes = self._operands(draft, axes[1], axes[0])
         sizes = batches, rows, columns, depth = [product(shape) for shape in shapes]
-        names = [scope.fresh_variable("c") for _ in range(8)]
-        left = self._operand(
-            draft,
-            x,
-            (batch[0], x_free, contracted[0]),
-            (shapes[0], shapes[1], shapes[3]),
-            names[:3],
-            across=1,
-        )
-        right = self._operand(
-            draft,
-            y,
-            (batch[1], contracted[1], y_free),
-            (shapes[0], shapes[3], shapes[2]),
-            (names[0], names[3], names[4]),
-            across=2,
-        )
-        epilogue_names = tuple(names[5:])
+        epilogue_names = tuple(scope.fresh_variable("c") for _ in range(3))
         body = Scope(scope, epilogue_names)
         statement = loops.Contract(
             batches,
@@ -738,10 +720,12 @@ class Emitter:
         )
         value = Value(body, "result", (), node.dtype.name, statement)
         statement.product = value
-        index: Index = ()
+        found: list[Index] = []
         for name, shape, size in zip(epilogue_names, shapes[:3], sizes[:3], strict=True):
             variable = draft.bind(name, 0, size)
-            index = (*index, *unravel(variable, shape, draft.bounds))
+            found.append(unravel(variable, shape, draft.bounds))
+        across, down = (found[2], found[1]) if turned else (found[1], found[2])
+        index: Index = (*found[0], *across, *down)
         reader = Reader(self, draft, body)
         reader.known[(node, index, None)] = value
         for member in group.members[1:]:
@@ -751,6 +735,35 @@ class Emitter:
         scope.statements.append(statement)
         tasks = sizes[0] * sizes[1] * sizes[2]
         return [draft.launch(tasks, sizes[3], group.members, self.reason())]
+
+    def _operands(
+        self, draft: Draft, first: _Factor, second: _Factor
+    ) -> tuple[Region, Region, list[Shape]]:
+        """The regions of both operands; the extents along the batch, rows, columns and depth."""
+        x, x_batch, x_free, x_summed = first
+        y, y_batch, y_free, y_summed = second
+        shapes = [
+            tuple(node.shape[a] for a in axes)
+            for node, axes in ((x, x_batch), (x, x_free), (y, y_free), (x, x_summed))
+        ]
+        names = [draft.scope.fresh_variable("c") for _ in range(5)]
+        left = self._operand(
+            draft,
+            x,
+            (x_batch, x_free, x_summed),
+            (shapes[0], shapes[1], shapes[3]),
+            names[:3],
+            across=1,
+        )
+        right = self._operand(
+            draft,
+            y,
+            (y_batch, y_summed, y_free),
+            (shapes[0], shapes[3], shapes[2]),
+            (names[0], names[3], names[4]),
+            across=2,
+        )
+        return left, right, shapes
 
     def _operand(
         self,
@@ -954,6 +967,48 @@ def _placed(axes: Sequence[int], found: Sequence[Extent], kept: Index, rank: int
     inner = dict(zip(axes, found, strict=True))
     left = iter(kept)
     return tuple(inner[axis] if axis in inner else next(left) for axis in range(rank))
+
+
+# An argument of a contraction, and its batch, free and contracted axes.
+_Factor = tuple[Node, tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+
+def _contract_axes(
+    node: Node, batch: tuple[int, ...], contracted: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    return batch, free_axes(node.ndim, batch, contracted), contracted
+
+
+def _reads_along_depth(right: Region, shapes: Sequence[Shape]) -> bool:
+    """Whether lines of a right operand that is read by tables lie along the depth of the product,
+    or are longer there than along the columns, of which there are more than rows: each operand may
+    be on the right, and that is the one that is packed.
+    """
+    _, rows, columns, depth = shapes
+    tabled = tabled_operand(right)
+    if tabled is None or plain_operand(right) is not None:
+        return False
+    many, few = product(columns), product(rows)
+    if not isinstance(many, int) or not isinstance(few, int) or many <= few:
+        return False
+    _, along, across = right.variables
+    runs = [
+        _run(part, name, shape)
+        for part, name, shape in zip(tabled.parts[1:], (along, across), (depth, columns), strict=True)
+    ]
+    return runs[0] > runs[1]
+
+
+# How long a line of unknown length is taken to be.
+_LONG_LINE = 64
+
+
+def _run(part: Extent, name: str, shape: Shape) -> int:
+    """How many elements that follow each other in memory a variable for axes of `shape` passes."""
+    if isinstance(part, int) or substitute(part, {name: 1}) - substitute(part, {name: 0}) != 1:
+        return 1
+    last = next((extent for extent in reversed(shape) if extent != 1), 1)
+    return last if isinstance(last, int) else _LONG_LINE
 
 
 # Lines shorter than this are not worth a loop of their own.

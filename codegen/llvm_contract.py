@@ -24,6 +24,7 @@ from graphc.codegen.loops import (
     Plain,
     Region,
     Tabled,
+    accumulator,
     accumulator_buffer,
     plain_operand,
     product_bytes,
@@ -117,17 +118,22 @@ class _JobPrinter(Printer):
                 )
                 self.operand_words(level, words, side, plain, (contract.batch, *inner))
         size = item_bytes_of(contract.dtype)
-        target = accumulator_buffer(contract)
-        scratch = self.words["scratch"]
-        out = scratch if target is None else self.pointers[target]
-        workspace = scratch
+        target = accumulator(contract)
+        scratch = workspace = self.words["scratch"]
         if target is None:
+            out, row = scratch, contract.columns
+            batch = contract.rows * contract.columns
             offset = self.dim(level, product_bytes(contract))
             workspace = self.fresh("p")
             level.put(f"{workspace} = getelementptr i8, ptr {scratch}, i64 {offset}")
+        else:
+            out = self.start(level, target.buffer, target.start)
+            batch, row, _ = target.steps
+            if contract.rows == 1:
+                row = contract.columns  # it says how out lies, as if it were contiguous
         words["out"] = f"ptr {out}"
-        words["out_row"] = f"i64 {self.dim(level, contract.columns * size)}"
-        words["out_batch"] = f"i64 {self.dim(level, contract.rows * contract.columns * size)}"
+        words["out_row"] = f"i64 {self.dim(level, row * size)}"
+        words["out_batch"] = f"i64 {self.dim(level, batch * size)}"
         words["rows"] = f"i64 {self.dim(level, contract.rows)}"
         words["columns"] = f"i64 {self.dim(level, contract.columns)}"
         words["depth"] = f"i64 {self.dim(level, contract.depth)}"

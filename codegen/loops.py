@@ -11,7 +11,7 @@ Meaning: see `docs/decisions/0002-kernel-languages.md` and the interpreter, whic
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -176,15 +176,23 @@ def plain_operand(region: Region) -> Plain | None:
     if value is None or value.opcode != "load" or value.args:
         return None
     address: Address = value.immediate
-    rest = linear(address.buffer, address.index)
+    split = _steps(linear(address.buffer, address.index), region.variables)
+    return None if split is None else Plain(address.buffer, *split)
+
+
+def _steps(
+    position: Extent, variables: Sequence[str]
+) -> tuple[Extent, tuple[Extent, Extent, Extent]] | None:
+    """Where a position starts, and its constant steps along three variables, if it has such."""
+    rest = position
     steps: list[Extent] = []
-    for name in region.variables:
+    for name in variables:
         split = affine(rest, name)
-        if split is None or symbols_of(split[0]) & set(region.variables):
+        if split is None or symbols_of(split[0]) & set(variables):
             return None
         steps.append(split[0])
         rest = split[1]
-    return Plain(address.buffer, rest, (steps[0], steps[1], steps[2]))
+    return rest, (steps[0], steps[1], steps[2])
 
 
 @dataclass(frozen=True)
@@ -241,8 +249,14 @@ def linear(buffer: Buffer, index: tuple[Extent, ...]) -> Extent:
 
 
 def accumulator_buffer(contract: Contract) -> Buffer | None:
-    """A buffer of the epilogue in which the product may be accumulated: written where the product
-    is, never read.
+    """The buffer of `accumulator`."""
+    found = accumulator(contract)
+    return None if found is None else found.buffer
+
+
+def accumulator(contract: Contract) -> Plain | None:
+    """Where the product may be accumulated: a buffer of the epilogue that is written where the
+    product is, with constant steps and neighbouring columns, and never read.
     """
     read = {
         s.immediate.buffer
@@ -250,20 +264,16 @@ def accumulator_buffer(contract: Contract) -> Buffer | None:
         for s in walk(region.body)
         if isinstance(s, Value) and s.opcode == "load"
     }
-    extents = (contract.batch, contract.rows, contract.columns)
-    b, i, j = (  # along an axis of one element there is nothing but 0
-        0 if extent == 1 else Dim.symbol(name)
-        for name, extent in zip(contract.epilogue.variables, extents, strict=True)
-    )
-    wanted = (b * contract.rows + i) * contract.columns + j
     for s in walk(contract.epilogue.body):
         if not isinstance(s, Store) or s.mask is not None or s.args:
             continue
         if s.buffer in read or s.buffer in contract.overwriting:
             continue
-        same = s.buffer.dtype == contract.dtype and s.buffer.layout == "contiguous"
-        if same and linear(s.buffer, s.index) == wanted:
-            return s.buffer
+        if s.buffer.dtype != contract.dtype or s.buffer.layout != "contiguous":
+            continue
+        split = _steps(linear(s.buffer, s.index), contract.epilogue.variables)
+        if split is not None and (contract.columns == 1 or split[1][2] == 1):
+            return Plain(s.buffer, *split)
     return None
 
 

@@ -3,8 +3,8 @@
 A dozen shapes in both layouts, float32: the forward product, the gradient by the input and that by
 the kernel, in turns with PyTorch eager; medians, the median of the ratios of the rounds, the ratio of
 the shortest times, and the share of the peak that the shortest time reaches, which is that of the
-faster of both at a product of square matrices. Without PyTorch its columns stay empty, and that is
-said.
+faster of both at a product of square matrices. With one thread the times are those that the process
+itself ran, so that neighbours disturb less. Without PyTorch its columns stay empty, and that is said.
 
     python tests/benchmarks/convolution.py [--threads N] [--seconds S] [name ...]
 """
@@ -144,9 +144,10 @@ def torch_runs(case: Case, y_shape: tuple[int, ...]) -> dict[str, Run]:
 
 
 def timed(run: Run) -> float:
-    start = time.perf_counter()
+    clock = time.process_time if CHOSEN.threads == 1 else time.perf_counter
+    start = clock()
     run()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def in_turns(runs: list[Run], seconds: float) -> list[list[float]]:

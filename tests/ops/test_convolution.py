@@ -200,8 +200,8 @@ def test_named_extents() -> None:
             assert (gradient * value).sum() == pytest.approx(want.sum(), 1e-9, 1e-9)
 
 
-def test_a_convolution_is_one_kernel() -> None:
-    """No array of windows is stored: padding, windows and the bias are part of the contraction."""
+def test_a_convolution_stores_its_padding_alone() -> None:
+    """No array of windows is stored: the padding is, once; windows and bias are part of the product."""
     x, w, b = gx.symbol("x", (4, 3, 9, 9)), gx.symbol("w", (8, 3, 3, 3)), gx.symbol("b", (8, 1, 1))
     compiled = gx.compile([x, w, b], [gx.relu(gx.conv(x, w, padding="same") + b)], options=QUICK)
     assert len(compiled.kernels) == 1
