@@ -529,7 +529,8 @@ def _failure(checked: Checked) -> str:
     node = checked.node
     demand = getattr(node.op.lowering, "demand", None)
     what = demand.message if demand is not None else node.attrs.get("message")
-    if what is None:
+    what = what or getattr(node.op.lowering, "refusal", None)
+    if not what:
         what = f"an index is out of range for axis {checked.axis}"
     where = location(node.origin)
     return f"{what} ({node.op.name}{' built at ' if where else ''}{where})"

@@ -20,7 +20,7 @@ from graphc.codegen.clike import Level, StatementPrinter, spread
 from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.llvm_scalar import Rare, used_values
 from graphc.codegen.loops import Buffer, Contract, Kernel, identity, linear
-from graphc.codegen.scalar import Accumulate, Accumulator, Check, For, Scope, Store, Value
+from graphc.codegen.scalar import Accumulate, Accumulator, Check, For, Scope, Store, Until, Value
 from graphc.dims import Extent
 
 RECORD = """\
@@ -250,13 +250,15 @@ class CKernelPrinter(StatementPrinter):
         """The statements of a scope in all lanes of a block, each stretch of them as a loop."""
         stretch: list[Any] = []
         for item in [*self.items(scope, [each.value for each in extra]), *extra]:
-            if not isinstance(item, (For, Rare)):
+            if not isinstance(item, (For, Rare, Until)):
                 stretch.append(item)
                 continue
             self.stretch(level, stretch, lanes)
             stretch = []
             if isinstance(item, For):
                 self.serial_over_lanes(level, item, lanes)
+            elif isinstance(item, Until):
+                self.until_all_lanes(level, item, lanes)
             else:
                 self.rare_lanes(level, item, lanes)
         self.stretch(level, stretch, lanes)
@@ -293,6 +295,9 @@ class CKernelPrinter(StatementPrinter):
                 if isinstance(item, For):
                     visit(item.body, ())
                     number = next(numbers)
+                elif isinstance(item, Until):
+                    number = next(numbers)
+                    use(used_values(item), number)
                 elif isinstance(item, Rare):
                     number = next(numbers)
                     homes.update((id(value), number) for value in item.instructions)
@@ -318,6 +323,15 @@ class CKernelPrinter(StatementPrinter):
         level.close(self.counting(loop.variable, start, stop), inside)
         for a in mine:
             self.finish(a, self.states[a])
+
+    def until_all_lanes(self, level: Level, s: Until, lanes: Lanes) -> None:
+        """Leave the loop if all lanes of the block would."""
+        rest = self.fresh("rest")
+        level.put(f"int {rest} = 0;")
+        each = level.inner()
+        each.put(f"{rest} |= !{self.operand(s.condition)};")
+        level.close(lanes.head, each)
+        level.put(f"if (!{rest}) break;")
 
     def rare_lanes(self, level: Level, rare: Rare, lanes: Lanes) -> None:
         """What is rarely needed, if any lane of the block needs it."""
@@ -388,6 +402,9 @@ class CKernelPrinter(StatementPrinter):
         self.helpers.setdefault("record", RECORD)
         condition, index = self.operand(s.condition), self.operand(s.index)
         level.put(f"if (!{condition}) record(status, {s.code}, {s.node}, {index});")
+
+    def barrier(self, level: Level) -> None:
+        """Nothing: a task is done by one thread, in order."""
 
 
 def declare_if_used(level: Level, position: int, name: str, text: str) -> None:

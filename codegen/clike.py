@@ -21,10 +21,12 @@ from graphc.codegen.scalar import (
     Accumulate,
     Accumulator,
     Address,
+    Barrier,
     Check,
     For,
     Scope,
     Store,
+    Until,
     Value,
     walk,
 )
@@ -295,6 +297,10 @@ class StatementPrinter(IndexPrinter):
             self.accumulate(level, s)
         elif isinstance(s, Check):
             self.check(level, s)
+        elif isinstance(s, Barrier):
+            self.barrier(level)
+        elif isinstance(s, Until):
+            level.put(f"if ({self.operand(s.condition)}) break;")
         elif isinstance(s, For):
             self.loop(level, s)
         else:
@@ -312,8 +318,11 @@ class StatementPrinter(IndexPrinter):
     def check(self, level: Level, s: Check) -> None:
         raise NotImplementedError
 
+    def barrier(self, level: Level) -> None:
+        raise NotImplementedError
+
     def has_effect(self, s: Any) -> bool:
-        """Whether a statement stores, checks, or computes or accumulates what is read."""
+        """Whether a statement stores, checks, orders, or computes or accumulates what is read."""
         if isinstance(s, Value):
             return id(s) in self.live
         if isinstance(s, Accumulate):
@@ -501,6 +510,8 @@ def _live(kernel: Kernel) -> set[int]:
             need(s.value, s.mask, *s.args)
         elif isinstance(s, Check):
             need(s.condition, s.index)
+        elif isinstance(s, Until):
+            need(s.condition)
         elif isinstance(s, Accumulate) and id(s.accumulator) in live:
             need(s.value, s.mask)
     return live

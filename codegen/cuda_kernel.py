@@ -347,6 +347,11 @@ class KernelPrinter(StatementPrinter):
         condition, index = self.operand(s.condition), self.operand(s.index)
         level.put(f"if ({first}!{condition}) record(status, {s.code}, {s.node}, {index});")
 
+    def barrier(self, level: Level) -> None:
+        level.put("__syncthreads();")
+        self.touched.clear()
+
+
 # Halves of a warp onto halves, then the warps in order: the order depends on the block's size only.
 _REDUCTION = """\
 __device__ inline {type} {name}({type} value, {type}* partials)

@@ -38,10 +38,12 @@ from graphc.codegen.scalar import (
     Accumulate,
     Accumulator,
     Address,
+    Barrier,
     Check,
     For,
     Scope,
     Store,
+    Until,
     Value,
 )
 from graphc.codegen.softfloat import numpy_dtype
@@ -54,6 +56,9 @@ POISON = 0xFF
 
 NOBODY, EVERYBODY = 0, -1
 _LANE_BITS = 32
+_LANE = (1 << _LANE_BITS) - 1
+# What stands for a lane of a task: several of them, or all that did something before a barrier.
+_SEVERAL, _JOINED = _LANE, _LANE - 1
 
 
 class InterpreterError(Exception):
@@ -207,7 +212,10 @@ def _compound(atom: Compound, lookup: Callable[[str], Any]) -> Any:
 
 
 class _Ledger:
-    """Who wrote and who read each unit of a stretch of memory, as one number for each iteration."""
+    """Who wrote and who read each unit of a stretch of memory, as one number for each iteration.
+
+    Behind a barrier the number of the task stands for all its lanes, with a mark of its own.
+    """
 
     def __init__(self, units: int) -> None:
         self.writer = np.zeros(units, np.int64)
@@ -218,21 +226,40 @@ class _Ledger:
 
         What a task wrote outside of vector loops its lanes may read: each could have done it.
         """
-        writer = self.writer[at]
-        if np.any((writer != NOBODY) & (writer != lane) & (writer != task)):
+        writer, joined = self.writer[at], _marked(lane, _JOINED)
+        foreign = (writer != NOBODY) & (writer != lane) & (writer != task)
+        if np.any(foreign & (writer != joined)):
             raise InterpreterError("an iteration reads what another one wrote")
-        reader = self.reader[at]
-        self.reader[at] = np.where((reader == NOBODY) | (reader == lane), lane, EVERYBODY)
-        self.reader[at[self.reader[at] != lane]] = EVERYBODY
+        reader, several = self.reader[at], _marked(lane, _SEVERAL)
+        alone = (reader == NOBODY) | (reader == lane) | (reader == joined)
+        near = _marked(reader, _SEVERAL) == several
+        self.reader[at] = noted = np.where(alone, lane, np.where(near, several, EVERYBODY))
+        held = self.reader[at]
+        clash = held != noted  # several iterations read it now
+        near = _marked(held, _SEVERAL) == several
+        self.reader[at[clash & near]] = several[clash & near]
+        self.reader[at[clash & ~near]] = EVERYBODY
 
     def write(self, at: Any, lane: Any) -> None:
         """Note writes; an error if another iteration wrote or read there."""
+        joined = _marked(lane, _JOINED)
         for past, did in ((self.writer[at], "writes"), (self.reader[at], "reads")):
-            if np.any((past != NOBODY) & (past != lane)):
+            if np.any((past != NOBODY) & (past != lane) & (past != joined)):
                 raise InterpreterError(f"an iteration writes what another one {did}")
         self.writer[at] = lane
         if np.any(self.writer[at] != lane):
             raise InterpreterError("two iterations write the same element")
+
+    def join(self, tasks: Any) -> None:
+        """From now on all lanes of each of these tasks may touch what any of them has touched."""
+        for numbers in (self.writer, self.reader):
+            mine = np.isin(numbers >> _LANE_BITS, tasks)
+            numbers[mine] = _marked(numbers[mine], _JOINED)
+
+
+def _marked(numbers: Any, mark: int) -> Any:
+    """The number of the task of an iteration, with a mark where that of the lane was."""
+    return numbers & ~_LANE | mark
 
 
 class _Memory:
@@ -606,6 +633,18 @@ class _KernelRun:
                 inner = _Context(context, {s.variable: number}, index.size, index)
             if inner.size:
                 self.scope(s.body, inner)
+                if inner.size == context.size and _finished(s.body, inner):
+                    return
+
+    def barrier(self, s: Barrier, context: _Context) -> None:
+        """The tasks of the context have done together what their lanes have done."""
+        tasks = np.unique(np.asarray(context.task) >> _LANE_BITS)
+        for ledger in {id(m.ledger): m.ledger for m in self.memories.values()}.values():
+            if ledger is not None:
+                ledger.join(tasks)
+
+    def until(self, s: Until, context: _Context) -> None:
+        """Looked at by the loop, when its body has run."""
 
     # -- contraction ------------------------------------------------------------------------------
 
@@ -646,6 +685,12 @@ class _KernelRun:
             yield strip, _Context(self.top, axes, strip.size, index, owner, owner)
 
 
+def _finished(body: Scope, context: _Context) -> bool:
+    """Whether no further iteration of a loop is needed."""
+    last = body.statements[-1] if body.statements else None
+    return isinstance(last, Until) and bool(np.all(context.get(last.condition)))
+
+
 def _described(array: Any) -> str:
     return f"{array.dtype.name}{list(array.shape)}"
 
@@ -662,6 +707,8 @@ _STATEMENTS: dict[type, Callable[[_KernelRun, Any, _Context], None]] = {
     Store: _KernelRun.store,
     Accumulate: _KernelRun.accumulate,
     Check: _KernelRun.check,
+    Barrier: _KernelRun.barrier,
+    Until: _KernelRun.until,
     For: _KernelRun.loop,
     Contract: _KernelRun.contract,
 }

@@ -33,10 +33,12 @@ from graphc.codegen.scalar import (
     Accumulate,
     Accumulator,
     Address,
+    Barrier,
     Check,
     For,
     Scope,
     Store,
+    Until,
     Value,
     walk,
 )
@@ -113,6 +115,7 @@ class Level:
     latest: tuple[Dim, str] | None = None  # the last long sum, from which the next may follow
     lanes: Lanes | None = None  # of the enclosing vector loop, if there is one
     introduces_lanes: bool = False
+    finished: str | None = None  # whether the loop whose body this is needs no further iteration
 
     def __post_init__(self) -> None:
         self.introduces_lanes = self.lanes is not None
@@ -262,6 +265,10 @@ class Printer:
             self.accumulate(level, s)
         elif isinstance(s, Check):
             self.check(level, s)
+        elif isinstance(s, Until):
+            level.finished = self.all_lanes(level, s.condition)
+        elif isinstance(s, Barrier):
+            pass  # a task is done by one thread, in order
         elif isinstance(s, For):
             if s.role == "vector":
                 self.vector_loop(level, s)
@@ -398,7 +405,10 @@ class Printer:
             ends = f"[{entering[a]}, %{origin}], [{final[a]}, %latch{tag}]"
             level.put(f"{name} = phi {llvm_type(a.dtype, lanes)} {ends}")
         level.lines.extend(body.lines)
-        level.put(f"br label %latch{tag}")
+        if body.finished is None:
+            level.put(f"br label %latch{tag}")
+        else:  # there are no accumulators, whose phis would have to know this way out
+            level.put(f"br i1 {body.finished}, label %exit{tag}, label %latch{tag}")
         level.label(f"latch{tag}")
         level.put(f"{following} = add nsw i64 {i}, {step}")
         level.put(f"{done} = icmp slt i64 {following}, {limit}")
@@ -912,6 +922,22 @@ class Printer:
         level.label(f"skip{tag}")
 
     # -- checks ------------------------------------------------------------------------------------
+
+    def all_lanes(self, level: Level, condition: Value) -> str:
+        """Whether a condition holds in every live lane."""
+        lanes, holds = level.lanes, self.operand(level, condition)
+        if lanes is None:
+            return holds
+        flags = llvm_type("bool", lanes.count)
+        if lanes.mask is not None:
+            dead, either = self.fresh(), self.fresh()
+            level.put(f"{dead} = xor {flags} {lanes.mask}, splat (i1 true)")
+            level.put(f"{either} = or {flags} {dead}, {holds}")
+            holds = either
+        bits, result = self.fresh(), self.fresh()
+        level.put(f"{bits} = bitcast {flags} {holds} to i{lanes.count}")
+        level.put(f"{result} = icmp eq i{lanes.count} {bits}, -1")
+        return result
 
     def check(self, level: Level, s: Check) -> None:
         """Branch to a call that records the first failure, when a live lane fails."""

@@ -1,7 +1,7 @@
 """What is a kernel?  A loop nest over buffers, in a closed language with stated rules.
 
-The statements are those of `scalar` (values, loads, stores, loops with roles, accumulators, checks)
-plus one tile contraction. A `Kernel` binds them to an ordered list of buffers and to the extents it
+The statements are those of `scalar` (values, loads, stores, loops with roles, accumulators, checks,
+barriers) plus one tile contraction. A `Kernel` binds them to an ordered list of buffers and to the extents it
 needs; the order of both is the layout of the frame that a launch fills in. `verify` is the
 executable statement of the rules; tests run it after every pass. `text` prints a kernel with
 canonical names: equal text means equal kernels.
@@ -23,10 +23,12 @@ from graphc.codegen.scalar import (
     Accumulate,
     Accumulator,
     Address,
+    Barrier,
     Check,
     For,
     Scope,
     Store,
+    Until,
     Value,
     walk,
 )
@@ -381,6 +383,10 @@ class _Printer:
         elif isinstance(s, Check):
             condition, index = self.name(s.condition, "v"), self.name(s.index, "v")
             self.put(indent, f"check {condition} code {s.code} node {s.node} index {index}")
+        elif isinstance(s, Barrier):
+            self.put(indent, "barrier")
+        elif isinstance(s, Until):
+            self.put(indent, f"until {self.name(s.condition, 'v')}")
         elif isinstance(s, For):
             self.put(indent, f"for {s.variable} in {s.start}..{s.stop} {s.role}:")
             self.scope(s.body, indent + 1)
@@ -403,7 +409,8 @@ def verify(kernel: Kernel) -> None:
 
     Structure: one parallel loop, outermost, or one contraction, in no loop; roles are known; no
     vector loop inside a vector loop; a parallel loop has no accumulators, for its iterations are
-    tasks; prologues of a contraction do not store.
+    tasks; prologues of a contraction do not store; a barrier stands in a task and in no vector
+    loop; `until` ends the body of a loop in order that has no accumulators.
     Scopes: every value is defined before its uses, in a scope that encloses them; buffers are
     declared; indices have the buffer's rank and name only variables in scope; accumulators belong
     to an enclosing loop.
@@ -492,6 +499,19 @@ class _Verifier:
         self.dtype(s.condition, "bool", "the condition of a check")
         self.dtype(s.index, "int64", "the index that a check reports")
 
+    def barrier(self, s: Barrier) -> None:
+        if not self.loops or any(loop.role == "vector" for loop in self.loops):
+            self.fail("a barrier stands inside of a task, and outside of its vector loops")
+
+    def until(self, s: Until) -> None:
+        self.uses(s.condition)
+        self.dtype(s.condition, "bool", "the condition of until")
+        loop = self.loops[-1] if self.loops else None
+        if loop is None or loop.role != "serial" or loop.accumulators:
+            self.fail("until is for a loop in order that has no accumulators")
+        elif loop.body.statements[-1] is not s:
+            self.fail("until is the last statement of its loop")
+
     def loop(self, s: For) -> None:
         if s.role not in ROLES:
             self.fail(f"unknown role {s.role} of a loop")
@@ -568,6 +588,8 @@ _RULES: dict[type, Callable[[_Verifier, Any], None]] = {
     Store: _Verifier.store,
     Accumulate: _Verifier.accumulate,
     Check: _Verifier.check,
+    Barrier: _Verifier.barrier,
+    Until: _Verifier.until,
     For: _Verifier.loop,
     Contract: _Verifier.contract,
 }

@@ -7,7 +7,8 @@ computed there), loads and stores results and scratch, and computes with the sca
 data knows. What an op writes this way runs wherever the language runs.
 
 The language's rule about lanes holds: in a vector loop a lane may load what it stored itself, or
-what was stored outside of vector loops, and nothing that another lane stored.
+what was stored outside of vector loops, and nothing that another lane stored unless a barrier of
+the task stands between.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from graphc.codegen.loops import Buffer
 from graphc.codegen.program import Launch, Operand, Storage
-from graphc.codegen.reader import Draft, Index, Reader, Source, symbol, unravel
+from graphc.codegen.reader import UNFIT_MATRIX, Draft, Index, Reader, Source, symbol, unravel
 from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value
 from graphc.dims import Extent, ceildiv, dim_min, product
 from graphc.node import Node
@@ -86,22 +87,24 @@ class NestBuilder:
             yield Loop(self, opened, index, Reader(self._source, self._draft, opened.body))
 
     @contextmanager
-    def lines(self, shape: Shape, inner: Extent, lanes: bool) -> Iterator[tuple[Loop, Index]]:
+    def lines(
+        self, shape: Shape, inner: Extent, lanes: bool, tile: int = TILE
+    ) -> Iterator[tuple[Loop, Index]]:
         """A task, or a lane of one, for each index of `shape`: the innermost loop and that index.
 
-        With `lanes` those along the last axis are lanes of a vector loop, a tile of them a task.
+        With `lanes` those along the last axis are lanes of a vector loop, `tile` of them a task.
         """
         columns: Extent = shape[-1] if lanes else 1
-        tiles = 1 if isinstance(columns, int) and columns <= TILE else ceildiv(columns, TILE)
+        tiles = 1 if isinstance(columns, int) and columns <= tile else ceildiv(columns, tile)
         lead = shape[:-1] if lanes else shape
         tasks = product(lead) * tiles
-        with self.parallel(tasks, inner * dim_min(columns, TILE)) as task:
+        with self.parallel(tasks, inner * dim_min(columns, tile)) as task:
             at = unravel(self._simplified(task.index // tiles), lead, self._draft.bounds)
             if not lanes:
                 yield task, at
                 return
-            start = self._simplified(task.index % tiles) * TILE
-            stop = columns if tiles == 1 else dim_min(columns, start + TILE)
+            start = self._simplified(task.index % tiles) * tile
+            stop = columns if tiles == 1 else dim_min(columns, start + tile)
             with task.loop("vector", start, stop, within=(0, columns)) as lane:
                 lane.offset = lane.index - start
                 yield lane, (*at, lane.index)
@@ -163,6 +166,21 @@ class Loop:
     def position(self, extent: Extent) -> Value:
         """An extent as an int64 value."""
         return self._draft.index(self.k, extent)
+
+    def barrier(self) -> None:
+        """Let every lane of the task load and replace what any of them has stored before."""
+        self.k.barrier()
+
+    def until(self, condition: Value) -> None:
+        """Last in the body of a loop in order, which ends where further iterations would change
+        nothing. Lanes of an enclosing vector loop go on until the condition holds in all of them.
+        """
+        self.k.until(condition)
+
+    def demand(self, holds: Value, index: Extent = 0) -> None:
+        """Fail the call, as the form's `refusal` says, unless a condition holds."""
+        number = self._reader.source.number(self._nest._node)
+        self.k.check(holds, UNFIT_MATRIX, number, self.position(index))
 
     def accumulate(self, combiner: str, value: Value) -> Accumulator:
         """Combine over the iterations of this loop; `total` has the result once it is closed."""

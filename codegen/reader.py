@@ -28,6 +28,7 @@ from graphc.types import Shape, TupleType
 GRAIN = 16384
 
 INDEX_OUT_OF_RANGE = 1
+UNFIT_MATRIX = 7
 # The status of an unfulfilled demand, by the error that it becomes.
 DEMAND_CODES: dict[type[Exception], int] = {ValueError: 3, ZeroDivisionError: 4}
 

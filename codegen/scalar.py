@@ -205,6 +205,20 @@ class Check:
     index: Value
 
 
+@dataclass(eq=False)
+class Barrier:
+    """What lanes of this task have stored before, every lane of it may load and replace after."""
+
+
+@dataclass(eq=False)
+class Until:
+    """The last statement of a loop in order: once `condition` holds, further iterations would
+    change nothing, and a printer leaves them out. Lanes that run together ask for all of them.
+    """
+
+    condition: Value
+
+
 ROLES = ("parallel", "vector", "serial")
 
 
@@ -221,7 +235,7 @@ class For:
     accumulators: list[Accumulator]
 
 
-Statement = Any  # Value | Store | Accumulate | Check | For | loops.Contract
+Statement = Any  # Value | Store | Accumulate | Check | Barrier | Until | For | loops.Contract
 
 
 class Scope:
@@ -328,6 +342,12 @@ class Scope:
 
     def check(self, condition: Value, code: int, node: int, index: Value) -> None:
         self.statements.append(Check(condition, code, node, index))
+
+    def barrier(self) -> None:
+        self.statements.append(Barrier())
+
+    def until(self, condition: Value) -> None:
+        self.statements.append(Until(condition))
 
     def convert(self, value: Value, dtype: str) -> Value:
         return value if value.dtype == dtype else self.emit("convert", value, dtype=dtype)

@@ -7,6 +7,8 @@ expected, what came, for which node, built where, and what to do.
 
 from __future__ import annotations
 
+import numpy as np
+
 MESSAGE_LINES = 8
 _LONGEST_LINE = 200
 
@@ -17,6 +19,10 @@ class GraphError(ValueError):
 
 class GraphTypeError(GraphError, TypeError):
     """An expression is used where Python wants a value: a truth value, a number, an index."""
+
+
+class GraphLinAlgError(GraphError, np.linalg.LinAlgError):
+    """Matrices of a shape that a function of linear algebra does not take."""
 
 
 class EndlessTraceError(GraphError):

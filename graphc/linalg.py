@@ -1,4 +1,10 @@
-"""What does linear algebra offer?  What graphc has of NumPy's `linalg`, by its names."""
+"""What does linear algebra offer?  What graphc has of NumPy's `linalg`, by its names, and a few of
+SciPy's: `expm`, `lu`, `lu_factor`, `lu_solve`, `solve_triangular`.
+
+Matrices lie in the last two axes, whatever is before them numbers matrices. Integers count as
+float64, 16-bit floats are refused, as in NumPy. A matrix that is singular, or not positive
+definite, raises `numpy.linalg.LinAlgError` at run time. Everything has derivatives of any order.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +18,36 @@ from graphc.ops.diagonal import trace as _trace
 from graphc.ops.movement import matrix_transpose
 from graphc.ops.norms import norm
 from graphc.ops.products import cross, matrix_power, multi_dot, vecdot
+from graphc.ops.systems import (
+    cholesky,
+    det,
+    inv,
+    lu,
+    lu_factor,
+    lu_solve,
+    slogdet,
+    solve,
+    solve_triangular,
+)
 
 __all__ = [
+    "cholesky",
     "cross",
+    "det",
     "diagonal",
+    "inv",
+    "lu",
+    "lu_factor",
+    "lu_solve",
     "matmul",
     "matrix_power",
     "matrix_transpose",
     "multi_dot",
     "norm",
     "outer",
+    "slogdet",
+    "solve",
+    "solve_triangular",
     "tensordot",
     "trace",
     "vecdot",

@@ -169,11 +169,13 @@ class Nest:
     `nest` offers the statements of the loop-nest language: loops with roles, reads of arguments
     at any index, scratch, loads and stores at positions that may be data (`graphc.codegen.nest`
     says what it has). `stored` are the arguments that the loops read more than once an element:
-    they are in memory first. The others are computed where they are read.
+    they are in memory first. The others are computed where they are read. `refusal` is the message
+    of the `numpy.linalg.LinAlgError` where a matrix does not fulfil what the loops demand of it.
     """
 
     write: Callable[..., None]
     stored: tuple[int, ...] = ()
+    refusal: str = ""
 
 
 @dataclass(frozen=True)

@@ -734,6 +734,7 @@ _STATUS_ERRORS: dict[int, tuple[type[BaseException], str]] = {
     Code.DIVISION_BY_ZERO: (ZeroDivisionError, "integer division by zero at index {index}"),
     Code.CANCELLED: (KeyboardInterrupt, "the call was cancelled"),
     Code.OUT_OF_MEMORY: (MemoryError, "out of memory"),
+    Code.UNFIT_MATRIX: (np.linalg.LinAlgError, "a matrix is singular or not positive definite"),
 }
 _UNKNOWN_STATUS = (RuntimeError, "the program failed with code {code}")
 

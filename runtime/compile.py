@@ -19,7 +19,7 @@ from graphc.codegen.program import Call, Checked, Launch, Loop, Program, Stateme
 from graphc.dims import Extent
 from graphc.errors import MESSAGE_LINES, ExtentError, shortened
 from graphc.graph import Graph
-from graphc.lowering import Elementwise
+from graphc.lowering import Elementwise, Nest
 from graphc.origin import location
 from graphc.request import Request
 from graphc.runtime.callable import CallSpec, Implementation, Input, Output
@@ -275,7 +275,10 @@ class Compiled(Implementation):
 
 
 # The failures that belong to a node.
-CHECKED = (Code.INDEX_OUT_OF_RANGE, Code.CHECK_FAILED, Code.DIVISION_BY_ZERO)
+CHECKED = (
+    *(Code.INDEX_OUT_OF_RANGE, Code.CHECK_FAILED, Code.DIVISION_BY_ZERO),
+    Code.UNFIT_MATRIX,
+)
 
 
 def raise_checked(
@@ -288,6 +291,8 @@ def raise_checked(
     form = node.op.lowering
     if isinstance(form, Elementwise) and form.demand is not None:
         raise form.demand.error(f"{name}() {form.demand.message}{tail}")
+    if isinstance(form, Nest) and code == Code.UNFIT_MATRIX:
+        raise np.linalg.LinAlgError(f"{name}() {form.refusal}{tail}")
     if code == Code.CHECK_FAILED:
         message = shortened(node.attrs["message"], MESSAGE_LINES - 1)
         raise ValueError(f"{name}() check failed: {message}{tail}")

@@ -40,3 +40,4 @@ class Code(IntEnum):
     DIVISION_BY_ZERO = 4
     CANCELLED = 5
     OUT_OF_MEMORY = 6
+    UNFIT_MATRIX = 7

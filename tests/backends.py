@@ -52,6 +52,10 @@ ULP: dict[str, float] = {
     "polygamma": 9.0,
     "hypot": 1.0,
 }
+# Decompositions of matrices: the results are those of matrices that are off by so many eps of their
+# largest element.
+BACKWARD = ("cholesky", "lu", "triangular_solve", "qr", "eigh", "svd")
+BACKWARD_FACTOR = 8.0
 # Below these arguments, where the function has zeros that no float is near, a unit in the last
 # place is one of 1 at least; `logaddexp2` has its zeros everywhere.
 ZEROS_BELOW = {"gammaln": -0.5, "digamma": 0.0, "logaddexp2": float("inf")}
@@ -72,7 +76,7 @@ EITHER_ZERO = frozenset(("maximum", "minimum", "relu", "max", "min", *SUMS, *PRO
 
 def is_inexact(op: Op) -> bool:
     """Whether backends may round the results of an op differently."""
-    return op.name in (*ULP, *SUMS, *PRODUCTS, *RUNNING)
+    return op.name in (*ULP, *SUMS, *PRODUCTS, *RUNNING, *BACKWARD)
 
 
 # -- backends --------------------------------------------------------------------------------------
@@ -376,6 +380,9 @@ def disturbed(random: np.random.Generator, rounding: bool = False) -> Iterator[l
         for node in topological(outputs, known=values):
             attrs = {name: substitute_in(value, sizes) for name, value in node.attrs.items()}
             args = [held[argument] for argument in node.args]
+            if node.op.name in BACKWARD:
+                touched.append(node.op.name)
+                args = [_nudged(argument, random) for argument in args]
             with np.errstate(all="ignore"):
                 result = node.op.numpy(*args, **attrs)
                 bound = _bound(node.op, args, attrs, result, rounding)
@@ -410,6 +417,13 @@ def _bound(op: Op, args: Arrays, attrs: Any, result: Any, rounding: bool) -> Any
     if rounding and op.name in ROUNDED:
         return spacing(result)
     return None
+
+
+def _nudged(array: Any, random: np.random.Generator) -> Any:
+    """A matrix that a backward error turns an argument into."""
+    eps = np.finfo(array.dtype).eps
+    size = BACKWARD_FACTOR * eps * np.abs(array).max(initial=0)
+    return (array + random.uniform(-1, 1, array.shape) * size).astype(array.dtype)
 
 
 def _moved(result: Any, bound: Any, random: np.random.Generator, either_zero: bool) -> Any:

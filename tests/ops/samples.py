@@ -183,8 +183,9 @@ def fill(given: Input, dtype: str, random: np.random.Generator) -> np.ndarray:
 
     "domain": inside of its interval; "positions": below the extent in `interval[1]`, negative ones
     included; "rising": in order; "true": all true; "distinct": no two elements equal, so that
-    extrema are smooth; "between": nor equal to any "distinct" one. `Sample.smooth` is false where
-    even so the op is not.
+    extrema are smooth; "between": nor equal to any "distinct" one; "regular": matrices far from
+    singular, with singular values far from each other; "definite": positive definite ones.
+    `Sample.smooth` is false where even so the op is not.
     """
     size = int(np.prod(given.shape))
     low, high = given.interval
@@ -204,6 +205,11 @@ def fill(given: Input, dtype: str, random: np.random.Generator) -> np.ndarray:
     elif given.values == "rising":
         low = -3 if np.dtype(dtype).kind in "if" else 0
         made = np.sort(random.integers(int(low), 2, size))
+    elif given.values in ("regular", "definite"):
+        made = random.uniform(-1, 1, given.shape)
+        spread = np.diag(np.arange(1.0, 1.0 + max(given.shape)))
+        made = made + spread[: made.shape[-2], : made.shape[-1]]
+        made = made @ np.swapaxes(made, -1, -2) if given.values == "definite" else made
     elif dtype == BOOL:
         made = random.integers(0, 2, size).astype(bool)
     elif dtype in INTEGERS:
@@ -522,6 +528,52 @@ def _sorting() -> list[Sample]:
     return made
 
 
+# Matrices one by one, as lanes, and none.
+MATRICES: dict[str, tuple[int, ...]] = {
+    "one": (3, 3),
+    "lanes": (5, 4, 4),
+    "task": (2, 18, 18),
+    "leading axes": (2, 2, 3, 3),
+    "nothing": (0, 2, 2),
+    "no rows": (2, 0, 0),
+}
+
+
+def _matrix(
+    name: str,
+    label: str,
+    shapes: Sequence[tuple[int, ...]],
+    values: str,
+    smooth: bool = True,
+    **attrs: Any,
+) -> list[Sample]:
+    """Samples in both dtypes, of matrices that no test replaces by arbitrary ones."""
+    smooth = smooth and int(np.prod(shapes[0])) < 100
+    made = []
+    for dtype in (F64, F32):
+        first, *others = shapes
+        inputs = (Input(first, dtype, values), *(Input(shape, dtype) for shape in others))
+        apply = _apply(name, **attrs)
+        made.append(Sample(name, f"{label}, {dtype}", inputs, apply, (dtype,), smooth))
+    return made
+
+
+def _decompositions() -> list[Sample]:
+    made: list[Sample] = []
+    for i, (label, shape) in enumerate(MATRICES.items()):
+        odd = bool(i % 2)
+        made += _matrix("cholesky", label, [shape], "definite", upper=odd)
+        made += _matrix("lu", label, [shape], "regular")
+        for columns in (1, 3, 9):
+            kind = {"lower": odd, "transposed": columns == 3, "unit": label == "lanes"}
+            shapes = [shape, (*shape[:-1], columns)]
+            what = f"{label}, {columns} columns"
+            made += _matrix("triangular_solve", what, shapes, "regular", columns == 3, **kind)
+    for label, shape in (("tall", (4, 2)), ("wide", (5, 2, 3)), ("no columns", (3, 0))):
+        made += _matrix("lu", label, [shape], "regular")
+    return made
+
+
 # How windows move: label, extents of the array and of its windows, and the attributes of `slide`.
 SLIDES: tuple[tuple[str, tuple[int, ...], dict[str, Any]], ...] = (
     ("plain", (7, 3), {"strides": (1,), "dilations": (1,), "extents": (5,)}),
@@ -791,6 +843,7 @@ def table() -> dict[str, list[Sample]]:
     filed: dict[str, list[Sample]] = {name: [] for name in REGISTRY if name not in LEAVES}
     made = [sample for name in ARITY for sample in _elementwise(name)]
     made += _movement() + _generated() + _reductions() + _running() + _sorting() + _products()
+    made += _decompositions()
     made += _indexing() + _steering()
     made += _regions() + _orders() + _chance()
     for sample in made:
