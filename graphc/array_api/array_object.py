@@ -144,6 +144,7 @@ class Array:
     def __getitem__(self, key: Any, /) -> Array:
         if _reads_data(key):  # the shape of the result depends on the mask
             return Array._of(np.asarray(self._value[_plain(key)]))
+        key = _plain(key)
         _require_range(key, self.shape)
         return _compute("getitem", self, key)
 
@@ -192,9 +193,16 @@ def _unary(name: str, kinds: str, array: Array) -> Array:
 
 
 def _plain(key: Any) -> Any:
+    """A key without arrays of ours: those that bound a slice as integers, others as NumPy's."""
     if isinstance(key, tuple):
         return tuple(map(_plain, key))
+    if isinstance(key, slice):
+        return slice(*map(_bound, (key.start, key.stop, key.step)))
     return key._value if isinstance(key, Array) else key
+
+
+def _bound(value: Any) -> Any:
+    return operator.index(value) if isinstance(value, Array) else value
 
 
 def _reads_data(key: Any) -> bool:

@@ -534,6 +534,16 @@ def test_writing_keeps_the_dtype_and_touches_nobody_else() -> None:
         integers[:] = xp.zeros(2)
 
 
+def test_bounds_of_slices_may_be_arrays_of_rank_0() -> None:
+    x, first, last = xp.arange(10), xp.asarray(2), xp.asarray(7, dtype=xp.uint8)
+    agree(x[first:last], np.arange(10)[2:7])
+    agree(xp.reshape(x, (2, 5))[:, first:], np.arange(10).reshape(2, 5)[:, 2:])
+    x[first : last : xp.asarray(2)] = 0
+    agree(x, np.array([0, 1, 0, 3, 0, 5, 0, 7, 8, 9]))
+    with pytest.raises(TypeError):
+        x[xp.asarray(2.0) :]
+
+
 def test_indices_outside_are_errors() -> None:
     x = xp.zeros((2, 3))
     for key in (2, -3, (0, 3), (0, 0, 0), (..., -4)):
