@@ -13,8 +13,10 @@ the node stays as it was.
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from graphc import dtypes, origin
@@ -50,6 +52,29 @@ _CONSTANT_LIKE = TRANSPARENT | {constant_op}
 
 Candidate = tuple[Rule, Pattern]
 
+_RULE_SETS = 8  # whose indexes are kept: levels of math with and without what users exclude
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What a set of rules comes to: patterns in every order, the numbers that they ask for, and,
+    as they are met, the patterns that may match a node of some op over arguments of some ops.
+    """
+
+    variants: tuple[Candidate, ...]
+    literals: frozenset[str]
+    candidates: dict[tuple[Any, ...], tuple[Candidate, ...]] = field(default_factory=dict)
+
+
+@functools.lru_cache(_RULE_SETS)
+def _index_of(rules: tuple[Rule, ...]) -> _Index:
+    """The index of these rules, which graph after graph fills and uses."""
+    variants = [
+        (rule, pattern) for rule in rules if rule.result is not None for pattern in rule.orders
+    ]
+    literals = {repr(value) for _, pattern in variants for value in _literals(pattern)}
+    return _Index(tuple(variants), frozenset(literals))
+
 
 class Engine:
     """Brings nodes to normal form under a set of rules; keeps what it has found, across calls."""
@@ -58,13 +83,7 @@ class Engine:
         self, rules: Iterable[Rule], body: Callable[[Graph], Graph] = lambda graph: graph
     ) -> None:
         """`body` rewrites the Graphs that nodes carry."""
-        self._variants = [
-            (rule, pattern) for rule in rules if rule.result is not None for pattern in rule.orders
-        ]
-        self._literals = {
-            repr(value) for _, pattern in self._variants for value in _literals(pattern)
-        }
-        self._candidates: dict[tuple[Any, ...], tuple[Candidate, ...]] = {}
+        self._index = _index_of(tuple(rules))
         self._normal: dict[Node, Node] = {}
         self._replacing: set[Node] = set()
         self._numbers: dict[Node, Number | None] = {}
@@ -163,11 +182,12 @@ class Engine:
 
     def _replace(self, node: Node) -> Node | None:
         """What the first rule that fires makes of a node; None if none does."""
-        key = (node.op, *map(self._tag, node.args[:_INDEXED_ARGUMENTS]))
-        candidates = self._candidates.get(key)
+        args, index = node.args, self._index
+        key = (node.op, len(args), *map(self._tag, args[:_INDEXED_ARGUMENTS]))
+        candidates = index.candidates.get(key)
         if candidates is None:
-            candidates = self._candidates[key] = tuple(
-                candidate for candidate in self._variants if self._may_match(candidate[1], node)
+            candidates = index.candidates[key] = tuple(
+                candidate for candidate in index.variants if self._may_match(candidate[1], node)
             )
         for rule, pattern in candidates:
             found: Found = {}
@@ -222,12 +242,14 @@ class Engine:
         op = argument.op
         if op not in _CONSTANT_LIKE:
             beneath = argument.args
-            return (op, *[part.op for part in beneath[:_INDEXED_ARGUMENTS]]) if beneath else op
+            if not beneath:
+                return op
+            return (op, len(beneath), *[part.op for part in beneath[:_INDEXED_ARGUMENTS]])
         number = self._number(argument)
         if number is None:
             return (op, argument.args[0].op) if argument.args else op
         written = repr(number) if isinstance(number, bool) else repr(float(number))
-        return (op, written if written in self._literals else "any")
+        return (op, written if written in self._index.literals else "any")
 
     def _number(self, node: Node) -> Number | None:
         if node.op not in _CONSTANT_LIKE:
