@@ -189,8 +189,21 @@ def _gammaln_numpy(x: Any) -> Any:
     return np.where(near, series, np.where(above, large, _lgamma_of_math(x)))
 
 
+# The zero of digamma above 0, and what it is more than that float.
+_DIGAMMA_ZERO = (1.4616321449683622, 9.549995429965697e-17)
+
+
+@functools.cache
+def _series_at_zero() -> tuple[float, ...]:
+    """The coefficients of z, z**2, ... of digamma at its zero above 0: derivatives over k!."""
+    zero = np.array(_DIGAMMA_ZERO[0])
+    return tuple(float(_polygamma_numpy(zero, k)) / math.factorial(k) for k in range(1, 48))
+
+
 def _digamma_numpy(x: Any) -> Any:
-    """The recurrence up to 16, then the asymptotic series (DLMF 5.5.2, 5.11.2)."""
+    """The recurrence up to 16, then the asymptotic series (DLMF 5.5.2, 5.11.2). From 1 to 2, where
+    these cancel, the series at the zero between.
+    """
     negative = x < 0
     at = np.where(negative, 1 - x, x)
     less = np.zeros_like(at)
@@ -203,6 +216,12 @@ def _digamma_numpy(x: Any) -> Any:
     for i, number in reversed(list(enumerate(_bernoulli(12), 1))):
         series = (series + number / (2 * i)) * square
     value = np.log(at) - 0.5 / at - series - less
+    near = (x >= 1) & (x <= 2)
+    z = np.where(near, (x - _DIGAMMA_ZERO[0]) - _DIGAMMA_ZERO[1], 0.0)
+    close = np.zeros_like(z)
+    for coefficient in reversed(_series_at_zero()):
+        close = (close + coefficient) * z
+    value = np.where(near, close, value)
     turn = np.pi * (x - np.round(x))
     reflected = value - np.pi / np.tan(np.where(negative, turn, 1.0))
     pole = negative & (x == np.round(x))

@@ -68,6 +68,15 @@ def test_orders_of_polygamma(order: int) -> None:
     np.testing.assert_allclose(found, exact, rtol=(5 + order) * 2.3e-16, atol=1e-16)
 
 
+def test_the_evaluator_knows_digamma_around_its_zero() -> None:
+    x = np.array([1.0, 1.2, 1.44, 1.4616, 1.4616321449683622, 1.4616321449683625, 1.47, 1.8, 2.0])
+    symbol = gx.vector("special_v", len(x))
+    with mpmath.workprec(120):
+        exact = [float(mpmath.digamma(mpmath.mpf(each))) for each in x.tolist()]
+    for found in (gx.evaluate(gx.digamma(symbol), {symbol: x}), run(gx.digamma, x)):
+        np.testing.assert_array_max_ulp(found, np.array(exact), 4)
+
+
 def test_polygamma_of_order_0_is_digamma() -> None:
     x = gx.vector("special_v", 3)
     assert gx.polygamma(0, x) is gx.digamma(x)
