@@ -480,6 +480,11 @@ class Printer:
     def vector_loop(self, level: Level, loop: For) -> None:
         """Whole vectors, then one masked remainder."""
         count = choose_lanes(loop, self.machine.vector_bytes)
+        if not loop.accumulators and self._reaches_apart(loop):
+            # Addresses take 8 bytes a lane, and elements are fetched one by one: lanes beyond two
+            # vectors of addresses gain nothing, and cost tens of milliseconds to compile. Sums keep
+            # their lanes, on which their order depends.
+            count = min(count, max(2, self.machine.vector_bytes // 4))
         static = isinstance(loop.start, int) and isinstance(loop.stop, int)
         length = loop.stop - loop.start if static else None  # type: ignore[operator]
         start = self.dim(level, loop.start)
@@ -503,6 +508,21 @@ class Printer:
             current = self._remainder(level, loop, count, middle, rest, current, length is None)
         for a, name in current.items():
             self._results[a] = self.combine_lanes(level, a, name, count)
+
+    def _reaches_apart(self, loop: For) -> bool:
+        """Whether lanes of a loop read or write elements that do not lie side by side."""
+        for statement in walk(loop.body):
+            if isinstance(statement, Store):
+                buffer, index = statement.buffer, statement.index
+            elif isinstance(statement, Value) and statement.opcode == "load":
+                buffer, index = statement.immediate.buffer, statement.immediate.index
+            else:
+                continue
+            split = affine(linear(buffer, index), loop.variable)
+            side_by_side = (0, 1) if buffer.layout == "contiguous" else (0,)
+            if split is None or split[0] not in side_by_side:
+                return True
+        return False
 
     def _remainder(
         self,

@@ -128,17 +128,19 @@ def modules(
             printed.add(name)
             big = sum(1 for _ in walk(kernel.body)) > BIG_KERNEL
             level = 0 if big else opt_level
+            passes = "instcombine" if opt_level else "none"
             imports: tuple[str, ...] = (
                 (gemm.entry_name(nest.dtype),) if isinstance(nest, Contract) else ()
             )
-            made.append(Module(name, text, (("kernel", name),), imports, level, "instcombine"))
+            made.append(Module(name, text, (("kernel", name),), imports, level, passes))
         names[id(kernel)] = kernel.name = name
+    glue = min(opt_level, 1)
     if found.slots.free:
         text = extents_module(found.slots)
-        made.append(Module("extents", text, (("extents", "extents"),), (), 1, "none"))
+        made.append(Module("extents", text, (("extents", "extents"),), (), glue, "none"))
     text, constants = program_module(program, names, workers, found.slots.program_names)
     imports = (*dict.fromkeys(names.values()), *constants, *_RUNTIME_SYMBOLS)
-    made.append(Module("main", text, (("main", "main"),), imports, 1, "always-inline"))
+    made.append(Module("main", text, (("main", "main"),), imports, glue, "always-inline"))
     return made, {symbol: storage.array for symbol, storage in constants.items()}
 
 

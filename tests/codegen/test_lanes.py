@@ -1,0 +1,49 @@
+"""How many lanes does a vector loop have, and what does that cost?"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc.codegen.machine import Machine
+from graphc.runtime.native import modules
+
+OPTIONS = gx.Options(threads=1, cache=False)
+
+
+def widest(function: Any) -> int:
+    """The most lanes of a vector in the kernels of a function, and of its strided variant."""
+    return max(map(int, re.findall(r"<(\d+) x ", function.llvm_ir)), default=1)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float16", "float32", "float64"])
+def test_elements_that_lie_apart_are_fetched_by_few_lanes(dtype: str) -> None:
+    """64 lanes of int8 that are gathered took LLVM a tenth of a second."""
+    x = gx.symbol("x", ("n", "m"), dtype)
+    turned = gx.compile(x, x.T + 1, options=OPTIONS)
+    assert widest(turned) <= Machine.host().vector_bytes // 4
+    array = np.arange(35).reshape(5, 7).astype(dtype)
+    np.testing.assert_array_equal(turned(array), array.T + np.ones((), dtype))
+    np.testing.assert_array_equal(turned(array[::2, ::-3]), array[::2, ::-3].T + np.ones((), dtype))
+
+
+def test_a_sum_has_the_same_lanes_wherever_its_terms_lie() -> None:
+    """So it has the same bits, too: the order of the terms depends on the lanes."""
+    x = gx.symbol("x", ("n",), "float32")
+    total = gx.compile(x, gx.sum(x), options=OPTIONS)
+    array = np.random.default_rng(1).standard_normal(2 * 1001).astype(np.float32)
+    assert total(array[::2].copy()).tobytes() == total(array[::2]).tobytes()
+
+
+def test_no_effort_means_none_in_any_module() -> None:
+    x = gx.symbol("x", ("n",))
+    for level, levels in ((0, {0}), (2, {1, 2})):
+        options = OPTIONS.replace(opt_level=level)
+        compiled = gx.compile(x, gx.cumsum(x) * 2, options=options)._impl  # type: ignore[attr-defined]
+        made, _ = modules(compiled.program, compiled.layout, 1, level)
+        assert {module.opt_level for module in made} == levels
+        assert {"instcombine" in module.passes for module in made} == {False, level > 0}
