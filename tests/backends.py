@@ -134,25 +134,35 @@ class Case:
         """The constants that decide on splitting, small: a strided variant is lowered when it is
         first called.
         """
-        importlib.import_module("graphc.codegen.lower")
-        with contextlib.ExitStack() as stack:
-            for name, small in SMALL_WORK.items() if self.split else ():
-                places = [
-                    m for key, m in sys.modules.items() if _is_codegen(key) and hasattr(m, name)
-                ]
-                assert places, f"graphc.codegen has no constant {name}"
-                for module in places:
-                    stack.enter_context(mock.patch.object(module, name, small))
+        for name in ("lower", "lanes"):
+            importlib.import_module(f"graphc.codegen.{name}")
+        changed = _constants_of_work(len(sys.modules)) if self.split else ()
+        for module, name, _ in changed:
+            setattr(module, name, SMALL_WORK[name])
+        try:
             yield
+        finally:
+            for module, name, usual in changed:
+                setattr(module, name, usual)
 
 
 # Elements that make work worth handing out, elements in a part of a split reduction, elements that
-# make one be split.
-SMALL_WORK = {"GRAIN": 2, "PART": 5, "SPLIT_ELEMENTS": 8}
+# make one be split; vectors that a light loop takes at once, so that arrays of test size see the
+# loop over whole vectors too.
+SMALL_WORK = {"GRAIN": 2, "PART": 5, "SPLIT_ELEMENTS": 8, "UNROLL": 1}
 
 
-def _is_codegen(module: str) -> bool:
-    return module.startswith("graphc.codegen.")
+@functools.lru_cache(1)
+def _constants_of_work(modules: int) -> tuple[tuple[Any, str, int], ...]:
+    """Where the constants of `SMALL_WORK` are read, with their usual values, while so many modules
+    are imported.
+    """
+    codegen = [m for key, m in sys.modules.items() if key.startswith("graphc.codegen.")]
+    found = [
+        (m, name, getattr(m, name)) for m in codegen for name in SMALL_WORK if hasattr(m, name)
+    ]
+    assert {name for _, name, _ in found} == SMALL_WORK.keys(), found
+    return tuple(found)
 
 
 def compiled(backend: str, case: Case) -> Callable[..., list[Any]]:
@@ -377,24 +387,34 @@ def disturbed(random: np.random.Generator, rounding: bool = False) -> Iterator[l
         outputs: Sequence[Node], values: Mapping[Node, Any], sizes: Mapping[str, int]
     ) -> list[Any]:
         held: dict[Node, Any] = dict(values)
-        for node in topological(outputs, known=values):
-            attrs = {name: substitute_in(value, sizes) for name, value in node.attrs.items()}
-            args = [held[argument] for argument in node.args]
-            if node.op.name in BACKWARD:
-                touched.append(node.op.name)
-                args = [_nudged(argument, random) for argument in args]
-            with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):
+            for node, attrs in _steps(tuple(outputs), tuple(values), tuple(sizes.items())):
+                args = [held[argument] for argument in node.args]
+                if node.op.name in BACKWARD:
+                    touched.append(node.op.name)
+                    args = [_nudged(argument, random) for argument in args]
                 result = node.op.numpy(*args, **attrs)
                 bound = _bound(node.op, args, attrs, result, rounding)
                 if bound is not None:
                     touched.append(node.op.name)
                     result = _moved(result, bound, random, node.op.name in EITHER_ZERO)
-            held[node] = result
+                held[node] = result
         return [held[node] for node in outputs]
 
     module = sys.modules[gx.evaluate.__module__]
     with mock.patch.object(module, "run", execute):
         yield touched
+
+
+@functools.lru_cache(16)  # those of one program and its bodies, which is evaluated many times
+def _steps(
+    outputs: tuple[Node, ...], known: tuple[Node, ...], sizes: tuple[tuple[str, int], ...]
+) -> list[tuple[Node, dict[str, Any]]]:
+    """The nodes to be evaluated, in order, with the attributes that they have at these sizes."""
+    return [
+        (node, {name: substitute_in(value, dict(sizes)) for name, value in node.attrs.items()})
+        for node in topological(outputs, known=known)
+    ]
 
 
 def _bound(op: Op, args: Arrays, attrs: Any, result: Any, rounding: bool) -> Any:

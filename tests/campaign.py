@@ -23,6 +23,8 @@ again, with `Judge.DEEP` runs, before it says so.
 from __future__ import annotations
 
 import argparse
+import functools
+import gc
 import os
 import select
 import signal
@@ -46,16 +48,22 @@ from backends import Case, Judge
 from programs import Program, Source, program, sizes
 
 import graphc as gx
+import graphc.codegen.interpret
+import graphc.runtime.compile  # before processes are forked, so that each need not
 from graphc.errors import ExtentError
 from graphc.node import Node
+from graphc.runtime.engine import Engine
 
-BATCH = 100  # seeds in one process
+BATCH = 400  # seeds in one process
 SECONDS = 120.0  # for one program; everything beyond is a hang
 TRIALS = 250  # to make a failure smaller
 SHRINK_SECONDS = 90.0
 # What a program may raise at run time, on the evaluator and natively.
 RAISED = (ValueError, IndexError, ZeroDivisionError, OverflowError, TypeError)
 MATH = (None, None, "ieee", "real")
+# LLVM's effort changes nothing in what graphc prints, and the lowest one takes a third of the time.
+EFFORTS = (2, *[0] * 11, 2, 2, 1, 3)
+LONGEST = (4, 8, 12)  # moves of a program: short ones are as likely to disagree, for their time
 
 
 class Recorded:
@@ -86,17 +94,21 @@ class Way:
     opt_level: int
     donate: bool
     other: bool  # the same again with another number of threads
+    split: bool  # small kernels are split, too
+    out: bool  # once more into arrays that are there
 
     @classmethod
     def drawn(cls, source: Source) -> Way:
         native = source.integer(0, 4) < 3
         threads, math = source.integer(1, 2), MATH[source.integer(0, len(MATH) - 1)]
-        effort = (2, 2, 0, 1, 3)[source.integer(0, 4)]
+        effort = EFFORTS[source.integer(0, len(EFFORTS) - 1)]
         other = source.integer(0, 7) == 7
-        return cls(native, threads, math, effort, source.integer(0, 3) == 3, other)
+        donate = source.integer(0, 3) == 3
+        split, out = source.integer(0, 3) < 3, not donate and source.integer(0, 7) == 7
+        return cls(native, threads, math, effort, donate, other, split, out)
 
     def compile(self, made: Program, threads: int) -> Any:
-        case = Case(made.inputs, made.outputs, math=self.math)
+        case = Case(made.inputs, made.outputs, math=self.math, split=self.split)
         options = case.options(threads).replace(opt_level=self.opt_level)
         donated = self.donated(made)
         copied = [any(symbol is each for each in donated) for symbol in made.inputs]
@@ -109,13 +121,13 @@ class Way:
                 donate=donated,
             )
 
-        def call(*arrays: Any) -> list[Any]:
+        def call(*arrays: Any, **options: Any) -> list[Any]:
             given = [
                 np.array(array, order="C") if copy else array
                 for array, copy in zip(arrays, copied, strict=True)
             ]
             with case.sizes_of_work():
-                return [np.asarray(result) for result in function(*given)]
+                return [np.asarray(result) for result in function(*given, **options)]
 
         return call
 
@@ -134,7 +146,7 @@ Drawn = tuple[Program, dict[str, int], Way]
 
 
 def drawn(source: Source) -> Drawn:
-    made = program(source, longest=12)
+    made = program(source, longest=LONGEST[source.integer(0, len(LONGEST) - 1)])
     return made, sizes(source, made.names), Way.drawn(source)
 
 
@@ -154,6 +166,12 @@ def check(made: Program, choice: dict[str, int], way: Way) -> None:
         return  # a promise about extents that these sizes do not keep
     judge.check(got, "compiled")
     assert kept == [array.tobytes() for array in arrays], "an argument was written to"
+    if way.out:
+        places = [np.full_like(each, 7) for each in got]
+        given = function(*arrays, out=places)
+        same = [a.tobytes() == b.tobytes() for a, b in zip(got, places, strict=True)]
+        assert all(a is b for a, b in zip(given, places, strict=True)), "out= gave other arrays"
+        assert all(same), f"other values with out=: {same}"
     if way.other:
         again = way.compile(made, 3 - way.threads)(*arrays)
         same = [a.tobytes() == b.tobytes() for a, b in zip(got, again, strict=True)]
@@ -227,6 +245,8 @@ def in_process(sources: Sequence[tuple[int, Any]]) -> list[tuple[int, str]]:
 
 def _work(sources: Sequence[tuple[int, Any]], writing: int) -> None:
     code = 1
+    gc.freeze()  # what was imported
+    Engine.compile_ir = _remembering(Engine.compile_ir)  # type: ignore[method-assign]
     try:
         for _, source in sources:
             message = trial(source)[:20000].replace("\0", " ").encode()
@@ -234,6 +254,16 @@ def _work(sources: Sequence[tuple[int, Any]], writing: int) -> None:
         code = 0
     finally:
         os._exit(code)
+
+
+def _remembering(compile_ir: Callable[..., bytes]) -> Callable[..., bytes]:
+    """Machine code of a text that another program had too is not made again: a tenth of them."""
+
+    @functools.cache
+    def made(engine: Engine, text: str, **options: Any) -> bytes:
+        return compile_ir(engine, text, **options)
+
+    return lambda engine, text, recorder=None, **options: made(engine, text, **options)
 
 
 @dataclass

@@ -23,6 +23,7 @@ from graphc.dims import Dim, Extent, evaluate, symbols_of
 from graphc.node import Node, topological
 from graphc.ops.gather import positions_attributes, scatter_op
 from graphc.tensor import SURFACE
+from tests.derived_moves import DERIVED_MOVES, mapped
 from tests.ops.samples import ALL, special
 from tests.registry_moves import REGION_MOVES, REGISTRY_MOVES, small
 
@@ -32,6 +33,7 @@ EXTENTS: tuple[int | str, ...] = (3, 1, 2, 4, "n", "m")
 # What most values are of.
 USUAL = ("float64", "float32", "int64", "bool")
 LONGEST = 4  # the largest rank
+DEEPEST = 2  # regions within regions
 ATTEMPTS = 4  # moves that are tried before one is given up
 MOST_OUTPUTS = 4
 
@@ -170,7 +172,7 @@ class Builder:
     def grow(self, count: int) -> None:
         """Make `count` moves; one that finds nothing to work on gives way to another."""
         moves = SMOOTH_MOVES if self.smooth else MOVES
-        if self.depth:
+        if self.depth >= DEEPEST:
             moves = tuple(move for move in moves if move not in REGIONS)
         for _ in range(count):
             for _ in range(ATTEMPTS):
@@ -608,8 +610,10 @@ MOVES = (
     *REGISTRY_MOVES,
     *REGISTRY_MOVES,
     *REGION_MOVES,
+    *DERIVED_MOVES,
+    mapped,
 )
-REGIONS = (call, scan, *REGION_MOVES)  # not inside of one another
+REGIONS = (call, scan, mapped, *REGION_MOVES)
 
 
 def ends(pool: Sequence[Node]) -> list[Node]:
