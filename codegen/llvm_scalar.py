@@ -109,6 +109,7 @@ def rarely_needed(scope: Scope, results: Iterable[Value] = ()) -> list[Rare]:
     """The branches that selects with the hint "rarely" allow in this scope, in order.
 
     `results` are values that something other than these statements uses. Loads stay where they are.
+    A select that only another branch needs is an ordinary instruction of that branch.
     """
     groups = _rare_groups(scope)
     group_of = {select: number for number, group in enumerate(groups) for select in group}
@@ -119,7 +120,7 @@ def rarely_needed(scope: Scope, results: Iterable[Value] = ()) -> list[Rare]:
         need[value] = number if need.get(value, number) == number else always
 
     for statement in reversed(scope.statements):
-        if statement in group_of:
+        if statement in group_of and need.get(statement, always) == always:
             condition, rare, usual = statement.args
             need[statement] = always
             note(rare, group_of[statement])
@@ -138,10 +139,11 @@ def rarely_needed(scope: Scope, results: Iterable[Value] = ()) -> list[Rare]:
         number = need.get(statement, always)
         if number != always and statement.opcode != "const":
             hidden[number].append(statement)
+    outer = [[select for select in group if need[select] == always] for group in groups]
     return [
         Rare(group[0].args[0], tuple(group), tuple(instructions))
-        for group, instructions in zip(groups, hidden, strict=True)
-        if instructions
+        for group, instructions in zip(outer, hidden, strict=True)
+        if group and instructions
     ]
 
 

@@ -1,28 +1,29 @@
-"""How are the error function, its complement and their inverses computed?
+"""How are the error function, its complement, gelu and the inverses computed?
 
 erf is an odd polynomial near 0 and 1 - exp(P(u) - x**2) above; erfc is exp(-x**2) u Q(u), where
-u = 1/(x + c) spreads the half line over a short interval. The inverses are a polynomial near 0 and,
-for erfcinv(y) with t = sqrt(-log(y)), t + P(1/(t + c)): the difference is smooth (DLMF 7.17(iii)).
+u = 1/(x + c) spreads the half line over a short interval, and gelu is alike. The inverses are a
+polynomial near 0 and, for erfcinv(y) with t = sqrt(-log(y)), t + P(1/(t + c)): the difference is
+smooth (DLMF 7.17(iii)).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from graphc.codegen.scalar import Scope, Value
-from graphc.codegen.vecmath_exp import exp_tail, power_in_two_factors
+from graphc.codegen.vecmath_exp import exp_tail, lift_of, lifted_exp
 from graphc.codegen.vecmath_log import log_arguments, log_sum
 from graphc.codegen.vecmath_parts import (
     FORMATS,
     Parts,
-    Reduced,
     at_least,
     at_most,
-    curvature_of,
     fast_two_sum,
     in_float64,
     polynomial,
     power_of_two,
+    product,
     quotient,
-    reduce_by_ln2,
     two_product,
     two_sum,
 )
@@ -30,10 +31,16 @@ from graphc.codegen.vecmath_tables import (
     ERF_FAR,
     ERF_SMALL,
     ERFC,
+    ERFC_CENTER,
+    ERFC_SLOPE,
     ERFINV,
     ERFINV_FAR,
     ERFINV_NEAR,
+    GELU,
+    GELU_CENTER,
+    GELU_SLOPE,
     TWO_OVER_ROOT_PI,
+    Table,
 )
 
 
@@ -66,31 +73,80 @@ def erf(k: Scope, x: Value) -> Value:
     return k.copysign(k.select(k.lt(size, 0.875), near, far), x)
 
 
+@dataclass(frozen=True)
+class _Tail:
+    """A function that is (c0 + u (c1 + u P(u)))/(x + shift) with u = 1/(x + shift) - center.
+
+    c0 and c1 are in two parts each.
+    """
+
+    shift: float
+    center: float
+    value: Table
+    slope: Table
+    series: Table
+
+    def at(self, k: Scope, x: Value) -> Parts:
+        """Its value for x >= 0 in two parts, nearly exact: only P(u) is rounded."""
+        dtype = x.dtype
+        divisor = fast_two_sum(k, k.max(x, self.shift), k.min(x, self.shift))
+        reciprocal = quotient(k, (k.const(1.0, dtype), k.const(0.0, dtype)), divisor)
+        u, lost = two_sum(k, reciprocal[0], k.const(-self.center, dtype))
+        u_rest = k.add(lost, reciprocal[1])
+        series = polynomial(k, u, self.series[dtype])
+        main, rest = two_product(k, u, series)
+        slope = self._plus(k, self.slope[dtype], main, k.fma(u_rest, series, rest))
+        value = self._plus(k, self.value[dtype], *product(k, (u, u_rest), slope))
+        return product(k, value, reciprocal)
+
+    @staticmethod
+    def _plus(k: Scope, constant: tuple[float, ...], main: Value, rest: Value) -> Parts:
+        total, lost = two_sum(k, k.const(constant[0], main.dtype), main)
+        return total, k.add(lost, k.add(rest, constant[1]))
+
+
+_ERFC = _Tail(3.0, 0.140625, ERFC_CENTER, ERFC_SLOPE, ERFC)
+_GELU = _Tail(4.0, 0.125, GELU_CENTER, GELU_SLOPE, GELU)
+
+
+def _times_exp(k: Scope, factor: Parts, exponent: Parts) -> Value:
+    """factor * exp(exponent) for an exponent below 0, rounded once."""
+    power, power_rest = lifted_exp(k, *exponent)
+    lifted = k.fma(power, factor[0], k.fma(power, factor[1], k.mul(power_rest, factor[0])))
+    return k.mul(lifted, 1 / lift_of(power.dtype))
+
+
+# From here on erfc is 0.
+_ERFC_IS_0 = {"float64": 27.3, "float32": 10.1}
+
+
 def erfc(k: Scope, x: Value) -> Value:
-    """1 - erf(x), within 3.5 ulp of the small results too."""
+    """1 - erf(x), within 1.5 ulp of the small results too."""
     size, dtype = k.abs(x), x.dtype
     main, rest = _near_erf(k, x, size)
     total, error = fast_two_sum(k, k.const(1.0, dtype), k.neg(main))
     near = k.add(total, k.sub(error, rest))
 
-    inside = at_most(k, size, 27.3 if dtype == "float64" else 10.1)
+    inside = at_most(k, size, _ERFC_IS_0[dtype])
     square, square_rest = two_product(k, inside, inside)
-    exponent = k.neg(square)
-    r = reduce_by_ln2(k, exponent)
-    low = k.sub(r.low, square_rest)
-    r = Reduced(r.shifted, r.high, low, k.add(r.high, low))
-    tail = k.add(r.high, curvature_of(k, r))
-    three = k.const(3.0, dtype)
-    divisor = two_sum(k, inside, three)
-    reciprocal, lost = quotient(k, (k.const(1.0, dtype), k.const(0.0, dtype)), divisor)
-    u = k.add(k.sub(reciprocal, 0.09375), lost)
-    factor = polynomial(k, u, ERFC[dtype])
-    scale, rest = power_in_two_factors(k, exponent, r.shifted)
-    factor = k.fma(factor, tail, factor)
-    factor = k.fma(factor, reciprocal, k.mul(factor, lost))
-    far = k.mul(k.mul(factor, scale), rest)
+    far = _times_exp(k, _ERFC.at(k, inside), (k.neg(square), k.neg(square_rest)))
     far = k.select(k.lt(x, 0.0), k.sub(2.0, far), far)
     return k.select(k.lt(size, 0.5), near, far)
+
+
+def gelu(k: Scope, x: Value) -> Value:
+    """x erfc(-x/sqrt(2))/2, within 1.5 ulp; -0.0 at -inf.
+
+    It is max(x, 0) - |x| exp(-x**2/2) H(|x|), where H is smooth; no root is needed.
+    """
+    size = k.abs(x)
+    inside = at_most(k, size, 1.5 * _ERFC_IS_0[x.dtype])
+    square, square_rest = two_product(k, inside, inside)
+    upper, lower = _GELU.at(k, inside)
+    main, rest = two_product(k, upper, inside)
+    factor = main, k.fma(lower, inside, rest)
+    less = _times_exp(k, factor, (k.mul(square, -0.5), k.mul(square_rest, -0.5)))
+    return k.select(k.lt(x, 0.0), k.neg(less), k.sub(x, less))
 
 
 def _inverse_of_tail(k: Scope, y: Value, key: str, deep: bool) -> Value:

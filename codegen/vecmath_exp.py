@@ -18,6 +18,7 @@ from graphc.codegen.vecmath_parts import (
     fine_curvature,
     polynomial,
     power_of_two,
+    rarely,
     reduce_by_ln2,
     scaled_sum,
     two_product,
@@ -36,6 +37,28 @@ def exp(k: Scope, x: Value) -> Value:
     format_ = FORMATS[x.dtype]
     x = at_least(k, at_most(k, x, format_.largest), format_.least)
     return times_power(k, x, *exp_tail(k, x))
+
+
+def lift_of(dtype: str) -> float:
+    """A power of two that makes the least exponentials, and products with them, normal."""
+    return 2.0**64 if dtype == "float64" else 2.0**32
+
+
+def lifted_exp(k: Scope, x: Value, rest: Value | None = None) -> Parts:
+    """exp(x + rest) times `lift_of` in two parts for x <= 0 and a rest below its last place."""
+    format_ = FORMATS[x.dtype]
+    r = reduce_by_ln2(k, at_least(k, x, format_.least))
+    curvature = curvature_of(k, r)
+    if rest is not None:
+        curvature = k.fma(rest, k.add(k.add(curvature, r.high), 1.0), curvature)
+    scale = power_of_two(k, r.shifted, format_.bits_of(lift_of(x.dtype)))
+    return fast_two_sum(k, *scaled_sum(k, scale, scale, r.high, curvature))
+
+
+def decaying_exp(k: Scope, x: Value) -> Parts:
+    """exp(x) in two parts for x <= 0; a subnormal result is rounded once, its second part is 0."""
+    main, low = lifted_exp(k, x)
+    return k.mul(main, 1 / lift_of(x.dtype)), k.mul(low, 1 / lift_of(x.dtype))
 
 
 def exp2(k: Scope, x: Value) -> Value:
@@ -130,30 +153,50 @@ def tanh(k: Scope, x: Value) -> Value:
     return k.copysign(result, x)
 
 
-def sigmoid(k: Scope, x: Value) -> Value:
-    """1 / (1 + exp(-x)), within 1 ulp.
+# From its negative on x exp(x) rounds to 0.
+_SILU_IS_0 = {"float64": 754.0, "float32": 110.0}
+
+
+class _Sigmoid:
+    """1 / (1 + exp(-x)) as unit * reciprocal * (1 + wrong).
 
     The denominator is carried in two parts and the reciprocal corrected for the lower one. Where
     the result is subnormal the denominator would be infinite: it is scaled for large negative x.
     """
-    format_ = FORMATS[x.dtype]
-    argument = at_least(k, at_most(k, k.neg(x), -format_.least), format_.saturated)
-    r = reduce_by_ln2(k, argument)
-    lift = 128 if x.dtype == "float64" else 32
-    large = k.gt(argument, -format_.least / 2)
-    biases = [k.const(format_.bias - by << format_.fraction, format_.word) for by in (lift, 0)]
-    unit = k.select(large, k.const(2.0**-lift, x.dtype), k.const(1.0, x.dtype))
-    scale = power_of_two(k, r.shifted, k.select(large, *biases))
 
-    offset = k.add(unit, scale)
-    total, rest = scaled_sum(k, offset, scale, r.high, curvature_of(k, r))
-    lost = k.sub(unit, k.sub(offset, scale))
-    denominator, residue = fast_two_sum(k, total, k.add(rest, lost))
+    def __init__(self, k: Scope, x: Value) -> None:
+        format_ = FORMATS[x.dtype]
+        argument = at_least(k, at_most(k, k.neg(x), _SILU_IS_0[x.dtype]), format_.saturated)
+        r = reduce_by_ln2(k, argument)
+        lift = 128 if x.dtype == "float64" else 64
+        large = k.gt(argument, -format_.least / 2)
+        biases = [k.const(format_.bias - by << format_.fraction, format_.word) for by in (lift, 0)]
+        self.unit = k.select(large, k.const(2.0**-lift, x.dtype), k.const(1.0, x.dtype))
+        scale = power_of_two(k, r.shifted, k.select(large, *biases))
 
-    reciprocal = k.div(1.0, denominator)
-    wrong = k.fma(k.neg(reciprocal), denominator, 1.0)
-    wrong = k.fma(k.neg(reciprocal), residue, wrong)
-    return k.mul(k.fma(reciprocal, wrong, reciprocal), unit)
+        offset = k.add(self.unit, scale)
+        total, rest = scaled_sum(k, offset, scale, r.high, curvature_of(k, r))
+        lost = k.sub(self.unit, k.sub(offset, scale))
+        denominator, residue = fast_two_sum(k, total, k.add(rest, lost))
+
+        self.reciprocal = k.div(1.0, denominator)
+        wrong = k.fma(k.neg(self.reciprocal), denominator, 1.0)
+        self.wrong = k.fma(k.neg(self.reciprocal), residue, wrong)
+
+
+def sigmoid(k: Scope, x: Value) -> Value:
+    """1 / (1 + exp(-x)), within 1 ulp."""
+    s = _Sigmoid(k, x)
+    return k.mul(k.fma(s.reciprocal, s.wrong, s.reciprocal), s.unit)
+
+
+def silu(k: Scope, x: Value) -> Value:
+    """x / (1 + exp(-x)), within 1 ulp; -0.0 at -inf."""
+    s = _Sigmoid(k, x)
+    finite = at_least(k, x, -_SILU_IS_0[x.dtype])
+    main, rest = two_product(k, finite, s.reciprocal)
+    result = k.mul(k.add(main, k.fma(main, s.wrong, rest)), s.unit)
+    return rarely(k, k.not_(k.lt(x, 2.0**64)), x, k.copysign(result, x))
 
 
 class _Hyperbolic:

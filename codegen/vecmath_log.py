@@ -8,10 +8,11 @@ log(1 + f) = f - f**2/2 + s (f**2/2 + R(s**2)). The inverse hyperbolic functions
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from graphc.codegen.scalar import Scope, Value
-from graphc.codegen.vecmath_exp import exp
+from graphc.codegen.vecmath_exp import decaying_exp
 from graphc.codegen.vecmath_parts import (
     FORMATS,
     Parts,
@@ -22,6 +23,7 @@ from graphc.codegen.vecmath_parts import (
     polynomial,
     product,
     quotient,
+    rarely,
     root,
     select_parts,
     times_constant,
@@ -30,11 +32,14 @@ from graphc.codegen.vecmath_parts import (
 )
 from graphc.codegen.vecmath_tables import (
     INVERSE_LN2,
+    INVERSE_LN10,
     LOG,
     LOG2_CUBIC,
     LOG2_LINEAR,
     LOG2_TAIL,
     LOG10_OF_2,
+    LOG_CUBIC,
+    LOG_SLOPE,
 )
 
 
@@ -53,55 +58,82 @@ def exponent_of(k: Scope, moved: Value, dtype: str) -> Value:
     return k.bitcast(k.or_(k.shr(moved, format_.fraction), format_.magic_bits), dtype)
 
 
-def log_arguments(k: Scope, x: Value) -> tuple[Value, Value]:
-    """f and n with x = (1 + f) * 2**n exactly, -0.25 <= f < 0.5, for any positive finite x."""
+def is_unusual(k: Scope, x: Value) -> Value:
+    """Whether x is anything but a positive normal number: by its bits, one comparison."""
     format_ = FORMATS[x.dtype]
-    subnormal = k.lt(x, format_.normal)
+    least = format_.bits_of(format_.normal)
+    return k.ge(k.sub(bits_of(k, x), least), format_.bits_of(float("inf")) - least)
+
+
+def log_arguments(k: Scope, x: Value) -> tuple[Value, Value]:
+    """f and n with x = (1 + f) * 2**n exactly, -0.25 <= f < 0.5, for any positive finite x.
+
+    Subnormal numbers are made normal, in a branch.
+    """
+    format_ = FORMATS[x.dtype]
+    unusual, subnormal = is_unusual(k, x), k.lt(x, format_.normal)
     lift = format_.fraction + 2
-    moved = moved_bits(k, k.select(subnormal, k.mul(x, 2.0**lift), x))
+    origins = [k.const(format_.exponent_origin + by, x.dtype) for by in (lift, 0)]
+    lifted = k.select(subnormal, k.mul(x, 2.0**lift), x)
+    lower = k.select(subnormal, *origins)
+    moved = moved_bits(k, rarely(k, unusual, lifted, x))
+    origin = rarely(k, unusual, lower, origins[1])
     above = k.and_(moved, (1 << format_.fraction) - 1)
     mantissa = k.bitcast(k.add(above, format_.bits_of_three_quarters), x.dtype)
-    origins = [k.const(format_.exponent_origin + by, x.dtype) for by in (lift, 0)]
-    n = k.sub(exponent_of(k, moved, x.dtype), k.select(subnormal, *origins))
-    return k.sub(mantissa, 1.0), n
+    return k.sub(mantissa, 1.0), k.sub(exponent_of(k, moved, x.dtype), origin)
 
 
 @dataclass(frozen=True)
 class _Logarithm:
-    """log(1 + f) = f - half_square + s * series, where s = f/(2 + f).
-
-    `half_square` is f**2/2 and `series` half_square + s**2 R(s**2).
+    """log(1 + f) = f - half_square + small, where half_square is f**2/2. `slope` is about
+    1/(1 + f).
     """
 
     half_square: Value
-    s: Value
-    series: Value
+    small: Value
+    slope: Callable[[], Value]
 
 
 def _logarithm(k: Scope, f: Value) -> _Logarithm:
+    """In float64 s (f**2/2 + R(s**2)) with s = f/(2 + f) takes fewer terms than a polynomial of f
+    and a division; in float32 the polynomial is cheaper.
+    """
+    half_square = k.mul(k.mul(f, 0.5), f)
+    if f.dtype == "float32":
+        small = k.mul(k.mul(k.mul(f, f), f), polynomial(k, f, LOG_CUBIC[f.dtype]))
+
+        def fraction() -> Value:
+            """1/(1 + f) is 1 - f/(1 + f): exact where f is small and what it multiplies is not."""
+            return k.fma(k.neg(f), polynomial(k, f, LOG_SLOPE[f.dtype]), 1.0)
+
+        return _Logarithm(half_square, small, fraction)
     s = k.div(f, k.add(f, 2.0))
     z = k.mul(s, s)
-    half_square = k.mul(k.mul(f, 0.5), f)
     series = k.fma(z, polynomial(k, z, LOG[f.dtype]), half_square)
-    return _Logarithm(half_square, s, series)
+
+    def slope() -> Value:
+        root = k.sub(1.0, s)
+        return k.mul(root, root)
+
+    return _Logarithm(half_square, k.mul(s, series), slope)
 
 
 def log_sum(k: Scope, f: Value, n: Value, rest: Value | None = None) -> Value:
     """log(1 + f + rest) + n ln 2, for a rest below the last place of f."""
     format_ = FORMATS[f.dtype]
     parts = _logarithm(k, f)
-    small = k.fma(parts.s, parts.series, k.mul(n, format_.ln2[1]))
-    if rest is not None:  # 1/(1 + f) is about (1 - s)**2
-        slope = k.sub(1.0, parts.s)
-        small = k.fma(k.mul(slope, slope), rest, small)
+    small = k.fma(n, format_.ln2[1], parts.small)
+    if rest is not None:
+        small = k.fma(parts.slope(), rest, small)
     return k.fma(n, format_.ln2[0], k.sub(f, k.sub(parts.half_square, small)))
 
 
 def log_edges(k: Scope, x: Value, result: Value) -> Value:
     """A logarithm of x: infinity and NaN are themselves, zero gives -inf, a negative number NaN."""
-    result = k.select(k.lt(x, float("inf")), result, x)
-    result = k.select(k.eq(x, 0.0), k.const(float("-inf"), x.dtype), result)
-    return k.select(k.lt(x, 0.0), k.const(float("nan"), x.dtype), result)
+    edge = k.select(k.lt(x, float("inf")), result, x)
+    edge = k.select(k.eq(x, 0.0), k.const(float("-inf"), x.dtype), edge)
+    edge = k.select(k.lt(x, 0.0), k.const(float("nan"), x.dtype), edge)
+    return rarely(k, is_unusual(k, x), edge, result)
 
 
 def log(k: Scope, x: Value) -> Value:
@@ -109,22 +141,31 @@ def log(k: Scope, x: Value) -> Value:
     return log_edges(k, x, log_sum(k, *log_arguments(k, x)))
 
 
-def log2(k: Scope, x: Value) -> Value:
-    """The logarithm to base 2, within 1 ulp; exact for powers of two.
+def _log_to_base(k: Scope, x: Value, factor: tuple[float, ...], ln2: tuple[float, ...]) -> Value:
+    """log(x) * factor, where `ln2` is ln 2 * factor, whose upper part times n is exact.
 
-    log(1 + f) is kept in two parts so that its product with 1/ln 2 is rounded once.
+    log(1 + f) is kept in two parts so that its product with the factor is rounded once.
     """
     f, n = log_arguments(k, x)
     parts = _logarithm(k, f)
     upper = k.sub(f, parts.half_square)
-    lower = k.fma(parts.s, parts.series, k.sub(k.sub(f, upper), parts.half_square))
-    factor, factor_rest = INVERSE_LN2[x.dtype]
-    main = k.mul(upper, factor)
-    rest = k.fma(upper, factor, k.neg(main))
-    rest = k.fma(lower, factor, k.fma(upper, factor_rest, rest))
-    total, error = fast_two_sum(k, n, main)
-    result = k.add(total, k.add(error, rest))
-    return log_edges(k, x, result)
+    lower = k.add(parts.small, k.sub(k.sub(f, upper), parts.half_square))
+    main, rest = times_constant(k, (upper, lower), factor)
+    total, error = fast_two_sum(k, n if ln2[0] == 1 else k.mul(n, ln2[0]), main)
+    rest = k.add(error, rest)
+    if ln2[1]:
+        rest = k.fma(n, ln2[1], rest)
+    return log_edges(k, x, k.add(total, rest))
+
+
+def log2(k: Scope, x: Value) -> Value:
+    """The logarithm to base 2, within 1 ulp; exact for powers of two."""
+    return _log_to_base(k, x, INVERSE_LN2[x.dtype], (1.0, 0.0))
+
+
+def log10(k: Scope, x: Value) -> Value:
+    """The logarithm to base 10, within 1 ulp; exact for powers of ten that the dtype holds."""
+    return _log_to_base(k, x, INVERSE_LN10[x.dtype], LOG10_OF_2[x.dtype])
 
 
 def log_in_two_parts(k: Scope, x: Value) -> Parts:
@@ -133,14 +174,15 @@ def log_in_two_parts(k: Scope, x: Value) -> Parts:
     f, n = log_arguments(k, x)
     parts = _logarithm(k, f)
     total, error = fast_two_sum(k, k.mul(n, format_.ln2[0]), f)
-    small = k.fma(parts.s, parts.series, k.mul(n, format_.ln2[1]))
+    small = k.fma(n, format_.ln2[1], parts.small)
     return fast_two_sum(k, total, k.add(error, k.sub(small, parts.half_square)))
 
 
-def log1p_inside(
-    k: Scope, x: Value, rest: Value | None = None, doublings: Value | None = None
-) -> Value:
-    """log(1 + x + rest) + doublings * ln 2 for finite x > -1 and a rest below its last place.
+def log1p_arguments(
+    k: Scope, x: Value, rest: Value | None = None
+) -> tuple[Value, Value, Value | None]:
+    """f, n and r with 1 + x + rest = (1 + f + r) * 2**n for finite x > -1, -0.25 <= f < 0.5, and a
+    rest below the last place of x.
 
     1 + x only decides n: f = x / 2**n + (2**-n - 1) is exact wherever its last bits matter.
     """
@@ -154,22 +196,76 @@ def log1p_inside(
     power = k.bitcast(k.sub(lifted, field), x.dtype)
     if rest is not None:
         rest = k.mul(k.mul(rest, power), 2.0**-lift)
-    if doublings is not None:
-        n = k.add(n, doublings)
-    return log_sum(k, k.add(scaled, k.fma(power, 2.0**-lift, -1.0)), n, rest)
+    return k.add(scaled, k.fma(power, 2.0**-lift, -1.0)), n, rest
 
 
 def log1p(k: Scope, x: Value) -> Value:
     """log(1 + x), within 1 ulp; the sign of a zero is kept."""
-    result = k.copysign(log1p_inside(k, x), x)
-    result = k.select(k.lt(x, float("inf")), result, x)
-    result = k.select(k.eq(x, -1.0), k.const(float("-inf"), x.dtype), result)
-    return k.select(k.lt(x, -1.0), k.const(float("nan"), x.dtype), result)
+    f, n, _ = log1p_arguments(k, x)
+    return _log1p_edges(k, x, k.copysign(log_sum(k, f, n), x))
+
+
+def _log1p_edges(k: Scope, x: Value, result: Value) -> Value:
+    """A logarithm of 1 + x: infinity and NaN are themselves, -1 gives -inf, less NaN."""
+    inside = k.and_(k.gt(x, -1.0), k.lt(x, float("inf")))
+    edge = k.select(k.eq(x, -1.0), k.const(float("-inf"), x.dtype), x)
+    edge = k.select(k.lt(x, -1.0), k.const(float("nan"), x.dtype), edge)
+    return rarely(k, k.not_(inside), edge, result)
+
+
+def _log1p_in_two_parts(k: Scope, x: Value) -> Parts:
+    """log(1 + x) for finite x > -1."""
+    format_ = FORMATS[x.dtype]
+    f, n, _ = log1p_arguments(k, x)
+    parts = _logarithm(k, f)
+    total, error = fast_two_sum(k, k.mul(n, format_.ln2[0]), f)
+    small = k.fma(n, format_.ln2[1], parts.small)
+    return fast_two_sum(k, total, k.add(error, k.sub(small, parts.half_square)))
+
+
+def _product_with_log(
+    k: Scope, x: Value, y: Value, inside: Value, parts: Parts, edge: Callable[[Value], Value]
+) -> Value:
+    """x times a logarithm of y in two parts, where `inside` says that y has one; 0 if x is 0.
+
+    Elsewhere it is x times `edge(upper part)`.
+    """
+    usual = k.and_(inside, k.and_(k.ne(x, 0.0), k.lt(k.abs(x), float("inf"))))
+    upper, lower = parts
+    result = k.fma(x, upper, k.mul(x, lower))
+    nothing = k.and_(k.eq(x, 0.0), k.eq(y, y))
+    unusual = k.select(nothing, k.const(0.0, x.dtype), k.mul(x, edge(upper)))
+    return rarely(k, k.not_(usual), unusual, result)
+
+
+def xlogy(k: Scope, x: Value, y: Value) -> Value:
+    """x log(y), within 1 ulp; 0 where x is 0 and y a number."""
+    parts, inside = log_in_two_parts(k, y), k.not_(is_unusual(k, y))
+    return _product_with_log(k, x, y, inside, parts, lambda upper: log_edges(k, y, upper))
+
+
+def xlog1py(k: Scope, x: Value, y: Value) -> Value:
+    """x log(1 + y), within 1 ulp; 0 where x is 0 and y a number."""
+    inside = k.and_(k.gt(y, -1.0), k.lt(y, float("inf")))
+    parts = _log1p_in_two_parts(k, y)
+    return _product_with_log(k, x, y, inside, parts, lambda upper: _log1p_edges(k, y, upper))
 
 
 def softplus(k: Scope, x: Value) -> Value:
-    """log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)), within 2 ulp."""
-    return k.add(k.max(x, 0.0), log1p_inside(k, exp(k, k.neg(k.abs(x)))))
+    """log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)), within 1 ulp.
+
+    The exponential and the sum are in two parts.
+    """
+    format_ = FORMATS[x.dtype]
+    small, small_rest = decaying_exp(k, k.neg(k.abs(x)))
+    f, n, rest = log1p_arguments(k, small, small_rest)
+    assert rest is not None
+    parts = _logarithm(k, f)
+    below, below_rest = fast_two_sum(k, k.mul(n, format_.ln2[0]), f)
+    total, lost = two_sum(k, k.max(x, 0.0), below)
+    low = k.fma(parts.slope(), rest, k.fma(n, format_.ln2[1], parts.small))
+    low = k.add(k.add(lost, below_rest), k.sub(low, parts.half_square))
+    return rarely(k, k.eq(total, float("inf")), total, k.add(total, low))
 
 
 def log2_in_two_parts(k: Scope, size: Value) -> Parts:
@@ -195,12 +291,6 @@ def log2_in_two_parts(k: Scope, size: Value) -> Parts:
     return fast_two_sum(k, total, k.add(rest, series[1]))
 
 
-def log10(k: Scope, x: Value) -> Value:
-    """The logarithm to base 10, within 1 ulp; exact for powers of ten that the dtype holds."""
-    main, rest = times_constant(k, log2_in_two_parts(k, x), LOG10_OF_2[x.dtype])
-    return log_edges(k, x, k.add(main, rest))
-
-
 # -- inverse hyperbolic functions ------------------------------------------------------------------
 
 # Above these, x**2 + 1 and x**2 - 1 are x**2.
@@ -211,10 +301,9 @@ def _log_of_sum(k: Scope, size: Value, near: Parts) -> Value:
     """log(1 + near), or log(2 size) for a large size."""
     large = k.gt(size, _SQUARE_ALONE[size.dtype])
     far = fast_two_sum(k, size, k.const(-1.0, size.dtype))
-    above, rest = select_parts(k, large, far, near)
-    doublings = k.select(large, k.const(1.0, size.dtype), k.const(0.0, size.dtype))
-    result = log1p_inside(k, above, rest, doublings)
-    return k.select(k.lt(size, float("inf")), result, size)
+    f, n, rest = log1p_arguments(k, *select_parts(k, large, far, near))
+    result = log_sum(k, f, k.select(large, k.add(n, 1.0), n), rest)
+    return rarely(k, k.not_(k.lt(size, float("inf"))), size, result)
 
 
 def asinh(k: Scope, x: Value) -> Value:

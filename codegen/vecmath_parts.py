@@ -8,6 +8,7 @@ of Computer Programming 2, 4.2.2).
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,6 +51,11 @@ class Format:
     @property
     def bits_of_one(self) -> int:
         return self.bias << self.fraction
+
+    def bits_of(self, power: float) -> int:
+        """The bits of a power of two that is a normal number, or of infinity."""
+        exponent = self.bias + 1 if math.isinf(power) else math.frexp(power)[1] - 1
+        return self.bias + exponent << self.fraction
 
     @property
     def bits_of_two(self) -> int:

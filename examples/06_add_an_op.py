@@ -5,7 +5,8 @@ NumPy meaning, its derivative, and its kernel, which is a procedure over a few d
 instructions. No backend knows any op by name, so a new op is differentiated, fused, compiled and
 printed as CUDA C++ like one of graphc's own.
 
-The example is the SiLU activation, x * sigmoid(x), also called swish.
+The example is the SiLU activation, x * sigmoid(x). graphc has one already, called "silu"; names of
+ops are unique, so this one is "my_silu".
 
 Run me:  python examples/06_add_an_op.py
 """
@@ -37,7 +38,7 @@ def silu_partials(x, result):
 
 
 silu_op = elementwise(
-    "silu",
+    "my_silu",
     numpy=silu_numpy,
     kernel=silu_kernel,
     partials=silu_partials,

@@ -15,9 +15,9 @@ from graphc.node import Node
 from graphc.ops.arithmetic import maximum, minimum, relu
 from graphc.ops.operands import operands
 from graphc.ops.special import where
-from graphc.ops.special_functions import erfc
+from graphc.ops.special_functions import gelu_op
 from graphc.ops.transcend import expm1, sigmoid, softplus, tanh
-from graphc.tensor import alias, surface
+from graphc.tensor import surface
 
 
 def _float(name: str, x: Any) -> Node:
@@ -34,20 +34,13 @@ def gelu(x: Any, approximate: str | bool = "none") -> Node:
     """
     x = _float("gelu", x)
     if approximate in ("none", False):
-        return (0.5 * x) * erfc(x * -math.sqrt(0.5))
+        return gelu_op(x)
     if approximate in ("tanh", True):
         return x * sigmoid((2 * math.sqrt(2 / math.pi)) * (x + 0.044715 * (x * x * x)))
     raise GraphError(
         f'gelu: approximate is "none" or "tanh", got {approximate!r}\n'
         "Both also have the spellings False and True."
     )
-
-
-@surface
-def silu(x: Any) -> Node:
-    """x sigmoid(x), also called swish (Elfwing, Uchibe & Doya 2017)."""
-    x = _float("silu", x)
-    return x * sigmoid(x)
 
 
 @surface
@@ -124,5 +117,3 @@ def mish(x: Any) -> Node:
     x = _float("mish", x)
     return x * tanh(softplus(x))
 
-
-alias("swish", silu)

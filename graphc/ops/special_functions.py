@@ -117,6 +117,25 @@ erfc_op = real_op(
     facts=lambda node, known: frozenset(("nonnegative",)),
     doc="1 - erf(x), accurate where it is small.",
 )
+
+
+def _gelu_numpy(x: Any) -> Any:
+    """x erfc(-x/sqrt(2))/2 and 0 for what underflows."""
+    below = np.isneginf(x)
+    factor = _erfc(np.where(below, 0, x) * -math.sqrt(0.5))
+    value = np.where(x < 0, np.where(below, 0, x) * factor / 2, x * (factor / 2))
+    return np.where(below, -0.0, value)
+
+
+gelu_op = real_op(
+    "gelu",
+    as_float64(quiet(_gelu_numpy)),
+    lambda x, y: like(x, 0.5) * erfc_op(x * like(x, -math.sqrt(0.5)))
+    + x * (like(x, 1 / math.sqrt(2 * math.pi)) * exp_op(like(x, -0.5) * (x * x))),
+    90,
+    domain=(Interval(-4, 4),),
+    doc="x erfc(-x/sqrt(2))/2.",
+)
 erfinv_op = real_op(
     "erfinv",
     as_float64(_erfinv_numpy),

@@ -146,6 +146,27 @@ sigmoid_op = real_op(
     facts=lambda node, known: _POSITIVE,
     latex=r"\sigma({})",
 )
+
+
+def _silu_numpy(x: Any) -> Any:
+    """x times the sigmoid, and 0 for what underflows."""
+    below = np.isneginf(x)
+    return np.where(below, -0.0, np.where(below, 0, x) * _sigmoid_numpy(x))
+
+
+def _silu_slope(x: Node, y: Node) -> Node:
+    s = sigmoid_op(x)
+    return s + y * (like(x, 1) - s)
+
+
+silu_op = real_op(
+    "silu",
+    as_float64(quiet(_silu_numpy)),
+    _silu_slope,
+    28,
+    domain=(Interval(-8, 8),),
+    doc="x sigmoid(x), rounded once: 0 at -inf.",
+)
 softplus_op = real_op(
     "softplus",
     _softplus_numpy,
@@ -321,18 +342,10 @@ def _product_with(function: Any) -> Any:
     return numpy
 
 
-def _product_kernel(procedure: str) -> Any:
-    def kernel(k: Any, x: Any, y: Any) -> Any:
-        absent = k.and_(k.eq(x, 0.0), k.eq(y, y))
-        return k.select(absent, k.const(0, x.dtype), k.mul(x, k.call(procedure, y)))
-
-    return kernel
-
-
 xlogy_op = elementwise(
     "xlogy",
     numpy=_product_with(np.log),
-    kernel=_product_kernel("log"),
+    kernel=lambda k, x, y: k.call("xlogy", x, y),
     partials=lambda x, y, result: (log_op(y), x / y),
     singular=(0, 1),
     kinds="f",
@@ -343,7 +356,7 @@ xlogy_op = elementwise(
 xlog1py_op = elementwise(
     "xlog1py",
     numpy=_product_with(np.log1p),
-    kernel=_product_kernel("log1p"),
+    kernel=lambda k, x, y: k.call("xlog1py", x, y),
     partials=lambda x, y, result: (log1p_op(y), x / (like(y, 1) + y)),
     singular=(0, 1),
     kinds="f",
@@ -367,6 +380,9 @@ arcsinh = real_surface(arcsinh_op, "The inverse hyperbolic sine.", "asinh")
 arccosh = real_surface(arccosh_op, "The inverse hyperbolic cosine: NaN below 1.", "acosh")
 arctanh = real_surface(arctanh_op, "The inverse hyperbolic tangent: NaN beyond 1.", "atanh")
 sigmoid = real_surface(sigmoid_op, "1 / (1 + exp(-x)).", "expit")
+silu = real_surface(
+    silu_op, "x sigmoid(x), also called swish (Elfwing, Uchibe & Doya 2017).", "swish"
+)
 softplus = real_surface(softplus_op, "log(1 + exp(x)), without overflow.")
 cbrt = real_surface(cbrt_op, "The real cube root, of negative numbers too.")
 logaddexp2 = real_surface(logaddexp2_op, "log2(2**x + 2**y), without overflow.")

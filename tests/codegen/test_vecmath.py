@@ -186,6 +186,8 @@ SPECIAL = {
     ],
     "tanh": [(0.0, 0.0), (-0.0, -0.0), (INFINITY, 1), (-INFINITY, -1), (1e-44, 1e-44)],
     "sigmoid": [(0.0, 0.5), (-0.0, 0.5), (INFINITY, 1), (-INFINITY, 0)],
+    "silu": [(0.0, 0.0), (-0.0, -0.0), (INFINITY, INFINITY), (-INFINITY, -0.0), (-800.0, -0.0)],
+    "gelu": [(0.0, 0.0), (-0.0, -0.0), (INFINITY, INFINITY), (-INFINITY, -0.0), (-40.0, -0.0)],
     "softplus": [(INFINITY, INFINITY), (-INFINITY, 0), (1e30, 1e30)],
     "sin": [(0.0, 0.0), (-0.0, -0.0), (INFINITY, NAN), (-INFINITY, NAN), (1e-44, 1e-44)],
     "cos": [(0.0, 1), (-0.0, 1), (INFINITY, NAN), (-INFINITY, NAN)],
@@ -395,11 +397,12 @@ def test_every_constant_can_be_derived_again(dtype):
 
 LIMITS = {
     "exp": 31, "exp2": 30, "expm1": 41, "sinh": 53, "cosh": 50, "tanh": 49, "sigmoid": 47,
-    "log": 39, "log2": 48, "log10": 80, "log1p": 42, "softplus": 70, "logit": 74, "asinh": 76,
-    "acosh": 77, "atanh": 69, "cbrt": 64, "sin": 140, "cos": 139, "tan": 159, "sinc": 75,
-    "asin": 41, "acos": 51, "atan": 60, "atan2": 90, "erf": 72, "erfc": 107, "erfinv": 88,
-    "erfcinv": 118, "lgamma": 269, "gamma": 295, "digamma": 232, "trigamma": 163,
-    "polygamma4": 209, "i0": 90, "i1": 92, "i0e": 90, "i1e": 90, "pow": 140,
+    "silu": 57, "gelu": 125, "log": 45, "log2": 55, "log10": 57, "log1p": 45, "softplus": 89,
+    "logit": 74, "asinh": 77, "acosh": 78, "atanh": 69, "cbrt": 69, "sin": 140, "cos": 139,
+    "tan": 159, "sinc": 75, "asin": 41, "acos": 51, "atan": 60, "erf": 72, "erfc": 146,
+    "erfinv": 93, "erfcinv": 123, "lgamma": 279, "gamma": 300, "digamma": 236, "trigamma": 162,
+    "polygamma4": 208, "i0": 89, "i1": 91, "i0e": 86, "i1e": 88, "pow": 144, "atan2": 81,
+    "xlogy": 66, "xlog1py": 64,
 }  # fmt: skip
 
 

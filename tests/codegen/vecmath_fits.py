@@ -79,6 +79,12 @@ def in_parts(value: Any, count: int, dtype: str) -> tuple[float, ...]:
     return tuple(parts)
 
 
+def in_exact_parts(value: Any, kept: int, dtype: str) -> tuple[float, ...]:
+    """A number below 1 as its first `kept` bits after the point and what is left."""
+    upper = mpmath.ldexp(mpmath.nint(mpmath.ldexp(value, kept)), -kept)
+    return float(upper), *rounded([value - upper], dtype)
+
+
 # -- the functions ---------------------------------------------------------------------------------
 
 
@@ -99,6 +105,10 @@ def over_root(function: Real) -> Real:
 
 def far_erfc(x: Any) -> Any:
     return mpmath.erfc(x) * mpmath.exp(x * x) * (x + 3)
+
+
+def far_gelu(x: Any) -> Any:
+    return mpmath.erfc(x / mpmath.sqrt(2)) * mpmath.exp(x * x / 2) * (x + 4) / 2
 
 
 def inverse_erfc(y: Any) -> Any:
@@ -138,9 +148,26 @@ def scaled_bessel(order: int) -> Real:
     return lambda w: mpmath.besseli(order, 1 / w) * mpmath.exp(-1 / w) / mpmath.sqrt(w)
 
 
+def center_of(function: Real, shift: str, center: str) -> tuple[Any, Any]:
+    """The value and the slope of a function at the center."""
+    at = shifted(function, shift, center)
+    return at(mpmath.mpf(0)), mpmath.diff(at, 0)
+
+
+def beyond_center(function: Real, shift: str, center: str) -> Real:
+    """What is left of a function without its value and its slope at the center, over u**2."""
+    value, slope = center_of(function, shift, center)
+    return lambda u: (shifted(function, shift, center)(u) - value - u * slope) / u**2
+
+
+ERFC_AT, GELU_AT = ("3", "0.140625"), ("4", "0.125")
+ERFINV_NEAR, ERFINV_FAR = ("2", "0.234375"), ("4", "0.0625")
+
+
 @dataclass(frozen=True)
 class Fit:
-    """A table: `function` on [low, high], a degree for each dtype, and zeros of the error at 0.
+    """A table: `function` on [low, high], a degree for each dtype that uses it, and zeros of the
+    error at 0.
 
     `wide`: the float32 function computes in float64, so its coefficients are rounded to that.
     """
@@ -149,18 +176,20 @@ class Fit:
     function: Real
     low: Any
     high: Any
-    degrees: tuple[int, int]
+    degrees: tuple[int | None, int | None]
     zeros: int = 0
     wide: bool = False
 
-    def table(self, dtype: str) -> tuple[float, ...]:
-        degree = self.degrees[DTYPES.index(dtype)]
-        found = interpolated(self.function, self.low, self.high, degree, self.zeros)
-        return rounded(found, "float64" if self.wide else dtype)
-
-
-ERFC_AT = ("3", "0.09375")
-ERFINV_NEAR, ERFINV_FAR = ("2", "0.234375"), ("4", "0.0625")
+    def tables(self) -> dict[str, tuple[float, ...]]:
+        """The coefficients by dtype."""
+        return {
+            dtype: rounded(
+                interpolated(self.function, self.low, self.high, degree, self.zeros),
+                "float64" if self.wide else dtype,
+            )
+            for dtype, degree in zip(DTYPES, self.degrees, strict=True)
+            if degree is not None
+        }
 
 
 def fits() -> dict[str, Fit]:
@@ -196,6 +225,15 @@ def fits() -> dict[str, Fit]:
             "(log((1 + s)/(1 - s)) - 2 s) / s**3 in s**2 <= 0.0415; relative error 2**-61, 2**-28",
             lambda z: (odd_log(z) - 2) / z, 0, z_log, (7, 2), 1,
         ),
+        "LOG_CUBIC": Fit(
+            "(log(1 + f) - f + f**2/2) / f**3 on -1/4 <= f <= 1/2; relative error of log 2**-27",
+            lambda f: (mpmath.log1p(f) - f + f**2 / 2) / f**3,
+            real("-0.2501"), real("0.5001"), (None, 8), 3,
+        ),
+        "LOG_SLOPE": Fit(
+            "1 / (1 + f) on -1/4 <= f <= 1/2; relative error 2**-7",
+            lambda f: 1 / (1 + f), real("-0.25"), real("0.5"), (None, 2),
+        ),
         "LOG2_TAIL": Fit(
             "log2((1 + s)/(1 - s)) = s (C1 + z (C3 + z Q(z))) in z = s**2 <= 0.0415: Q",
             lambda z: (odd_log(z) - 2 - 2 * z / 3) / z**2 / ln2, 0, z_log, (8, 3), 2,
@@ -226,8 +264,16 @@ def fits() -> dict[str, Fit]:
             0, real("0.77"), (11, 6), 1,
         ),
         "ERFC": Fit(
-            "erfc(x) exp(x**2) (x + 3) in u = 1/(x + 3) - 0.09375 for 0.5 <= x <= 27.3",
-            shifted(far_erfc, *ERFC_AT), *shifted_ends("0.5", "27.3", *ERFC_AT), (22, 12),
+            "erfc(x) exp(x**2) (x + 3) = center + u (slope + u P(u)) in u = 1/(x + 3) - 0.140625 "
+            "for\n# 0.5 <= x <= 27.3: P",
+            beyond_center(far_erfc, *ERFC_AT),
+            *shifted_ends("0.5", "27.3", *ERFC_AT), (20, 8), 2,
+        ),
+        "GELU": Fit(
+            "erfc(x/sqrt(2)) exp(x**2/2) (x + 4)/2 = center + u (slope + u P(u)) in\n# "
+            "u = 1/(x + 4) - 0.125 for 0 <= x <= 39: P",
+            beyond_center(far_gelu, *GELU_AT),
+            *shifted_ends("0", "39", *GELU_AT), (21, 10), 2,
         ),
         "ERFINV": Fit(
             "erfinv(x)/x in x**2 <= 1/4; relative error 2**-58 and 2**-30",
@@ -315,12 +361,16 @@ def constants() -> dict[str, tuple[Any, int, bool]]:
     return {
         "LN2": (ln2, 2, False),
         "INVERSE_LN2": (1 / ln2, 2, False),
-        "LOG10_OF_2": (mpmath.log10(2), 2, False),
+        "INVERSE_LN10": (1 / mpmath.log(10), 2, False),
         "LOG2_LINEAR": (2 / ln2, 2, False),
         "LOG2_CUBIC": (2 / ln2 / 3, 2, False),
         "QUARTER_PI": (pi / 4, 2, False),
         "HALF_PI": (pi / 2, 2, False),
         "PI": (pi, 2, False),
+        "ERFC_CENTER": (center_of(far_erfc, *ERFC_AT)[0], 2, False),
+        "ERFC_SLOPE": (center_of(far_erfc, *ERFC_AT)[1], 2, False),
+        "GELU_CENTER": (center_of(far_gelu, *GELU_AT)[0], 2, False),
+        "GELU_SLOPE": (center_of(far_gelu, *GELU_AT)[1], 2, False),
         "TWO_OVER_ROOT_PI": (2 / mpmath.sqrt(pi), 2, False),
         "CBRT_OF_2": (mpmath.cbrt(2), 2, False),
         "CBRT_OF_HALF": (mpmath.cbrt(mpmath.mpf(1) / 2), 2, False),
@@ -339,8 +389,18 @@ def tables() -> Iterator[tuple[str, str, dict[str, tuple[float, ...]]]]:
             "",
             {dtype: in_parts(value, count, "float64" if wide else dtype) for dtype in DTYPES},
         )
+    # The upper part has as many zeros at its end as exponents have bits: times n it is exact.
+    log10_of_2 = mpmath.log10(2)
+    yield (
+        "LOG10_OF_2",
+        "",
+        {
+            dtype: in_exact_parts(log10_of_2, kept, dtype)
+            for dtype, kept in zip(DTYPES, (42, 16), strict=True)
+        },
+    )
     for name, fit in fits().items():
-        yield name, fit.comment, {dtype: fit.table(dtype) for dtype in DTYPES}
+        yield name, fit.comment, fit.tables()
     yield (
         "ERF_FAR",
         "log(erfc(x)) + x**2 in u = 1/(x + 4.5) - 0.185546875 for 0.875 <= x <= 5.95 (float32: 4)",

@@ -52,6 +52,10 @@ def _erfc(x: Any) -> Any:
     return mpmath.erfc(max(min(x, mpmath.mpf(1000)), mpmath.mpf(-1000)))
 
 
+def _gelu(x: Any) -> Any:
+    return x * _erfc(-x / mpmath.sqrt(2)) / 2
+
+
 def _erfcinv(y: Any) -> Any:
     if y > 0.01:
         return mpmath.erfinv(1 - y) if y <= 1.99 else -_erfcinv(2 - y)
@@ -147,6 +151,10 @@ REFERENCES: dict[str, Reference] = {
     "sigmoid": Reference(
         lambda x: 1 / (1 + mpmath.exp(-x)), ((-1, 1), (-40, 40), (-110, -80), (-746, -700))
     ),
+    "silu": Reference(
+        lambda x: x / (1 + mpmath.exp(-x)), ((-1, 1), (-40, 40), (-115, -80), (-760, -700))
+    ),
+    "gelu": Reference(_gelu, ((-1, 1), (-9, 9), (-0.8, -0.6), (-15, -4), (-39, -30)), 1.5),
     "log": Reference(
         mpmath.log, ((0.7, 0.8), (0.9, 1.1), (1.4, 1.6), (0.3, 3)), domain=(0, math.inf)
     ),
@@ -162,7 +170,7 @@ REFERENCES: dict[str, Reference] = {
         mpmath.log1p, ((-0.7, -0.2), (-0.3, 0.6), (0.4, 2), (1, 100)), domain=(-1, math.inf)
     ),
     "softplus": Reference(
-        lambda x: mpmath.log1p(mpmath.exp(x)), ((-1, 1), (-5, 5), (-40, 40), (-746, -700)), 2.0
+        lambda x: mpmath.log1p(mpmath.exp(x)), ((-1, 1), (-5, 5), (-40, 40), (-746, -700))
     ),
     "logit": Reference(
         lambda x: mpmath.log(x / (1 - x)), ((0, 1), (0.4, 0.6), (0.9, 1), (0, 0.1)), domain=(0, 1)
@@ -187,7 +195,7 @@ REFERENCES: dict[str, Reference] = {
     "acos": Reference(mpmath.acos, ((-1, 1), (0.4, 0.6), (-0.6, -0.4), (0.9, 1)), domain=(-1, 1)),
     "atan": Reference(mpmath.atan, ((-1, 1), (0.3, 0.5), (0.9, 1.1), (-9, 9), (2, 3))),
     "erf": Reference(mpmath.erf, ((-1, 1), (0.9, 1.1), (1, 3), (-6, 6))),
-    "erfc": Reference(_erfc, ((-1, 1), (0.4, 0.6), (1, 3), (-6, 27), (26, 27.3)), 3.5),
+    "erfc": Reference(_erfc, ((-1, 1), (0.4, 0.6), (1, 3), (-6, 27), (26, 27.3)), 1.5),
     "erfinv": Reference(_erfinv, ((-1, 1), (0.4, 0.6), (0.99, 1)), 4.0, (-1, 1), slow=True),
     "erfcinv": Reference(
         _erfcinv, ((0, 2), (0.4, 0.6), (0, 0.01), (0.99, 1.01), (1.9, 2)), 4.0, (0, 2), slow=True,
@@ -319,8 +327,36 @@ def _points_of(dtype: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarra
     return y[kept], x[kept]
 
 
-_PAIRS = {"pow": _powers_of, "atan2": _points_of}
+def _factors_of(dtype: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Factors of logarithms: the second near 1, near 0, of any size, or near -1."""
+    rng = np.random.default_rng(seed)
+    info = np.finfo(dtype)
+    y = [rng.uniform(0.5, 2, count), np.ldexp(1 + rng.random(count), rng.integers(-60, 60, count))]
+    y += [1 + rng.uniform(-1, 1, count) * 2.0 ** -rng.integers(1, 20, count)]
+    y += [np.ldexp(1 + rng.random(count), rng.integers(info.minexp, info.maxexp, count))]
+    second = np.concatenate(y).astype(dtype)
+    first = rng.uniform(-9, 9, len(second)).astype(dtype)
+    first[first == 0] = 1
+    return first, second
+
+
+def _shifted_factors(dtype: str, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same, a fourth of them moved to where log(1 + y) is negative."""
+    first, second = _factors_of(dtype, count, seed)
+    second[: len(second) // 4] -= 1.25
+    second[second <= -1] = 0.5
+    return first, second
+
+
+_PAIRS = {
+    "pow": _powers_of,
+    "atan2": _points_of,
+    "xlogy": _factors_of,
+    "xlog1py": _shifted_factors,
+}
 _EXACT_PAIR = {
+    "xlogy": lambda x, y: mpmath.mpf(x) * mpmath.log(mpmath.mpf(y)),
+    "xlog1py": lambda x, y: mpmath.mpf(x) * mpmath.log1p(mpmath.mpf(y)),
     "pow": _exact_power,
     "atan2": lambda y, x: mpmath.atan2(mpmath.mpf(y), mpmath.mpf(x)),
 }

@@ -1,0 +1,291 @@
+"""How far from exact is every function of one argument, over every argument there is?
+
+All 2**16 patterns of float16 and bfloat16 and all 2**32 of float32 go through the function in that
+dtype and in float64, in one compiled kernel that also finds the largest error of a block: half a
+minute a function. The function in float64 is exact to a few units in its own last place, which are
+2**-27 of float32's; that it is, is compared with mpmath at chosen points. So that no mistake can
+hide in both, every 97th argument is compared with NumPy or SciPy too.
+
+    python tests/codegen/every_pattern.py measure [name ...]
+    python tests/codegen/every_pattern.py write
+
+`measure` writes what it finds to `tests/codegen/ulp.json`, skipping what it knows already; `write`
+makes `docs/ulp.md` of it. A record holds the digest of the instructions that it is about, so a
+record of a function that has changed since is known to be stale.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT)]
+
+import mpmath  # noqa: E402
+from scalar_harness import build_scope, evaluate  # noqa: E402
+from unary_functions import FUNCTIONS, Function  # noqa: E402
+from vecmath_reference import (  # noqa: E402
+    BINARY,
+    REFERENCES,
+    arguments,
+    errors_in_ulp,
+    exact_pairs,
+    exact_values,
+    pairs,
+    procedure_of,
+)
+
+import graphc as gx  # noqa: E402
+from graphc.codegen.scalar import Value  # noqa: E402
+from graphc.codegen.vecmath import PROCEDURES  # noqa: E402
+from graphc.lowering import Elementwise  # noqa: E402
+from graphc.node import topological  # noqa: E402
+
+RECORD = HERE / "ulp.json"
+ONE_THREAD = gx.Options(threads=1)
+BLOCK = 1 << 17
+EVERY_OTHER = 97  # somebody else's function is asked at every 97th argument
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """A dtype with few enough numbers: its bits, digits, and the exponent of its least number."""
+
+    name: str
+    bits: int
+    digits: int
+    least: int
+    top: int
+
+    @property
+    def overflow(self) -> float:
+        """From here on results round to infinity."""
+        return math.ldexp(1 - 2.0 ** -(self.digits + 1), self.top)
+
+
+NARROW = {
+    each.name: each
+    for each in (
+        Narrow("float16", 16, 11, -24, 16),
+        Narrow("bfloat16", 16, 8, -133, 128),
+        Narrow("float32", 32, 24, -149, 128),
+    )
+}
+
+
+def patterns(dtype: str, start: int = 0, stop: int | None = None, step: int = 1) -> Any:
+    """The numbers with the bits start, start + step, ..."""
+    from graphc.dtypes import as_dtype
+
+    stop = 1 << NARROW[dtype].bits if stop is None else stop
+    word = f"uint{NARROW[dtype].bits}"
+    return np.arange(start, stop, step, dtype=np.uint64).astype(word).view(as_dtype(dtype))
+
+
+# -- the error, as a graph -----------------------------------------------------------------------
+
+
+def error_graph(function: Function, dtype: str) -> tuple[Any, Any]:
+    """A symbol, and the error in ULP at each of its elements.
+
+    Infinity stands for what is no matter of places: NaN, an infinity, or the sign of a zero. An
+    infinite result where the exact one is finite counts as the next number after the largest.
+    """
+    narrow = NARROW[dtype]
+    x = gx.symbol("x", ("n",), dtype)
+    wide = x.astype("float64")
+    actual, exact = function.build(x).astype("float64"), function.build(wide)
+    size = abs(exact)
+    if function.floor:
+        size = gx.where(wide < function.floor_below, gx.maximum(size, function.floor), size)
+    place = gx.maximum(gx.spacing(size) * 2.0 ** (53 - narrow.digits), 2.0**narrow.least)
+    beyond = gx.copysign(2.0**narrow.top, actual)  # what infinity stands for
+    error = abs(gx.where(gx.isinf(actual), beyond, actual) - exact) / place
+    wrong = gx.cast(np.inf, "float64")
+    infinite = gx.equal(actual, gx.copysign(np.inf, exact))
+    error = gx.where(size >= narrow.overflow, gx.where(infinite, 0.0, wrong), error)
+    one, both = gx.isnan(actual) | gx.isnan(exact), gx.isnan(actual) & gx.isnan(exact)
+    error = gx.where(one, gx.where(both, 0.0, wrong), error)
+    turned = gx.equal(actual, 0.0) & gx.not_equal(gx.signbit(actual), gx.signbit(exact))
+    return x, gx.where(turned & ~one, wrong, error)
+
+
+def largest_error(function: Function, dtype: str, blocks: Iterator[Any]) -> tuple[float, float]:
+    """The largest error over some arguments, and where it is."""
+    x, error = error_graph(function, dtype)
+    of_block = gx.compile([x], error.max(), options=ONE_THREAD)
+    of_each = gx.compile([x], error, options=ONE_THREAD)
+    worst, where = -1.0, 0.0
+    for block in blocks:
+        found = float(of_block(block))
+        if found > worst:
+            worst, where = found, float(block[int(np.argmax(of_each(block)))])
+    return worst, where
+
+
+def blocks_of(dtype: str) -> Iterator[Any]:
+    """All patterns, a block at a time."""
+    if NARROW[dtype].bits == 16:
+        yield patterns(dtype)
+        return
+    bits = np.arange(BLOCK, dtype=np.uint32)
+    for _ in range(0, 1 << 32, BLOCK):
+        yield bits.view(np.float32)
+        bits += np.uint32(BLOCK)
+
+
+def distance_to_other(function: Function) -> tuple[float, float] | None:
+    """The largest difference between somebody else's function and ours in float64, in ULP of
+    float32, over every 97th float32; and where it is.
+
+    Where one of them is no number, or their infinities differ, there is no difference to tell.
+    """
+    if function.other is None:
+        return None
+    x = gx.symbol("x", ("n",), "float64")
+    ours = gx.compile([x], function.build(x), options=ONE_THREAD)
+    worst, where = 0.0, 0.0
+    for start in range(0, 1 << 32, BLOCK * EVERY_OTHER):
+        stop = min(start + BLOCK * EVERY_OTHER, 1 << 32)
+        block = patterns("float32", start, stop, EVERY_OTHER).astype(np.float64)
+        with np.errstate(all="ignore"):
+            mine, other = ours(block), function.other(block)
+            known = np.isfinite(mine) & np.isfinite(other)
+            size = np.where(known, np.abs(mine), 1.0)
+            size = np.where(
+                block < function.floor_below, np.maximum(size, function.floor), size
+            )
+            place = np.maximum(np.spacing(size) * 2.0**29, 2.0**-149)
+            apart = np.where(known & (size < NARROW["float32"].overflow), abs(mine - other), 0)
+            apart = apart / place
+        at = int(np.argmax(apart))
+        if apart[at] > worst:
+            worst, where = float(apart[at]), float(block[at])
+    return worst, where
+
+
+# -- which instructions ----------------------------------------------------------------------------
+
+
+def scalar_text(function: Function, dtype: str) -> str:
+    """The scalar instructions of a function, one a line."""
+    numbers: dict[Value, int] = {}
+    lines = []
+    for value in scope_of(function, dtype).statements:
+        numbers[value] = len(numbers)
+        operands = " ".join(str(numbers.get(each, "x")) for each in value.args)
+        immediate = "" if value.immediate is None else repr(value.immediate)
+        lines.append(f"{value.opcode} {value.dtype} {operands} {immediate}")
+    return "\n".join(lines)
+
+
+def scope_of(function: Function, dtype: str) -> Any:
+    """The scope with the kernels of all nodes of a function."""
+
+    def build(k: Any, x: Value) -> Any:
+        symbol = gx.symbol("x", (), dtype)
+        root = function.build(symbol)
+        values: dict[Any, Any] = {symbol: x}
+        for node in topological([root]):
+            if node not in values:
+                values[node] = _of_node(k, node, [values[each] for each in node.args])
+        return values[root]
+
+    return build_scope(build, [dtype])[0]
+
+
+def _of_node(k: Any, node: Any, operands: list[Any]) -> Any:
+    form = node.op.lowering
+    if node.op.name == "constant":
+        return k.const(node.attrs["value"].array.item(), node.dtype.name)
+    if node.op.name == "project":
+        return operands[0][node.attrs["index"]]
+    if isinstance(form, Elementwise):
+        return form.kernel(k, *operands, **node.attrs)
+    raise TypeError(f"{node.op.name} is not element-wise")
+
+
+def digest_of(function: Function) -> str:
+    texts = [scalar_text(function, dtype) for dtype in ("float32", "float64")]
+    return hashlib.sha256("\n\n".join(texts).encode()).hexdigest()[:16]
+
+
+def instruction_count(function: Function, dtype: str) -> int:
+    return sum(each.opcode != "const" for each in scope_of(function, dtype).statements)
+
+
+# -- the record ------------------------------------------------------------------------------------
+
+
+def known() -> dict[str, Any]:
+    return json.loads(RECORD.read_text()) if RECORD.exists() else {}
+
+
+def save(records: dict[str, Any]) -> None:
+    ordered = {name: records[name] for name in (*FUNCTIONS, *BINARY) if name in records}
+    RECORD.write_text(json.dumps(ordered, indent=1) + "\n")
+
+
+def in_float64(name: str, count: int) -> tuple[float, int]:
+    """The largest error of a procedure in float64 against mpmath, and of how many points."""
+    with mpmath.workprec(160):
+        if name in BINARY:
+            inputs = pairs(name, "float64", count, 12)
+            errors = errors_in_ulp(evaluate(PROCEDURES[name], *inputs), exact_pairs(name, *inputs))
+        else:
+            x = arguments(name, "float64", count // 8 if REFERENCES[name].slow else count, 12)
+            actual = evaluate(procedure_of(name), x)
+            errors = errors_in_ulp(actual, exact_values(name, x), x, name)
+    return float(errors.max()), len(errors)
+
+
+def measured(name: str, points: int) -> dict[str, Any]:
+    """The record of a function of one argument."""
+    function = FUNCTIONS[name]
+    record: dict[str, Any] = {"digest": digest_of(function)}
+    for dtype in NARROW:
+        worst, where = largest_error(function, dtype, blocks_of(dtype))
+        record[dtype] = {"ulp": round(worst, 4), "at": where.hex()}
+    other = distance_to_other(function)
+    if other is not None:
+        record["other"] = {"ulp": float(f"{other[0]:.2e}"), "at": other[1].hex()}
+    if name in REFERENCES:
+        worst, count = in_float64(name, points)
+        record["float64"] = {"ulp": round(worst, 4), "points": count}
+    return record
+
+
+def measure(names: list[str], points: int = 8000) -> None:
+    for name in names or FUNCTIONS:
+        records = known()
+        digest = digest_of(FUNCTIONS[name])
+        if not names and records.get(name, {}).get("digest") == digest:
+            continue
+        start = time.perf_counter()
+        record = measured(name, points)
+        save(known() | {name: record})
+        found = " ".join(
+            f"{each} {record[each]['ulp']} at {record[each].get('at')}"
+            for each in (*NARROW, "other", "float64")
+            if each in record
+        )
+        print(f"{name:<16}{time.perf_counter() - start:6.1f} s  {found}", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["measure"]:
+        measure(sys.argv[2:])
+    else:
+        raise SystemExit(__doc__)
