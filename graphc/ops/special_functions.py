@@ -18,7 +18,7 @@ import numpy as np
 from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.op import Interval, Op, elementwise
-from graphc.ops.arithmetic import like, sign_op
+from graphc.ops.arithmetic import absolute_op, like, sign_op, square_op
 from graphc.ops.operands import operands
 from graphc.ops.special import where_op
 from graphc.ops.transcend import as_float64, exp_op, quiet, real_op, real_surface
@@ -356,10 +356,21 @@ def _bessel(order: int, scaled: bool) -> Any:
     return as_float64(lambda x: _bessel_numpy(order, x, scaled))
 
 
-def _over(y: Node, x: Node) -> Node:
-    """y/x, and its limit 1/2 at 0, for a y that is x/2 near 0."""
-    still = x.__eq__(like(x, 0))
-    return where_op(still, like(x, 0.5), y / where_op(still, like(x, 1), x))
+# The power series of i1(x)/x in (x/4)**2 (DLMF 10.25.2).
+_I1_OVER = tuple(4**i / (2 * math.factorial(i) * math.factorial(i + 1)) for i in range(22))
+
+
+def _over(y: Node, x: Node, scale: Node) -> Node:
+    """y/x for y = scale * i1(x). Near 0 it is scale times a power series, so that it has all its
+    derivatives there; those of a quotient cancel.
+    """
+    square = square_op(x * like(x, 0.25))
+    near = square < like(x, 1)
+    inside = where_op(near, square, like(x, 0))
+    series = like(x, _I1_OVER[-1])
+    for coefficient in reversed(_I1_OVER[:-1]):
+        series = series * inside + like(x, coefficient)
+    return where_op(near, series * scale, y / where_op(near, like(x, 1), x))
 
 
 i0_op = real_op(
@@ -375,7 +386,7 @@ i0_op = real_op(
 i1_op: Op = real_op(
     "i1",
     _bessel(1, False),
-    lambda x, y: i0_op(x) - _over(y, x),
+    lambda x, y: i0_op(x) - _over(y, x, like(x, 1)),
     80,
     domain=(Interval(-6, 6),),
     laws=frozenset(("odd", "increasing")),
@@ -394,7 +405,7 @@ i0e_op = real_op(
 i1e_op: Op = real_op(
     "i1e",
     _bessel(1, True),
-    lambda x, y: i0e_op(x) - _over(y, x) - sign_op(x) * y,
+    lambda x, y: i0e_op(x) - _over(y, x, exp_op(-absolute_op(x))) - sign_op(x) * y,
     80,
     domain=(Interval(0.1, 30),),
     laws=frozenset(("odd",)),

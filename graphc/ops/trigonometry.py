@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.node import Node
 from graphc.op import Interval, Op, elementwise
-from graphc.ops.arithmetic import like, sqrt_op
+from graphc.ops.arithmetic import absolute_op, like, sqrt_op
 from graphc.ops.special import where_op
 from graphc.ops.transcend import as_float64, quiet, real_op, real_surface
 
@@ -84,8 +84,15 @@ arctan_op = real_op(
 
 
 def _angle_partials(y: Node, x: Node, result: Node) -> tuple[Node, Node]:
-    square = x * x + y * y
-    return x / square, -y / square
+    """x/(x**2 + y**2) and -y/(x**2 + y**2), divided by the larger: a square may overflow where the
+    quotient does not.
+    """
+    steep = absolute_op(y) > absolute_op(x)
+    larger, smaller = where_op(steep, y, x), where_op(steep, x, y)
+    ratio = smaller / larger
+    divisor = larger + smaller * ratio
+    one = like(x, 1)
+    return where_op(steep, ratio, one) / divisor, where_op(steep, -one, -ratio) / divisor
 
 
 arctan2_op = elementwise(

@@ -191,3 +191,28 @@ def test_extremes_of_activations() -> None:
     np.testing.assert_array_equal(run(gx.log_sigmoid, x), [-np.inf, -1e30, 0, 0, np.nan])
     np.testing.assert_array_equal(run(gx.elu, x), [-1, -1, 1e30, np.inf, np.nan])
     assert math.isnan(run(gx.hard_tanh, np.nan))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_derivatives_of_i1(order: int) -> None:
+    """At 0 too, where the quotient that they hold has a removable singularity."""
+    x = gx.symbol("special_x", ())
+    node = gx.i1(x)
+    for _ in range(order):
+        node = gx.grad(node, x)
+    derivative = gx.compile([x], node)
+    for point in (0.0, 1e-9, 1e-3, -0.5, 3.9999, 4.0, 9.0):
+        exact = float(mpmath.diff(lambda t: mpmath.besseli(1, t), mpmath.mpf(point), order))
+        np.testing.assert_allclose(derivative(point), exact, rtol=1e-13, atol=1e-18)
+
+
+def test_the_derivative_of_arctan2_at_extremes() -> None:
+    """The squares of these arguments overflow or underflow."""
+    y, x = gx.symbol("special_y", ()), gx.symbol("special_x", ())
+    slopes = gx.compile([y, x], gx.grad(gx.arctan2(y, x), [y, x]))
+    for up, across in ((1e200, 1e200), (1e-200, -3e-200), (-1e-300, 1e-290), (2.0, -3.0)):
+        square = mpmath.mpf(across) ** 2 + mpmath.mpf(up) ** 2
+        exact = [float(across / square), float(-up / square)]
+        np.testing.assert_allclose(slopes(up, across), exact, rtol=1e-15)
+    np.testing.assert_array_equal(slopes(1.0, np.inf), [0, 0])
+    np.testing.assert_array_equal(slopes(np.inf, 1.0), [0, 0])
