@@ -24,6 +24,7 @@ from graphc.codegen.scalar import (
     Barrier,
     Check,
     For,
+    Routine,
     Scope,
     Store,
     Until,
@@ -342,10 +343,35 @@ class StatementPrinter(IndexPrinter):
             return
         if value.opcode == "load":
             text = self.load(level, value)
+        elif value.opcode == "call":
+            text = self.called(value)
         else:
             text = self.computed(value.opcode, value.args, value.dtype)
         name = self.names[id(value)] = self.fresh("v")
         level.put(f"const {self.DIALECT.types[value.dtype]} {name} = {text};")
+
+    def called(self, value: Value) -> str:
+        """The call of a routine, which becomes a function of the text."""
+        routine: Routine = value.immediate
+        if routine.name not in self.helpers:
+            self.helpers[routine.name] = self.routine(routine)  # after those that it calls
+        return f"{routine.name}({', '.join(map(self.operand, value.args))})"
+
+    def routine(self, routine: Routine) -> str:
+        """The function of a routine, the same in every text."""
+        count, self._count = self._count, 0
+        types, made = self.DIALECT.types, routine.result
+        given = []
+        for position, parameter in enumerate(routine.parameters):
+            self.names[id(parameter)] = f"x{position}"
+            given.append(f"const {types[parameter.dtype]} x{position}")
+        self.live |= needed_values(routine)
+        level = Level(None, 1)
+        StatementPrinter.scope(self, level, routine.body, [made])
+        level.put(f"return {self.operand(made)};")
+        self._count = count
+        head = f"{self.DIALECT.qualifier} {types[made.dtype]} {routine.name}({', '.join(given)})"
+        return "\n".join([head, "{", *level.lines, "}"])
 
     def computed(self, opcode: str, args: Sequence[Value], dtype: str) -> str:
         """The expression of an instruction on values."""
@@ -515,6 +541,15 @@ def _live(kernel: Kernel) -> set[int]:
         elif isinstance(s, Accumulate) and id(s.accumulator) in live:
             need(s.value, s.mask)
     return live
+
+
+def needed_values(routine: Routine) -> set[int]:
+    """The ids of the values that the result of a routine needs."""
+    needed = {id(routine.result)}
+    for value in reversed(routine.body.statements):
+        if id(value) in needed:
+            needed.update(map(id, value.args))
+    return needed
 
 
 def _ranges(kernel: Kernel) -> dict[str, tuple[Any, Any]]:

@@ -55,6 +55,8 @@ PART = 8192
 # of sums round less often: the error grows with the longest chain of additions, not with the terms.
 SUMMED_IN_LANES = 4096
 SUMMED_IN_ORDER = 128
+# Work of the mathematical procedures of one kernel, in additions, beyond which they are called.
+MOST_COPIED = 75
 # Lanes of a tile in column mode.
 TILE = 256
 # Numbers that one kernel writes into an array of many.
@@ -136,6 +138,27 @@ class Emitter:
             return self._split()
         return [self._reduce()]
 
+    def draft(self, title: str = "") -> Draft:
+        """A new kernel, which calls what a large one should not hold copies of."""
+        return Draft(title or self.title(), Scope(calls_routines=self._is_dear()))
+
+    def _is_dear(self) -> bool:
+        """Whether copies of mathematical procedures would be most of a large kernel."""
+        copied = 0
+        stack, seen = list(self.group.members), set(self.group.members)
+        while stack:
+            node = stack.pop()
+            form = node.op.lowering
+            if isinstance(form, Elementwise) and form.cost > RECOMPUTE_COST:
+                copied += form.cost
+                if copied > MOST_COPIED:
+                    return True
+            for argument in node.args:
+                if argument not in seen and self.readable(argument) is None:
+                    seen.add(argument)
+                    stack.append(argument)
+        return False
+
     def title(self) -> str:
         names: dict[str, None] = {}
         for member in self.group.members:
@@ -205,7 +228,7 @@ class Emitter:
     # -- no reduction ------------------------------------------------------------------------------
 
     def _elementwise(self, results: Sequence[tuple[Node, Operand]], domain: Shape) -> Launch:
-        draft = Draft(self.title())
+        draft = self.draft()
         nodes = [node for node, _ in results]
         if not domain:
             with draft.scope.loop("parallel", 0, 1, "p") as once:
@@ -326,7 +349,7 @@ class Emitter:
         the other reduced ones.
         """
         group = self.group
-        draft = Draft(self.title())
+        draft = self.draft()
         tasks = product(group.kept)
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
             p = draft.bind(outer.variable, 0, tasks)
@@ -338,7 +361,7 @@ class Emitter:
     def _column_mode(self) -> Launch:
         """Lanes along the last axis, which stays; each stage serial loops over the reduced axes."""
         group = self.group
-        draft = Draft(self.title())
+        draft = self.draft()
         columns = group.kept[-1]
         tiles = 1 if isinstance(columns, int) and columns <= TILE else ceildiv(columns, TILE)
         tasks = product(group.kept[:-1]) * tiles
@@ -545,7 +568,7 @@ class Emitter:
 
     def _reduce_parts(self, parts: _Parts) -> Launch:
         group = self.group
-        draft = Draft(self.title())
+        draft = self.draft()
         lanes_kept = bool(group.kept) and len(parts.shape) - 1 not in parts.reduced
         lead = group.kept[:-1] if lanes_kept else group.kept
         tasks = product(lead) * parts.count
@@ -594,7 +617,7 @@ class Emitter:
     def _combine(self, parts: _Parts) -> Launch:
         """Add up the partial results in order, and finish what follows from them."""
         group, kept_shape = self.group, self.group.kept
-        draft = Draft(self.title() + "_combine")
+        draft = self.draft(self.title() + "_combine")
         results = list(self._results())
         self._note_written([n for n, _ in results if not is_row_member(_owner(n), group)])
         rows = [m for m in group.members if is_row_member(m, group) and m is not parts.reduction]
@@ -694,7 +717,7 @@ class Emitter:
     def _contract(self) -> list[Launch]:
         group = self.group
         node = group.members[0]
-        draft = Draft(self.title())
+        draft = self.draft()
         scope = draft.scope
         x, y = node.args
         axes = [
@@ -822,7 +845,7 @@ class Emitter:
         places = dict(self._results())
         if not places:
             return []
-        draft = Draft(self.title())
+        draft = self.draft()
         builder = NestBuilder(self, draft, node, places)
         form.write(builder, **node.attrs)
         return [builder.launch(self.group.members, self.reason())]
@@ -855,7 +878,7 @@ class Emitter:
         tasks, count = product(shape[:-1]) * tiles, product(walk)
         if product(shape) == 0 or count == 0:
             return copied
-        draft = Draft(self.title())
+        draft = self.draft()
         buffer = draft.buffer(place, node.shape)
         draft.scope.written.add(buffer)  # so that no load of it leaves the loop of the updates
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:

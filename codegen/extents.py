@@ -17,7 +17,7 @@ from graphc.codegen.llvm_program import Slots
 from graphc.dims import Bounds, Dim, Extent, affine, evaluate, substitute, symbols_of
 from graphc.errors import CompileError
 from graphc.graph import Graph, graphs_of, parameter_op, substitute_dims, substitute_in
-from graphc.node import Node, topological
+from graphc.node import NO_ATTRIBUTES, Node, topological
 from graphc.ops.control import scan_op
 from graphc.ops.movement import slice_op
 from graphc.ops.operands import restate_op
@@ -87,10 +87,14 @@ def canonical(graph: Graph) -> tuple[Graph, dict[str, str]]:
         assert isinstance(type_, TensorType)
         for extent in type_.shape:
             names.update(dict.fromkeys(sorted(symbols_of(extent))))
-    nodes = list(everywhere(graph))
-    for node in nodes:
-        _refuse_huge(node)
-    used = set().union(*(_names_in(node) for node in nodes))
+    first: dict[Any, Node] = {}  # of each type, and of each attribute
+    for node in everywhere(graph):
+        first.setdefault(node.type, node)
+        for value in node.attrs.values() if node.attrs is not NO_ATTRIBUTES else ():
+            first.setdefault(value, node)
+    for type_, node in first.items():
+        _refuse_huge(type_, node)
+    used = set().union(*map(_names_in, first))
     unknown = sorted(used - names.keys())
     if unknown:
         raise CompileError(
@@ -113,27 +117,30 @@ def everywhere(graph: Graph) -> Iterator[Node]:
     while waiting:
         for node in topological(waiting.pop().outputs):
             yield node
+            if node.attrs is NO_ATTRIBUTES:
+                continue
             inner = set(graphs_of(node.attrs)) - seen
             seen |= inner
             waiting += sorted(inner, key=lambda graph: graph.digest)
 
 
-def _refuse_huge(node: Node) -> None:
-    if not isinstance(node.type, TensorType):
+def _refuse_huge(type_: Any, node: Node) -> None:
+    if not isinstance(type_, TensorType):
         return
-    for extent in node.type.shape:
+    for extent in type_.shape:
         numbers = [extent] if isinstance(extent, int) else [c for _, c in extent.terms]
         if any(abs(number) >= LIMIT for number in numbers):
             where = location(node.origin)
             raise CompileError(
-                f"an extent of {node.type} does not fit 64 bits\n"
+                f"an extent of {type_} does not fit 64 bits\n"
                 f"node: {node.op.name}" + (f", built at {where}" if where else "")
             )
 
 
-def _names_in(node: Node) -> set[str]:
+def _names_in(thing: Any) -> set[str]:
+    """The names of dimensions in a type or the value of an attribute."""
     names: set[str] = set()
-    waiting: list[Any] = [node.type, *node.attrs.values()]
+    waiting = [thing]
     while waiting:
         value = waiting.pop()
         if isinstance(value, Dim):
@@ -288,7 +295,8 @@ def layout(graph: Graph, arena: Extent, work: Extent, wording: Wording | None = 
         builder.slot(arena, "the size of the workspace in bytes", MemoryError),
         builder.slot(work, "the number of operations"),
     )
-    _demands(builder, graph)
+    if builder.free:  # where all extents are numbers they were looked at when nodes were built
+        _demands(builder, graph)
     slots = Slots(
         tuple(builder.free),
         tuple(builder.derived),

@@ -41,6 +41,7 @@ from graphc.codegen.scalar import (
     Barrier,
     Check,
     For,
+    Routine,
     Scope,
     Store,
     Until,
@@ -518,6 +519,15 @@ class _KernelRun:
             result[active] = memory.read(index, context, active)
         return result
 
+    def call(self, value: Value, context: _Context) -> Any:
+        """What a routine makes of the arguments: its values in a context of their own."""
+        routine: Routine = value.immediate
+        inside = _Context(None, {}, context.size, task=0, lane=0)
+        for parameter, argument in zip(routine.parameters, value.args, strict=True):
+            inside.values[parameter] = context.get(argument)
+        self.scope(routine.body, inside)
+        return inside.get(routine.result)
+
     def result(self, value: Value, context: _Context) -> Any:
         if isinstance(value.immediate, Accumulator):
             return context.states[value.immediate]
@@ -717,6 +727,7 @@ _SOURCES: dict[str, Callable[[_KernelRun, Value, _Context], Any]] = {
     "index": _KernelRun.index,
     "load": _KernelRun.load,
     "result": _KernelRun.result,
+    "call": _KernelRun.call,
 }
 _ROLES: dict[str, Callable[[_KernelRun, For, _Context, Any, Any], None]] = {
     "parallel": _KernelRun.parallel,

@@ -6,11 +6,18 @@ here.
 
 from __future__ import annotations
 
+from typing import Any
+
 from graphc.codegen.scalar import BITS, FLOATS, Accumulate, For, Store, Value, walk
 
 # A vector loop whose body has at most this many instructions is run several vectors at a time.
 UNROLL_BELOW = 48
 UNROLL = 4
+# One that calls routines is run two vectors at a time if it is not longer than this: a routine has
+# long chains of instructions, and another vector fills the gaps.
+CALLING_BELOW = 256
+# Routines of more instructions need every register for one vector.
+LONG_ROUTINE = 250
 MAX_LANES = 64
 
 
@@ -23,8 +30,7 @@ def choose_lanes(loop: For, vector_bytes: int) -> int:
     others = [BITS[d] for d in dtypes if d not in FLOATS and d != "bool"]
     bits = max(floats) if floats else max(others, default=8)
     width = max(2, vector_bytes * 8 // bits)
-    light = len(dtypes) <= UNROLL_BELOW
-    lanes = min(width * UNROLL, MAX_LANES) if light else width
+    lanes = min(width * _vectors(statements, len(dtypes)), MAX_LANES)
     if isinstance(loop.start, int) and isinstance(loop.stop, int):
         length = max(1, loop.stop - loop.start)
         while lanes // 2 >= length and lanes > 2:
@@ -32,3 +38,13 @@ def choose_lanes(loop: For, vector_bytes: int) -> int:
         if lanes < length <= 2 * lanes and lanes < width * UNROLL and lanes * 2 <= MAX_LANES:
             lanes *= 2  # one masked pass instead of a pass and a remainder
     return lanes
+
+
+def _vectors(statements: list[Any], weight: int) -> int:
+    """How many vectors of the machine a loop takes at once."""
+    called = [s.immediate for s in statements if isinstance(s, Value) and s.opcode == "call"]
+    if any(len(routine.body.statements) > LONG_ROUTINE for routine in called):
+        return 1
+    if weight <= UNROLL_BELOW:
+        return UNROLL
+    return 2 if called and weight <= CALLING_BELOW else 1

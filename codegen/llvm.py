@@ -10,7 +10,7 @@ otherwise. Accumulators are loop-carried vectors, combined at the end by a fixed
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ from graphc.codegen.scalar import (
     Barrier,
     Check,
     For,
+    Routine,
     Scope,
     Store,
     Until,
@@ -56,13 +57,36 @@ PAUSE_BELOW = 24
 CODE_WORD, CANCEL_WORD, POLL_WORD = 0, 4, 7
 
 
-def kernel_module(kernel: Kernel, machine: Machine, name: str) -> str:
+@dataclass(frozen=True)
+class Text:
+    """The text of a module, and the routines that it calls, by symbol, with the lanes of each."""
+
+    text: str
+    routines: Mapping[str, tuple[Routine, int]]
+
+
+def kernel_module(kernel: Kernel, machine: Machine, name: str) -> Text:
     """The LLVM module of a loop-nest kernel: `void name(ptr frame, i64 begin, i64 end, i64
     worker)`.
     """
     printer = Printer(kernel, machine)
-    text = printer.function(name, kernel.body, kernel.nest)
-    return "\n".join([*sorted(printer.declarations), "", *printer.preludes(), text]) + "\n"
+    return printer.module(printer.function(name, kernel.body, kernel.nest))
+
+
+def routine_module(routine: Routine, lanes: int, machine: Machine, name: str) -> str:
+    """The LLVM module of a routine on vectors of so many lanes: arguments and result by value."""
+    printer = Printer(Kernel([], routine.body, routine.name), machine)
+    level = Level(routine.body, None, lanes=Lanes("", lanes, "", None))
+    for position, parameter in enumerate(routine.parameters):
+        level.names[id(parameter)] = f"%x{position}"
+    printer.block(level, routine.body, [routine.result])
+    given = ", ".join(
+        f"{llvm_type(p.dtype, lanes)} %x{i}" for i, p in enumerate(routine.parameters)
+    )
+    made = llvm_type(routine.result.dtype, lanes)
+    head = [f"define {made} @{name}({given}) nounwind {{", "entry:"]
+    tail = [f"  ret {made} {printer.operand(level, routine.result)}", "}"]
+    return printer.module("\n".join([*head, *level.lines, *tail])).text
 
 
 def steps_between_pauses(loop: For) -> int:
@@ -143,6 +167,7 @@ class Printer:
         self.kernel = kernel
         self.machine = machine
         self.declarations: set[str] = set()
+        self.routines: dict[str, tuple[Routine, int]] = {}
         self._count = 0
         self._records = False
         self._pauses: bool | None = None  # None: a loop here has nobody to ask and never pauses
@@ -152,10 +177,16 @@ class Printer:
         self.worker = "%worker"
         self._states: dict[Any, str] = {}
         self._results: dict[Any, str] = {}
+        self._literals: dict[tuple[int, int], str] = {}  # of constants, by lanes
 
     def fresh(self, prefix: str = "t") -> str:
         self._count += 1
         return f"%{prefix}{self._count}"
+
+    def module(self, function: str) -> Text:
+        """The module of a finished function."""
+        lines = [*sorted(self.declarations), "", *self.preludes(), function]
+        return Text("\n".join(lines) + "\n", self.routines)
 
     def preludes(self) -> list[str]:
         texts = [_RECORD] if self._records else []
@@ -216,9 +247,11 @@ class Printer:
 
     # -- statements --------------------------------------------------------------------------------
 
-    def block(self, level: Level, scope: Scope) -> None:
-        """The statements of a scope, with what is rarely needed behind a branch."""
-        branches = rarely_needed(scope) if _has_rare(scope) else []
+    def block(self, level: Level, scope: Scope, results: Iterable[Value] = ()) -> None:
+        """The statements of a scope, with what is rarely needed behind a branch. `results` are
+        values that are used after it.
+        """
+        branches = rarely_needed(scope, results) if _has_rare(scope) else []
         hidden = {id(v) for rare in branches for v in (*rare.instructions, *rare.selects)}
         starts = {id(rare.selects[0]): rare for rare in branches}
         for statement in scope.statements:
@@ -291,6 +324,9 @@ class Printer:
             level.names[id(value)] = self.load(level, value)
             return
         operands = [self.operand(level, argument) for argument in value.args]
+        if value.opcode == "call":
+            level.names[id(value)] = self.call(level, value, operands)
+            return
         dtypes = [argument.dtype for argument in value.args]
         fresh = self.fresh
         lines, result, declarations = instruction(
@@ -299,8 +335,21 @@ class Printer:
         )
         for line in lines:
             level.put(line)
-        self.declarations |= declarations
+        if declarations:
+            self.declarations |= declarations
         level.names[id(value)] = result
+
+    def call(self, level: Level, value: Value, operands: list[str]) -> str:
+        """The result of a routine, of the variant for the lanes of this level."""
+        routine, lanes = value.immediate, self.lane_count(level)
+        symbol = f"graphc_{routine.name}_x{lanes}"
+        self.routines[symbol] = routine, lanes
+        types = [llvm_type(argument.dtype, lanes) for argument in value.args]
+        made, name = llvm_type(value.dtype, lanes), self.fresh()
+        given = ", ".join(map(" ".join, zip(types, operands, strict=True)))
+        self.declarations.add(f"declare {made} @{symbol}({', '.join(types)}) nounwind")
+        level.put(f"{name} = call {made} @{symbol}({given})")
+        return name
 
     def lane_count(self, level: Level) -> int:
         return level.lanes.count if level.lanes else 1
@@ -311,7 +360,10 @@ class Printer:
         """
         wanted = self.lane_count(level) if lanes is None else lanes
         if value.opcode == "const":
-            return constant(value.immediate, value.dtype, wanted)
+            key = (id(value), wanted)
+            if key not in self._literals:
+                self._literals[key] = constant(value.immediate, value.dtype, wanted)
+            return self._literals[key]
         each: Level | None = level
         while each is not None:
             name = each.names.get(id(value))

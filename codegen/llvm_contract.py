@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.gemm import JOB, entry_name
-from graphc.codegen.llvm import Level, Printer, item_bytes, item_bytes_of
+from graphc.codegen.llvm import Level, Printer, Text, item_bytes, item_bytes_of
 from graphc.codegen.loops import (
     Contract,
     Kernel,
@@ -32,7 +32,7 @@ from graphc.codegen.loops import (
     walk,
 )
 from graphc.codegen.machine import Machine
-from graphc.codegen.scalar import Address, For, Scope, Store, Value
+from graphc.codegen.scalar import Address, For, Routine, Scope, Store, Value
 from graphc.dims import (
     Bounds,
     Compound,
@@ -46,17 +46,19 @@ from graphc.dims import (
 )
 
 
-def contract_module(kernel: Kernel, machine: Machine, name: str) -> str:
+def contract_module(kernel: Kernel, machine: Machine, name: str) -> Text:
     """The LLVM module of a contraction kernel, with the signature of every kernel."""
     contract = kernel.nest
     assert isinstance(contract, Contract)
     parts = []
     declarations: set[str] = {f"declare void @{entry_name(contract.dtype)}(ptr)"}
+    routines: dict[str, tuple[Routine, int]] = {}
     prelude: list[str] = []
     if not is_trivial(contract):
         epilogue = _EpiloguePrinter(kernel, machine, contract)
         parts.append(epilogue.text(f"{name}_epilogue"))
         declarations |= epilogue.declarations
+        routines |= epilogue.routines
         prelude = epilogue.preludes()
     for side, region in (("left", contract.left), ("right", contract.right)):
         if plain_operand(region) is not None:
@@ -70,11 +72,13 @@ def contract_module(kernel: Kernel, machine: Machine, name: str) -> str:
             packer = _PackPrinter(kernel, machine, contract, region, side)
             parts.append(packer.text(f"{name}_{side}"))
             declarations |= packer.declarations
+            routines |= packer.routines
             prelude = packer.preludes() or prelude
     job = _JobPrinter(kernel, machine)
     parts.append(job.text(name, contract))
     declarations |= job.declarations
-    return "\n".join([*sorted(declarations), "", *prelude, *parts, "!0 = !{}"]) + "\n"
+    text = "\n".join([*sorted(declarations), "", *prelude, *parts, "!0 = !{}"]) + "\n"
+    return Text(text, routines)
 
 
 def is_trivial(contract: Contract) -> bool:

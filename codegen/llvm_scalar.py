@@ -15,10 +15,11 @@ library for it, which is exact and slow.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +80,7 @@ def instruction(
     lanes: int,
     fresh: Callable[[], str],
     converts_halves: bool = True,
-) -> tuple[list[str], str, set[str]]:
+) -> tuple[list[str], str, Set[str]]:
     """The lines that execute `opcode`, the operand of its result, and the declarations needed.
 
     `operands` are LLVM operands without their types (names, or what `constant` returns), `dtypes`
@@ -87,9 +88,34 @@ def instruction(
     operands: some conversions are no instruction. `converts_halves` tells whether the processor has
     instructions between float16 and float32; where it has none LLVM would call a library.
     """
+    line = _line(opcode, dtypes[0], result_dtype, lanes)
+    if line is not None:
+        name = fresh()
+        return [f"{name} = {line.template.format(*operands)}"], name, line.declarations
     block = _Block(lanes, fresh, converts_halves)
     result = block.emit(opcode, operands, dtypes, result_dtype)
     return block.lines, result, block.declarations
+
+
+@dataclass(frozen=True)
+class _Line:
+    """An instruction that is one line: a template of its operands, and what it declares."""
+
+    template: str
+    declarations: frozenset[str]
+
+
+@functools.cache
+def _line(opcode: str, dtype: str, result: str, lanes: int) -> _Line | None:
+    """The line of an opcode; None for one that is a sequence or depends on its operands."""
+    if opcode in ("convert", "bitcast") or dtype in HALVES or result in HALVES:
+        return None
+    if (opcode, _kind(dtype)) in _SEQUENCES:
+        return None
+    block = _Block(lanes, lambda: "", True)
+    block.emit(opcode, ("{0}", "{1}", "{2}"), (dtype,), result)
+    (line,) = block.lines
+    return _Line(line.removeprefix(" = "), frozenset(block.declarations))
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from graphc.codegen.scalar import (
     Barrier,
     Check,
     For,
+    Routine,
     Scope,
     Store,
     Until,
@@ -367,6 +368,8 @@ class _Printer:
                 what += f" {self.name(s.immediate, 'a')}"
             elif isinstance(s.immediate, Contract):
                 what += " product"
+            elif isinstance(s.immediate, Routine):
+                what += f" of {s.immediate.name}"
             elif s.immediate is not None:
                 what += f" {s.immediate!r}" if s.opcode == "const" else f" {s.immediate}"
             self.put(indent, f"{self.name(s, 'v')}: {s.dtype} = {what}")
@@ -462,9 +465,16 @@ class _Verifier:
         elif s.opcode == "index":
             self.index_arguments(s.args)
             self.names((s.immediate,), len(s.args))
+        elif isinstance(s.immediate, Routine):
+            self.call(s, s.immediate)
         elif isinstance(s.immediate, Accumulator) and id(s.immediate) not in self.finished:
             self.fail("the result of an accumulator is read before its loop has ended")
         self.defined.add(id(s))
+
+    def call(self, s: Value, routine: Routine) -> None:
+        wanted = [parameter.dtype for parameter in routine.parameters]
+        if [argument.dtype for argument in s.args] != wanted or s.dtype != routine.result.dtype:
+            self.fail(f"{routine.name} takes {', '.join(wanted)} and gives {routine.result.dtype}")
 
     def load(self, s: Value, address: Address) -> None:
         rest = s.args[address.count :]

@@ -157,7 +157,10 @@ class Reader:
         self.known: dict[Key, Any] = {}
 
     def find(self, key: Key) -> Any:
-        reader: Reader | None = self
+        found = self.known.get(key)
+        if found is not None or self.outer is None:
+            return found
+        reader: Reader | None = self.outer
         while reader is not None:
             if key in reader.known:
                 return reader.known[key]
@@ -169,32 +172,33 @@ class Reader:
         """
         root: Key = (node, index, mask)
         stack = [root]
+        asked: set[Key] = set()  # what they need is further up the stack
+        find = self.find
         while stack:
             key = stack[-1]
-            if self.find(key) is not None:
+            if find(key) is not None:
                 stack.pop()
                 continue
-            waiting = self._waiting(key)
-            if waiting:
-                stack.extend(waiting)
-                continue
+            if key not in asked:
+                waiting = [needed for needed in self._needs(*key) if find(needed) is None]
+                if waiting:
+                    if not isinstance(key[0].op.lowering, Gather):  # that may need more then
+                        asked.add(key)
+                    stack += waiting
+                    continue
             stack.pop()
             self.known[key] = self._compute(*key)
-        return self.find(root)
-
-    def _waiting(self, key: Key) -> list[Key]:
-        return [needed for needed in self._needs(*key) if self.find(needed) is None]
-
-    def _stored(self, node: Node) -> Operand | None:
-        return self.source.readable(node)
+        return find(root)
 
     def _needs(self, node: Node, index: Index, mask: Value | None) -> list[Key]:
         source = self.source
-        if self._stored(node) is not None or source.row_value(node) is not None:
+        if source.readable(node) is not None or source.row_value(node) is not None:
             return []
         if node in source.saved:
             return []
         form = node.op.lowering
+        if isinstance(form, Elementwise):
+            return [(argument, index, mask) for argument in node.args]
         if isinstance(form, View):
             return [
                 (node.args[piece.argument], piece.index, inner)
@@ -207,22 +211,25 @@ class Reader:
                 return first
             read, inner = self._gathered(node, index, mask)
             return [*first, (node.args[0], read, inner)]
-        if isinstance(form, Elementwise) or node.op is project_op:
-            return [(argument, index, mask) for argument in node.args]
-        return []
+        return [(node.args[0], index, mask)] if node.op is project_op else []
 
     def _compute(self, node: Node, index: Index, mask: Value | None) -> Any:
         row = self.source.row_value(node)
         if row is not None:
             return row
         scope, draft = self.scope, self.draft
-        stored = self._stored(node)
+        stored = self.source.readable(node)
         if stored is not None:
             return self.load(stored, node.shape, index, mask)
         if node in self.source.saved:
             operand, where, shape = self.source.saved[node]
             return self.load(operand, shape, where(index), mask)
         form = node.op.lowering
+        if isinstance(form, Elementwise):
+            values = [self.find((argument, index, mask)) for argument in node.args]
+            if form.demand is not None:
+                self._demand(node, form.demand, values, mask)
+            return element(scope, node, values)
         if node.op is constant_op:
             return scope.const(node.attrs["value"].array.item(), node.dtype.name)
         if isinstance(form, View):
@@ -234,11 +241,6 @@ class Reader:
             return self.find((node.args[0], source, inner))
         if node.op is project_op:
             return self.find((node.args[0], index, mask))[node.attrs["index"]]
-        if isinstance(form, Elementwise):
-            values = [self.find((argument, index, mask)) for argument in node.args]
-            if form.demand is not None:
-                self._demand(node, form.demand, values, mask)
-            return element(scope, node, values)
         raise AssertionError(f"{node.op.name} has no value inside a kernel")
 
     def _demand(

@@ -1,15 +1,17 @@
 """Which instructions may a kernel execute? About forty scalar opcodes, and the scopes they live in.
 
 Every backend prints exactly these and nothing else, so a new mathematical function is a procedure
-over them (`vecmath`), never a new opcode. A `Value` is the instruction that computes it. Emitting
-goes through a `Scope`, which value-numbers instructions and places each in the outermost scope in
-which its arguments exist: sharing and the hoisting of loop-invariant code happen by construction.
+over them (`vecmath`), never a new opcode; a `Routine` is a procedure that many calls share. A
+`Value` is the instruction that computes it. Emitting goes through a `Scope`, which value-numbers
+instructions and places each in the outermost scope in which its arguments exist: sharing and the
+hoisting of loop-invariant code happen by construction.
 
 The NumPy function beside each opcode is its meaning; the kernel interpreter calls it.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -80,11 +82,14 @@ _BITWISE = ("bool", *INTEGERS)
 OPCODES: dict[str, Opcode] = {
     opcode.name: opcode
     for opcode in (
-        # sources of values: immediates, index expressions, memory, finished accumulators
+        # sources of values: immediates, index expressions, memory, finished accumulators, arguments
         Opcode("const", 0, _ANY, None, "stated"),
         Opcode("index", -1, ("int64",), None, "stated"),
         Opcode("load", -1, _ANY, None, "stated"),
         Opcode("result", 0, _ANY, None, "stated"),
+        Opcode("parameter", 0, _ANY, None, "stated"),
+        # a routine out of line: the immediate
+        Opcode("call", -1, _ANY, None, "stated"),
         # arithmetic
         Opcode("add", 2, _NUMBERS, np.add),
         Opcode("sub", 2, _NUMBERS, np.subtract),
@@ -247,8 +252,15 @@ class Scope:
     the other operand's dtype.
     """
 
-    def __init__(self, parent: Scope | None = None, variables: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        parent: Scope | None = None,
+        variables: tuple[str, ...] = (),
+        calls_routines: bool = False,
+    ) -> None:
+        """With `calls_routines` procedures are called out of line, here and in inner scopes."""
         self.parent = parent
+        self.calls_routines = calls_routines if parent is None else parent.calls_routines
         self.variables = frozenset(variables)
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.statements: list[Statement] = []
@@ -268,10 +280,15 @@ class Scope:
         """The value of an instruction: the existing one if it was emitted before where we can see
         it.
         """
-        record = OPCODES[opcode]
-        result = _result_dtype(record, args, dtype)
-        home = self._home(args, immediate)
-        key = (opcode, tuple(map(id, args)), result, _immediate_key(immediate))
+        result = dtype or _result_dtype(opcode, tuple([value.dtype for value in args]))
+        for value in args:
+            if value.scope is self:  # no scope further out has it
+                home = self
+                break
+        else:
+            home = self._home(args, immediate)
+        told_apart = None if immediate is None else _immediate_key(immediate)
+        key = (opcode, tuple(map(id, args)), result, told_apart)
         found = home._numbers.get(key)
         if found is None:
             found = Value(home, opcode, args, result, immediate)
@@ -356,9 +373,16 @@ class Scope:
         return value if value.dtype == dtype else self.emit("bitcast", value, dtype=dtype)
 
     def call(self, name: str, *args: Value) -> Any:
-        """The value, or the values, of the mathematical procedure `name`, inlined."""
+        """The value, or the values, of the mathematical procedure `name`: a copy of it, or a call.
+        """
         from graphc.codegen import exact, vecmath
 
+        if self.calls_routines and all(isinstance(a, Value) and a.opcode != "const" for a in args):
+            from graphc.codegen.routines import routine
+
+            found = routine(name, tuple(value.dtype for value in args))
+            if found is not None:
+                return self.emit("call", *args, dtype=found.result.dtype, immediate=found)
         return (exact.PROCEDURES.get(name) or vecmath.PROCEDURES[name])(self, *args)
 
     # -- loops ---------------------------------------------------------------------------------
@@ -370,6 +394,18 @@ class Scope:
     def loop(self, role: str, start: Extent, stop: Extent, prefix: str = "i") -> LoopBuilder:
         """Open a loop: `with scope.loop("vector", 0, n) as loop: loop.body.store(...)`."""
         return LoopBuilder(self, role, start, stop, self.fresh_variable(prefix))
+
+
+@dataclass(eq=False)
+class Routine:
+    """A procedure out of line: values over `parameters`, without memory or loops, and the one that
+    is its result.
+    """
+
+    name: str
+    parameters: tuple[Value, ...]
+    body: Scope
+    result: Value
 
 
 class LoopBuilder:
@@ -437,20 +473,21 @@ def _immediate_key(immediate: Any) -> Any:
     return immediate
 
 
-def _result_dtype(record: Opcode, args: tuple[Value, ...], dtype: str | None) -> str:
-    if record.arity >= 0 and len(args) != record.arity:
-        raise TypeError(f"{record.name} takes {record.arity} operands, got {len(args)}")
-    if record.result == "stated":
-        assert dtype is not None, f"{record.name} must state its dtype"
-        return dtype
-    operands = args
-    if record.name == "select":
-        if args[0].dtype != "bool":
-            raise TypeError(f"select needs a bool condition, got {args[0].dtype}")
-        operands = args[1:]
-    first = operands[0].dtype
-    if first not in record.domain or any(value.dtype != first for value in operands):
-        raise TypeError(f"{record.name} of {', '.join(value.dtype for value in args)}")
+@functools.cache
+def _result_dtype(opcode: str, dtypes: tuple[str, ...]) -> str:
+    """The dtype of an instruction's result; `TypeError` for operands that it does not take."""
+    record = OPCODES[opcode]
+    if record.arity >= 0 and len(dtypes) != record.arity:
+        raise TypeError(f"{opcode} takes {record.arity} operands, got {len(dtypes)}")
+    assert record.result != "stated", f"{opcode} must state its dtype"
+    operands = dtypes
+    if opcode == "select":
+        if dtypes[0] != "bool":
+            raise TypeError(f"select needs a bool condition, got {dtypes[0]}")
+        operands = dtypes[1:]
+    first = operands[0]
+    if first not in record.domain or any(dtype != first for dtype in operands):
+        raise TypeError(f"{opcode} of {', '.join(dtypes)}")
     return "bool" if record.result == "bool" else first
 
 
@@ -460,6 +497,11 @@ def _operand(scope: Scope, value: Any, dtype: str) -> Value:
 
 def _method(name: str) -> Callable[..., Value]:
     def emit(self: Scope, *operands: Any) -> Value:
+        for operand in operands:
+            if type(operand) is not Value:
+                break
+        else:
+            return self.emit(name, *operands)
         skip = 1 if name == "select" else 0
         dtype = next(value.dtype for value in operands[skip:] if isinstance(value, Value))
         values = [_operand(self, value, dtype) for value in operands[skip:]]
@@ -470,7 +512,7 @@ def _method(name: str) -> Callable[..., Value]:
     return emit
 
 
-_STATED = {"const", "index", "load", "result", "convert", "bitcast"}
+_STATED = {"const", "index", "load", "result", "parameter", "call", "convert", "bitcast"}
 for _name in OPCODES.keys() - _STATED:
     setattr(Scope, _name + "_" if _name in ("and", "or", "not") else _name, _method(_name))
 

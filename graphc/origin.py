@@ -8,11 +8,9 @@ inside graphc are recognised by their module's name and passed over.
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import opcode
 import sys
-from collections.abc import Iterator
 from types import CodeType
 from typing import Any
 
@@ -69,15 +67,20 @@ _context: contextvars.ContextVar[Events] = contextvars.ContextVar("graphc_event"
 _frames: dict[tuple[CodeType, int], Events] = {}
 
 
-@contextlib.contextmanager
-def origins(enabled: bool) -> Iterator[None]:
+class origins:
     """Switch the recording of origins on or off within a `with` block, in this thread of execution.
     """
-    token = _enabled.set(enabled)
-    try:
-        yield
-    finally:
-        _enabled.reset(token)
+
+    __slots__ = ("_enabled", "_token")
+
+    def __init__(self, enabled: bool) -> None:
+        self._enabled = enabled
+
+    def __enter__(self) -> None:
+        self._token = _enabled.set(self._enabled)
+
+    def __exit__(self, *_: object) -> None:
+        _enabled.reset(self._token)
 
 
 class because:

@@ -27,10 +27,11 @@ class TensorType:
     float32[batch, 3]
     """
 
-    __slots__ = ("__weakref__", "dtype", "shape")
+    __slots__ = ("__weakref__", "_text", "dtype", "shape")
     _table: weakref.WeakValueDictionary[Any, TensorType] = weakref.WeakValueDictionary()
     dtype: np.dtype[Any]
     shape: Shape
+    _text: str
 
     def __new__(cls, dtype: Any, shape: Any = ()) -> TensorType:
         key = (dtypes.as_dtype(dtype), as_shape(shape))
@@ -41,6 +42,8 @@ class TensorType:
                 if found is None:
                     found = object.__new__(cls)
                     found.dtype, found.shape = key
+                    shape = ", ".join(map(str, found.shape))
+                    found._text = found.dtype.name + (f"[{shape}]" if shape else "")
                     cls._table[key] = found
         return found
 
@@ -54,8 +57,7 @@ class TensorType:
         return product(self.shape)
 
     def __repr__(self) -> str:
-        shape = ", ".join(map(str, self.shape))
-        return f"{self.dtype.name}[{shape}]" if self.shape else self.dtype.name
+        return self._text
 
     def __reduce__(self) -> Any:
         return (TensorType, (self.dtype.name, self.shape))

@@ -17,20 +17,23 @@ from typing import Any
 
 from graphc.codegen import gemm
 from graphc.codegen.extents import Layout
-from graphc.codegen.llvm import kernel_module
+from graphc.codegen.llvm import Text, kernel_module, routine_module
 from graphc.codegen.llvm_contract import contract_module
 from graphc.codegen.llvm_program import extents_module, program_module
 from graphc.codegen.loops import Contract, Kernel, product_bytes, tabled_sides
 from graphc.codegen.machine import Machine
 from graphc.codegen.program import Program
-from graphc.codegen.scalar import walk
+from graphc.codegen.scalar import Routine, walk
 from graphc.dims import Extent
 from graphc.runtime import threads
 from graphc.runtime.engine import engine
 from graphc.runtime.shared import call_runtime
 
-# Kernels beyond this many statements are compiled at level 0, whose time is linear in the text.
+# Kernels beyond this many statements are compiled at level 0, whose time is linear in the text; in
+# a program of very many statements smaller ones are, too. Their code is a tenth slower.
 BIG_KERNEL = 1500
+BIG_PROGRAM, BIG_PART = 4000, 150
+ROUTINE_LEVEL = 2
 
 _RUNTIME_SYMBOLS = ("graphc_parallel_for", "graphc_poll")
 
@@ -69,7 +72,7 @@ class Module:
     """One module of LLVM text.
 
     `exports` maps the symbols it defines to the names that other modules know them by, which are
-    those of `imports`.
+    those of `imports`. A module that is `kept` stays loaded for programs to come.
     """
 
     name: str
@@ -78,6 +81,11 @@ class Module:
     imports: tuple[str, ...]
     opt_level: int
     passes: str
+    kept: bool = False
+
+
+# What stays loaded: a handful of routines.
+_kept: dict[int, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -104,8 +112,8 @@ def product_scratch(workers: int) -> Callable[[Contract], Extent]:
     return size
 
 
-def kernel_text(kernel: Kernel, machine: Machine) -> str:
-    """The LLVM module of a kernel, under the name `kernel`."""
+def kernel_text(kernel: Kernel, machine: Machine) -> Text:
+    """The LLVM module of a kernel, under the name `kernel`, and the routines that it calls."""
     printer = contract_module if isinstance(kernel.nest, Contract) else kernel_module
     return printer(kernel, machine, "kernel")
 
@@ -120,18 +128,24 @@ def modules(
     made = _product_modules(program, machine)
     names: dict[int, str] = {}
     printed: set[str] = set()
+    sizes = {id(kernel): sum(1 for _ in walk(kernel.body)) for kernel in program.kernels()}
+    big = BIG_PART if sum(sizes.values()) > BIG_PROGRAM else BIG_KERNEL
     for kernel in program.kernels():
         nest = kernel.nest
-        text = kernel_text(kernel, machine)
+        written = kernel_text(kernel, machine)
+        text = written.text
         name = f"kernel_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
         if name not in printed:
             printed.add(name)
-            big = sum(1 for _ in walk(kernel.body)) > BIG_KERNEL
-            level = 0 if big else opt_level
+            level = 0 if sizes[id(kernel)] > big else opt_level
+            product = isinstance(nest, Contract)
+            imports: tuple[str, ...] = (gemm.entry_name(nest.dtype),) if product else ()
+            for symbol, (routine, lanes) in written.routines.items():
+                imports += (symbol,)
+                if symbol not in printed:
+                    printed.add(symbol)
+                    made.append(_routine(symbol, routine, lanes, machine))
             passes = "instcombine" if opt_level else "none"
-            imports: tuple[str, ...] = (
-                (gemm.entry_name(nest.dtype),) if isinstance(nest, Contract) else ()
-            )
             made.append(Module(name, text, (("kernel", name),), imports, level, passes))
         names[id(kernel)] = kernel.name = name
     glue = min(opt_level, 1)
@@ -142,6 +156,12 @@ def modules(
     imports = (*dict.fromkeys(names.values()), *constants, *_RUNTIME_SYMBOLS)
     made.append(Module("main", text, (("main", "main"),), imports, glue, "always-inline"))
     return made, {symbol: storage.array for symbol, storage in constants.items()}
+
+
+def _routine(symbol: str, routine: Routine, lanes: int, machine: Machine) -> Module:
+    """The module of a routine. Whatever kernel calls it, it is worth compiling well."""
+    text = routine_module(routine, lanes, machine, symbol)
+    return Module(symbol, text, ((symbol, symbol),), (), ROUTINE_LEVEL, "instcombine", kept=True)
 
 
 def _product_modules(program: Program, machine: Machine) -> list[Module]:
@@ -189,5 +209,7 @@ def link(
         for symbol, name in module.exports:
             symbols[name] = loaded[symbol]
         held.append(loaded)
+        if module.kept:
+            _kept[id(loaded)] = loaded
     kernels = {name: address for name, address in symbols.items() if name.startswith("kernel_")}
     return NativeProgram(symbols["main"], symbols.get("extents", 0), kernels, tuple(held))

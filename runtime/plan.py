@@ -31,7 +31,7 @@ from graphc.options import Options
 from graphc.runtime.engine import ABI_VERSION, engine
 from graphc.runtime.native import Module
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,7 @@ def _module(fields: Mapping[str, Any]) -> Module:
         tuple(fields["imports"]),
         fields["opt_level"],
         fields["passes"],
+        fields["kept"],
     )
 
 

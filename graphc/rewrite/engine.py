@@ -64,6 +64,16 @@ class _Index:
     variants: tuple[Candidate, ...]
     literals: frozenset[str]
     candidates: dict[tuple[Any, ...], tuple[Candidate, ...]] = field(default_factory=dict)
+    by_op: dict[Op, list[Candidate]] = field(default_factory=dict)
+
+    def about(self, op: Op) -> list[Candidate]:
+        """The rules about nodes of an op, whatever their arguments."""
+        found = self.by_op.get(op)
+        if found is None:
+            found = self.by_op[op] = [
+                (rule, pattern) for rule, pattern in self.variants if _may_stand(pattern, op)
+            ]
+        return found
 
 
 @functools.lru_cache(_RULE_SETS)
@@ -187,7 +197,9 @@ class Engine:
         candidates = index.candidates.get(key)
         if candidates is None:
             candidates = index.candidates[key] = tuple(
-                candidate for candidate in index.variants if self._may_match(candidate[1], node)
+                candidate
+                for candidate in index.about(node.op)
+                if self._may_match(candidate[1], node)
             )
         for rule, pattern in candidates:
             found: Found = {}
@@ -225,8 +237,10 @@ class Engine:
 
     def _built(self, rule: Rule, node: Node, found: Found) -> tuple[Node | None, origin.Events]:
         """The result, all of whose new nodes carry the event that the rule fired; that event."""
+        if not self._records_origins:
+            return _result(rule, node, found), ()
         label = origin.Event("rule", rule.name, because=node.origin)
-        with origin.origins(self._records_origins), origin.because(label):
+        with origin.origins(True), origin.because(label):
             return _result(rule, node, found), origin.current()
 
     def _refuse(self, rule: Rule, node: Node, why: str) -> None:
@@ -260,13 +274,13 @@ class Engine:
         return numbers[node]
 
     def _may_match(self, pattern: Pattern, node: Node) -> bool:
-        """Whether a pattern agrees with a node in what the index knows."""
+        """Whether a pattern about nodes of its op agrees with a node in what the index knows."""
         seen = node.args[:_INDEXED_ARGUMENTS]
         if isinstance(pattern, Family):
             over = pattern.over
-            return pattern.test(node.op) and (over is None or all(arg.op in over for arg in seen))
+            return over is None or all(arg.op in over for arg in seen)
         assert isinstance(pattern, Apply)
-        if pattern.op is not node.op or len(pattern.args) != len(node.args):
+        if len(pattern.args) != len(node.args):
             return False
         return all(
             self._may_be(part, argument) for part, argument in zip(pattern.args, seen, strict=False)

@@ -16,7 +16,7 @@ from graphc.codegen.scalar import BITS, DTYPES, FLOATS, INTEGERS, OPCODES, SIGNE
 
 LANES = (1, 8)
 NUMPY_DTYPES = [dtype for dtype in DTYPES if dtype != "bfloat16"]
-STATED = ("const", "index", "load", "result", "convert", "bitcast", "select")
+STATED = ("const", "index", "load", "result", "parameter", "call", "convert", "bitcast", "select")
 METHODS = {name: name + "_" if name in ("and", "or", "not") else name for name in OPCODES}
 
 

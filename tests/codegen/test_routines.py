@@ -1,0 +1,109 @@
+"""Does a procedure give the same bits when it is called as when it is copied into a kernel?"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc.codegen import emit, exact, vecmath
+from graphc.codegen.lanes import choose_lanes
+from graphc.codegen.loops import KernelError, verify
+from graphc.codegen.lower import expand, lower
+from graphc.codegen.routines import routine
+from graphc.codegen.scalar import For, Scope, Value, walk
+from graphc.graph import close
+from graphc.options import Options
+from tests.backends import BATCHED, Case, backends, check_exact, run
+
+FRESH = Options(cache=False)
+
+
+def sums(x: gx.Node, count: int) -> gx.Node:
+    """More procedures than a kernel takes copies of, one with a branch that is rarely needed."""
+    terms = [gx.sin(x * float(i)) + gx.tanh(x - i) + gx.power(abs(x), x) for i in range(count)]
+    return functools.reduce(gx.add, terms)
+
+
+def calls(x: gx.Node, made: gx.Node) -> list[Value]:
+    graph, _ = close([x], [made])
+    return [
+        s
+        for kernel in lower(expand(graph)).kernels()
+        for s in walk(kernel.body)
+        if isinstance(s, Value) and s.opcode == "call"
+    ]
+
+
+def test_small_kernels_hold_copies_and_large_ones_call() -> None:
+    x = gx.vector("x", 100)
+    assert not calls(x, gx.sin(x) + gx.exp(x))
+    names = {value.immediate.name for value in calls(x, sums(x, 3))}
+    assert names == {"sin_float64", "tanh_float64", "pow_float64_float64"}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("shape", [(), (3,), (1000,), (7, 33)])
+def test_calls_give_the_bits_of_copies(
+    monkeypatch: pytest.MonkeyPatch, dtype: str, shape: tuple[int, ...]
+) -> None:
+    x = gx.symbol("x", shape, dtype)
+    y = sums(x, 2)
+    rng = np.random.default_rng(0)
+    given = (rng.normal(size=shape) * 10.0 ** rng.integers(-3, 4, shape)).astype(dtype)
+    assert calls(x, y)
+    called = [gx.compile([x], y, options=FRESH, target=t)(given) for t in ("cpu", "interpret")]
+    monkeypatch.setattr(emit, "MOST_COPIED", 10**6)
+    assert not calls(x, y)
+    copied = gx.compile([x], y, options=FRESH)(given)
+    for made in called:
+        np.testing.assert_array_equal(made, copied)
+
+
+@pytest.mark.parametrize("backend", [name for name in backends() if name in BATCHED])
+def test_calls_in_other_languages(backend: str) -> None:
+    x, m = gx.vector("x", 40), gx.matrix("m", (5, 7), "float32")
+    rows = sums(m, 2).max(axis=1, keepdims=True)
+    case = Case([x, m], [sums(x, 3), rows * gx.sin(m * 1e5)])
+    rng = np.random.default_rng(1)
+    given = [rng.normal(size=40) * 1e3, rng.normal(size=(5, 7)).astype(np.float32)]
+    wanted = run("interpreter", case, given)
+    for got, want in zip(run(backend, case, given), wanted, strict=True):
+        check_exact(got, want, backend, either_zero=True)
+
+
+def test_a_kernel_with_calls_is_verified() -> None:
+    x = gx.vector("x", 10)
+    graph, _ = close([x], [sums(x, 2)])
+    (kernel,) = lower(expand(graph)).kernels()
+    verify(kernel)
+    called = next(s for s in walk(kernel.body) if isinstance(s, Value) and s.opcode == "call")
+    assert called.immediate.name in kernel.text()
+    called.dtype = "float32"
+    with pytest.raises(KernelError, match="gives float64"):
+        verify(kernel)
+
+
+def test_what_is_never_called() -> None:
+    assert routine("sin", ("float16",)) is None
+    assert routine("frexp", ("float64",)) is None  # two results
+    for name in ("sin", "gamma", "erf"):
+        assert name in vecmath.PROCEDURES
+        assert routine(name, ("float32",)) is routine(name, ("float32",))
+    assert "frexp" in exact.PROCEDURES
+
+
+def test_a_loop_that_calls_takes_vectors_by_the_length_of_its_routines() -> None:
+    def lanes(name: str, count: int) -> int:
+        top = Scope(calls_routines=True)
+        with top.loop("vector", 0, 4096) as loop:
+            value = loop.body.convert(loop.body.index(gx.dims.Dim.symbol("i1")), "float64")
+            for _ in range(count):
+                value = loop.body.call(name, value)
+        (nest,) = (s for s in top.statements if isinstance(s, For))
+        return choose_lanes(nest, 64)
+
+    assert [lanes("sin", count) for count in (1, 100, 500)] == [32, 16, 8]
+    assert lanes("gamma", 1) == 8
