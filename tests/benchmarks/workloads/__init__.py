@@ -1,0 +1,1 @@
+"""The workloads, one a file; `workload.py` says what they hold."""
