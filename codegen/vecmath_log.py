@@ -65,13 +65,15 @@ def is_unusual(k: Scope, x: Value) -> Value:
     return k.ge(k.sub(bits_of(k, x), least), format_.bits_of(float("inf")) - least)
 
 
-def log_arguments(k: Scope, x: Value) -> tuple[Value, Value]:
+def log_arguments(k: Scope, x: Value, unusual: Value | None = None) -> tuple[Value, Value]:
     """f and n with x = (1 + f) * 2**n exactly, -0.25 <= f < 0.5, for any positive finite x.
 
-    Subnormal numbers are made normal, in a branch.
+    Subnormal numbers are made normal, in a branch; `unusual` is a condition that holds for them.
     """
     format_ = FORMATS[x.dtype]
-    unusual, subnormal = is_unusual(k, x), k.lt(x, format_.normal)
+    subnormal = k.lt(x, format_.normal)
+    if unusual is None:
+        unusual = is_unusual(k, x)
     lift = format_.fraction + 2
     origins = [k.const(format_.exponent_origin + by, x.dtype) for by in (lift, 0)]
     lifted = k.select(subnormal, k.mul(x, 2.0**lift), x)
@@ -268,13 +270,14 @@ def softplus(k: Scope, x: Value) -> Value:
     return rarely(k, k.eq(total, float("inf")), total, k.add(total, low))
 
 
-def log2_in_two_parts(k: Scope, size: Value) -> Parts:
-    """log2 of a positive finite number with half again as many bits as the format.
+def log2_in_two_parts(k: Scope, size: Value, unusual: Value | None = None) -> Parts:
+    """log2 of a positive finite number with eleven more bits than the format has.
 
-    With s = f/(2 + f) and z = s**2 in two parts each, it is s (C1 + z (C3 + z Q(z))) + n.
+    With s = f/(2 + f) and z = s**2 in two parts each, it is s (C1 + z (C3 + z Q(z))) + n. `unusual`
+    is as in `log_arguments`.
     """
     dtype = size.dtype
-    f, n = log_arguments(k, size)
+    f, n = log_arguments(k, size, unusual)
     divisor, divisor_rest = fast_two_sum(k, k.const(2.0, dtype), f)
     s = k.div(f, divisor)
     remainder = k.fma(k.neg(s), divisor_rest, k.fma(k.neg(s), divisor, f))
@@ -282,11 +285,10 @@ def log2_in_two_parts(k: Scope, size: Value) -> Parts:
     z = k.mul(s, s)
     square = (z, k.fma(k.add(s, s), ratio[1], k.fma(s, s, k.neg(z))))
 
-    tail = polynomial(k, z, LOG2_TAIL[dtype])
-    main = k.mul(z, tail)
-    series = (main, k.fma(square[1], tail, k.fma(z, tail, k.neg(main))))
-    series = product(k, square, constant_plus(k, LOG2_CUBIC[dtype], series))
-    series = product(k, ratio, constant_plus(k, LOG2_LINEAR[dtype], series))
+    linear, cubic = LOG2_LINEAR[dtype], LOG2_CUBIC[dtype]
+    tail = k.fma(z, polynomial(k, z, LOG2_TAIL[dtype]), cubic[1])
+    series = product(k, square, fast_two_sum(k, k.const(cubic[0], dtype), tail))
+    series = product(k, ratio, constant_plus(k, linear, series))
     total, rest = fast_two_sum(k, n, series[0])
     return fast_two_sum(k, total, k.add(rest, series[1]))
 

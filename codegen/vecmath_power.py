@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from graphc.codegen.scalar import Scope, Value
 from graphc.codegen.vecmath_exp import exp2_tail, times_power
-from graphc.codegen.vecmath_log import log2_in_two_parts, log_arguments
+from graphc.codegen.vecmath_log import is_unusual, log2_in_two_parts, log_arguments
 from graphc.codegen.vecmath_parts import (
     FORMATS,
+    Parts,
     at_least,
     at_most,
     bits_of,
@@ -14,6 +15,7 @@ from graphc.codegen.vecmath_parts import (
     polynomial,
     power_of_two,
     product,
+    rarely,
     select_parts,
     two_product,
 )
@@ -23,33 +25,54 @@ from graphc.codegen.vecmath_tables import CBRT, CBRT_OF_2, CBRT_OF_HALF
 def pow(k: Scope, x: Value, y: Value) -> Value:
     """x to the power y, within 1 ulp, with the special cases of IEEE 754.
 
-    exp2(y log2|x|) with the logarithm and the product in two parts.
+    exp2(y log2|x|) with the logarithm and the product in two parts. A branch is taken where x is
+    no positive normal number or the power nearly none.
     """
-    format_, dtype = FORMATS[x.dtype], x.dtype
-    size, infinity = k.abs(x), float("inf")
-    upper, lower = log2_in_two_parts(k, size)
+    format_ = FORMATS[x.dtype]
+    strange = is_unusual(k, x)
+    size = k.abs(x)
+    upper, lower = log2_in_two_parts(k, size, strange)
+    main, rest = _times(k, y, (upper, lower))
+    strange = k.or_(strange, k.not_(k.lt(k.abs(main), format_.bias - 2)))
+    edge, edge_rest = _clamped_exponent(k, size, y, upper, lower)
+    main, rest = rarely(k, strange, edge, main), rarely(k, strange, edge_rest, rest)
+
+    shifted = k.add(main, format_.magic)
+    reduced = fast_two_sum(k, k.sub(main, k.sub(shifted, format_.magic)), rest)
+    tail = exp2_tail(k, *reduced)
+    scale = power_of_two(k, shifted, format_.bits_of_one)
+    edge = _power_at_edges(k, x, y, times_power(k, main, shifted, tail))
+    return rarely(k, strange, edge, k.fma(scale, tail, scale))
+
+
+def _times(k: Scope, y: Value, logarithm: Parts) -> Parts:
+    main = k.mul(y, logarithm[0])
+    return main, k.fma(y, logarithm[1], k.fma(y, logarithm[0], k.neg(main)))
+
+
+def _clamped_exponent(k: Scope, size: Value, y: Value, upper: Value, lower: Value) -> Parts:
+    """y log2(size) for any size, not far beyond what over- or underflows."""
+    format_, dtype, infinity = FORMATS[size.dtype], size.dtype, float("inf")
     upper = k.select(k.lt(size, infinity), upper, size)
     upper = k.select(k.eq(size, 0.0), k.const(-infinity, dtype), upper)
     # A finite exponent this large does what an infinite one does, and gives 1 where |x| is 1.
     exponent = at_least(k, at_most(k, y, 2.0**100), -(2.0**100))
-    main = k.mul(exponent, upper)
-    rest = k.fma(exponent, lower, k.fma(exponent, upper, k.neg(main)))
+    main, rest = _times(k, exponent, (upper, lower))
     top, bottom = format_.bias + 1, -(format_.bias + format_.fraction + 2)
     inside = at_least(k, at_most(k, main, top), bottom)
-    rest = k.select(k.eq(main, inside), rest, k.const(0.0, dtype))
+    return inside, k.select(k.eq(main, inside), rest, k.const(0.0, dtype))
 
-    shifted = k.add(inside, format_.magic)
-    whole = k.sub(shifted, format_.magic)
-    reduced, reduced_rest = fast_two_sum(k, k.sub(inside, whole), rest)
-    result = times_power(k, inside, shifted, exp2_tail(k, reduced, reduced_rest))
 
+def _power_at_edges(k: Scope, x: Value, y: Value, result: Value) -> Value:
+    """The power with its sign, which is NaN where it is not real, and 1 where it must be."""
+    format_, dtype = FORMATS[x.dtype], x.dtype
     whole_exponent = k.eq(k.trunc(y), y)
     half = k.mul(y, 0.5)
     odd = k.and_(whole_exponent, k.ne(k.trunc(half), half))
-    sign = k.xor(bits_of(k, x), bits_of(k, size))
+    sign = k.xor(bits_of(k, x), bits_of(k, k.abs(x)))
     sign = k.select(odd, sign, k.const(0, format_.word))
     result = k.bitcast(k.or_(bits_of(k, result), sign), dtype)
-    undefined = k.and_(k.and_(k.lt(x, 0.0), k.gt(x, -infinity)), k.not_(whole_exponent))
+    undefined = k.and_(k.and_(k.lt(x, 0.0), k.gt(x, -float("inf"))), k.not_(whole_exponent))
     result = k.select(undefined, k.const(float("nan"), dtype), result)
     one = k.or_(k.eq(x, 1.0), k.eq(y, 0.0))
     return k.select(one, k.const(1.0, dtype), result)

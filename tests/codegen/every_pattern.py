@@ -52,6 +52,7 @@ from graphc.codegen.scalar import Value  # noqa: E402
 from graphc.codegen.vecmath import PROCEDURES  # noqa: E402
 from graphc.lowering import Elementwise  # noqa: E402
 from graphc.node import topological  # noqa: E402
+from graphc.op import elementwise  # noqa: E402
 
 RECORD = HERE / "ulp.json"
 ONE_THREAD = gx.Options(threads=1)
@@ -97,29 +98,62 @@ def patterns(dtype: str, start: int = 0, stop: int | None = None, step: int = 1)
 # -- the error, as a graph -----------------------------------------------------------------------
 
 
-def error_graph(function: Function, dtype: str) -> tuple[Any, Any]:
-    """A symbol, and the error in ULP at each of its elements.
+def _error_kernel(k: Any, actual: Value, exact: Value, size: Value, dtype: str) -> Value:
+    """The error in the unit of the last place of `size`, whose exponent is found in its bits.
 
-    Infinity stands for what is no matter of places: NaN, an infinity, or the sign of a zero. An
-    infinite result where the exact one is finite counts as the next number after the largest.
+    What is no matter of places is settled in a branch: infinity is the error of a wrong NaN,
+    infinity, or sign of zero, and the infinity that is given for a finite number counts as the
+    next one after the largest.
     """
-    narrow = NARROW[dtype]
+    narrow, mask = NARROW[dtype], 0x7FF << 52
+    least = 1023 + narrow.least + narrow.digits - 1 << 52
+    exponent = k.max(k.and_(k.bitcast(size, "uint64"), mask), least)
+    units = k.mul(k.bitcast(k.sub(2046 << 52, exponent), "float64"), 2.0 ** (narrow.digits - 1))
+    error = k.mul(k.abs(k.sub(actual, exact)), units)
+
+    infinity, wrong = float("inf"), k.const(float("inf"), "float64")
+    right = k.const(0.0, "float64")
+    signs = k.xor(k.bitcast(actual, "uint64"), k.bitcast(exact, "uint64"))
+    turned = k.ge(signs, 1 << 63)
+    beyond = k.copysign(k.const(2.0**narrow.top, "float64"), actual)
+    infinite = k.eq(k.abs(actual), infinity)
+    rare = k.select(infinite, k.mul(k.abs(k.sub(beyond, exact)), units), error)
+    settled = k.and_(infinite, k.not_(turned))
+    overflow = k.ge(k.abs(exact), narrow.overflow)
+    rare = k.select(overflow, k.select(settled, right, wrong), rare)
+    rare = k.select(k.and_(k.eq(actual, 0.0), turned), wrong, rare)
+    absent, expected = k.ne(actual, actual), k.ne(exact, exact)
+    both = k.select(k.and_(absent, expected), right, wrong)
+    rare = k.select(k.or_(absent, expected), both, rare)
+    plain = k.and_(k.lt(error, 2.0**40), k.ne(actual, 0.0))
+    return k.emit("select", k.not_(plain), rare, error, immediate="rarely")
+
+
+def _error_numpy(actual: Any, exact: Any, size: Any, dtype: str) -> Any:
+    raise NotImplementedError("it is compiled, never evaluated")
+
+
+ulp_error = elementwise(
+    "ulp_error",
+    numpy=_error_numpy,
+    kernel=_error_kernel,
+    partials=lambda actual, exact, size, result, dtype: (),
+    attributes=("dtype",),
+    kinds="f",
+    cost=30,
+)
+
+
+def error_graph(function: Function, dtype: str) -> tuple[Any, Any]:
+    """A symbol, and the error in ULP at each of its elements."""
     x = gx.symbol("x", ("n",), dtype)
     wide = x.astype("float64")
     actual, exact = function.build(x).astype("float64"), function.build(wide)
-    size = abs(exact)
+    size = exact
     if function.floor:
-        size = gx.where(wide < function.floor_below, gx.maximum(size, function.floor), size)
-    place = gx.maximum(gx.spacing(size) * 2.0 ** (53 - narrow.digits), 2.0**narrow.least)
-    beyond = gx.copysign(2.0**narrow.top, actual)  # what infinity stands for
-    error = abs(gx.where(gx.isinf(actual), beyond, actual) - exact) / place
-    wrong = gx.cast(np.inf, "float64")
-    infinite = gx.equal(actual, gx.copysign(np.inf, exact))
-    error = gx.where(size >= narrow.overflow, gx.where(infinite, 0.0, wrong), error)
-    one, both = gx.isnan(actual) | gx.isnan(exact), gx.isnan(actual) & gx.isnan(exact)
-    error = gx.where(one, gx.where(both, 0.0, wrong), error)
-    turned = gx.equal(actual, 0.0) & gx.not_equal(gx.signbit(actual), gx.signbit(exact))
-    return x, gx.where(turned & ~one, wrong, error)
+        raised = gx.maximum(abs(exact), function.floor)
+        size = gx.where(wide < function.floor_below, raised, exact)
+    return x, ulp_error(actual, exact, size, dtype=dtype)
 
 
 def largest_error(function: Function, dtype: str, blocks: Iterator[Any]) -> tuple[float, float]:
@@ -159,8 +193,8 @@ def distance_to_other(function: Function) -> tuple[float, float] | None:
     worst, where = 0.0, 0.0
     for start in range(0, 1 << 32, BLOCK * EVERY_OTHER):
         stop = min(start + BLOCK * EVERY_OTHER, 1 << 32)
-        block = patterns("float32", start, stop, EVERY_OTHER).astype(np.float64)
         with np.errstate(all="ignore"):
+            block = patterns("float32", start, stop, EVERY_OTHER).astype(np.float64)
             mine, other = ours(block), function.other(block)
             known = np.isfinite(mine) & np.isfinite(other)
             size = np.where(known, np.abs(mine), 1.0)
