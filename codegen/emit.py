@@ -210,7 +210,7 @@ class Emitter:
             if made is None or made.storage is not where.storage or made.offset != where.offset:
                 together.setdefault(source.shape, []).append((source, where))
         for shape, copies in together.items():
-            most = PARTS_TOGETHER if shape == () else MOST_TOGETHER
+            most = PARTS_TOGETHER if product(shape) == 1 else MOST_TOGETHER
             for start in range(0, len(copies), most):
                 writer = Emitter(self.partition, Group("nest", shape), self.place, self.number)
                 launches += writer.copy(copies[start : start + most])

@@ -500,7 +500,7 @@ class Partition:
             key = (result_shape(node), waits[node], segments.get(node, 0))
             together.setdefault(key, []).append(node)
         for (shape, *_), nodes in together.items():
-            most = len(nodes) if shape == () or segments else MOST_TOGETHER
+            most = len(nodes) if product(shape) == 1 or segments else MOST_TOGETHER
             for start in range(0, len(nodes), most):
                 group = Group("nest", shape, nodes[start : start + most])
                 group.reasons.append("stored: outputs, or values that several kernels need")

@@ -175,10 +175,9 @@ def modules(
         if name in names
     ]
     lookup = (table.symbol, table_module(table, names), 1)
-    driver = (table.tile.prefix, _driver(Blocking.of(dtype, machine)), 1)
     return [
         (name, module.text, module.exports, module.imports, level)
-        for name, module, level in (*wanted, lookup, driver)
+        for name, module, level in (*wanted, lookup, *_driver(Blocking.of(dtype, machine)))
     ]
 
 
@@ -217,17 +216,25 @@ def workspace(
     return total
 
 
-def _driver(b: Blocking) -> Module:
+def _driver(b: Blocking) -> list[tuple[str, Module, int]]:
+    """What calls the kernels, as modules with names and levels: each calls what is before it.
+
+    The way of a small product is compiled with care. What cuts up larger ones, and what seldom
+    runs, would take ten times as long as at level 0 and gain a hundredth.
+    """
     tile = b.tile
-    functions = [_entry(b), _split(b), _cut(b), _cut_streams(b), _cut_dots(b), _cut_tiles(b)]
-    functions += [_dispatch(b)]
-    tasks = [compute_tiles, compute_small, compute_streams, compute_dots, pack_panels, combine]
-    tasks += [combine_turned, clear_rows]
-    parts = [small_products, panel_product, copy_lines, finish]
-    functions += [write(tile) for write in (*tasks, *parts)]
+    often = [small_products, panel_product, copy_lines, finish, compute_tiles, compute_small]
+    seldom = [compute_streams, compute_dots, pack_panels, combine, combine_turned, clear_rows]
+    inner = [write(tile) for write in often]
     if not tile.machine.has_masks:
-        functions.append(copy_tile(tile))
-    return Module(functions)
+        inner.append(copy_tile(tile))
+    outer = [write(tile) for write in seldom]
+    outer += [plan(b) for plan in (_split, _cut, _cut_streams, _cut_dots, _cut_tiles, _dispatch)]
+    return [
+        (f"{tile.prefix}_tasks", Module(inner), 1),
+        (f"{tile.prefix}_plans", Module(outer), 0),
+        (tile.prefix, Module([_entry(b)]), 1),
+    ]
 
 
 def _entry(b: Blocking) -> Function:
@@ -307,7 +314,7 @@ def _split(b: Blocking) -> Function:
     A result that is turned takes the same way, be it in a single piece.
     """
     tile, size = b.tile, b.tile.vector.element_bytes
-    f = Function(f"{tile.prefix}_split", "ptr plan", linkage="internal")
+    f = Function(f"{tile.prefix}_split", "ptr plan")
     (plan,) = f.parameters
     p = Plan(f, plan)
     rows, columns, depth = p.read("rows columns depth")
@@ -378,7 +385,7 @@ def _plain(f: Function, p: Plan) -> str:
 def _cut(b: Blocking) -> Function:
     """Choose the kind of kernel, and with it how the product is cut into tasks."""
     tile, size, lanes = b.tile, b.tile.vector.element_bytes, b.tile.vector.lanes
-    f = Function(f"{tile.prefix}_cut", "ptr plan", linkage="internal")
+    f = Function(f"{tile.prefix}_cut", "ptr plan")
     (plan,) = f.parameters
     p = Plan(f, plan)
     rows, columns, depth = p.read("rows columns depth")
@@ -409,7 +416,7 @@ def _cut_streams(b: Blocking) -> Function:
     More rows than a kernel has share blocks of right that stay in the second level.
     """
     tile, size = b.tile, b.tile.vector.element_bytes
-    f = Function(f"{tile.prefix}_cut_streams", "ptr plan", linkage="internal")
+    f = Function(f"{tile.prefix}_cut_streams", "ptr plan")
     (plan,) = f.parameters
     p = Plan(f, plan)
     rows, columns, depth = p.read("rows columns depth")
@@ -427,7 +434,7 @@ def _cut_streams(b: Blocking) -> Function:
 def _cut_dots(b: Blocking) -> Function:
     """Tasks are blocks of as many rows and columns as make a task's work."""
     tile, size = b.tile, b.tile.vector.element_bytes
-    f = Function(f"{tile.prefix}_cut_dots", "ptr plan", linkage="internal")
+    f = Function(f"{tile.prefix}_cut_dots", "ptr plan")
     (plan,) = f.parameters
     p = Plan(f, plan)
     rows, columns, depth = p.read("rows columns depth")
@@ -449,7 +456,7 @@ def _cut_dots(b: Blocking) -> Function:
 
 def _cut_tiles(b: Blocking) -> Function:
     """Register tiles: choose what is packed, then the blocks, then run the phases."""
-    f = Function(f"{b.tile.prefix}_cut_tiles", "ptr plan", linkage="internal")
+    f = Function(f"{b.tile.prefix}_cut_tiles", "ptr plan")
     p = Plan(f, f.parameters[0])
     sources = _choose_sources(f, b, p)
     work = _choose_blocks(f, b, p, sources)
@@ -584,11 +591,7 @@ def _run_phases(f: Function, b: Blocking, p: Plan, sources: Sources, work: Opera
 
 def _dispatch(b: Blocking) -> Function:
     """Run all tasks of a phase, unless the call has failed or was cancelled."""
-    f = Function(
-        f"{b.tile.prefix}_dispatch",
-        "ptr plan, ptr function, i64 tasks, i64 grain",
-        linkage="internal",
-    )
+    f = Function(f"{b.tile.prefix}_dispatch", "ptr plan, ptr function, i64 tasks, i64 grain")
     plan, function, tasks, grain = f.parameters
     p = Plan(f, plan)
     status = p["status"]
@@ -612,10 +615,12 @@ def _dispatch(b: Blocking) -> Function:
 def _run(
     f: Function, tile: Tile, plan: Operand, task: str, tasks: Operand, grain: Operand
 ) -> None:
+    function = f"{tile.prefix}_{task}"
+    f.declarations.add(f"declare void @{function}(ptr, i64, i64, i64)")
     f.call(
         "void",
         f"{tile.prefix}_dispatch",
-        *(("ptr", plan), ("ptr", f"@{tile.prefix}_{task}"), ("i64", tasks), ("i64", grain)),
+        *(("ptr", plan), ("ptr", f"@{function}"), ("i64", tasks), ("i64", grain)),
     )
 
 

@@ -43,7 +43,6 @@ def panel_product(tile: Tile) -> Function:
         "ptr plan, ptr kernels, ptr left, i64 left_row, i64 left_step, i64 left_panel, ptr right,"
         "i64 right_step, ptr out, i64 depth, i64 rows, i64 columns, i64 accumulate, i64 finished,"
         "i64 row, i64 column, i64 batch, i64 turned, i64 tabled",
-        linkage="internal",
     )
     plan, kernels, left, left_row, left_step, left_panel, right, right_step = f.parameters[:8]
     out, depth, rows, columns, accumulate, finished, row, column = f.parameters[8:16]
@@ -118,7 +117,6 @@ def copy_tile(tile: Tile) -> Function:
     f = Function(
         f"{tile.prefix}_copy_tile",
         "ptr source, ptr out, i64 out_row, i64 rows, i64 columns, i64 accumulate",
-        linkage="internal",
     )
     source, out, out_row, rows, columns, accumulate = f.parameters
     adding = f.compare("ne", accumulate, 0)
@@ -236,7 +234,6 @@ def small_products(tile: Tile) -> Function:
     f = Function(
         f"{tile.prefix}_small_products",
         "ptr job, ptr kernels, i64 begin, i64 end",
-        linkage="internal",
     )
     job, kernels, begin, end = f.parameters
     p = Plan(f, job)
@@ -390,7 +387,6 @@ def copy_lines(tile: Tile) -> Function:
     f = Function(
         f"{tile.prefix}_copy_lines",
         "ptr source, i64 across, i64 along, i64 count, i64 depth, ptr destination, i64 line",
-        linkage="internal",
     )
     source, across, along, count, depth, destination, line = f.parameters
     with f.loop(0, count, 1, [("ptr", source), ("ptr", destination)]) as i:
@@ -500,7 +496,6 @@ def finish(tile: Tile) -> Function:
     f = Function(
         f"{tile.prefix}_finish",
         "ptr plan, i64 batch, i64 row, i64 rows, i64 column, i64 columns",
-        linkage="internal",
     )
     plan, batch, row, rows, column, columns = f.parameters
     p = Plan(f, plan)
@@ -551,9 +546,7 @@ class _Tables:
 
 
 def _task_function(tile: Tile, name: str) -> Function:
-    return Function(
-        f"{tile.prefix}_{name}", "ptr plan, i64 begin, i64 end, i64 worker", linkage="internal"
-    )
+    return Function(f"{tile.prefix}_{name}", "ptr plan, i64 begin, i64 end, i64 worker")
 
 
 def _finish(f: Function, tile: Tile, plan: Operand, block: Block) -> None:

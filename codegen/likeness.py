@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.fuse import Group, Partition
-from graphc.codegen.program import Launch, Operand
-from graphc.lowering import Elementwise, Generate, Leaf, View
+from graphc.codegen.program import Launch, Operand, Storage
+from graphc.lowering import Contract, Elementwise, Form, Generate, Leaf, Reduce, View
 from graphc.node import Node
 from graphc.ops.special import project_op
 
-# Forms whose kernels touch nothing but the arrays of their operands: no scratch, no numbered check.
+# Forms whose kernels touch nothing but the arrays of their operands and scratch: no numbered check.
 _PLAIN = (Elementwise, Generate, Leaf, View)
+_OPENING = {"nest": (*_PLAIN, Reduce), "contract": (*_PLAIN, Contract)}  # of members, by kind
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,16 @@ class Signature:
 def signature(
     partition: Partition, group: Group, place: Callable[[Node], Operand | None]
 ) -> Signature | None:
-    """The signature of an element-wise group; None for a group that is always written anew."""
-    if group.kind != "nest" or group.reduced is not None:
+    """The signature of a group of element-wise work, reductions or a contraction; None for a group
+    that is always written anew.
+    """
+    if group.kind not in _OPENING:
         return None
     members = set(group.members)
     numbers: dict[Node, int] = {}
     memory: dict[tuple[int, Any], int] = {}
     operands: list[Operand] = []
-    parts: list[Hashable] = [group.domain]
+    parts: list[Hashable] = [group.kind, group.domain, group.reduced]
 
     def located(operand: Operand) -> Hashable:
         """An operand, by its number among those that are met and by what its buffer looks like."""
@@ -61,7 +64,7 @@ def signature(
             operand = place(node)
             if operand is not None and node not in members and partition.alias(node) not in members:
                 args: Hashable = ()
-            elif not isinstance(node.op.lowering, _PLAIN):
+            elif not _is_plain(node.op.lowering, _OPENING[group.kind] if node in members else _PLAIN):
                 return None
             else:
                 waiting = [argument for argument in node.args if argument not in numbers]
@@ -81,40 +84,63 @@ def signature(
     return Signature(tuple(parts), tuple(operands))
 
 
+def _is_plain(form: Form, plain: tuple[type[Form], ...]) -> bool:
+    """Whether the kernel of a node of that form may be shared: it is of these, and checks nothing.
+    """
+    return isinstance(form, plain) and not (isinstance(form, Elementwise) and form.demand)
+
+
 class Written:
     """The launches of groups so far, by signature."""
 
     def __init__(self) -> None:
-        self._launches: dict[Hashable, tuple[Signature, Launch]] = {}
+        self._launches: dict[Hashable, tuple[Signature, list[Launch]]] = {}
 
-    def again(self, found: Signature, group: Group) -> Launch | None:
-        """The launch of a kernel written before, on the operands of this group."""
+    def again(self, found: Signature, group: Group) -> list[Launch] | None:
+        """The launches of kernels written before, on the operands of this group, and on scratch of
+        its own.
+        """
         held = self._launches.get(found.key)
         if held is None:
             return None
-        first, launch = held
+        first, launches = held
         moved = {
             (id(mine.storage), mine.offset): other
             for mine, other in zip(first.operands, found.operands, strict=True)
         }
-        operands = []
-        for operand in launch.operands:
-            other = moved[id(operand.storage), operand.offset]
-            operands.append(Operand(other.storage, other.offset))
-        return Launch(
-            launch.kernel,
-            operands,
-            launch.tasks,
-            launch.grain,
-            launch.work,
-            group.members,
-            "; ".join(group.reasons),
-        )
+        own: dict[int, Storage] = {}
 
-    def note(self, found: Signature, launches: list[Launch]) -> None:
-        """Remember what a group of this signature became."""
+        def operand(of: Operand) -> Operand:
+            other = moved.get((id(of.storage), of.offset))
+            if other is not None:
+                return Operand(other.storage, other.offset)
+            scratch = of.storage
+            if id(scratch) not in own:
+                own[id(scratch)] = Storage(scratch.kind, scratch.dtype, scratch.shape)
+            return Operand(own[id(scratch)], of.offset)
+
+        return [
+            Launch(
+                launch.kernel,
+                [operand(each) for each in launch.operands],
+                launch.tasks,
+                launch.grain,
+                launch.work,
+                group.members,
+                "; ".join(group.reasons),
+            )
+            for launch in launches
+        ]
+
+    def note(self, found: Signature, launches: list[Launch], places: set[int]) -> None:
+        """Remember what a group of this signature became. `places` are the ids of the storages that
+        belong to nodes; others are scratch.
+        """
         known = {(id(operand.storage), operand.offset) for operand in found.operands}
-        for launch in launches if len(launches) == 1 else ():
-            # The parts of a tuple are results that no member of the group is: written anew.
-            if all((id(o.storage), o.offset) in known for o in launch.operands):
-                self._launches[found.key] = (found, launch)
+        for launch in launches:
+            for operand in launch.operands:
+                # The parts of a tuple are results that no member of the group is: written anew.
+                key = (id(operand.storage), operand.offset)
+                if key not in known and id(operand.storage) in places:
+                    return
+        self._launches[found.key] = (found, launches)

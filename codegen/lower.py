@@ -244,10 +244,11 @@ class _Block:
         self.copied = {node for node, _ in copies}
         self._claim_parts(order)
         self._allocate(order)
+        self.storages = {id(operand.storage) for operand in self.places.values()}
         for group in self.partition.groups:
             self._group(group)
         for shape, together in _by_shape(copies).items():
-            most = len(together) if shape == () else MOST_TOGETHER
+            most = len(together) if product(shape) == 1 else MOST_TOGETHER
             for start in range(0, len(together), most):
                 self._copy(together[start : start + most])
 
@@ -330,12 +331,12 @@ class _Block:
         found = signature(self.partition, group, self.place)
         again = None if found is None else self.lowering.written.again(found, group)
         if again is not None:
-            self.statements.append(again)
+            self.statements += again
             return
         launches = Emitter(self.partition, group, self.place, self._number).launches()
         self.statements += launches
         if found is not None:
-            self.lowering.written.note(found, launches)
+            self.lowering.written.note(found, launches, self.storages)
 
     def _number(self, node: Node, axis: int = 0, window: Extent = 1) -> int:
         """The number of a checked node, at one of its positions, in the program's table."""

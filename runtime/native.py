@@ -33,6 +33,8 @@ from graphc.runtime.shared import call_runtime
 # a program of very many statements smaller ones are, too. Their code is a tenth slower.
 BIG_KERNEL = 1500
 BIG_PROGRAM, BIG_PART = 4000, 150
+# Launches beyond which the code between them is written without care: a few nanoseconds each.
+LONG_PROGRAM = 32
 ROUTINE_LEVEL = 2
 
 _RUNTIME_SYMBOLS = ("graphc_parallel_for", "graphc_poll")
@@ -154,7 +156,9 @@ def modules(
         made.append(Module("extents", text, (("extents", "extents"),), (), glue, "none"))
     text, constants = program_module(program, names, workers, found.slots.program_names)
     imports = (*dict.fromkeys(names.values()), *constants, *_RUNTIME_SYMBOLS)
-    made.append(Module("main", text, (("main", "main"),), imports, glue, "always-inline"))
+    long = sum(1 for _ in program.launches()) > LONG_PROGRAM
+    effort = (0, "none") if long else (glue, "always-inline")
+    made.append(Module("main", text, (("main", "main"),), imports, *effort))
     return made, {symbol: storage.array for symbol, storage in constants.items()}
 
 

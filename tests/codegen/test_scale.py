@@ -282,3 +282,50 @@ def test_a_program_in_segments_is_the_same_text_in_every_process() -> None:
         )
         seen.add(done.stdout)
     assert len(seen) == 1
+
+
+def test_layers_share_kernels() -> None:
+    """Contractions and reductions of equal shape are written once, scratch and all."""
+    x, parameters = gx.matrix("x", (6, 5)), []
+    h = x
+    for i in range(7):
+        parameters.append(gx.matrix(f"w{i}", (5, 5)))
+        h = gx.softmax(gx.tanh(h @ parameters[-1]) * 3.0, axis=1) + h
+    loss = (h * h).mean()
+    made = [loss, *gx.grad(loss, parameters)]
+    program = gx.compile([x, *parameters], made, options=FRESH).program
+    assert len(list(program.launches())) > 2 * len(program.kernels())
+    rng = np.random.default_rng(0)
+    given = {node: rng.normal(size=node.shape) for node in (x, *parameters)}
+    for target in ("cpu", "interpret"):
+        compiled = gx.compile([x, *parameters], made, options=FRESH, target=target)
+        for got, want in zip(compiled(*given.values()), gx.evaluate(made, given), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12)
+
+
+def test_numbers_are_made_where_they_belong_in_an_array() -> None:
+    """Scalar code that ends in an array: no kernel for each number, and no copies of them."""
+    x = gx.vector("x", 3)
+    numbers = [gx.sin(x[i % 3]) * float(i) + gx.exp(x[(i + 1) % 3]) * x[i % 2] for i in range(30)]
+    numbers += [numbers[3], x[0], gx.constant(2.5), x.sum()]
+    made = [gx.stack(numbers), gx.stack([*numbers[::-1], numbers[0]]).reshape(5, 7), numbers[3]]
+    program = gx.compile([x], made, options=FRESH).program
+    assert len(list(program.launches())) <= 9
+    given = np.linspace(0.1, 0.7, 3)
+    for target in ("cpu", "interpret"):
+        got = gx.compile([x], made, options=FRESH, target=target)(given)
+        for each, want in zip(got, gx.evaluate(made, {x: given}), strict=True):
+            np.testing.assert_allclose(each, want, rtol=1e-14)
+
+
+def test_parts_made_in_place_stay_where_an_argument_is_donated() -> None:
+    x, w = gx.vector("x", 12), gx.matrix("w", (4, 12))
+    pieces = [(w @ (x * float(i)))[:2] for i in range(5)] + [x[:2] * 2.0] * 5
+    made = gx.concatenate(pieces)[:12] + x[::-1]
+    joined = gx.concatenate([(w @ (x + float(i)))[:1] for i in range(12)])
+    for outputs in (made, joined):
+        f = gx.compile([x, w], outputs, donate={x: 0}, options=FRESH)
+        rng = np.random.default_rng(3)
+        a, b = rng.normal(size=12), rng.normal(size=(4, 12))
+        want = gx.evaluate(outputs, {x: a, w: b})
+        np.testing.assert_allclose(f(a.copy(), b), want, rtol=1e-12)
