@@ -62,7 +62,8 @@ class CSource:
     """A graph as C: the text of `name.c` and of `name.h`, which documents the functions.
 
     `inputs` and `outputs` are the buffers in order, for whoever calls the functions from elsewhere;
-    `extents` are the names of the free extents, `slots` counts all.
+    `extents` are the names of the free extents, `slots` counts all; `donated` are the inputs that
+    may be the array of an output, each with it.
     """
 
     name: str
@@ -72,6 +73,7 @@ class CSource:
     outputs: tuple[CArray, ...]
     extents: tuple[str, ...]
     slots: int
+    donated: tuple[tuple[int, int], ...] = ()
 
     def __str__(self) -> str:
         return self.source
@@ -118,7 +120,7 @@ class _ProcedurePrinter(IndexPrinter):
         self.procedure = procedure
         self.sizes = sizes
         self.used: set[Any] = set()
-        self.helpers = printer.helpers
+        self.helpers, self.conditions = printer.helpers, printer.conditions
         self.operand_names = [f"in{i}" for i in range(len(procedure.inputs))]
         self.operand_names += [f"out{i}" for i in range(len(procedure.outputs))]
         self.top = Level(None, 1, variables=dict(sizes))
@@ -254,7 +256,9 @@ class _ProcedurePrinter(IndexPrinter):
             type_ = C.memory_type(storage.dtype.name)
             size = storage.dtype.itemsize
             place = self.moved(level, "workspace", storage.offset + operand.offset * size)
-            return f"({type_} *)({place})" if " " in place else f"({type_} *){place}"
+            # Every place is aligned, which no compiler can know of bytes.
+            place = f"({place})" if " " in place else place
+            return f"({type_} *)(void *){place}"
         self.used.add(("operand", storage.position))
         return self.moved(level, self.operand_names[storage.position], operand.offset)
 
@@ -273,6 +277,7 @@ class _Printer:
         self.signature = signature
         self.vector_bytes = vector_bytes
         self.helpers: dict[str, str] = {}
+        self.conditions: dict[str, set[str]] = {}
         self.kernels: dict[Any, CKernel] = {}
         self.functions: dict[int, CFunction] = {}
         self.constants: list[Storage] = []
@@ -302,6 +307,8 @@ class _Printer:
         if known is made:
             made.name = self.fresh_name(made.title)
             self.helpers |= {k: v for k, v in made.helpers.items() if k not in self.helpers}
+            for helper, conditions in made.conditions.items():
+                self.conditions.setdefault(helper, set()).update(conditions)
         for line in remarks(launch, self.signature.extent):
             if line not in known.comments:
                 known.comments.append(line)
@@ -315,6 +322,13 @@ class _Printer:
             number = len(self.constants)
             self.constants.append(storage)
         return f"constant{number}" + (".values" if _needs_bits(self.constants[number]) else "")
+
+    def helper_text(self, name: str) -> str:
+        """A helper, under the conditions under which something needs it."""
+        conditions = self.conditions.get(name, {""})
+        if "" in conditions:
+            return self.helpers[name]
+        return f"#if {' || '.join(sorted(conditions))}\n{self.helpers[name]}\n#endif"
 
     def files(self) -> CSource:
         main = self.program.main
@@ -339,7 +353,7 @@ class _Printer:
             f'#include "{name}.h"',
             FEATURES,
             *interface.helpers.values(),
-            *(text for key, text in self.helpers.items() if key not in interface.helpers),
+            *(self.helper_text(key) for key in self.helpers if key not in interface.helpers),
             *map(_constant_text, range(len(self.constants)), self.constants),
             *(kernel.text for kernel in self.kernels.values()),
             *(function.text for function in self.functions.values()),
@@ -358,7 +372,8 @@ class _Printer:
         )
         source = "\n\n".join(parts) + "\n"
         free, count = tuple(interface.sizes.values()), len(found.slots.program_names)
-        return CSource(name, source, interface.header(), inputs, outputs, free, count)
+        donated = tuple(self.signature.donated.items())
+        return CSource(name, source, interface.header(), inputs, outputs, free, count, donated)
 
 
 def _needs_bits(storage: Storage) -> bool:

@@ -43,13 +43,9 @@ _ISA = """\
 #define BLOCK_ROWS 8
 #define EACH_ROW(STEP) STEP(0) STEP(1) STEP(2) STEP(3) STEP(4) STEP(5) STEP(6) STEP(7)
 #else
+#define PORTABLE_VECTORS
 #define BLOCK_ROWS 4
 #define EACH_ROW(STEP) STEP(0) STEP(1) STEP(2) STEP(3)
-#endif
-#if defined(__GNUC__)
-#define ALIGNED __attribute__((aligned(64)))
-#else
-#define ALIGNED
 #endif"""
 
 # Types and suffixes of the vectors of x86, and those of ARM.
@@ -209,8 +205,8 @@ class CContractPrinter(CKernelPrinter):
         step.put(
             f"const int depth = {depth} - k0 < {TILE_DEPTH} ? (int)({depth} - k0) : {TILE_DEPTH};"
         )
-        self.helper(f"fma_{dtype}")
         self.helpers.setdefault("vectors", _ISA)
+        self.helper(f"fma_{dtype}", condition="defined(PORTABLE_VECTORS)")
         d, p, neon, f = _VECTOR_NAMES[dtype]
         names = {"t": dtype, "c": C.types[dtype], "d": d, "p": p, "neon": neon, "f": f}
         self.helpers.setdefault(f"vector_{dtype}", _VECTORS.format(**names))

@@ -143,6 +143,7 @@ static int64_t misfit(graphc_status *status, int64_t constraint, int64_t got, in
 def program_name(text: str) -> str:
     """A name for the program that no function of its text has."""
     others = ("record", "floor_divide", "floor_modulo", "graphc_status", "graphc_code")
+    others += ("ALIGNED", "HAS_FMA", "HAS_SQRT", "SQRT")
     return identifier(text, (*C.helpers, *_CHECKED, *PRODUCT_NAMES, *others))
 
 
@@ -433,7 +434,7 @@ class Interface:
         if not self.strides:
             return ""
         listed = ", then ".join(self.inputs[position] for position in self.strides)
-        return comment(f";\n   strides of each axis of {listed}")
+        return f";\n   strides are those of each axis of {comment(listed)}"
 
     def described(self) -> list[str]:
         """Lines that say what buffers and extents are, and how to call."""
@@ -473,15 +474,16 @@ class Interface:
         for position, text in enumerate(self.inputs):
             named += [text, *([self.strides[position]] if position in self.strides else [])]
         listed = [*named, *self.outputs, "workspace", "&status"]
-        call = spread(f"if ({name}_call(", listed, ") != 0) puts(", 1).split("\n")
-        call[-1] += f"{name}_message(&status));"
+        call = spread(f"if ({name}_call(", listed, ") != 0)", 2).split("\n")
+        call.append(f"        puts({name}_message(&status));")
         return [
             "   A call:",
             "       graphc_status status;",
             f"       int64_t extents[{name.upper()}_EXTENTS] = {{{free or 0}}};",
             f"       if ({name}_extents(extents, &status) != 0) puts({name}_message(&status));",
             f"       void *workspace = malloc((size_t){name}_workspace(extents));",
-            *(f"       {line}" for line in call),
+            f"       {call[0]}",
+            *(f"       {line.removeprefix('    ')}" for line in call[1:]),
             "       free(workspace);",
         ]
 

@@ -39,7 +39,8 @@ static void record(graphc_status *status, int64_t code, int64_t node, int64_t in
 
 @dataclass(eq=False)
 class CKernel:
-    """A static function without its name: parameters, body, the frame words that it takes, helpers.
+    """A static function without its name: parameters, body, the frame words that it takes, helpers
+    and under which conditions they are needed.
 
     `can_fail` tells whether it may write the status record.
     """
@@ -49,6 +50,7 @@ class CKernel:
     body: str
     words: tuple[tuple[str, Any], ...]
     helpers: dict[str, str]
+    conditions: dict[str, set[str]]
     can_fail: bool
     name: str = ""
     comments: list[str] = field(default_factory=list)
@@ -128,7 +130,8 @@ class CKernelPrinter(StatementPrinter):
         parameters = tuple(map(self.parameter, words))
         fails = ("status", None) in self.used
         body = "\n".join(["{", *top.lines, "}"])
-        return CKernel(self.kernel.title, parameters, body, tuple(words), self.helpers, fails)
+        title, helpers, conditions = self.kernel.title, self.helpers, self.conditions
+        return CKernel(title, parameters, body, tuple(words), helpers, conditions, fails)
 
     def words(self) -> list[tuple[str, Any]]:
         """The words of the kernel's frame that its text uses."""
@@ -239,7 +242,7 @@ class CKernelPrinter(StatementPrinter):
         """Give an accumulator an element for each lane."""
         name = self.fresh("a")
         self.states[a] = f"{name}[{lane}]"
-        level.put(f"{C.types[a.dtype]} {name}[{count}];")
+        level.put(f"{C.types[a.dtype]} {name}[{count}] ALIGNED;")
         start = level.inner()
         start.put(f"{name}[{lane}] = {self.neutral(a)};")
         level.close(f"for (int {lane} = 0; {lane} < {count}; ++{lane})", start)
@@ -344,7 +347,7 @@ class CKernelPrinter(StatementPrinter):
         usual.put(f"{some} |= {condition};")
         for select in selects:
             name = self.fresh("v")
-            level.put(f"{C.types[select.dtype]} {name}[{lanes.count}];")
+            level.put(f"{C.types[select.dtype]} {name}[{lanes.count}] ALIGNED;")
             self.names[id(select)] = f"{name}[{lanes.lane}]"
             usual.put(f"{name}[{lanes.lane}] = {self.operand(select.args[2])};")
         level.close(lanes.head, usual)
@@ -365,7 +368,7 @@ class CKernelPrinter(StatementPrinter):
             return
         home, lanes = self.lanes
         name = self.fresh("v")
-        home.put(f"{C.types[value.dtype]} {name}[{lanes.count}];")
+        home.put(f"{C.types[value.dtype]} {name}[{lanes.count}] ALIGNED;")
         level.put(f"{name}[{lanes.lane}] = {self.names[id(value)]};")
         self.names[id(value)] = f"{name}[{lanes.lane}]"
 

@@ -35,6 +35,14 @@ FEATURES = """\
 #pragma GCC optimize("fp-contract=off")
 #endif
 
+/* Every array on the stack: where nothing is said, GCC 12 may load vectors from an address that is
+   less aligned than it takes it to be. */
+#if defined(__GNUC__)
+#define ALIGNED __attribute__((aligned(64)))
+#else
+#define ALIGNED
+#endif
+
 /* What the processor can do: GRAPHC_PORTABLE uses none of it, with the same results. */
 #if defined(__GNUC__) && !defined(GRAPHC_PORTABLE)
 #if defined(__FMA__) || defined(__FP_FAST_FMA) || defined(__ARM_FEATURE_FMA)
@@ -178,10 +186,12 @@ static inline int64_t mulhi_int64(int64_t a, int64_t b)
     ),
 }
 
+# Where the processor has no instruction, or the compiler does not say so.
+_NO_SQRT, _NO_FMA = "!defined(HAS_SQRT) && !defined(SQRT)", "!defined(HAS_FMA)"
+
 _SQRT = {
     "exact_sqrt": Helper(
         """\
-#if !defined(HAS_SQRT) && !defined(SQRT)
 /* The square root of a double, digit by digit: 54 bits, the last of which rounds. */
 static double exact_sqrt(double x)
 {
@@ -208,8 +218,7 @@ static double exact_sqrt(double x)
     /* root * 2**((exponent - 54) / 2), and the upper bit of 53 adds 1 to the biased exponent */
     const uint64_t biased = (uint64_t)((exponent - 54) / 2 + 1 + 1074);
     return float64_of_bits((biased << 52) + (root >> 1) + (root & 1));
-}
-#endif""",
+}""",
         ("bits_of_float64", "float64_of_bits"),
     ),
     "sqrt_float64": Helper(
@@ -227,6 +236,7 @@ static inline double sqrt_float64(double x)
 #endif
 }""",
         ("exact_sqrt",),
+        _NO_SQRT,
     ),
     "sqrt_float32": Helper(
         """\
@@ -243,6 +253,7 @@ static inline float sqrt_float32(float x)
 #endif
 }""",
         ("exact_sqrt",),
+        _NO_SQRT,
     ),
 }
 
@@ -264,10 +275,10 @@ static inline float fma_float32(float x, float y, float z)
 #endif
 }""",
         ("bits_of_float64", "float64_of_bits"),
+        _NO_FMA,
     ),
     "exact_fma": Helper(
         """\
-#ifndef HAS_FMA
 /* A double as an odd or even integer of 53 bits times 2**exponent. */
 static uint64_t integer_of_float64(double x, int64_t *exponent)
 {
@@ -357,8 +368,7 @@ static double exact_fma(double x, double y, double z)
     const uint64_t rest = high & 0x7ff, digits = high >> 11;
     const uint64_t rounded = digits + (rest > 0x400 || (rest == 0x400 && (digits & 1)));
     return float64_of_bits(sign << 63 | ((((uint64_t)biased - 1) << 52) + rounded));
-}
-#endif""",
+}""",
         ("bits_of_float64", "float64_of_bits", "mulhi_uint64"),
     ),
     "fma_float64": Helper(
@@ -372,6 +382,7 @@ static inline double fma_float64(double x, double y, double z)
 #endif
 }""",
         ("exact_fma",),
+        _NO_FMA,
     ),
 }
 

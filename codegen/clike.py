@@ -89,18 +89,22 @@ class IndexPrinter:
     def __init__(self, bounds: Bounds) -> None:
         self.bounds = bounds
         self.helpers: dict[str, str] = {}
+        self.conditions: dict[str, set[str]] = {}
         self._count = 0
 
     def fresh(self, prefix: str) -> str:
         self._count += 1
         return f"{prefix}{self._count}"
 
-    def helper(self, *names: str) -> None:
-        """Note helpers that the text calls, those that they need first."""
+    def helper(self, *names: str, condition: str = "") -> None:
+        """Note helpers that the text calls, those that they need first; under which conditions of
+        the preprocessor, if not always, is noted as well.
+        """
         for name in names:
             found = self.DIALECT.helpers[name]
-            self.helper(*found.needs)
+            self.helper(*found.needs, condition=found.condition or condition)
             self.helpers.setdefault(name, found.text)
+            self.conditions.setdefault(name, set()).add(condition)
 
     def mark_used(self, name: str) -> None:
         """A name of the outermost level is used."""

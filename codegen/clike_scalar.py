@@ -32,10 +32,13 @@ Expression = tuple[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Helper:
-    """A function of the text, and the helpers that it calls."""
+    """A function of the text, and the helpers that it calls, if only under a `condition` of the
+    preprocessor.
+    """
 
     text: str
     needs: tuple[str, ...] = ()
+    condition: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,10 +45,10 @@ class Status(ctypes.Structure):
         return self.code, self.node, self.index, self.extent
 
 
-def run_compiler(arguments: Sequence[str]) -> None:
-    """Run gcc; an error shows what it says."""
-    assert COMPILER is not None
-    done = subprocess.run([COMPILER, *arguments], capture_output=True, text=True, check=False)
+def run_compiler(arguments: Sequence[str], compiler: str | None = COMPILER) -> None:
+    """Run gcc, or another compiler; an error shows what it says."""
+    assert compiler is not None
+    done = subprocess.run([compiler, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[:6000]
 
 
@@ -57,18 +57,23 @@ class Library:
     there are memcpy, memset and memmove, which compilers call for assignments.
     """
 
-    def __init__(self, sources: Sequence[CSource], flags: Sequence[str] = FLAGS) -> None:
+    def __init__(
+        self,
+        sources: Sequence[CSource],
+        flags: Sequence[str] = FLAGS,
+        compiler: str | None = COMPILER,
+    ) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="graphc-c-")
         folder = pathlib.Path(self.folder.name)
         files = [str(source.save(folder)[0]) for source in sources]
         target = folder / "library.so"
         link = ("-shared", "-fPIC", "-Wl,-z,defs")
-        run_compiler([*flags, *link, *files, "-o", str(target)])
+        run_compiler([*flags, *link, *files, "-o", str(target)], compiler)
         self.library = ctypes.CDLL(str(target))
         self.sources = {source.name: source for source in sources}
 
-    def run(self, name: str, arrays: Sequence[Any]) -> Outcome:
-        return run(self.library, self.sources[name], arrays)
+    def run(self, name: str, arrays: Sequence[Any], in_place: bool = False) -> Outcome:
+        return run(self.library, self.sources[name], arrays, in_place)
 
 
 @dataclass(frozen=True)
@@ -80,11 +85,19 @@ class Outcome:
     message: str
 
 
-def run(library: Any, source: CSource, arrays: Sequence[Any]) -> Outcome:
-    """Call a program by position, after it has filled in its extents."""
+def run(library: Any, source: CSource, arrays: Sequence[Any], in_place: bool = False) -> Outcome:
+    """Call a program by position, after it has filled in its extents; `in_place` with the arrays of
+    outputs for donated inputs.
+    """
     given = [
-        np.array(array, dtype=known.dtype, order="C")
+        np.asarray(array, known.dtype) if known.strided else np.array(array, known.dtype, order="C")
         for array, known in zip(arrays, source.inputs, strict=True)
+    ]
+    over = dict(source.donated) if in_place else {}
+    strides = [
+        step // array.itemsize
+        for array, known in zip(given, source.inputs, strict=True)
+        for step in (array.strides if known.strided else ())
     ]
     extents = np.zeros(max(1, source.slots), np.int64)
     for array, known in zip(given, source.inputs, strict=True):
@@ -97,15 +110,20 @@ def run(library: Any, source: CSource, arrays: Sequence[Any]) -> Outcome:
     if function(library, f"{source.name}_extents")(extents.ctypes, ctypes.byref(status)):
         return Outcome([], status.words, message(library, source, status))
     outputs = [guarded(shape_of(known, extents), known.dtype) for known in source.outputs]
+    for source_, target in over.items():
+        outputs[target][0][...] = given[source_]
+        given[source_] = outputs[target][0]
     workspace = guarded((int(function(library, f"{source.name}_workspace")(extents.ctypes)),))
     before = [array.copy() for array in given]
     buffers = [array.ctypes.data for array in (*given, *(out for out, _ in outputs))]
     pointers = (ctypes.c_void_p * max(1, len(buffers)))(*buffers)
     program = function(library, source.name)
-    code = program(pointers, extents.ctypes, workspace[0].ctypes, ctypes.byref(status))
+    layout = [(ctypes.c_int64 * len(strides))(*strides)] if strides else []
+    scratch = workspace[0].ctypes
+    code = program(pointers, extents.ctypes, *layout, scratch, ctypes.byref(status))
     assert code == status.code
-    for array, old in zip(given, before, strict=True):
-        assert array.tobytes() == old.tobytes(), "an input was written to"
+    for position, (array, old) in enumerate(zip(given, before, strict=True)):
+        assert position in over or array.tobytes() == old.tobytes(), "an input was written to"
     for _, canary in (*outputs, workspace):
         assert (canary == 0xFF).all(), "something was written beyond an array"
     return Outcome([out for out, _ in outputs], status.words, message(library, source, status))

@@ -46,15 +46,17 @@ pytestmark = c_host.required
 
 OPTIONS = gx.Options(threads=1, cache=False)
 PORTABLE = (*c_host.STRICT, "-O1", "-DGRAPHC_PORTABLE")
-GRAPHS = [name for name in CASES if not name.startswith("strided")]
+GRAPHS = list(CASES)
 # Sums of products are added up in order here, and in blocks by native code.
 BLOCKED = ("products-float32", "products-float64")
 # In the quick tests each graph has one dtype.
 QUICK = GRAPHS[:4:3] + GRAPHS[4::4] + GRAPHS[7::4]
 
 
-def emitted(inputs: Sequence[Node], outputs: Sequence[Node], name: str = "graph") -> CSource:
-    return gx.emit(list(inputs), list(outputs), target="c", name=name, options=OPTIONS)
+def emitted(
+    inputs: Sequence[Node], outputs: Sequence[Node], name: str = "graph", **more: Any
+) -> CSource:
+    return gx.emit(list(inputs), list(outputs), target="c", name=name, options=OPTIONS, **more)
 
 
 def identifier(name: str) -> str:
@@ -63,7 +65,10 @@ def identifier(name: str) -> str:
 
 @functools.cache
 def source(name: str) -> CSource:
-    return emitted(made(name).inputs, made(name).outputs, identifier(name))
+    graph = made(name)
+    flags = graph.strided or (False,) * len(graph.inputs)
+    strided = [node for node, flag in zip(graph.inputs, flags, strict=True) if flag]
+    return emitted(graph.inputs, graph.outputs, identifier(name), strided=strided)
 
 
 @functools.cache
@@ -105,9 +110,11 @@ def test_results_have_the_bits_of_native_code_however_compiled(flags: tuple[str,
         check_bits(name, library)
 
 
-def check_same(names: Sequence[str], flags: Sequence[str]) -> None:
+def check_same(
+    names: Sequence[str], flags: Sequence[str], compiler: str | None = c_host.COMPILER
+) -> None:
     """Another build of programs gives the same bits."""
-    other = c_host.Library([source(name) for name in names], flags)
+    other = c_host.Library([source(name) for name in names], flags, compiler)
     for name in names:
         for arrays in made(name).arrays:
             one, two = (
@@ -137,6 +144,82 @@ def test_threads_give_the_same_bits() -> None:
         if "lgomp" in str(error):
             pytest.skip("this compiler has no OpenMP")
         raise
+
+
+def test_clang_takes_the_text_as_well_and_gives_the_same_bits() -> None:
+    if c_host.CLANG is None:
+        pytest.skip("there is no clang")
+    names = [name for name in QUICK if name.split("-")[0] in PORTABLE_GRAPHS]
+    check_same(names, c_host.FLAGS, c_host.CLANG)
+
+
+def test_arrays_without_elements_share_addresses_and_nothing_else() -> None:
+    """They may have the address of another array, which no compiler may take for an alias."""
+    x, y = gx.symbol("x", (0, 3), "float32"), gx.symbol("y", (4,), "float32")
+    a, b = gx.sort(x, axis=0), gx.cumsum(x, axis=0)
+    c = gx.softmax(gx.concatenate([a, b]), axis=1)
+    outputs = [c.sum(), gx.cumsum(a * 2, axis=1) @ y[:3], gx.sort(b.T, axis=1), gx.sort(y) + 1]
+    outcome = c_host.Library([emitted([x, y], outputs)]).run("graph", [np.ones((0, 3)), np.ones(4)])
+    assert [out.shape for out in outcome.outputs] == [(), (0,), (3, 0), (4,)]
+    assert outcome.outputs[0] == 0 and (outcome.outputs[3] == 2).all()
+
+
+# -- strides and donation --------------------------------------------------------------------------
+
+
+def test_strides_of_all_inputs_or_of_those_that_are_named() -> None:
+    x, y = gx.symbol("x", ("n", 6), "float32"), gx.symbol("y", (6, "m"), "float64")
+    k = gx.symbol("k", (), "float32")
+    outputs = [gx.exp(x).sum(axis=0) * k, (x * k) @ y, y.T]
+    base, other = normal(18, 4, dtype="float32"), normal(9, 6)
+    arrays = [base.T[::-1, ::3], other.T, np.float32(0.5)]
+    wanted = gx.evaluate(outputs, dict(zip((x, y, k), arrays, strict=True)))
+    some = emitted([x, y, k], outputs, "some", strided=x)
+    every = emitted([x, y, k], outputs, "every", strided=True)
+    assert [array.strided for array in some.inputs] == [True, False, False]
+    assert [array.strided for array in every.inputs] == [True, True, False]
+    parameters = "const float *x, const int64_t *x_strides, const double *y, const int64_t *y_stri"
+    assert parameters in " ".join(every.header.split())
+    library = c_host.Library([some, every])
+    for name in ("some", "every"):
+        for got, want in zip(library.run(name, arrays).outputs, wanted, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-5)
+    broadcast = [np.broadcast_to(np.float32(2), (4, 6)), np.broadcast_to(other[:1].T, (6, 5)), 1.0]
+    wanted = gx.evaluate(outputs, dict(zip((x, y, k), broadcast, strict=True)))
+    for got, want in zip(library.run("every", broadcast).outputs, wanted, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_a_donated_array_is_updated_in_place() -> None:
+    """The output may be the array of the input, or another one: results are the same."""
+    n = 37
+    w, v, x = (gx.symbol(name, (n, n), "float64") for name in "wvx")
+    loss = (gx.tanh(x @ w) ** 2).sum()
+    gradient = gx.grad(loss, w)
+    momentum = 0.9 * v + gradient
+    turned = v.T + w  # reads the velocity where another element is written
+    program = emitted([w, v, x], [w - 0.1 * momentum, momentum + 0 * turned, loss], donate=[w, v])
+    assert program.donated == ((0, 0), (1, 1))
+    library = c_host.Library([program])
+    arrays = [normal(n, n) for _ in range(3)]
+    apart = library.run("graph", arrays).outputs
+    in_place = library.run("graph", arrays, in_place=True).outputs
+    for one, two in zip(apart, in_place, strict=True):
+        assert one.tobytes() == two.tobytes()
+    step = gx.compile([w, v, x], [w - 0.1 * momentum, momentum + 0 * turned, loss])
+    for got, want in zip(apart, step(*arrays), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+    assert "w, input, float64[37, 37], may be the array out0 as well" in program.header
+
+
+def test_what_cannot_be_strided_or_donated_is_said() -> None:
+    x, y = gx.symbol("x", (3,)), gx.symbol("y", (3,))
+    with pytest.raises(gx.GraphError, match="one of the inputs"):
+        emitted([x], [x * 2], strided=[y])
+    with pytest.raises(gx.GraphError, match="'x' is donated: it cannot have strides"):
+        emitted([x], [x * 2], strided=[x], donate=[x])
+    with pytest.raises(ValueError, match="for target 'c', not 'cuda'"):
+        gx.emit([x], [x * 2], target="cuda", strided=True)
 
 
 # -- opcodes ---------------------------------------------------------------------------------------
