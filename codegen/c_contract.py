@@ -5,25 +5,30 @@ memory: so a region computes an element once for many sums, and an operand may b
 region can compute. The packed step is multiplied by one function for each dtype, whose vectors are
 those that the compiler says the processor has: a block of rows by two vectors stays in registers,
 which no compiler does reliably with plain loops. Every sum is in the order of the contracted axis,
-by fused multiply-add, so the blocks change no bit of it.
+by fused multiply-add, so the blocks change no bit of it; a product with a vector, whose matrix is
+read once, sums in lanes along that axis.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from graphc.codegen.c_kernel import Assignment, CKernelPrinter, Lanes, declare_if_used
 from graphc.codegen.c_scalar import C
 from graphc.codegen.clike import Level
 from graphc.codegen.loops import Buffer, Contract, Region, linear
 from graphc.codegen.scalar import For, Value, walk
-from graphc.dims import Bounds, Dim, affine, ceildiv
+from graphc.dims import Bounds, Dim, Extent, affine, ceildiv
 
 # Rows of a tile of a product: a multiple of the rows of every block. Its columns, and the length of
 # a step along the contracted axis. Two packed operands and the sums take 80 KiB of the stack.
 TILE_ROWS = {"float32": 96, "float64": 48}
 TILE_COLUMNS, TILE_DEPTH = 64, 64
+# Lanes of a sum along the contracted axis, in a product with a vector: a multiple of all vectors.
+DOT_LANES = 16
 
 _ISA = """\
 /* The vectors of a product, and the rows of a block: those times two vectors stay in registers. */
@@ -68,7 +73,7 @@ typedef __m256{d} vector_{t};
 #define spread_{t} _mm256_set1_{p}
 #define fused_{t} _mm256_fmadd_{p}
 #elif defined(VECTORS_OF_16)
-typedef {neon} vector_{t};
+typedef {n} vector_{t};
 #define load_{t} vld1q_{f}
 #define store_{t} vst1q_{f}
 #define spread_{t} vdupq_n_{f}
@@ -138,6 +143,37 @@ static void tile_product_{t}(
     }}
 }}"""
 
+_ROW_PRODUCT = """\
+/* Adds the products of a vector and packed rows to sums of {lanes} lanes each; what is packed is
+   zero up to a whole number of lanes. */
+static void row_product_{t}(int rows, int depth, const {c} *left, const {c} *right, {c} *sums)
+{{
+    for (int row = 0; row < rows; ++row) {{
+        const {c} *const r = right + row * {columns};
+        {c} *const lanes = sums + row * {lanes};
+        for (int n = 0; n < {lanes}; n += LANES_{t}) {{
+            vector_{t} sum = load_{t}(lanes + n);
+            for (int k = n; k < depth; k += {lanes}) {{
+                sum = fused_{t}(load_{t}(left + k), load_{t}(r + k), sum);
+            }}
+            store_{t}(lanes + n, sum);
+        }}
+    }}
+}}"""
+
+_ADD_LANES = """\
+/* Sums of {lanes} lanes become one number each, halves onto halves. */
+static void add_lanes_{t}(int rows, {c} *sums)
+{{
+    for (int row = 0; row < rows; ++row) {{
+        {c} *const lanes = sums + row * {lanes};
+        for (int half = {lanes} / 2; half > 0; half /= 2) {{
+            for (int n = 0; n < half; ++n) lanes[n] += lanes[n + half];
+        }}
+        sums[row] = lanes[0];
+    }}
+}}"""
+
 # The names of all this text: no program may have one of them.
 PRODUCT_NAMES = frozenset(
     re.findall(r"(?:define|vector_\w+|inline \S+|static void) (\w+)", _ISA)
@@ -145,9 +181,28 @@ PRODUCT_NAMES = frozenset(
         name
         for dtype in _VECTOR_NAMES
         for name in re.findall(rf"\b\w+_{dtype}\b", _VECTORS.replace("{t}", dtype))
-        + [f"tile_product_{dtype}"]
+        + [f"{what}_{dtype}" for what in ("tile_product", "row_product", "add_lanes")]
     ]
 )
+
+
+@dataclass(frozen=True)
+class Side:
+    """An operand: its region, the axis that is its own and the contracted one, as they are called
+    there, and its own axis in the epilogue with its extent.
+    """
+
+    region: Region
+    own: str
+    contracted: str
+    axis: str
+    extent: Extent
+
+    @functools.cached_property
+    def along(self) -> bool:
+        """Whether more of what it loads lies along the contracted axis than along its own."""
+        loads = [s for s in walk(self.region.body) if isinstance(s, Value) and s.opcode == "load"]
+        return _unit_steps(loads, self.contracted) > _unit_steps(loads, self.own)
 
 
 class CContractPrinter(CKernelPrinter):
@@ -156,9 +211,9 @@ class CContractPrinter(CKernelPrinter):
     def nest(self, top: Level, nest: For | Contract) -> None:
         """Tile by tile, which threads may share out."""
         assert isinstance(nest, Contract)
-        self.tile_rows = TILE_ROWS[nest.dtype]
-        row_tiles = ceildiv(nest.rows, self.tile_rows)
-        column_tiles = ceildiv(nest.columns, TILE_COLUMNS)
+        self.choose(nest)
+        row_tiles = ceildiv(self.left.extent, self.tile_rows)
+        column_tiles = ceildiv(self.right.extent, TILE_COLUMNS)
         tasks = nest.batch * row_tiles * column_tiles
         if tasks == 0:
             return
@@ -176,12 +231,12 @@ class CContractPrinter(CKernelPrinter):
         for region in (nest.left, nest.right, nest.epilogue):
             inside.variables[region.variables[0]] = "batch"
         for name, extent, first, most in (
-            ("rows", nest.rows, "row0", self.tile_rows),
-            ("columns", nest.columns, "column0", TILE_COLUMNS),
+            ("rows", self.left.extent, "row0", self.tile_rows),
+            ("columns", self.right.extent, "column0", TILE_COLUMNS),
         ):
             left = f"{self.index(top, extent)} - {first}"
             inside.put(f"const int {name} = {left} < {most} ? (int)({left}) : {most};")
-        self.declare_tiles(inside, nest.dtype)
+        self.declare_tiles(inside)
         self.sum_up(inside, nest)
         self.finish_tile(inside, nest)
         declare_if_used(inside, before, "batch", batch)
@@ -189,91 +244,113 @@ class CContractPrinter(CKernelPrinter):
         self.share_out(top)
         top.close(self.counting("tile", "0", stop), inside)
 
-    def declare_tiles(self, level: Level, dtype: str) -> None:
+    def choose(self, nest: Contract) -> None:
+        """How to tile: a product with a vector has the vector on the left, and sums lane by lane
+        along rows of memory if the other operand lies so.
+        """
+        self.dtype = nest.dtype
+        _, row, column = nest.epilogue.variables
+        _, own, contracted = nest.left.variables
+        left = Side(nest.left, own, contracted, row, nest.rows)
+        _, contracted, own = nest.right.variables
+        right = Side(nest.right, own, contracted, column, nest.columns)
+        if nest.columns == 1:
+            left, right = right, left
+        self.left, self.right = left, right
+        self.lane_by_lane = left.extent == 1 and right.along
+        self.tile_rows = 1 if self.lane_by_lane else TILE_ROWS[nest.dtype]
+        self.width = DOT_LANES if self.lane_by_lane else 1
+        d, p, n, f = _VECTOR_NAMES[nest.dtype]
+        names = {"t": nest.dtype, "c": C.types[nest.dtype], "d": d, "p": p, "n": n, "f": f}
+        self.spelled = names | {"columns": str(TILE_COLUMNS), "lanes": str(DOT_LANES)}
+
+    def declare_tiles(self, level: Level) -> None:
         """The sums of a tile, all 0, and its packed operands."""
-        type_, rows = C.types[dtype], self.tile_rows
-        level.put(f"{type_} sums[{rows * TILE_COLUMNS}] ALIGNED;")
+        type_, rows = C.types[self.dtype], self.tile_rows
+        size = TILE_COLUMNS * self.width
+        level.put(f"{type_} sums[{rows * size}] ALIGNED;")
         level.put(f"{type_} left[{rows * TILE_DEPTH}] ALIGNED;")
         level.put(f"{type_} right[{TILE_DEPTH * TILE_COLUMNS}] ALIGNED;")
         clear = level.inner()
-        clear.put(f"for (int n = 0; n < {TILE_COLUMNS}; ++n) sums[m * {TILE_COLUMNS} + n] = 0;")
+        if self.lane_by_lane:
+            level.put(f"for (int n = 0; n < columns * {self.width}; ++n) sums[n] = 0;")
+            return
+        clear.put(f"for (int n = 0; n < {size}; ++n) sums[m * {size} + n] = 0;")
         level.close("for (int m = 0; m < rows || m % BLOCK_ROWS != 0; ++m)", clear)
 
     def sum_up(self, level: Level, contract: Contract) -> None:
-        depth, dtype = self.index(level, contract.depth), contract.dtype
+        depth = self.index(level, contract.depth)
         step = level.inner()
         step.put(
             f"const int depth = {depth} - k0 < {TILE_DEPTH} ? (int)({depth} - k0) : {TILE_DEPTH};"
         )
         self.helpers.setdefault("vectors", _ISA)
-        self.helper(f"fma_{dtype}", condition="defined(PORTABLE_VECTORS)")
-        d, p, neon, f = _VECTOR_NAMES[dtype]
-        names = {"t": dtype, "c": C.types[dtype], "d": d, "p": p, "neon": neon, "f": f}
-        self.helpers.setdefault(f"vector_{dtype}", _VECTORS.format(**names))
-        name = f"tile_product_{dtype}"
-        self.helpers.setdefault(name, _TILE_PRODUCT.format(**names, columns=TILE_COLUMNS))
-        by_rows = self.pack(step, contract.left, contract, ("m", "row0", "rows"), self.tile_rows)
-        self.pack(step, contract.right, contract, ("n", "column0", "columns"), TILE_COLUMNS)
-        steps = f"{TILE_DEPTH}, 1" if by_rows else f"1, {self.tile_rows}"
-        step.put(f"{name}(rows, columns, depth, left, {steps}, right, sums);")
+        self.helper(f"fma_{self.dtype}", condition="defined(PORTABLE_VECTORS)")
+        self.helpers.setdefault(f"vector_{self.dtype}", _VECTORS.format(**self.spelled))
+        self.pack(step, "left", self.left, ("m", "row0", "rows"), self.tile_rows)
+        self.pack(step, "right", self.right, ("n", "column0", "columns"), TILE_COLUMNS)
+        if self.lane_by_lane:
+            name, text = f"row_product_{self.dtype}", _ROW_PRODUCT
+            step.put(f"{name}(columns, depth, left, right, sums);")
+        else:
+            name, text = f"tile_product_{self.dtype}", _TILE_PRODUCT
+            steps = f"{TILE_DEPTH}, 1" if self.left.along else f"1, {self.tile_rows}"
+            step.put(f"{name}(rows, columns, depth, left, {steps}, right, sums);")
+        self.helpers.setdefault(name, text.format(**self.spelled))
         level.close(f"for (int64_t k0 = 0; k0 < {depth}; k0 += {TILE_DEPTH})", step)
 
     def pack(
-        self,
-        level: Level,
-        region: Region,
-        contract: Contract,
-        side: tuple[str, str, str],
-        size: int,
-    ) -> bool:
-        """The elements of an operand that a step needs; beyond its edge 0, up to a whole block.
+        self, level: Level, name: str, side: Side, own: tuple[str, str, str], size: int
+    ) -> None:
+        """The elements of an operand that a step needs; beyond its edges 0, up to a whole block.
 
-        Packs along the axis along which the operand lies in memory, and returns whether that is the
-        contracted one. `side` is the other axis: its place in a tile, first index, and count.
+        Packs along the axis along which the operand lies in memory. `own` is the operand's own
+        axis: its place in a tile, first index, and count.
         """
-        place, first, count = side
-        # The left operand binds (batch, row, k), the right one (batch, k, column).
-        is_left = region is contract.left
-        other, contracted = region.variables[1:] if is_left else region.variables[:0:-1]
-        assert region.value is not None
-        name = "left" if is_left else "right"
-        edge = "BLOCK_ROWS" if is_left else f"(2 * LANES_{contract.dtype})"
-        along = _lies_along(region, contracted, other)
+        place, first, count = own
+        value = side.region.value
+        assert value is not None
         # The left operand keeps its order; vectors of the right one are along its columns.
-        row, k = f"{place} * {TILE_DEPTH} + k", f"k * {size} + {place}"
-        at = row if along and is_left else k
-        if along:
-            lanes = Lanes(contracted, "k0", "k", "depth", TILE_DEPTH)
-            outer, text = other, f"{first} + {place}"
+        keeps = side.along and (name == "left" or self.lane_by_lane) or self.tile_rows == 1
+        at = f"{place} * {TILE_DEPTH} + k" if keeps else f"k * {size} + {place}"
+        if side.along:
+            lanes = Lanes(side.contracted, "k0", "k", "depth", TILE_DEPTH)
+            outer, text = side.own, f"{first} + {place}"
             head = f"for (int {place} = 0; {place} < {count}; ++{place})"
         else:
-            lanes = Lanes(other, first, place, count, size)
-            outer, text = contracted, "k0 + k"
+            lanes = Lanes(side.own, first, place, count, size)
+            outer, text = side.contracted, "k0 + k"
             head = "for (int k = 0; k < depth; ++k)"
         inside = level.inner({outer: outer})
-        extra = [Assignment(region.value, f"{name}[{at}]")]
-        self.spread |= self.crossing(region.body, extra)
-        self.lane_scope(inside, region.body, lanes, extra)
+        extra = [Assignment(value, f"{name}[{at}]")]
+        self.spread |= self.crossing(side.region.body, extra)
+        self.lane_scope(inside, side.region.body, lanes, extra)
         declare_if_used(inside, 0, outer, text)
         level.close(head, inside)
-        self.pad(level, along, (place, count, edge), f"{name}[{at}] = 0;")
-        return along
+        self.pad(level, name, side, (place, count), f"{name}[{at}] = 0;")
 
-    def pad(self, level: Level, along: bool, side: tuple[str, str, str], clear: str) -> None:
-        """Zeros beyond the edge of a packed operand, up to a whole block."""
-        place, count, edge = side
+    def pad(self, level: Level, name: str, side: Side, own: tuple[str, str], clear: str) -> None:
+        """Zeros beyond the edges of a packed operand, up to a whole block."""
+        place, count = own
+        to_depth = f"for (int k = depth; k % {DOT_LANES} != 0; ++k)"
+        edge = "BLOCK_ROWS" if name == "left" else f"(2 * LANES_{self.dtype})"
         heads = [
             f"for (int {place} = {count}; {place} % {edge} != 0; ++{place})",
             "for (int k = 0; k < depth; ++k)",
         ]
-        outer, inner = heads if along else heads[::-1]
+        if self.lane_by_lane:
+            heads = [f"for (int {place} = 0; {place} < {count}; ++{place})", to_depth]
+        outer, inner = heads if side.along or self.lane_by_lane else heads[::-1]
         inside = level.inner()
         inside.put(f"{inner} {clear}")
         level.close(outer, inside)
 
     def finish_tile(self, level: Level, contract: Contract) -> None:
         """The epilogue, for the elements of a finished tile."""
-        _, row, column = contract.epilogue.variables
+        row, column = self.left.axis, self.right.axis
+        if self.lane_by_lane:
+            self.helpers.setdefault("add_lanes", _ADD_LANES.format(**self.spelled))
+            level.put(f"add_lanes_{self.dtype}(columns, sums);")
         rows = level.inner({row: row})
         assert contract.product is not None
         self.names[id(contract.product)] = f"sums[m * {TILE_COLUMNS} + n]"
@@ -282,12 +359,6 @@ class CContractPrinter(CKernelPrinter):
         self.lane_scope(rows, contract.epilogue.body, lanes)
         declare_if_used(rows, 0, row, "row0 + m")
         level.close("for (int m = 0; m < rows; ++m)", rows)
-
-
-def _lies_along(region: Region, contracted: str, other: str) -> bool:
-    """Whether more of what a region loads lies along the contracted axis than along the other."""
-    loads = [s for s in walk(region.body) if isinstance(s, Value) and s.opcode == "load"]
-    return _unit_steps(loads, contracted) > _unit_steps(loads, other)
 
 
 def _unit_steps(loads: Sequence[Value], variable: str) -> int:
