@@ -48,7 +48,6 @@ if TYPE_CHECKING:
         mish,
         relu6,
         selu,
-        silu,
         softsign,
     )
     from graphc.ops.arithmetic import (
@@ -331,12 +330,13 @@ if TYPE_CHECKING:
         exp2,
         expm1,
         log,
+        log10,
         log1p,
         log2,
-        log10,
         logaddexp2,
         logit,
         sigmoid,
+        silu,
         sinh,
         softplus,
         tanh,
