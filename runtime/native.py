@@ -140,8 +140,9 @@ def modules(
         if name not in printed:
             printed.add(name)
             level = 0 if sizes[id(kernel)] > big else opt_level
-            product = isinstance(nest, Contract)
-            imports: tuple[str, ...] = (gemm.entry_name(nest.dtype),) if product else ()
+            imports: tuple[str, ...] = ()
+            if isinstance(nest, Contract):
+                imports = (gemm.entry_name(nest.dtype),)
             for symbol, (routine, lanes) in written.routines.items():
                 imports += (symbol,)
                 if symbol not in printed:
