@@ -150,6 +150,7 @@ if TYPE_CHECKING:
         recurrence,
     )
     from graphc.ops.curves import interp, unwrap
+    from graphc.ops.custom import custom_derivative
     from graphc.ops.diagonal import (
         diag,
         diag_indices,
@@ -496,6 +497,7 @@ __all__ = [
     "cumprod",
     "cumsum",
     "cumulate",
+    "custom_derivative",
     "deg2rad",
     "delete",
     "diag",

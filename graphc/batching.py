@@ -109,29 +109,13 @@ def _per_argument(name: str, axes: Any, args: Sequence[Any]) -> tuple[Any, ...]:
 def _per_leaf(name: str, axes: Any, structure: Structure) -> list[int | None]:
     """An axis for each leaf: `axes` is one, or a container whose leaves stand for whole branches.
     """
-    found: list[int | None] = []
-
-    def walk(axis: Any, part: Any) -> None:
-        if _is_axis(axis):
-            found.extend([axis] * len(flatten(part)[0]))
-            return
-        pairs = _members(axis, part)
-        if pairs is None:
-            raise GraphError(f"vmap: {name} {shortened(repr(axis))} does not fit {structure}")
-        for inner, member in pairs:
-            walk(inner, member)
-
-    walk(axes, structure.unflatten([0] * structure.leaf_count))
+    try:
+        found = structure.spread(axes, _is_axis)
+    except ValueError as error:
+        raise GraphError(f"vmap: {name} does not fit {structure}: {error}") from None
+    if not all(map(_is_axis, found)):
+        raise GraphError(f"vmap: {name} is an axis or None, got {shortened(repr(axes))}")
     return found
-
-
-def _members(axes: Any, part: Any) -> list[tuple[Any, Any]] | None:
-    """Axes and the members of a container that they are for; None if they do not fit."""
-    if isinstance(part, dict) and isinstance(axes, dict) and set(axes) == set(part):
-        return [(axes[key], part[key]) for key in part]
-    if isinstance(part, (tuple, list)) and isinstance(axes, (tuple, list)):
-        return list(zip(axes, part, strict=True)) if len(axes) == len(part) else None
-    return None
 
 
 def _agreed(nodes: Sequence[Node], own: Mapped) -> tuple[list[Node], Extent]:

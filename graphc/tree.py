@@ -126,6 +126,24 @@ class Structure:
             return next(leaves)
         return _KINDS[self.kind].close(self, [child._build(leaves) for child in self.children])
 
+    def spread(self, tree: Any, stop: Callable[[Any], bool]) -> list[Any]:
+        """For each leaf what a tree has in its place that may end earlier: `stop(subtree)` says
+        where one value stands for all leaves beneath. ValueError where the structures differ.
+
+        >>> flatten({"a": [1, 2], "b": 3})[1].spread({"a": None, "b": 7}, lambda tree: tree is None)
+        [None, None, 7]
+        """
+        if self.kind == "leaf" or stop(tree):
+            return [tree] * self.leaf_count
+        kind = _kind_of(type(tree))
+        children, auxiliary = _KINDS[kind].open(tree)
+        children = list(children)
+        same = (kind, _stored_class(kind, tree), auxiliary) == self._parts()[:3]
+        if not same or len(children) != len(self.children):
+            raise ValueError(f"{self._outline()} is needed, got {type(tree).__qualname__}")
+        parts = zip(self.children, children, strict=True)
+        return [value for child, part in parts for value in child.spread(part, stop)]
+
     def paths(self) -> list[str]:
         """The way to each leaf, such as "['layers'][0].weight"; "" where the root is a leaf."""
         return list(self._paths(""))

@@ -160,6 +160,7 @@ MEANING: dict[str, Call] = {
     "softmax": _softmax,
     "softplus": lambda x: np.log1p(np.exp(x)),
     "stop_gradient": lambda x: x,
+    "custom_derivative": lambda function, vjp: function,
     "strong_multiply": lambda x, y: np.where((x == 0) | (y == 0), 0 * x, x * y),
     **surface_rows.MEANING,
     **product_rows.MEANING,
@@ -864,6 +865,9 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
     "fromfunction": [(lambda xp: xp.fromfunction(lambda i, j: i * 2 + j, (2, 3)), ())],
     "scan": [(_running, (M,))],
     "call": [(_called, (V, W))],
+    "custom_derivative": [
+        (lambda xp, x: xp.custom_derivative(lambda v: v * v, vjp=lambda a, ct: (ct,))(x), (V,))
+    ],
     "cond": [(_first_is_negative, (V,)), (_first_is_negative, (W,))],
     "switch": [(_one_of_three, (V, np.int64(k))) for k in (-1, 1, 5)],
     "while_loop": [(_halved, (M,))],

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.errors import GraphError
-from graphc.graph import Graph, graphs_of
+from graphc.graph import Graph, graphs_of, rebuild
 from graphc.lowering import Region
 from graphc.node import Node, topological
+from graphc.ops.custom import custom_op
+from graphc.ops.special import project_op
 from graphc.rewrite.engine import Engine
 from graphc.rewrite.rule import ADMITTED, RULES, Firing, Rule
 from graphc.rewrite.scans import Regions
@@ -84,7 +86,7 @@ class Pipeline:
         """The Graph with its outputs rewritten; parameters and types stay."""
         found = self._bodies.get(graph)
         if found is None:
-            outputs = self.run(graph.outputs)
+            outputs = self.run(_without_rules_of_users(graph.outputs))
             found = graph if _same(outputs, graph.outputs) else Graph(graph.parameters, outputs)
             self._bodies[graph] = self._bodies[found] = found
         return found
@@ -124,6 +126,27 @@ def _carried(outputs: Sequence[Node]) -> list[Graph]:
     ]
 
 
+def _without_rules_of_users(outputs: Sequence[Node]) -> list[Node]:
+    """The outputs with functions that had derivatives of their own written out, for derivatives
+    have been taken.
+    """
+    order = topological(outputs)
+    if not any(node.op is custom_op for node in order):
+        return list(outputs)
+    done: dict[Node, Node] = {}
+    written: dict[Node, tuple[Node, ...]] = {}
+    for node in order:
+        if node.op is custom_op:
+            args = [done[argument] for argument in node.args]
+            written[node] = tuple(_without_rules_of_users(node.attrs["graph"](*args)))
+            done[node] = node
+        elif node.op is project_op and node.args[0] in written:
+            done[node] = written[node.args[0]][node.attrs["index"]]
+        else:
+            done[node] = rebuild(node, [done[argument] for argument in node.args])
+    return [done[output] for output in outputs]
+
+
 def rewrite(
     outputs: Sequence[Node], math: str = "ieee", exclude: Collection[str] = frozenset()
 ) -> Result:
@@ -143,7 +166,7 @@ def rewrite(
     ['log1p']
     """
     pipeline = Pipeline(admitted(math, exclude))
-    nodes = pipeline.run(list(outputs))
+    nodes = pipeline.run(_without_rules_of_users(outputs))
     engine = pipeline.engine
     return Result(nodes, engine.firings, engine.refused, pipeline.complete)
 

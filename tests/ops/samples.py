@@ -781,6 +781,19 @@ def _regions() -> list[Sample]:
     def call(x: Node, y: Node) -> Node:
         return _node_of(gx.call(polynomial, x, y, name="polynomial"))
 
+    def by_vjp(x: Node, y: Node) -> Node:
+        rule = gx.custom_derivative(
+            polynomial,
+            vjp=lambda args, ct: (ct[0] * (args[1] + 1) - ct[1], ct[0] * args[0] + ct[1]),
+        )
+        return _node_of(rule(x, y))
+
+    def by_jvp(x: Node, y: Node) -> Node:
+        rule = gx.custom_derivative(
+            polynomial, jvp=lambda args, t: (t[0] * (args[1] + 1) + t[1] * args[0], t[1] - t[0])
+        )
+        return _node_of(rule(x, y))
+
     def nested(x: Node, y: Node) -> Node:
         return _node_of(gx.call(lambda a, b: gx.call(polynomial, a, b)[0] * b, x, y, name="outer"))
 
@@ -827,6 +840,8 @@ def _regions() -> list[Sample]:
         Sample("switch", "of three", (Input((), "int64"), vector), one_of_three, NUMBERS),
         Sample("while_loop", "doubling", (vector, vector), doubling, NUMBERS),
         Sample("while_loop", "bounded", (vector, vector), bounded, NUMBERS),
+        Sample("custom_derivative", "by a rule of reverse mode", (vector, vector), by_vjp, NUMBERS),
+        Sample("custom_derivative", "by a rule of forward mode", (vector, vector), by_jvp, NUMBERS),
         Sample("call", "two results", (vector, vector), call, NUMBERS),
         Sample("call", "nested", (vector, vector), nested, NUMBERS),
         Sample("scan", "running", (vector, rows), running, NUMBERS),

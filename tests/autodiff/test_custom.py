@@ -1,0 +1,150 @@
+"""Does a derivative that a user states take the place of the function's own, in every mode?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc.errors import GraphError
+from graphc.node import Node
+
+x, w = gx.vector("x", 3), gx.vector("w", 3)
+A, B = np.array([0.5, -1.0, 2.0]), np.array([1.0, 2.0, 3.0])
+
+
+def product(x: Any, w: Any) -> Any:
+    return gx.sin(x) * w
+
+
+def product_jvp(args: Any, tangents: Any) -> Any:
+    (x, w), (dx, dw) = args, tangents
+    return gx.cos(x) * w * dx + gx.sin(x) * dw
+
+
+def product_vjp(args: Any, cotangent: Any) -> Any:
+    x, w = args
+    return gx.cos(x) * w * cotangent, gx.sin(x) * cotangent
+
+
+RULES: dict[str, dict[str, Any]] = {
+    "forward": {"jvp": product_jvp},
+    "reverse": {"vjp": product_vjp},
+    "both": {"jvp": product_jvp, "vjp": product_vjp},
+}
+
+
+@pytest.mark.parametrize("given", RULES)
+def test_one_rule_serves_every_mode_and_order(given: str) -> None:
+    f = gx.custom_derivative(product, **RULES[given])
+    cost = (f(x, w) ** 2).sum()
+    assert gx.check_grad(cost, [x, w], {x: A, w: B})
+    compiled = gx.compile(
+        [x, w],
+        {
+            "gradient": gx.grad(cost, [x, w]),
+            "tangent": gx.jvp(f(x, w), [x, w], [w, x]),
+            "hessian": gx.hessian(cost, x),
+            "examples": gx.vmap(lambda a, b: gx.grad(f(a, b), [a, b]))(x, w),
+        },
+    )
+    found = compiled(A, B)
+    s, c = np.sin(A), np.cos(A)
+    np.testing.assert_allclose(found["gradient"], [2 * s * c * B * B, 2 * s * s * B], 1e-13)
+    np.testing.assert_allclose(found["tangent"], c * B * B + s * A, 1e-13)
+    np.testing.assert_allclose(found["hessian"], np.diag(2 * np.cos(2 * A) * B * B), 1e-12, 1e-12)
+    np.testing.assert_allclose(found["examples"], [c * B, s], 1e-13)
+
+
+def test_the_rule_is_what_counts() -> None:
+    """A gradient that is clipped on its way back, and one with a sign that the function lacks."""
+    clipped = gx.custom_derivative(lambda v: v * 1, vjp=lambda args, ct: (gx.clip(ct, -1, 1),))
+    turned = gx.custom_derivative(jvp=lambda args, t: -t[0])(lambda v: v)
+    f = gx.compile([x], gx.grad((clipped(x) * 5).sum() + turned(x).sum(), x))
+    np.testing.assert_array_equal(f(A), [0, 0, 0])
+    assert len(f.kernels) == 1, "the function is written out, and fused"
+
+
+def test_containers_integers_and_no_derivative() -> None:
+    def function(params: dict[str, Any], k: Any) -> dict[str, Any]:
+        return {"y": params["a"] * params["b"] * k, "count": k + 1}
+
+    def vjp(args: Any, cotangents: Any) -> Any:
+        params, k = args
+        assert cotangents["count"] is None
+        return {"a": params["b"] * k * cotangents["y"], "b": None}, None
+
+    f = gx.custom_derivative(function, vjp=vjp)
+    k = gx.scalar("k", "int64")
+    params = {"a": x, "b": w}
+    gradient = gx.grad(f(params, k)["y"].sum(), params)
+    found = gx.evaluate(gradient, {x: A, w: B, k: 3})
+    np.testing.assert_array_equal(found["a"], 3 * B)
+    np.testing.assert_array_equal(found["b"], [0, 0, 0])
+
+
+def test_what_is_shared_by_examples_is_summed() -> None:
+    f = gx.custom_derivative(
+        lambda a, w: (gx.sin(a) * w).sum(),
+        vjp=lambda args, ct: (
+            (gx.cos(args[0]) * args[1] * ct).sum(),
+            gx.broadcast_to(gx.sin(args[0]) * ct, (3,)),
+        ),
+    )
+    rows = gx.vmap(lambda a: f(a, w))(x)
+    found = gx.evaluate(gx.grad(rows.sum(), [x, w]), {x: A, w: B})
+    np.testing.assert_allclose(found[0], np.cos(A) * B.sum(), 1e-13)
+    np.testing.assert_allclose(found[1], np.full(3, np.sin(A).sum()), 1e-13)
+
+
+def test_inside_a_scan() -> None:
+    step = gx.custom_derivative(gx.tanh, vjp=lambda args, ct: (2 * ct,))
+    final, _ = gx.scan(lambda s, row: (step(s + row), None), gx.constant(0.0), x)
+    f = gx.compile([x], gx.grad(final, x))
+    np.testing.assert_array_equal(f(A), [8, 4, 2])
+
+
+def test_jit_reaches_it() -> None:
+    f = gx.custom_derivative(np.tanh, jvp=lambda args, t: t[0])
+
+    @gx.jit
+    def step(v: np.ndarray) -> np.ndarray:
+        return f(v)
+
+    np.testing.assert_allclose(step(A), np.tanh(A), 1e-15)
+
+
+def _uses(outside: Node) -> Node:
+    return gx.custom_derivative(lambda v: v * outside, jvp=lambda a, t: t[0] * outside)(x).sum()
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: gx.custom_derivative(gx.exp), "needs a rule"),
+        (lambda: gx.grad(_uses(w), w), "Pass that as an argument"),
+        (
+            lambda: gx.custom_derivative(gx.exp, vjp=lambda a, ct: ct)(x),
+            "should have the structure",
+        ),
+        (
+            lambda: gx.custom_derivative(gx.exp, vjp=lambda a, ct: (ct.sum(),))(x),
+            r"vjp of exp: result 0 is float64, it should be float64\[3\]",
+        ),
+        (
+            lambda: gx.custom_derivative(gx.exp, jvp=lambda a, t: gx.cast(t[0], "float32"))(x),
+            "it should be float64",
+        ),
+    ],
+)
+def test_bad_input(call: Callable[[], Any], words: str) -> None:
+    with pytest.raises(GraphError, match=words):
+        call()
+
+
+def test_what_is_used_from_outside_may_stay_constant() -> None:
+    f = gx.compile([x, w], gx.grad(_uses(w), x))
+    np.testing.assert_array_equal(f(A, B), B)
