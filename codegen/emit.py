@@ -1055,10 +1055,11 @@ def part_operand(node: Node, part: Part, place: Operand) -> Operand | None:
     return Operand(place.storage, place.offset + offset)
 
 
-def copy_operand(source: Operand, target: Operand) -> list[Launch]:
-    """A kernel that copies one contiguous array to another of the same shape."""
+def copy_operand(source: Operand, target: Operand, shape: Shape) -> list[Launch]:
+    """A kernel that copies a contiguous array of that shape: either may be a slice of its storage.
+    """
     draft = Draft("copy")
-    size = product(target.storage.shape) if target.offset == 0 else product(source.storage.shape)
+    size = product(shape)
     tiles = 1 if isinstance(size, int) and size <= CHUNK else ceildiv(size, CHUNK)
     with draft.scope.loop("parallel", 0, tiles, "p") as outer:
         p = draft.bind(outer.variable, 0, tiles)

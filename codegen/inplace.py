@@ -38,7 +38,7 @@ def protect(procedure: Procedure, donated: Mapping[int, int]) -> None:
         if not _is_safe(procedure.body, given, made):
             aside = Storage("temporary", made.dtype, made.shape)
             _redirect(procedure.body, made, aside)
-            procedure.body += copy_operand(Operand(aside), Operand(made))
+            procedure.body += copy_operand(Operand(aside), Operand(made), made.shape)
 
 
 def _accumulate_elsewhere(body: list[Statement], given: Storage, made: Storage) -> None:

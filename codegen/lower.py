@@ -387,8 +387,9 @@ class _Block:
         variable = self.lowering.fresh_variable()
         step = symbol(variable)
         parameters: dict[int, Operand] = {}
+        shapes = [output.shape for output in graph.outputs[:carry]]
         for i in range(carry):
-            self.statements += copy_operand(args[i], results[i])
+            self.statements += copy_operand(args[i], results[i], shapes[i])
             parameters[i] = results[i]
         for i in range(carry, len(args)):
             operand = args[i]
@@ -401,22 +402,23 @@ class _Block:
         for output, result in zip(graph.outputs[carry:], results[carry:], strict=True):
             stacked.append(Operand(result.storage, result.offset + step * product(output.shape)))
         body = _Block(self.lowering, graph, parameters, [*fresh, *stacked]).statements
-        for new, result in zip(fresh, results[:carry], strict=True):
-            body += copy_operand(new, result)
+        for new, result, shape in zip(fresh, results[:carry], shapes, strict=True):
+            body += copy_operand(new, result, shape)
         self.statements.append(Loop(variable, attrs["length"], attrs["reverse"], body))
 
     def _while(self, node: Node, args: Sequence[Operand], results: Sequence[Operand]) -> None:
         """Copy the states to where they end; each round tests them and makes new ones aside."""
         body, carry = expand(node.attrs["body"]), node.attrs["carry"]
-        for given, state in zip(args[:carry], results, strict=True):
-            self.statements += copy_operand(given, state)
+        shapes = [output.shape for output in body.outputs]
+        for given, state, shape in zip(args[:carry], results, shapes, strict=True):
+            self.statements += copy_operand(given, state, shape)
         parameters = dict(enumerate([*results, *args[carry:]]))
         condition = Operand(Storage("temporary", dtypes.BOOL, ()))
         test = _Block(self.lowering, expand(node.attrs["condition"]), parameters, [condition])
         fresh = [Operand(Storage("temporary", o.dtype, o.shape)) for o in body.outputs]
         round_ = _Block(self.lowering, body, parameters, fresh).statements
-        for new, state in zip(fresh, results, strict=True):
-            round_ += copy_operand(new, state)
+        for new, state, shape in zip(fresh, results, shapes, strict=True):
+            round_ += copy_operand(new, state, shape)
         self.statements.append(While(test.statements, condition, round_))
 
     def _switch(self, node: Node, args: Sequence[Operand], results: Sequence[Operand]) -> None:

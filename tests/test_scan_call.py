@@ -220,6 +220,18 @@ def test_a_scan_in_a_scan(random: np.random.Generator, steps: int) -> None:
     compare([X, C], [final, rows, *gx.grad(final + gx.sum(rows**2), [X, C])], arrays)
 
 
+@pytest.mark.parametrize("rounds", [0, 1, 3])
+def test_a_row_of_a_scan_that_starts_an_inner_one(random: np.random.Generator, rounds: int) -> None:
+    """From a slice of one array to a slice of another: only that many elements are copied."""
+
+    def step(state: Any, row: Any) -> tuple[Any, Any]:
+        inner = gx.fori_loop(0, rounds, lambda i, held: held * 0.5 + i, row)
+        return state + row, (inner, state)
+
+    final, rows = gx.scan(step, gx.zeros(3), X)
+    compare([X], [final, *rows], [random.random((4, 3))])
+
+
 def test_nested_second_derivative(random: np.random.Generator) -> None:
     final, rows = gx.scan(nested, C, X)
     first = gx.grad(final + gx.sum(rows**2), [X, C])

@@ -904,9 +904,9 @@ def test_a_result_may_take_the_place_of_an_operand() -> None:
         with outer.body.loop("vector", 0, 1) as lanes:
             lanes.body.store(kernel.buffers[1], (p,), lanes.body.mul(value, 2))
     verify(kernel)
-    body = copy_operand(Operand(source), Operand(old))
+    body = copy_operand(Operand(source), Operand(old), (count,))
     body.append(Launch(kernel, [Operand(old), Operand(new)], count, 1))
-    body += copy_operand(Operand(new), Operand(result))
+    body += copy_operand(Operand(new), Operand(result), (count,))
     main = Procedure("main", [source], [result], (), body, 64 + aligned(4 * count))
     program = cuda_source(Program(main, [], []))
     values = normal(count, dtype="float32")
