@@ -530,6 +530,18 @@ def _ordered_choice(compare: str) -> Callable[[_Block, str, str, str], str]:
     return sequence
 
 
+def _copysign(block: _Block, dtype: str, a: str, b: str) -> str:
+    """Behind a fence, which costs no instruction: LLVM would round the result to a half before it
+    has its sign, take the sign from the double that a half was rounded from, and round that double
+    by a library function to have both in the same width.
+    """
+    signed = block.plain("copysign", dtype, a, b)
+    if not block.converts_halves:
+        return signed
+    typed, suffix = block.type(dtype), block.suffix(dtype)
+    return block.let(f"call {typed} @llvm.arithmetic.fence.{suffix}({typed} {signed})")
+
+
 def _shift(opcode: str) -> Callable[[_Block, str, str, str], str]:
     """LLVM leaves shifts by the width or more undefined; amounts are taken modulo the width."""
 
@@ -632,6 +644,7 @@ _SEQUENCES: dict[tuple[str, str], _Sequence] = {
     ("abs", "unsigned"): _unchanged,
     ("min", "float"): _ordered_choice("olt"),
     ("max", "float"): _ordered_choice("ogt"),
+    ("copysign", "float"): _copysign,
     ("not", "bool"): _complement,
 }
 _INTEGER_SEQUENCES: dict[str, _Sequence] = {

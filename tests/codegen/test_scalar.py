@@ -236,9 +236,22 @@ def test_arrays_of_bfloat16_need_the_extra():
         assert softfloat.convert(np.float32(1.00390625), "bfloat16") == 1
 
 
+def _signed_half(k, x, y):
+    """copysign of halves, computed in another precision, whose sign was rounded from a double."""
+    sign = k.convert(k.convert(k.convert(x, "float64"), "float32"), "float16")
+    wide = [k.convert(value, x.dtype) for value in (y, sign)]
+    result = k.copysign(k.mul(wide[0], wide[0]), wide[1])
+    return k.convert(k.convert(result, "float32"), "float16")
+
+
 @pytest.mark.parametrize("features", [None, ""], ids=["this processor", "SSE2"])
 def test_no_library_symbol_is_called(features):
     """LLVM's own float64 to float16 would be: `__truncdfhf2`; without F16C `__extendhfsf2`."""
+    functions = [
+        (f"sign_{a}_{lanes}", lambda k, x, y: _signed_half(k, x, y), [a, "float16"], lanes)
+        for a in ("float32", "float64")
+        for lanes in LANES
+    ]
     cases = [(source, target) for source in FLOATS for target in (*FLOATS, *INTEGERS)]
     cases += [(source, target) for source in INTEGERS for target in FLOATS]
     module = compile_functions(
@@ -246,7 +259,8 @@ def test_no_library_symbol_is_called(features):
             (f"from_{a}_{b}_{lanes}", lambda k, x, b=b: k.convert(x, b), [a], lanes)
             for a, b in cases
             for lanes in LANES
-        ],
+        ]
+        + functions,
         features=features,
     )
     assembly = module.machine.emit_assembly(module.module)
