@@ -14,7 +14,7 @@ import numpy as np
 from graphc import dtypes
 from graphc.dims import Extent, affine, symbols_of
 from graphc.dims import evaluate as evaluate_extent
-from graphc.errors import GraphError
+from graphc.errors import ExtentError, GraphError
 from graphc.graph import Graph, parameter_op, substitute_in, symbol_op
 from graphc.node import Node, topological
 from graphc.tree import flatten
@@ -71,12 +71,24 @@ def run(outputs: Sequence[Node], values: Mapping[Node, Any], sizes: Mapping[str,
         attrs: Mapping[str, Any] = node.attrs
         if attrs:
             attrs = {name: substitute_in(value, sizes) for name, value in attrs.items()}
+        if isinstance(node.type, TensorType):
+            check_extents(node.type, sizes)
         with np.errstate(all="ignore"):
             held[node] = node.op.numpy(*[held[argument] for argument in node.args], **attrs)
         for argument in node.args:
             if last[argument] is node and argument not in keep:
                 held.pop(argument, None)
     return [held[node] for node in outputs]
+
+
+def check_extents(type_: TensorType, sizes: Mapping[str, int]) -> None:
+    """`ExtentError` for an extent that is negative at these sizes."""
+    for extent in type_.shape:
+        if isinstance(extent, int) or not symbols_of(extent) <= sizes.keys():
+            continue
+        size = evaluate_extent(extent, sizes)
+        if size < 0:
+            raise ExtentError(f"the extent {extent} is {size}; it must not be negative")
 
 
 def fitting(value: Any, type_: Type, name: str) -> Any:

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import graphc as gx
 import graphc.dims
 from graphc.dims import (
     Bounds,
@@ -38,6 +39,7 @@ from graphc.dims import (
     substitute,
     symbols_of,
 )
+from graphc.errors import ExtentError
 
 a, b, c, i, j, k, m, n = map(dim, "abcijkmn")
 
@@ -648,3 +650,28 @@ def test_examples_in_the_documentation(module):
     names = vars(graphc.dims)
     result = doctest.testmod(importlib.import_module(f"graphc.dims{module}"), extraglobs=names)
     assert result.attempted > 0 and result.failed == 0
+
+
+@pytest.mark.parametrize("target", ["evaluate", "interpret", "cpu"])
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda x: gx.pad(x, 1, mode="edge"), IndexError, "axis 0"),
+        (lambda x: x[-1] + 1, IndexError, "axis 0"),
+        (lambda x: gx.zeros(x.shape[0] - 3) + 1, ExtentError, "must not be negative"),
+    ],
+)
+def test_what_no_array_has_is_an_error_everywhere(
+    target: str, build: Any, error: type[Exception], message: str
+) -> None:
+    x = gx.vector("x", "n")
+    made = build(x)
+
+    def call(array: Any) -> Any:
+        if target == "evaluate":
+            return gx.evaluate(made, {x: array})
+        return gx.compile(x, made, target=target, options=gx.Options(cache=False))(array)
+
+    assert np.all(np.isfinite(call(np.arange(5.0))))
+    with pytest.raises(error, match=message):
+        call(np.zeros(0))

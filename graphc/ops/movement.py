@@ -170,6 +170,12 @@ def _infer_slice(x: Type, starts: Shape, extents: Shape, steps: tuple[int, ...])
 
 
 def _numpy_slice(x: Any, starts: Any, extents: Any, steps: Any) -> Any:
+    for axis, (size, start, length, step) in enumerate(
+        zip(x.shape, starts, extents, steps, strict=True)
+    ):
+        if length > 0 and not 0 <= start <= start + (length - 1) * step < size:
+            outside = start if not 0 <= start < size else start + (length - 1) * step
+            raise IndexError(f"index {outside} is out of range for axis {axis} of extent {size}")
     parts = zip(starts, extents, steps, strict=True)
     return x[tuple(slice(start, start + length * step, step) for start, length, step in parts)]
 
