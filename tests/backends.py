@@ -32,6 +32,7 @@ import graphc.ops  # noqa: F401
 from graphc.dtypes import is_float
 from graphc.evaluator import bind_extents
 from graphc.graph import substitute_in
+from graphc.lowering import View
 from graphc.node import Node, topological
 from graphc.op import Op
 
@@ -73,6 +74,8 @@ ROUNDED = ("add", "subtract", "multiply", "strong_multiply", "divide", "square",
 # Either zero is right where NumPy itself does not say which one it gives: it depends on its SIMD
 # loops.
 EITHER_ZERO = frozenset(("maximum", "minimum", "relu", "max", "min", *SUMS, *PRODUCTS))
+# The sign of a NaN is nobody's promise, but for those that set it.
+KEEPS_SIGN = frozenset(("negative", "absolute", "copysign"))
 
 
 def is_inexact(op: Op) -> bool:
@@ -399,6 +402,9 @@ def disturbed(random: np.random.Generator, rounding: bool = False) -> Iterator[l
                 if bound is not None:
                     touched.append(node.op.name)
                     result = _moved(result, bound, random, node.op.name in EITHER_ZERO)
+                if not isinstance(node.op.lowering, View) and _is_odd(result, rounding):
+                    touched.append(node.op.name)
+                    result = _odd_moved(result, random, node.op.name in KEEPS_SIGN, rounding)
                 held[node] = result
         return [held[node] for node in outputs]
 
@@ -445,6 +451,36 @@ def _nudged(array: Any, random: np.random.Generator) -> Any:
     eps = np.finfo(array.dtype).eps
     size = BACKWARD_FACTOR * eps * np.abs(array).max(initial=0)
     return (array + random.uniform(-1, 1, array.shape) * size).astype(array.dtype)
+
+
+def _is_odd(result: Any, rewritten: bool) -> bool:
+    """Whether there are NaNs, or with rewriting numbers that nearly overflow."""
+    if isinstance(result, tuple) or not is_float(np.asarray(result).dtype):
+        return False
+    if not rewritten:
+        return bool(np.isnan(result).any())
+    return not bool((np.abs(result) < _huge(result.dtype)).all())
+
+
+def _huge(dtype: Any) -> Any:
+    return ml_dtypes.finfo(dtype).max / 1024
+
+
+def _odd_moved(result: Any, random: np.random.Generator, keeps_sign: bool, rewritten: bool) -> Any:
+    """NaNs of either sign. With rewriting, another formula may overflow where this one does not, or
+    have a value where this one has none: so infinite and huge numbers and NaNs may be any.
+    """
+    result = np.asarray(result)
+    chosen = random.integers(0, 2, result.shape) == 1
+    if not keeps_sign:
+        result = np.where(np.isnan(result) & chosen, -result, result)
+    if not rewritten:
+        return result
+    chosen = random.integers(0, 4, result.shape)
+    odd = ~(np.abs(result) < _huge(result.dtype))
+    finite = random.uniform(-9, 9, result.shape).astype(result.dtype)
+    result = np.where(odd & (chosen == 1), finite, result)
+    return np.where(odd & (chosen == 2), np.copysign(np.inf, result).astype(result.dtype), result)
 
 
 def _moved(result: Any, bound: Any, random: np.random.Generator, either_zero: bool) -> Any:

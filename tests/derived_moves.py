@@ -56,7 +56,13 @@ def _argument(b: Builder, value: Any) -> Any:
         return value
     if value.dtype.kind in "iu":
         return gx.constant(value)
-    return fitted(b, value.shape, value.dtype.name)
+    node = fitted(b, value.shape, value.dtype.name)
+    if value.ndim == 0 or value.shape[-1] < 2:
+        return node
+    steps = np.sign(np.diff(value.astype("float64")))
+    if np.all(steps >= 0):  # a function may demand the order
+        return gx.sort(node, axis=-1)
+    return gx.flip(gx.sort(node, axis=-1), -1) if np.all(steps <= 0) else node
 
 
 def differentiated(b: Builder) -> Any:
