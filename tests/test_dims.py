@@ -13,6 +13,7 @@ import operator
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
