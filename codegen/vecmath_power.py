@@ -14,12 +14,10 @@ from graphc.codegen.vecmath_parts import (
     fast_two_sum,
     polynomial,
     power_of_two,
-    product,
     rarely,
-    select_parts,
     two_product,
 )
-from graphc.codegen.vecmath_tables import CBRT, CBRT_OF_2, CBRT_OF_HALF
+from graphc.codegen.vecmath_tables import CBRT
 
 
 def pow(k: Scope, x: Value, y: Value) -> Value:
@@ -81,31 +79,33 @@ def _power_at_edges(k: Scope, x: Value, y: Value, result: Value) -> Value:
 def cbrt(k: Scope, x: Value) -> Value:
     """The real cube root, within 1 ulp; exact for cubes.
 
-    With z near m**(-1/3) from a polynomial and one step of Halley's kind, y = m z**2 is corrected
-    by Newton's method with an exact remainder. The powers of two are thirds apart.
+    The exponent less a multiple of three stays with the mantissa m. With z near m**(-1/3) from a
+    polynomial and one step of Halley's kind, y = m z**2 is corrected by Newton's method with an
+    exact remainder.
     """
     format_, dtype = FORMATS[x.dtype], x.dtype
     size = k.abs(x)
-    f, n = log_arguments(k, size)
+    strange = is_unusual(k, size)
+    f, n = log_arguments(k, size, strange)
     m = k.add(f, 1.0)
     shifted = k.fma(n, 1 / 3, format_.magic)
-    over = k.fma(k.sub(shifted, format_.magic), -3.0, n)  # -1, 0 or 1
+    left = k.fma(k.sub(shifted, format_.magic), -3.0, n)  # -1, 0 or 1
+    less, more = k.lt(left, 0.0), k.gt(left, 0.0)
 
-    z = polynomial(k, m, CBRT[dtype])
+    def scaled(value: Value, factor: float) -> Value:
+        """value * factor**left."""
+        low, middle, high = (k.const(factor**by, dtype) for by in (-1, 0, 1))
+        return k.mul(value, k.select(less, low, k.select(more, high, middle)))
+
+    z = scaled(polynomial(k, m, CBRT[dtype]), 2.0 ** (-1 / 3))
+    m = scaled(m, 2.0)
     wrong = k.fma(k.neg(k.mul(z, k.mul(z, z))), m, 1.0)
     z = k.fma(k.mul(z, wrong), k.fma(wrong, 2 / 9, 1 / 3), z)
     square = k.mul(z, z)
     y = k.mul(m, square)
     power, power_rest = two_product(k, y, y)
     remainder = k.sub(k.fma(k.neg(power), y, m), k.mul(power_rest, y))
-    near = y, k.mul(remainder, k.mul(square, 1 / 3))
-
-    def constant(parts: tuple[float, ...]) -> tuple[Value, Value]:
-        return k.const(parts[0], dtype), k.const(parts[1], dtype)
-
-    factor = select_parts(k, k.lt(over, 0.0), constant(CBRT_OF_HALF[dtype]), constant((1.0, 0.0)))
-    factor = select_parts(k, k.gt(over, 0.0), constant(CBRT_OF_2[dtype]), factor)
-    result = k.add(*product(k, near, factor))
-    result = k.mul(result, power_of_two(k, shifted, format_.bits_of_one))
+    root = k.fma(remainder, k.mul(square, 1 / 3), y)
+    result = k.copysign(k.mul(root, power_of_two(k, shifted, format_.bits_of_one)), x)
     plain = k.and_(k.gt(size, 0.0), k.lt(size, float("inf")))
-    return k.select(plain, k.copysign(result, x), x)
+    return rarely(k, strange, k.select(plain, result, x), result)

@@ -20,7 +20,7 @@ from graphc.codegen.vecmath_parts import (
     select_parts,
     times_constant,
 )
-from graphc.codegen.vecmath_tables import COS, PI, SIN
+from graphc.codegen.vecmath_tables import COS, PI, SIN, TAN
 
 # The first bits of 2/pi.
 TWO_OVER_PI = int(
@@ -230,21 +230,29 @@ def sine_and_cosine(k: Scope, turned: Turned) -> tuple[Parts, Parts]:
     return sine, fast_two_sum(k, base, small)
 
 
-def _ratio(k: Scope, turned: Turned, flip: Value) -> Value:
-    """The tangent of the whole angle, negated where `flip` has the sign bit."""
-    dtype = turned.angle.dtype
-    sine, cosine = sine_and_cosine(k, turned)
+def _tangent_of(k: Scope, turned: Turned, flip: Value) -> Value:
+    """The tangent of the whole angle, negated where `flip` has the sign bit.
+
+    An odd number of quarter turns makes it -1/tan(angle), corrected for the error of the division.
+    """
+    angle, dtype = turned.angle, turned.angle.dtype
+    square = k.mul(angle, angle)
+    cube, series = k.mul(angle, square), polynomial(k, square, TAN[dtype])
+    total = k.fma(cube, series, angle)
+    cube_rest = k.mul(k.fma(angle, angle, k.neg(square)), angle)
+    lost = k.fma(cube_rest, series, k.fma(cube, series, k.sub(angle, total)))
+    lost = k.fma(turned.angle_rest, k.fma(total, total, 1.0), lost)
+    quotient = k.div(-1.0, total)
+    wrong = k.fma(quotient, lost, k.fma(quotient, total, 1.0))
     odd = k.ne(k.and_(turned.quarter, 1), 0)
-    top, bottom = select_parts(k, odd, cosine, sine), select_parts(k, odd, sine, cosine)
-    result = k.add(*quotient(k, top, bottom))
-    sign = k.xor(k.shl(turned.quarter, BITS[dtype] - 1), flip)
-    return k.bitcast(k.xor(bits_of(k, result), sign), dtype)
+    result = k.select(odd, k.fma(quotient, wrong, quotient), k.add(total, lost))
+    return k.bitcast(k.xor(bits_of(k, result), flip), dtype)
 
 
 def tan(k: Scope, x: Value) -> Value:
     """The tangent of any finite argument, within 1 ulp; the sign of a zero is kept."""
     size = k.abs(x)
-    return _ratio(k, turn(k, size), k.xor(bits_of(k, x), bits_of(k, size)))
+    return _tangent_of(k, turn(k, size), k.xor(bits_of(k, x), bits_of(k, size)))
 
 
 # -- multiples of pi -------------------------------------------------------------------------------
@@ -266,11 +274,11 @@ def sine_of_pi(k: Scope, size: Value) -> Value:
 
 
 def cotangent_of_pi(k: Scope, size: Value) -> Value:
-    """cot(pi size), infinite for integers: a quarter turn on, the tangent has the other sign."""
+    """cot(pi size) but for integers: a quarter turn on, the tangent has the other sign."""
     word = FORMATS[size.dtype].word
     turned = turn_of_pi(k, size)
     ahead = Turned(k.add(turned.quarter, 1), turned.angle, turned.angle_rest)
-    return _ratio(k, ahead, k.const(1 << BITS[size.dtype] - 1, word))
+    return _tangent_of(k, ahead, k.const(1 << BITS[size.dtype] - 1, word))
 
 
 def sinc(k: Scope, x: Value) -> Value:

@@ -250,6 +250,10 @@ def fits() -> dict[str, Fit]:
             "(cos(r) - 1 + z/2) / z**2 in z = r**2 <= 0.63",
             lambda z: (mpmath.cos(root(z)) - 1 + z / 2) / z**2, 0, z_sine, (5, 2), 2,
         ),
+        "TAN": Fit(
+            "(tan(r)/r - 1) / z in z = r**2 <= 0.63",
+            lambda z: (over_root(mpmath.tan)(z) - 1) / z, 0, z_sine, (14, 6), 1,
+        ),
         "ATAN": Fit(
             "(atan(t)/t - 1) / z in z = t**2 <= tan(pi/8)**2; relative error 2**-62 and 2**-33",
             lambda z: (over_root(mpmath.atan)(z) - 1) / z, 0, real("0.1725"), (11, 5), 1,
@@ -372,8 +376,6 @@ def constants() -> dict[str, tuple[Any, int, bool]]:
         "GELU_CENTER": (center_of(far_gelu, *GELU_AT)[0], 2, False),
         "GELU_SLOPE": (center_of(far_gelu, *GELU_AT)[1], 2, False),
         "TWO_OVER_ROOT_PI": (2 / mpmath.sqrt(pi), 2, False),
-        "CBRT_OF_2": (mpmath.cbrt(2), 2, False),
-        "CBRT_OF_HALF": (mpmath.cbrt(mpmath.mpf(1) / 2), 2, False),
         "HALF_LOG_TWO_PI": (mpmath.log(2 * pi) / 2, 2, True),
         "LOG_PI": (mpmath.log(pi), 2, True),
         "ROOT_TWO_PI": (mpmath.sqrt(2 * pi), 2, True),
