@@ -35,6 +35,11 @@ class Function:
     apart: float = 2.0**-20
     floor: float = 0.0
     floor_below: float = -np.inf
+    narrow: float | None = None
+
+    def bound_in(self, dtype: str) -> float:
+        """The largest error in a dtype."""
+        return self.bound if dtype == "float32" or self.narrow is None else self.narrow
 
     @property
     def is_exact(self) -> bool:
@@ -83,8 +88,8 @@ def _procedures() -> dict[str, Function]:
         else:
             build = getattr(gx, spelled)
         made[name] = Function(
-            build, reference.bound, *_other(name),
-            floor=reference.floor, floor_below=reference.floor_below,
+            build, reference.bound_in("float32"), *_other(name),
+            floor=reference.floor, floor_below=reference.floor_below, narrow=0.51,
         )  # fmt: skip
     return made
 
