@@ -18,10 +18,14 @@ from graphc.codegen.vecmath_parts import (
     fine_curvature,
     polynomial,
     power_of_two,
+    product,
+    quotient,
     rarely,
     reduce_by_ln2,
     scaled_sum,
+    select_parts,
     two_product,
+    two_sum,
 )
 from graphc.codegen.vecmath_tables import COSH, EXP2, LN2, SINH
 
@@ -39,15 +43,22 @@ def exp(k: Scope, x: Value) -> Value:
     return times_power(k, x, *exp_tail(k, x))
 
 
+# From its negative on x exp(x) rounds to 0.
+_SILU_IS_0 = {"float64": 754.0, "float32": 110.0}
+
+
 def lift_of(dtype: str) -> float:
     """A power of two that makes the least exponentials, and products with them, normal."""
-    return 2.0**64 if dtype == "float64" else 2.0**32
+    return 2.0**128 if dtype == "float64" else 2.0**64
 
 
 def lifted_exp(k: Scope, x: Value, rest: Value | None = None) -> Parts:
-    """exp(x + rest) times `lift_of` in two parts for x <= 0 and a rest below its last place."""
+    """exp(x + rest) times `lift_of` in two parts for x <= 0 and a rest below its last place.
+
+    From where x exp(x) rounds to 0 it stays what it is.
+    """
     format_ = FORMATS[x.dtype]
-    r = reduce_by_ln2(k, at_least(k, x, format_.least))
+    r = reduce_by_ln2(k, at_least(k, x, -_SILU_IS_0[x.dtype]))
     curvature = curvature_of(k, r)
     if rest is not None:
         curvature = k.fma(rest, k.add(k.add(curvature, r.high), 1.0), curvature)
@@ -153,10 +164,6 @@ def tanh(k: Scope, x: Value) -> Value:
     return k.copysign(result, x)
 
 
-# From its negative on x exp(x) rounds to 0.
-_SILU_IS_0 = {"float64": 754.0, "float32": 110.0}
-
-
 class _Sigmoid:
     """1 / (1 + exp(-x)) as unit * reciprocal * (1 + wrong).
 
@@ -196,6 +203,37 @@ def silu(k: Scope, x: Value) -> Value:
     finite = at_least(k, x, -_SILU_IS_0[x.dtype])
     main, rest = two_product(k, finite, s.reciprocal)
     result = k.mul(k.add(main, k.fma(main, s.wrong, rest)), s.unit)
+    return rarely(k, k.not_(k.lt(x, 2.0**64)), x, k.copysign(result, x))
+
+
+def mish(k: Scope, x: Value) -> Value:
+    """x tanh(log(1 + exp(x))), within 1 ulp; -0.0 at -inf.
+
+    With q = exp(-|x|) and g = q (2 + q) the hyperbolic tangent is g/(2 + g) for negative x and
+    (1 + 2q)/(1 + g + q**2) for others, all in two parts.
+    """
+    dtype, limit = x.dtype, _SILU_IS_0[x.dtype]
+    one, two, lift = k.const(1.0, dtype), k.const(2.0, dtype), lift_of(x.dtype)
+    negative = k.lt(x, 0.0)
+    lifted = lifted_exp(k, k.neg(at_most(k, k.abs(x), limit)))
+    q, q_rest = k.mul(lifted[0], 1 / lift), k.mul(lifted[1], 1 / lift)
+    sum_, lost = fast_two_sum(k, two, q)
+    lifted = product(k, lifted, (sum_, k.add(lost, q_rest)))
+    g, g_rest = k.mul(lifted[0], 1 / lift), k.mul(lifted[1], 1 / lift)
+
+    square, square_rest = product(k, (q, q_rest), (q, q_rest))
+    extra, extra_rest = select_parts(k, negative, (one, k.const(0.0, dtype)), (square, square_rest))
+    above, lost = two_sum(k, one, g)
+    bottom, more = two_sum(k, above, extra)
+    bottom_rest = k.add(k.add(lost, more), k.add(g_rest, extra_rest))
+    top, lost = two_sum(k, one, k.add(q, q))
+    straight = top, k.fma(q_rest, 2.0, lost)
+    ratio = quotient(k, select_parts(k, negative, lifted, straight), (bottom, bottom_rest))
+
+    finite = at_least(k, x, -limit)
+    main, rest = two_product(k, finite, ratio[0])
+    result = k.add(main, k.fma(finite, ratio[1], rest))
+    result = k.mul(result, k.select(negative, k.const(1 / lift, dtype), one))
     return rarely(k, k.not_(k.lt(x, 2.0**64)), x, k.copysign(result, x))
 
 

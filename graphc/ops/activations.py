@@ -1,7 +1,8 @@
 """Activation functions of neural networks, composed of other functions: fusion makes one kernel of
 each.
 
-Names and formulas are those that papers and the large frameworks share; parameters are Python
+Those whose composition would lose places (silu, mish, softplus, gelu) are ops of their own. Names
+and formulas are those that papers and the large frameworks share; parameters are Python
 numbers or anything that broadcasts.
 """
 
@@ -16,7 +17,7 @@ from graphc.ops.arithmetic import maximum, minimum, relu
 from graphc.ops.operands import operands
 from graphc.ops.special import where
 from graphc.ops.special_functions import gelu_op
-from graphc.ops.transcend import expm1, sigmoid, softplus, tanh
+from graphc.ops.transcend import expm1, sigmoid, softplus
 from graphc.tensor import surface
 
 
@@ -109,11 +110,3 @@ def hard_swish(x: Any) -> Node:
     """x hard_sigmoid(x) (Howard and others 2019)."""
     x = _float("hard_swish", x)
     return x * hard_sigmoid(x)
-
-
-@surface
-def mish(x: Any) -> Node:
-    """x tanh(softplus(x)) (Misra 2019)."""
-    x = _float("mish", x)
-    return x * tanh(softplus(x))
-

@@ -167,7 +167,28 @@ silu_op = real_op(
     domain=(Interval(-8, 8),),
     doc="x sigmoid(x), rounded once: 0 at -inf.",
 )
-softplus_op = real_op(
+
+
+def _mish_numpy(x: Any) -> Any:
+    """x times the tangent, and 0 for what underflows."""
+    below = np.isneginf(x)
+    return np.where(below, -0.0, np.where(below, 0, x) * np.tanh(_softplus_numpy(x)))
+
+
+def _mish_slope(x: Node, y: Node) -> Node:
+    t = tanh_op(softplus_op(x))
+    return t + x * sigmoid_op(x) * (like(x, 1) - t * t)
+
+
+mish_op = real_op(
+    "mish",
+    as_float64(quiet(_mish_numpy)),
+    _mish_slope,
+    80,
+    domain=(Interval(-8, 8),),
+    doc="x tanh(softplus(x)), rounded once: 0 at -inf.",
+)
+softplus_op: Op = real_op(
     "softplus",
     _softplus_numpy,
     lambda x, y: sigmoid_op(x),
@@ -383,6 +404,7 @@ sigmoid = real_surface(sigmoid_op, "1 / (1 + exp(-x)).", "expit")
 silu = real_surface(
     silu_op, "x sigmoid(x), also called swish (Elfwing, Uchibe & Doya 2017).", "swish"
 )
+mish = real_surface(mish_op, "x tanh(softplus(x)) (Misra 2019).")
 softplus = real_surface(softplus_op, "log(1 + exp(x)), without overflow.")
 cbrt = real_surface(cbrt_op, "The real cube root, of negative numbers too.")
 logaddexp2 = real_surface(logaddexp2_op, "log2(2**x + 2**y), without overflow.")
