@@ -39,7 +39,8 @@ enum graphc_code {
     GRAPHC_INDEX_OUT_OF_RANGE = 1,
     GRAPHC_EXTENTS_DO_NOT_FIT = 2,
     GRAPHC_CHECK_FAILED = 3,
-    GRAPHC_DIVISION_BY_ZERO = 4
+    GRAPHC_DIVISION_BY_ZERO = 4,
+    GRAPHC_UNFIT_MATRIX = 7
 };
 
 /* The first failure of a call: its code; which check or constraint failed, as a number that the

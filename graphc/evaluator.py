@@ -6,7 +6,9 @@ with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -61,12 +63,29 @@ def run_graph(graph: Graph, arrays: Sequence[Any]) -> list[Any]:
     return run(graph.outputs, values, sizes)
 
 
+Watch = Callable[[Node, Sequence[Any], Any], Any]
+_WATCH: ContextVar[Watch | None] = ContextVar("watch", default=None)
+
+
+@contextlib.contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Within it `watch(node, arguments, value)` sees every value as it is computed, those of graphs
+    inside nodes before the node's own; what it returns is taken for the value.
+    """
+    token = _WATCH.set(watch)
+    try:
+        yield
+    finally:
+        _WATCH.reset(token)
+
+
 def run(outputs: Sequence[Node], values: Mapping[Node, Any], sizes: Mapping[str, int]) -> list[Any]:
     """The values of `outputs`; what no later node needs is let go."""
     held: dict[Node, Any] = dict(values)
     order = topological(outputs, known=values)
     last = {argument: node for node in order for argument in node.args}
     keep = set(outputs) | set(values)
+    watch = _WATCH.get()
     for node in order:
         attrs: Mapping[str, Any] = node.attrs
         if attrs:
@@ -75,6 +94,8 @@ def run(outputs: Sequence[Node], values: Mapping[Node, Any], sizes: Mapping[str,
             check_extents(node.type, sizes)
         with np.errstate(all="ignore"):
             held[node] = node.op.numpy(*[held[argument] for argument in node.args], **attrs)
+        if watch is not None:
+            held[node] = watch(node, [held[argument] for argument in node.args], held[node])
         for argument in node.args:
             if last[argument] is node and argument not in keep:
                 held.pop(argument, None)

@@ -58,6 +58,23 @@ class Request:
         self.options = options
         self.name = name
 
+    def of(self, graph: Graph) -> Request:
+        """The same inputs and options for another graph of them; results are a list, nothing is
+        donated.
+        """
+        structure = flatten(list(graph.outputs))[1]
+        return Request(
+            graph,
+            self.symbols,
+            self.names,
+            self.origins,
+            self.input_structure,
+            structure,
+            {},
+            self.options,
+            self.name,
+        )
+
     def __reduce__(self) -> Any:
         return (Request, tuple(getattr(self, slot) for slot in _REQUEST_FIELDS))
 

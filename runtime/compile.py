@@ -23,6 +23,13 @@ from graphc.lowering import Elementwise, Nest
 from graphc.origin import location
 from graphc.request import Request
 from graphc.runtime.callable import CallSpec, Implementation, Input, Output
+from graphc.runtime.diagnosis import (
+    NanOrigin,
+    Verification,
+    compared,
+    explain_nan,
+    made_arrays,
+)
 from graphc.runtime.engine import engine
 from graphc.runtime.leaf import Function, make_function
 from graphc.runtime.native import NativeProgram, Recorder, link, modules, product_scratch
@@ -262,6 +269,33 @@ class Compiled(Implementation):
             "int64_t program(void **buffers, int64_t *extents, int64_t *strides, "
             "void *workspace, int64_t status[8])"
         )
+
+    @property
+    def cuda_source(self) -> str:
+        """The CUDA C++ of every kernel, as `gx.emit` prints it: nothing runs on a GPU."""
+        return emit_cuda(self.request).text
+
+    def explain_nan(self, *args: Any, **named: Any) -> NanOrigin | None:
+        """Where a NaN in the computation for these arguments comes from, or else an infinity: the
+        first operation that makes one of numbers, with the line that wrote it. None if all is
+        finite. The graph is evaluated as it runs, after rewriting, so this is slow.
+        """
+        return explain_nan(self, self._arrays(args, named))
+
+    def verify(self, *args: Any, **named: Any) -> Verification:
+        """Compare the results for these arguments, or for random ones, with those of the graph as
+        written. If they differ by more than rounding can, the answer is false, and names the
+        rewrite rule or the kernel to blame. Slow.
+        """
+        arrays = self._arrays(args, named) if args or named else made_arrays(self.written)
+        return compared(self, arrays)
+
+    def _arrays(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        """The arguments of a call as arrays; errors are those of a call."""
+        values = self.arguments(args, named)
+        arrays = [self._convert(position, value) for position, value in enumerate(values)]
+        self._bind(arrays)
+        return arrays
 
     def report(self) -> Any:
         """Seconds of each phase, kernels with the nodes and lines that they compute, and why they
