@@ -8,6 +8,8 @@
   what is reduced;
 - few results from many elements: parts in parallel, and a second kernel that combines them in
   order;
+- rows that are reduced while all of them are: parts of the rows in parallel, what reduces all
+  carried from row to row, and kernels that combine the parts;
 - loops of the op's own (`Nest`): the op writes them, with the builder of `nest`.
 
 A *stage* is one pass over the reduced axes; what a stage reduces is available to the next. A dear
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from graphc import dtypes
 from graphc.codegen import loops
 from graphc.codegen.fuse import (
+    MOST_CARRIED,
     MOST_TOGETHER,
     RECOMPUTE_COST,
     Group,
@@ -33,6 +36,7 @@ from graphc.codegen.fuse import (
     reads_at,
     result_shape,
     splits,
+    streams,
     variables,
 )
 from graphc.codegen.loops import CHUNK, Region, plain_operand, tabled_operand
@@ -61,6 +65,8 @@ MOST_COPIED = 75
 TILE = 256
 # Numbers that one kernel writes into an array of many.
 PARTS_TOGETHER = 64
+# Parts of the rows, where results are carried from row to row within each.
+LEAST_PARTS = 16
 
 CHECK_FAILED = 3
 
@@ -136,6 +142,8 @@ class Emitter:
             return self._unless_empty(list(self._results()), group.domain)
         if splits(group.domain, group.reduced or ()):
             return self._split()
+        if group.carried:
+            return self._carrying()
         return [self._reduce()]
 
     def draft(self, title: str = "") -> Draft:
@@ -317,6 +325,8 @@ class Emitter:
         full: dict[Node, int] = {}
         row: dict[Node, int] = {}
         for member in group.members:
+            if self._carried_rows(member):
+                continue  # accumulated when the row is done
             level = 0
             start = variables(
                 len(
@@ -327,7 +337,9 @@ class Emitter:
             )
             for other, _ in self.partition.reads(member, start):
                 level = max(level, row.get(other, full.get(other, 0)))
-            if isinstance(member.op.lowering, Reduce):
+            if member in group.carried:
+                full[member] = level
+            elif isinstance(member.op.lowering, Reduce):
                 full[member] = level
                 row[member] = level + 1
             elif is_row_member(member, group):
@@ -379,8 +391,11 @@ class Emitter:
 
     lane_offset: Extent = 0
 
-    def _run_stages(self, draft: Draft, scope: Scope, kept: Index, vector: bool) -> None:
-        """Emit every stage into `scope`, where one row (or lane) with index `kept` is at hand."""
+    def _run_stages(self, draft: Draft, scope: Scope, kept: Index, vector: bool) -> Reader:
+        """Emit every stage into `scope`, where one row (or lane) with index `kept` is at hand.
+
+        Returns the reader of what there is one of for each row.
+        """
         group = self.group
         full, row = self._stages()
         results = list(self._results())
@@ -407,6 +422,7 @@ class Emitter:
         for node, operand in results:
             if node in self.rows and isinstance(node.op.lowering, Reduce):
                 self._store(rows, node, operand, kept)
+        return rows
 
     def _placed(self, member: Node, results: list[tuple[Node, Operand]]) -> bool:
         return any(
@@ -480,7 +496,8 @@ class Emitter:
         """One pass over the reduced axes: accumulate, store, and save what later stages need."""
         group, draft = self.group, rows.draft
         axes = group.reduced or ()
-        reductions = [m for m in members if isinstance(m.op.lowering, Reduce)]
+        reducing = [m for m in members if isinstance(m.op.lowering, Reduce)]
+        reductions = [m for m in reducing if m not in group.carried]
         spans = [(0, group.domain[axis]) for axis in axes]
         innermost = "vector" if vector else "serial"
         summing = any(map(_sums, reductions))
@@ -501,10 +518,11 @@ class Emitter:
                 pending.append(node)
         states: dict[Node, Accumulator] = {}
         for member in reductions:
-            form = member.op.lowering
-            assert isinstance(form, Reduce)
             value = reader.value(member.args[0], index)
-            states[member] = opened[-1].accumulate(form.combiner, value)
+            states[member] = opened[-1].accumulate(_combiner(member), value)
+        for member in reducing:
+            if member in group.carried:
+                self._carry(reader, member, tuple(found), index)
         self.rows.update(self._close(opened, states))
         self._note_written(pending)
 
@@ -537,6 +555,84 @@ class Emitter:
         reader.scope.store(buffer, located, value, args)
         self.saved[member] = (operand, where, shape)
 
+    # -- reductions over the rows, while rows are reduced ------------------------------------------
+
+    def _carrying(self) -> list[Launch]:
+        """Parts of the rows in parallel. In each part rows are reduced one after the other, as in
+        row mode, and what reduces all of them is carried along; then kernels that combine the parts
+        in order. So an array whose rows and columns are both reduced is read once.
+        """
+        group = self.group
+        draft = self.draft()
+        rows = product(group.kept)
+        depth = _rows_of_part(rows)
+        count = ceildiv(rows, depth)
+        carried = [member for member in group.members if member in group.carried]
+        self.partials = {m: _partial(m, count) for m in carried}
+        with draft.scope.loop("parallel", 0, count, "p") as outer:
+            self.part = draft.bind(outer.variable, 0, count)
+            for member in carried:
+                if not self._carried_rows(member):
+                    self._clear(draft, outer.body, member)
+            start = self.part * depth
+            stop = dim_min(rows, start + depth)
+            states: dict[Node, Accumulator] = {}
+            with outer.body.loop("serial", start, stop) as each:
+                row = draft.bind(each.variable, 0, rows)
+                kept = unravel(row, group.kept, draft.bounds)
+                reader = self._run_stages(draft, each.body, kept, vector=True)
+                for member in filter(self._carried_rows, carried):
+                    value = reader.value(member.args[0], kept)
+                    states[member] = each.accumulate(_combiner(member), value)
+            for member, state in states.items():
+                buffer = draft.buffer(self.partials[member], (count,))
+                located, args = draft.located((self.part,))
+                outer.body.store(buffer, located, each.result(state), args)
+        inner = depth * product(group.domain[axis] for axis in group.reduced or ())
+        first = draft.launch(count, inner, group.members, self.reason())
+        shapes = dict.fromkeys(member.shape for member in carried)
+        return [
+            first,
+            *(
+                self._combine({m: self.partials[m] for m in carried if m.shape == shape}, shape, [])
+                for shape in shapes
+            ),
+        ]
+
+    partials: dict[Node, Operand]
+    part: Extent = 0
+
+    def _carried_rows(self, member: Node) -> bool:
+        """Whether a member reduces what there is one of for each row."""
+        return member in self.group.carried and member.args[0].shape != self.group.domain
+
+    def _clear(self, draft: Draft, scope: Scope, member: Node) -> None:
+        """Begin what is carried along in memory with the identity."""
+        shape = member.shape
+        axes = range(len(shape))
+        spans = [(0, extent) for extent in shape]
+        opened, found = self._open(draft, scope, axes, spans, shape, "vector")
+        self._clear_at(draft, opened[-1].body, member, tuple(found))
+        for loop in reversed(opened):
+            loop.close()
+
+    def _clear_at(self, draft: Draft, scope: Scope, member: Node, place: Index) -> None:
+        operand, dtype = self.partials[member], member.dtype.name
+        buffer = draft.buffer(operand, operand.storage.shape)
+        located, args = draft.located((self.part, *place))
+        start = scope.const(loops.identity(_combiner(member), dtype), dtype)
+        scope.store(buffer, located, start, args)
+
+    def _carry(self, reader: Reader, member: Node, place: Index, index: Index) -> None:
+        """Combine the element at `index` with what earlier rows left at `place`."""
+        operand = self.partials[member]
+        buffer = reader.draft.buffer(operand, operand.storage.shape)
+        value = reader.value(member.args[0], index)
+        located, args = reader.draft.located((self.part, *place))
+        held = reader.scope.load(buffer, located, args)
+        value = reader.scope.emit(_combiner(member), held, value)
+        reader.scope.store(buffer, located, value, args)
+
     # -- split reductions --------------------------------------------------------------------------
 
     def _split(self) -> list[Launch]:
@@ -546,28 +642,38 @@ class Emitter:
         parts = self._cut()
         first = self._reduce_parts(parts)
         self.flat = None
-        return [first, self._combine(parts)]
+        group = self.group
+        full = [n for n, _ in self._results() if not is_row_member(_owner(n), group)]
+        self._note_written(full)
+        rows = [m for m in group.members if is_row_member(m, group) and m not in parts.partials]
+        return [first, self._combine(parts.partials, group.kept, rows)]
 
     def _cut(self) -> _Parts:
         """How the reduced elements are cut: along one axis, so that a part has about `PART` of
         them.
         """
         group = self.group
-        reduction = next(m for m in group.members if isinstance(m.op.lowering, Reduce))
+        reductions = [m for m in group.members if isinstance(m.op.lowering, Reduce)]
         before = [m for m in group.members if not is_row_member(m, group)]
         domain, reduced = group.domain, group.reduced or ()
-        flat = not group.kept and self._is_flat([*before, reduction.args[0]], domain)
+        read = [*before, *(reduction.args[0] for reduction in reductions)]
+        flat = not group.kept and self._is_flat(read, domain)
         shape: Shape = (product(domain),) if flat else domain
         reduced = (0,) if flat else reduced
         axis = reduced[0]
         rest = product(extent for other, extent in enumerate(shape) if other != axis)
         depth = max(1, PART // rest) if isinstance(rest, int) and rest else 1
+        if streams(domain, reduced):
+            others = product(domain[other] for other in reduced[1:])
+            depth = max(1, ceildiv(_rows_of_part(shape[axis] * others), others))  # type: ignore[type-var]
         count = ceildiv(shape[axis], depth)
-        partial = Operand(Storage("temporary", reduction.dtype, (count, *group.kept)))
-        return _Parts(reduction, before, shape, reduced, axis, depth, count, rest, flat, partial)
+        partials = {reduction: _partial(reduction, count) for reduction in reductions}
+        return _Parts(before, shape, reduced, axis, depth, count, rest, flat, partials)
 
     def _reduce_parts(self, parts: _Parts) -> Launch:
         group = self.group
+        if streams(group.domain, group.reduced or ()):
+            return self._stream_parts(parts)
         draft = self.draft()
         lanes_kept = bool(group.kept) and len(parts.shape) - 1 not in parts.reduced
         lead = group.kept[:-1] if lanes_kept else group.kept
@@ -582,7 +688,53 @@ class Emitter:
                     self._reduce_part(draft, lanes.body, (*kept, j), part, parts, "serial")
             else:
                 self._reduce_part(draft, outer.body, kept, part, parts, "vector")
-        nodes = [*parts.before, parts.reduction]
+        nodes = [*parts.before, *parts.partials]
+        return draft.launch(tasks, parts.depth * parts.rest, nodes, self.reason())
+
+    def _stream_parts(self, parts: _Parts) -> Launch:
+        """Rows in the order of memory, each combined with what the earlier ones of its part left in
+        memory; very long rows in pieces.
+        """
+        group = self.group
+        draft = self.draft()
+        lead, columns = group.kept[:-1], group.kept[-1]
+        tiles = ceildiv(columns, MOST_CARRIED)
+        tasks = product(lead) * parts.count * tiles
+        self.partials = parts.partials
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            tile, number = draft.simplify(p % tiles), draft.simplify(p // tiles)
+            self.part = draft.simplify(number % parts.count)
+            before = unravel(draft.simplify(number // parts.count), lead, draft.bounds)
+            first = tile * MOST_CARRIED
+            span = (first, dim_min(columns, first + MOST_CARRIED))
+            with outer.body.loop("vector", *span) as lanes:
+                j = draft.bind(lanes.variable, 0, columns)
+                for reduction in parts.partials:
+                    self._clear_at(draft, lanes.body, reduction, (*before, j))
+            start = self.part * parts.depth
+            spans = [
+                (start, dim_min(parts.shape[axis], start + parts.depth))
+                if axis == parts.axis
+                else (0, parts.shape[axis])
+                for axis in parts.reduced
+            ]
+            opened, found = self._open(
+                draft, outer.body, parts.reduced, spans, parts.shape, "serial"
+            )
+            with opened[-1].body.loop("vector", *span) as lanes:
+                j = draft.bind(lanes.variable, 0, columns)
+                kept = (*before, j)
+                index = _placed(parts.reduced, found, kept, len(parts.shape))
+                reader = Reader(self, draft, lanes.body)
+                for node, operand in self._results():
+                    if not is_row_member(_owner(node), group):
+                        self._store(reader, node, operand, index)
+                for reduction in parts.partials:
+                    self._carry(reader, reduction, kept, index)
+            for loop in reversed(opened):
+                loop.close()
+        nodes = [*parts.before, *parts.partials]
         return draft.launch(tasks, parts.depth * parts.rest, nodes, self.reason())
 
     def _reduce_part(
@@ -605,22 +757,24 @@ class Emitter:
         for node, operand in self._results():
             if not is_row_member(_owner(node), self.group):
                 self._store(reader, node, operand, index)
-        form = parts.reduction.op.lowering
-        assert isinstance(form, Reduce)
-        value = reader.value(parts.reduction.args[0], index)
-        states = {parts.reduction: opened[-1].accumulate(form.combiner, value)}
-        result = self._close(opened, states)[parts.reduction]
-        buffer = draft.buffer(parts.partial, parts.partial.storage.shape)
-        located, args = draft.located((part, *kept))
-        scope.store(buffer, located, result, args)
+        states = {
+            reduction: opened[-1].accumulate(
+                _combiner(reduction), reader.value(reduction.args[0], index)
+            )
+            for reduction in parts.partials
+        }
+        for reduction, result in self._close(opened, states).items():
+            operand = parts.partials[reduction]
+            buffer = draft.buffer(operand, operand.storage.shape)
+            located, args = draft.located((part, *kept))
+            scope.store(buffer, located, result, args)
 
-    def _combine(self, parts: _Parts) -> Launch:
-        """Add up the partial results in order, and finish what follows from them."""
-        group, kept_shape = self.group, self.group.kept
+    def _combine(
+        self, partials: dict[Node, Operand], kept_shape: Shape, rows: Sequence[Node]
+    ) -> Launch:
+        """Combine the partial results in order, and finish what follows from them."""
         draft = self.draft(self.title() + "_combine")
-        results = list(self._results())
-        self._note_written([n for n, _ in results if not is_row_member(_owner(n), group)])
-        rows = [m for m in group.members if is_row_member(m, group) and m is not parts.reduction]
+        count = next(iter(partials.values())).storage.shape[0]
         tasks = product(kept_shape[:-1])
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
             p = draft.bind(outer.variable, 0, tasks)
@@ -628,35 +782,36 @@ class Emitter:
             if kept_shape:
                 with outer.body.loop("vector", 0, kept_shape[-1]) as lanes:
                     j = draft.bind(lanes.variable, 0, kept_shape[-1])
-                    self._combine_row(draft, lanes.body, (*lead, j), parts, rows, "serial")
+                    self._combine_row(draft, lanes.body, (*lead, j), partials, rows, "serial")
             else:
-                self._combine_row(draft, outer.body, (), parts, rows, "vector")
-        inner = parts.count * (kept_shape[-1] if kept_shape else 1)
+                self._combine_row(draft, outer.body, (), partials, rows, "vector")
+        inner = count * (kept_shape[-1] if kept_shape else 1)
         why = "combines the parts of a split reduction in order"
-        return draft.launch(tasks, inner, rows, why)
+        return draft.launch(tasks, inner, [*partials, *rows], why)
 
     def _combine_row(
         self,
         draft: Draft,
         scope: Scope,
         kept: Index,
-        parts: _Parts,
+        partials: dict[Node, Operand],
         rows: Sequence[Node],
         role: str,
     ) -> None:
-        form = parts.reduction.op.lowering
-        assert isinstance(form, Reduce)
-        span, summing = (0, parts.count), _sums(parts.reduction)
-        opened, (part,) = self._open(draft, scope, (0,), [span], (parts.count,), role, summing)
-        buffer = draft.buffer(parts.partial, parts.partial.storage.shape)
-        located, args = draft.located((part, *kept))
-        loaded = opened[-1].body.load(buffer, located, args)
-        states = {parts.reduction: opened[-1].accumulate(form.combiner, loaded)}
+        count = next(iter(partials.values())).storage.shape[0]
+        summing = any(map(_sums, partials))
+        opened, (part,) = self._open(draft, scope, (0,), [(0, count)], (count,), role, summing)
+        states: dict[Node, Accumulator] = {}
+        for reduction, operand in partials.items():
+            buffer = draft.buffer(operand, operand.storage.shape)
+            located, args = draft.located((part, *kept))
+            loaded = opened[-1].body.load(buffer, located, args)
+            states[reduction] = opened[-1].accumulate(_combiner(reduction), loaded)
         self.rows.update(self._close(opened, states))
         reader = Reader(self, draft, scope)
         results = list(self._results())
         for node, operand in results:
-            if node is parts.reduction:
+            if node in partials:
                 self._store(reader, node, operand, kept)
         for member in rows:
             self._finish_row(reader, member, kept, results)
@@ -947,14 +1102,13 @@ class Emitter:
 
 @dataclass(frozen=True)
 class _Parts:
-    """A split reduction: `shape` is cut along `axis` into `count` parts of `depth`; `rest` are the
+    """Split reductions: `shape` is cut along `axis` into `count` parts of `depth`; `rest` are the
     other elements.
 
-    `before` are the members that the reduction reads; `partial` holds a row of results for each
-    part.
+    `before` are the members that the reductions read; `partials` hold for each reduction a row of
+    results for each part.
     """
 
-    reduction: Node
     before: list[Node]
     shape: Shape
     reduced: tuple[int, ...]
@@ -963,7 +1117,27 @@ class _Parts:
     count: Extent
     rest: Extent
     flat: bool
-    partial: Operand
+    partials: dict[Node, Operand]
+
+
+def _partial(reduction: Node, count: Extent) -> Operand:
+    """Memory for the results of `count` parts of a reduction."""
+    return Operand(Storage("temporary", reduction.dtype, (count, *reduction.shape)))
+
+
+def _combiner(reduction: Node) -> str:
+    form = reduction.op.lowering
+    assert isinstance(form, Reduce)
+    return form.combiner
+
+
+def _rows_of_part(rows: Extent) -> int:
+    """How many rows one task reduces one after the other, and carries results along: as many as may
+    be summed in order, fewer where there would be no work for many workers.
+    """
+    if not isinstance(rows, int):
+        return SUMMED_IN_ORDER
+    return max(1, min(SUMMED_IN_ORDER, rows // LEAST_PARTS))
 
 
 def _blocks(length: Extent, role: str) -> list[int]:

@@ -66,6 +66,14 @@ MOST_READERS = 16
 # in its kernel.
 FEW_RESULTS = 64
 SPLIT_ELEMENTS = 65536
+# Results of a reduction over all rows that are carried along in memory while rows are reduced.
+MOST_CARRIED = 4096
+# Columns of so many elements are not walked down, which meets a page for each: whole rows are added
+# up in memory, a part of the rows in each task.
+LONG_COLUMN = 1024
+WIDE_ROW = 256
+# Nodes looked at to tell what a reduction reads from memory.
+SOURCE_SEARCH = 64
 
 
 @dataclass(eq=False)
@@ -84,6 +92,7 @@ class Group:
     needs: set[Group] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
     stages: dict[Node, int] = field(default_factory=dict)  # the passes before a member is known
+    carried: set[Node] = field(default_factory=set)  # reductions over the rows, which others reduce
     work: int = 0
     number: int = 0  # in the order of opening
     continuation: Group | None = None  # takes what is refused because the kernel is long enough
@@ -123,6 +132,8 @@ class Partition:
         self._dependencies: dict[Node, frozenset[Group]] = {}
         self._folded: dict[Node, int] = {}  # reshapes in the index of a view
         self._windowed = {source for node in order for source in _windowed_sources(node)}
+        self._reducing: dict[Shape, list[Group]] = {}  # by the shape that is reduced
+        self._sources: dict[Group, set[Node]] = {}  # what the reductions of a group read
         self.steps = 0  # nodes and kernels looked at, for tests of how the work grows
         for node in order:
             self._place(node)
@@ -192,12 +203,47 @@ class Partition:
             for full in needed:
                 if full.work > MOST_WORK and full.continuation is None:
                     full.continuation = group
+        if isinstance(form, Reduce):
+            self._note_reduction(node, group)
         group.members.append(node)
         group.stages[node] = self._stage(node, group)
         group.work += form.cost if isinstance(form, Elementwise) else 1
         group.needs |= needed - {group}
         self.group_of[node] = group
         self._dependencies[node] = frozenset((group,))
+
+    def _note_reduction(self, node: Node, group: Group) -> None:
+        """Remember who reduces what, for reductions to come."""
+        if _carries(node, group):
+            group.carried.add(node)
+        if group not in self._sources:
+            self._reducing.setdefault(group.domain, []).append(group)
+        self._sources.setdefault(group, set()).update(self._read_sources(node))
+
+    def _read_sources(self, node: Node) -> set[Node]:
+        """What a reduction reads from memory at its own index, as far as it is soon found."""
+        index: tuple[Extent, ...] = variables(node.args[0].ndim)
+        stack, seen = [(node.args[0], index)], {node.args[0]}
+        found: set[Node] = set()
+        while stack and len(seen) < SOURCE_SEARCH:
+            current, at = stack.pop()
+            if self.is_external(current) or current in self.group_of:
+                if at == index:
+                    found.add(current)
+                continue
+            for argument, where in reads_at(current, at):
+                if argument not in seen:
+                    seen.add(argument)
+                    stack.append((argument, where))
+        return found
+
+    def _siblings(self, node: Node) -> list[Group]:
+        """Groups that reduce the same array from memory, the latest first."""
+        if not isinstance(node.op.lowering, Reduce):
+            return []
+        groups = self._reducing.get(node.args[0].shape, [])
+        sources = self._read_sources(node) if groups else set()
+        return [group for group in reversed(groups) if sources & self._sources[group]]
 
     def _folds_too_much(self, node: Node) -> bool:
         """Whether a view has so many reshapes beneath it that its index would be long: then it is
@@ -253,16 +299,19 @@ class Partition:
         form = node.op.lowering
         if not isinstance(form, (Elementwise, Gather, Reduce)):
             return None
-        for needs in sorted(needed, key=lambda group: group.number, reverse=True):
+        producers = sorted(needed, key=lambda group: group.number, reverse=True)
+        siblings = [group for group in self._siblings(node) if group not in needed]
+        for needs in (*producers, *siblings):
             group = needs
             while group.work > MOST_WORK and group.continuation is not None:
                 group = group.continuation
             why = self._refusal(node, group, needed)
             if why is None:
-                if isinstance(form, Reduce):
+                if isinstance(form, Reduce) and group.reduced is None:
                     group.reduced = node.attrs["axes"]
+                what = "values" if needs in needed else "arrays"
                 group.reasons.append(
-                    f"{node.op.name} fused: reads the kernel's values at its own index"
+                    f"{node.op.name} fused: reads the kernel's {what} at its own index"
                 )
                 return group
             group.reasons.append(f"{node.op.name} not fused: {why}")
@@ -282,11 +331,10 @@ class Partition:
         if isinstance(form, Reduce):
             if group.kind == "contract":
                 return "a contraction's tiles are not whole rows"
-            if shape != group.domain or group.reduced not in (None, node.attrs["axes"]):
+            same = shape == group.domain and group.reduced in (None, node.attrs["axes"])
+            if not same and not (_carries(node, group) and not self._after_split(group)):
                 return "it reduces other axes than the kernel does"
-            if self._after_split(group) and any(
-                m.op.lowering.__class__ is Reduce for m in group.members
-            ):
+            if same and self._after_split(group) and self._stage(node, group) > 1:
                 return "few results of many elements are reduced in parallel parts"
         elif shape == group.domain:
             if group.reduced is not None and self._after_split(group):
@@ -316,6 +364,8 @@ class Partition:
         for member, at in self.reads(node, index):
             if self.group_of.get(member) is not group:
                 continue
+            if member in group.carried:
+                return False
             is_row = group.reduced is not None and is_row_member(member, group)
             if at != (left if is_row else index) or (not full and not is_row):
                 return False
@@ -697,15 +747,48 @@ def splits(domain: Shape, reduced: tuple[int, ...]) -> bool:
         total = total * extent
         if axis not in reduced:
             kept = kept * extent
+    if streams(domain, reduced):
+        return True
     if not isinstance(kept, int) or kept > FEW_RESULTS:
         return False
     return not isinstance(total, int) or total > SPLIT_ELEMENTS
+
+
+def streams(domain: Shape, reduced: tuple[int, ...]) -> bool:
+    """Whether a reduction of long columns adds up rows as they lie in memory."""
+    if not reduced or len(domain) - 1 in reduced:
+        return False
+    rows, columns = product(domain[axis] for axis in reduced), domain[-1]
+    known = isinstance(rows, int) and isinstance(columns, int)
+    return known and rows >= LONG_COLUMN and columns > WIDE_ROW  # type: ignore[operator]
+
+
+def _carries(node: Node, group: Group) -> bool:
+    """Whether a reduction takes away the rows of a group that reduces each of them, so that it can
+    be carried along from row to row: of full values, or of one value for each row.
+    """
+    reduced, rank = group.reduced, len(group.domain)
+    if group.kind != "nest" or not reduced or rank - 1 not in reduced or len(reduced) == rank:
+        return False
+    shape, axes = node.args[0].shape, node.attrs["axes"]
+    rows = tuple(axis for axis in range(rank) if axis not in reduced)
+    if shape == group.domain and axes == rows:
+        size = product(group.domain[axis] for axis in reduced)
+    elif shape == group.kept and len(axes) == len(shape) and shape != group.domain:
+        size = 1
+    else:
+        return False
+    total = product(group.domain)
+    large = not isinstance(total, int) or total > SPLIT_ELEMENTS
+    return large and isinstance(size, int) and size <= MOST_CARRIED
 
 
 def is_row_member(node: Node, group: Group) -> bool:
     """Whether a member of a reducing group has one value for each row: a reduction, or made of
     such.
     """
+    if node in group.carried:
+        return False
     return isinstance(node.op.lowering, Reduce) or (
         result_shape(node) == group.kept and result_shape(node) != group.domain
     )

@@ -19,6 +19,9 @@ CALLING_BELOW = 256
 # Routines of more instructions need every register for one vector.
 LONG_ROUTINE = 250
 MAX_LANES = 64
+# Vectors that may be under way where each adds to sums of its own in a loop inside: long runs of
+# memory are read at once, and the sums fit into half of the registers.
+SUMS_UNDER_WAY = 16
 
 
 def choose_lanes(loop: For, vector_bytes: int) -> int:
@@ -30,12 +33,17 @@ def choose_lanes(loop: For, vector_bytes: int) -> int:
     others = [BITS[d] for d in dtypes if d not in FLOATS and d != "bool"]
     bits = max(floats) if floats else max(others, default=8)
     width = max(2, vector_bytes * 8 // bits)
-    lanes = min(width * _vectors(statements, len(dtypes)), MAX_LANES)
+    most = MAX_LANES
+    vectors = _vectors(statements, len(dtypes))
+    lanes = min(width * vectors, most)
+    sums = _sums_inside(loop)
+    if vectors == UNROLL and sums:
+        lanes = most = max(lanes, width * max(UNROLL, SUMS_UNDER_WAY // sums))
     if isinstance(loop.start, int) and isinstance(loop.stop, int):
         length = max(1, loop.stop - loop.start)
         while lanes // 2 >= length and lanes > 2:
             lanes //= 2
-        if lanes < length <= 2 * lanes and lanes < width * UNROLL and lanes * 2 <= MAX_LANES:
+        if lanes < length <= 2 * lanes and lanes < width * UNROLL and lanes * 2 <= most:
             lanes *= 2  # one masked pass instead of a pass and a remainder
     return lanes
 
@@ -48,3 +56,10 @@ def _vectors(statements: list[Any], weight: int) -> int:
     if weight <= UNROLL_BELOW:
         return UNROLL
     return 2 if called and weight <= CALLING_BELOW else 1
+
+
+def _sums_inside(loop: For) -> int:
+    """How many accumulators the innermost loops in a loop carry."""
+    inner = [s for s in walk(loop.body) if isinstance(s, For)]
+    innermost = [i for i in inner if not any(isinstance(s, For) for s in i.body.statements)]
+    return max((len(i.accumulators) for i in innermost), default=0)

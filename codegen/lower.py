@@ -43,6 +43,7 @@ from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph, parameter_op, rebuild
 from graphc.lowering import Compose, Contract, Form, Nest, Reduce, Region, Scatter
 from graphc.node import Node, topological
+from graphc.ops.contract import free_axes
 from graphc.ops.operands import cast, constant_op
 from graphc.ops.special import project_op
 from graphc.types import Shape, TensorType
@@ -95,6 +96,9 @@ def _expansion(node: Node) -> Node | None:
         return form.build(*node.args, **node.attrs)
     if isinstance(form, Contract) and not dtypes.is_float(node.dtype):
         return _product_and_sum(node)
+    if isinstance(form, Contract) and not dtypes.is_half(node.dtype):
+        side = _vector_of(node)
+        return None if side is None else _sum_along(node, side)
     if _adds(form) and isinstance(node.type, TensorType) and dtypes.is_half(node.dtype):
         return _accumulated(node)
     return None
@@ -117,6 +121,45 @@ def _accumulated(node: Node) -> Node:
     return cast(node.op(*wide, **node.attrs), node.dtype)
 
 
+def _vector_of(node: Node) -> int | None:
+    """Which argument of a contraction is a vector, or one in each batch; None if neither is.
+
+    Each element of the other one is used once then, so that there is nothing to keep in registers
+    and all to gain from fusing.
+    """
+    batch, contracted = node.attrs["batch"], node.attrs["contracted"]
+    if not contracted[0]:
+        return None
+    for side in (1, 0):
+        x = node.args[side]
+        if product(x.shape[a] for a in free_axes(x.ndim, batch[side], contracted[side])) == 1:
+            return side
+    return None
+
+
+def _sum_along(node: Node, side: int) -> Node:
+    """A contraction with a vector: repeated as the matrix lies in memory, multiplied, summed."""
+    from graphc.ops.contract import labels_of
+    from graphc.ops.movement import reshape, transpose
+    from graphc.ops.operands import broadcast
+    from graphc.ops.reduce import sum_op
+
+    labels, result = labels_of(node)
+    vector, matrix = node.args[side], node.args[1 - side]
+    mine, other = labels[1 - side], labels[side]
+    kept = [label for label in other if label in mine]
+    extents = [vector.shape[axis] for axis, label in enumerate(other) if label in mine]
+    order = [label for label in mine if label in kept]
+    turned = transpose(reshape(vector, extents), [kept.index(label) for label in order])
+    repeated = broadcast(turned, matrix.shape, tuple(map(mine.index, order)))
+    summed = tuple(axis for axis, label in enumerate(mine) if label not in result)
+    total = sum_op(matrix * repeated, axes=summed)
+    alone = [label for label in other if label not in mine]  # of extent 1
+    left = [*alone, *(label for label in mine if label in result)]
+    total = reshape(total, (*[1] * len(alone), *total.shape))
+    return transpose(total, [left.index(label) for label in result])
+
+
 def _product_and_sum(node: Node) -> Node:
     """A contraction of integers: broadcast both operands to all axes, multiply, sum.
 
@@ -124,7 +167,6 @@ def _product_and_sum(node: Node) -> Node:
     matrix; else before its free axes, so that the lanes of a vector are neighbours in its rows.
     """
     from graphc.ops.arithmetic import multiply_op
-    from graphc.ops.contract import free_axes
     from graphc.ops.movement import transpose
     from graphc.ops.operands import broadcast
     from graphc.ops.reduce import sum_op
