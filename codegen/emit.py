@@ -65,6 +65,8 @@ MOST_COPIED = 75
 TILE = 256
 # Numbers that one kernel writes into an array of many.
 PARTS_TOGETHER = 64
+# Rows of at most so many elements are short.
+NARROW = 128
 # Parts of the rows, where results are carried from row to row within each.
 LEAST_PARTS = 16
 
@@ -142,8 +144,8 @@ class Emitter:
             return self._unless_empty(list(self._results()), group.domain)
         if splits(group.domain, group.reduced or ()):
             return self._split()
-        if group.carried:
-            return self._carrying()
+        if group.carried or self._works_in_blocks():
+            return self._by_parts()
         return [self._reduce()]
 
     def draft(self, title: str = "") -> Draft:
@@ -399,13 +401,8 @@ class Emitter:
         group = self.group
         full, row = self._stages()
         results = list(self._results())
-        stages = 1 + max((level for m, level in full.items()), default=0)
-        targets: list[list[Node]] = [[] for _ in range(stages)]
-        for member in group.members:
-            if member in full and (
-                isinstance(member.op.lowering, Reduce) or self._placed(member, results)
-            ):
-                targets[full[member]].append(member)
+        targets = self._targets(full)
+        stages = len(targets)
         needs = [self._needed(stage) for stage in targets]
         kept_for_later = self._worth_saving(needs)
         rows = Reader(self, draft, scope)
@@ -423,6 +420,18 @@ class Emitter:
             if node in self.rows and isinstance(node.op.lowering, Reduce):
                 self._store(rows, node, operand, kept)
         return rows
+
+    def _targets(self, full: dict[Node, int]) -> list[list[Node]]:
+        """For each stage the reductions of it, and the full members that are stored in it."""
+        results = list(self._results())
+        stages = 1 + max(full.values(), default=0)
+        targets: list[list[Node]] = [[] for _ in range(stages)]
+        for member in self.group.members:
+            if member in full and (
+                isinstance(member.op.lowering, Reduce) or self._placed(member, results)
+            ):
+                targets[full[member]].append(member)
+        return targets
 
     def _placed(self, member: Node, results: list[tuple[Node, Operand]]) -> bool:
         return any(
@@ -557,7 +566,7 @@ class Emitter:
 
     # -- reductions over the rows, while rows are reduced ------------------------------------------
 
-    def _carrying(self) -> list[Launch]:
+    def _by_parts(self) -> list[Launch]:
         """Parts of the rows in parallel. In each part rows are reduced one after the other, as in
         row mode, and what reduces all of them is carried along; then kernels that combine the parts
         in order. So an array whose rows and columns are both reduced is read once.
@@ -576,28 +585,113 @@ class Emitter:
                     self._clear(draft, outer.body, member)
             start = self.part * depth
             stop = dim_min(rows, start + depth)
-            states: dict[Node, Accumulator] = {}
-            with outer.body.loop("serial", start, stop) as each:
-                row = draft.bind(each.variable, 0, rows)
-                kept = unravel(row, group.kept, draft.bounds)
-                reader = self._run_stages(draft, each.body, kept, vector=True)
-                for member in filter(self._carried_rows, carried):
-                    value = reader.value(member.args[0], kept)
-                    states[member] = each.accumulate(_combiner(member), value)
+            if self._works_in_blocks():
+                each, states = self._run_block(draft, outer.body, start, stop, depth)
+            else:
+                with outer.body.loop("serial", start, stop) as each:
+                    row = draft.bind(each.variable, 0, rows)
+                    kept = unravel(row, group.kept, draft.bounds)
+                    reader = self._run_stages(draft, each.body, kept, vector=True)
+                    states = self._carry_rows(each, reader, kept)
             for member, state in states.items():
                 buffer = draft.buffer(self.partials[member], (count,))
                 located, args = draft.located((self.part,))
                 outer.body.store(buffer, located, each.result(state), args)
         inner = depth * product(group.domain[axis] for axis in group.reduced or ())
         first = draft.launch(count, inner, group.members, self.reason())
-        shapes = dict.fromkeys(member.shape for member in carried)
-        return [
-            first,
-            *(
-                self._combine({m: self.partials[m] for m in carried if m.shape == shape}, shape, [])
-                for shape in shapes
-            ),
-        ]
+        launches = [first]
+        for shape in dict.fromkeys(member.shape for member in carried):
+            alike = {m: self.partials[m] for m in carried if m.shape == shape}
+            launches.append(self._combine(alike, shape, []))
+        return launches
+
+    def _carry_rows(
+        self, each: LoopBuilder, reader: Reader, kept: Index
+    ) -> dict[Node, Accumulator]:
+        """Accumulate what reduces values of which there is one for each row."""
+        members = [member for member in self.group.members if self._carried_rows(member)]
+        return {
+            member: each.accumulate(_combiner(member), reader.value(member.args[0], kept))
+            for member in members
+        }
+
+    def _works_in_blocks(self) -> bool:
+        """Whether the rows are so short that what is dear for each of them is done for a block of
+        them at once, in lanes.
+        """
+        group = self.group
+        last = len(group.domain) - 1
+        width = product(group.domain[axis] for axis in group.reduced or ())
+        if last not in (group.reduced or ()) or not isinstance(width, int) or width > NARROW:
+            return False
+        rows = [m for m in group.members if is_row_member(m, group)]
+        forms = [m.op.lowering for m in rows if not isinstance(m.type, TupleType)]
+        if sum(f.cost for f in forms if isinstance(f, Elementwise)) <= RECOMPUTE_COST:
+            return False
+        full, _ = self._stages()
+        return not self._worth_saving([self._needed(stage) for stage in self._targets(full)])
+
+    def _run_block(
+        self, draft: Draft, scope: Scope, start: Extent, stop: Extent, depth: Extent
+    ) -> tuple[LoopBuilder, dict[Node, Accumulator]]:
+        """Every stage for all rows of a block before the next: reductions row after row, what is
+        made of them in lanes, a row in each. The values of rows wait in scratch.
+
+        Returns the last loop over rows in lanes, and what it accumulates.
+        """
+        group = self.group
+        full, row = self._stages()
+        targets, results = self._targets(full), list(self._results())
+        total = product(group.kept)
+        for stage in range(len(targets) + 1):
+            done = [m for m in group.members if row.get(m) == stage]
+            last = stage == len(targets)
+            states: dict[Node, Accumulator] = {}
+            if done or last:
+                with scope.loop("vector", start, stop) as lanes:
+                    i = draft.bind(lanes.variable, 0, total)
+                    self.row_of_block = i - start
+                    kept = unravel(i, group.kept, draft.bounds)
+                    reader = Reader(self, draft, lanes.body)
+                    for member in done:
+                        value = reader.value(member, kept)
+                        if not isinstance(member.op.lowering, Reduce) and not last:
+                            self._keep_row(draft, lanes.body, member, value, depth)
+                        for node, operand in results:
+                            if _owner(node) is member:
+                                self._store(reader, node, operand, kept)
+                    if last:
+                        states = self._carry_rows(lanes, reader, kept)
+            if last:
+                return lanes, states
+            with scope.loop("serial", start, stop) as each:
+                i = draft.bind(each.variable, 0, total)
+                self.row_of_block = i - start
+                kept = unravel(i, group.kept, draft.bounds)
+                for member, (operand, _, shape) in self.saved.items():
+                    buffer = draft.buffer(operand, shape)
+                    located, args = draft.located((self.row_of_block,))
+                    self.rows[member] = each.body.load(buffer, located, args)
+                reader = Reader(self, draft, each.body)
+                self._stage(reader, targets[stage], [], kept, True, results)
+                for member in targets[stage]:
+                    if member in self.rows:
+                        self._keep_row(draft, each.body, member, self.rows[member], depth)
+                self.rows.clear()
+        raise AssertionError("the last stage returns")
+
+    row_of_block: Extent = 0
+
+    def _keep_row(
+        self, draft: Draft, scope: Scope, member: Node, value: Value, depth: Extent
+    ) -> None:
+        """Write the value of a row to the worker's scratch, for the loops after this one."""
+        if member not in self.saved:
+            operand = Operand(Storage("worker", member.dtype, (depth,)))
+            self.saved[member] = (operand, lambda at: (self.row_of_block,), (depth,))
+        operand, _, shape = self.saved[member]
+        located, args = draft.located((self.row_of_block,))
+        scope.store(draft.buffer(operand, shape), located, value, args)
 
     partials: dict[Node, Operand]
     part: Extent = 0

@@ -225,11 +225,12 @@ class _Ledger:
     def read(self, at: Any, lane: Any, task: Any) -> None:
         """Note reads; an error if another iteration wrote there.
 
-        What a task wrote outside of vector loops its lanes may read: each could have done it.
+        What a task wrote outside of vector loops its lanes may read: each could have done it. What
+        its lanes wrote the task may read outside of vector loops: they have ended.
         """
         writer, joined = self.writer[at], _marked(lane, _JOINED)
-        foreign = (writer != NOBODY) & (writer != lane) & (writer != task)
-        if np.any(foreign & (writer != joined)):
+        foreign = (writer != NOBODY) & (writer != lane) & (writer != task) & (writer != joined)
+        if np.any(foreign & ((lane != task) | (writer >> _LANE_BITS != task >> _LANE_BITS))):
             raise InterpreterError("an iteration reads what another one wrote")
         reader, several = self.reader[at], _marked(lane, _SEVERAL)
         alone = (reader == NOBODY) | (reader == lane) | (reader == joined)
