@@ -1283,11 +1283,8 @@ def _reads_along_depth(right: Region, shapes: Sequence[Shape]) -> bool:
     if not isinstance(many, int) or not isinstance(few, int) or many <= few:
         return False
     _, along, across = right.variables
-    runs = [
-        _run(part, name, shape)
-        for part, name, shape in zip(tabled.parts[1:], (along, across), (depth, columns), strict=True)
-    ]
-    return runs[0] > runs[1]
+    _, part_along, part_across = tabled.parts
+    return _run(part_along, along, depth) > _run(part_across, across, columns)
 
 
 # How long a line of unknown length is taken to be.

@@ -58,7 +58,7 @@ FEW_ROWS = 12  # up to here a large right operand is streamed over, not packed
 DOT_ROWS = 8  # up to here a transposed right operand takes dot products
 CODE_WORD, CANCEL_WORD = 0, 4  # of the status record: nonzero asks every loop to stop
 
-# Rows, columns and depth of products, and which of their operands ("left", "right") tables describe.
+# Rows, columns and depth of a product, and which of its operands, "left" or "right", have tables.
 ProductShape = tuple[object, object, object, frozenset[str]]
 
 _POINTERS = {

@@ -3,11 +3,12 @@ epilogue.
 
 Operands that lie in memory with constant steps are read in place, whatever their order: transposed,
 sliced, batched. For one whose place is a sum over its indices, as windows into an array have it,
-there are functions that write tables of offsets, and it is read where those say. Any other operand, with element-wise work fused into it, is a *packer*: a function
-that writes one panel of its values where the family wants it. The epilogue is a function of one
-finished tile of the product, called while the tile is in cache: its rows are a loop in order, its
-columns a vector loop, and its body is printed as any other. Sums are accumulated in one of the
-outputs where that is allowed, else in scratch.
+there are functions that write tables of offsets, and it is read where those say. Any other operand,
+with element-wise work fused into it, is a *packer*: a function that writes one panel of its values
+where the family wants it. The epilogue is a function of one finished tile of the product, called
+while the tile is in cache: its rows are a loop in order, its columns a vector loop, and its body is
+printed as any other. Sums are accumulated in one of the outputs where that is allowed, else in
+scratch.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from typing import Any
 from graphc.codegen.gemm import JOB, entry_name
 from graphc.codegen.llvm import Level, Printer, Text, item_bytes, item_bytes_of
 from graphc.codegen.loops import (
+    Buffer,
     Contract,
     Kernel,
-    Buffer,
     Plain,
     Region,
     Tabled,
@@ -66,7 +67,8 @@ def contract_module(kernel: Kernel, machine: Machine, name: str) -> Text:
         tabled = tabled_operand(region)
         if tabled is not None:
             for axis in ("across", "along"):
-                offsets = _OffsetsPrinter(kernel, machine, contract, region, tabled, axis == "across")
+                operand = (region, tabled, axis == "across")
+                offsets = _OffsetsPrinter(kernel, machine, contract, *operand)
                 parts.append(offsets.text(f"{name}_{side}_{axis}"))
         else:
             packer = _PackPrinter(kernel, machine, contract, region, side)

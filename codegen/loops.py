@@ -200,8 +200,8 @@ def _steps(
 
 @dataclass(frozen=True)
 class Tabled:
-    """An operand that lies in memory, `buffer[start + sum(part)]`: a part for each of its variables,
-    which mentions no other, so that it can be tabulated.
+    """An operand that lies in memory, `buffer[start + sum(parts)]`: there is a part for each of its
+    variables, which mentions no other, so that it can be tabulated.
 
     `start` and `parts` are in elements, or in bytes if the buffer is strided.
     """

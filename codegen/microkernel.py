@@ -185,7 +185,8 @@ class _WalkBySteps:
         left, _, _, _, left_row, self._step = f.parameters[:6]
         self._f, self._rows = f, rows
         self._together = tile.machine.rows_per_pointer
-        self._offsets = [f.multiply(left_row, number) for number in range(min(self._together, rows))]
+        together = min(self._together, rows)
+        self._offsets = [f.multiply(left_row, number) for number in range(together)]
         groups = range(0, rows, self._together)
         self.starts: list[Operand] = [
             f.at(left, f.multiply(left_row, first)) for first in groups
@@ -479,7 +480,9 @@ def _lay_run(
     """Neighbours in memory, for all k, to the lanes from ``lane`` on."""
     vector, size = tile.vector, tile.vector.element_bytes
     along, depth = f.parameters[2], f.parameters[4]
-    mask = _mask_of_run(f, vector, lane, run, range(vector.lanes)) if tile.machine.has_masks else None
+    mask = None
+    if tile.machine.has_masks:
+        mask = _mask_of_run(f, vector, lane, run, range(vector.lanes))
     before = f.at(base, f.multiply(lane, -size))
     with f.loop(0, depth, 1, [("ptr", there)]) as k:
         value = f.load_lanes(vector, f.at(before, f.word(along, k.index)), mask)

@@ -64,7 +64,7 @@ ZEROS_BELOW = {"gammaln": -0.5, "digamma": 0.0, "logaddexp2": float("inf")}
 # Sums of products and products: the result may be off by this many eps * sum |terms|, or eps *
 # |product|.
 SUM_FACTOR = 4.0
-SUMS = ("sum", "contract", "scatter_add", "scatter_mul")
+SUMS = ("sum", "contract", "convolve", "scatter_add", "scatter_mul")
 PRODUCTS = ("prod",)
 # Running combinations are made in order, so that they are exact, unless a step is a function.
 RUNNING = ("cumulate",)

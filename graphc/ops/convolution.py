@@ -133,7 +133,7 @@ def channels_first_of(axis: int) -> bool:
 
 
 def _grouped(x: Node, axis: int, groups: int) -> Node:
-    """x with an axis for the groups before that of the channels in one; as it is, if there is one."""
+    """x with an axis for the groups before that of the channels in one; as it is for one group."""
     if groups == 1:
         return x
     size = x.shape[axis] // groups

@@ -118,7 +118,7 @@ def _numpy(
     seen = np.lib.stride_tricks.as_strided(
         padded, (*shape, *windows), (*apart, *windows_strides), writeable=False
     )
-    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels.replace("->", "")))}
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(of_x + of_w + result))}
     offsets = {label: len(numbers) + number for number, label in enumerate(spatial)}
     product = np.einsum(
         dtypes.widened(seen),
@@ -210,7 +210,8 @@ class _Moves:
             return broadcast(constant(0, x.dtype), shape, ())
         if all(step == 1 for step in self.steps):
             return self._multiplied(x, w)
-        apart = [step // gcd(step, stride) for step, stride in zip(self.steps, self.strides, strict=True)]
+        pairs = zip(self.steps, self.strides, strict=True)
+        apart = [step // gcd(step, stride) for step, stride in pairs]
         known = all(isinstance(n, int) for n in (*self.before, *self._window(w)))
         if known and prod(apart) <= MOST_PHASES:
             return self._by_phases(x, w, apart)
@@ -223,7 +224,7 @@ class _Moves:
         return tuple(w.shape[place] for place in self.places)
 
     def _by_phases(self, x: Node, w: Node, apart: Sequence[int]) -> Node:
-        """The results at each phase of `apart` positions by themselves, then put between each other.
+        """The results at each phase of `apart` positions by themselves, then one between the others.
 
         Position q * apart + phase meets the elements of x that lie at offsets which the step of x
         divides: those of every so many-th element of the kernel.
@@ -328,8 +329,8 @@ class _Moves:
         return _summed(seen, of_seen, w, of_w, self.result)
 
     def _fitted(self, x: Node, window: Shape) -> Node:
-        """x with zeros around it, and between its elements, as the windows see it; without what they
-        do not.
+        """x as the windows see it: with zeros around it, and between its elements, and without what
+        they do not reach.
         """
         starts: list[Extent] = [0] * x.ndim
         cut, shape, extents = list(starts), list(x.shape), list(x.shape)
@@ -398,8 +399,8 @@ def _contracted(x: Node, of_x: str, w: Node, of_w: str, result: str) -> Node:
     """
 
     def in_order(first: str, second: str) -> bool:
-        either = (natural_labels(a, b, tuple(result)) for a, b in ((first, second), (second, first)))
-        return tuple(result) in either
+        orders = ((first, second), (second, first))
+        return tuple(result) in [natural_labels(a, b, tuple(result)) for a, b in orders]
 
     lead = result[:1]
     if not in_order(of_x, of_w):

@@ -1,10 +1,11 @@
 """How fast are convolutions and their gradients beside PyTorch, and how near to the machine's peak?
 
 A dozen shapes in both layouts, float32: the forward product, the gradient by the input and that by
-the kernel, in turns with PyTorch eager; medians, the median of the ratios of the rounds, the ratio of
-the shortest times, and the share of the peak that the shortest time reaches, which is that of the
-faster of both at a product of square matrices. With one thread the times are those that the process
-itself ran, so that neighbours disturb less. Without PyTorch its columns stay empty, and that is said.
+the kernel, in turns with PyTorch eager; medians, the median of the ratios of the rounds, the ratio
+of the shortest times, and the share of the peak that the shortest time reaches, which is that of
+the faster of both at a product of square matrices. With one thread the times are those that the
+process itself ran, so that neighbours disturb less. Without PyTorch its columns stay empty, and
+that is said.
 
     python tests/benchmarks/convolution.py [--threads N] [--seconds S] [name ...]
 """
@@ -184,7 +185,8 @@ def main() -> None:
     print(f"{CHOSEN.threads} thread(s), peak {best / 1e9:.0f} GFLOP/s")
     if not TORCH:
         print("PyTorch is not installed: its columns are empty")
-    print(f"{'case':<26}{'':<9}{'graphc':>10}{'torch':>10}{'ratio':>8}{'best':>7}{'of peak':>9}{'torch':>7}")
+    head = f"{'case':<26}{'':<9}{'graphc':>10}{'torch':>10}{'ratio':>8}{'best':>7}"
+    print(head + f"{'of peak':>9}{'torch':>7}")
     for case in CASES:
         if CHOSEN.names and not any(name in case.name for name in CHOSEN.names):
             continue

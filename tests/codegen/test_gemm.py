@@ -143,11 +143,11 @@ class Family:
         counts = (ctypes.c_int64 * 64).from_address(self._engine.get_global_value_address("hits"))
         return dict(zip(self.tasks, counts, strict=False))
 
-    def multiply(self, left, right, out, workers=1, words=()) -> None:
+    def multiply(self, left, right, out, workers=1, words=(), tabled=False) -> None:
         """Run the product of arrays of three axes; ``words`` of the job come on top."""
         (batches, rows, depth), columns = left.shape, right.shape[2]
         extents = (rows, columns, depth, batches)
-        size = gemm.workspace(*extents, self.dtype.name, self.machine, workers)
+        size = gemm.workspace(*extents, self.dtype.name, self.machine, workers, tabled)
         space = np.full(size + 64 + GUARD, 255, np.uint8)
         start = -space.ctypes.data % 64
         values = {
@@ -174,7 +174,8 @@ def family(dtype: str, name: str, small_caches: bool = False) -> Family:
 
 def hooks_module(tile: Tile) -> Module:
     """An epilogue and two packers, as a compiler would generate them."""
-    return Module([_epilogue(tile), _packer(tile, "left"), _packer(tile, "right")])
+    tables = [_offsets(name) for name in OFFSETS[:4]]
+    return Module([_epilogue(tile), _packer(tile, "left"), _packer(tile, "right"), *tables])
 
 
 # Words of the contexts that the hooks take.
@@ -230,6 +231,23 @@ def _packer(tile: Tile, side: str) -> Function:
         there = f.at(f.at(destination, f.multiply(row.index, stride)), f.multiply(i.index, size))
         value = f.load(element, here, size)
         f.store(element, f.let(f"fmul {element} {value}, {value}"), there, size)
+    return f
+
+
+# Words of the context of the functions that write tables of offsets: where the whole tables are.
+OFFSETS = ("left_across", "left_along", "right_across", "right_along", "extents", "columns")
+
+
+def _offsets(name: str) -> Function:
+    """Copies a part of a table; that of rows or columns is one of the batch's."""
+    f = Function(f"test_{name}", "ptr context, ptr table, i64 first, i64 count, i64 batch")
+    context, table, first, count, batch = f.parameters
+    source = f.word(context, OFFSETS.index(name), "ptr")
+    if name.endswith("across"):
+        extent = "extents" if name.startswith("left") else "columns"
+        first = f.add(first, f.multiply(batch, f.word(context, OFFSETS.index(extent))))
+    with f.loop(0, count) as i:
+        f.set_word(table, i.index, f.word(source, f.add(first, i.index)))
     return f
 
 
@@ -532,20 +550,87 @@ def test_infinities_and_nan_stay_in_their_row():
     np.testing.assert_array_equal(out, expected)
 
 
+def lines(rng, way: str, count: int) -> np.ndarray:
+    """Positions of `count` elements: in lines of some length, neighbours or apart there; or any."""
+    if way == "any":
+        return rng.permutation(3 * count + 1)[:count]
+    step = {"neighbours": 1, "every other": 2, "apart": 50}[way]
+    length = int(rng.integers(3, 40))
+    places = np.arange(count)
+    return places // length * (length * step + 3) + places % length * step
+
+
+WAYS = st.sampled_from(("neighbours", "every other", "apart", "any"))
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    sizes=st.tuples(st.integers(1, 2), *[st.integers(1, 70)] * 2, st.integers(1, 200)),
+    ways=st.tuples(WAYS, WAYS, WAYS, WAYS),
+    sides=st.sampled_from((("left",), ("right",), ("left", "right"))),
+    workers=st.integers(1, 3),
+    small_caches=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_tables_of_offsets(dtype, name, sizes, ways, sides, workers, small_caches, seed):
+    f = family(dtype, name, small_caches)
+    rng = np.random.default_rng(seed)
+    batches, rows, columns, depth = sizes
+    size = f.dtype.itemsize
+    left, right = (
+        rng.standard_normal(shape).astype(dtype)
+        for shape in ((batches, rows, depth), (batches, depth, columns))
+    )
+    words, held = {}, {"extents": rows, "columns": columns}
+    for side, count, (across_way, along_way) in (
+        ("left", rows, ways[:2]),
+        ("right", columns, ways[2:]),
+    ):
+        along = lines(rng, along_way, depth)
+        across = np.concatenate([lines(rng, across_way, count) for _ in range(batches)])
+        if side not in sides:
+            continue
+        memory = rng.standard_normal(int(across.max() + along.max()) + 1).astype(dtype)
+        seen = memory[across.reshape(batches, count, 1) + along]
+        left, right = (seen, right) if side == "left" else (left, seen.transpose(0, 2, 1))
+        for axis, table in (("across", across), ("along", along)):
+            held[f"{side}_{axis}"] = table * size
+            words[f"{side}_{axis}"] = f.address(f"test_{side}_{axis}")
+        held[side] = memory
+        words |= {side: memory.ctypes.data}
+        words |= {f"{side}_{word}": 0 for word in ("row", "column", "batch")}
+    context = (ctypes.c_int64 * len(OFFSETS))()
+    for number, word in enumerate(OFFSETS):
+        value = held.get(word, 0)
+        context[number] = value.ctypes.data if isinstance(value, np.ndarray) else value
+    words["offsets_context"] = ctypes.addressof(context)
+    base, out = guarded_out(rng, (batches, rows, columns), f.dtype)
+    original = base.copy()
+    f.multiply(left, right, out, workers, words, tabled=True)
+    check(left, right, None, out)
+    outside = np.ones(base.shape, bool)
+    outside[:, 1 : rows + 1, 2 : columns + 2] = False
+    np.testing.assert_array_equal(base[outside], original[outside])
+
+
 @pytest.mark.parametrize("name", MACHINES)
 def test_only_reachable_kernels_are_needed(name):
     machine = machine_named(name)
-    shapes = [(64, 64, 64), (128, 10, 512), (100, 1, 60)]
+    none = frozenset()
+    shapes = [(64, 64, 64, none), (128, 10, 512, none), (100, 1, 60, none)]
     rng = np.random.default_rng(7)
     everything = len(gemm.modules("float32", machine))
     for shape in shapes:
         f = Family("float32", machine, shapes=[shape])
         assert len(f.modules) < everything
-        rows, columns, depth = shape
+        rows, columns, depth, _ = shape
         for layouts in itertools.product(("rows", "columns"), repeat=2):
             run_case(f, rng, (1, rows, columns, depth), layouts)
-    symbolic = gemm.modules("float32", machine, [(dim("n"), 10, 10)])
-    assert len(symbolic) == everything
+    symbolic = gemm.modules("float32", machine, [(dim("n"), 10, 10, none)])
+    tabled = gemm.modules("float32", machine, [(dim("n"), 10, 10, frozenset(("left", "right")))])
+    assert len(symbolic) < len(tabled) == everything
 
 
 def test_modules_state_their_symbols():

@@ -361,6 +361,7 @@ def _movement() -> list[Sample]:
         one("pad", "stepped", (3,), starts=(2,), shape=(11,), steps=(3,)),
         one("pad", "nothing", (0, 2), starts=(1, 0), shape=(3, 2), steps=(1, 1)),
         *_slides(),
+        *_convolutions(),
         two("overlay", "inner", (6, 5), (3, 2), starts=(1, 2), steps=(1, 1)),
         two("overlay", "stepped", (11,), (3,), starts=(2,), steps=(3,)),
         two("overlay", "nothing", (3, 2), (0, 2), starts=(1, 0), steps=(1, 1)),
@@ -605,6 +606,63 @@ def _slides() -> list[Sample]:
     made.append(Sample("slide", "two axes", (Input((2, 7, 5, 2, 2)),), apply))
     apply = _apply("unslide", **two_axes, extents=(7, 5))
     made.append(Sample("unslide", "two axes", (Input((2, 3, 2, 2, 2)),), apply))
+    return made
+
+
+# Convolutions: label, extents of the array and of the kernel, and the attributes of `convolve`.
+CONVOLUTIONS: tuple[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]], ...] = (
+    ("sequence", (2, 7), (3, 3), {"labels": "nw,ow->now", "extents": (7,), "before": (1,)}),
+    (
+        "channels last",
+        (2, 5, 6, 3),
+        (3, 2, 3, 4),
+        {"labels": "nhwi,hwio->nhwo", "extents": (3, 3), "strides": (2, 2), "before": (1, 0)},
+    ),
+    (
+        "channels first",
+        (2, 3, 5, 20),
+        (4, 3, 3, 2),
+        {"labels": "nihw,oihw->nohw", "extents": (5, 19), "dilations": (2, 1), "before": (2, 0)},
+    ),
+    (
+        "groups",
+        (2, 2, 3, 6),
+        (2, 4, 3, 3),
+        {"labels": "ngiw,goiw->ngow", "extents": (5,), "before": (1,)},
+    ),
+    (
+        "depthwise",
+        (2, 6, 5),
+        (3, 5),
+        {"labels": "nwg,wg->nwg", "extents": (6,), "before": (1,)},
+    ),
+    (
+        "phases",
+        (2, 4, 3),
+        (5, 3, 2),
+        {"labels": "nwi,wio->nwo", "extents": (9,), "before": (2,), "steps": (2,)},
+    ),
+    ("cut", (2, 9), (2,), {"labels": "nw,w->nw", "extents": (3,), "before": (-3,)}),
+    ("beyond", (1, 3), (2,), {"labels": "nw,w->nw", "extents": (2,), "before": (9,)}),
+    ("nothing", (0, 5), (3,), {"labels": "nw,w->nw", "extents": (3,), "before": (0,)}),
+    ("no positions", (2, 5), (3,), {"labels": "nw,w->nw", "extents": (0,), "before": (0,)}),
+    (
+        "over positions",
+        (2, 5, 6, 3),
+        (2, 5, 6, 4),
+        {"labels": "nhwi,nhwo->hwio", "extents": (3, 3), "before": (1, 1)},
+    ),
+)
+
+
+def _convolutions() -> list[Sample]:
+    made = []
+    for label, x, w, given in CONVOLUTIONS:
+        spatial = "".join(c for c in "hw" if c in given["labels"])
+        ones = (1,) * len(spatial)
+        plain = {"spatial": spatial, "strides": ones, "dilations": ones, "steps": ones}
+        apply = _apply("convolve", **{**plain, **given})
+        made.append(Sample("convolve", label, (Input(x), Input(w)), apply, NUMBERS))
     return made
 
 
