@@ -531,7 +531,10 @@ def _choose_blocks(f: Function, b: Blocking, p: Plan, sources: Sources) -> Opera
     tile, width = b.tile, b.tile.columns
     rows, columns, depth = p.read("rows columns depth")
     # A transposed left operand is read by whole lines: all rows of a short block of k.
-    limit = f.select(sources.left_by_lines, b.depth // 4, b.depth)
+    # So may one be that tables describe: a long k are the positions of windows, and rows lie there.
+    lines = f.both(sources.left_tabled, f.compare("sge", depth, 2 * b.depth))
+    lines = f.either(lines, sources.left_by_lines)
+    limit = f.select(lines, b.depth // 4, b.depth)
     blocks = f.ceil_divide(depth, limit)
     even = f.round_up(f.ceil_divide(depth, blocks), 16)
     kc = f.minimum(even, f.minimum(depth, limit))
