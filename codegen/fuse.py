@@ -644,10 +644,13 @@ class Part:
 
 
 def parts_of(node: Node) -> list[Part]:
-    """The parts of a view that puts very many one after the other along an axis; none of any other.
+    """The parts of a view that puts very many one after the other along an axis, or single elements
+    of several in turns; none of any other.
     """
     form = node.op.lowering
-    if not isinstance(form, View) or len(node.args) <= MOST_PARTS:
+    if not isinstance(form, View) or len(node.args) == 1:
+        return []
+    if len(node.args) <= MOST_PARTS and not _interleaves(node):
         return []
     index = variables(node.ndim)
     types = [argument.type for argument in node.args]
@@ -691,6 +694,15 @@ def _asks(view: Node) -> bool:
     types = [argument.type for argument in view.args]
     pieces = form.pieces(variables(view.ndim), types, view.type, **view.attrs)
     return any(piece.inside for piece in pieces)
+
+
+def _interleaves(node: Node) -> bool:
+    """Whether a view puts single elements of several arrays in turns: lanes along them would each
+    have to ask where they are from.
+    """
+    return node.ndim > 1 and node.shape[-1] == len(node.args) and all(
+        argument.shape == (*node.shape[:-1], 1) for argument in node.args
+    )
 
 
 def _own_cost(node: Node) -> int:

@@ -14,7 +14,7 @@ together, each phase by itself, so that no product with what lies between is for
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import product as tuples
 from math import gcd, prod
 from typing import Any
@@ -29,7 +29,6 @@ from graphc.node import Node
 from graphc.op import Linear, Op, register
 from graphc.ops.contract import contraction, natural_labels
 from graphc.ops.movement import (
-    concatenate_op,
     flip_op,
     pad_op,
     reshape,
@@ -39,12 +38,8 @@ from graphc.ops.movement import (
 )
 from graphc.ops.operands import broadcast, cast, constant
 from graphc.ops.reduce import sum_op
-from graphc.ops.windows import Ints, reach, slide_op
+from graphc.ops.windows import MOST_PHASES, Ints, cut, interleaved, reach, slide_op
 from graphc.types import Shape, TensorType, Type
-
-# More phases than this are not told apart: zeros between the elements are multiplied instead.
-MOST_PHASES = 64
-
 
 def _subscripts(labels: str) -> tuple[str, str, str]:
     arguments, _, result = labels.partition("->")
@@ -178,8 +173,18 @@ def _build(
     extents: Shape,
 ) -> Node:
     wide = dtypes.accumulator(x.dtype) if dtypes.is_half(x.dtype) else x.dtype
-    moves = _Moves(labels, spatial, strides, dilations, steps, before, extents)
-    return cast(moves.product(cast(x, wide), cast(w, wide)), x.dtype)
+    of_x, of_w, result = _subscripts(labels)
+    sizes = dict(zip(of_x + of_w, (*x.shape, *w.shape), strict=True))
+    sizes |= zip(spatial, extents, strict=True)
+    # Axes of one element go first: what is padded has its lanes along the last of the others.
+    slim_x, of_x = _without_ones(cast(x, wide), of_x, spatial)
+    slim_w, of_w = _without_ones(cast(w, wide), of_w, spatial)
+    slim = "".join(label for label in result if label in of_x + of_w or label in spatial)
+    moves = _Moves(
+        f"{of_x},{of_w}->{slim}", spatial, strides, dilations, steps, before, extents
+    )
+    made = moves.product(slim_x, slim_w)
+    return cast(reshape(made, tuple(sizes[label] for label in result)), x.dtype)
 
 
 class _Moves:
@@ -234,31 +239,7 @@ class _Moves:
             phases: self._phase(x, w, phases, apart, counts)
             for phases in tuples(*(range(m) for m in apart))
         }
-        for number in range(len(apart) - 1, -1, -1):
-            made = self._interleaved(made, number, apart[number])
-        return made[()]
-
-    def _interleaved(
-        self, made: Mapping[Ints, Node], number: int, apart: int
-    ) -> dict[Ints, Node]:
-        """The phases of one more spatial axis, the last of those that are left, in turns."""
-        axis, wanted = self.shown[number], self.extents[number]
-        joined: dict[Ints, Node] = {}
-        for phases in dict.fromkeys(phases[:-1] for phases in made):
-            parts = [made[*phases, phase] for phase in range(apart)]
-            if apart == 1:
-                joined[phases] = parts[0]
-                continue
-            shape = parts[0].shape
-            lead, rest = shape[: axis + 1], shape[axis + 1 :]
-            apart_shape = (*lead, 1, *rest)
-            between = concatenate_op(
-                *(reshape(part, apart_shape) for part in parts), axis=axis + 1
-            )
-            whole = reshape(between, (*shape[:axis], shape[axis] * apart, *rest))
-            extents = (*shape[:axis], wanted, *rest)
-            joined[phases] = _cut(whole, (0,) * whole.ndim, extents)
-        return joined
+        return interleaved(made, self.shown, apart, self.extents)
 
     def _phase(
         self, x: Node, w: Node, phases: Ints, apart: Sequence[int], counts: Shape
@@ -333,7 +314,7 @@ class _Moves:
         they do not reach.
         """
         starts: list[Extent] = [0] * x.ndim
-        cut, shape, extents = list(starts), list(x.shape), list(x.shape)
+        gone_before, shape, extents = list(starts), list(x.shape), list(x.shape)
         steps = [1] * x.ndim
         parts = zip(
             self.axes, self.before, self.extents, self.strides, window, self.dilations, self.steps,
@@ -348,22 +329,16 @@ class _Moves:
             beyond = whole - covered
             if isinstance(beyond, int) and beyond < 0:
                 kept = (whole - 1 - starts[axis]) // step + 1
-            cut[axis], extents[axis] = gone, kept
+            gone_before[axis], extents[axis] = gone, kept
             shape[axis] = whole if isinstance(beyond, int) else starts[axis] + dim_max(
                 whole - starts[axis], (kept - 1) * step + 1
             )
         if any(isinstance(extent, int) and extent <= 0 for extent in extents):
             return broadcast(constant(0, x.dtype), tuple(shape), ())
-        x = _cut(x, tuple(cut), tuple(extents))
+        x = cut(x, tuple(gone_before), tuple(extents))
         if tuple(shape) == x.shape:
             return x
         return pad_op(x, starts=tuple(starts), shape=tuple(shape), steps=tuple(steps))
-
-
-def _cut(x: Node, starts: Shape, extents: Shape) -> Node:
-    if extents == x.shape:
-        return x
-    return slice_op(x, starts=starts, extents=extents, steps=(1,) * x.ndim)
 
 
 def _summed(x: Node, of_x: str, w: Node, of_w: str, result: str) -> Node:
@@ -386,10 +361,11 @@ def _summed(x: Node, of_x: str, w: Node, of_w: str, result: str) -> Node:
     return reshape(made, tuple(sizes[label] for label in result))
 
 
-def _without_ones(x: Node, labels: str) -> tuple[Node, str]:
-    """x without its axes of one element."""
-    gone = tuple(axis for axis, extent in enumerate(x.shape) if extent == 1)
-    kept = "".join(label for label, extent in zip(labels, x.shape, strict=True) if extent != 1)
+def _without_ones(x: Node, labels: str, but: str = "") -> tuple[Node, str]:
+    """x without its axes of one element, but for those of some labels."""
+    pairs = list(zip(labels, x.shape, strict=True))
+    gone = tuple(a for a, (label, size) in enumerate(pairs) if size == 1 and label not in but)
+    kept = "".join(label for axis, label in enumerate(labels) if axis not in gone)
     return (squeeze(x, gone), kept) if gone else (x, labels)
 
 

@@ -16,7 +16,7 @@ from graphc.dims import Dim, Extent, ceildiv, dim_max, dim_min
 from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.ops.contract import contraction
-from graphc.ops.movement import iota_op, reshape
+from graphc.ops.movement import iota_op, reshape, slice_op, transpose
 from graphc.ops.operands import as_node, broadcast, cast, constant, describe, extent
 from graphc.ops.reduce import lowest, max_op, sum_op
 from graphc.ops.windows import Ints, Windows, each, reach, require_number, spatial_axes
@@ -94,8 +94,8 @@ def max_pool(
     node, moves, _ = _moves(
         "max_pool", x, window, stride, padding, dilation, layout, ceil_mode
     )
-    seen = moves.of(moves.padded(node, lowest("max", node.dtype).item()), at=0)
-    return max_op(seen, axes=tuple(range(len(moves.axes))))
+    seen, axes = _seen(moves.padded(node, lowest("max", node.dtype).item()), moves)
+    return max_op(seen, axes=axes)
 
 
 @surface
@@ -116,8 +116,39 @@ def sum_pool(
 
 
 def _summed(node: Node, moves: Windows) -> Node:
-    seen = moves.of(moves.padded(node), at=0)
-    return sum_op(seen, axes=tuple(range(len(moves.axes))))
+    seen, axes = _seen(moves.padded(node), moves)
+    return sum_op(seen, axes=axes)
+
+
+def _seen(x: Node, moves: Windows) -> tuple[Node, Ints]:
+    """The windows of a padded array, and the axes of the offsets in them.
+
+    Windows that lie side by side are parts of the array, in its own order if the channels come
+    last; so what is computed for each element of them, as a gradient is, is computed in its place.
+    """
+    count = len(moves.axes)
+    apart = moves.strides == moves.window and all(dilation == 1 for dilation in moves.dilations)
+    if not apart:
+        return moves.of(x, at=0), tuple(range(count))
+    extents, shape = list(x.shape), []
+    offsets: list[int] = []
+    for axis in range(x.ndim):
+        if axis not in moves.axes:
+            shape.append(x.shape[axis])
+            continue
+        size = moves.strides[moves.axes.index(axis)]
+        parts = x.shape[axis] // size
+        extents[axis] = parts * size
+        offsets.append(len(shape) + 1)
+        shape += [parts, size]
+    if tuple(extents) != x.shape:
+        ones = (1,) * x.ndim
+        x = slice_op(x, starts=(0,) * x.ndim, extents=tuple(extents), steps=ones)
+    parted = reshape(x, tuple(shape))
+    if moves.axes[-1] != x.ndim - 1:
+        return parted, tuple(offsets)
+    order = (*offsets, *(axis for axis in range(len(shape)) if axis not in offsets))
+    return transpose(parted, order), tuple(range(count))
 
 
 @surface

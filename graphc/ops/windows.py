@@ -9,7 +9,7 @@ the offsets that is the overlap-add, and so the derivative of the windows follow
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product as tuples
 from typing import Any
@@ -22,7 +22,7 @@ from graphc.errors import GraphError, shortened
 from graphc.lowering import Index, Piece, View
 from graphc.node import Node
 from graphc.op import Leading, Linear, Op, register
-from graphc.ops.movement import overlay_op, pad_op
+from graphc.ops.movement import concatenate_op, overlay_op, pad_op, reshape, slice_op
 from graphc.ops.operands import as_node, broadcast, constant, describe, normalize_axis
 from graphc.tensor import surface
 from graphc.types import Shape, TensorType, Type, as_extent
@@ -206,6 +206,42 @@ def windows_of(
         dilations=dilations,
         extents=extents,
     )
+
+
+# More phases than this are not told apart.
+MOST_PHASES = 64
+
+
+def interleaved(
+    parts: Mapping[Ints, Node], axes: Sequence[int], apart: Sequence[int], extents: Shape
+) -> Node:
+    """Arrays put one between the others along `axes`: element q of the part of a phase is element
+    q * apart + phase. There is a part for each phase of all axes, in order, all of one shape;
+    `extents` are those of the result along the axes.
+    """
+    made = dict(parts)
+    for axis, count, wanted in reversed(list(zip(axes, apart, extents, strict=True))):
+        joined: dict[Ints, Node] = {}
+        for phases in dict.fromkeys(phases[:-1] for phases in made):
+            each_phase = [made[*phases, phase] for phase in range(count)]
+            shape = each_phase[0].shape
+            lead, rest = shape[: axis + 1], shape[axis + 1 :]
+            whole = each_phase[0]
+            if count > 1:
+                lone = [reshape(part, (*lead, 1, *rest)) for part in each_phase]
+                between = concatenate_op(*lone, axis=axis + 1)
+                whole = reshape(between, (*shape[:axis], shape[axis] * count, *rest))
+            start = (0,) * whole.ndim
+            joined[phases] = cut(whole, start, (*shape[:axis], wanted, *rest))
+        made = joined
+    return made[()]
+
+
+def cut(x: Node, starts: Shape, extents: Shape) -> Node:
+    """A box of x; x itself if that is all of it."""
+    if extents == x.shape:
+        return x
+    return slice_op(x, starts=starts, extents=extents, steps=(1,) * x.ndim)
 
 
 @surface
