@@ -40,7 +40,7 @@ def signature(
     """
     if group.kind not in _OPENING:
         return None
-    members = set(group.members)
+    opening, members = _OPENING[group.kind], set(group.members)
     numbers: dict[Node, int] = {}
     memory: dict[tuple[int, Any], int] = {}
     operands: list[Operand] = []
@@ -64,7 +64,7 @@ def signature(
             operand = place(node)
             if operand is not None and node not in members and partition.alias(node) not in members:
                 args: Hashable = ()
-            elif not _is_plain(node.op.lowering, _OPENING[group.kind] if node in members else _PLAIN):
+            elif not _is_plain(node.op.lowering, opening if node in members else _PLAIN):
                 return None
             else:
                 waiting = [argument for argument in node.args if argument not in numbers]

@@ -398,7 +398,6 @@ def __getattr__(name: str) -> Any:
     elif name.startswith("_") or name in _INNER:
         raise AttributeError(f"module 'graphc' has no attribute {name!r}")
     else:
-        importlib.import_module("graphc.ops")
         surface = importlib.import_module("graphc.tensor").SURFACE
         if name not in surface:
             raise AttributeError(f"module 'graphc' has no attribute {name!r}")
@@ -408,7 +407,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    importlib.import_module("graphc.ops")
     surface = importlib.import_module("graphc.tensor").SURFACE
     return sorted({*globals(), *_HOMES, *_SUBMODULES, *surface})
 

@@ -574,8 +574,6 @@ _DECODERS: dict[str, Callable[[_Reader, Any], Any]] = {
 
 def _op(name: str, version: int) -> Op:
     """The registered op of that name and version."""
-    import graphc.ops  # noqa: F401  (fills the registry)
-
     try:
         op = find(name)
     except GraphError as error:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import graphc.ops  # noqa: F401
 from graphc.node import Node
 from graphc.ops.contract import matmul, outer, tensordot
 from graphc.ops.diagonal import diagonal as _diagonal

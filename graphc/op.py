@@ -18,6 +18,7 @@ import numpy as np
 
 from graphc import dtypes
 from graphc.errors import GraphError
+from graphc.loading import Table
 from graphc.lowering import Demand, Elementwise, Form
 from graphc.node import NO_ATTRIBUTES, Attributes, Node, intern
 from graphc.types import TensorType, Type
@@ -169,12 +170,12 @@ class Op:
         return f"{self.name}:{self.version}"
 
 
-REGISTRY: dict[str, Op] = {}
+REGISTRY: Table[Op] = Table()
 
 
 def register(op: Op) -> Op:
     """Enter an op in the registry; a second op of the same name is an error."""
-    if op.name in REGISTRY:
+    if REGISTRY.holds(op.name):
         raise GraphError(f"an op named {op.name!r} is registered already")
     REGISTRY[op.name] = op
     return op

@@ -400,8 +400,6 @@ def _forms(function: Any) -> str:
 
 
 def _refuse(shown: str, name: str) -> NoReturn:
-    import graphc.ops  # noqa: F401 -- fills the surface
-
     near = difflib.get_close_matches(name, SURFACE, n=3, cutoff=0.6)
     advice = f"\nNearest are {', '.join(f'gx.{n}' for n in near)}." if near else ""
     raise GraphTypeError(

@@ -14,11 +14,12 @@ import numpy as np
 
 from graphc import tracing
 from graphc.errors import GraphError, GraphTypeError
+from graphc.loading import Table
 
 if TYPE_CHECKING:
     from graphc.node import Node
 
-SURFACE: dict[str, Callable[..., Any]] = {}
+SURFACE: Table[Callable[..., Any]] = Table()
 # Versions of the array API standard whose names graphc has.
 API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")
 

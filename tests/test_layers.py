@@ -36,6 +36,7 @@ ROOM_OF = {
                     "evaluator",
                     "graph",
                     "graphfile",
+                    "loading",
                     "lowering",
                     "node",
                 ),
@@ -96,7 +97,7 @@ APART = {
 # Imports inside functions that go up, and why.
 LAZY_UP = {
     ("graphc.node", "graphc.display"): "printing a node",
-    ("graphc.graphfile", "graphc.ops"): "reading a file needs the registry filled",
+    ("graphc.loading", "graphc.ops"): "the tables of ops fill themselves",
     ("graphc.evaluator", "graphc.ops"): "values that are no nodes become constants",
     ("graphc.graph", "graphc.ops"): "values that are no nodes become constants",
     ("graphc.request", "graphc.ops"): "values that are no nodes become constants",
@@ -286,6 +287,25 @@ heavy = {'llvmlite', 'sympy', 'networkx', 'scipy', 'rich', 'hypothesis', 'pytest
 print(sorted(heavy & {name.split('.')[0] for name in sys.modules}))
 """
     assert run_python("-c", code, folder=tmp_path).strip() == "[]"
+
+
+def test_ops_are_loaded_when_they_are_asked_for(tmp_path: Path) -> None:
+    """The first expression loads few modules of ops; a table that is read as a whole loads all."""
+    code = """
+import sys
+import graphc as gx
+x = gx.vector('x', 3)
+y = -x * 2.0 + 1.0
+loaded = [name for name in sys.modules if name.startswith('graphc.ops.')]
+assert len(loaded) <= 6, loaded
+from graphc.op import REGISTRY, find
+from graphc.tensor import SURFACE
+assert find('sort').name == 'sort' and 'softmax' in SURFACE and SURFACE.get('nobody') is None
+from graphc.ops import MODULES
+assert {f'graphc.ops.{name}' for name in MODULES} <= set(sys.modules)
+print(len(REGISTRY) > 100 and len(list(SURFACE)) > len(REGISTRY))
+"""
+    assert run_python("-c", code, folder=tmp_path).strip() == "True"
 
 
 def test_every_public_name_can_be_the_first(tmp_path: Path) -> None:

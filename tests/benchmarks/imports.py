@@ -1,8 +1,8 @@
 """How long does `import graphc` take beside `import numpy`?
 
 Each import in a process of its own, in turns, so that a busy moment of the machine meets all of
-them. graphc loads NumPy when the first expression is built; the third row has that in it. The
-budget is a ratio of 1.5.
+them. graphc loads NumPy when the first expression is built, and the ops that it needs; the third row has
+that in it. The budget of each is a ratio of 1.5.
 
     python tests/benchmarks/imports.py
 """
@@ -51,7 +51,7 @@ def main() -> None:
     rounds = [
         {name: seconds(statement) for name, statement in STATEMENTS.items()} for _ in range(ROUNDS)
     ]
-    print(f"{'statement':<30}{'median ms':>12}{'ratio':>8}   (budget of import graphc: 1.5)")
+    print(f"{'statement':<30}{'median ms':>12}{'ratio':>8}   (budget: 1.5)")
     for name in STATEMENTS:
         times = [r[name] for r in rounds]
         ratio = statistics.median(r[name] / r["import numpy"] for r in rounds)
