@@ -52,7 +52,10 @@ class Table(dict[str, T]):
         return dict.__contains__(self, name) or self._load(name)
 
     def get(self, name: str, default: Any = None) -> Any:
-        return self[name] if name in self else default
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
     def __iter__(self) -> Iterator[str]:
         load_all()
