@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.dims import Extent
+from graphc.dims import Extent, product
 from graphc.lowering import Elementwise
 from graphc.node import Node
 from graphc.op import Op
@@ -506,4 +506,60 @@ rule(
     law="ieee",
     doc="transpose or reshape of elementwise(...)",
     example=lambda x, y: x.T * 2.0 + y.T,
+)
+
+
+# -- numbers out of small arrays -------------------------------------------------------------------
+
+# Elements of an array that is taken apart into numbers, and nodes that are looked at on the way to
+# what it was joined of.
+_MOST_NUMBERS = 32
+_LOOKED_AT = 64
+
+
+def _is_joined(node: Node) -> bool:
+    """Whether a small array is made of joined ones by element-wise ops."""
+    stack, seen = [node], {node}
+    while stack and len(seen) <= _LOOKED_AT:
+        for argument in stack.pop().args:
+            if argument.op is concatenate_op:
+                return True
+            if argument not in seen and _is_elementwise(argument.op):
+                seen.add(argument)
+                stack.append(argument)
+    return False
+
+
+def _may_be_taken_apart(inner: Node) -> bool:
+    form = inner.op.lowering
+    static = isinstance(inner.type, TensorType) and _known_extents(inner.shape)
+    return static and isinstance(form, Elementwise) and form.demand is None
+
+
+def _number_of_elementwise(inner: Node, node: Node) -> Node | None:
+    """The op over single elements, where some of them are at hand as numbers."""
+    small = product(node.shape) == 1 and _may_be_taken_apart(inner)
+    if not small or product(inner.shape) > _MOST_NUMBERS or not _is_joined(inner):
+        return None
+    window = {name: node.attrs[name] for name in ("starts", "steps")}
+    parts = [slice_op(argument, extents=node.shape, **window) for argument in inner.args]
+    return inner.op(*parts, **inner.attrs)
+
+
+rule(
+    "slice_elementwise",
+    sliced(named("inner", Family("elementwise", _is_elementwise))),
+    _number_of_elementwise,
+    law="ieee",
+    doc="elementwise(slice(...), ...), of single elements",
+    example=lambda s, t, u: (concatenated([s.reshape(1), t.reshape(1), u[:2]]) + u)[1:2] * 2.0,
+)
+rule(
+    "reshape_elementwise",
+    reshaped(named("inner", Family("elementwise", _is_elementwise))),
+    lambda inner, node: inner.op(*[reshape(arg, ()) for arg in inner.args], **inner.attrs),
+    law="ieee",
+    doc="elementwise(reshape(...), ...), of numbers",
+    guard=lambda inner, node: node.shape == () and _may_be_taken_apart(inner),
+    example=lambda u, v: (u[:1] + v[1:2]).reshape(()),
 )

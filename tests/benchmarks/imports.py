@@ -1,7 +1,8 @@
 """How long does `import graphc` take beside `import numpy`?
 
 Each import in a process of its own, in turns, so that a busy moment of the machine meets all of
-them. graphc loads NumPy, and the ops that it needs, when the first expression is built: the third row. The budget of each is a ratio of 1.5.
+them. The first expression loads NumPy and the ops that it needs: the third row. The budget of each
+is a ratio of 1.5.
 
     python tests/benchmarks/imports.py
 """
