@@ -1,29 +1,70 @@
-"""Which ops are there? One file a family; importing them fills the registry and the surface."""
+"""Which ops are there? One file a family, loaded when it is asked for (see `graphc.loading`)."""
 
-from graphc.ops import (
-    cholesky,
-    convolve,
-    custom,
-    editing,
-    lu,
-    matrices,
-    polynomials,
-    sets,
-    systems,
-    tapers,
-    triangular,
-)
+from __future__ import annotations
 
-__all__ = [
+import importlib
+from typing import Any
+
+MODULES = (
+    "activations",
+    "arithmetic",
+    "arrangement",
+    "bitwise",
+    "branch",
     "cholesky",
+    "compare",
+    "composed",
+    "contract",
+    "control",
+    "convolution",
     "convolve",
+    "counting",
+    "creation",
+    "cumulative",
+    "curves",
     "custom",
+    "diagonal",
+    "differences",
+    "division",
     "editing",
+    "einsum",
+    "filters",
+    "flat_positions",
+    "floating",
+    "gather",
+    "indexing",
+    "iteration",
+    "joining",
     "lu",
     "matrices",
+    "movement",
+    "norms",
+    "operands",
+    "padding",
     "polynomials",
+    "pooling",
+    "products",
+    "quantiles",
+    "random",
+    "reduce",
+    "rounding",
     "sets",
+    "sorting",
+    "special",
+    "special_functions",
+    "statistics",
+    "subscript",
     "systems",
     "tapers",
+    "transcend",
     "triangular",
-]
+    "trigonometry",
+    "update",
+    "windows",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f"module 'graphc.ops' has no attribute {name!r}")
+    return importlib.import_module(f"graphc.ops.{name}")
