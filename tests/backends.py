@@ -486,6 +486,11 @@ def _odd_moved(result: Any, random: np.random.Generator, keeps_sign: bool, rewri
 def _moved(result: Any, bound: Any, random: np.random.Generator, either_zero: bool) -> Any:
     step = random.uniform(-1, 1, np.shape(result)) * bound
     moved = np.where(np.isfinite(result) & np.isfinite(step), result + step, result)
+    over = np.isfinite(result) & np.isinf(bound)  # in another order the terms may overflow, too
+    if np.any(over):
+        largest = ml_dtypes.finfo(np.asarray(result).dtype).max
+        some = random.choice([-np.inf, -largest, 0.0, largest, np.inf], np.shape(result))
+        moved = np.where(over, some, moved)
     if either_zero:
         flip = random.integers(0, 2, np.shape(result)) == 1
         moved = np.where((moved == 0) & flip, -moved, moved)
