@@ -604,7 +604,7 @@ def _pack(
     destination: Operand,
     tables: _Tables | None,
 ) -> None:
-    """Pack a panel from memory at ``source``, or where ``tables`` say, whose offsets of k are there,
+    """Pack a panel from memory at ``source``; or where ``tables`` say, which have the offsets of k;
     or by the function that the job names.
 
     ``place`` is the first row or column, their number, the first k, their number, the batch.

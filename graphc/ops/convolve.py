@@ -41,6 +41,7 @@ from graphc.ops.reduce import sum_op
 from graphc.ops.windows import MOST_PHASES, Ints, cut, interleaved, reach, slide_op
 from graphc.types import Shape, TensorType, Type
 
+
 def _subscripts(labels: str) -> tuple[str, str, str]:
     arguments, _, result = labels.partition("->")
     x, _, w = arguments.partition(",")
@@ -229,7 +230,7 @@ class _Moves:
         return tuple(w.shape[place] for place in self.places)
 
     def _by_phases(self, x: Node, w: Node, apart: Sequence[int]) -> Node:
-        """The results at each phase of `apart` positions by themselves, then one between the others.
+        """The results at each phase of `apart` positions, each by itself, then put in turns.
 
         Position q * apart + phase meets the elements of x that lie at offsets which the step of x
         divides: those of every so many-th element of the kernel.

@@ -6,7 +6,7 @@ algebra, which would break its patterns.
 """
 
 # isort: off
-from graphc.rewrite import fold, movement, reductions, contractions
+from graphc.rewrite import fold, movement, windows, reductions, contractions
 from graphc.rewrite import stable, formulas, gradients, choice, algebra, rounding, scans
 
 # isort: on
@@ -42,4 +42,5 @@ __all__ = [
     "scans",
     "stable",
     "variables",
+    "windows",
 ]
