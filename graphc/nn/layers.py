@@ -44,3 +44,28 @@ def dropout(key: Any, x: Any, rate: Any) -> Any:
         raise gx.GraphError(f"dropout: the rate is at least 0 and below 1, got {rate}")
     kept = gx.cast(1 - rate, x.dtype)
     return gx.where(gx.random.bernoulli(key, kept, x.shape), x / kept, gx.zeros_like(x))
+
+
+@dataclass
+class Embedding:
+    """Parameters of an embedding: `weight` [words, width]."""
+
+    weight: Any
+
+    @staticmethod
+    def symbols(name: str, words: Any, width: Any, dtype: Any = "float32") -> Embedding:
+        """The symbol `name.weight`."""
+        return Embedding(gx.symbol(f"{name}.weight", (words, width), dtype))
+
+
+def embedding(layer: Embedding, indices: Any) -> Any:
+    """The rows of `weight` at `indices`, integers of any shape: [...] to [..., width].
+
+    An index out of range is an error at run time.
+    """
+    return gx.take(layer.weight, indices, axis=0)
+
+
+def flatten(x: Any, start: int = 1) -> Any:
+    """x with its axes from `start` on as one: [batch, ...] to [batch, elements]."""
+    return gx.reshape(x, (*x.shape[:start], -1))
