@@ -57,8 +57,8 @@ def multi_head_attention(
     mask: Any = None,
     causal: bool = False,
 ) -> Any:
-    """Attention of x [..., n, width] to `source` [..., m, width] (None: itself), in `heads` parts of
-    the width; `mask` broadcasts to [..., heads, n, m].
+    """Attention of x [..., n, width] to `source` [..., m, width] (None: x itself), in `heads` parts
+    of the width; `mask` broadcasts to [..., heads, n, m].
     """
     source = x if source is None else source
     width = layer.result.weight.shape[0]
