@@ -152,7 +152,8 @@ class KernelPrinter(StatementPrinter):
                 size = max(1, BITS[buffer.dtype] // 8)
                 elements = aligned(product(buffer.shape) * size) // size
                 copy = enclosed(self.index(top, elements))
-                type_ = CUDA.memory_type(buffer.dtype)
+                const = "" if buffer in self.stored else "const "  # as that of the parameter
+                type_ = f"{const}{CUDA.memory_type(buffer.dtype)}"
                 top.put(
                     f"{type_}* const {buffer.name} = "
                     f"all_{buffer.name} + (long long)blockIdx.x * {copy};"

@@ -1,9 +1,9 @@
 """What is a kernel?  A loop nest over buffers, in a closed language with stated rules.
 
 The statements are those of `scalar` (values, loads, stores, loops with roles, accumulators, checks,
-barriers) plus one tile contraction. A `Kernel` binds them to an ordered list of buffers and to the extents it
-needs; the order of both is the layout of the frame that a launch fills in. `verify` is the
-executable statement of the rules; tests run it after every pass. `text` prints a kernel with
+barriers) plus one tile contraction. A `Kernel` binds them to an ordered list of buffers and to the
+extents it needs; the order of both is the layout of the frame that a launch fills in. `verify` is
+the executable statement of the rules; tests run it after every pass. `text` prints a kernel with
 canonical names: equal text means equal kernels.
 
 Meaning: see `docs/decisions/0002-kernel-languages.md` and the interpreter, which is the reference.

@@ -14,9 +14,21 @@ from graphc.node import Node
 from graphc.ops.contract import matmul, outer, tensordot
 from graphc.ops.diagonal import diagonal as _diagonal
 from graphc.ops.diagonal import trace as _trace
+from graphc.ops.exponential import expm
 from graphc.ops.movement import matrix_transpose
-from graphc.ops.norms import norm
+from graphc.ops.norms import matrix_norm, norm, vector_norm
 from graphc.ops.products import cross, matrix_power, multi_dot, vecdot
+from graphc.ops.spectra import (
+    cond,
+    eigh,
+    eigvalsh,
+    lstsq,
+    matrix_rank,
+    pinv,
+    qr,
+    svd,
+    svdvals,
+)
 from graphc.ops.systems import (
     cholesky,
     det,
@@ -31,25 +43,37 @@ from graphc.ops.systems import (
 
 __all__ = [
     "cholesky",
+    "cond",
     "cross",
     "det",
     "diagonal",
+    "eigh",
+    "eigvalsh",
+    "expm",
     "inv",
+    "lstsq",
     "lu",
     "lu_factor",
     "lu_solve",
     "matmul",
+    "matrix_norm",
     "matrix_power",
+    "matrix_rank",
     "matrix_transpose",
     "multi_dot",
     "norm",
     "outer",
+    "pinv",
+    "qr",
     "slogdet",
     "solve",
     "solve_triangular",
+    "svd",
+    "svdvals",
     "tensordot",
     "trace",
     "vecdot",
+    "vector_norm",
 ]
 
 

@@ -88,21 +88,25 @@ def _write_lu(nest: Any) -> None:
         f = _Factors(task, nest)
         with task.each(0, m) as row:
             row.store(f.rows, row.position(row.index), row.index)
-        if f.steps != 0:
+        if f.steps != 0:  # else there is nothing in scratch
             with task.steps(0, f.steps) as step:
                 _make_column(step, f)
                 _make_row(step, f)
-        task.barrier()
-        with task.steps(0, m) as row:
-            i = row.index
-            with row.each(0, least(i, n), (0, m)) as column:
-                column.give(f.packed, column.load(f.left, column.index, i), i, column.index)
-        with task.steps(0, f.steps) as row:
-            i = row.index
-            with row.each(i, n) as column:
-                column.give(f.packed, column.load(f.right, i, column.index), i, column.index)
+            task.barrier()
+            _give_packed(task, f)
         with task.each(0, m) as row:
             row.give(f.order, row.load(f.rows, row.index), row.index)
+
+
+def _give_packed(task: Any, f: _Factors) -> None:
+    with task.steps(0, f.m) as row:
+        i = row.index
+        with row.each(0, least(i, f.n), (0, f.m)) as column:
+            column.give(f.packed, column.load(f.left, column.index, i), i, column.index)
+    with task.steps(0, f.steps) as row:
+        i = row.index
+        with row.each(i, f.n) as column:
+            column.give(f.packed, column.load(f.right, i, column.index), i, column.index)
 
 
 def _make_column(step: Any, f: _Factors) -> None:

@@ -10,7 +10,7 @@ scratch, and the arguments and results of its own matrix.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -133,6 +133,37 @@ def _unravelled(number: Extent, shape: Shape) -> tuple[Extent, ...]:
     return (number, *reversed(found))
 
 
+# -- scaling ---------------------------------------------------------------------------------------
+
+# The integers as wide as a float, the bits of its exponent, and the lowest of them.
+_EXPONENTS = {
+    "float64": ("uint64", 0x7FF0_0000_0000_0000, 1 << 52),
+    "float32": ("uint32", 0x7F80_0000, 1 << 23),
+}
+
+
+def power_of_two(
+    team: Team, rows: Extent, columns: Extent, element: Callable[[Any, Any, Any], Any]
+) -> tuple[Any, Any]:
+    """The power of two just below the largest element of a matrix, and its reciprocal.
+
+    Scaled by it, exactly, the matrix has squares that do not overflow, nor underflow if they
+    matter. Neither is finite and not 0 for a matrix with NaN or an infinity. `element(team, i, j)`
+    reads the matrix.
+    """
+    with team.steps(0, rows) as row:
+        with row.each(0, columns) as column:
+            value = element(column, row.index, column.index)
+            found = column.accumulate("max", column.k.abs(value))
+        largest = row.accumulate("max", column.total(found))
+    k = team.k
+    most = k.max(row.total(largest), 0.0)  # of no elements, too
+    whole, mask, lowest = _EXPONENTS[most.dtype]
+    bits = k.max(k.and_(k.bitcast(most, whole), mask), lowest)
+    power = k.bitcast(bits, most.dtype)
+    return power, k.div(k.const(1.0, most.dtype), power)
+
+
 # -- types -----------------------------------------------------------------------------------------
 
 
@@ -152,4 +183,4 @@ def least(m: Extent, n: Extent) -> Extent:
     return m if m == n else dim_min(m, n)
 
 
-__all__ = ["SMALL", "TILE", "Team", "are_lanes", "least", "matrix_type", "teams"]
+__all__ = ["SMALL", "TILE", "Team", "are_lanes", "least", "matrix_type", "power_of_two", "teams"]

@@ -1,7 +1,4 @@
-"""How long is a vector, how large a matrix?  Norms, with NumPy's orders.
-
-Those of matrices that need singular values are refused by name.
-"""
+"""How long is a vector, how large a matrix?  Norms, with NumPy's orders."""
 
 from __future__ import annotations
 
@@ -13,7 +10,8 @@ from graphc import dtypes
 from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.ops.arithmetic import absolute, power, square
-from graphc.ops.operands import as_node, cast, describe, normalize_axis
+from graphc.ops.movement import expand_dims, moveaxis
+from graphc.ops.operands import as_node, cast, describe, normalize_axes, normalize_axis
 from graphc.ops.reduce import max_, min_, sum_
 from graphc.ops.statistics import root
 from graphc.tensor import surface
@@ -40,14 +38,11 @@ def _matrix_norm(x: Node, order: Any, axes: tuple[int, int], keepdims: bool) -> 
     if order is None or order == "fro":
         return root(sum_(square(x), axes, keepdims=keepdims))
     if order in (2, -2, "nuc"):
-        raise GraphError(
-            f"norm: order {order!r} of a matrix needs its singular values, which graphc does not "
-            "compute\nOrders 'fro', 1, -1, inf and -inf need none."
-        )
+        return _spectral_norm(x, order, axes, keepdims)
     if order not in (1, -1, _INFINITY, -_INFINITY):
         raise GraphError(
-            f"norm: a matrix has the orders 'fro', 1, -1, inf, -inf; got {order!r}\n"
-            + describe([x])
+            "norm: a matrix has the orders 'fro', 'nuc', 1, -1, 2, -2, inf, -inf; got "
+            f"{order!r}\n" + describe([x])
         )
     row, column = axes
     inner, outer = (row, column) if abs(order) == 1 else (column, row)
@@ -56,13 +51,26 @@ def _matrix_norm(x: Node, order: Any, axes: tuple[int, int], keepdims: bool) -> 
     return found if keepdims else sum_(found, axes)
 
 
+def _spectral_norm(x: Node, order: Any, axes: tuple[int, int], keepdims: bool) -> Node:
+    """The largest singular value (2), the smallest (-2), or the sum of all ("nuc")."""
+    from graphc.ops.spectra import svdvals
+
+    values = svdvals(moveaxis(x, axes, (-2, -1)))
+    if order == "nuc":
+        found = sum_(values, -1)
+    else:
+        found = max_(values, -1, initial=0) if order == 2 else min_(values, -1)
+    return expand_dims(found, axes) if keepdims else found
+
+
 @surface
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Node:  # noqa: A002
     """The norm of vectors (`axis` an integer) or matrices (two axes); of all of x by default.
 
     Vectors have every order: 2 (default), 1, 0 (how many are not 0), inf, -inf, or any number p:
     sum(|x|**p)**(1/p). Matrices have "fro" (default), 1 and -1 (sums of columns), inf and -inf (of
-    rows). The derivative of the Euclidean norm at 0 is taken as 0.
+    rows), 2 and -2 (the largest and the smallest singular value), "nuc" (their sum). The derivative
+    of the Euclidean norm at 0 is taken as 0.
     """
     node = as_node(x)
     node = cast(node, dtypes.mean_dtype(node.dtype))
@@ -88,3 +96,31 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> N
     if ord is not None and (isinstance(ord, bool) or not isinstance(ord, (int, float))):
         raise GraphError(f"norm: an order is a number, got {ord!r}\n" + describe([node]))
     return _vector_norm(node, ord, axes, keepdims)
+
+
+def matrix_norm(
+    x: Any,
+    /,
+    *,
+    keepdims: bool = False,
+    ord: Any = "fro",  # noqa: A002
+) -> Node:
+    """The norm of each of the matrices x [..., m, n]; `ord` as that of matrices in `norm`."""
+    return norm(x, ord, axis=(-2, -1), keepdims=keepdims)
+
+
+def vector_norm(
+    x: Any,
+    /,
+    *,
+    axis: Any = None,
+    keepdims: bool = False,
+    ord: Any = 2,  # noqa: A002
+) -> Node:
+    """The norm of the vectors along `axis`, along several axes taken as one, or of all of x."""
+    node = as_node(x)
+    node = cast(node, dtypes.mean_dtype(node.dtype))
+    order = ord.item() if isinstance(ord, np.generic) else ord
+    if isinstance(order, bool) or not isinstance(order, (int, float)):
+        raise GraphError(f"vector_norm: an order is a number, got {ord!r}\n" + describe([node]))
+    return _vector_norm(node, order, normalize_axes(axis, node, "vector_norm"), keepdims)

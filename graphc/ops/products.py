@@ -136,15 +136,18 @@ def multi_dot(arrays: Sequence[Any], dtype: Any = None) -> Node:
 
 @surface
 def matrix_power(a: Any, n: int) -> Node:
-    """Square matrices to the n-th power, by squaring; n is not negative."""
+    """Square matrices to the n-th power, by squaring; of their inverses if n is negative."""
     node = as_node(a)
     if node.ndim < 2 or node.shape[-1] != node.shape[-2]:
         raise GraphError("matrix_power needs square matrices\n" + describe([node]))
-    if isinstance(n, (bool, np.bool_)) or not isinstance(n, (int, np.integer)) or n < 0:
+    if isinstance(n, (bool, np.bool_)) or not isinstance(n, (int, np.integer)):
         raise GraphError(
-            f"matrix_power: n is an integer that is not negative, got {shortened(repr(n))}; for a "
-            "negative power take that of the inverse\n" + describe([node])
+            f"matrix_power: n is an integer, got {shortened(repr(n))}\n" + describe([node])
         )
+    if n < 0:
+        from graphc.ops.systems import inv
+
+        node, n = inv(node), -n
     if n == 0:
         one = eye(node.shape[-1], dtype=node.dtype)
         return broadcast(one, node.shape, (node.ndim - 2, node.ndim - 1))

@@ -540,6 +540,13 @@ MATRICES: dict[str, tuple[int, ...]] = {
     "no rows": (2, 0, 0),
 }
 
+SPECTRAL: dict[str, tuple[int, ...]] = {
+    "square": (4, 4),
+    "square lanes": (5, 3, 3),
+    "no matrices": (0, 2, 2),
+    "no elements": (2, 0, 0),
+}
+
 
 def _matrix(
     name: str,
@@ -573,7 +580,25 @@ def _decompositions() -> list[Sample]:
             made += _matrix("triangular_solve", what, shapes, "regular", columns == 3, **kind)
     for label, shape in (("tall", (4, 2)), ("wide", (5, 2, 3)), ("no columns", (3, 0))):
         made += _matrix("lu", label, [shape], "regular")
-    return made
+        made += _matrix("qr", label, [shape], "regular", complete=False)
+        made += _matrix("qr", f"{label}, all", [shape], "regular", shape[-1] > 2, complete=True)
+        made += _matrix("svd", label, [shape], "regular")
+    for label, shape in SPECTRAL.items():
+        made += _matrix("eigh", label, [shape], "regular")
+        made += _matrix("svd", f"{label} and vectors", [shape], "regular")
+        made += _matrix("qr", label, [shape], "regular", complete=bool(len(shape) % 2))
+    for label in ("square lanes", "no elements"):
+        made += _matrix("expm", label, [SPECTRAL[label]], "regular")
+    return made + [_pseudo_inverse(dtype) for dtype in (F64, F32)]
+
+
+def _pseudo_inverse(dtype: str) -> Sample:
+    """One with a cutoff that no singular value is near."""
+
+    def apply(a: Node) -> Node:
+        return REGISTRY["pinv"](a, gx.full(a.shape[:-2], 1e-5, a.dtype))
+
+    return Sample("pinv", f"tall, {dtype}", (Input((4, 2), dtype, "regular"),), apply, (dtype,))
 
 
 # How windows move: label, extents of the array and of its windows, and the attributes of `slide`.
