@@ -8,7 +8,7 @@
 Every operation runs the graph of one step with the ops' NumPy functions: this namespace is for
 code written to the standard and for conformance, not for speed. The same code under `gx.jit` is
 compiled whole. Where the standard defines no result, as for arrays of mixed kinds, it is NumPy 2's.
-Complex dtypes, the extension `fft` and the decompositions of `linalg` are absent.
+Complex dtypes and the extension `fft` are absent.
 """
 
 from __future__ import annotations

@@ -65,7 +65,9 @@ class Plan:
 
 
 def compute(name: str, *args: Any, **named: Any) -> Any:
-    """The surface's function `name` on arrays, which may lie in lists and tuples."""
+    """The surface's function `name`, or "linalg.name" that of `graphc.linalg`, on arrays, which may
+    lie in lists and tuples.
+    """
     arrays: list[np.ndarray] = []
     key = (name, _key(args, arrays), *[(n, _key(value, arrays)) for n, value in named.items()])
     plan = _PLANS.get(key)
@@ -99,7 +101,8 @@ def _key(value: Any, arrays: list[np.ndarray]) -> Any:
 
 def _plan(name: str, args: tuple[Any, ...], named: Mapping[str, Any]) -> Plan:
     """The graph that the function makes of arrays of these types, as steps."""
-    function = find(name)
+    module, _, own = name.rpartition(".")
+    function = find(own, module)
     if function is None:
         raise NotImplementedError(f"graphc has no {name} yet")
     places: dict[Node, int] = {}
