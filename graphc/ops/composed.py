@@ -194,8 +194,9 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
     """For each element the choice that stands with the first condition that holds, or `default`.
 
     Conditions are bool; everything broadcasts and choices promote. A choice not taken receives a
-    cotangent of exactly 0.
+    cotangent of exactly 0. The rows of an array serve as a list.
     """
+    condlist, choicelist = list(condlist), list(choicelist)
     if len(condlist) != len(choicelist) or not condlist:
         raise GraphError(
             "select needs as many choices as conditions, and at least one; got "

@@ -11,7 +11,7 @@ import numpy as np
 
 from graphc import dtypes
 from graphc.dims import Extent
-from graphc.errors import GraphError
+from graphc.errors import GraphError, shortened
 from graphc.node import Node
 from graphc.ops.arithmetic import like, minimum
 from graphc.ops.compare import isnan, logical_and, logical_not
@@ -257,6 +257,8 @@ def isin(
     `assume_unique` and `kind` choose how NumPy searches; here both sides of a sorted line are
     compared.
     """
+    if kind not in (None, "sort", "table"):
+        raise GraphError(f"isin: kind is None, 'sort' or 'table', got {shortened(repr(kind))}")
     node, line = as_node(element), sort(_flat(test_elements))
     found = searchsorted(line, node, side="right") > searchsorted(line, node, side="left")
     if dtypes.is_float(node.dtype):

@@ -169,7 +169,7 @@ def linspace(
     is `stop` itself if `endpoint`. With `retstep` the pair of these and the spacing.
     """
     count = as_extent(num)
-    low, high = operands("linspace", start, stop, real=True)
+    low, high = operands("linspace", start, stop, integers=dtypes.FLOAT64)
     wanted = dtypes.as_dtype(dtype) if dtype is not None else low.dtype
     parts = count - 1 if endpoint else count
     shape = (count, *low.shape)

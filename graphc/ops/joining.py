@@ -13,7 +13,7 @@ import numpy as np
 
 from graphc import dtypes
 from graphc.dims import Dim, Extent, dim_max, dim_min
-from graphc.errors import GraphError, shortened
+from graphc.errors import GraphError, GraphTypeError, shortened
 from graphc.node import Node
 from graphc.ops.movement import (
     atleast_1d,
@@ -50,8 +50,20 @@ def _arrays(name: str, arrays: Any) -> list[Any]:
 
 
 def _common(name: str, arrays: Sequence[Any], dtype: Any) -> list[Node]:
-    wanted = common_dtype(name, arrays) if dtype is None else dtypes.as_dtype(dtype)
-    return [cast(as_node(array), wanted) for array in arrays]
+    """The arrays in the dtype that they promote to, or in `dtype`, by NumPy's rule same_kind."""
+    nodes = [as_node(array) for array in arrays]
+    if dtype is None:
+        wanted = common_dtype(name, arrays)
+        return [cast(node, wanted) for node in nodes]
+    wanted = dtypes.as_dtype(dtype)
+    for node in nodes:
+        if not np.can_cast(node.dtype, wanted, "same_kind"):
+            raise GraphTypeError(
+                f"{name}(dtype={wanted.name}): {node.dtype.name} does not become {wanted.name} by "
+                f"the rule same_kind\n{describe([node])}\n"
+                f"Convert it yourself: x.astype({wanted.name!r})"
+            )
+    return [cast(node, wanted) for node in nodes]
 
 
 @surface

@@ -564,6 +564,8 @@ def broadcast_shapes_(*shapes: Any) -> Shape:
 def expand_dims(x: Any, axis: Any) -> Node:
     """x with axes of extent 1 inserted at `axis` (positions in the result)."""
     node = as_node(x)
+    if axis is None:
+        raise GraphError("expand_dims: an axis is an integer, or several, got None")
     count = len(axis) if isinstance(axis, (tuple, list)) else 1
     rank = node.ndim + count
     added = normalize_axes(axis, rank, "expand_dims")

@@ -84,7 +84,10 @@ def _preceded(coefficients: Node, count: int) -> Node:
 
 @surface
 def polymul(a1: Any, a2: Any) -> Node:
-    """The coefficients of the product of two polynomials."""
+    """The coefficients of the product of two polynomials.
+
+    Zeros in front of the coefficients are kept, which NumPy strips: a shape depends on no value.
+    """
     return convolve(_coefficients("polymul", a1), _coefficients("polymul", a2))
 
 

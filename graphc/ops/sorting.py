@@ -351,6 +351,7 @@ def lexsort(keys: Any, axis: int = -1) -> Node:
     rows = [as_node(key) for key in keys]
     if not rows or any(row.shape != rows[0].shape for row in rows):
         raise GraphError("lexsort needs keys of one shape\n" + describe(rows))
+    axis = normalize_axis(axis, rows[0], "lexsort")
     order = argsort(rows[0], axis)
     for row in rows[1:]:
         order = take_along_axis(order, argsort(take_along_axis(row, order, axis), axis), axis)

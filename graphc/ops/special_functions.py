@@ -419,7 +419,9 @@ erfcinv = real_surface(erfcinv_op, "The inverse of erfc: inf at 0, -inf at 2, Na
 gammaln = real_surface(gammaln_op, "log|gamma(x)|.", "lgamma")
 gamma = real_surface(gamma_op, "The gamma function.")
 digamma = real_surface(digamma_op, "The derivative of gammaln.")
-i0 = real_surface(i0_op, "The modified Bessel function of the first kind of order 0.")
+i0 = real_surface(
+    i0_op, "The modified Bessel function of the first kind of order 0.", always_float64=True
+)
 i1 = real_surface(i1_op, "The modified Bessel function of the first kind of order 1.")
 i0e = real_surface(i0e_op, "exp(-|x|) i0(x), without overflow.")
 i1e = real_surface(i1e_op, "exp(-|x|) i1(x), without overflow.")

@@ -78,6 +78,16 @@ def _freedom(node: Node, axes: tuple[int, ...], mask: Node | None, ddof: int | f
     return maximum(count_of(node, axes, mask, False) - ddof, 0)
 
 
+def _float_dtype(name: str, dtype: Any) -> np.dtype[Any]:
+    """The dtype that is asked for, which has to be one of floats."""
+    wanted = dtypes.as_dtype(dtype)
+    if not dtypes.is_float(wanted):
+        raise GraphError(
+            f"{name} is a float, not {wanted.name}: leave dtype out, and round the result"
+        )
+    return wanted
+
+
 def _variance(
     name: str,
     x: Any,
@@ -92,7 +102,7 @@ def _variance(
 ) -> Node:
     refuse_out(name, out)
     node, less = as_node(x), _correction(ddof, correction)
-    wanted = dtypes.mean_dtype(node.dtype) if dtype is None else dtypes.as_dtype(dtype)
+    wanted = dtypes.mean_dtype(node.dtype) if dtype is None else _float_dtype(name, dtype)
     node = cast(node, dtypes.accumulator(wanted))  # of 16-bit floats the result is rounded once
     axes = normalize_axes(axis, node, name)
     mask = mask_for(where, node, name)
@@ -266,6 +276,8 @@ def nanmean(
 ) -> Node:
     """The mean over `axis` of what is not NaN; NaN where there is nothing else."""
     node, mask = _present(x, where, "nanmean")
+    if dtype is not None and dtypes.is_float(node.dtype):
+        dtype = _float_dtype("nanmean", dtype)
     return mean(node, axis, dtype, out, keepdims, where=True if mask is None else mask)
 
 
@@ -456,7 +468,8 @@ def cov(
     x = _observations("cov", m, rowvar)
     if y is not None:
         x = concatenate([x, _observations("cov", y, rowvar)], axis=0)
-    x = cast(x, dtypes.promote(x.dtype, dtypes.FLOAT64) if dtype is None else dtype)
+    wide = dtypes.promote(x.dtype, dtypes.FLOAT64)
+    x = cast(x, wide if dtype is None else _float_dtype("cov", dtype))
     if ddof is not None and (isinstance(ddof, bool) or not isinstance(ddof, (int, np.integer))):
         raise GraphError(f"cov: ddof is an integer, got {ddof!r}")
     less = int(not bias) if ddof is None else int(ddof)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc import dtypes
 from graphc.node import Node
 from graphc.op import Interval, Op, elementwise
 from graphc.ops.arithmetic import like, sqrt_op, strong_multiply
@@ -50,19 +51,25 @@ def real_op(
     )
 
 
-def real_surface(op: Op, text: str, *aliases: str) -> Any:
-    """The public function of an op whose arguments are of one float dtype, under its names."""
+def real_surface(op: Op, text: str, *aliases: str, always_float64: bool = False) -> Any:
+    """The public function of an op whose arguments are of one float dtype, under its names.
+
+    Integers and bool become the float dtype of NumPy's ufuncs, float16 for those of 8 bits; with
+    `always_float64` that of NumPy's other functions.
+    """
+    wide = {"integers": dtypes.FLOAT64} if always_float64 else {"real": True}
     arity = len(inspect.signature(op.lowering.kernel).parameters) - 1  # type: ignore[union-attr]
 
     def one(x: Any) -> Node:
-        return op(*operands(op.name, x, real=True))
+        return op(*operands(op.name, x, **wide))
 
     def two(x1: Any, x2: Any) -> Node:
-        return op(*operands(op.name, x1, x2, real=True))
+        return op(*operands(op.name, x1, x2, **wide))
 
     function = one if arity == 1 else two
     function.__name__ = function.__qualname__ = op.name
-    function.__doc__ = text + " In a float dtype: integers and bool are computed in float64."
+    which = "float64" if always_float64 else "the float dtype that NumPy's ufuncs choose"
+    function.__doc__ = f"{text} In a float dtype: integers and bool become {which}."
     for each in aliases:
         alias(each, function)
     return surface(function)

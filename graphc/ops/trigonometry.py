@@ -151,4 +151,4 @@ arcsin = real_surface(arcsin_op, "The inverse sine, in [-pi/2, pi/2]: NaN beyond
 arccos = real_surface(arccos_op, "The inverse cosine, in [0, pi]: NaN beyond 1.", "acos")
 arctan = real_surface(arctan_op, "The inverse tangent, in [-pi/2, pi/2].", "atan")
 arctan2 = real_surface(arctan2_op, "The angle of the point (second, first argument).", "atan2")
-sinc = real_surface(sinc_op, "sin(pi x)/(pi x), 1 at 0.")
+sinc = real_surface(sinc_op, "sin(pi x)/(pi x), 1 at 0.", always_float64=True)
