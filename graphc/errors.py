@@ -25,6 +25,10 @@ class GraphLinAlgError(GraphError, np.linalg.LinAlgError):
     """Matrices of a shape that a function of linear algebra does not take."""
 
 
+class GraphAttributeError(GraphError, AttributeError):
+    """An expression has no such attribute, which an array of NumPy has."""
+
+
 class EndlessTraceError(GraphError):
     """A function that is traced calls itself without end."""
 

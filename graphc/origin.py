@@ -3,7 +3,7 @@
 A node keeps a small set of events. The first is recorded when it is built; more are added when the
 same expression is written again elsewhere (interning makes it the same node) and when a rewrite
 makes it out of others. Events never enter a digest, so they cannot change generated code. Frames
-inside graphc are recognised by their module's name and passed over.
+inside graphc and NumPy are recognised by their module's name and passed over.
 """
 
 from __future__ import annotations
@@ -111,17 +111,23 @@ def current(depth: int = 1) -> Events:
 _USERS = frozenset(("graphc.bench", "graphc.demo"))
 
 
-def _is_user(name: str) -> bool:
-    """Whether a module whose name begins with graphc's is not graphc itself."""
-    return name in _USERS or not (name == "graphc" or name.startswith("graphc."))
+# How names begin of modules that are no user's: what they call, they call for somebody else.
+_LIBRARIES = ("graphc", "numpy.")
+
+
+def is_user(name: str) -> bool:
+    """Whether a module is neither graphc's nor of NumPy's own Python code."""
+    if not name.startswith(_LIBRARIES) or name in _USERS:
+        return True
+    return name != "graphc" and not name.startswith(("graphc.", "numpy."))
 
 
 def user_frame(depth: int = 1) -> Events:
-    """The innermost frame outside graphc, as a tuple of one event; empty if there is none."""
+    """The user's innermost frame, as a tuple of one event; empty if there is none."""
     frame = sys._getframe(depth)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
-        if not name.startswith("graphc") or _is_user(name):
+        if not name.startswith(_LIBRARIES) or is_user(name):
             key = (frame.f_code, frame.f_lasti)
             found = _frames.get(key)
             if found is None:
@@ -134,11 +140,11 @@ def user_frame(depth: int = 1) -> Events:
 
 
 def user_instruction(depth: int = 1) -> str:
-    """The name of the instruction that the innermost frame outside graphc is at."""
+    """The name of the instruction that the user's innermost frame is at."""
     frame = sys._getframe(depth)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
-        if not name.startswith("graphc") or _is_user(name):
+        if not name.startswith(_LIBRARIES) or is_user(name):
             return opcode.opname[frame.f_code.co_code[frame.f_lasti]]
         frame = frame.f_back  # type: ignore[assignment]
     return ""

@@ -21,8 +21,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from graphc import dtypes
-from graphc.errors import GraphTypeError, shortened
+from graphc import callers, dtypes
+from graphc.errors import GraphError, GraphTypeError, shortened
 from graphc.tensor import SURFACE, in_place
 
 # Functions of the surface that NumPy's name otherwise; the first that exists is meant.
@@ -105,7 +105,8 @@ def apply_ufunc(ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> A
     handler = _METHODS.get(method)
     if handler is None:
         _refuse(f"np.{ufunc.__name__}.{method}", ufunc.__name__)
-    return handler(ufunc, *inputs, **options)
+    with named_in_errors(f"np.{ufunc.__name__}"):
+        return handler(ufunc, *inputs, **options)
 
 
 # What BINARY_OP says of `+=` and the others of its kind, in the order that Python numbers them.
@@ -180,7 +181,14 @@ def _in_dtype(name: str, function: Any, inputs: tuple[Any, ...], dtype: np.dtype
                 f"np.{name}(dtype={dtype.name}): {np.dtype(source).name} does not become "
                 f"{dtype.name} by the rule same_kind\nConvert it yourself: x.astype({dtype.name!r})"
             )
-    return function(*[cast(value, dtype) for value in inputs])
+    made = function(*[cast(value, dtype) for value in inputs])
+    for result in made if isinstance(made, tuple) else (made,):
+        if result.dtype != dtype:
+            raise GraphTypeError(
+                f"np.{name}(dtype={dtype.name}): it is computed in {result.dtype.name} there\n"
+                f"Convert the result: np.{name}(...).astype({dtype.name!r})."
+            )
+    return made
 
 
 def _reduce(
@@ -267,14 +275,16 @@ def call_function(function: Any, args: tuple[Any, ...], named: Mapping[str, Any]
     question = _QUESTIONS.get(shown)
     if question is not None:
         return question(*args, **named)
+    if shown in _CHANGING:
+        _refuse_changing(shown)
     ours = find(function.__name__, submodule)
     if ours is None:
         _refuse(shown, function.__name__)
     signature = _numpy_signature(function)
-    if signature is None:
-        return ours(*args, **named)
-    bound = signature.bind(*args, **named)
-    return _call_bound(shown, ours, signature, bound)
+    with named_in_errors(shown):
+        if signature is None:
+            return ours(*args, **named)
+        return _call_bound(shown, ours, signature, signature.bind(*args, **named))
 
 
 def _call_bound(
@@ -351,13 +361,10 @@ def _parameters(function: Any) -> list[str]:
 
 
 def _size(a: Any, axis: Any = None) -> Any:
-    if axis is None:
-        return a.size
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    total: Any = 1
-    for where in axes:
-        total = total * a.shape[where]
-    return total
+    from graphc.dims import product
+    from graphc.ops.operands import normalize_axes
+
+    return a.size if axis is None else product(a.shape[w] for w in normalize_axes(axis, a, "size"))
 
 
 def _result_type(*arrays_and_dtypes: Any) -> np.dtype[Any]:
@@ -391,7 +398,37 @@ _QUESTIONS: Mapping[str, Callable[..., Any]] = {
     "np.copy": _copy,
 }
 
+# What to write in the place of functions that change an argument: they return nothing.
+_CHANGING: Mapping[str, str] = {
+    "np.copyto": "x = gx.where(mask, source, x), or x = source",
+    "np.fill_diagonal": "x = gx.fill_diagonal(x, value)",
+    "np.place": "x = gx.where(mask, value, x)",
+    "np.put": "x = x.at[indices].set(values)",
+    "np.put_along_axis": "x = gx.put_along_axis(x, indices, values, axis)",
+    "np.putmask": "x = gx.where(mask, values, x)",
+}
+
 # -- refusals --------------------------------------------------------------------------------------
+
+
+class named_in_errors:
+    """Within, an error of a graph begins with the name of NumPy's function that was called."""
+
+    __slots__ = ("_shown",)
+
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if not isinstance(error, GraphError) or not error.args:
+            return
+        text = str(error.args[0])
+        shown = _outer_name(self._shown.rpartition(".")[2]) or self._shown
+        if shown.rpartition(".")[2] not in text:
+            error.args = (f"{shown}: {text}", *error.args[1:])
 
 
 def _forms(function: Any) -> str:
@@ -400,11 +437,34 @@ def _forms(function: Any) -> str:
 
 
 def _refuse(shown: str, name: str) -> NoReturn:
-    near = difflib.get_close_matches(name, SURFACE, n=3, cutoff=0.6)
-    advice = f"\nNearest are {', '.join(f'gx.{n}' for n in near)}." if near else ""
+    outer = _outer_name(name)
+    near = [] if outer is None else difflib.get_close_matches(outer, SURFACE, n=3, cutoff=0.6)
+    near += difflib.get_close_matches(name, SURFACE, n=3, cutoff=0.6)
+    named = ", ".join(f"gx.{n}" for n in dict.fromkeys(near))
     raise GraphTypeError(
-        f"{shown} of an expression is not supported{advice}\n"
-        "Outside of the graph: evaluate first, with gx.evaluate or gx.compile."
+        f"{shown} of an expression is not supported"
+        + (f", which {outer} calls" if outer else "")
+        + (f"\nNearest are {named}." if near else "")
+        + "\nOutside of the graph: evaluate first, with gx.evaluate or gx.compile."
+    )
+
+
+def _outer_name(name: str) -> str | None:
+    """The function that the user called, if it is another one of NumPy's, which called `name`."""
+    outer = callers.called(callers.user_frame(2))
+    return outer if outer and outer.rpartition(".")[2] != name else None
+
+
+def _refuse_changing(shown: str) -> NoReturn:
+    outer = _outer_name(shown.rpartition(".")[2])
+    called = f"{outer}, by {shown}," if outer else shown
+    advice = _CHANGING[shown]
+    ours = find(outer.rpartition(".")[2]) if outer else None
+    if ours is not None:
+        advice = _forms(ours)
+    raise GraphTypeError(
+        f"{called} changes an array in place, which is not done with expressions\n"
+        f"Make a new one: {advice}."
     )
 
 

@@ -18,17 +18,20 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from graphc import dtypes, tracing
+from graphc import callers, dtypes, origin, tracing
 from graphc.dims import Dim
 from graphc.node import Node
 from graphc.ops.operands import as_node, has_expression
+from graphc.protocols import named_in_errors
 from graphc.tensor import SURFACE
 
 _CONVERSIONS = ("array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray")
+_OF_RANK_1 = ("ascontiguousarray", "asfortranarray")  # they make a number an array of one element
 # Those that make arrays, and one that does not look at all of its arguments.
 _CREATIONS = (
     "arange",
@@ -95,7 +98,8 @@ def _install() -> None:
         if _users > 1:
             return
         for name in _CONVERSIONS:
-            _replace(name, lambda original: _converted)
+            convert = _converted_to_a_line if name in _OF_RANK_1 else _converted
+            _replace(name, functools.partial(_constantly, convert))
         for name in _CREATIONS:
             _replace(name, lambda original: functools.partial(_created, original.__name__))
         for name in _OF_LISTS:
@@ -128,16 +132,26 @@ def _replace(name: str, make: Callable[[Any], Callable[..., Any]]) -> None:
 def _substitute(original: Callable[..., Any], build: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def function(*args: Any, **named: Any) -> Any:
-        caller = sys._getframe(1).f_globals.get("__name__", "").partition(".")[0]
-        if caller == "graphc" or not _active.get():  # graphc's own code converts what it means to
+        frame = sys._getframe(1)
+        # graphc's own code, and NumPy's, converts what it means to.
+        if not _active.get() or not origin.is_user(frame.f_globals.get("__name__", "")):
             return original(*args, **named)
         given = (*args, *named.values())
-        if not has_expression(given):
+        if not has_expression(given) or _draws(frame):
             return original(*args, **named)
         tracing.note_generated(_extents(given))
-        return build(*args, **named)
+        with named_in_errors(f"np.{original.__name__}"):
+            return build(*args, **named)
 
     return function
+
+
+def _draws(frame: FrameType) -> bool:
+    """Whether a frame calls a generator of random numbers, whose C code is asking: what it would
+    draw once, while the function is traced, would be the same in every call.
+    """
+    function = callers.meant(callers.called(frame), frame)
+    return callers.home(function).startswith("numpy.random")
 
 
 def _extents(value: Any) -> list[Dim]:
@@ -163,6 +177,13 @@ def _converted(
     if dtype is not None:
         node = SURFACE["cast"](node, dtypes.as_dtype(dtype))
     return SURFACE["reshape"](node, (1,) * (ndmin - node.ndim) + node.shape) if ndmin else node
+
+
+_converted_to_a_line = functools.partial(_converted, ndmin=1)
+
+
+def _constantly(value: Any, _: Any) -> Any:
+    return value
 
 
 def _of_list(original: Callable[..., Any], *args: Any, **named: Any) -> Any:

@@ -255,17 +255,23 @@ class TensorMethods:
         return SURFACE["getitem"](self, key)
 
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
-        raise TypeError(
-            "an expression cannot be changed in place: x[key] = value\n"
-            "Make a new one: x = x.at[key].set(value), or gx.where(mask, value, x)."
-        )
+        from graphc.unknown import refuse_change
+
+        refuse_change()
+
+    if not TYPE_CHECKING:  # which would take every attribute for a known one
+
+        def __getattr__(self, name: str) -> NoReturn:
+            from graphc.unknown import refuse_attribute
+
+            refuse_attribute(self, name)
 
     def __len__(self) -> int:
         extent = self.shape[0] if self.shape else None  # type: ignore[attr-defined]
         if not isinstance(extent, int):
             if extent is not None:
                 tracing.want_number(extent)
-            raise TypeError(
+            raise GraphTypeError(
                 f"the length of {self.type!r} is no number: use node.shape[0], or gx.scan to loop"  # type: ignore[attr-defined]
             )
         return extent

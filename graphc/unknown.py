@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from graphc import tracing
-from graphc.errors import GraphTypeError
+import numpy as np
+
+from graphc import callers, tracing
+from graphc.errors import GraphAttributeError, GraphTypeError
 from graphc.origin import location, user_frame, user_instruction
 
 _NUMBER = "Functions of math have equals here, gx.sin for math.sin."
@@ -43,11 +45,84 @@ def refuse(node: Any, what: str) -> NoReturn:
         f"the {what} of an expression is not known while the graph is built",
         f"expression: {node.op.name}, {node.type!r}" + (f", built at {built}" if built else ""),
     ]
-    if asked and asked != built:
-        lines.append(f"asked for at {asked}")
-    lines.append(_ITEM_ADVICE.get(user_instruction(2)) or _ADVICE[what])
+    frame = callers.user_frame(2)
+    caller = callers.called(frame)
+    if caller or (asked and asked != built):
+        by = f" by {caller}" if caller else ""
+        lines.append(f"asked for{by} at {asked}" if asked else f"asked for{by}")
+    lines.append(
+        _ITEM_ADVICE.get(user_instruction(2))
+        or (what == "array value" and equal_of(caller, callers.meant(caller, frame)))
+        or _ADVICE[what]
+    )
     lines.append(_static_advice(node) or "Use gx.evaluate or gx.compile to get numbers.")
     raise GraphTypeError("\n".join(lines))
+
+
+# What graphc has for functions of NumPy that take the values out of their arguments.
+_CONVERSIONS = ("array", "asarray", "asanyarray", "ascontiguousarray", "asfortranarray", "bmat")
+
+
+def equal_of(caller: str, function: Any) -> str:
+    """The form that graphc has for what a function of NumPy does, as advice; empty if none."""
+    import graphc
+    from graphc.protocols import find
+
+    name = caller.rpartition(".")[2]
+    if isinstance(function, type) and issubclass(function, np.generic):
+        return f"An expression of another dtype is x.astype({np.dtype(function).name!r})."
+    owner = callers.home(function)
+    if not owner.startswith("numpy"):
+        return ""
+    if owner.startswith("numpy.random"):
+        near = name if name in vars(graphc.random) else "normal"
+        return f"A graph draws with gx.random.{near}(key, ...), where key = gx.random.key(0)."
+    if name in _CONVERSIONS:
+        return "An expression is an array already; gx.stack makes one of several."
+    ours = find(name)
+    if ours is None:
+        return ""
+    return f"gx.{ours.__name__} takes expressions; gx.stack makes one of several."
+
+
+def refuse_change() -> NoReturn:
+    """Raise the `GraphTypeError` for `x[key] = value`, or a function that does it."""
+    caller = callers.called(callers.user_frame(2))
+    shown = f"{caller}(x)" if caller else "x[key] = value"
+    raise GraphTypeError(
+        f"an expression cannot be changed in place: {shown}\n"
+        + _CHANGES.get(caller.rpartition(".")[2], _CHANGE)
+    )
+
+
+_CHANGE = "Make a new one: x = x.at[key].set(value), or gx.where(mask, value, x)."
+_CHANGES = {"shuffle": "Make a new one: x = gx.random.permutation(key, x)."}
+
+_NO_MEMORY = "An expression has no memory: evaluate first, with gx.evaluate or gx.compile."
+# Attributes of an array of NumPy that say something about its memory or change it.
+_ATTRIBUTES = {
+    **dict.fromkeys(("__dlpack__", "__dlpack_device__", "ctypes", "data", "flags"), _NO_MEMORY),
+    **dict.fromkeys(("base", "getfield", "strides", "tobytes", "tofile", "dump"), _NO_MEMORY),
+    "byteswap": _NO_MEMORY,
+    "dumps": "A graph is written into a file by gx.save.",
+    "flat": "The elements in C order are x.ravel().",
+    "partition": "Make a new one: x = np.partition(x, kth).",
+    "resize": "Make a new one: x = np.resize(x, shape).",
+    "setfield": _CHANGE,
+    "setflags": _NO_MEMORY,
+    "view": "The same values in another dtype are x.astype(dtype).",
+}
+
+
+def refuse_attribute(node: Any, name: str) -> NoReturn:
+    """Raise the `AttributeError` for an attribute that an expression does not have."""
+    advice = _ATTRIBUTES.get(name)
+    if advice is None:
+        kind = type(node).__name__
+        raise AttributeError(f"{kind!r} object has no attribute {name!r}", name=name, obj=node)
+    caller = callers.called(callers.user_frame(2))
+    asked = f" (asked for by {caller})" if caller else ""
+    raise GraphAttributeError(f"an expression has no attribute {name!r}{asked}\n{advice}")
 
 
 def _note_extents(node: Any) -> None:
