@@ -63,6 +63,11 @@ print(gradient)
 points = np.linspace(-4, 4, 9)
 gx.check_grad(cost, x, {x: points})
 
+# And the whole record: type rule, values on every backend, both derivatives, `vmap`, laws.
+found = gx.check_op(silu_op)
+print(found)
+assert found
+
 # Compiled: silu, the square and the sum are one kernel (and one that combines partial sums); the
 # gradient is another.
 f = gx.compile([x], [cost, gradient])

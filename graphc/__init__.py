@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from graphc.interop import to_networkx
     from graphc.jitted import jit
     from graphc.node import Node
+    from graphc.op_check import check_op
     from graphc.ops.activations import (
         celu,
         elu,
@@ -367,6 +368,7 @@ _HOMES = {
     "Options": "graphc.options",
     "Type": "graphc.types",
     "check_grad": "graphc.autodiff.check",
+    "check_op": "graphc.op_check",
     "compile": "graphc.function",
     "dim": "graphc.dims",
     "emit": "graphc.emission",
@@ -466,6 +468,7 @@ __all__ = [
     "celu",
     "check",
     "check_grad",
+    "check_op",
     "choose",
     "clip",
     "column_stack",
