@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
     show = commands.add_parser("show", help="print a graph file, as written by gx.save")
     show.add_argument("file")
-    show.add_argument("--format", default="text", choices=("text", "dot", "svg", "latex"))
+    show.add_argument("--format", default="text", choices=("text", "dot", "svg", "latex", "html"))
     show.set_defaults(run=_show)
 
     compile_ = commands.add_parser("compile", help="compile a graph file and report on it")

@@ -19,16 +19,17 @@ _FORMATS = {
     "dot": ("graphc.display.dot", "to_dot"),
     "svg": ("graphc.display.svg", "to_svg"),
     "latex": ("graphc.display.latex", "to_latex"),
+    "html": ("graphc.display.page", "to_html"),
 }
 
 
 def show(x: Any, format: str = "text", path: str | os.PathLike[str] | None = None) -> str:
     """A node, a Graph, a compiled Function, or a nested container of nodes, as text in a format.
 
-    `format` is "text" (a numbered listing), "dot" (for Graphviz), "svg" (a drawing) or "latex" (a
-    formula). With `path` the text is also written to that file. Raises `ValueError` for another
-    format, `TypeError` for another object, `ImportError` if a format needs a package that is not
-    installed.
+    `format` is "text" (a numbered listing), "dot" (for Graphviz), "svg" (a drawing), "latex" (a
+    formula) or "html" (a page with the drawing and a table to search). With `path` the text is also
+    written to that file. Raises `ValueError` for another format, `TypeError` for another object,
+    `ImportError` if a format needs a package that is not installed.
 
     >>> from graphc.ops.operands import symbol
     >>> print(show(symbol("x") + 1.0))

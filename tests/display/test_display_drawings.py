@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphc as gx
+from graphc.display import show
 from graphc.display.dot import COLOURS, to_dot
 from graphc.display.latex import to_latex
 from graphc.errors import GraphError
@@ -197,6 +198,41 @@ def test_svg_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fast_sugiyama", None)
     with pytest.raises(ImportError, match="fast-sugiyama"):
         draw(X + Y)
+
+
+# -- HTML ------------------------------------------------------------------------------------------
+
+
+def rows_of(page: str) -> list[str]:
+    data = r'data-panel="\d+" data-name="\w+" data-reads="[^"]*"'
+    return re.findall(rf'<tr class="[^"]*" {data}>', page)
+
+
+def test_a_page_has_the_drawing_and_a_row_for_every_box() -> None:
+    page = show(network(), "html")
+    boxes = re.findall(r'<g class="[^"]*"><title>(\w+)', show(network(), "svg"))
+    rows = rows_of(page)
+    assert re.findall(r'data-name="(\w+)"', "".join(rows)) == boxes and len(rows) > 10
+    assert any("derivative" in row for row in rows) and any("output" in row for row in rows)
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")  # nothing is loaded
+    for row in rows:
+        reads = re.search(r'data-reads="([^"]*)"', row)
+        assert reads is not None and set(reads[1].split()) <= set(boxes)
+    unclosed = r"<(script|style)>.*?</\1>|<!DOCTYPE html>|<(meta|input|br)[^>]*>"
+    body = re.sub(unclosed, "", page, flags=re.DOTALL)
+    xml.fromstring(body)  # what is left is closed and nested
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_names_do_not_break_a_page(hostile: str) -> None:
+    page = show(symbol(f"x{hostile}", (2,)) * 2.0, "html")
+    assert len(rows_of(page)) == 2 and page.count("<table>") == 1
+
+
+def test_a_page_without_a_drawing_has_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fast_sugiyama", None)
+    page = show(X * Y, "html")
+    assert "<svg" not in page and "fast-sugiyama" in page and len(rows_of(page)) == 3
 
 
 # -- LaTeX -----------------------------------------------------------------------------------------

@@ -339,5 +339,5 @@ def test_show_writes_files(tmp_path: Any) -> None:
 
 
 def test_show_knows_its_formats() -> None:
-    with pytest.raises(ValueError, match="'text', 'dot', 'svg', 'latex'"):
+    with pytest.raises(ValueError, match="'text', 'dot', 'svg', 'latex', 'html'"):
         show(X, "png")
