@@ -17,7 +17,7 @@ from ops.samples import samples as samples_of
 
 import graphc as gx
 from graphc.errors import GraphError
-from graphc.lowering import Contract, Nest, Reduce, Region
+from graphc.lowering import Compose, Contract, Nest, Reduce, Region
 from graphc.node import Node
 
 ROWS = 3
@@ -59,7 +59,7 @@ def check_sample(sample: Sample, dtype: str, count: Callable[..., None]) -> None
         count("vmap", "samples")
 
 
-SUMS = (Contract, Nest, Reduce, Region)
+SUMS = (Compose, Contract, Nest, Reduce, Region)
 
 
 def compare(got: Any, want: Any, rounded: bool, label: str) -> None:

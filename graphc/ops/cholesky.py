@@ -12,7 +12,7 @@ import numpy as np
 
 from graphc.lowering import Nest
 from graphc.node import Node
-from graphc.op import Op, Rules, register
+from graphc.op import Leading, Op, Rules, register
 from graphc.ops.arithmetic import like
 from graphc.ops.contract import matmul
 from graphc.ops.diagonal import tril, triu
@@ -132,6 +132,7 @@ cholesky_op: Op = register(
         Nest(_write_cholesky, stored=(0,), refusal=NOT_POSITIVE),
         Rules(_cholesky_jvp, _cholesky_vjp),
         attributes=("upper",),
+        batch=Leading(),
         doc="The lower triangle L with L Lᵀ = A, or the upper one with Uᵀ U = A, of positive "
         "definite matrices of which only that triangle is read. "
         "Derivative: Giles 2008, section 2.2.4; Murray 2016, arXiv:1602.07527.",

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product as tuples
 from math import gcd, prod
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -409,6 +410,16 @@ def _one_by_one(
     return sum_op(product, axes=tuple(range(len(summed)))) if summed else product
 
 
+def _batch(
+    node: Node, args: Sequence[Node], mapped: Sequence[bool], size: Extent, transform: Any
+) -> list[Node]:
+    """A further label: in both it is a batch, in one a free axis of it."""
+    of_x, of_w, result = _subscripts(node.attrs["labels"])
+    new = next(label for label in ascii_lowercase if label not in of_x + of_w + result)
+    x, w = (new * own + labels for own, labels in zip(mapped, (of_x, of_w), strict=True))
+    return [convolve_op(*args, **{**node.attrs, "labels": f"{x},{w}->{new}{result}"})]
+
+
 convolve_op: Op = register(
     Op(
         "convolve",
@@ -417,6 +428,7 @@ convolve_op: Op = register(
         Compose(_build),
         Linear(_transpose, arguments=(0, 1), multi=True),
         attributes=("labels", "spatial", "strides", "dilations", "steps", "before", "extents"),
+        batch=_batch,
         doc="At each position the sum of products of the second argument with a window into the "
         "first: element `position * stride + offset * dilation - before` of the first with its "
         "elements `steps` apart, and zeros elsewhere. `labels` are those of einsum, `spatial` what "

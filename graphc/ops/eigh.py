@@ -14,7 +14,7 @@ import numpy as np
 from graphc.dims import Extent
 from graphc.lowering import Nest
 from graphc.node import Node
-from graphc.op import Op, Rules, register
+from graphc.op import Leading, Op, Rules, register
 from graphc.ops.arithmetic import absolute, like
 from graphc.ops.cholesky import one_triangle, symmetric
 from graphc.ops.contract import matmul
@@ -200,6 +200,7 @@ eigh_op: Op = register(
         _numpy_eigh,
         Nest(_write_eigh, stored=(0,), refusal=NOT_CONVERGED),
         Rules(_eigh_jvp, _eigh_vjp),
+        batch=Leading(),
         result_names=("eigenvalues", "eigenvectors"),
         doc="The eigenvalues of symmetric matrices in ascending order, and orthonormal vectors as "
         "columns; of the matrices only the lower triangle is read. Of each vector the first "

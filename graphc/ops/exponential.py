@@ -13,7 +13,7 @@ import numpy as np
 from graphc import dtypes
 from graphc.lowering import Compose
 from graphc.node import Node
-from graphc.op import Op, Rules, register
+from graphc.op import Leading, Op, Rules, register
 from graphc.ops.arithmetic import absolute, like
 from graphc.ops.contract import matmul
 from graphc.ops.matrices import matrix_type
@@ -139,6 +139,7 @@ expm_op: Op = register(
                 _direction(matrix_transpose(node.args[0]), cotangents[0])
             ],
         ),
+        batch=Leading(),
         doc="The exponential of square matrices, by scaling and squaring: Higham 2005, algorithm "
         "2.3. Derivative: Van Loan 1978; Al-Mohy and Higham 2009.",
     )

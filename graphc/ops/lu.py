@@ -18,7 +18,7 @@ from graphc import dtypes
 from graphc.dims import dim_max
 from graphc.lowering import Nest
 from graphc.node import Node
-from graphc.op import Op, Rules, register
+from graphc.op import Leading, Op, Rules, register
 from graphc.ops.arithmetic import like
 from graphc.ops.contract import matmul
 from graphc.ops.diagonal import tril, triu
@@ -250,6 +250,7 @@ lu_op: Op = register(
         _numpy_lu,
         Nest(_write_lu, stored=(0,)),
         Rules(_lu_jvp, _lu_vjp),
+        batch=Leading(),
         result_names=("packed", "pivots", "order"),
         doc="L U = A[order], the elements of the unit lower triangle L being at most 1 in size: "
         "both in one array, the row with which each was exchanged, and the order that this makes. "

@@ -14,7 +14,7 @@ from graphc.dims import Extent, dim_max
 from graphc.errors import GraphError
 from graphc.lowering import Nest
 from graphc.node import Node
-from graphc.op import Op, Rules, register
+from graphc.op import Leading, Op, Rules, register
 from graphc.ops.contract import matmul
 from graphc.ops.diagonal import tril
 from graphc.ops.matrices import least, matrix_type, power_of_two, teams
@@ -222,6 +222,7 @@ qr_op: Op = register(
         Nest(_write_qr, stored=(0,)),
         Rules(_qr_jvp, _qr_vjp),
         attributes=("complete",),
+        batch=Leading(),
         result_names=("q", "r"),
         doc="Q with orthonormal columns, as many as A has rows if `complete`, and the upper "
         "triangle R with A = Q R. Derivative, where the leading columns of A are independent: "

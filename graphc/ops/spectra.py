@@ -16,7 +16,7 @@ from graphc.dims import dim_max
 from graphc.errors import GraphError, GraphLinAlgError
 from graphc.lowering import Compose
 from graphc.node import Node
-from graphc.op import Op, Rules, register
+from graphc.op import Leading, Op, Rules, register
 from graphc.ops.arithmetic import like
 from graphc.ops.cholesky import symmetric
 from graphc.ops.contract import matmul
@@ -204,6 +204,7 @@ pinv_op: Op = register(
         _numpy_pinv,
         Compose(_build_pinv),
         Rules(_pinv_jvp, _pinv_vjp),
+        batch=Leading(),
         doc="The pseudo-inverse of matrices, singular values of at most `cutoff`, the second "
         "argument, times the largest counting as 0. Derivative, where the rank stays: Golub and "
         "Pereyra 1973, equation (4.12).",

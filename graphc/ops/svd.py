@@ -15,7 +15,7 @@ import numpy as np
 from graphc.dims import Extent, dim_max
 from graphc.lowering import Nest
 from graphc.node import Node
-from graphc.op import Op, Rules, register
+from graphc.op import Leading, Op, Rules, register
 from graphc.ops.arithmetic import like
 from graphc.ops.contract import matmul
 from graphc.ops.diagonal import diagonal_op, embed_diagonal_op
@@ -237,6 +237,7 @@ svd_op: Op = register(
         _numpy_svd,
         Nest(_write_svd, stored=(0,), refusal=NOT_CONVERGED),
         Rules(_svd_jvp, _svd_vjp),
+        batch=Leading(),
         result_names=("u", "s", "vh"),
         doc="U with orthonormal columns, the singular values in descending order, and Vᵀ with "
         "orthonormal rows. Of each column of U the first component of at least 0.37 of the largest "

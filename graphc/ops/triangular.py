@@ -13,7 +13,7 @@ import numpy as np
 from graphc.errors import GraphError
 from graphc.lowering import Nest
 from graphc.node import Node
-from graphc.op import Op, Rules, register
+from graphc.op import Leading, Op, Rules, register
 from graphc.ops.contract import matmul
 from graphc.ops.diagonal import tril, triu
 from graphc.ops.matrices import are_lanes, matrix_type, teams
@@ -138,6 +138,7 @@ triangular_solve_op: Op = register(
         Nest(_write_solve, stored=(0,), refusal=SINGULAR),
         Rules(_solve_jvp, _solve_vjp),
         attributes=("lower", "transposed", "unit"),
+        batch=Leading(),
         doc="X with T X = B, or Tᵀ X = B if `transposed`, T being the lower or the upper triangle "
         "of the first argument, with a diagonal of ones if `unit`. The rest is not read. "
         "Derivative: Giles 2008, section 2.3.1.",

@@ -56,7 +56,7 @@ from samples import (
 
 import graphc as gx
 from graphc.dtypes import is_float
-from graphc.lowering import Elementwise, Leaf
+from graphc.lowering import Elementwise, Generate, Leaf, Reduce, Verify
 from graphc.node import Node
 from graphc.op import REGISTRY, Linear, NoDerivative, Op, Partials, Rules
 from graphc.ops.operands import FACTS
@@ -804,6 +804,10 @@ def tame(array: Any, known: frozenset[str], random: np.random.Generator) -> Any:
 # -- what is left out ------------------------------------------------------------------------------
 
 
+# Forms that say themselves how an op is mapped over a further axis.
+MAPPED = (Elementwise, Generate, Leaf, Reduce, Verify)
+
+
 def left_out(op: Op) -> list[str]:
     """What a record does not say, or says only in part."""
     found = []
@@ -817,6 +821,8 @@ def left_out(op: Op) -> list[str]:
         found.append("no facts")
     if not op.laws and isinstance(op.lowering, Elementwise):
         found.append("no laws")
+    if op.batch is None and not isinstance(op.lowering, MAPPED):
+        found.append("mapped by a loop")
     if not op.text:
         found.append("printed as a call")
     if not op.latex:
