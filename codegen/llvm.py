@@ -1039,7 +1039,7 @@ class Printer:
             self.declarations.add(f"declare i{count} @llvm.cttz.i{count}(i{count}, i1)")
             first, wide, detail = self.fresh(), self.fresh(), self.fresh()
             level.put(f"{first} = call i{count} @llvm.cttz.i{count}(i{count} {bits}, i1 false)")
-            cast = "zext" if count < 64 else "bitcast"
+            cast = "zext" if count < 64 else "bitcast" if count == 64 else "trunc"
             level.put(f"{wide} = {cast} i{count} {first} to i64")
             level.put(f"{detail} = extractelement <{count} x i64> {index}, i64 {wide}")
         status = self.words["status"]

@@ -15,6 +15,7 @@ import numpy as np
 from graphc import dtypes
 from graphc.dims import Dim, Extent, product, symbols_of
 from graphc.errors import GraphError
+from graphc.tensor import TensorMethods
 
 Shape = tuple[Extent, ...]
 _lock = threading.Lock()
@@ -94,7 +95,7 @@ Type = TensorType | TupleType
 
 def as_shape(shape: Any) -> Shape:
     """A tuple of extents from an extent, a name, or a sequence of these."""
-    if isinstance(shape, (int, str, Dim, np.integer)):
+    if isinstance(shape, (int, str, Dim, np.integer, TensorMethods)):
         shape = (shape,)
     return tuple(map(as_extent, shape))
 
@@ -108,7 +109,11 @@ def as_extent(extent: Any) -> Extent:
 
         return parse(extent)
     if isinstance(extent, (bool, np.bool_)) or not isinstance(extent, (int, np.integer)):
-        raise GraphError(f"an extent is an int, a name or a Dim; got {extent!r}")
+        hint = "\nA quotient of extents need not be an integer: use //."
+        raise GraphError(
+            f"an extent is an int, a name or a Dim; got {extent!r}"
+            + (hint if isinstance(extent, TensorMethods) else "")
+        )
     if extent < 0:
         raise GraphError(f"an extent must not be negative; got {int(extent)}")
     return int(extent)

@@ -219,16 +219,10 @@ class Dim:
         return result
 
     def __truediv__(self, other: Extent) -> Any:
-        inexact = _inexact(self, other, operator.truediv)
-        if inexact is not NotImplemented or _extent(other) is NotImplemented:
-            return inexact
-        raise TypeError(f"({self}) / ({other}) need not be an integer: use // or ceildiv")
+        return _inexact(self, other, operator.truediv)
 
     def __rtruediv__(self, other: Extent) -> Any:
-        inexact = _inexact(self, other, lambda right, left: left / right)
-        if inexact is not NotImplemented or _extent(other) is NotImplemented:
-            return inexact
-        raise TypeError(f"({other}) / ({self}) need not be an integer: use // or ceildiv")
+        return _inexact(self, other, lambda right, left: left / right)
 
     # What has no answer before the sizes are known, or while a function is traced for a call
 
@@ -407,8 +401,9 @@ def _extent(value: Any) -> Any:
 
 
 def _inexact(extent: Dim, number: Any, apply: Callable[[Any, Any], Any]) -> Any:
-    """Arithmetic that leaves the integers: while a function is traced an extent is a value, too."""
-    if tracing.current() is None or type(number) not in (int, float, Dim):
+    """Arithmetic that leaves the integers: the extent becomes a value, as weak as a Python number.
+    """
+    if type(number) not in (int, float, Dim):
         return NotImplemented
     from graphc.weak import of_extent
 

@@ -309,3 +309,29 @@ def test_derivatives_of_determinants() -> None:
 def test_derivatives_of_lu(shape: tuple[int, ...]) -> None:
     a = np.random.default_rng(4).standard_normal(shape)
     check_derivatives(lambda x: linalg.lu(x)[1:], a)
+
+
+def test_the_evidence_of_a_gaussian_process() -> None:
+    """Wide loops that may fail, as the gradient of a Cholesky factor has them."""
+    x, y, theta = gx.matrix("x", ("n", "d")), gx.vector("y", "n"), gx.vector("theta", 3)
+
+    def evidence(xp: Any, solve: Any, x: Any, y: Any, theta: Any) -> Any:
+        scale, height, noise = xp.exp(theta[0]), xp.exp(theta[1]), xp.exp(theta[2])
+        squares = ((x[:, None] - x[None]) ** 2).sum(-1)
+        factor = xp.linalg.cholesky(
+            height * xp.exp(-0.5 * squares / scale**2) + noise * xp.eye(x.shape[0])
+        )
+        white = solve(factor, y, lower=True)
+        return 0.5 * (white @ white) + xp.log(xp.diagonal(factor)).sum() + 0.5 * x.shape[0]
+
+    made = evidence(gx, linalg.solve_triangular, x, y, theta)
+    f = gx.compile([x, y, theta], [made, gx.grad(made, theta)], options=OPTIONS)
+    random = np.random.default_rng(3)
+    points, values = random.normal(size=(20, 2)), random.normal(size=20)
+    at = np.array([0.1, 0.2, -1])
+    value, gradient = f(points, values, at)
+    close(value, np.float64(evidence(np, scipy.linalg.solve_triangular, points, values, at)))
+    assert check_grad(made, theta, {x: points, y: values, theta: at})
+    close(gradient, gx.evaluate(gx.grad(made, theta), {x: points, y: values, theta: at}))
+    with pytest.raises(np.linalg.LinAlgError):
+        f(points[[0] * 20], values, np.array([0.1, 0.2, -800.0]))
