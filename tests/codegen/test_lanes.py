@@ -47,3 +47,15 @@ def test_no_effort_means_none_in_any_module() -> None:
         made, _ = modules(compiled.program, compiled.layout, 1, level)
         assert {module.opt_level for module in made} == levels
         assert {"instcombine" in module.passes for module in made} == {False, level > 0}
+
+
+@pytest.mark.parametrize("upper", [False, True])
+def test_a_check_in_more_lanes_than_a_word_has_bits(upper: bool) -> None:
+    """A solution takes 128 columns at once; the first of them that fails is looked for."""
+    a, b = gx.symbol("a", ("m", "m")), gx.symbol("b", ("m", "n"))
+    solved = gx.compile([a, b], gx.linalg.solve_triangular(a, b, lower=not upper), options=OPTIONS)
+    matrix = np.diag(np.arange(1.0, 4))
+    right = np.random.default_rng(2).standard_normal((3, 200))
+    np.testing.assert_allclose(solved(matrix, right), right / np.diag(matrix)[:, None])
+    with pytest.raises(np.linalg.LinAlgError, match="Singular"):
+        solved(np.zeros((3, 3)), right)
