@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from backends import Case, Judge, backends, compiled, compiled_together, evaluator
-from campaign import RAISED, Recorded, campaign, check_raises, in_process
+from backends import RAISED, Case, Judge, backends, compiled, compiled_together, evaluator
+from campaign import Recorded, campaign, check_raises, in_process
 from hypothesis import (
     HealthCheck,
     Phase,
