@@ -2,8 +2,10 @@
 
 Arrays that fit in the second-level cache. The figure is the marginal cost of an element in
 nanoseconds, the difference between the best times of a long and a short array over the difference
-of their lengths, so that the cost of a call drops out: peers differ in that by microseconds. Names
-and dtypes can be chosen; peers that are not installed are left out.
+of their lengths, so that the cost of a call drops out: peers differ in that by microseconds. Times
+are the processor's, which other processes disturb less than those of the clock on the wall. Names
+and dtypes can be chosen; peers that are not installed are left out. In brackets is the largest
+error of float32 in ULP at these arguments: a faster function may be a less exact one.
 
     taskset -c 0 python tests/benchmarks/vector_math.py [--dtype float32] [sin cos ...]
 """
@@ -11,6 +13,7 @@ and dtypes can be chosen; peers that are not installed are left out.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -47,6 +50,7 @@ FUNCTIONS: dict[str, tuple[Interval, ...]] = {
     "softplus": ((-10, 10),),
     "logit": ((0, 1),),
     "silu": ((-10, 10),),
+    "mish": ((-10, 10),),
     "gelu": ((-6, 6),),
     "cbrt": ((-100, 100),),
     "sin": ((-100, 100),),
@@ -78,13 +82,13 @@ TORCH = {
     "power": "pow", "gammaln": "lgamma", "i0": "special.i0", "i1": "special.i1",
     "i0e": "special.i0e", "i1e": "special.i1e", "xlog1py": "special.xlog1py",
     "softplus": "nn.functional.softplus", "silu": "nn.functional.silu",
-    "gelu": "nn.functional.gelu",
+    "mish": "nn.functional.mish", "gelu": "nn.functional.gelu",
 }  # fmt: skip
-JAX = {name: f"numpy.{name}" for name in FUNCTIONS} | {
-    name: f"scipy.special.{name}"
-    for name in ("logit", "erf", "erfc", "erfinv", "gammaln", "gamma", "digamma", "i0", "i1")
-    + ("i0e", "i1e", "xlogy", "xlog1py")
-} | {name: f"nn.{name}" for name in ("sigmoid", "softplus", "silu")}
+_OF_SCIPY = ("logit", "erf", "erfc", "erfinv", "gammaln", "gamma", "digamma", "i0", "i1", "i0e")
+_OF_SCIPY += ("i1e", "xlogy", "xlog1py")
+JAX = {name: f"numpy.{name}" for name in FUNCTIONS}
+JAX |= {name: f"scipy.special.{name}" for name in _OF_SCIPY}
+JAX |= {name: f"nn.{name}" for name in ("sigmoid", "softplus", "silu", "mish")}
 
 
 def attribute(module: Any, path: str) -> Any:
@@ -154,14 +158,18 @@ def jaxes(name: str, dtype: str) -> Callable[[int], Call] | None:
     jax.config.update("jax_enable_x64", True)
     function = attribute(jax, JAX.get(name, name))
     if name == "gelu":
-        function = lambda x: jax.nn.gelu(x, approximate=False)  # noqa: E731
+        function = functools.partial(jax.nn.gelu, approximate=False)
     if function is None:
         return None
 
     @jax.jit
     def compiled(first: Any, *others: Any) -> Any:
         """Each turn's argument depends on the last result, or all but one would be left out."""
-        turn = lambda _, last: function(first + last * 1e-30, *others)  # noqa: E731
+
+        def turn(_: Any, last: Any) -> Any:
+            nothing = last * 1e-30
+            return function(*(each + nothing for each in (first, *others)))
+
         return jax.lax.fori_loop(0, INSIDE, turn, first)
 
     def of_length(count: int) -> Call:
@@ -180,29 +188,50 @@ def best_times(calls: Iterable[Call]) -> list[float]:
     repeats = []
     for call in calls:
         call()
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        repeats.append(max(1, int(SECONDS / (time.perf_counter() - start))))
+        repeats.append(max(1, int(SECONDS / (time.process_time() - start))))
     best = [float("inf")] * len(calls)
     for _ in range(ROUNDS):
         for i, (call, count) in enumerate(zip(calls, repeats, strict=True)):
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(count):
                 call()
-            best[i] = min(best[i], (time.perf_counter() - start) / count * 1e9)
+            best[i] = min(best[i], (time.process_time() - start) / count * 1e9)
     return best
 
 
-def costs(name: str, dtype: str) -> dict[str, float]:
-    """Marginal nanoseconds an element, by peer."""
+def costs(name: str, dtype: str) -> dict[str, tuple[float, float]]:
+    """Marginal nanoseconds an element and the largest error in ULP, by peer."""
     made = {peer: make(name, dtype) for peer, make in PEERS.items()}
     present = {peer: of_length for peer, of_length in made.items() if of_length is not None}
     calls = [of_length(n) for of_length in present.values() for n in (SHORT, LONG)]
     best = best_times(calls)
-    return {
-        peer: (best[2 * i + 1] - best[2 * i]) / (LONG - SHORT) / (INSIDE if peer == "JAX" else 1)
-        for i, peer in enumerate(present)
-    }
+    exact = exact_values(name, dtype)
+    found = {}
+    for i, peer in enumerate(present):
+        cost = (best[2 * i + 1] - best[2 * i]) / (LONG - SHORT) / (INSIDE if peer == "JAX" else 1)
+        found[peer] = cost, error_in_ulp(np.asarray(calls[2 * i + 1]()), exact)
+    return found
+
+
+def exact_values(name: str, dtype: str) -> np.ndarray | None:
+    """graphc's own results in float64, for arguments in float32."""
+    if dtype == "float64":
+        return None
+    symbols = [gx.symbol(f"x{i}", ("n",), "float64") for i, _ in enumerate(FUNCTIONS[name])]
+    function = gx.compile(symbols, attribute(gx, name)(*symbols))
+    inputs = [each.astype("float64") for each in arguments(name, dtype, LONG)]
+    return np.asarray(function(*inputs))
+
+
+def error_in_ulp(actual: np.ndarray, exact: np.ndarray | None) -> float:
+    """The largest error of float32 results; NaN if it is not known."""
+    if exact is None:
+        return float("nan")
+    with np.errstate(all="ignore"):
+        place = np.spacing(np.abs(exact).astype("float32")).astype("float64")
+        return float(np.nanmax(np.abs(actual - exact) / place))
 
 
 def main() -> None:
@@ -210,14 +239,20 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "float64"))
     parser.add_argument("names", nargs="*", default=list(FUNCTIONS))
     chosen = parser.parse_args()
-    print(f"{'ns an element':<12}{'dtype':<9}" + "".join(f"{p:>9}" for p in PEERS) + "  to best")
+    print(f"{'ns (ULP)':<22}" + "".join(f"{peer:>17}" for peer in PEERS) + "  to the best")
     for name in chosen.names:
         for dtype in [chosen.dtype] if chosen.dtype else ["float32", "float64"]:
             cost = costs(name, dtype)
-            cells = "".join(f"{cost[p]:>9.2f}" if p in cost else f"{'-':>9}" for p in PEERS)
-            others = [each for peer, each in cost.items() if peer != "graphc"]
-            ratio = f"{cost['graphc'] / min(others):>9.2f}" if others else ""
+            cells = "".join(f"{_cell(cost.get(peer)):>17}" for peer in PEERS)
+            others = [each for peer, (each, _) in cost.items() if peer != "graphc"]
+            ratio = f"{cost['graphc'][0] / min(others):>9.2f}" if others else ""
             print(f"{name:<13}{dtype:<9}{cells}{ratio}", flush=True)
+
+
+def _cell(cost: tuple[float, float] | None) -> str:
+    if cost is None:
+        return "-"
+    return f"{cost[0]:.2f}" + (f" ({cost[1]:.3g})" if np.isfinite(cost[1]) else "")
 
 
 if __name__ == "__main__":

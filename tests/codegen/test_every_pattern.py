@@ -6,6 +6,10 @@ the record is of the functions as they are, and that none is missing. The slow t
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+
+import every_pattern
 import numpy as np
 import pytest
 from every_pattern import (
@@ -14,6 +18,7 @@ from every_pattern import (
     blocks_of,
     distance_to_other,
     error_graph,
+    error_of_all,
     is_current,
     known,
     largest_error,
@@ -119,6 +124,27 @@ def test_the_sign_of_a_zero_counts() -> None:
     np.testing.assert_array_equal(got, [0, np.inf])
 
 
+def test_what_a_law_or_a_domain_says_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a few blocks of both signs: a function that breaks it has an infinite error."""
+    starts = (0, 0x3F800000, 0x40000000, 0x80000000, 0xBF800000, 0xC0000000)
+
+    def few(dtype: str) -> Iterator[np.ndarray]:
+        return (patterns(dtype, start, start + 4096) for start in starts)
+
+    monkeypatch.setattr(every_pattern, "blocks_of", few)
+    sin, exp = FUNCTIONS["sin"], FUNCTIONS["exp"]
+    assert error_of_all(sin, "float32")[0] < 1
+    assert error_of_all(exp, "float32")[0] < 1
+    assert error_of_all(FUNCTIONS["asin"], "float32")[0] < 1
+    for wrong in (
+        dataclasses.replace(sin, law="even"),
+        dataclasses.replace(exp, law="odd"),
+        dataclasses.replace(FUNCTIONS["absolute"], law="odd"),
+        dataclasses.replace(exp, domain=(0, 1)),
+    ):
+        assert error_of_all(wrong, "float32")[0] == np.inf
+
+
 def test_patterns_are_all_numbers() -> None:
     for dtype in ("float16", "bfloat16"):
         every = patterns(dtype)
@@ -132,7 +158,7 @@ def test_patterns_are_all_numbers() -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_argument(name: str, dtype: str) -> None:
     function = FUNCTIONS[name]
-    error, at = largest_error(function, dtype, blocks_of(dtype))
+    error, at = error_of_all(function, dtype)
     assert error <= function.bound_in(dtype) + SLACK, at
 
 

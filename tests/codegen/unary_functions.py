@@ -36,6 +36,8 @@ class Function:
     floor: float = 0.0
     floor_below: float = -np.inf
     narrow: float | None = None
+    domain: tuple[float, float] = (-np.inf, np.inf)
+    law: str = ""
 
     def bound_in(self, dtype: str) -> float:
         """The largest error in a dtype."""
@@ -57,6 +59,17 @@ _SCIPY = {
 }  # fmt: skip
 # SciPy's own: near zeros, near poles, and where it loses places.
 _APART = {"lgamma": 1e-4, "digamma": 1e-4, "gamma": 1e-4, "trigamma": 1e-4, "polygamma4": 1e-4}
+
+
+_NAN_OUTSIDE = frozenset(
+    ("log", "log2", "log10", "log1p", "acosh", "atanh", "asin", "acos", "logit", "erfinv")
+    + ("erfcinv",)
+)
+_ODD = frozenset(
+    ("sinh", "tanh", "asinh", "atanh", "cbrt", "sin", "tan", "asin", "atan", "erf", "erfinv")
+    + ("i1", "i1e")
+)
+_EVEN = frozenset(("cosh", "cos", "sinc", "i0", "i0e"))
 
 
 def _other(name: str) -> tuple[Real | None, float]:
@@ -90,6 +103,8 @@ def _procedures() -> dict[str, Function]:
         made[name] = Function(
             build, reference.bound_in("float32"), *_other(name),
             floor=reference.floor, floor_below=reference.floor_below, narrow=0.51,
+            domain=reference.domain if name in _NAN_OUTSIDE else (-np.inf, np.inf),
+            law="odd" if name in _ODD else "even" if name in _EVEN else "",
         )  # fmt: skip
     return made
 
