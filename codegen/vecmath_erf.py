@@ -121,7 +121,7 @@ _ERFC_IS_0 = {"float64": 27.3, "float32": 10.1}
 
 
 def erfc(k: Scope, x: Value) -> Value:
-    """1 - erf(x), within 1.5 ulp of the small results too."""
+    """1 - erf(x), within 1.25 ulp of the small results too."""
     size, dtype = k.abs(x), x.dtype
     main, rest = _near_erf(k, x, size)
     total, error = fast_two_sum(k, k.const(1.0, dtype), k.neg(main))
@@ -135,7 +135,7 @@ def erfc(k: Scope, x: Value) -> Value:
 
 
 def gelu(k: Scope, x: Value) -> Value:
-    """x erfc(-x/sqrt(2))/2, within 1.5 ulp; -0.0 at -inf.
+    """x erfc(-x/sqrt(2))/2, within 1.25 ulp; -0.0 at -inf.
 
     It is max(x, 0) - |x| exp(-x**2/2) H(|x|), where H is smooth; no root is needed.
     """
@@ -173,7 +173,7 @@ def _inverse_near_0(k: Scope, x: Value, key: str) -> Value:
 
 @in_float64
 def erfinv(k: Scope, x: Value, key: str) -> Value:
-    """The inverse of erf, within 4 ulp; infinite at -1 and 1, NaN beyond."""
+    """The inverse of erf, within 3 ulp; infinite at -1 and 1, NaN beyond."""
     size = k.abs(x)
     left = k.sub(1.0, size)
     far = _inverse_of_tail(k, at_least(k, left, 2.0**-54), key, deep=False)
@@ -184,7 +184,7 @@ def erfinv(k: Scope, x: Value, key: str) -> Value:
 
 @in_float64
 def erfcinv(k: Scope, y: Value, key: str) -> Value:
-    """The inverse of erfc, within 4 ulp; inf at 0, -inf at 2, NaN outside."""
+    """The inverse of erfc, within 3 ulp; inf at 0, -inf at 2, NaN outside."""
     left = k.sub(1.0, y)
     above = k.gt(y, 1.0)
     tail = k.select(above, k.sub(2.0, y), y)

