@@ -26,11 +26,13 @@ from graphc.random.continuous import (
     truncated_normal,
     uniform,
 )
-from graphc.random.counts import binomial, geometric, poisson
+from graphc.random.counts import binomial, geometric, negative_binomial, poisson
 from graphc.random.discrete import bernoulli, rademacher, randint
 from graphc.random.gammas import beta, chisquare, dirichlet, gamma, student_t
 from graphc.random.keys import bits, fold_in, key, split
+from graphc.random.powers import f, pareto, power, rayleigh, triangular, wald, weibull
 from graphc.random.selection import categorical, choice, permutation, shuffle
+from graphc.random.vectors import multinomial, multivariate_normal
 
 __all__ = [
     "bernoulli",
@@ -43,6 +45,7 @@ __all__ = [
     "choice",
     "dirichlet",
     "exponential",
+    "f",
     "fold_in",
     "gamma",
     "geometric",
@@ -51,14 +54,23 @@ __all__ = [
     "laplace",
     "logistic",
     "lognormal",
+    "multinomial",
+    "multivariate_normal",
+    "negative_binomial",
     "normal",
+    "pareto",
     "permutation",
     "poisson",
+    "power",
     "rademacher",
     "randint",
+    "rayleigh",
     "shuffle",
     "split",
     "student_t",
+    "triangular",
     "truncated_normal",
     "uniform",
+    "wald",
+    "weibull",
 ]

@@ -1,4 +1,4 @@
-"""How many events?  Poisson, binomial and geometric numbers, as integers.
+"""How many events?  Poisson, binomial, geometric and negative binomial numbers, as integers.
 
 Small means are drawn by inversion, adding up probabilities until they reach a uniform number. Large
 ones by transformed rejection with squeeze (Hoermann: The transformed rejection method for
@@ -16,6 +16,7 @@ import numpy as np
 
 import graphc as gx
 from graphc.random.floats import parts, steps
+from graphc.random.gammas import standard_gamma
 from graphc.random.keys import as_key, inner
 from graphc.random.rejection import MOST_ROUNDS, first_accepted
 from graphc.random.settings import shape_of, spread
@@ -72,6 +73,21 @@ def geometric(key: Any, p: Any, shape: Any = None, dtype: Any = "int64") -> gx.N
     rate = gx.log1p(-gx.where(certain, gx.full(extents, 0.5), chance))
     value = gx.where(certain, gx.ones(extents), gx.maximum(gx.ceil(gx.log(q) / rate), 1.0))
     return _counted(value, (chance > 0) & (chance <= 1), dtype)
+
+
+def negative_binomial(
+    key: Any, n: Any, p: Any, shape: Any = None, dtype: Any = "int64"
+) -> gx.Node:
+    """How many failures before the n-th success, each trial succeeding with probability p; n > 0
+    need not be whole. -1 for impossible n or p.
+
+    A Poisson number whose mean is a gamma number of n and scale (1 - p) / p.
+    """
+    node, _, (wanted, chance) = _arguments("negative_binomial", key, shape, dtype, n, p)
+    valid = (wanted > 0) & (chance > 0) & (chance <= 1)
+    count, share = gx.where(valid, wanted, 1.0), gx.where(valid, chance, 1.0)
+    mean = standard_gamma(inner(node, 0), count) * ((1 - share) / share)
+    return _counted(gx.cast(poisson(inner(node, 1), mean), _FLOAT), valid, dtype)
 
 
 def _arguments(

@@ -3,7 +3,8 @@
 Gamma is drawn by Marsaglia and Tsang: A simple method for generating gamma variables, ACM TOMS 26
 (2000), which accepts at least 95 of 100 proposals. Shapes below 1 are lifted by 1 and multiplied by
 a power of a uniform number, whose logarithm is kept: beta and Dirichlet stay exact where the gamma
-numbers themselves are too small for floats. They have no derivative by their shape parameters.
+numbers themselves are too small for floats. Draws move with their shape parameters as their
+quantiles do (`gamma_slopes`), so all of them differentiate by all of their parameters.
 """
 
 from __future__ import annotations
@@ -13,38 +14,36 @@ from typing import Any
 import graphc as gx
 from graphc.random.continuous import placed, standard_normal
 from graphc.random.floats import parts
+from graphc.random.gamma_slopes import reparametrised, reparametrised_log
 from graphc.random.keys import inner
-from graphc.random.rejection import first_accepted, opaque
+from graphc.random.rejection import first_accepted
 from graphc.random.settings import setting
 
 
 def gamma(key: Any, a: Any, shape: Any = None, dtype: Any = None, scale: Any = 1.0) -> gx.Node:
     """Gamma of shape parameter `a` and this scale; 0 for a = 0, NaN for a < 0.
 
-    Differentiable by `scale`; by `a` it is an error.
+    Differentiable by both.
     """
     s = setting("gamma", key, shape, dtype, [a, scale])
-    return placed(s, opaque(_standard_gamma(s.key, s.parameters[0])), 0.0, scale)
+    return placed(s, standard_gamma(s.key, s.parameters[0]), 0.0, scale)
 
 
 def chisquare(key: Any, df: Any, shape: Any = None, dtype: Any = None) -> gx.Node:
     """Chi-square with `df` degrees of freedom: twice a gamma number of df / 2."""
     s = setting("chisquare", key, shape, dtype, [df])
-    return gx.cast(opaque(2 * _standard_gamma(s.key, s.parameters[0] * 0.5)), s.dtype)
+    return gx.cast(2 * standard_gamma(s.key, s.parameters[0] * 0.5), s.dtype)
 
 
 def student_t(
     key: Any, df: Any, shape: Any = None, dtype: Any = None, loc: Any = 0.0, scale: Any = 1.0
 ) -> gx.Node:
-    """Student's t with `df` degrees of freedom: normal over the root of chi-square / df.
-
-    Differentiable by `loc` and `scale`; by `df` it is an error.
-    """
+    """Student's t with `df` degrees of freedom: normal over the root of chi-square / df."""
     s = setting("student_t", key, shape, dtype, [loc, df, scale])
     half = s.parameters[1] * 0.5
     first, second = inner(s.key, 0), inner(s.key, 1)
-    ratio = gx.sqrt(half / _standard_gamma(second, half))
-    return placed(s, opaque(standard_normal(first, s.shape, s.inner) * ratio), loc, scale)
+    ratio = gx.sqrt(half / standard_gamma(second, half))
+    return placed(s, standard_normal(first, s.shape, s.inner) * ratio, loc, scale)
 
 
 def beta(key: Any, a: Any, b: Any, shape: Any = None, dtype: Any = None) -> gx.Node:
@@ -52,7 +51,7 @@ def beta(key: Any, a: Any, b: Any, shape: Any = None, dtype: Any = None) -> gx.N
     s = setting("beta", key, shape, dtype, [a, b])
     first, second = inner(s.key, 0), inner(s.key, 1)
     difference = _log_gamma_draw(first, s.parameters[0]) - _log_gamma_draw(second, s.parameters[1])
-    return gx.cast(opaque(gx.sigmoid(difference)), s.dtype)
+    return gx.cast(gx.sigmoid(difference), s.dtype)
 
 
 def dirichlet(key: Any, alpha: Any, shape: Any = None, dtype: Any = None) -> gx.Node:
@@ -68,20 +67,23 @@ def dirichlet(key: Any, alpha: Any, shape: Any = None, dtype: Any = None) -> gx.
     full = (*((batch,) if not isinstance(batch, (tuple, list)) else batch), node.shape[-1])
     s = setting("dirichlet", key, full, dtype, [alpha])
     drawn = _log_gamma_draw(s.key, s.parameters[0])
-    return gx.cast(opaque(gx.softmax(drawn, axis=-1)), s.dtype)
+    return gx.cast(gx.softmax(drawn, axis=-1), s.dtype)
 
 
 # -- gamma numbers of scale 1 ----------------------------------------------------------------------
 
 
-def _standard_gamma(key: gx.Node, a: gx.Node) -> gx.Node:
+def standard_gamma(key: gx.Node, a: gx.Node) -> gx.Node:
     first, second = inner(key, 0), inner(key, 1)
-    return _lifted(first, a) * gx.exp(_log_lowering(second, a))
+    still = gx.stop_gradient(a)
+    return reparametrised(_lifted(first, still) * gx.exp(_log_lowering(second, still)), a)
 
 
 def _log_gamma_draw(key: gx.Node, a: gx.Node) -> gx.Node:
     first, second = inner(key, 0), inner(key, 1)
-    return gx.log(_lifted(first, a)) + _log_lowering(second, a)
+    still = gx.stop_gradient(a)
+    drawn = gx.log(_lifted(first, still)) + _log_lowering(second, still)
+    return reparametrised_log(drawn, a)
 
 
 def _lifted(key: gx.Node, a: gx.Node) -> gx.Node:

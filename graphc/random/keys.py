@@ -84,7 +84,7 @@ def as_key(value: Any, name: str) -> gx.Node:
         return value if isinstance(value, gx.Node) else gx.constant(value)
     lines = [f"random.{name} needs a key, uint32[2]; got {_kind(value)}"]
     if fits and value.dtype == _WORD and len(value.shape) > 1:
-        lines.append("These are several keys: take one, keys[i], or gx.map over them.")
+        lines.append("These are several keys: take one, keys[i], or gx.vmap over them.")
     else:
         lines.append("Make one: gx.random.key(seed), or one of gx.random.split(key).")
     raise gx.GraphError("\n".join(lines))

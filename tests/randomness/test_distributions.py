@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import mpmath
 import numpy as np
 import pytest
 import scipy.stats as st
@@ -53,6 +54,14 @@ CONTINUOUS: dict[str, tuple[Draw, Any]] = {
     "chisquare": (lambda k, **s: r.chisquare(k, 3.0, **s), st.chi2(3)),
     "student_t": (lambda k, **s: r.student_t(k, 2.5, loc=1.0, **s), st.t(2.5, 1)),
     "beta": (lambda k, **s: r.beta(k, 2.0, 0.7, **s), st.beta(2, 0.7)),
+    "rayleigh": (lambda k, **s: r.rayleigh(k, scale=2.0, **s), st.rayleigh(0, 2)),
+    "weibull": (lambda k, **s: r.weibull(k, 1.7, scale=3.0, **s), st.weibull_min(1.7, 0, 3)),
+    "pareto": (lambda k, **s: r.pareto(k, 2.5, scale=2.0, **s), st.pareto(2.5, 0, 2)),
+    "power": (lambda k, **s: r.power(k, 0.4, **s), st.powerlaw(0.4)),
+    "triangular": (lambda k, **s: r.triangular(k, -1.0, 0.5, 3.0, **s), st.triang(0.375, -1, 4)),
+    "triangular, edge": (lambda k, **s: r.triangular(k, 0.0, 0.0, 2.0, **s), st.triang(0, 0, 2)),
+    "wald": (lambda k, **s: r.wald(k, 2.0, 3.0, **s), st.invgauss(2 / 3, 0, 3)),
+    "f": (lambda k, **s: r.f(k, 3.0, 7.0, **s), st.f(3, 7)),
     "beta, small": (lambda k, **s: r.beta(k, 0.3, 0.4, **s), st.beta(0.3, 0.4)),
 }
 COUNTS: dict[str, tuple[Draw, Any]] = {
@@ -66,6 +75,10 @@ COUNTS: dict[str, tuple[Draw, Any]] = {
     "binomial, likely": (lambda k, **s: r.binomial(k, 12, 0.9, **s), st.binom(12, 0.9)),
     "binomial, many": (lambda k, **s: r.binomial(k, 100, 0.4, **s), st.binom(100, 0.4)),
     "binomial, many likely": (lambda k, **s: r.binomial(k, 400, 0.8, **s), st.binom(400, 0.8)),
+    "negative binomial": (
+        lambda k, **s: r.negative_binomial(k, 2.5, 0.4, **s),
+        st.nbinom(2.5, 0.4),
+    ),
     "geometric": (lambda k, **s: r.geometric(k, 0.25, **s), st.geom(0.25)),
 }
 
@@ -340,23 +353,150 @@ def test_other_parameters_differentiate() -> None:
         gx.check_grad(gx.sum(drawn * drawn), [low, high], {low: -0.7, high: 1.3})
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda x: r.gamma(KEY, x),
-        lambda x: r.chisquare(KEY, x),
-        lambda x: r.beta(KEY, x, 2.0),
-        lambda x: r.dirichlet(KEY, gx.stack([x, x])),
-        lambda x: r.student_t(KEY, x),
-    ],
-)
-def test_no_silent_derivative_through_rejection(draw: Draw) -> None:
+SHAPED: dict[str, tuple[Callable[[Any], gx.Node], Callable[..., Any], float]] = {
+    "gamma": (lambda a: r.gamma(KEY, a), st.gamma, 2.5),
+    "gamma below 1": (lambda a: r.gamma(KEY, a), st.gamma, 0.3),
+    "gamma, large": (lambda a: r.gamma(KEY, a), st.gamma, 400.0),
+    "chisquare": (lambda df: r.chisquare(KEY, df), st.chi2, 5.0),
+}
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_a_draw_moves_as_its_quantile_does(name: str) -> None:
+    """At a fixed probability: the derivative is that of the distribution's quantile function."""
+    draw, law, at = SHAPED[name]
+    a = gx.vector("a", 40)
+    drawn = draw(a)
+    values = np.full(40, at)
+    found, slope = gx.evaluate([drawn, gx.grad(gx.sum(drawn), a)], {a: values})
+    p, h = law(at).cdf(found), 1e-5 * at
+    upper, lower = p > 0.5, p <= 0.5
+    want = np.where(lower, law(at + h).ppf(p) - law(at - h).ppf(p), 0.0)
+    q = law(at).sf(found)
+    want = np.where(upper, law(at + h).isf(q) - law(at - h).isf(q), want) / (2 * h)
+    np.testing.assert_allclose(slope, want, rtol=1e-5)
+
+
+def test_expectations_differentiate_by_shape_parameters() -> None:
+    """Means of slopes are slopes of means: 1 of gamma, those of beta and F, 0 of Student's t."""
+    a, b = gx.scalar("a"), gx.scalar("b")
+    count = 20_000
+    for drawn, at, want in (
+        (r.gamma(KEY, gx.broadcast_to(a, (count,))), (1.7, 1.0), (1.0, 0.0)),
+        (r.beta(KEY, gx.broadcast_to(a, (count,)), b), (2.0, 3.0), (3 / 25, -2 / 25)),
+        (r.beta(KEY, gx.broadcast_to(a, (count,)), b), (0.3, 0.2), (0.8, -1.2)),
+        (r.student_t(KEY, gx.broadcast_to(a, (count,))) ** 2 + 0 * b, (9.0, 1.0), (-2 / 49, 0.0)),
+        (r.f(KEY, b, gx.broadcast_to(a, (count,))), (12.0, 8.0), (-2 / 100, 0.0)),
+    ):
+        slopes = gx.compile([a, b], gx.grad(gx.mean(drawn), [a, b]))(*at)
+        spread = 6 * float(gx.evaluate(gx.std(drawn), {a: at[0], b: at[1]})) / count**0.5
+        np.testing.assert_allclose(slopes, want, atol=spread)
+
+
+def test_proportions_differentiate_by_their_parameters() -> None:
+    alpha = gx.vector("alpha", 3)
+    drawn = r.dirichlet(KEY, gx.broadcast_to(alpha, (20_000, 3)))
+    slope = gx.compile([alpha], gx.grad(gx.mean(drawn[:, 0]), alpha))(np.array([1.0, 2.0, 3.0]))
+    np.testing.assert_allclose(slope, [5 / 36, -1 / 36, -1 / 36], atol=4e-3)  # of alpha_0 / total
+
+
+def test_the_slope_of_a_gamma_number_has_twelve_digits() -> None:
+    """Against the definition, in 40 digits."""
+    from graphc.random.gamma_slopes import log_slope
+
+    points = [(a, q) for a in (1e-3, 0.1, 1.0, 2.5, 30.0, 1e4) for q in (1e-6, 0.2, 0.8, 1 - 1e-6)]
+    values = []
+    for a, q in points:
+        x = st.gamma(a).ppf(q)
+        values.append(math.log(x) if x > 1e-300 else (math.log(q) + math.lgamma(a + 1)) / a)
+    given = [np.array(values), np.array([a for a, _ in points])]
+    symbols = [gx.vector("log_x", len(points)), gx.vector("a", len(points))]
+    got = gx.evaluate(log_slope(*symbols), dict(zip(symbols, given, strict=True)))
+    with mpmath.workdps(40):
+        for slope, log_x, a in zip(got.tolist(), *map(np.ndarray.tolist, given), strict=True):
+            x, exact = mpmath.exp(log_x), mpmath.mpf(a)
+
+            def tail(b: Any, x: Any = x, upper: bool = x > a) -> Any:
+                ends = (x, mpmath.inf) if upper else (0, x)
+                return mpmath.gammainc(b, *ends, regularized=True) * (-1 if upper else 1)
+
+            density = mpmath.exp((exact - 1) * log_x - x - mpmath.loggamma(exact))
+            want = -mpmath.diff(tail, exact, h=exact * mpmath.mpf(10) ** -12) / density / x
+            assert abs(slope / want - 1) < 1e-11, (a, log_x)
+
+
+def test_no_silent_derivative_where_a_choice_jumps() -> None:
     x = gx.scalar("x")
     with pytest.raises(gx.GraphError, match="a number drawn by rejection jumps"):
-        gx.grad(gx.sum(draw(x)), x)
-    fixed = gx.stop_gradient(gx.sum(draw(x)))
+        gx.grad(r.wald(KEY, x, 1.0), x)
+    fixed = gx.stop_gradient(r.wald(KEY, x, 1.0))
     by_x = gx.evaluate([gx.grad(fixed * x, x), fixed], {x: 0.5})
     assert by_x[0] == by_x[1]
+
+
+# -- vectors ---------------------------------------------------------------------------------------
+
+
+def test_multivariate_normal_has_its_mean_and_covariance() -> None:
+    mean, cov = np.array([1.0, -2.0, 0.5]), np.array([[2, 0.6, 0], [0.6, 1, -0.3], [0, -0.3, 0.5]])
+    drawn = value(r.multivariate_normal(KEY, mean, cov, (COUNT,)))
+    whitened = np.linalg.solve(np.linalg.cholesky(cov), (drawn - mean).T)
+    for row in whitened:
+        check_continuous(row, st.norm())
+    np.testing.assert_allclose(np.cov(drawn.T), cov, atol=6 * 2 / COUNT**0.5)
+    many = r.multivariate_normal(KEY, np.stack([mean, -mean]).astype("f"), cov.astype("f"))
+    assert (many.shape, many.dtype) == ((2, 3), np.float32)
+    with pytest.raises(gx.GraphError, match="the mean has 2 elements, the covariance is of 3"):
+        r.multivariate_normal(KEY, mean[:2], cov)
+    with pytest.raises(gx.GraphError, match="needs a mean"):
+        r.multivariate_normal(KEY, 0.0, cov)
+
+
+def test_multivariate_normal_differentiates_by_both_parameters() -> None:
+    mean, cov = gx.vector("mean", 2), gx.matrix("cov", (2, 2))
+    symmetric = (cov + cov.T) / 2
+    drawn = r.multivariate_normal(KEY, mean, symmetric, (3,))
+    point = {mean: np.array([0.3, -1.0]), cov: np.array([[2.0, 0.5], [0.5, 1.0]])}
+    assert gx.check_grad(gx.sum(drawn**2), [mean, cov], point)
+
+
+def test_multinomial_counts_are_binomial_and_add_up() -> None:
+    chances = np.array([0.2, 0.5, 0.1, 0.2])
+    drawn = value(r.multinomial(KEY, 12, chances, (COUNT,)))
+    assert drawn.shape == (COUNT, 4) and (drawn.sum(axis=1) == 12).all() and (drawn >= 0).all()
+    for column, chance in zip(drawn.T, chances, strict=True):
+        check_counts(column, st.binom(12, chance))
+    assert np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1] == pytest.approx(-0.5, abs=0.05)
+    assert value(r.multinomial(KEY, 5, [0.0, 1.0, 0.0])).tolist() == [0, 5, 0]
+    assert value(r.multinomial(KEY, [3, -1], [0.5, 0.5], dtype="int32")).tolist()[1] == [-1, -1]
+    with pytest.raises(gx.GraphError, match="needs probabilities"):
+        r.multinomial(KEY, 5, 0.5)
+
+
+# -- many keys -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ("normal", "gamma", "poisson", "permutation"))
+def test_many_keys_are_mapped_over(name: str) -> None:
+    """`split` gives an array of keys, for `vmap`, `map` and `scan`: the draws of one after another.
+    """
+    draw = {
+        "normal": lambda key: r.normal(key, (3,)),
+        "gamma": lambda key: r.gamma(key, 0.7, (3,)),
+        "poisson": lambda key: r.poisson(key, 20.0, (3,)),
+        "permutation": lambda key: r.permutation(key, 5),
+    }[name]
+    keys = r.split(KEY, 4)
+    want = np.stack([value(draw(keys[i])) for i in range(4)])
+    together = gx.vmap(draw)(keys)
+    _, scanned = gx.scan(lambda state, key: (state, draw(key)), gx.constant(0.0), keys)
+    for node in (together, gx.map(draw, keys), scanned):
+        np.testing.assert_allclose(value(node), want, rtol=1e-12)
+    (compiled,) = gx.compile([], [together])()
+    np.testing.assert_allclose(compiled, want, rtol=1e-12)
+    grid = r.split(KEY, (2, 2))
+    nested = value(gx.vmap(gx.vmap(draw))(grid))
+    np.testing.assert_allclose(nested.reshape(want.shape), want, rtol=1e-12)
 
 
 # -- selection -------------------------------------------------------------------------------------
