@@ -29,6 +29,7 @@ ROOM_OF = {
             f"graphc.{name}"
             for name in (
                 *(
+                    "callers",
                     "collector",
                     "dims",
                     "dtypes",
@@ -69,6 +70,7 @@ ROOM_OF = {
                     "jitted",
                     "linalg",
                     "nn",
+                    "op_check",
                     "optim",
                     "random",
                     "specialize",
