@@ -44,7 +44,7 @@ from graphc.codegen.nest import NestBuilder
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value
-from graphc.dims import Dim, Extent, ceildiv, dim_min, product, substitute, symbols_of
+from graphc.dims import Dim, Extent, ceildiv, dim_max, dim_min, product, substitute, symbols_of
 from graphc.lowering import Elementwise, Gather, Generate, Nest, Reduce, Scatter
 from graphc.node import Node
 from graphc.ops.contract import free_axes
@@ -756,10 +756,10 @@ class Emitter:
         reduced = (0,) if flat else reduced
         axis = reduced[0]
         rest = product(extent for other, extent in enumerate(shape) if other != axis)
-        depth = max(1, PART // rest) if isinstance(rest, int) and rest else 1
+        depth: Extent = max(1, PART // rest) if isinstance(rest, int) and rest else 1
         if streams(domain, reduced):
             others = product(domain[other] for other in reduced[1:])
-            depth = max(1, ceildiv(_rows_of_part(shape[axis] * others), others))  # type: ignore[type-var]
+            depth = dim_max(1, ceildiv(_rows_of_part(shape[axis] * others), others))
         count = ceildiv(shape[axis], depth)
         partials = {reduction: _partial(reduction, count) for reduction in reductions}
         return _Parts(before, shape, reduced, axis, depth, count, rest, flat, partials)

@@ -318,7 +318,9 @@ class _Block:
                 continue
             self._allocate([node])
             place = self.places.get(node)
-            for part in parts_of(node) if place is not None else ():
+            if place is None:
+                continue
+            for part in parts_of(node):
                 source = beneath(node.args[part.argument])
                 where = part_operand(node, part, place)
                 if where is not None and source in self.partition.group_of:

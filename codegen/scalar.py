@@ -260,7 +260,7 @@ class Scope:
     ) -> None:
         """With `calls_routines` procedures are called out of line, here and in inner scopes."""
         self.parent = parent
-        self.calls_routines = calls_routines if parent is None else parent.calls_routines
+        self.calls_routines: bool = calls_routines if parent is None else parent.calls_routines
         self.variables = frozenset(variables)
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.statements: list[Statement] = []

@@ -18,6 +18,7 @@ import numpy as np
 from graphc.autodiff.check import check_grad
 from graphc.autodiff.forward import jvp
 from graphc.autodiff.reverse import grad, vjp
+from graphc.dims import product
 from graphc.dtypes import is_float
 from graphc.errors import GraphError
 from graphc.evaluator import evaluate, run_graph
@@ -280,7 +281,7 @@ def _smooth(example: Example) -> tuple[list[Node], list[Node]] | None:
     """The float64 symbols and results that a derivative relates; None where there are none."""
     inputs = [s for s in example.symbols if s.dtype == np.float64]
     outputs = [r for r in example.results if is_float(r.dtype)]
-    sizes = [int(np.prod(s.shape)) for s in inputs]
+    sizes = [product(s.shape) for s in inputs]
     return (inputs, outputs) if inputs and outputs and any(sizes) else None
 
 

@@ -41,7 +41,13 @@ def test_wrong_usage_is_explained(
 
 @pytest.mark.parametrize(
     ("form", "expected"),
-    [("text", "tanh("), ("dot", "digraph"), ("svg", "<svg"), ("latex", r"\tanh"), ("html", "<table>")],
+    [
+        ("text", "tanh("),
+        ("dot", "digraph"),
+        ("svg", "<svg"),
+        ("latex", r"\tanh"),
+        ("html", "<table>"),
+    ],
 )
 def test_show(
     graph_file: str, form: str, expected: str, capsys: pytest.CaptureFixture[str]

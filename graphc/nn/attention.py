@@ -70,6 +70,7 @@ def multi_head_attention(
         return gx.swapaxes(parted, -2, -3)
 
     parts = (dense(layer.query, x), dense(layer.key, source), dense(layer.value, source))
-    seen = attention(*map(apart, parts), mask=mask, causal=causal)
+    query, key, value = map(apart, parts)
+    seen = attention(query, key, value, mask=mask, causal=causal)
     together = gx.swapaxes(seen, -2, -3)
     return dense(layer.result, gx.reshape(together, (*together.shape[:-2], width)))

@@ -212,7 +212,9 @@ class _Moves:
 
     def product(self, x: Node, w: Node) -> Node:
         """The result, from x and w."""
-        shape = _infer(x.type, w.type, self.labels, self.spatial, *self._numbers()).shape
+        made = _infer(x.type, w.type, self.labels, self.spatial, *self._numbers())
+        assert isinstance(made, TensorType)
+        shape = made.shape
         if any(extent == 0 for extent in (*shape, *x.shape, *w.shape)):
             return broadcast(constant(0, x.dtype), shape, ())
         if all(step == 1 for step in self.steps):
@@ -378,7 +380,7 @@ def _contracted(x: Node, of_x: str, w: Node, of_w: str, result: str) -> Node:
 
     def in_order(first: str, second: str) -> bool:
         orders = ((first, second), (second, first))
-        return tuple(result) in [natural_labels(a, b, tuple(result)) for a, b in orders]
+        return tuple(result) in [natural_labels(tuple(a), tuple(b), tuple(result)) for a, b in orders]
 
     lead = result[:1]
     if not in_order(of_x, of_w):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import product as tuples
 from math import gcd, prod
 
-from graphc.dims import ceildiv
+from graphc.dims import Extent, ceildiv, dim_max
 from graphc.lowering import Elementwise
 from graphc.node import Node
 from graphc.ops.arithmetic import strong_multiply_op
@@ -135,7 +135,7 @@ class _Phase:
             if at is None or array.shape[at] != source.shape[axis]:
                 return None
             starts[at], steps[at] = phase, stride
-            extents[at] = max((array.shape[at] - phase - 1) // stride + 1, 0)  # type: ignore[operator]
+            extents[at] = dim_max((array.shape[at] - phase - 1) // stride + 1, 0)
             shape[at] = count
         taken = slice_op(array, starts=tuple(starts), extents=tuple(extents), steps=tuple(steps))
         whole = _fitted(taken, (0,) * array.ndim, tuple(shape))
@@ -159,7 +159,8 @@ class _Phase:
         if any(axis in places for axis in kept):
             return None
         slim = broadcast(array, slim_shape, tuple(rest.index(axis) for axis in kept))
-        starts, shape = [0] * slim.ndim, list(slim.shape)
+        starts: list[Extent] = [0] * slim.ndim
+        shape = list(slim.shape)
         axes = tuple(rest.index(axis) for axis in attrs["axes"])
         for axis, start, count, offsets, apart in zip(
             axes, self.starts, self.counts, self.offsets, self.apart, strict=True
