@@ -143,8 +143,10 @@ static int64_t misfit(graphc_status *status, int64_t constraint, int64_t got, in
 
 def program_name(text: str) -> str:
     """A name for the program that no function of its text has."""
-    others: tuple[str, ...] = ("record", "floor_divide", "floor_modulo", "graphc_status", "graphc_code")
-    others += ("ALIGNED", "HAS_FMA", "HAS_SQRT", "SQRT")
+    others = (
+        *("record", "floor_divide", "floor_modulo", "graphc_status", "graphc_code"),
+        *("ALIGNED", "HAS_FMA", "HAS_SQRT", "SQRT"),
+    )
     return identifier(text, (*C.helpers, *_CHECKED, *PRODUCT_NAMES, *others))
 
 

@@ -1207,7 +1207,7 @@ class _Parts:
     shape: Shape
     reduced: tuple[int, ...]
     axis: int
-    depth: int
+    depth: Extent
     count: Extent
     rest: Extent
     flat: bool

@@ -380,7 +380,8 @@ def _contracted(x: Node, of_x: str, w: Node, of_w: str, result: str) -> Node:
 
     def in_order(first: str, second: str) -> bool:
         orders = ((first, second), (second, first))
-        return tuple(result) in [natural_labels(tuple(a), tuple(b), tuple(result)) for a, b in orders]
+        named = [natural_labels(tuple(a), tuple(b), tuple(result)) for a, b in orders]
+        return tuple(result) in named
 
     lead = result[:1]
     if not in_order(of_x, of_w):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import product as tuples
 from math import gcd, prod
 
-from graphc.dims import Extent, ceildiv, dim_max
+from graphc.dims import ceildiv, dim_max
 from graphc.lowering import Elementwise
 from graphc.node import Node
 from graphc.ops.arithmetic import strong_multiply_op
@@ -138,7 +138,7 @@ class _Phase:
             extents[at] = dim_max((array.shape[at] - phase - 1) // stride + 1, 0)
             shape[at] = count
         taken = slice_op(array, starts=tuple(starts), extents=tuple(extents), steps=tuple(steps))
-        whole = _fitted(taken, (0,) * array.ndim, tuple(shape))
+        whole = _fitted(taken, (0,) * array.ndim, tuple(shape))  # type: ignore[arg-type]
         return broadcast(whole, self._shape(seen), kept)
 
     def of_windows(self, repeated: Node, zero: bool) -> Node | None:
@@ -159,14 +159,13 @@ class _Phase:
         if any(axis in places for axis in kept):
             return None
         slim = broadcast(array, slim_shape, tuple(rest.index(axis) for axis in kept))
-        starts: list[Extent] = [0] * slim.ndim
-        shape = list(slim.shape)
+        starts, shape = [0] * slim.ndim, list(slim.shape)
         axes = tuple(rest.index(axis) for axis in attrs["axes"])
         for axis, start, count, offsets, apart in zip(
             axes, self.starts, self.counts, self.offsets, self.apart, strict=True
         ):
             starts[axis], shape[axis] = -start, reach(count, 1, offsets, apart)
-        padded = _fitted(slim, tuple(starts), tuple(shape))
+        padded = _fitted(slim, tuple(starts), tuple(shape))  # type: ignore[arg-type]
         ones = (1,) * len(axes)
         seen = windows_of(padded, axes, self.offsets, ones, self.apart, 0)
         order: list[int] = [0] * repeated.ndim
