@@ -39,6 +39,7 @@ _SPELLINGS: dict[Any, np.dtype[Any]] = {dtype: dtype for dtype in _BY_NAME.value
 # Python scalars: the kind they need, and the default dtype of that kind.
 _WEAK = {bool: BOOL, int: INT64, float: FLOAT64}
 _RANK = {"b": 0, "i": 1, "u": 1, "f": 2}
+_WEAK_KINDS: dict[type, int] = {bool: 0, int: 1, float: 2, complex: 3}
 # The float dtype in which NumPy computes a real function of a dtype of that many bytes.
 _FLOAT_OF: dict[int, np.dtype[Any]] = {1: FLOAT16, 2: FLOAT32, 4: FLOAT64, 8: FLOAT64}
 
@@ -139,6 +140,28 @@ def promote_weak(dtype: np.dtype[Any], scalar: bool | int | float) -> np.dtype[A
     """The dtype of a result of an array and a weak Python scalar."""
     weak = _WEAK[type(scalar)]
     return dtype if _RANK[weak.kind] <= _RANK[kind(dtype)] else weak
+
+
+def weak_kind(value: Any) -> int | None:
+    """The highest kind among the Python numbers of a nested list: 0 for bool, 1 for int, 2 for
+    float, 3 for complex; None if it holds anything else.
+    """
+    highest, stack = 0, [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, list | tuple):
+            stack.extend(item)
+            continue
+        rank = _WEAK_KINDS.get(type(item))
+        if rank is None:
+            return None
+        highest = max(highest, rank)
+    return highest
+
+
+def takes_weak(dtype: np.dtype[Any], rank: int) -> bool:
+    """Whether Python numbers of that kind, as `weak_kind` has it, stand for elements of a dtype."""
+    return rank <= _RANK[kind(dtype)]
 
 
 def weak_dtype(scalar: bool | int | float) -> np.dtype[Any]:

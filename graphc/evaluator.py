@@ -113,22 +113,21 @@ def check_extents(type_: TensorType, sizes: Mapping[str, int]) -> None:
 
 
 def fitting(value: Any, type_: Type, name: str) -> Any:
-    """`value` as an array of a tensor type, converted where nothing is lost; Python scalars are
-    weak.
+    """`value` as an array of a tensor type, converted where nothing is lost; Python numbers are
+    weak, in lists too.
 
     Raises `ValueError` for another rank, `TypeError` for a dtype that does not convert safely,
     `OverflowError` for a Python int that is out of range.
     """
     assert isinstance(type_, TensorType)
-    array = np.asarray(value)
+    rank = dtypes.weak_kind(value)
+    weak = rank is not None and dtypes.takes_weak(type_.dtype, rank)
+    array = np.asarray(value, type_.dtype if weak else None)
     if array.ndim != type_.ndim:
         raise ValueError(f"{name!r} has rank {type_.ndim} ({type_}), got shape {array.shape}")
     if array.dtype == type_.dtype:
         return array
-    if type(value) in (bool, int, float):
-        if dtypes.promote_weak(type_.dtype, value) is type_.dtype:
-            return np.asarray(value, type_.dtype)
-    elif np.can_cast(array.dtype, type_.dtype, "safe"):
+    if rank is None and np.can_cast(array.dtype, type_.dtype, "safe"):
         return array.astype(type_.dtype)
     raise TypeError(f"{name!r} is {type_.dtype.name}, got {array.dtype.name}")
 

@@ -23,6 +23,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from graphc.dtypes import weak_kind
 from graphc.runtime import fastpath
 from graphc.runtime.descriptor import (
     ArrayWords,
@@ -292,7 +293,7 @@ class Implementation:
         if position in self.spec.donated:
             return self._donated(position, value)
         if not isinstance(value, np.ndarray | np.generic):
-            kind = _weak_kind(value)
+            kind = weak_kind(value)
             if kind is not None:
                 return self._convert_weak(position, value, kind)
         array = self._as_array(position, value)
@@ -744,24 +745,6 @@ _FLOATING = 2
 _KINDS = {"b": 0, "i": 1, "u": 1, "f": _FLOATING, "c": 3}
 _NO_NUMBERS = "OSUMm"  # kinds of dtypes: objects, text, dates
 _WEAK_NAMES = ("a Python bool", "a Python int", "a Python float", "a Python complex")
-_WEAK_TYPES: dict[type, int] = {bool: 0, int: 1, float: _FLOATING, complex: 3}
-
-
-def _weak_kind(value: Any) -> int | None:
-    """The highest kind among the Python numbers of a nested list; None if it holds anything
-    else.
-    """
-    highest, stack = 0, [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, list | tuple):
-            stack.extend(item)
-            continue
-        kind = _WEAK_TYPES.get(type(item))
-        if kind is None:
-            return None
-        highest = max(highest, kind)
-    return highest
 
 
 def _kind_of(value: Any) -> str:

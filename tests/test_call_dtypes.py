@@ -85,6 +85,22 @@ def test_python_numbers_are_weak(dtype: str) -> None:
                 doubled(dtype)([number])
 
 
+@pytest.mark.parametrize("given", [[1, 0, 1], (True, False), [2.5, 1], [300, 1], [-1], [1j], []])
+@pytest.mark.parametrize("dtype", ALL)
+def test_lists_of_python_numbers_are_weak(dtype: str, given: Any) -> None:
+    """The evaluator takes those that a compiled function takes, and refuses the others alike."""
+    call, x = doubled(dtype), gx.symbol("x", ("n",), dtype)
+    try:
+        expected = call(given)[0]
+    except (TypeError, OverflowError) as error:
+        with pytest.raises(type(error)):
+            gx.evaluate([x], {x: given})
+        return
+    (found,) = gx.evaluate([x], {x: given})
+    assert found.dtype == expected.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("dtype", ALL)
 def test_results_are_written_where_the_caller_wants(dtype: str) -> None:
     call, base = doubled(dtype, (6,)), values(dtype).reshape(-1)

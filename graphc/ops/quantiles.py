@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from graphc import dtypes
-from graphc.dims import product
+from graphc.dims import Bounds, Extent, product
 from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.ops.arithmetic import like, maximum, minimum
@@ -28,17 +28,24 @@ from graphc.ops.operands import (
 from graphc.ops.reduce import keep_axes, refuse_out, sum_
 from graphc.ops.sorting import sort_op
 from graphc.ops.special import project, where_op
-from graphc.tensor import surface
+from graphc.tensor import SURFACE, surface
 
 
-def _sorted_last(x: Node, axes: tuple[int, ...], name: str) -> Node:
-    """x sorted along its last axis, into which `axes` have been merged."""
+def _sorted_last(x: Node, axes: tuple[int, ...], name: str) -> tuple[Node, Extent]:
+    """x sorted along its last axis, into which `axes` have been merged; how many elements that is.
+
+    Where these may be none, a NaN comes behind them: it is what there is to be found then.
+    """
     kept = tuple(a for a in range(x.ndim) if a not in axes)
     size = product(x.shape[a] for a in axes)
     if size == 0 or not axes:
         raise GraphError(f"{name} over no elements has no value\n" + describe([x]))
     lines = reshape(transpose(x, (*kept, *axes)), (*(x.shape[a] for a in kept), size))
-    return project(sort_op(lines, descending=False), 0)
+    found = project(sort_op(lines, descending=False), 0)
+    if not isinstance(size, int) and not Bounds({}).proves_nonnegative(size - 1):
+        behind = [(0, 0)] * (found.ndim - 1) + [(0, 1)]
+        found = SURFACE["pad"](found, behind, constant_values=float("nan"))
+    return found, size
 
 
 def _at(lines: Node, position: Node) -> Node:
@@ -48,17 +55,17 @@ def _at(lines: Node, position: Node) -> Node:
     return reshape(take_along_axis(lines, where, -1), lines.shape[:-1])
 
 
-def _numbers_in(lines: Node, skip_nan: bool) -> Node:
+def _numbers_in(lines: Node, size: Extent, skip_nan: bool) -> Node:
     """How many elements of each line count (int64)."""
+    if not skip_nan:
+        return broadcast(extent(size), lines.shape[:-1], ())
     whole = broadcast(extent(lines.shape[-1]), lines.shape[:-1], ())
-    if not skip_nan or dtypes.kind(lines.dtype) != "f":
-        return whole
     return whole - sum_(isnan(lines), axis=-1)
 
 
-def _median_of(lines: Node, skip_nan: bool) -> Node:
+def _median_of(lines: Node, size: Extent, skip_nan: bool) -> Node:
     """The mean of the two middle elements, which are one if their number is odd."""
-    count = _numbers_in(lines, skip_nan)
+    count = _numbers_in(lines, size, skip_nan)
     last = _last(count)
     low, high = _half(last), minimum(_half(count), last)
     first, second = _at(lines, low), _at(lines, high)
@@ -77,18 +84,9 @@ def _last(count: Node) -> Node:
 
 
 def _with_gaps(lines: Node, value: Node, count: Node, skip_nan: bool) -> Node:
-    """NaN where a line has one, or where it has nothing else."""
-    if dtypes.kind(lines.dtype) != "f":
-        return value
-    if not skip_nan:
-        return _nan_if_any(lines, value)
-    return where_op(count == like(count, 0), like(value, float("nan")), value)
-
-
-def _nan_if_any(lines: Node, value: Node) -> Node:
-    """NaN where a line has one: sorted, it is the last element."""
-    last = _at(lines, broadcast(extent(lines.shape[-1] - 1), lines.shape[:-1], ()))
-    return where_op(isnan(last), like(value, float("nan")), value)
+    """NaN where a line has one, which is the last element then, or where it has nothing else."""
+    nothing = count == like(count, 0) if skip_nan else isnan(_at(lines, _last(count)))
+    return where_op(nothing, like(value, float("nan")), value)
 
 
 def _middle(
@@ -102,7 +100,7 @@ def _middle(
     axes = normalize_axes(axis, node, name)
     if node.ndim == 0:
         return node
-    found = _median_of(_sorted_last(node, axes, name), skip_nan)
+    found = _median_of(*_sorted_last(node, axes, name), skip_nan)
     return keep_axes(found, node.shape, axes) if keepdims else found
 
 
@@ -110,7 +108,9 @@ def _middle(
 def median(
     x: Any, axis: Any = None, out: Any = None, overwrite_input: bool = False, keepdims: bool = False
 ) -> Node:
-    """The middle element over `axis`, or the mean of the middle two; NaN if there is one."""
+    """The middle element over `axis`, or the mean of the middle two; NaN if there is one, or where
+    a named dimension is 0.
+    """
     return _middle("median", x, axis, out, overwrite_input, keepdims, False)
 
 
@@ -163,8 +163,8 @@ def _quantile(
     axes = normalize_axes(axis, node, name)
     if node.ndim == 0:
         return node if not parts.ndim else broadcast(node, parts.shape, ())
-    lines = _sorted_last(node, axes, name)
-    found = [_quantile_of(lines, float(part), skip_nan) for part in parts.ravel()]
+    lines, size = _sorted_last(node, axes, name)
+    found = [_quantile_of(lines, size, float(part), skip_nan) for part in parts.ravel()]
     if keepdims:
         found = [keep_axes(one, node.shape, axes) for one in found]
     if not parts.ndim:
@@ -174,9 +174,9 @@ def _quantile(
     return reshape(stack(found), (*parts.shape, *found[0].shape))
 
 
-def _quantile_of(lines: Node, part: float, skip_nan: bool) -> Node:
+def _quantile_of(lines: Node, size: Extent, part: float, skip_nan: bool) -> Node:
     """Between the two elements around position part * (count - 1), in proportion."""
-    count = _numbers_in(lines, skip_nan)
+    count = _numbers_in(lines, size, skip_nan)
     real = cast(count, dtypes.FLOAT64)
     place = maximum(real - 1.0, 0.0) * part
     low = cast(place, dtypes.INT64)
@@ -209,7 +209,8 @@ def quantile(
 ) -> Node:
     """The value below which a part `q` (0 to 1, constant) of the elements over `axis` lies.
 
-    Interpolated linearly between neighbours. An array of q makes leading axes. NaN if there is one.
+    Interpolated linearly between neighbours. An array of q makes leading axes. NaN if there is one,
+    or where a named dimension is 0.
     """
     return _quantile(
         "quantile", x, q, axis, out, overwrite_input, method, keepdims, weights, 1.0, False

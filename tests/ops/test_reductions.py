@@ -91,6 +91,22 @@ def test_reductions_mean_what_numpy_does(case: Any, name: str, symbolic: bool) -
     same(got, want, want.dtype)
 
 
+@pytest.mark.parametrize("rows", [0, 1, 5])
+@pytest.mark.parametrize("name", ["median", "nanmedian", "quantile", "nanquantile"])
+def test_quantiles_over_a_dimension_that_may_be_0(name: str, rows: int) -> None:
+    """NaN where there is nothing, as NumPy has it for medians."""
+    x = gx.symbol("x", ("n", 3), "float32")
+    q = () if name.endswith("median") else (0.37,)
+    array = np.random.default_rng(3).uniform(-1, 1, (rows, 3)).astype("float32")
+    made = [getattr(gx, name)(x, *q, axis=axis, keepdims=True) for axis in (0, 1, None)]
+    nothing = [np.full((1, 3), np.nan), np.full((0, 1), np.nan), np.full((1, 1), np.nan)]
+    wanted = [getattr(np, name)(array, *q, axis=a, keepdims=True) for a in (0, 1, None) if rows]
+    compiled = gx.compile(x, made, options=gx.Options(cache=False))(array)
+    for found in (gx.evaluate(made, {x: array}), compiled):
+        for got, want in zip(found, wanted or nothing, strict=True):
+            np.testing.assert_allclose(got, want, 1e-6)
+
+
 @quickly
 @given(reductions(), st.sampled_from(("median", "nanmedian", "quantile", "nanquantile")))
 def test_quantiles_mean_what_numpy_does(case: Any, name: str) -> None:
