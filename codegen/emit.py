@@ -656,7 +656,8 @@ class Emitter:
                     for member in done:
                         value = reader.value(member, kept)
                         if not isinstance(member.op.lowering, Reduce) and not last:
-                            self._keep_row(draft, lanes.body, member, value, depth)
+                            for node, one in self._parts_of(member, value):
+                                self._keep_row(draft, lanes.body, node, one, depth)
                         for node, operand in results:
                             if _owner(node) is member:
                                 self._store(reader, node, operand, kept)
@@ -681,6 +682,13 @@ class Emitter:
         raise AssertionError("the last stage returns")
 
     row_of_block: Extent = 0
+
+    def _parts_of(self, member: Node, value: Any) -> list[tuple[Node, Value]]:
+        """The value of a member, or those of several results that somebody reads."""
+        if not isinstance(member.type, TupleType):
+            return [(member, value)]
+        readers = self.partition.users.get(member, ())
+        return [(node, value[node.attrs["index"]]) for node in readers if node.op is project_op]
 
     def _keep_row(
         self, draft: Draft, scope: Scope, member: Node, value: Value, depth: Extent

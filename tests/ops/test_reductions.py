@@ -91,6 +91,18 @@ def test_reductions_mean_what_numpy_does(case: Any, name: str, symbolic: bool) -
     same(got, want, want.dtype)
 
 
+@pytest.mark.parametrize("target", ["interpret", "cpu"])
+def test_an_op_of_two_results_between_reductions_of_short_rows(target: str) -> None:
+    x = gx.symbol("x", ("n", 5))
+    whole, fraction = gx.modf(gx.exp(gx.sum(gx.exp(x), axis=1)) * 3)
+    highest = gx.max(x * fraction[:, None] + whole[:, None], axis=1)
+    made = [whole, fraction, gx.sum(x * (gx.tanh(highest) * fraction)[:, None], axis=1)]
+    array = np.random.default_rng(4).uniform(-1, 1, (37, 5))
+    function = gx.compile(x, made, target=target, options=gx.Options(cache=False, threads=1))
+    for got, want in zip(function(array), gx.evaluate(made, {x: array}), strict=True):
+        np.testing.assert_allclose(got, want, 1e-9, 1e-9)
+
+
 @pytest.mark.parametrize("rows", [0, 1, 5])
 @pytest.mark.parametrize("name", ["median", "nanmedian", "quantile", "nanquantile"])
 def test_quantiles_over_a_dimension_that_may_be_0(name: str, rows: int) -> None:
