@@ -48,6 +48,7 @@ measured on a Zen 4 with a second level of 1 MiB; those of bytes follow the mach
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -169,16 +170,25 @@ def modules(
     table = KernelTable(Tile.of(dtype, machine))
     used = None if shapes is None else reachable(table, shapes)
     names = [name if used is None or name in used else None for name in table.names()]
+    return list(_modules(dtype, machine, tuple(names)))
+
+
+@functools.lru_cache(maxsize=32)
+def _modules(
+    dtype: str, machine: Machine, names: tuple[str | None, ...]
+) -> tuple[tuple[str, str, list[str], list[str], int], ...]:
+    """The modules of the kernels that have a name, the table of all, and what calls them."""
+    table = KernelTable(Tile.of(dtype, machine))
     wanted = [
         (name, Module([function]), level)
         for name, function, level in kernels(table.tile)
         if name in names
     ]
-    lookup = (table.symbol, table_module(table, names), 1)
-    return [
+    lookup = (table.symbol, table_module(table, list(names)), 1)
+    return tuple(
         (name, module.text, module.exports, module.imports, level)
         for name, module, level in (*wanted, lookup, *_driver(Blocking.of(dtype, machine)))
-    ]
+    )
 
 
 def workspace(

@@ -22,7 +22,7 @@ from graphc.codegen.llvm_contract import contract_module
 from graphc.codegen.llvm_program import extents_module, program_module
 from graphc.codegen.loops import Contract, Kernel, product_bytes, tabled_sides
 from graphc.codegen.machine import Machine
-from graphc.codegen.program import Program
+from graphc.codegen.program import Program, bodies
 from graphc.codegen.scalar import Routine, walk
 from graphc.dims import Extent
 from graphc.runtime import threads
@@ -33,7 +33,8 @@ from graphc.runtime.shared import call_runtime
 # a program of very many statements smaller ones are, too. Their code is a tenth slower.
 BIG_KERNEL = 1500
 BIG_PROGRAM, BIG_PART = 4000, 150
-# Launches beyond which the code between them is written without care: a few nanoseconds each.
+# What stands between kernels takes LLVM a quarter of the time at level 0, and costs a nanosecond a
+# launch. Only loops of few launches are worth more.
 LONG_PROGRAM = 32
 ROUTINE_LEVEL = 2
 
@@ -151,14 +152,15 @@ def modules(
             passes = "instcombine" if opt_level else "none"
             made.append(Module(name, text, (("kernel", name),), imports, level, passes))
         names[id(kernel)] = kernel.name = name
-    glue = min(opt_level, 1)
     if found.slots.free:
         text = extents_module(found.slots)
-        made.append(Module("extents", text, (("extents", "extents"),), (), glue, "none"))
+        made.append(Module("extents", text, (("extents", "extents"),), (), 0, "none"))
     text, constants = program_module(program, names, workers, found.slots.program_names)
     imports = (*dict.fromkeys(names.values()), *constants, *_RUNTIME_SYMBOLS)
-    long = sum(1 for _ in program.launches()) > LONG_PROGRAM
-    effort = (0, "none") if long else (glue, "always-inline")
+    procedures = (program.main, *program.procedures)
+    loops = any(bodies(statement) for procedure in procedures for statement in procedure.body)
+    careful = loops and sum(1 for _ in program.launches()) <= LONG_PROGRAM
+    effort = (min(opt_level, 1), "always-inline") if careful else (0, "none")
     made.append(Module("main", text, (("main", "main"),), imports, *effort))
     return made, {symbol: storage.array for symbol, storage in constants.items()}
 

@@ -70,7 +70,7 @@ def pull_back(
 
     for output, cotangent in zip(outputs, cotangents, strict=True):
         give(output, 0, cotangent)
-    labels: dict[tuple[Op, Any], Event] = {}
+    labels: dict[tuple[Op, Any], because] = {}  # one for all nodes that it labels
     while order:  # taken off the end, so that what is done with can be freed
         node = order.pop()
         slots = held.pop(node, None)
@@ -81,10 +81,10 @@ def pull_back(
             continue
         wanted = [argument not in idle for argument in node.args]
         key = (node.op, node.origin)
-        event = labels.get(key)
-        if event is None:
-            event = labels[key] = Event("vjp", node.op.name, because=node.origin)
-        with because(event):
+        label = labels.get(key)
+        if label is None:
+            label = labels[key] = because(Event("vjp", node.op.name, because=node.origin))
+        with label:
             strong = transform.masked or node in masked
             inner = transform.under_mask if strong else transform
             answer = pull(node, slots, wanted, inner, strong)

@@ -52,6 +52,7 @@ _CONSTANT_LIKE = TRANSPARENT | {constant_op}
 
 Candidate = tuple[Rule, Pattern]
 
+_MOST_KEYS = 1 << 16  # kinds of nodes whose patterns are remembered
 _RULE_SETS = 8  # whose indexes are kept: levels of math with and without what users exclude
 
 
@@ -196,6 +197,8 @@ class Engine:
         key = (node.op, len(args), *map(self._tag, args[:_INDEXED_ARGUMENTS]))
         candidates = index.candidates.get(key)
         if candidates is None:
+            if len(index.candidates) >= _MOST_KEYS:
+                index.candidates.clear()
             candidates = index.candidates[key] = tuple(
                 candidate
                 for candidate in index.about(node.op)
