@@ -43,6 +43,10 @@ from graphc.ops.windows import MOST_PHASES, Ints, cut, interleaved, reach, slide
 from graphc.types import Shape, TensorType, Type
 
 
+# More terms than this are summed in two steps.
+MANY_TERMS = 1024
+
+
 def _subscripts(labels: str) -> tuple[str, str, str]:
     arguments, _, result = labels.partition("->")
     x, _, w = arguments.partition(",")
@@ -401,16 +405,29 @@ def _repeated(x: Node, count: Extent) -> Node:
 def _one_by_one(
     x: Node, of_x: str, w: Node, of_w: str, result: str, summed: Sequence[str]
 ) -> Node:
+    """Products of elements, summed; of many terms first those that lie near each other, so that they
+    are at hand for all elements of the result that they are in.
+    """
     sizes = dict(zip(of_x + of_w, (*x.shape, *w.shape), strict=True))
-    every = (*summed, *result)
+    offsets = [label for label in summed if label.isupper()]
+    along = of_w[-1] in summed  # neighbours in memory are summed: they are the lanes
+    many = prod(size for size in map(sizes.get, summed) if isinstance(size, int)) > MANY_TERMS
+    near = list(summed)
+    if many and offsets:
+        near = offsets if along else offsets[-1:]
+    far = [label for label in summed if label not in near]
+    kept = (*far, *result)
+    every = (*kept, *near) if many and along else (*near, *kept)
     shape = tuple(sizes[label] for label in every)
     factors = []
     for node, labels in ((x, of_x), (w, of_w)):
         order = tuple(label for label in every if label in labels)
         turned = transpose(node, tuple(map(labels.index, order)))
         factors.append(broadcast(turned, shape, tuple(map(every.index, order))))
-    product = factors[0] * factors[1]
-    return sum_op(product, axes=tuple(range(len(summed)))) if summed else product
+    total = factors[0] * factors[1]
+    if near:
+        total = sum_op(total, axes=tuple(sorted(map(every.index, near))))
+    return sum_op(total, axes=tuple(range(len(far)))) if far else total
 
 
 def _batch(
