@@ -259,7 +259,8 @@ class Partition:
         """Whether a product reads windows into this view, and would have to ask at every element of
         them whether it is there: padding is stored once, and its windows are read where they lie.
         """
-        return node in self._windowed and any(_asks(view) for view in _views_from(node))
+        asks = len(node.args) > 1 or any(_asks(view) for view in _views_from(node))
+        return node in self._windowed and asks
 
     def _stage(self, node: Node, group: Group) -> int:
         """How many passes of the kernel come before a member's value is known."""
@@ -669,12 +670,17 @@ def parts_of(node: Node) -> list[Part]:
 
 
 def _windowed_sources(node: Node) -> Iterator[Node]:
-    """The arrays into which the windows lead that a contraction multiplies."""
-    if not isinstance(node.op.lowering, Contract):
+    """The arrays into which the windows lead that a contraction multiplies, or a reduction combines
+    if its lanes move along with the windows.
+    """
+    form = node.op.lowering
+    if not isinstance(form, (Contract, Reduce)):
         return
     for argument in node.args:
         for view in _views_from(argument):
-            if view.op is slide_op:
+            if view.op is slide_op and (
+                isinstance(form, Contract) or view.ndim - 1 in view.attrs["axes"]
+            ):
                 source = view.args[0]
                 yield source.args[0] if source.op is broadcast_op else source
                 break

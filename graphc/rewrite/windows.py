@@ -17,7 +17,7 @@ from graphc.dims import ceildiv, dim_max
 from graphc.lowering import Elementwise
 from graphc.node import Node
 from graphc.ops.arithmetic import strong_multiply_op
-from graphc.ops.movement import pad_op, slice_op, transpose
+from graphc.ops.movement import pad_op, reshape, slice_op, transpose
 from graphc.ops.operands import broadcast, broadcast_op, constant
 from graphc.ops.reduce import max_op, sum_op
 from graphc.ops.special import where_op
@@ -107,7 +107,12 @@ class _Phase:
             shape = self._shape(node)
             return broadcast(constant(0, node.dtype), tuple(shape[a] for a in left), ())
         made = _Translation(self).of(node, True)
-        return None if made is None else sum_op(made, axes=tuple(sorted(places)))
+        if made is None:
+            return None
+        # An axis of one offset goes by a reshape after the sum, so that the sum reads what it adds.
+        several = tuple(sorted(a for a in places if made.shape[a] != 1))
+        total = sum_op(made, axes=several) if several else made
+        return reshape(total, tuple(made.shape[axis] for axis in left))
 
     def _shape(self, node: Node) -> tuple[int, ...]:
         """That of an array over windows, at this phase."""
