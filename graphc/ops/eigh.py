@@ -20,7 +20,7 @@ from graphc.ops.cholesky import one_triangle, symmetric
 from graphc.ops.contract import matmul
 from graphc.ops.diagonal import diagonal_op, embed_diagonal_op
 from graphc.ops.jacobi import numpy_signs, orthogonalise, sign_of
-from graphc.ops.matrices import matrix_type, power_of_two, teams
+from graphc.ops.matrices import SMALL_FOR_ROTATIONS, matrix_type, power_of_two, teams
 from graphc.ops.movement import matrix_transpose
 from graphc.ops.operands import broadcast
 from graphc.ops.reduce import max_
@@ -50,7 +50,7 @@ def _numpy_eigh(a: Any) -> Any:
 def _write_eigh(nest: Any) -> None:
     shape, dtype = nest.shapes[0], nest.dtypes[0]
     n = shape[-1]
-    with teams(nest, shape[:-2], n, 20 * n * n * n + 1) as task:
+    with teams(nest, shape[:-2], n, 20 * n * n * n + 1, SMALL_FOR_ROTATIONS) as task:
         power, inverse = power_of_two(task, n, n, _element)
         k = task.k
         finite = k.eq(k.sub(power, power), 0.0)

@@ -22,78 +22,100 @@ MOST_SWEEPS = 40
 LARGE = 0.37
 
 
+class Rotations:
+    """Pairs of rows of `rows`, [count, length] in scratch, are rotated, and those of the square
+    matrix `followers` with them.
+    """
+
+    def __init__(
+        self, task: Any, rows: Any, count: Extent, length: Extent, followers: Any = None
+    ) -> None:
+        self.rows, self.count, self.length = rows, count, length
+        self.targets = [(rows, length)]
+        if followers is not None:
+            self.targets.append((followers, count))
+        self.dtype = rows.buffer.dtype
+        self.squares = task.memory(self.dtype, count)  # of the lengths of rows
+        self.turned = task.memory(self.dtype, 1)  # whether the sweep has done anything
+        k = task.k
+        terms = k.convert(task.position(length), self.dtype)
+        self.limit = k.mul(k.sqrt(terms), float(np.finfo(self.dtype).eps))
+
+    def orthogonalise(self, task: Any) -> None:
+        """Rotate until all rows are orthogonal and in the order of their lengths, the longest
+        first.
+        """
+        with task.steps(0, MOST_SWEEPS) as sweep:
+            sweep.barrier()
+            sweep.store(self.turned, sweep.k.const(0.0, self.dtype), 0)
+            with sweep.steps(0, self.count) as row:
+                row.store(self.squares, self._product(row, row.index, row.index), row.index)
+            with (
+                sweep.steps(0, self.count) as one,
+                one.steps(one.index + 1, self.count, (0, self.count)) as other,
+            ):
+                self._rotate(other, one.index, other.index)
+            sweep.barrier()
+            sweep.until(sweep.k.eq(sweep.load(self.turned, 0), 0.0))
+
+    def _product(self, team: Any, one: Extent, other: Extent) -> Any:
+        """The inner product of two rows."""
+        with team.each(0, self.length) as each:
+            x, y = (each.load(self.rows, row, each.index) for row in (one, other))
+            total = each.accumulate("add", each.k.mul(x, y))
+        return each.total(total)
+
+    def _rotate(self, pair: Any, one: Extent, other: Extent) -> None:
+        pair.barrier()
+        g = self._product(pair, one, other)
+        a, b = pair.load(self.squares, one), pair.load(self.squares, other)
+        k = pair.k
+        apart = k.gt(k.abs(g), k.mul(self.limit, k.mul(k.sqrt(a), k.sqrt(b))))
+        cosine, sine, moved = _angle(k, a, b, g, apart)
+        swap = k.or_(k.lt(a, b), k.and_(apart, k.eq(a, b)))
+        against = k.neg(sine)
+        first = k.select(swap, sine, cosine), k.select(swap, cosine, against)
+        second = k.select(swap, cosine, sine), k.select(swap, against, cosine)
+        for target, width in self.targets:
+            with pair.each(0, width) as each:
+                x, y = (each.load(target, row, each.index) for row in (one, other))
+                for row, (p, q) in ((one, first), (other, second)):
+                    each.store(target, each.k.fma(p, x, each.k.mul(q, y)), row, each.index)
+        self._note(pair, one, other, (a, b, moved), swap, k.or_(apart, swap))
+
+    def _note(
+        self, pair: Any, one: Extent, other: Extent, squares: Any, swap: Any, done: Any
+    ) -> None:
+        """The squares of the new lengths, and that something was done."""
+        k, (a, b, moved) = pair.k, squares
+        shorter, longer = k.sub(a, moved), k.add(b, moved)
+        before = pair.load(self.turned, 0)
+        pair.barrier()
+        pair.store(self.squares, k.select(swap, longer, shorter), one)
+        pair.store(self.squares, k.select(swap, shorter, longer), other)
+        pair.store(self.turned, k.max(before, k.select(done, k.const(1.0, self.dtype), 0.0)), 0)
+
+
+def _angle(k: Any, a: Any, b: Any, g: Any, apart: Any) -> tuple[Any, Any, Any]:
+    """Cosine and sine of the smaller angle that makes two vectors orthogonal, of squares a and b
+    and of inner product g (Golub and Van Loan, section 8.5.2), and what it moves from a to b; 1, 0
+    and 0 if they are orthogonal already.
+    """
+    one = k.const(1.0, a.dtype)
+    ratio = k.div(k.sub(b, a), k.add(g, g))
+    root = k.add(k.abs(ratio), k.sqrt(k.add(k.mul(ratio, ratio), 1.0)))
+    tangent = k.select(apart, k.div(k.copysign(one, ratio), root), 0.0)
+    cosine = k.div(one, k.sqrt(k.add(k.mul(tangent, tangent), 1.0)))
+    return cosine, k.mul(cosine, tangent), k.mul(tangent, g)
+
+
 def orthogonalise(
     task: Any, rows: Any, count: Extent, length: Extent, followers: Any = None
 ) -> None:
     """Rotate the rows of `rows`, and those of the square matrix `followers` with them, until the
     former are orthogonal; they end in the order of their lengths, the longest first.
     """
-    dtype = rows.buffer.dtype
-    turned = task.memory(dtype, 1)
-    k = task.k
-    terms = k.convert(task.position(length), dtype)
-    limit = k.mul(k.sqrt(terms), float(np.finfo(dtype).eps))
-    with task.steps(0, MOST_SWEEPS) as sweep:
-        sweep.barrier()
-        sweep.store(turned, sweep.k.const(0.0, dtype), 0)
-        with (
-            sweep.steps(0, count) as one,
-            one.steps(one.index + 1, count, (0, count)) as other,
-        ):
-            _rotate(other, rows, (one.index, other.index), length, limit, turned, followers, count)
-        sweep.barrier()
-        sweep.until(sweep.k.eq(sweep.load(turned, 0), 0.0))
-
-
-def _rotate(
-    pair: Any,
-    rows: Any,
-    which: tuple[Extent, Extent],
-    length: Extent,
-    limit: Any,
-    turned: Any,
-    followers: Any,
-    count: Extent,
-) -> None:
-    one, other = which
-    pair.barrier()
-    with pair.each(0, length) as each:
-        x, y = each.load(rows, one, each.index), each.load(rows, other, each.index)
-        sums = [each.accumulate("add", each.k.mul(*terms)) for terms in ((x, x), (y, y), (x, y))]
-    a, b, g = (each.total(s) for s in sums)
-    k = pair.k
-    apart = k.gt(k.abs(g), k.mul(limit, k.mul(k.sqrt(a), k.sqrt(b))))
-    cosine, sine = _angle(k, a, b, g, apart)
-    swap = k.or_(k.lt(a, b), k.and_(apart, k.eq(a, b)))
-    against = k.neg(sine)
-    first = k.select(swap, sine, cosine), k.select(swap, cosine, against)
-    second = k.select(swap, cosine, sine), k.select(swap, against, cosine)
-    for target, width in ((rows, length), (followers, count)):
-        if target is None:
-            continue
-        with pair.each(0, width) as each:
-            k = each.k
-            x, y = each.load(target, one, each.index), each.load(target, other, each.index)
-            for place, (p, q) in ((one, first), (other, second)):
-                each.store(target, k.add(k.mul(p, x), k.mul(q, y)), place, each.index)
-    k = pair.k
-    done = k.select(k.or_(apart, swap), k.const(1.0, turned.buffer.dtype), 0.0)
-    before = pair.load(turned, 0)
-    pair.barrier()
-    pair.store(turned, k.max(before, done), 0)
-
-
-def _angle(k: Any, a: Any, b: Any, g: Any, apart: Any) -> tuple[Any, Any]:
-    """Cosine and sine of the smaller angle that makes two vectors orthogonal, of squares a and b
-    and of inner product g (Golub and Van Loan, section 8.5.2); 1 and 0 if they are already.
-    """
-    one = k.const(1.0, a.dtype)
-    ratio = k.div(k.sub(b, a), k.add(g, g))
-    root = k.add(k.abs(ratio), k.sqrt(k.add(k.mul(ratio, ratio), 1.0)))
-    tangent = k.div(k.copysign(one, ratio), root)
-    cosine = k.div(one, k.sqrt(k.add(k.mul(tangent, tangent), 1.0)))
-    sine = k.mul(cosine, tangent)
-    return k.select(apart, cosine, 1.0), k.select(apart, sine, 0.0)
+    Rotations(task, rows, count, length, followers).orthogonalise(task)
 
 
 def sign_of(team: Any, length: Extent, component: Any) -> Any:

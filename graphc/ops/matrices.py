@@ -21,7 +21,9 @@ from graphc.errors import GraphError
 from graphc.types import Shape, TensorType, Type
 
 # Matrices of at most so many rows are lanes, where there are as many of them as fill a vector.
-SMALL = 16
+SMALL = 24
+# The same of rotations, each of which waits for two square roots: lanes wait together.
+SMALL_FOR_ROTATIONS = 64
 # Matrices of a task in which each is a lane: two vectors of float64 with AVX-512.
 TILE = 16
 _FEWEST = 4
@@ -106,11 +108,14 @@ class Team:
 
 
 @contextmanager
-def teams(nest: Any, lead: Shape, order: Extent, work: Extent) -> Iterator[Team]:
+def teams(
+    nest: Any, lead: Shape, order: Extent, work: Extent, small: int = SMALL
+) -> Iterator[Team]:
     """A team for every matrix. `lead` are the axes that number matrices, `order` is the number of
-    their rows or columns, whichever is larger, `work` estimates what one of them costs.
+    their rows or columns, whichever is larger, `work` estimates what one of them costs. Up to the
+    order `small` each is a lane, if they are many.
     """
-    if not are_lanes(lead, order):
+    if not are_lanes(lead, order, small):
         with nest.lines(lead, work, lanes=False) as (task, at):
             yield Team(nest, task, at, ())
         return
@@ -118,11 +123,11 @@ def teams(nest: Any, lead: Shape, order: Extent, work: Extent) -> Iterator[Team]
         yield Team(nest, lane, _unravelled(number, lead), (lane.offset,))
 
 
-def are_lanes(lead: Shape, order: Extent) -> bool:
+def are_lanes(lead: Shape, order: Extent, small: int = SMALL) -> bool:
     """Whether matrices are lanes, of which there are enough to fill a vector."""
     count = product(lead)
     many = bool(lead) and (not isinstance(count, int) or count >= _FEWEST)
-    return many and isinstance(order, int) and order <= SMALL
+    return many and isinstance(order, int) and order <= small
 
 
 def _unravelled(number: Extent, shape: Shape) -> tuple[Extent, ...]:
@@ -183,4 +188,5 @@ def least(m: Extent, n: Extent) -> Extent:
     return m if m == n else dim_min(m, n)
 
 
-__all__ = ["SMALL", "TILE", "Team", "are_lanes", "least", "matrix_type", "power_of_two", "teams"]
+__all__ = ["SMALL_FOR_ROTATIONS", "Team", "are_lanes", "least", "matrix_type", "power_of_two"]
+__all__ += ["teams"]

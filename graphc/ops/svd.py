@@ -21,7 +21,13 @@ from graphc.ops.contract import matmul
 from graphc.ops.diagonal import diagonal_op, embed_diagonal_op
 from graphc.ops.eigh import as_columns, as_rows, nearness, reciprocal_gaps
 from graphc.ops.jacobi import numpy_signs, orthogonalise, sign_of
-from graphc.ops.matrices import least, matrix_type, power_of_two, teams
+from graphc.ops.matrices import (
+    SMALL_FOR_ROTATIONS,
+    least,
+    matrix_type,
+    power_of_two,
+    teams,
+)
 from graphc.ops.movement import matrix_transpose
 from graphc.ops.qr import Reflections
 from graphc.ops.special import project, where_op
@@ -60,7 +66,8 @@ def _write_svd(nest: Any) -> None:
     left, values, right = nest.results
     long, short = (right, left) if wide else (left, right)
     larger = m if m == n else dim_max(m, n)
-    with teams(nest, shape[:-2], larger, 20 * count * count * length + 1) as task:
+    work = 20 * count * count * length + 1
+    with teams(nest, shape[:-2], larger, work, SMALL_FOR_ROTATIONS) as task:
         power, inverse = power_of_two(task, m, n, lambda team, i, j: team.read(0, i, j))
         k = task.k
         task.demand(k.eq(k.sub(power, power), 0.0))
