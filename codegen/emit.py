@@ -44,7 +44,17 @@ from graphc.codegen.nest import NestBuilder
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value
-from graphc.dims import Dim, Extent, ceildiv, dim_max, dim_min, product, substitute, symbols_of
+from graphc.dims import (
+    Dim,
+    Extent,
+    affine,
+    ceildiv,
+    dim_max,
+    dim_min,
+    product,
+    substitute,
+    symbols_of,
+)
 from graphc.lowering import Elementwise, Gather, Generate, Nest, Reduce, Scatter
 from graphc.node import Node
 from graphc.ops.contract import free_axes
@@ -65,6 +75,11 @@ MOST_COPIED = 75
 TILE = 256
 # Numbers that one kernel writes into an array of many.
 PARTS_TOGETHER = 64
+# Arrays of so many elements that are read across their rows are read in tiles, of so many elements
+# of each of so many rows.
+TURNED_ELEMENTS = 1 << 16
+TURNED_LINE = 32
+TURNED_LANES = 32
 # Rows of at most so many elements are short.
 NARROW = 128
 # Parts of the rows, where results are carried from row to row within each.
@@ -245,6 +260,9 @@ class Emitter:
                 self._store_all(Reader(self, draft, once.body), results, ())
             return draft.launch(1, 1, self.group.members, self.reason())
         flat = self._is_flat(nodes, domain)
+        turned = None if flat else self._turned_axis(nodes, domain)
+        if turned is not None:
+            return self._tiled(results, domain, turned)
         shape: Shape = (product(domain),) if flat else domain
         rows, columns = product(shape[:-1]), shape[-1]
         tiles = 1 if isinstance(columns, int) and columns <= CHUNK else ceildiv(columns, CHUNK)
@@ -263,6 +281,76 @@ class Emitter:
                     self.flat_variable = i
                 self._store_all(Reader(self, draft, lanes.body), results, index)
         inner = columns if tiles == 1 else CHUNK
+        return draft.launch(tasks, inner, self.group.members, self.reason())
+
+    def _turned_axis(self, nodes: Sequence[Node], domain: Shape) -> int | None:
+        """The axis along which a large array is read in the order of its memory, if that is not the
+        last one; None if there is no such array.
+        """
+        last = len(domain) - 1
+        total = product(domain)
+        if last < 1 or (isinstance(total, int) and total < TURNED_ELEMENTS):
+            return None
+        index = variables(len(domain))
+        stack: list[tuple[Node, Index]] = [(node, index) for node in nodes]
+        seen = set(stack)
+        while stack:
+            node, at = stack.pop()
+            if self.readable(node) is not None:
+                turned = self._read_across(at, index, domain)
+                if turned is not None:
+                    return turned
+                continue
+            for pair in reads_at(node, at):
+                if pair not in seen:
+                    seen.add(pair)
+                    stack.append(pair)
+        return None
+
+    def _read_across(self, at: Index, index: Index, domain: Shape) -> int | None:
+        """The axis of the domain along which an array that is read at `at` is read in order, where
+        the last axis of the domain steps from row to row.
+        """
+        *rows, place = at or (0,)
+        lane = str(index[-1])
+        if lane in symbols_of(place) or lane not in _names(rows):
+            return None
+        for axis, extent in enumerate(domain[:-1]):
+            along = affine(place, str(index[axis]))
+            if along is not None and along[0] == 1:
+                return axis if not isinstance(extent, int) or extent >= TURNED_LINE else None
+        return None
+
+    def _tiled(
+        self, results: Sequence[tuple[Node, Operand]], domain: Shape, turned: int
+    ) -> Launch:
+        """Tiles of two axes, so that lines of memory that run along one of them are used whole
+        while they are near.
+        """
+        draft = self.draft()
+        last = len(domain) - 1
+        others = tuple(axis for axis in range(last) if axis != turned)
+        across = ceildiv(domain[last], TURNED_LANES)
+        down = ceildiv(domain[turned], TURNED_LINE)
+        tasks = product(domain[axis] for axis in others) * down * across
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            lead = unravel(
+                draft.simplify(p // (down * across)),
+                tuple(domain[axis] for axis in others),
+                draft.bounds,
+            )
+            tile = draft.simplify(p % (down * across))
+            top = draft.simplify(tile // across) * TURNED_LINE
+            left = draft.simplify(tile % across) * TURNED_LANES
+            with outer.body.loop("serial", top, dim_min(domain[turned], top + TURNED_LINE)) as row:
+                i = draft.bind(row.variable, 0, domain[turned])
+                right = dim_min(domain[last], left + TURNED_LANES)
+                with row.body.loop("vector", left, right) as lanes:
+                    j = draft.bind(lanes.variable, 0, domain[last])
+                    index = _placed((turned, last), (i, j), lead, len(domain))
+                    self._store_all(Reader(self, draft, lanes.body), results, index)
+        inner = dim_min(domain[last], TURNED_LANES) * dim_min(domain[turned], TURNED_LINE)
         return draft.launch(tasks, inner, self.group.members, self.reason())
 
     def _store_all(
@@ -1309,6 +1397,10 @@ def _run(part: Extent, name: str, shape: Shape) -> int:
 
 # Lines shorter than this are not worth a loop of their own.
 _SHORTEST_LINE = 8
+
+
+def _names(index: Sequence[Extent]) -> set[str]:
+    return {name for extent in index for name in symbols_of(extent)}
 
 
 def _line_axis(shape: Shape) -> int | None:

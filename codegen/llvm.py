@@ -53,6 +53,9 @@ PAUSE_STEPS_OF_LOOPS = 128
 # `exp` and its like out of registers, a tenth of the time of a softmax.
 PAUSE_BELOW = 24
 
+# Lanes that lie so many elements apart are picked out of whole vectors; others are gathered.
+MOST_STEP = 4
+
 # Words of the status record: what stops a call, and who is asked for signals meanwhile.
 CODE_WORD, CANCEL_WORD, POLL_WORD = 0, 4, 7
 
@@ -779,6 +782,9 @@ class Printer:
         lanes = level.lanes
         count = lanes.count if lanes else 1
         args = value.args[: address.count]
+        slope = self._step(level, value)
+        if slope is not None:
+            return self._stepped_load(level, value, slope)
         how, at = self.place(level, buffer, address.index, args)
         mask, fill = self.masks(level, value, lanes)
         if how == "uniform" and count > 1:
@@ -810,6 +816,82 @@ class Printer:
         for line in lines:
             level.put(line)
         return result
+
+    def _step(self, level: Level, value: Value) -> int | None:
+        """By how many elements the lanes of a load lie apart, if all are live and it is few."""
+        address: Address = value.immediate
+        lanes, buffer = level.lanes, address.buffer
+        if lanes is None or lanes.mask is not None or len(value.args) > address.count:
+            return None
+        if buffer.layout != "contiguous" or lanes.count < 4 or address.count:
+            return None
+        split = affine(linear(buffer, address.index), lanes.variable)
+        if split is None or not isinstance(split[0], int):
+            return None
+        return split[0] if split[0] != 1 and 1 <= abs(split[0]) <= MOST_STEP else None
+
+    def _stepped_load(self, level: Level, value: Value, slope: int) -> str:
+        """Lanes a few elements apart: whole vectors of memory, of which each lane picks its own.
+
+        Nothing beyond the first and the last lane is touched: the last vector of each piece ends
+        where that piece does.
+        """
+        address: Address = value.immediate
+        buffer, dtype, lanes = address.buffer, value.dtype, level.lanes
+        assert lanes is not None
+        size, count, step = item_bytes(buffer), lanes.count, abs(slope)
+        width = min(count, max(4, self.machine.vector_bytes // size))
+        split = affine(linear(buffer, address.index), lanes.variable)
+        assert split is not None
+        at = self.pointer(level, buffer, slope * Dim.symbol(lanes.variable) + split[1], size, {})
+        element = memory_type(dtype, 1)
+        typed = f"<{width} x {element}>"
+        pieces: list[str] = []
+        span = step * (width - 1) + 1  # elements from the first lane of a piece to the last
+        for first in range(0, count, width):
+            low = first * slope if slope > 0 else (first + width - 1) * slope
+            starts = [min(k * width, span - width) for k in range(step)]
+            chosen = "poison"
+            for k, start in enumerate(starts):
+                pointer, loaded, picked = self.fresh("p"), self.fresh("l"), self.fresh()
+                level.put(
+                    f"{pointer} = getelementptr i8, ptr {at}, i64 {(low + start) * size}"
+                )
+                level.put(f"{loaded} = load {typed}, ptr {pointer}, align {size}")
+                picks = []
+                for lane in range(width):
+                    wanted = lane * step if slope > 0 else (width - 1 - lane) * step
+                    if k * width <= wanted < (k + 1) * width:
+                        picks.append(f"i32 {width + wanted - start}")
+                    else:
+                        picks.append(f"i32 {lane}")
+                level.put(
+                    f"{picked} = shufflevector {typed} {chosen}, {typed} {loaded}, "
+                    f"<{width} x i32> <{', '.join(picks)}>"
+                )
+                chosen = picked
+            pieces.append(chosen)
+        lines, result = from_memory(self._joined(level, pieces, element, width), dtype, count,
+                                    self.fresh)
+        for line in lines:
+            level.put(line)
+        return result
+
+    def _joined(self, level: Level, pieces: list[str], element: str, width: int) -> str:
+        """Vectors one after the other as one, pair by pair."""
+        while len(pieces) > 1:
+            typed = f"<{width} x {element}>"
+            order = ", ".join(f"i32 {k}" for k in range(2 * width))
+            halves = pieces
+            pieces = []
+            for low, high in zip(halves[::2], halves[1::2], strict=True):
+                pieces.append(self.fresh())
+                level.put(
+                    f"{pieces[-1]} = shufflevector {typed} {low}, {typed} {high}, "
+                    f"<{2 * width} x i32> <{order}>"
+                )
+            width *= 2
+        return pieces[0]
 
     def _mapped(self, level: Level, value: Value, at: str) -> str:
         """The address of a masked load, or the buffer's own where the mask is off for all lanes
