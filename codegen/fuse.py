@@ -72,8 +72,9 @@ MOST_CARRIED = 4096
 # up in memory, a part of the rows in each task.
 LONG_COLUMN = 1024
 WIDE_ROW = 256
-# Nodes looked at to tell what a reduction reads from memory.
+# Nodes looked at to tell what a reduction reads from memory; kernels that may read the same.
 SOURCE_SEARCH = 64
+MOST_SIBLINGS = 16
 
 
 @dataclass(eq=False)
@@ -241,7 +242,7 @@ class Partition:
         """Groups that reduce the same array from memory, the latest first."""
         if not isinstance(node.op.lowering, Reduce):
             return []
-        groups = self._reducing.get(node.args[0].shape, [])
+        groups = self._reducing.get(node.args[0].shape, [])[-MOST_SIBLINGS:]
         sources = self._read_sources(node) if groups else set()
         return [group for group in reversed(groups) if sources & self._sources[group]]
 
