@@ -71,8 +71,8 @@ def _element(team: Any, i: Extent, j: Extent) -> Any:
 
 
 def _load_shifted(task: Any, matrix: Any, rows: Any, n: Extent, inverse: Any) -> None:
-    """The scaled matrix, and the same with twice the largest sum of a row added to its diagonal, by
-    which it becomes positive definite, with eigenvalues at most 3 times each other.
+    """The scaled matrix, and the same with more than the largest sum of a row added to its
+    diagonal, by which it becomes positive definite, with eigenvalues at most 9 times each other.
     """
     with task.steps(0, n) as row, row.each(0, row.index + 1, (0, n)) as column:
         value = column.k.mul(column.read(0, row.index, column.index), inverse)
@@ -86,7 +86,7 @@ def _load_shifted(task: Any, matrix: Any, rows: Any, n: Extent, inverse: Any) ->
             size = column.accumulate("add", column.k.abs(value))
         largest = row.accumulate("max", column.total(size))
     k, bound = task.k, row.total(largest)
-    shift = k.select(k.gt(bound, 0.0), k.mul(bound, 2.0), 1.0)
+    shift = k.select(k.gt(bound, 0.0), k.mul(bound, 1.25), 1.0)
     task.barrier()
     with task.each(0, n) as row:
         value = row.k.add(row.load(rows, row.index, row.index), shift)

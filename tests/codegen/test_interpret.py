@@ -477,6 +477,91 @@ def test_a_task_must_not_read_what_another_wrote(lockstep: int) -> None:
         run(access_kernel(fill), np.zeros(8), n=8)
 
 
+def handed_over(barriers: bool) -> Kernel:
+    """Lanes of two tasks store, read what their neighbour stored, and store over it."""
+
+    def hand(k: Scope, p: Any, i: Any, x: Buffer) -> None:
+        k.store(x, (4 * p + i,), k.convert(k.index(4 * p + i), "float64"))
+
+    x = Buffer("x", "float64", (symbol("n"),))
+    scope = Scope()
+    with scope.loop("parallel", 0, 2, "p") as tasks:
+        p = symbol(tasks.variable)
+        with tasks.body.loop("vector", 0, 4) as lanes:
+            hand(lanes.body, p, symbol(lanes.variable), x)
+        if barriers:
+            tasks.body.barrier()
+        first = tasks.body.load(x, (4 * p + 1,))
+        if barriers:
+            tasks.body.barrier()
+        with tasks.body.loop("vector", 0, 2) as lanes:
+            at = 4 * p + symbol(lanes.variable)
+            value = lanes.body.add(lanes.body.load(x, (at + 2,)), first)
+            lanes.body.store(x, (at,), value)
+    return Kernel([x], scope)
+
+
+def test_behind_a_barrier_lanes_read_and_replace_what_others_stored(lockstep: int) -> None:
+    found = np.zeros(8)
+    kernel = handed_over(barriers=True)
+    verify(kernel)
+    assert run(kernel, found, n=8) == []
+    np.testing.assert_array_equal(found, [3, 4, 2, 3, 11, 12, 6, 7])
+    with pytest.raises(InterpreterError, match="reads what another one wrote"):
+        run(handed_over(barriers=False), np.zeros(8), n=8)
+
+
+def test_a_barrier_is_one_of_its_task(lockstep: int) -> None:
+    """What another task has stored stays out of reach."""
+    x, scope = Buffer("x", "float64", (symbol("n"),)), Scope()
+    with scope.loop("parallel", 0, 2, "p") as tasks:
+        p = symbol(tasks.variable)
+        tasks.body.store(x, (p,), tasks.body.const(1, "float64"))
+        tasks.body.barrier()
+        with tasks.body.loop("vector", 0, 1) as lanes:
+            i = symbol(lanes.variable)
+            lanes.body.store(x, (2 + p + i,), lanes.body.load(x, (1 - p + i,)))
+    with pytest.raises(InterpreterError, match="another one"):
+        run(Kernel([x], scope), np.zeros(4), n=4)
+
+
+def halving(role: str) -> Kernel:
+    """How often each of some numbers is halved until it is less than 1, counted up to 100."""
+    x, y = Buffer("x", "float64", (symbol("n"),)), Buffer("y", "float64", (symbol("n"),))
+    steps, scope = Buffer("steps", "int64", (symbol("n"),)), Scope()
+    outer = ("parallel", 0, 1) if role == "vector" else ("parallel", 0, symbol("n"))
+    with scope.loop(*outer, "p") as tasks:
+        if role == "vector":
+            with tasks.body.loop("vector", 0, symbol("n")) as lanes:
+                _halve(lanes.body, symbol(lanes.variable), x, y, steps)
+        else:
+            _halve(tasks.body, symbol(tasks.variable), x, y, steps)
+    return Kernel([x, y, steps], scope)
+
+
+def _halve(k: Scope, i: Any, x: Buffer, y: Buffer, steps: Buffer) -> None:
+    k.store(y, (i,), k.load(x, (i,)))
+    k.store(steps, (i,), k.const(0, "int64"))
+    with k.loop("serial", 0, 100) as every:
+        b = every.body
+        value, count = b.load(y, (i,)), b.load(steps, (i,))
+        done = b.lt(value, 1.0)
+        b.store(y, (i,), b.select(done, value, b.mul(value, 0.5)))
+        b.store(steps, (i,), b.select(done, count, b.add(count, 1)))
+        b.until(done)
+
+
+@pytest.mark.parametrize("role", ["vector", "serial"])
+def test_a_loop_ends_when_all_that_run_together_would(role: str, lockstep: int) -> None:
+    values = np.array([0.5, 1.0, 1000.0, 3.0, 2.0**60])
+    halved, steps = np.zeros(5), np.zeros(5, np.int64)
+    kernel = halving(role)
+    verify(kernel)
+    assert run(kernel, values, halved, steps, n=5) == []
+    np.testing.assert_array_equal(steps, [0, 1, 10, 2, 61])
+    assert "until" in kernel.text()
+
+
 def test_lanes_must_not_hand_values_to_the_task(lockstep: int) -> None:
     """Lanes are threads of a block on a GPU: without a barrier the others do not see the store."""
     x, y = Buffer("x", "float64", (N,)), Buffer("y", "float64", ())

@@ -167,6 +167,35 @@ def lanes_of_lanes() -> Kernel:
     return in_a_loop(fill)
 
 
+@breaks("outside of its vector loops")
+def barrier_among_lanes() -> Kernel:
+    def fill(k: Scope, row: Any, made: list[Buffer]) -> None:
+        with k.loop("vector", 0, M) as lanes:
+            lanes.body.barrier()
+
+    return in_a_loop(fill)
+
+
+@breaks("the last statement of its loop")
+def until_before_the_end() -> Kernel:
+    def fill(k: Scope, row: Any, made: list[Buffer]) -> None:
+        with k.loop("serial", 0, 3) as steps:
+            steps.body.until(steps.body.const(True, "bool"))
+            steps.body.store(made[1], (row, 0), steps.body.load(made[0], (row, 0)))
+
+    return in_a_loop(fill, "float64", "float64")
+
+
+@breaks("has no accumulators")
+def until_with_an_accumulator() -> Kernel:
+    def fill(k: Scope, row: Any, made: list[Buffer]) -> None:
+        with k.loop("serial", 0, 3) as steps:
+            steps.accumulate("add", steps.body.load(made[0], (row, 0)))
+            steps.body.until(steps.body.const(True, "bool"))
+
+    return in_a_loop(fill, "float64", "float64")
+
+
 @breaks("used where it is not defined")
 def value_after_its_loop() -> Kernel:
     def fill(k: Scope, row: Any, made: list[Buffer]) -> None:
