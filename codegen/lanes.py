@@ -37,7 +37,9 @@ def choose_lanes(loop: For, vector_bytes: int) -> int:
     vectors = _vectors(statements, len(dtypes))
     lanes = min(width * vectors, most)
     sums = _sums_inside(loop)
-    if vectors == UNROLL and sums:
+    # What is left of a row of a triangle is soon short: more vectors would be mask for the most.
+    shrinks = isinstance(loop.stop, int) and not isinstance(loop.start, int)
+    if vectors == UNROLL and sums and not shrinks:
         lanes = most = max(lanes, width * max(UNROLL, SUMS_UNDER_WAY // sums))
     if isinstance(loop.start, int) and isinstance(loop.stop, int):
         length = max(1, loop.stop - loop.start)
