@@ -866,7 +866,7 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
     "scan": [(_running, (M,))],
     "call": [(_called, (V, W))],
     "custom_derivative": [
-        (lambda xp, x: xp.custom_derivative(lambda v: v * v, vjp=lambda a, ct: (ct,))(x), (V,))
+        (lambda xp, x: xp.custom_derivative(lambda v: v * v, vjp=lambda a, y, ct: (ct,))(x), (V,))
     ],
     "cond": [(_first_is_negative, (V,)), (_first_is_negative, (W,))],
     "switch": [(_one_of_three, (V, np.int64(k))) for k in (-1, 1, 5)],

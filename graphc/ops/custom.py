@@ -27,8 +27,10 @@ from graphc.tree import Structure, flatten
 from graphc.types import TensorType, TupleType, Type
 
 # Arguments: those of the function, then what it and its rules use from outside. The Graph `jvp`
-# takes all of them, then a tangent for each real argument of the function, and gives one for each
-# real result; `vjp` takes a cotangent for each real result, and gives one for each real argument.
+# takes all of them, then the results, then a tangent for each real argument of the function, and
+# gives one for each real result; `vjp` takes a cotangent for each real result in the place of the
+# tangents, and gives one for each real argument. The results that a rule is given are those of the
+# node itself, so that derivatives of higher order meet its rules again.
 
 
 def _infer(*types: Type, graph: Graph, own: int, jvp: Any, vjp: Any, name: str) -> Type:
@@ -71,7 +73,7 @@ def _jvp(node: Node, tangents: list[Any], transform: Any) -> list[Any]:
         for i in _real(graph.parameters[:own])
     ]
     if attrs["jvp"] is not None:
-        found = attrs["jvp"](*node.args, *moved)
+        found = attrs["jvp"](*node.args, *_results(node), *moved)
     else:
         linear = [graph.types[i] for i in _real(graph.types)]
         found = _transposed(attrs["vjp"], node, linear, moved, transform)
@@ -91,7 +93,7 @@ def _vjp(node: Node, cotangents: list[Any], wanted: list[bool], transform: Any) 
     ]
     moving = _real(graph.parameters[:own])
     if attrs["vjp"] is not None:
-        found = attrs["vjp"](*node.args, *given)
+        found = attrs["vjp"](*node.args, *_results(node), *given)
     else:
         linear = [graph.parameters[i] for i in moving]
         found = _transposed(attrs["jvp"], node, linear, given, transform)
@@ -105,11 +107,12 @@ def _transposed(
     rule: Graph, node: Node, linear: Sequence[Type], given: Sequence[Node], transform: Any
 ) -> Sequence[Node]:
     """What the transpose of a rule, which is linear in its last parameters, gives."""
-    first = len(node.args)
+    known = [*node.args, *_results(node)]
+    first = len(known)
     asked = tuple(range(first, first + len(linear)))
     pulled: Graph = transform.vjp(rule, tuple(range(len(rule.outputs))), asked)
     anywhere = [_zero(type_) for type_ in linear]  # what is linear has the same transpose anywhere
-    return pulled(*node.args, *anywhere, *given)
+    return pulled(*known, *anywhere, *given)
 
 
 def _zero(type_: Type) -> Node:
@@ -127,15 +130,16 @@ def _batch(
     graph, own = attrs["graph"], attrs["own"]
     real = _real(graph.parameters[:own])
     over = tuple(mapped)
-    made, _ = transform.batch(graph, over, size, (True,) * len(graph.outputs))
+    every = (True,) * len(graph.outputs)
+    made, _ = transform.batch(graph, over, size, every)
     rules: dict[str, Graph | None] = {"jvp": None, "vjp": None}
     if attrs["jvp"] is not None:
-        flags = (*over, *(mapped[i] for i in real))
+        flags = (*over, *every, *(mapped[i] for i in real))
         rules["jvp"], _ = transform.batch(
             attrs["jvp"], flags, size, (True,) * len(attrs["jvp"].outputs)
         )
     if attrs["vjp"] is not None:
-        flags = (*over, *[True] * len(_real(graph.types)))
+        flags = (*over, *every, *[True] * len(_real(graph.types)))
         rows, got = transform.batch(attrs["vjp"], flags, size, tuple(mapped[i] for i in real))
         shared = [has and not mapped[i] for has, i in zip(got, real, strict=True)]
         rules["vjp"] = _summed(rows, shared)
@@ -182,17 +186,16 @@ def custom_derivative(
 ) -> Any:
     """`function`, whose derivative is what the rules say; a decorator if `function` is left out.
 
-    `jvp(args, tangents)` gives the tangents of the results: `args` is the tuple of arguments,
-    `tangents` one of the same structure, and the answer has the structure of the results.
-    `vjp(args, cotangents)` gives a tuple of cotangents of the arguments, of their structure, for
-    cotangents of the structure of the results. None stands for zero; what is not of a float dtype
-    has the tangent None. One rule is enough for both modes; it must be linear in what it is given.
-    Values of the function itself may be computed again in a rule: equal expressions are computed
-    once. `GraphError` where a derivative is taken by something that the function uses but is not
-    given as an argument.
+    `jvp(args, results, tangents)` gives the tangents of the results: `args` is the tuple of
+    arguments, `tangents` one of the same structure, and the answer has the structure of `results`.
+    `vjp(args, results, cotangents)` gives a tuple of cotangents of the arguments, of their
+    structure, for cotangents of the structure of the results. None stands for zero; what is not of
+    a float dtype has the tangent None. One rule is enough for both modes; it must be linear in its
+    last argument. `GraphError` where a derivative is taken by something that the function uses but
+    is not given as an argument.
 
     >>> import graphc as gx
-    >>> @gx.custom_derivative(vjp=lambda args, ct: (gx.clip(ct, -1, 1),))
+    >>> @gx.custom_derivative(vjp=lambda args, result, ct: (gx.clip(ct, -1, 1),))
     ... def clipped_gradient(x):
     ...     return x
     """
@@ -234,8 +237,10 @@ def _made(
         if rule is None or not given or not _real([node.type for node in to]):
             continue
         directions = from_structure.unflatten([given.get(i) for i in range(len(from_))])
-        answer = _directions(f"{what} of {name}", rule(args, directions), to, to_structure)
-        traced[what] = [*inputs, *given.values()], answer
+        known = [placeholder(output.type) for output in outputs]
+        found = rule(args, result_structure.unflatten(known), directions)
+        answer = _directions(f"{what} of {name}", found, to, to_structure)
+        traced[what] = [*inputs, *known, *given.values()], answer
     captured = (node for leaves, made in traced.values() for node in close(leaves, made)[1])
     outside = {node: placeholder(node.type) for node in captured}
     graphs: dict[str, Graph | None] = {"jvp": None, "vjp": None}

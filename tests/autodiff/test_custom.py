@@ -20,12 +20,12 @@ def product(x: Any, w: Any) -> Any:
     return gx.sin(x) * w
 
 
-def product_jvp(args: Any, tangents: Any) -> Any:
+def product_jvp(args: Any, result: Any, tangents: Any) -> Any:
     (x, w), (dx, dw) = args, tangents
     return gx.cos(x) * w * dx + gx.sin(x) * dw
 
 
-def product_vjp(args: Any, cotangent: Any) -> Any:
+def product_vjp(args: Any, result: Any, cotangent: Any) -> Any:
     x, w = args
     return gx.cos(x) * w * cotangent, gx.sin(x) * cotangent
 
@@ -61,8 +61,8 @@ def test_one_rule_serves_every_mode_and_order(given: str) -> None:
 
 def test_the_rule_is_what_counts() -> None:
     """A gradient that is clipped on its way back, and one with a sign that the function lacks."""
-    clipped = gx.custom_derivative(lambda v: v * 1, vjp=lambda args, ct: (gx.clip(ct, -1, 1),))
-    turned = gx.custom_derivative(jvp=lambda args, t: -t[0])(lambda v: v)
+    clipped = gx.custom_derivative(lambda v: v * 1, vjp=lambda args, y, ct: (gx.clip(ct, -1, 1),))
+    turned = gx.custom_derivative(jvp=lambda args, y, t: -t[0])(lambda v: v)
     f = gx.compile([x], gx.grad((clipped(x) * 5).sum() + turned(x).sum(), x))
     np.testing.assert_array_equal(f(A), [0, 0, 0])
     assert len(f.kernels) == 1, "the function is written out, and fused"
@@ -72,7 +72,7 @@ def test_containers_integers_and_no_derivative() -> None:
     def function(params: dict[str, Any], k: Any) -> dict[str, Any]:
         return {"y": params["a"] * params["b"] * k, "count": k + 1}
 
-    def vjp(args: Any, cotangents: Any) -> Any:
+    def vjp(args: Any, results: Any, cotangents: Any) -> Any:
         params, k = args
         assert cotangents["count"] is None
         return {"a": params["b"] * k * cotangents["y"], "b": None}, None
@@ -89,7 +89,7 @@ def test_containers_integers_and_no_derivative() -> None:
 def test_what_is_shared_by_examples_is_summed() -> None:
     f = gx.custom_derivative(
         lambda a, w: (gx.sin(a) * w).sum(),
-        vjp=lambda args, ct: (
+        vjp=lambda args, y, ct: (
             (gx.cos(args[0]) * args[1] * ct).sum(),
             gx.broadcast_to(gx.sin(args[0]) * ct, (3,)),
         ),
@@ -101,14 +101,14 @@ def test_what_is_shared_by_examples_is_summed() -> None:
 
 
 def test_inside_a_scan() -> None:
-    step = gx.custom_derivative(gx.tanh, vjp=lambda args, ct: (2 * ct,))
+    step = gx.custom_derivative(gx.tanh, vjp=lambda args, y, ct: (2 * ct,))
     final, _ = gx.scan(lambda s, row: (step(s + row), None), gx.constant(0.0), x)
     f = gx.compile([x], gx.grad(final, x))
     np.testing.assert_array_equal(f(A), [8, 4, 2])
 
 
 def test_jit_reaches_it() -> None:
-    f = gx.custom_derivative(np.tanh, jvp=lambda args, t: t[0])
+    f = gx.custom_derivative(np.tanh, jvp=lambda args, y, t: t[0])
 
     @gx.jit
     def step(v: np.ndarray) -> np.ndarray:
@@ -118,7 +118,7 @@ def test_jit_reaches_it() -> None:
 
 
 def _uses(outside: Node) -> Node:
-    return gx.custom_derivative(lambda v: v * outside, jvp=lambda a, t: t[0] * outside)(x).sum()
+    return gx.custom_derivative(lambda v: v * outside, jvp=lambda a, y, t: t[0] * outside)(x).sum()
 
 
 @pytest.mark.parametrize(
@@ -127,15 +127,15 @@ def _uses(outside: Node) -> Node:
         (lambda: gx.custom_derivative(gx.exp), "needs a rule"),
         (lambda: gx.grad(_uses(w), w), "Pass that as an argument"),
         (
-            lambda: gx.custom_derivative(gx.exp, vjp=lambda a, ct: ct)(x),
+            lambda: gx.custom_derivative(gx.exp, vjp=lambda a, y, ct: ct)(x),
             "should have the structure",
         ),
         (
-            lambda: gx.custom_derivative(gx.exp, vjp=lambda a, ct: (ct.sum(),))(x),
+            lambda: gx.custom_derivative(gx.exp, vjp=lambda a, y, ct: (ct.sum(),))(x),
             r"vjp of exp: result 0 is float64, it should be float64\[3\]",
         ),
         (
-            lambda: gx.custom_derivative(gx.exp, jvp=lambda a, t: gx.cast(t[0], "float32"))(x),
+            lambda: gx.custom_derivative(gx.exp, jvp=lambda a, y, t: gx.cast(t[0], "float32"))(x),
             "it should be float64",
         ),
     ],
@@ -148,3 +148,14 @@ def test_bad_input(call: Callable[[], Any], words: str) -> None:
 def test_what_is_used_from_outside_may_stay_constant() -> None:
     f = gx.compile([x, w], gx.grad(_uses(w), x))
     np.testing.assert_array_equal(f(A, B), B)
+
+
+def test_a_rule_may_use_the_results() -> None:
+    """Derivatives of higher order go through the rule again."""
+    f = gx.custom_derivative(gx.sigmoid, vjp=lambda args, y, ct: (ct * y * (1 - y),))
+    first = gx.grad(f(x).sum(), x)
+    second = gx.grad(first.sum(), x)
+    found = gx.compile([x], [first, second])(A)
+    s = 1 / (1 + np.exp(-A))
+    np.testing.assert_allclose(found[0], s * (1 - s), 1e-14)
+    np.testing.assert_allclose(found[1], s * (1 - s) * (1 - 2 * s), 1e-13)

@@ -867,13 +867,13 @@ def _regions() -> list[Sample]:
     def by_vjp(x: Node, y: Node) -> Node:
         rule = gx.custom_derivative(
             polynomial,
-            vjp=lambda args, ct: (ct[0] * (args[1] + 1) - ct[1], ct[0] * args[0] + ct[1]),
+            vjp=lambda args, y, ct: (ct[0] * (args[1] + 1) - ct[1], ct[0] * args[0] + ct[1]),
         )
         return _node_of(rule(x, y))
 
     def by_jvp(x: Node, y: Node) -> Node:
         rule = gx.custom_derivative(
-            polynomial, jvp=lambda args, t: (t[0] * (args[1] + 1) + t[1] * args[0], t[1] - t[0])
+            polynomial, jvp=lambda args, y, t: (t[0] * (args[1] + 1) + t[1] * args[0], t[1] - t[0])
         )
         return _node_of(rule(x, y))
 
