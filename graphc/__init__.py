@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from graphc.function import compile
     from graphc.graph import Graph
     from graphc.graphfile import load, save
+    from graphc.implicit import fixed_point, root
     from graphc.interop import to_networkx
     from graphc.jitted import jit
     from graphc.node import Node
@@ -362,6 +363,7 @@ _HOMES = {
     **dict.fromkeys(("constant", "matrix", "scalar", "symbol", "vector"), "graphc.ops.operands"),
     **dict.fromkeys(("CompileError", "GraphError"), "graphc.errors"),
     "explain": "graphc.rewrite",
+    **dict.fromkeys(("fixed_point", "root"), "graphc.implicit"),
     **dict.fromkeys(("load", "save"), "graphc.graphfile"),
     "Graph": "graphc.graph",
     "Node": "graphc.node",
@@ -537,6 +539,7 @@ __all__ = [
     "eye",
     "fabs",
     "fill_diagonal",
+    "fixed_point",
     "flatnonzero",
     "flip",
     "fliplr",
@@ -705,6 +708,7 @@ __all__ = [
     "rint",
     "roll",
     "rollaxis",
+    "root",
     "rot90",
     "save",
     "scalar",
