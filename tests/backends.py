@@ -409,6 +409,10 @@ def disturbed(random: np.random.Generator, rounding: bool = False) -> Iterator[l
                     touched.append(node.op.name)
                     args = [_nudged(argument, random) for argument in args]
                 result = node.op.numpy(*args, **attrs)
+                if node.op.name in BACKWARD:  # what is computed is rounded, too
+                    parts = result if isinstance(result, tuple) else (result,)
+                    moved = tuple(_nudged(part, random) for part in parts)
+                    result = moved if isinstance(result, tuple) else moved[0]
                 bound = _bound(node.op, args, attrs, result, rounding)
                 if bound is not None:
                     touched.append(node.op.name)
@@ -458,9 +462,11 @@ def _bound(op: Op, args: Arrays, attrs: Any, result: Any, rounding: bool) -> Any
 
 
 def _nudged(array: Any, random: np.random.Generator) -> Any:
-    """A matrix that a backward error turns an argument into."""
+    """A matrix that a backward error turns an argument into; positions stay."""
+    if not is_float(array.dtype):
+        return array
     eps = np.finfo(array.dtype).eps
-    size = BACKWARD_FACTOR * eps * np.abs(array).max(initial=0)
+    size = BACKWARD_FACTOR * eps * np.abs(array[np.isfinite(array)]).max(initial=0)
     return (array + random.uniform(-1, 1, array.shape) * size).astype(array.dtype)
 
 
