@@ -4,7 +4,7 @@
 that a new function gets into random programs by itself. `differentiated` takes the derivative of
 what has been made so far: derivatives are graphs, and need not exist at every point to be compared.
 `drawn_number` draws random numbers, with keys and parameters that depend on the program's inputs.
-`mapped` runs a random body over slices.
+`mapped` runs a random body over slices, `examples` over all of them at once.
 
 What refuses its arguments, as a function of types alone, gives way to another move.
 """
@@ -150,6 +150,37 @@ def mapped(b: Builder) -> Any:
         return None
 
 
+def examples(b: Builder) -> Any:
+    """A random body for every example along some axis at once: `vmap` of each op that it draws, on
+    what differs from example to example and what all share.
+    """
+    x = b.find("if", 1)
+    if x is None:
+        return None
+    axis, count = b.axis(x), b.source.integer(1, 2)
+    shared = b.find("f") if b.source.integer(0, 1) else None
+
+    def body(row: Node, other: Node | None) -> Node:
+        inner = b.inside([row] if other is None else [other, row])
+        inner.grow(count)
+        return inner.pool[-1]
+
+    try:
+        if shared is None:
+            return gx.vmap(lambda row: body(row, None), in_axes=axis)(x)
+        return gx.vmap(body, in_axes=(axis, None))(x, shared)
+    except REFUSED:  # an op that cannot be mapped, or an extent that it has to know
+        return None
+
+
 DERIVED_MOVES = (spoken_row, spoken_row, spoken_row, spoken_row, differentiated, drawn_number)
 
-__all__ = ["DERIVED_MOVES", "differentiated", "drawn_number", "mapped", "rows", "spoken_row"]
+__all__ = [
+    "DERIVED_MOVES",
+    "differentiated",
+    "drawn_number",
+    "examples",
+    "mapped",
+    "rows",
+    "spoken_row",
+]

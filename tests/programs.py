@@ -23,7 +23,7 @@ from graphc.dims import Dim, Extent, evaluate, symbols_of
 from graphc.node import Node, topological
 from graphc.ops.gather import positions_attributes, scatter_op
 from graphc.tensor import SURFACE
-from tests.derived_moves import DERIVED_MOVES, mapped
+from tests.derived_moves import DERIVED_MOVES, examples, mapped
 from tests.ops.samples import ALL, special
 from tests.registry_moves import REGION_MOVES, REGISTRY_MOVES, small
 
@@ -612,8 +612,9 @@ MOVES = (
     *REGION_MOVES,
     *DERIVED_MOVES,
     mapped,
+    examples,
 )
-REGIONS = (call, scan, mapped, *REGION_MOVES)
+REGIONS = (call, scan, mapped, examples, *REGION_MOVES)
 
 
 def ends(pool: Sequence[Node]) -> list[Node]:
