@@ -452,7 +452,11 @@ def _bound(op: Op, args: Arrays, attrs: Any, result: Any, rounding: bool) -> Any
         terms = [np.abs(a) if is_float(a.dtype) else a for a in args]
         return SUM_FACTOR * eps * op.numpy(*terms, **attrs)
     if op.name in PRODUCTS:
-        return SUM_FACTOR * eps * np.abs(result) + spacing(result)
+        size = np.abs(np.where(np.isfinite(args[0]) & (args[0] != 0), args[0], 1))
+        large, small = (op.numpy(part(size, 1), **attrs) for part in (np.maximum, np.minimum))
+        ends = np.isinf(large) | (small < ml_dtypes.finfo(result.dtype).tiny)
+        bound = SUM_FACTOR * eps * np.abs(result) + spacing(result)
+        return np.where(ends, np.inf, bound)  # in another order
     if op.name in RUNNING and attrs["combiner"] == "logaddexp":
         steps = result.shape[attrs["axis"]]
         return STEP_ULP * steps * (spacing(result) + eps)
@@ -508,7 +512,8 @@ def _moved(result: Any, bound: Any, random: np.random.Generator, either_zero: bo
     over = np.isfinite(result) & np.isinf(bound)  # in another order the terms may overflow, too
     if np.any(over):
         largest = ml_dtypes.finfo(np.asarray(result).dtype).max
-        some = random.choice([-np.inf, -largest, 0.0, largest, np.inf], np.shape(result))
+        ends = [-np.inf, -largest, 0.0, largest, np.inf, np.nan]
+        some = random.choice(ends, np.shape(result))
         moved = np.where(over, some, moved)
     if either_zero:
         flip = random.integers(0, 2, np.shape(result)) == 1
