@@ -154,13 +154,20 @@ class Case:
 
 
 # Elements that make work worth handing out, elements in a part of a split reduction, elements that
-# make one be split; columns that are long, rows that are wide; arrays that are read in tiles; vectors
-# that a light loop takes at once, and sums that are under way in it, so that arrays of test size
-# see the loop over whole vectors, too.
+# make one be split; columns that are long, rows that are wide; arrays that are read in tiles;
+# vectors that a light loop takes at once, and sums that are under way in it, so that arrays of test
+# size see the loop over whole vectors, too.
 SMALL_WORK = {
-    **{"GRAIN": 2, "PART": 5, "SPLIT_ELEMENTS": 8, "LONG_COLUMN": 6, "WIDE_ROW": 4},
-    **{"TURNED_ELEMENTS": 12, "TURNED_LINE": 3, "TURNED_LANES": 4},
-    **{"UNROLL": 1, "SUMS_UNDER_WAY": 1},
+    "GRAIN": 2,
+    "PART": 5,
+    "SPLIT_ELEMENTS": 8,
+    "LONG_COLUMN": 6,
+    "WIDE_ROW": 4,
+    "TURNED_ELEMENTS": 12,
+    "TURNED_LINE": 3,
+    "TURNED_LANES": 4,
+    "UNROLL": 1,
+    "SUMS_UNDER_WAY": 1,
 }
 
 
