@@ -39,16 +39,21 @@ class Report:
     kernels: tuple[KernelReport, ...]
     arena_bytes: Extent
     firings: int
+    plan: str = ""  # where it came from, and why not from the cache
 
     @staticmethod
-    def of(program: Program, seconds: Mapping[str, float], firings: Sequence[Any]) -> Report:
+    def of(
+        program: Program, seconds: Mapping[str, float], firings: Sequence[Any], plan: str = ""
+    ) -> Report:
         kernels = tuple(_kernel(launch) for launch in program.launches())
-        return Report(dict(seconds), kernels, program.main.arena, len(firings))
+        return Report(dict(seconds), kernels, program.main.arena, len(firings), plan)
 
     def __str__(self) -> str:
         lines = ["compile time, milliseconds:"]
         lines += [f"  {phase:<16}{seconds * 1e3:9.1f}" for phase, seconds in self.seconds.items()]
         lines.append(f"  {'total':<16}{sum(self.seconds.values()) * 1e3:9.1f}")
+        if self.plan:
+            lines.append(f"plan: {self.plan}")
         lines.append(f"rewrites fired: {self.firings}; arena: {self.arena_bytes} bytes")
         lines.append(f"kernels: {len(self.kernels)}")
         for kernel in self.kernels:

@@ -39,6 +39,7 @@ def diagnose() -> str:
         "threads": str(default_workers()),
         "calls": f"Python, because {runtime.plain_because}" if runtime.plain_because else "native",
         "code cache": _cache(shared.cache),
+        "last plan made": _last_miss(shared.cache),
         **{f"extra {name}": _extra(packages) for name, packages in _EXTRAS.items()},
     }
     width = max(map(len, facts)) + 2
@@ -56,6 +57,13 @@ def _cache(cache: Any) -> str:
         return f"{story}; cannot be written: {cache.stats.last_error}"
     found = cache.explain(key)
     return story if found.state == "present" else f"{story}; {found.state}: {found.detail}"
+
+
+def _last_miss(cache: Any) -> str:
+    """The last Function that the cache did not have, and why."""
+    from graphc.runtime.miss import last_miss
+
+    return cache is not None and last_miss(cache) or "none that the cache knows of"
 
 
 def _version(name: str) -> str:

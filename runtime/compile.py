@@ -32,8 +32,9 @@ from graphc.runtime.diagnosis import (
 )
 from graphc.runtime.engine import engine
 from graphc.runtime.leaf import Function, make_function
+from graphc.runtime.miss import missed, remember
 from graphc.runtime.native import NativeProgram, Recorder, link, modules, product_scratch
-from graphc.runtime.plan import Plan, are_sources_unchanged, plan_key
+from graphc.runtime.plan import Plan, are_sources_unchanged, plan_facts, plan_key
 from graphc.runtime.status import Code, Status
 from graphc.runtime.threads import default_workers
 from graphc.tree import flatten
@@ -51,6 +52,8 @@ class Compiled(Implementation):
     When the plan came from the cache, `program` and what it is made from are computed again only if
     somebody asks.
     """
+
+    plan_story = "made anew, without the cache"
 
     def __init__(self, request: Request) -> None:
         self.request = request
@@ -81,20 +84,31 @@ class Compiled(Implementation):
         """The plan of a variant: from the cache, or made and kept there."""
         options = self.request.options
         variant = "".join("s" if flag else "c" for flag in strided)
-        key = plan_key(self.written, options, self.request.donated, self.workers, variant)
+        decided_by = self.written, options, self.request.donated, self.workers, variant
+        key = plan_key(*decided_by)
         kept = options.cache and key and _is_ours(self.written)
         store = engine().cache if kept else None
+        if options.cache and not key:
+            self.plan_story = "made anew: graphc's files changed after this process loaded them"
+        elif options.cache and not kept:
+            self.plan_story = "made anew: the graph has an op from outside graphc"
         with self.recorder.timed("plan lookup"):
             data = store.get(key) if store is not None else None
             if data is not None:
                 try:
-                    return Plan.from_bytes(data)
+                    plan = Plan.from_bytes(data)
+                    self.plan_story = "from the cache"
+                    return plan
                 except ValueError:
                     pass  # damaged or of another version: made anew and replaced
+            facts = plan_facts(*decided_by)
+            if store is not None:
+                self.plan_story = f"made anew: {missed(store, key, facts, self.request.name)}"
         plan = self._made(strided)
         if store is not None and are_sources_unchanged():
             with self.recorder.timed("plan store"):
                 store.put(key, plan.to_bytes())
+                remember(store, facts)
         return plan
 
     def _made(self, strided: Sequence[bool]) -> Plan:
@@ -305,7 +319,7 @@ class Compiled(Implementation):
 
         # First the times: after a hit in the cache, looking at the program is what makes it.
         seconds = self.recorder.phases()
-        return Report.of(self.program, seconds, self.firings)
+        return Report.of(self.program, seconds, self.firings, self.plan_story)
 
 
 # The failures that belong to a node.

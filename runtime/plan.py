@@ -153,24 +153,30 @@ def plan_key(
     """The key of a plan: everything that decides it, 64 hexadecimal digits; empty if the code that
     makes it is not known.
     """
-    code = sources()
-    if not code:
+    facts = plan_facts(graph, options, donated, workers, variant)
+    if not facts["graphc's files"]:
         return ""
-    facts = [
-        "plan",
-        str(FORMAT),
-        __version__,
-        code,
-        str(ABI_VERSION),
-        graph.digest.hex(),
-        variant,
-        str(sorted(donated.items())),
-        str(workers),
-        options.math,
-        str(options.deterministic),
-        str(options.opt_level),
-        str(sorted(options.exclude)),
-        repr(Machine.host()),
-        engine().versions,
-    ]
-    return hashlib.sha256("\0".join(facts).encode()).hexdigest()
+    text = "\0".join(f"{name}={value}" for name, value in facts.items())
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plan_facts(
+    graph: Graph, options: Options, donated: Mapping[int, int], workers: int, variant: str
+) -> dict[str, str]:
+    """What decides a plan, each by the name that a reader knows it by."""
+    return {
+        "the format of plans": str(FORMAT),
+        "the version": __version__,
+        "graphc's files": sources(),
+        "the ABI": str(ABI_VERSION),
+        "graph": graph.digest.hex(),
+        "variant": variant,
+        "what is donated": str(sorted(donated.items())),
+        "the number of threads": str(workers),
+        "Options.math": options.math,
+        "Options.deterministic": str(options.deterministic),
+        "Options.opt_level": str(options.opt_level),
+        "Options.exclude": str(sorted(options.exclude)),
+        "the processor": repr(Machine.host()),
+        "the compiler": engine().versions,
+    }

@@ -339,3 +339,29 @@ def test_a_plan_is_not_kept_under_the_name_of_other_code(folder: Path) -> None:
     time.sleep(2.5)
     assert "plan store" in phases("untouched")
     assert is_hit(dict.fromkeys(phases("untouched"), 1))
+
+
+_STORY = """
+import sys
+import graphc as gx
+x = gx.vector("x", 7)
+f = gx.compile([x], gx.tanh(x) * 3.0, options=gx.Options(math=sys.argv[1]), name="mine")
+print(f.report().plan)
+"""
+
+
+def test_a_miss_is_explained(folder: Path) -> None:
+    """By the report of a Function, and of the last one by `graphc doctor`."""
+
+    def story(math: str) -> str:
+        return run_python("-c", _STORY, math, folder=folder).strip()
+
+    def doctor() -> str:
+        return run_python("-m", "graphc", "doctor", folder=folder)
+
+    assert "none that the cache knows of" in doctor()
+    assert "not compiled before" in story("ieee")
+    assert "mine: this graph was not compiled before" in doctor()
+    assert story("ieee") == "from the cache"
+    assert story("real") == "made anew: Options.math was ieee, is real"
+    assert "mine: Options.math was ieee, is real" in doctor()
