@@ -42,7 +42,6 @@ from graphc.ops.reduce import sum_op
 from graphc.ops.windows import MOST_PHASES, Ints, cut, interleaved, reach, slide_op
 from graphc.types import Shape, TensorType, Type
 
-
 # More terms than this are summed in two steps.
 MANY_TERMS = 1024
 
@@ -299,7 +298,7 @@ class _Moves:
             if tuple(extents) != x.shape or any(step != 1 for step in steps):
                 starts = (0,) * x.ndim
                 seen = slice_op(x, starts=starts, extents=tuple(extents), steps=tuple(steps))
-            return _summed(seen, of_x, w, of_w, self.result)
+            return _summed(seen, of_x, w, of_w, self.result, self.spatial)
         last = self.axes[-1] == x.ndim - 1
         at = self.axes[0] if last else self.axes[-1] + 1
         count = len(window)
@@ -315,7 +314,7 @@ class _Moves:
         )
         of_seen = of_x[:at] + "".join(offsets.values()) + of_x[at:]
         of_w = "".join(offsets.get(label, label) for label in of_w)
-        return _summed(seen, of_seen, w, of_w, self.result)
+        return _summed(seen, of_seen, w, of_w, self.result, self.spatial)
 
     def _fitted(self, x: Node, window: Shape) -> Node:
         """x as the windows see it: with zeros around it, and between its elements, and without what
@@ -349,7 +348,7 @@ class _Moves:
         return pad_op(x, starts=tuple(starts), shape=tuple(shape), steps=tuple(steps))
 
 
-def _summed(x: Node, of_x: str, w: Node, of_w: str, result: str) -> Node:
+def _summed(x: Node, of_x: str, w: Node, of_w: str, result: str, spatial: str) -> Node:
     """The product, summed over what x and w share and the result has not.
 
     Where the product is one of many small matrices with vectors, because nothing is used twice, its
@@ -365,7 +364,7 @@ def _summed(x: Node, of_x: str, w: Node, of_w: str, result: str) -> Node:
     if not summed or (shared and alone):
         made = _one_by_one(x, of_x, w, of_w, slim, summed)
     else:
-        made = _contracted(x, of_x, w, of_w, slim)
+        made = _contracted(x, of_x, w, of_w, slim, spatial)
     return reshape(made, tuple(sizes[label] for label in result))
 
 
@@ -377,36 +376,45 @@ def _without_ones(x: Node, labels: str, but: str = "") -> tuple[Node, str]:
     return (squeeze(x, gone), kept) if gone else (x, labels)
 
 
-def _contracted(x: Node, of_x: str, w: Node, of_w: str, result: str) -> Node:
-    """A contraction; the first axis of the result becomes one of a batch of products, if the result
-    is then in order, also where only one argument has it.
+def _contracted(
+    x: Node, of_x: str, w: Node, of_w: str, result: str, spatial: str
+) -> Node:
+    """A contraction; the first axes of the result, but for spatial ones, become those of a batch of
+    products, if the result is then in order, also where only one argument has them.
     """
 
     def in_order(first: str, second: str) -> bool:
-        orders = ((first, second), (second, first))
-        named = [natural_labels(tuple(a), tuple(b), tuple(result)) for a, b in orders]
-        return tuple(result) in named
+        wanted, a, b = (tuple(labels) for labels in (result, first, second))
+        return wanted in (natural_labels(a, b, wanted), natural_labels(b, a, wanted))
 
-    lead = result[:1]
-    if not in_order(of_x, of_w):
-        if lead in of_x and lead not in of_w and in_order(of_x, lead + of_w):
-            w, of_w = _repeated(w, x.shape[of_x.index(lead)]), lead + of_w
-        elif lead in of_w and lead not in of_x and in_order(lead + of_x, of_w):
-            x, of_x = _repeated(x, w.shape[of_w.index(lead)]), lead + of_x
+    for count in range(len(result)):
+        lead = result[:count]
+        if any(label in spatial for label in lead):
+            break
+        for_x = "".join(label for label in lead if label not in of_x)
+        for_w = "".join(label for label in lead if label not in of_w)
+        if in_order(for_x + of_x, for_w + of_w):
+            sizes = dict(zip(of_x + of_w, (*x.shape, *w.shape), strict=True))
+            x, w = (
+                _repeated(node, tuple(sizes[label] for label in more))
+                for node, more in ((x, for_x), (w, for_w))
+            )
+            of_x, of_w = for_x + of_x, for_w + of_w
+            break
     return contraction((x, w), (tuple(of_x), tuple(of_w)), tuple(result))
 
 
-def _repeated(x: Node, count: Extent) -> Node:
-    """x along a new first axis."""
-    shape = (count, *x.shape)
-    return broadcast(x, shape, tuple(range(1, len(shape))))
+def _repeated(x: Node, extents: Shape) -> Node:
+    """x along new first axes."""
+    axes = tuple(range(len(extents), len(extents) + x.ndim))
+    return broadcast(x, (*extents, *x.shape), axes) if extents else x
 
 
 def _one_by_one(
     x: Node, of_x: str, w: Node, of_w: str, result: str, summed: Sequence[str]
 ) -> Node:
-    """Products of elements, summed; of many terms first those that lie near each other, so that they
-    are at hand for all elements of the result that they are in.
+    """Products of elements, summed; of many terms first those that lie near each other, so that
+    they are at hand for all elements of the result that they are in.
     """
     sizes = dict(zip(of_x + of_w, (*x.shape, *w.shape), strict=True))
     offsets = [label for label in summed if label.isupper()]
