@@ -111,10 +111,14 @@ embed_diagonal_op: Op = register(
 # -- the surface: diagonals ------------------------------------------------------------------------
 
 
+# No matrix has a diagonal as far out, and positions added to it fit in int64.
+_FARTHEST = 2**62
+
+
 def _offset(value: Any, name: str) -> int:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise GraphError(f"{name}: an offset is an integer, got {shortened(repr(value))}")
-    return int(value)
+    return max(-_FARTHEST, min(int(value), _FARTHEST))
 
 
 @surface

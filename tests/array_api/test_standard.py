@@ -294,6 +294,14 @@ def test_eye() -> None:
     assert xp.eye(2, dtype=xp.int8).dtype == xp.int8
 
 
+@pytest.mark.parametrize("k", [2**63, -(2**63) - 1, 10**30, 2**62, -(2**62)])
+def test_diagonals_far_outside(k: int) -> None:
+    x = np.ones((2, 3))
+    agree(xp.eye(2, 3, k=k), np.zeros((2, 3)))
+    agree(xp.tril(xp.asarray(x), k=k), x if k > 0 else 0 * x)
+    agree(xp.triu(xp.asarray(x), k=k), 0 * x if k > 0 else x)
+
+
 def test_triangles_and_grids() -> None:
     x = np.arange(24).reshape(2, 3, 4)
     for k in (-2, 0, 1):
