@@ -16,7 +16,7 @@ import opcode
 import operator
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -283,6 +283,7 @@ def call_function(function: Any, args: tuple[Any, ...], named: Mapping[str, Any]
     signature = _numpy_signature(function)
     with named_in_errors(shown):
         if signature is None:
+            _require_call(shown, ours, args, named)
             return ours(*args, **named)
         return _call_bound(shown, ours, signature, signature.bind(*args, **named))
 
@@ -322,11 +323,15 @@ def _call_bound(
         known = known[1:]
     positional += rest
     given = {name: value for name, value in given.items() if value is not np._NoValue}
+    _require_call(shown, ours, positional, given)
+    return ours(*positional, **given)
+
+
+def _require_call(shown: str, ours: Any, args: Sequence[Any], named: Mapping[str, Any]) -> None:
     try:
-        _signature(ours).bind(*positional, **given)
+        _signature(ours).bind(*args, **named)
     except TypeError as error:
         raise GraphTypeError(f"{shown} of an expression: {error}\n{_forms(ours)}.") from None
-    return ours(*positional, **given)
 
 
 def _is_default(name: str, value: Any, parameter: inspect.Parameter) -> bool:

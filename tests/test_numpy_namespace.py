@@ -70,6 +70,7 @@ LEFT_OUT = {
 # NumPy asks the expression nothing: it knows the types that it takes, and says so.
 REFUSED_BY_NUMPY = {
     "np.frombuffer": "bytes-like",
+    "np.fromstring": "bytes-like",
     "np.nditer": "Iterator operand",
     **dict.fromkeys(("np.random.SeedSequence", "np.random.default_rng"), "SeedSequence expects"),
     **dict.fromkeys(("np.random.MT19937", "np.random.PCG64"), "SeedSequence expects"),
