@@ -135,7 +135,8 @@ def test_the_wheel_holds_every_module_and_the_marker_of_types(built: Path) -> No
         names = set(archive.namelist())
         entry_points = archive.read(next(n for n in names if n.endswith("entry_points.txt")))
     packed = {name for name in names if ".dist-info/" not in name}
-    assert packed == source_files() | {"graphc/py.typed"}
+    texts = {f"graphc/runtime/ir/{path.name}" for path in (ROOT / "runtime" / "ir").glob("*.ll")}
+    assert texts and packed == source_files() | texts | {"graphc/py.typed"}
     assert b"graphc = graphc.cli:main" in entry_points
     assert any(name.endswith("LICENSE") for name in names)
 
