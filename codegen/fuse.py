@@ -161,11 +161,11 @@ class Partition:
         """The node in whose memory a reshape finds its elements as they lie; the node itself if it
         has none such.
         """
-        if node.op not in _RESHAPES:
-            return node
         source = node
-        while source.op in _RESHAPES and source not in self.group_of:
+        while _renames(source) and source not in self.group_of:
             source = source.args[0]
+        if source is node:
+            return node
         in_memory = self.is_external(source) and source not in self.strided
         return source if in_memory or source in self.group_of or self.is_result(source) else node
 
@@ -731,12 +731,19 @@ def _moves(node: Node) -> bool:
 
 
 # What leaves every element where it lies in memory.
-_RESHAPES = (reshape_op, restate_op)
+def _renames(node: Node) -> bool:
+    """Whether a view has the elements of its argument in their order, at other indices."""
+    if node.op is not broadcast_op:
+        return node.op is reshape_op or node.op is restate_op
+    shape, axes = node.shape, node.attrs["axes"]
+    pairs = zip(axes, node.args[0].shape, strict=True)
+    added = product(extent for axis, extent in enumerate(shape) if axis not in axes)
+    return added == 1 and all(shape[axis] == extent for axis, extent in pairs)
 
 
 def beneath(node: Node) -> Node:
     """What a node is a reshape of; itself if it is none."""
-    while node.op in _RESHAPES:
+    while _renames(node):
         node = node.args[0]
     return node
 
