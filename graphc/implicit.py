@@ -17,7 +17,7 @@ import numpy as np
 from graphc import dtypes
 from graphc.autodiff.forward import jvp
 from graphc.autodiff.higher import jacobian
-from graphc.dims import product
+from graphc.dims import Extent, product
 from graphc.errors import GraphError, shortened
 from graphc.node import Node
 from graphc.ops.arithmetic import like, maximum
@@ -146,7 +146,8 @@ class _Problem:
 
     def parts(self, x: Node) -> Any:
         """The containers that a vector stands for."""
-        found, at = [], 0
+        found: list[Node] = []
+        at: Extent = 0
         for shape in self.shapes:
             found.append(reshape(piece(x, 0, at, product(shape)), shape))
             at = at + product(shape)

@@ -49,7 +49,10 @@ ROOM_OF = {
     ),
     "graphc.ops": "ops",
     **dict.fromkeys(
-        [f"graphc.{name}" for name in ("autodiff", "batching", "display", "implicit", "interop", "rewrite")],
+        [
+            f"graphc.{name}"
+            for name in ("autodiff", "batching", "display", "implicit", "interop", "rewrite")
+        ],
         "transform",
     ),
     "graphc.codegen": "codegen",
