@@ -18,7 +18,7 @@ from typing import Any
 from graphc import origin
 from graphc.dims import Extent, substitute
 from graphc.errors import GraphError
-from graphc.lowering import Leaf
+from graphc.lowering import Leaf, Region
 from graphc.node import Attributes, Node, digest, intern, topological
 from graphc.op import Op, no_derivative, register
 from graphc.types import TensorType, Type
@@ -107,20 +107,23 @@ class Graph:
 
 
 def close(
-    inputs: Sequence[Node], outputs: Sequence[Node], inside: Collection[Node] = ()
+    inputs: Sequence[Node],
+    outputs: Sequence[Node],
+    inside: Collection[Node] = (),
+    repeats: bool = False,
 ) -> tuple[Graph, tuple[Node, ...]]:
     """The Graph of `outputs` as a function of the leaves `inputs`, and the nodes that it captured.
 
     Parameters are `inputs` in order, then the captured nodes in order. Captured are the largest
     expressions that do not depend on an input and are not `inside`; constants and values made from
-    nothing but attributes stay inside.
+    nothing but attributes stay inside, but for loops if the graph is one that `repeats`.
     """
     order = topological(outputs)
     bound = set(inputs)
     for node in order:
         if any(argument in bound for argument in node.args) or node.args and node in inside:
             bound.add(node)
-    repeated = _stays_inside(order, bound)
+    repeated = _stays_inside(order, bound, repeats)
     captured: list[Node] = []
     seen: set[Node] = set()
     for node in (*[a for n in order if n in bound for a in n.args], *outputs):
@@ -133,13 +136,14 @@ def close(
     return graph, tuple(captured)
 
 
-def _stays_inside(order: Iterable[Node], bound: set[Node]) -> set[Node]:
+def _stays_inside(order: Iterable[Node], bound: set[Node], repeats: bool) -> set[Node]:
     """Unbound nodes that have no leaf but constants beneath them: cheap to repeat, and useful to
-    fold.
+    fold. Loops are not cheap in a graph that `repeats`.
     """
     inside: set[Node] = set()
     for node in order:
         leaf = node.op in (symbol_op, parameter_op, placeholder_op)
+        leaf = leaf or (repeats and isinstance(node.op.lowering, Region))
         if node not in bound and not leaf and all(argument in inside for argument in node.args):
             inside.add(node)
     return inside

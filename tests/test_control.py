@@ -297,3 +297,11 @@ def test_a_loop_that_never_ends_can_be_interrupted() -> None:
     with pytest.raises(KeyboardInterrupt):
         f(0.0)
     timer.join()
+
+
+def test_a_loop_over_constants_is_run_once_by_the_loop_that_reads_it() -> None:
+    """Other expressions of constants are repeated in a body, where they are folded."""
+    first = gx.fori_loop(0, 5, lambda i, c: c * 1.5, gx.constant(1.0))
+    second = gx.fori_loop(0, 7, lambda i, c: c + first, gx.vector("x", 3).sum())
+    loop = second.args[0] if second.op.name == "project" else second
+    assert any(argument is first for argument in loop.args)

@@ -297,7 +297,7 @@ def scan(
 
     slice_types = [TensorType(node.dtype, node.shape[1:]) for node in slice_nodes]
     inputs, outputs = trace(body, [*[node.type for node in state_nodes], *slice_types])
-    graph, captured = close(inputs, outputs)
+    graph, captured = close(inputs, outputs, repeats=True)
     args = [*state_nodes, *slice_nodes, *captured]
     counts = len(state_nodes), len(slice_nodes)
     results = scan_graph(graph, args, *counts, length, bool(reverse))

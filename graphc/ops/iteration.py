@@ -164,7 +164,7 @@ def while_loop(
         return [test, *[_kept(old, as_node(new)) for old, new in zip(states, found, strict=True)]]
 
     inputs, outputs = trace(both, [state.type for state in states])
-    graph, captured = close(inputs, outputs)
+    graph, captured = close(inputs, outputs, repeats=True)
     test, *new = graph.outputs
     graphs = Graph(graph.parameters, [test]), Graph(graph.parameters, new)
     limit = None if bound is None else as_extent(bound)
