@@ -41,12 +41,12 @@ def test_a_sum_has_the_same_lanes_wherever_its_terms_lie() -> None:
 
 def test_no_effort_means_none_in_any_module() -> None:
     x = gx.symbol("x", ("n",))
-    for level, levels in ((0, {0}), (2, {1, 2})):
+    for level in (0, 2):
         options = OPTIONS.replace(opt_level=level)
         compiled = gx.compile(x, gx.cumsum(x) * 2, options=options)._impl  # type: ignore[attr-defined]
         made, _ = modules(compiled.program, compiled.layout, 1, level)
-        assert {module.opt_level for module in made} == levels
-        assert {"instcombine" in module.passes for module in made} == {False, level > 0}
+        assert max(module.opt_level for module in made) == level
+        assert any("instcombine" in module.passes for module in made) == (level > 0)
 
 
 @pytest.mark.parametrize("upper", [False, True])
