@@ -154,6 +154,11 @@ def test_patterns_are_all_numbers() -> None:
 
 
 @pytest.mark.slow
+def test_the_record_is_complete() -> None:
+    assert [name for name in EVERY if name not in known()] == []
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", NARROW)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_argument(name: str, dtype: str) -> None:
