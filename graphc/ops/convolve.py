@@ -418,7 +418,7 @@ def _one_by_one(
     """
     sizes = dict(zip(of_x + of_w, (*x.shape, *w.shape), strict=True))
     offsets = [label for label in summed if label.isupper()]
-    along = of_w[-1] in summed  # neighbours in memory are summed: they are the lanes
+    along = of_w[-1:] in summed  # neighbours in memory are summed: they are the lanes
     many = prod(size for size in map(sizes.get, summed) if isinstance(size, int)) > MANY_TERMS
     near = list(summed)
     if many and offsets:

@@ -668,6 +668,7 @@ CONVOLUTIONS: tuple[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]
         {"labels": "nwi,wio->nwo", "extents": (9,), "before": (2,), "steps": (2,)},
     ),
     ("cut", (2, 9), (2,), {"labels": "nw,w->nw", "extents": (3,), "before": (-3,)}),
+    ("one", (1, 1, 5), (1, 1, 1), {"labels": "niw,oiw->now", "extents": (5,), "before": (0,)}),
     ("beyond", (1, 3), (2,), {"labels": "nw,w->nw", "extents": (2,), "before": (9,)}),
     ("nothing", (0, 5), (3,), {"labels": "nw,w->nw", "extents": (3,), "before": (0,)}),
     ("no positions", (2, 5), (3,), {"labels": "nw,w->nw", "extents": (0,), "before": (0,)}),
