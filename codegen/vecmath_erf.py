@@ -136,7 +136,7 @@ def erfc(k: Scope, x: Value) -> Value:
 
 
 def gelu(k: Scope, x: Value) -> Value:
-    """x erfc(-x/sqrt(2))/2, within 1.25 ulp; -0.0 at -inf.
+    """x erfc(-x/sqrt(2))/2, within 1.5 ulp; -0.0 at -inf.
 
     It is max(x, 0) - |x| exp(-x**2/2) H(|x|), where H is smooth; no root is needed.
     """

@@ -414,7 +414,8 @@ def page() -> str:
     exact = ", ".join(name for name, each in FUNCTIONS.items() if each.is_exact)
     without = [name for name in FUNCTIONS if name not in records]
     if without:
-        lines.append("\n" + textwrap.fill("Not measured since they changed: " + ", ".join(without), 100))
+        told = "Not measured since they changed: " + ", ".join(without)
+        lines.append("\n" + textwrap.fill(told, 100))
     return HEAD + "\n".join(lines) + "\n" + textwrap.fill(
         TAIL.splitlines()[-1].replace("EXACT", exact), 100, subsequent_indent="  "
     ).join(TAIL.rsplit(TAIL.splitlines()[-1], 1))

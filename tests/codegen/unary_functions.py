@@ -146,7 +146,7 @@ COMPOSED: dict[str, Function] = {
     "hard_sigmoid": Function(gx.hard_sigmoid, 1.0),
     "hard_swish": Function(gx.hard_swish, 2.5),
     "deg2rad": Function(gx.deg2rad, 1.0),
-    "rad2deg": Function(gx.rad2deg, 1.0),
+    "rad2deg": Function(gx.rad2deg, 1.5),
 }
 
 FUNCTIONS: dict[str, Function] = {

@@ -163,7 +163,7 @@ REFERENCES: dict[str, Reference] = {
         lambda x: x * mpmath.tanh(mpmath.log1p(mpmath.exp(x))),
         ((-1, 1), (-40, 40), (-115, -80), (-760, -700)),
     ),
-    "gelu": Reference(_gelu, ((-1, 1), (-9, 9), (-0.8, -0.6), (-15, -4), (-39, -30)), 1.25),
+    "gelu": Reference(_gelu, ((-1, 1), (-9, 9), (-0.8, -0.6), (-15, -4), (-39, -30)), 1.5),
     "log": Reference(
         mpmath.log, ((0.7, 0.8), (0.9, 1.1), (1.4, 1.6), (0.3, 3)), domain=(0, math.inf)
     ),
