@@ -201,12 +201,15 @@ def test_named_extents() -> None:
 
 
 def test_a_convolution_stores_its_padding_alone() -> None:
-    """No array of windows is stored: the padding is; windows and bias are part of the product."""
+    """No array of windows is stored: the padding is, unless lanes do not move along with windows;
+    windows and bias are part of the product.
+    """
     x, w, b = gx.symbol("x", (4, 3, 9, 9)), gx.symbol("w", (8, 3, 3, 3)), gx.symbol("b", (8, 1, 1))
     compiled = gx.compile([x, w, b], [gx.relu(gx.conv(x, w, padding="same") + b)], options=QUICK)
     assert len(compiled.kernels) == 2
-    pooled = gx.compile([x], [gx.max_pool(x, 3, 2, 1)], options=QUICK)
-    assert len(pooled.kernels) == 1
+    for layout, kernels in (("NCHW", 2), ("NHWC", 1)):
+        pooled = gx.compile([x], [gx.max_pool(x, 3, 2, 1, layout=layout)], options=QUICK)
+        assert len(pooled.kernels) == kernels
 
 
 def test_a_small_network_learns() -> None:
