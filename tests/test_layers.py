@@ -42,7 +42,8 @@ ROOM_OF = {
                     "node",
                 ),
                 *("collector", "op", "options", "origin", "request", "signature", "tensor"),
-                *("arguments", "protocols", "tracing", "tree", "types", "unknown", "weak"),
+                *("arguments", "callers", "protocols", "tracing", "tree", "types", "unknown"),
+                "weak",
             )
         ],
         "core",
