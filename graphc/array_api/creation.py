@@ -19,9 +19,12 @@ def asarray(
 ) -> Array:
     """An array of a number, a nested sequence, an array, or anything NumPy can read.
 
-    `copy=False` raises ValueError where a copy is needed; None makes one only then.
+    `copy=False` raises ValueError where a copy is needed; None makes one only then. An array of
+    ours of that dtype is itself, unless copied, so that a change of one is a change of the other.
     """
     require_device(device)
+    if isinstance(obj, Array) and not copy and dtype in (None, obj.dtype):
+        return obj
     source = obj._value if isinstance(obj, Array) else _plain(obj)
     wanted = None if dtype is None else dtypes.as_dtype(dtype)
     if copy is False and not isinstance(source, np.ndarray) and not hasattr(source, "__array__"):

@@ -254,6 +254,14 @@ def test_arrays_of_one_value() -> None:
         xp.zeros(3, device="cuda:0")
 
 
+@pytest.mark.parametrize("copy", [None, False, True])
+def test_asarray_shares_unless_it_copies(copy: bool | None) -> None:
+    x = xp.asarray([1.0, 2.0], dtype=xp.float32)
+    same, plain = xp.asarray(x, dtype=xp.float32, copy=copy), xp.asarray(x, copy=copy)
+    x[0] = 5.0
+    assert float(same[0]) == float(plain[0]) == (1.0 if copy else 5.0)
+
+
 def test_asarray() -> None:
     assert xp.asarray(1).dtype == xp.int64
     assert xp.asarray([[1.0, 2.0]]).shape == (1, 2)
