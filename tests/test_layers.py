@@ -29,7 +29,6 @@ ROOM_OF = {
             f"graphc.{name}"
             for name in (
                 *(
-                    "callers",
                     "collector",
                     "dims",
                     "dtypes",
