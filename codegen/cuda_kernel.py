@@ -108,7 +108,8 @@ class KernelPrinter(StatementPrinter):
         if len(text.split("\n", 1)[0]) > 100:
             joined = ",\n    ".join(listed)
             text = f"{head}{name}(\n    {joined})\n{body}"
-        shared = sum(self.shared.values())
+        widest = max((_bytes(name) for name in self.shared if name in BITS), default=1)
+        shared = -(-sum(self.shared.values()) // widest) * widest  # as the widest is aligned
         failing = ("status", None) in self.used
         return CudaKernel(name, self.block, shared, tuple(parameters), text, self.helpers, failing)
 
@@ -265,7 +266,7 @@ class KernelPrinter(StatementPrinter):
     def reduced(self, level: Level, accumulator: Accumulator) -> str:
         """What the partial results of the threads combine to, in every thread."""
         dtype = accumulator.dtype
-        self.shared[dtype] = self.block // WARP * max(1, BITS[dtype] // 8)
+        self.shared[dtype] = self.block // WARP * _bytes(dtype)
         name = f"block_{accumulator.combiner}_{dtype}"
         self.reduction(name, accumulator.combiner, dtype)
         result = self.fresh("v")
@@ -458,3 +459,8 @@ def _longest(loop: For, bounds: Bounds) -> int | None:
             stops = atom.arguments
     limits = [bounds.interval(stop - loop.start)[1] for stop in stops]
     return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _bytes(dtype: str) -> int:
+    """Of one element, a truth value's too."""
+    return max(1, BITS[dtype] // 8)

@@ -17,7 +17,6 @@ import numpy as np
 from programs import Program, Source
 
 import graphc as gx
-from graphc import dtypes
 from graphc.evaluator import bind_extents, fitting
 from graphc.node import Node
 from graphc.tensor import SURFACE
@@ -183,22 +182,12 @@ def taken(made: Program, given: Sequence[Any], keywords: dict[str, Any]) -> list
     found = []
     try:
         for symbol, value in zip(made.inputs, given, strict=True):
-            array = fitting(_of_numbers(value, symbol), symbol.type, symbol.attrs["name"])
+            array = fitting(value, symbol.type, symbol.attrs["name"])
             bind_extents(symbol.type, array.shape, sizes, symbol.attrs["name"])
             found.append(array)
     except ALLOWED:
         return None
     return found
-
-
-def _of_numbers(value: Any, symbol: Node) -> Any:
-    """Python numbers in lists are weak: an array of the symbol's dtype, if its kind is as high."""
-    if not isinstance(value, list):
-        return value
-    kinds = "biuf" if dtypes.is_float(symbol.dtype) else "biu" if symbol.dtype.kind != "b" else "b"
-    array = np.asarray(value)
-    weak = not array.size or array.dtype.kind in kinds
-    return np.asarray(value, symbol.dtype) if weak else array
 
 
 def check_refusal(error: BaseException, what: str) -> None:

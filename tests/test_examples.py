@@ -18,7 +18,7 @@ SAYS = {
     "05_cuda_source": ('extern "C" __global__', "05_cuda_source.py:"),
     "06_add_an_op": ("silu(", "compiled and evaluated agree"),
     "07_jit": ("step: 1 trace", "its number is needed at", "relies on", "gx.where"),
-    "08_c_source": ("0: x, input, float64[rows, 4]", "int64_t layer_call(", "C says"),
+    "08_c_source": ("x, input, float64[rows, 4]", "step_call(", "C ends at the loss"),
 }
 
 

@@ -90,6 +90,8 @@ DIFFERENT = {
     "np.empty_like": "its elements mean nothing",
     "np.interp": "points that do not increase have no meaning",
     "np.ldexp": "NumPy takes a Python int for float16",
+    "np.linalg.eigh": "the sign of a vector is a matter of choice",
+    "np.linalg.svd": "the sign of a vector is a matter of choice",
     "np.nanquantile": "NumPy gives int64 for a quantile 0 or 1 of integers",
     "np.polymul": "zeros in front are kept",
     "np.quantile": "NumPy gives int64 for a quantile 0 or 1 of integers",

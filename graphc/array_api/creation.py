@@ -23,7 +23,7 @@ def asarray(
     ours of that dtype is itself, unless copied, so that a change of one is a change of the other.
     """
     require_device(device)
-    if isinstance(obj, Array) and not copy and dtype in (None, obj.dtype):
+    if isinstance(obj, Array) and not copy and (dtype is None or dtype == obj.dtype):
         return obj
     source = obj._value if isinstance(obj, Array) else _plain(obj)
     wanted = None if dtype is None else dtypes.as_dtype(dtype)

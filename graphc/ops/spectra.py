@@ -263,8 +263,8 @@ def matrix_rank(
     if tol is None:
         bound = max_(values, -1, initial=0) * _relative("matrix_rank", node, rtol)
     else:
-        bound = to_shape(cast(as_node(tol), values.dtype), values.shape[:-1])
-    return count_nonzero(values > broadcast(bound, values.shape, tuple(range(bound.ndim))), -1)
+        bound = cast(as_node(tol), values.dtype)
+    return count_nonzero(values > bound[..., None], -1)
 
 
 def cond(x: Any, p: Any = None) -> Node:
@@ -308,7 +308,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Node, Node, Node, Node]:
     columns = expand_dims(right, 1) if right.ndim == 1 else right
     found = matmul(pinv_op(node, _relative("lstsq", node, rcond)), columns)
     values = svdvals(node)
-    rank = matrix_rank(node, rtol=rcond)
+    rank = cast(matrix_rank(node, rtol=rcond), "int32")
     rest = columns - matmul(node, found)
     squared = sum_(rest * rest, 0)
     if m <= n:

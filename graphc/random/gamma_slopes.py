@@ -37,13 +37,13 @@ def reparametrised_log(log_x: gx.Node, a: gx.Node) -> gx.Node:
     return _moving_log(gx.stop_gradient(log_x), a)
 
 
-def _moved(args: Pair, tangents: Pair) -> gx.Node:
+def _moved(args: Pair, result: gx.Node, tangents: Pair) -> gx.Node:
     x, a = args
     slope = log_slope(gx.log(gx.cast(x, "float64")), a)
     return gx.cast(gx.where(x > 0, slope, 0.0) * x, x.dtype) * tangents[1]
 
 
-def _moved_log(args: Pair, tangents: Pair) -> gx.Node:
+def _moved_log(args: Pair, result: gx.Node, tangents: Pair) -> gx.Node:
     log_x, a = args
     return gx.cast(log_slope(gx.cast(log_x, "float64"), a), log_x.dtype) * tangents[1]
 

@@ -759,8 +759,8 @@ def test_a_barrier_in_a_loop_that_may_not_run_orders_nothing_after_it() -> None:
 
 
 def test_scratch_is_one_copy_for_each_block() -> None:
-    x = gx.symbol("x", (7, 50), "float32")
-    program = program_of([x], [gx.softmax(x, axis=1), x.sum(axis=1)])
+    x, y = gx.symbol("x", (7, 50), "float32"), gx.symbol("y", (7, 50), "float32")
+    program = program_of([x, y], [gx.softmax(x, axis=1), y.sum(axis=1)])
     texts = {kernel.name: kernel.text for kernel in program.kernels}
     grids = {"all_b" in texts[step.kernel]: step.grid for step in program.plan.steps}
     assert grids == {True: WORKERS, False: 7}

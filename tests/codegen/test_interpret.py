@@ -562,16 +562,26 @@ def test_a_loop_ends_when_all_that_run_together_would(role: str, lockstep: int) 
     assert "until" in kernel.text()
 
 
-def test_lanes_must_not_hand_values_to_the_task(lockstep: int) -> None:
-    """Lanes are threads of a block on a GPU: without a barrier the others do not see the store."""
-    x, y = Buffer("x", "float64", (N,)), Buffer("y", "float64", ())
+def handing(of_another: bool) -> Kernel:
+    """Each task reads what its last lane wrote, or that of the task before."""
+    x, y = Buffer("x", "float64", (2, N)), Buffer("y", "float64", (2,))
     scope = Scope()
-    with scope.loop("parallel", 0, 1, "p") as once:
-        with once.body.loop("vector", 0, N) as lanes:
-            lanes.body.store(x, (symbol(lanes.variable),), lanes.body.const(1, "float64"))
-        once.body.store(y, (), once.body.load(x, (N - 1,)))
-    with pytest.raises(InterpreterError, match="reads what another one wrote"):
-        run(Kernel([x, y], scope), np.zeros(3), np.zeros(()), n=3)
+    with scope.loop("parallel", 0, 2, "p") as tasks:
+        k, p = tasks.body, symbol(tasks.variable)
+        with k.loop("vector", 0, N) as lanes:
+            i = symbol(lanes.variable)
+            lanes.body.store(x, (p, i), lanes.body.convert(lanes.body.index(i), "float64"))
+        k.store(y, (p,), k.load(x, (1 - p if of_another else p, N - 1)))
+    return Kernel([x, y], scope)
+
+
+def test_lanes_hand_values_to_their_own_task(lockstep: int) -> None:
+    """Once their loop has ended: on a GPU, where they are threads of a block, behind a barrier."""
+    made = np.zeros(2)
+    run(handing(of_another=False), np.zeros((2, 3)), made, n=3)
+    np.testing.assert_array_equal(made, [2, 2])
+    with pytest.raises(InterpreterError, match="another one"):
+        run(handing(of_another=True), np.zeros((2, 3)), made, n=3)
 
 
 def test_a_lane_may_read_what_it_wrote_and_what_its_task_wrote(lockstep: int) -> None:

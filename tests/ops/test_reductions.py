@@ -432,8 +432,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "max of nothing": (lambda: gx.max(M, where=M > 0), "initial"),
     "no elements": (lambda: gx.max(gx.symbol("e", (0, 3)), axis=0), "no elements"),
     "two names": (lambda: gx.var(M, ddof=1, correction=1), "two names"),
-    "nuclear norm": (lambda: gx.norm(M, "nuc"), "singular"),
-    "spectral norm": (lambda: gx.norm(M, 2), "singular"),
     "norm order": (lambda: gx.norm(M, 3), "matrix"),
     "combiner": (lambda: gx.cumulate(M, "sub"), "add, mul"),
     "cummax of bool": (lambda: gx.cummax(M > 0), "bool"),
