@@ -101,7 +101,9 @@ def sampled(b: Builder) -> Any:
     named = [e for node in b.pool for e in node.shape if symbols_of(e)]
     extents = sorted({e for given in sample.inputs for e in given.shape if e > 1})
     free = not isinstance(sample.op.lowering, View)  # whose attributes have to fit the extents
-    free = free and all(given.values != "positions" for given in sample.inputs)
+    # Nor those of decompositions: a matrix of dozens of columns keeps the interpreter for minutes.
+    fixed = ("positions", "regular", "definite")
+    free = free and all(given.values not in fixed for given in sample.inputs)
     if free and named and extents:
         try:
             return _apply(b, sample, {b.pick(extents): b.pick(named)})
