@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from graphc import dtypes
+from graphc.autodiff.chain import is_real
 from graphc.autodiff.forward import jvp
 from graphc.autodiff.higher import jacobian
 from graphc.dims import Extent, product
@@ -33,7 +34,6 @@ from graphc.ops.reduce import max_, sum_
 from graphc.ops.special import where
 from graphc.ops.systems import solve
 from graphc.tree import flatten
-from graphc.types import TensorType
 
 __all__ = ["fixed_point", "root"]
 
@@ -204,7 +204,7 @@ class _Problem:
             (_, *given), (_, *moves) = inputs, tangents
             leaves, _ = flatten(given)
             ways, _ = flatten(moves)  # those that do not move have none
-            real = [leaf for leaf in leaves if _is_real(leaf)]
+            real = [leaf for leaf in leaves if is_real(leaf.type)]
             if not ways:
                 return like(x, 0)
             value = residual(x, given)
@@ -212,7 +212,3 @@ class _Problem:
 
         found = custom_derivative(search, jvp=moved)(self.start, *args)
         return self.parts(found)
-
-
-def _is_real(node: Node) -> bool:
-    return isinstance(node.type, TensorType) and dtypes.is_float(node.type.dtype)

@@ -19,7 +19,7 @@ from graphc.errors import GraphError
 from graphc.lowering import Contract
 from graphc.node import Node
 from graphc.op import Linear, Op, register
-from graphc.ops.movement import expand_dims, inverse, ravel, to_front, transpose
+from graphc.ops.movement import expand_dims, inverse, moveaxis, ravel, transpose
 from graphc.ops.operands import (
     as_node,
     broadcast,
@@ -113,7 +113,7 @@ def _batch_contract(
     before = len(batch[0])
     if not mapped[0]:
         before += len(free_axes(args[0].ndim, batch[0], contracted[0]))
-    return [to_front(product, before)]
+    return [moveaxis(product, before, 0)]
 
 
 contract_op = register(

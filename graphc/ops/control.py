@@ -194,7 +194,7 @@ def _batch_scan(
     """One scan over rows: each step is done for all of them. A state that depends on a mapped
     argument in some round is one of rows from the first.
     """
-    from graphc.ops.movement import swapaxes, to_front
+    from graphc.ops.movement import moveaxis, swapaxes
 
     attrs = node.attrs
     graph, carry, steps = attrs["graph"], attrs["carry"], attrs["steps"]
@@ -216,7 +216,7 @@ def _batch_scan(
         final if own else transform.spread(final, size)
         for final, own in zip(found, states, strict=False)
     ]
-    return [*finals, *(to_front(each, 1) for each in found[carry:])]
+    return [*finals, *(moveaxis(each, 1, 0) for each in found[carry:])]
 
 
 scan_op = register(

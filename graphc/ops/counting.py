@@ -207,7 +207,7 @@ def unique(
     if count == 0:
         raise GraphError("unique of no elements\n" + describe([node]))
     values, order = _with_positions(flat)
-    changed = _differs(values)
+    changed = cast(is_new(values), dtypes.INT64)
     number = cumsum(changed) - 1  # of each sorted element its distinct value
     wanted = iota((int(size),))
     starts = searchsorted(number, wanted, "left")
@@ -231,8 +231,8 @@ def _length(x: Node) -> Node:
     return extent(x.shape[0])
 
 
-def _differs(values: Node) -> Node:
-    """Whether an element is the first of its kind in a sorted line (int64, 0 or 1)."""
+def is_new(values: Node) -> Node:
+    """Whether an element of a sorted line is the first of its kind; NaN is one kind."""
     from graphc.ops.cumulative import shifted
 
     before = shifted(values, 0, False)
@@ -240,7 +240,7 @@ def _differs(values: Node) -> Node:
     if dtypes.kind(values.dtype) == "f":
         new = new & ~(isnan(values) & isnan(before))
     first = iota(values.shape) == 0
-    return cast(new | first, dtypes.INT64)
+    return new | first
 
 
 @surface

@@ -127,7 +127,7 @@ def _batch_gather(
     node: Node, args: Sequence[Node], mapped: Sequence[bool], size: Extent, transform: Any
 ) -> list[Node]:
     """A further batch axis; or, where only the positions have it, a further axis of theirs."""
-    from graphc.ops.movement import to_front, transpose_op
+    from graphc.ops.movement import moveaxis, transpose_op
 
     x, *positions = args
     if not any(mapped[1:]):
@@ -141,7 +141,7 @@ def _batch_gather(
     along = len(node.attrs["batch"])
     order = (*range(1, along + 1), 0, *range(along + 1, positions[0].ndim))
     positions = [transpose_op(position, axes=order) for position in positions]
-    return [to_front(gather_op(x, *positions, **node.attrs), node.attrs["at"])]
+    return [moveaxis(gather_op(x, *positions, **node.attrs), node.attrs["at"], 0)]
 
 
 def _batch_scatter(

@@ -149,12 +149,6 @@ transpose_op: Op = register(
 )
 
 
-def to_front(x: Node, axis: int) -> Node:
-    """x with an axis moved to the front."""
-    if axis == 0:
-        return x
-    return transpose_op(x, axes=(axis, *(a for a in range(x.ndim) if a != axis)))
-
 # -- slice, pad, flip ------------------------------------------------------------------------------
 
 

@@ -12,12 +12,11 @@ from typing import Any
 from graphc import dtypes
 from graphc.errors import GraphError, shortened
 from graphc.node import Node
-from graphc.ops.compare import isnan, logical_not
-from graphc.ops.counting import isin
-from graphc.ops.cumulative import shifted
+from graphc.ops.compare import logical_not
+from graphc.ops.counting import is_new, isin
 from graphc.ops.indexing import flatnonzero, take
 from graphc.ops.joining import concatenate
-from graphc.ops.movement import iota_op, ravel
+from graphc.ops.movement import ravel
 from graphc.ops.operands import as_node, cast, constant, describe
 from graphc.ops.reduce import any_
 from graphc.ops.sorting import sort
@@ -31,7 +30,7 @@ __all__ = ["intersect1d", "setdiff1d", "setxor1d", "union1d"]
 def union1d(ar1: Any, ar2: Any, *, size: int | None = None, fill_value: Any = None) -> Node:
     """The distinct elements of both arrays in order."""
     line = sort(concatenate([ravel(ar1), ravel(ar2)]))
-    return _first("union1d", line, _is_new(line), size, fill_value)
+    return _first("union1d", line, is_new(line), size, fill_value)
 
 
 @surface
@@ -49,7 +48,7 @@ def intersect1d(
         raise GraphError("intersect1d: return_indices is not supported; use gx.searchsorted")
     first, second = _both(ar1, ar2)
     line = sort(first)
-    return _first("intersect1d", line, _is_new(line) & isin(line, second), size, fill_value)
+    return _first("intersect1d", line, is_new(line) & isin(line, second), size, fill_value)
 
 
 @surface
@@ -66,7 +65,7 @@ def setdiff1d(
     """
     first, second = as_node(ar1), as_node(ar2)
     line = sort(ravel(first))
-    kept = _is_new(line) & logical_not(isin(line, ravel(second)))
+    kept = is_new(line) & logical_not(isin(line, ravel(second)))
     return _first("setdiff1d", line, kept, size, fill_value)
 
 
@@ -84,7 +83,7 @@ def setxor1d(
     """
     first, second = _both(ar1, ar2)
     line = sort(concatenate([first, second]))
-    kept = _is_new(line) & logical_not(isin(line, first) & isin(line, second))
+    kept = is_new(line) & logical_not(isin(line, first) & isin(line, second))
     return _first("setxor1d", line, kept, size, fill_value)
 
 
@@ -93,15 +92,6 @@ def _both(ar1: Any, ar2: Any) -> tuple[Node, Node]:
     first, second = ravel(ar1), ravel(ar2)
     dtype = dtypes.promote(first.dtype, second.dtype)
     return cast(first, dtype), cast(second, dtype)
-
-
-def _is_new(line: Node) -> Node:
-    """Whether an element of a sorted line differs from the one before it."""
-    before = shifted(line, 0, False)
-    differs = line != before
-    if dtypes.is_float(line.dtype):
-        differs = differs & ~(isnan(line) & isnan(before))
-    return differs | (iota_op(shape=line.shape, axis=0, dtype=dtypes.INT64) == 0)
 
 
 def _first(name: str, line: Node, kept: Node, size: Any, fill_value: Any) -> Node:
