@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from graphc import dtypes
-from graphc.codegen.emit import Emitter, copy_operand, part_operand
+from graphc.codegen import emit
+from graphc.codegen.emit import copy_operand, part_operand
 from graphc.codegen.fuse import (
     MOST_TOGETHER,
     Group,
@@ -377,7 +378,7 @@ class _Block:
         if again is not None:
             self.statements += again
             return
-        launches = Emitter(self.partition, group, self.place, self._number).launches()
+        launches = emit.launches(self.partition, group, self.place, self._number)
         self.statements += launches
         if found is not None:
             self.lowering.written.note(found, launches, self.storages)
@@ -393,8 +394,8 @@ class _Block:
         """
         group = Group("nest", result_shape(copies[0][0]))
         group.reasons.append("copied: the value is an input, a view, or an output twice")
-        emitter = Emitter(self.partition, group, self.place, self._number)
-        self.statements += emitter.copy(copies)
+        asked = (self.partition, group, self.place, self._number)
+        self.statements += emit.copy_launches(*asked, copies)
 
     def _region(self, node: Node) -> None:
         form = node.op.lowering

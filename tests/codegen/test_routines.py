@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen import emit, exact, vecmath
+from graphc.codegen import exact, vecmath
+from graphc.codegen.emit import writer
 from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.loops import KernelError, verify
 from graphc.codegen.lower import expand, lower
@@ -55,7 +56,7 @@ def test_calls_give_the_bits_of_copies(
     given = (rng.normal(size=shape) * 10.0 ** rng.integers(-3, 4, shape)).astype(dtype)
     assert calls(x, y)
     called = [gx.compile([x], y, options=FRESH, target=t)(given) for t in ("cpu", "interpret")]
-    monkeypatch.setattr(emit, "MOST_COPIED", 10**6)
+    monkeypatch.setattr(writer, "MOST_COPIED", 10**6)
     assert not calls(x, y)
     copied = gx.compile([x], y, options=FRESH)(given)
     for made in called:

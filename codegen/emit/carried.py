@@ -1,0 +1,173 @@
+"""How is written what reduces rows while each of them is reduced too?
+
+Parts of the rows in parallel; in each, what reduces all rows is carried from row to row. Where rows
+are short and something dear is done for each, a block of them is worked on at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graphc.codegen.emit.partial import PartialWriter, partial_results, rows_of_part
+from graphc.codegen.emit.writer import combiner_of, owner_of
+from graphc.codegen.fuse import RECOMPUTE_COST, is_row_member
+from graphc.codegen.program import Launch, Operand, Storage
+from graphc.codegen.reader import Draft, Index, Reader, unravel
+from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value
+from graphc.dims import Extent, ceildiv, dim_min, product
+from graphc.lowering import Elementwise, Reduce
+from graphc.node import Node
+from graphc.ops.special import project_op
+from graphc.types import TupleType
+
+# Rows of at most so many elements are short.
+NARROW = 128
+
+
+class CarriedWriter(PartialWriter):
+    """Writes reductions of rows together with those over the rows."""
+
+    row_of_block: Extent = 0
+
+    def launches(self) -> list[Launch]:
+        """Parts of the rows in parallel. In each part rows are reduced one after the other, as in
+        row mode, and what reduces all of them is carried along; then kernels that combine the parts
+        in order. So an array whose rows and columns are both reduced is read once.
+        """
+        group = self.group
+        draft = self.draft()
+        rows = product(group.kept)
+        depth = rows_of_part(rows)
+        count = ceildiv(rows, depth)
+        carried = [member for member in group.members if member in group.carried]
+        self.partials = {m: partial_results(m, count) for m in carried}
+        with draft.scope.loop("parallel", 0, count, "p") as outer:
+            self.part = draft.bind(outer.variable, 0, count)
+            for member in carried:
+                if not self._carried_rows(member):
+                    self._clear(draft, outer.body, member)
+            start = self.part * depth
+            stop = dim_min(rows, start + depth)
+            if self.works_in_blocks():
+                each, states = self._run_block(draft, outer.body, start, stop, depth)
+            else:
+                with outer.body.loop("serial", start, stop) as each:
+                    row = draft.bind(each.variable, 0, rows)
+                    kept = unravel(row, group.kept, draft.bounds)
+                    reader = self._run_stages(draft, each.body, kept, vector=True)
+                    states = self._carry_rows(each, reader, kept)
+            for member, state in states.items():
+                buffer = draft.buffer(self.partials[member], (count,))
+                located, args = draft.located((self.part,))
+                outer.body.store(buffer, located, each.result(state), args)
+        inner = depth * product(group.domain[axis] for axis in group.reduced or ())
+        first = draft.launch(count, inner, group.members, self.reason())
+        launches = [first]
+        for shape in dict.fromkeys(member.shape for member in carried):
+            alike = {m: self.partials[m] for m in carried if m.shape == shape}
+            launches.append(self._combine(alike, shape, []))
+        return launches
+
+    def _carry_rows(
+        self, each: LoopBuilder, reader: Reader, kept: Index
+    ) -> dict[Node, Accumulator]:
+        """Accumulate what reduces values of which there is one for each row."""
+        members = [member for member in self.group.members if self._carried_rows(member)]
+        return {
+            member: each.accumulate(combiner_of(member), reader.value(member.args[0], kept))
+            for member in members
+        }
+
+    def works_in_blocks(self) -> bool:
+        """Whether the rows are so short that what is dear for each of them is done for a block of
+        them at once, in lanes.
+        """
+        group = self.group
+        last = len(group.domain) - 1
+        width = product(group.domain[axis] for axis in group.reduced or ())
+        if last not in (group.reduced or ()) or not isinstance(width, int) or width > NARROW:
+            return False
+        rows = [m for m in group.members if is_row_member(m, group)]
+        forms = [m.op.lowering for m in rows if not isinstance(m.type, TupleType)]
+        if sum(f.cost for f in forms if isinstance(f, Elementwise)) <= RECOMPUTE_COST:
+            return False
+        full, _ = self._stages()
+        return not self._worth_saving([self._needed(stage) for stage in self._targets(full)])
+
+    def _run_block(
+        self, draft: Draft, scope: Scope, start: Extent, stop: Extent, depth: Extent
+    ) -> tuple[LoopBuilder, dict[Node, Accumulator]]:
+        """Every stage for all rows of a block before the next: reductions row after row, what is
+        made of them in lanes, a row in each. The values of rows wait in scratch.
+
+        Returns the last loop over rows in lanes, and what it accumulates.
+        """
+        group = self.group
+        full, row = self._stages()
+        targets, results = self._targets(full), list(self.results())
+        total = product(group.kept)
+        for stage in range(len(targets) + 1):
+            done = [m for m in group.members if row.get(m) == stage]
+            last = stage == len(targets)
+            states: dict[Node, Accumulator] = {}
+            if done or last:
+                with scope.loop("vector", start, stop) as lanes:
+                    i = draft.bind(lanes.variable, 0, total)
+                    self.row_of_block = i - start
+                    kept = unravel(i, group.kept, draft.bounds)
+                    reader = Reader(self, draft, lanes.body)
+                    for member in done:
+                        value = reader.value(member, kept)
+                        if not isinstance(member.op.lowering, Reduce) and not last:
+                            for node, one in self._parts_of(member, value):
+                                self._keep_row(draft, lanes.body, node, one, depth)
+                        for node, operand in results:
+                            if owner_of(node) is member:
+                                self.store(reader, node, operand, kept)
+                    if last:
+                        states = self._carry_rows(lanes, reader, kept)
+            if last:
+                return lanes, states
+            with scope.loop("serial", start, stop) as each:
+                i = draft.bind(each.variable, 0, total)
+                self.row_of_block = i - start
+                kept = unravel(i, group.kept, draft.bounds)
+                for member, (operand, _, shape) in self.saved.items():
+                    buffer = draft.buffer(operand, shape)
+                    located, args = draft.located((self.row_of_block,))
+                    self.rows[member] = each.body.load(buffer, located, args)
+                reader = Reader(self, draft, each.body)
+                self._stage(reader, targets[stage], [], kept, True, results)
+                for member in targets[stage]:
+                    if member in self.rows:
+                        self._keep_row(draft, each.body, member, self.rows[member], depth)
+                self.rows.clear()
+        raise AssertionError("the last stage returns")
+
+    def _parts_of(self, member: Node, value: Any) -> list[tuple[Node, Value]]:
+        """The value of a member, or those of several results that somebody reads."""
+        if not isinstance(member.type, TupleType):
+            return [(member, value)]
+        readers = self.partition.users.get(member, ())
+        return [(node, value[node.attrs["index"]]) for node in readers if node.op is project_op]
+
+    def _keep_row(
+        self, draft: Draft, scope: Scope, member: Node, value: Value, depth: Extent
+    ) -> None:
+        """Write the value of a row to the worker's scratch, for the loops after this one."""
+        if member not in self.saved:
+            operand = Operand(Storage("worker", member.dtype, (depth,)))
+            self.saved[member] = (operand, lambda at: (self.row_of_block,), (depth,))
+        operand, _, shape = self.saved[member]
+        located, args = draft.located((self.row_of_block,))
+        scope.store(draft.buffer(operand, shape), located, value, args)
+
+    def _clear(self, draft: Draft, scope: Scope, member: Node) -> None:
+        """Begin what is carried along in memory with the identity."""
+        shape = member.shape
+        axes = range(len(shape))
+        spans = [(0, extent) for extent in shape]
+        opened, found = self._open(draft, scope, axes, spans, shape, "vector")
+        self._clear_at(draft, opened[-1].body, member, tuple(found))
+        for loop in reversed(opened):
+            loop.close()

@@ -1,0 +1,174 @@
+"""How is a group without a reduction written?
+
+Rows in parallel, lanes along the last axis; one flat run of elements, when every operand is read at
+its own index; or tiles of two axes, when a large array is read across its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.codegen.emit.writer import Writer, placed
+from graphc.codegen.fuse import reads_at, variables
+from graphc.codegen.loops import CHUNK
+from graphc.codegen.program import Launch, Operand
+from graphc.codegen.reader import Draft, Index, Reader, unravel
+from graphc.dims import Extent, affine, ceildiv, dim_min, product, symbols_of
+from graphc.lowering import Reduce
+from graphc.node import Node
+from graphc.types import Shape
+
+# Arrays of so many elements that are read across their rows are read in tiles, of so many elements
+# of each of so many rows.
+TURNED_ELEMENTS = 1 << 16
+TURNED_LINE = 32
+TURNED_LANES = 32
+
+
+class ElementwiseWriter(Writer):
+    """Writes what is computed element by element."""
+
+    def launches(self) -> list[Launch]:
+        return self._unless_empty(list(self.results()), self.group.domain)
+
+    def copy(self, copies: Sequence[tuple[Node, Operand]]) -> list[Launch]:
+        """A kernel that writes the values of any nodes of one shape to memory."""
+        return self._unless_empty(copies, copies[0][0].shape)
+
+    def _unless_empty(
+        self, results: Sequence[tuple[Node, Operand]], domain: Shape
+    ) -> list[Launch]:
+        """An element-wise launch, or none where there are no elements: their indices mean nothing.
+        """
+        return [] if product(domain) == 0 else [self._elementwise(results, domain)]
+
+    def _elementwise(self, results: Sequence[tuple[Node, Operand]], domain: Shape) -> Launch:
+        draft = self.draft()
+        nodes = [node for node, _ in results]
+        if not domain:
+            with draft.scope.loop("parallel", 0, 1, "p") as once:
+                self._store_all(Reader(self, draft, once.body), results, ())
+            return draft.launch(1, 1, self.group.members, self.reason())
+        flat = self.is_flat(nodes, domain)
+        turned = None if flat else self._turned_axis(nodes, domain)
+        if turned is not None:
+            return self._tiled(results, domain, turned)
+        shape: Shape = (product(domain),) if flat else domain
+        rows, columns = product(shape[:-1]), shape[-1]
+        tiles = 1 if isinstance(columns, int) and columns <= CHUNK else ceildiv(columns, CHUNK)
+        tasks = rows * tiles
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            row = draft.simplify(p // tiles)
+            start = draft.simplify(p % tiles) * CHUNK
+            lead = unravel(row, shape[:-1], draft.bounds)
+            stop = columns if tiles == 1 else dim_min(columns, start + CHUNK)
+            with outer.body.loop("vector", start, stop) as lanes:
+                i = draft.bind(lanes.variable, 0, columns)
+                index: Index = (*lead, i)
+                if flat:
+                    self.flat = index = unravel(i, domain, draft.bounds)
+                    self.flat_variable = i
+                self._store_all(Reader(self, draft, lanes.body), results, index)
+        inner = columns if tiles == 1 else CHUNK
+        return draft.launch(tasks, inner, self.group.members, self.reason())
+
+    def _turned_axis(self, nodes: Sequence[Node], domain: Shape) -> int | None:
+        """The axis along which a large array is read in the order of its memory, if that is not the
+        last one; None if there is no such array.
+        """
+        last = len(domain) - 1
+        total = product(domain)
+        if last < 1 or (isinstance(total, int) and total < TURNED_ELEMENTS):
+            return None
+        index = variables(len(domain))
+        stack: list[tuple[Node, Index]] = [(node, index) for node in nodes]
+        seen = set(stack)
+        while stack:
+            node, at = stack.pop()
+            if self.readable(node) is not None:
+                turned = self._read_across(at, index, domain)
+                if turned is not None:
+                    return turned
+                continue
+            for pair in reads_at(node, at):
+                if pair not in seen:
+                    seen.add(pair)
+                    stack.append(pair)
+        return None
+
+    def _read_across(self, at: Index, index: Index, domain: Shape) -> int | None:
+        """The axis of the domain along which an array that is read at `at` is read in order, where
+        the last axis of the domain steps from row to row.
+        """
+        *rows, place = at or (0,)
+        lane = str(index[-1])
+        if lane in symbols_of(place) or lane not in names_in(rows):
+            return None
+        for axis, extent in enumerate(domain[:-1]):
+            along = affine(place, str(index[axis]))
+            if along is not None and along[0] == 1:
+                return axis if not isinstance(extent, int) or extent >= TURNED_LINE else None
+        return None
+
+    def _tiled(
+        self, results: Sequence[tuple[Node, Operand]], domain: Shape, turned: int
+    ) -> Launch:
+        """Tiles of two axes, so that lines of memory that run along one of them are used whole
+        while they are near.
+        """
+        draft = self.draft()
+        last = len(domain) - 1
+        others = tuple(axis for axis in range(last) if axis != turned)
+        across = ceildiv(domain[last], TURNED_LANES)
+        down = ceildiv(domain[turned], TURNED_LINE)
+        tasks = product(domain[axis] for axis in others) * down * across
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            lead = unravel(
+                draft.simplify(p // (down * across)),
+                tuple(domain[axis] for axis in others),
+                draft.bounds,
+            )
+            tile = draft.simplify(p % (down * across))
+            top = draft.simplify(tile // across) * TURNED_LINE
+            left = draft.simplify(tile % across) * TURNED_LANES
+            with outer.body.loop("serial", top, dim_min(domain[turned], top + TURNED_LINE)) as row:
+                i = draft.bind(row.variable, 0, domain[turned])
+                right = dim_min(domain[last], left + TURNED_LANES)
+                with row.body.loop("vector", left, right) as lanes:
+                    j = draft.bind(lanes.variable, 0, domain[last])
+                    index = placed((turned, last), (i, j), lead, len(domain))
+                    self._store_all(Reader(self, draft, lanes.body), results, index)
+        inner = dim_min(domain[last], TURNED_LANES) * dim_min(domain[turned], TURNED_LINE)
+        return draft.launch(tasks, inner, self.group.members, self.reason())
+
+    def _store_all(
+        self, reader: Reader, results: Sequence[tuple[Node, Operand]], index: Index
+    ) -> None:
+        for member in self.group.members:  # in order, so that nothing nests deeply
+            if not isinstance(member.op.lowering, Reduce):
+                reader.value(member, index)
+        for node, operand in results:
+            self.store(reader, node, operand, index)
+
+
+def names_in(index: Sequence[Extent]) -> set[str]:
+    return {name for extent in index for name in symbols_of(extent)}
+
+
+def copy_operand(source: Operand, target: Operand, shape: Shape) -> list[Launch]:
+    """A kernel that copies a contiguous array of that shape: either may be a slice of its storage.
+    """
+    draft = Draft("copy")
+    size = product(shape)
+    tiles = 1 if isinstance(size, int) and size <= CHUNK else ceildiv(size, CHUNK)
+    with draft.scope.loop("parallel", 0, tiles, "p") as outer:
+        p = draft.bind(outer.variable, 0, tiles)
+        start = p * CHUNK
+        stop = size if tiles == 1 else dim_min(size, start + CHUNK)
+        with outer.body.loop("vector", 0 if tiles == 1 else start, stop) as lanes:
+            i = draft.bind(lanes.variable, 0, size)
+            value = lanes.body.load(draft.buffer(source, (size,)), (i,))
+            lanes.body.store(draft.buffer(target, (size,)), (i,), value)
+    return [draft.launch(tiles, dim_min(size, CHUNK), [], "a state of a scan")]

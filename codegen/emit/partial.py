@@ -1,0 +1,94 @@
+"""How are partial results kept, and combined in order?
+
+What is reduced in parts, each by one worker, is the same whichever worker does it and whenever: the
+partial results lie in memory in the order of the parts, and a further kernel combines them in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.codegen import loops
+from graphc.codegen.emit.rows import SUMMED_IN_ORDER, RowWriter
+from graphc.codegen.emit.writer import combiner_of, sums
+from graphc.codegen.program import Launch, Operand, Storage
+from graphc.codegen.reader import Draft, Index, Reader, unravel
+from graphc.codegen.scalar import Accumulator, Scope
+from graphc.dims import Extent, product
+from graphc.node import Node
+from graphc.types import Shape
+
+# Parts of the rows, where results are carried from row to row within each.
+LEAST_PARTS = 16
+
+
+class PartialWriter(RowWriter):
+    """Writes reductions by parts."""
+
+    def _clear_at(self, draft: Draft, scope: Scope, member: Node, place: Index) -> None:
+        operand, dtype = self.partials[member], member.dtype.name
+        buffer = draft.buffer(operand, operand.storage.shape)
+        located, args = draft.located((self.part, *place))
+        start = scope.const(loops.identity(combiner_of(member), dtype), dtype)
+        scope.store(buffer, located, start, args)
+
+    def _combine(
+        self, partials: dict[Node, Operand], kept_shape: Shape, rows: Sequence[Node]
+    ) -> Launch:
+        """Combine the partial results in order, and finish what follows from them."""
+        draft = self.draft(self.title() + "_combine")
+        count = next(iter(partials.values())).storage.shape[0]
+        tasks = product(kept_shape[:-1])
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            lead = unravel(p, kept_shape[:-1], draft.bounds)
+            if kept_shape:
+                with outer.body.loop("vector", 0, kept_shape[-1]) as lanes:
+                    j = draft.bind(lanes.variable, 0, kept_shape[-1])
+                    self._combine_row(draft, lanes.body, (*lead, j), partials, rows, "serial")
+            else:
+                self._combine_row(draft, outer.body, (), partials, rows, "vector")
+        inner = count * (kept_shape[-1] if kept_shape else 1)
+        why = "combines the parts of a split reduction in order"
+        return draft.launch(tasks, inner, [*partials, *rows], why)
+
+    def _combine_row(
+        self,
+        draft: Draft,
+        scope: Scope,
+        kept: Index,
+        partials: dict[Node, Operand],
+        rows: Sequence[Node],
+        role: str,
+    ) -> None:
+        count = next(iter(partials.values())).storage.shape[0]
+        summing = any(map(sums, partials))
+        opened, (part,) = self._open(draft, scope, (0,), [(0, count)], (count,), role, summing)
+        states: dict[Node, Accumulator] = {}
+        for reduction, operand in partials.items():
+            buffer = draft.buffer(operand, operand.storage.shape)
+            located, args = draft.located((part, *kept))
+            loaded = opened[-1].body.load(buffer, located, args)
+            states[reduction] = opened[-1].accumulate(combiner_of(reduction), loaded)
+        self.rows.update(self._close(opened, states))
+        reader = Reader(self, draft, scope)
+        results = list(self.results())
+        for node, operand in results:
+            if node in partials:
+                self.store(reader, node, operand, kept)
+        for member in rows:
+            self._finish_row(reader, member, kept, results)
+
+
+def partial_results(reduction: Node, count: Extent) -> Operand:
+    """Memory for the results of `count` parts of a reduction."""
+    return Operand(Storage("temporary", reduction.dtype, (count, *reduction.shape)))
+
+
+def rows_of_part(rows: Extent) -> int:
+    """How many rows one task reduces one after the other, and carries results along: as many as may
+    be summed in order, fewer where there would be no work for many workers.
+    """
+    if not isinstance(rows, int):
+        return SUMMED_IN_ORDER
+    return max(1, min(SUMMED_IN_ORDER, rows // LEAST_PARTS))

@@ -1,0 +1,349 @@
+"""How is a reduction written whose results are many?
+
+- over the last axis: *row mode*, rows in parallel, a vector loop with accumulators for a stage;
+- leaving it: *column mode*, lanes along the last axis, serial loops over what is reduced.
+
+A *stage* is one pass over the reduced axes; what a stage reduces is available to the next. A dear
+value that several stages need goes to scratch that is private to the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.codegen.emit.writer import TILE, Writer, combiner_of, owner_of, placed, sums
+from graphc.codegen.fuse import RECOMPUTE_COST, is_row_member, result_shape, variables
+from graphc.codegen.program import Launch, Operand, Storage
+from graphc.codegen.reader import Draft, Index, Reader, unravel
+from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value
+from graphc.dims import Dim, Extent, ceildiv, dim_min, product
+from graphc.lowering import Elementwise, Reduce
+from graphc.node import Node
+from graphc.ops.special import project_op
+from graphc.types import Shape, TupleType
+
+# Terms that are summed before the sum is added to what came before: in lanes, and one by one. Sums
+# of sums round less often: the error grows with the longest chain of additions, not with the terms.
+SUMMED_IN_LANES = 4096
+SUMMED_IN_ORDER = 128
+
+
+class RowWriter(Writer):
+    """Writes a reduction, and what is computed from its results for each row."""
+
+    lane_offset: Extent = 0
+    # Where what is carried from row to row waits, and which part of the rows this is.
+    partials: dict[Node, Operand]
+    part: Extent = 0
+
+    def launches(self) -> list[Launch]:
+        group = self.group
+        reduced = group.reduced or ()
+        last = len(group.domain) - 1
+        if last in reduced:
+            return [self._row_mode()]
+        return [self._column_mode()]
+
+    def _row_mode(self) -> Launch:
+        """Rows in parallel; each stage a vector loop over the last axis inside serial loops over
+        the other reduced ones.
+        """
+        group = self.group
+        draft = self.draft()
+        tasks = product(group.kept)
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            kept = unravel(p, group.kept, draft.bounds)
+            self._run_stages(draft, outer.body, kept, vector=True)
+        inner = product(group.domain[axis] for axis in group.reduced or ())
+        return draft.launch(tasks, inner, group.members, self.reason())
+
+    def _column_mode(self) -> Launch:
+        """Lanes along the last axis, which stays; each stage serial loops over the reduced axes."""
+        group = self.group
+        draft = self.draft()
+        columns = group.kept[-1]
+        tiles = 1 if isinstance(columns, int) and columns <= TILE else ceildiv(columns, TILE)
+        tasks = product(group.kept[:-1]) * tiles
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            lead = unravel(draft.simplify(p // tiles), group.kept[:-1], draft.bounds)
+            start = draft.simplify(p % tiles) * TILE
+            stop = columns if tiles == 1 else dim_min(columns, start + TILE)
+            with outer.body.loop("vector", start, stop) as lanes:
+                j = draft.bind(lanes.variable, 0, columns)
+                self.lane_offset = j - start
+                self._run_stages(draft, lanes.body, (*lead, j), vector=False)
+        inner = product(group.domain[axis] for axis in group.reduced or ()) * dim_min(columns, TILE)
+        return draft.launch(tasks, inner, group.members, self.reason())
+
+    # -- stages ------------------------------------------------------------------------------------
+
+    def _stages(self) -> tuple[dict[Node, int], dict[Node, int]]:
+        """For full members the stage in which they can be computed; for row members the stage after
+        which.
+        """
+        group = self.group
+        full: dict[Node, int] = {}
+        row: dict[Node, int] = {}
+        for member in group.members:
+            if self._carried_rows(member):
+                continue  # accumulated when the row is done
+            level = 0
+            start = variables(
+                len(
+                    member.args[0].shape
+                    if isinstance(member.op.lowering, Reduce)
+                    else result_shape(member)
+                )
+            )
+            for other, _ in self.partition.reads(member, start):
+                level = max(level, row.get(other, full.get(other, 0)))
+            if member in group.carried:
+                full[member] = level
+            elif isinstance(member.op.lowering, Reduce):
+                full[member] = level
+                row[member] = level + 1
+            elif is_row_member(member, group):
+                row[member] = level
+            else:
+                full[member] = level
+        return full, row
+
+    def _run_stages(self, draft: Draft, scope: Scope, kept: Index, vector: bool) -> Reader:
+        """Emit every stage into `scope`, where one row (or lane) with index `kept` is at hand.
+
+        Returns the reader of what there is one of for each row.
+        """
+        group = self.group
+        full, row = self._stages()
+        results = list(self.results())
+        targets = self._targets(full)
+        stages = len(targets)
+        needs = [self._needed(stage) for stage in targets]
+        kept_for_later = self._worth_saving(needs)
+        rows = Reader(self, draft, scope)
+        for stage, members in enumerate(targets):
+            for member in group.members:  # row members that the finished stages allow
+                if row.get(member) == stage and not isinstance(member.op.lowering, Reduce):
+                    self._finish_row(rows, member, kept, results)
+            if members:
+                saving = [n for n in needs[stage] if n in kept_for_later and n not in self.saved]
+                self._stage(rows, members, saving, kept, vector, results)
+        for member in group.members:
+            if row.get(member) == stages and not isinstance(member.op.lowering, Reduce):
+                self._finish_row(rows, member, kept, results)
+        for node, operand in results:
+            if node in self.rows and isinstance(node.op.lowering, Reduce):
+                self.store(rows, node, operand, kept)
+        return rows
+
+    def _targets(self, full: dict[Node, int]) -> list[list[Node]]:
+        """For each stage the reductions of it, and the full members that are stored in it."""
+        results = list(self.results())
+        stages = 1 + max(full.values(), default=0)
+        targets: list[list[Node]] = [[] for _ in range(stages)]
+        for member in self.group.members:
+            if member in full and (
+                isinstance(member.op.lowering, Reduce) or self._is_placed(member, results)
+            ):
+                targets[full[member]].append(member)
+        return targets
+
+    def _is_placed(self, member: Node, results: list[tuple[Node, Operand]]) -> bool:
+        return any(
+            node is member or (node.op is project_op and node.args[0] is member)
+            for node, _ in results
+        )
+
+    def _finish_row(
+        self, rows: Reader, member: Node, kept: Index, results: list[tuple[Node, Operand]]
+    ) -> None:
+        value = rows.value(member, kept)
+        if not isinstance(value, tuple):
+            self.rows[member] = value
+        for node, operand in results:
+            if node is member or (node.op is project_op and node.args[0] is member):
+                self.store(rows, node, operand, kept)
+
+    def _needed(self, members: Sequence[Node]) -> list[Node]:
+        """The full members that computing `members` evaluates, in order."""
+        wanted = set(members)
+        stack = list(members)
+        while stack:
+            node = stack.pop()
+            form = node.op.lowering
+            at = variables(
+                len(node.args[0].shape if isinstance(form, Reduce) else result_shape(node))
+            )
+            for other, _ in self.partition.reads(node, at):
+                if (
+                    other in self.members
+                    and other not in wanted
+                    and not is_row_member(other, self.group)
+                ):
+                    wanted.add(other)
+                    stack.append(other)
+        return [
+            m for m in self.group.members if m in wanted and not isinstance(m.op.lowering, Reduce)
+        ]
+
+    def _worth_saving(self, needs: Sequence[Sequence[Node]]) -> set[Node]:
+        """Members that later stages need as well, and that would cost too much to compute once more
+        each time.
+        """
+        last = {member: stage for stage, members in enumerate(needs) for member in members}
+        saved: set[Node] = set()
+        cost: dict[Node, int] = {}
+        for stage, members in enumerate(needs):
+            for member in members:
+                if member in cost:
+                    continue
+                form = member.op.lowering
+                own = form.cost if isinstance(form, Elementwise) else RECOMPUTE_COST + 1
+                at = variables(len(result_shape(member)))
+                below = [cost.get(other, 0) for other, _ in self.partition.reads(member, at)]
+                cost[member] = own + sum(below)
+                dear = cost[member] > RECOMPUTE_COST and not isinstance(member.type, TupleType)
+                if dear and last[member] > stage:
+                    saved.add(member)
+                    cost[member] = 0
+        return saved
+
+    def _stage(
+        self,
+        rows: Reader,
+        members: Sequence[Node],
+        saving: Sequence[Node],
+        kept: Index,
+        vector: bool,
+        results: list[tuple[Node, Operand]],
+    ) -> None:
+        """One pass over the reduced axes: accumulate, store, and save what later stages need."""
+        group, draft = self.group, rows.draft
+        axes = group.reduced or ()
+        reducing = [m for m in members if isinstance(m.op.lowering, Reduce)]
+        reductions = [m for m in reducing if m not in group.carried]
+        spans = [(0, group.domain[axis]) for axis in axes]
+        innermost = "vector" if vector else "serial"
+        summing = any(map(sums, reductions))
+        opened, found = self._open(draft, rows.scope, axes, spans, group.domain, innermost, summing)
+        index = placed(axes, found, kept, len(group.domain))
+        reader = Reader(self, draft, opened[-1].body, rows)
+        pending: list[Node] = []
+        targets = set(members)
+        for member in self._needed(members):
+            if member not in self.written:
+                reader.value(member, index)
+        for member in saving:
+            self._save(reader, member, index, found, vector)
+        for node, operand in results:
+            owner = owner_of(node)
+            if owner in targets and not isinstance(owner.op.lowering, Reduce):
+                self.store(reader, node, operand, index)
+                pending.append(node)
+        states: dict[Node, Accumulator] = {}
+        for member in reductions:
+            value = reader.value(member.args[0], index)
+            states[member] = opened[-1].accumulate(combiner_of(member), value)
+        for member in reducing:
+            if member in group.carried:
+                self._carry(reader, member, tuple(found), index)
+        self.rows.update(self._close(opened, states))
+        self.note_written(pending)
+
+    def _save(
+        self, reader: Reader, member: Node, index: Index, found: Sequence[Dim], vector: bool
+    ) -> None:
+        """Write a member to the worker's scratch, to be read at the same place by later stages."""
+        group = self.group
+        place = self.place(member)
+        if place is not None:
+            return  # it is stored anyway, and read back from there
+        extents = [group.domain[axis] for axis in group.reduced or ()]
+        shape: Shape = tuple(extents) if vector else (*extents, dim_min(group.kept[-1], TILE))
+        operand = Operand(Storage("worker", member.dtype, shape))
+        axes = group.reduced or ()
+        offset = self.lane_offset
+
+        def where(at: Index) -> Index:
+            inside = tuple(at[axis] for axis in axes)
+            return inside if vector else (*inside, offset)
+
+        value = reader.value(member, index)
+        buffer = reader.draft.buffer(operand, shape)
+        located, args = reader.draft.located(where(index))
+        reader.scope.store(buffer, located, value, args)
+        self.saved[member] = (operand, where, shape)
+
+    def _carried_rows(self, member: Node) -> bool:
+        """Whether a member reduces what there is one of for each row."""
+        return member in self.group.carried and member.args[0].shape != self.group.domain
+
+    def _carry(self, reader: Reader, member: Node, place: Index, index: Index) -> None:
+        """Combine the element at `index` with what earlier rows left at `place`."""
+        operand = self.partials[member]
+        buffer = reader.draft.buffer(operand, operand.storage.shape)
+        value = reader.value(member.args[0], index)
+        located, args = reader.draft.located((self.part, *place))
+        held = reader.scope.load(buffer, located, args)
+        value = reader.scope.emit(combiner_of(member), held, value)
+        reader.scope.store(buffer, located, value, args)
+
+    # -- loops over reduced axes -------------------------------------------------------------------
+
+    def _open(
+        self,
+        draft: Draft,
+        scope: Scope,
+        axes: Sequence[int],
+        spans: Sequence[tuple[Extent, Extent]],
+        shape: Shape,
+        innermost: str,
+        summing: bool = False,
+    ) -> tuple[list[LoopBuilder], list[Dim]]:
+        """Nested loops over `axes`; all are serial but the last, whose role is `innermost`.
+
+        `summing`: that over a long last axis is several, over blocks of blocks, for sums of sums.
+        """
+        opened: list[LoopBuilder] = []
+        found: list[Dim] = []
+        for position, (axis, (low, high)) in enumerate(zip(axes, spans, strict=True)):
+            role = innermost if position == len(axes) - 1 else "serial"
+            if summing and position == len(axes) - 1:
+                for block in _blocks(high - low, role):
+                    count = ceildiv(high - low, block)
+                    outer = scope.loop("serial", 0, count)
+                    start = low + draft.bind(outer.variable, 0, count) * block
+                    low, high = start, dim_min(high, start + block)
+                    opened.append(outer)
+                    scope = outer.body
+            loop = scope.loop(role, low, high)
+            found.append(draft.bind(loop.variable, 0, shape[axis]))
+            opened.append(loop)
+            scope = loop.body
+        return opened, found
+
+    def _close(
+        self, opened: Sequence[LoopBuilder], states: dict[Node, Accumulator]
+    ) -> dict[Node, Value]:
+        """Close nested loops from the innermost; what an inner one accumulated, the next
+        accumulates in turn.
+        """
+        results: dict[Node, Value] = {}
+        for position in range(len(opened) - 1, -1, -1):
+            opened[position].close()
+            for member, state in list(states.items()):
+                results[member] = opened[position].result(state)
+                if position:
+                    states[member] = opened[position - 1].accumulate(
+                        state.combiner, results[member]
+                    )
+        return results
+
+
+def _blocks(length: Extent, role: str) -> list[int]:
+    """Into blocks of how many terms a sum is cut, and those into which again; the largest first."""
+    least = SUMMED_IN_LANES if role == "vector" else SUMMED_IN_ORDER
+    sizes = (32 * least, least)
+    return [size for size in sizes if not isinstance(length, int) or length > size]

@@ -1,0 +1,180 @@
+"""How is a reduction written that leaves few results of many elements?
+
+Parts in parallel, each to one row of partial results; then a kernel that combines them in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.codegen.emit.partial import PartialWriter, partial_results, rows_of_part
+from graphc.codegen.emit.writer import combiner_of, owner_of, placed
+from graphc.codegen.fuse import MOST_CARRIED, is_row_member, streams
+from graphc.codegen.program import Launch, Operand
+from graphc.codegen.reader import Draft, Index, Reader, unravel
+from graphc.codegen.scalar import Scope
+from graphc.dims import Extent, ceildiv, dim_max, dim_min, product
+from graphc.lowering import Reduce
+from graphc.node import Node
+from graphc.types import Shape
+
+# Elements in one part of a split reduction.
+PART = 8192
+
+
+class SplitWriter(PartialWriter):
+    """Writes reductions of many elements to few."""
+
+    def launches(self) -> list[Launch]:
+        """Parts in parallel, each to one row of partial results; then a kernel that combines them
+        in order.
+        """
+        parts = self._cut()
+        first = self._reduce_parts(parts)
+        self.flat = None
+        group = self.group
+        full = [n for n, _ in self.results() if not is_row_member(owner_of(n), group)]
+        self.note_written(full)
+        rows = [m for m in group.members if is_row_member(m, group) and m not in parts.partials]
+        return [first, self._combine(parts.partials, group.kept, rows)]
+
+    def _cut(self) -> _Parts:
+        """How the reduced elements are cut: along one axis, so that a part has about `PART` of
+        them.
+        """
+        group = self.group
+        reductions = [m for m in group.members if isinstance(m.op.lowering, Reduce)]
+        before = [m for m in group.members if not is_row_member(m, group)]
+        domain, reduced = group.domain, group.reduced or ()
+        read = [*before, *(reduction.args[0] for reduction in reductions)]
+        flat = not group.kept and self.is_flat(read, domain)
+        shape: Shape = (product(domain),) if flat else domain
+        reduced = (0,) if flat else reduced
+        axis = reduced[0]
+        rest = product(extent for other, extent in enumerate(shape) if other != axis)
+        depth: Extent = max(1, PART // rest) if isinstance(rest, int) and rest else 1
+        if streams(domain, reduced):
+            others = product(domain[other] for other in reduced[1:])
+            depth = dim_max(1, ceildiv(rows_of_part(shape[axis] * others), others))
+        count = ceildiv(shape[axis], depth)
+        partials = {reduction: partial_results(reduction, count) for reduction in reductions}
+        return _Parts(before, shape, reduced, axis, depth, count, rest, flat, partials)
+
+    def _reduce_parts(self, parts: _Parts) -> Launch:
+        group = self.group
+        if streams(group.domain, group.reduced or ()):
+            return self._stream_parts(parts)
+        draft = self.draft()
+        lanes_kept = bool(group.kept) and len(parts.shape) - 1 not in parts.reduced
+        lead = group.kept[:-1] if lanes_kept else group.kept
+        tasks = product(lead) * parts.count
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            part = draft.simplify(p % parts.count)
+            kept: Index = unravel(draft.simplify(p // parts.count), lead, draft.bounds)
+            if lanes_kept:
+                with outer.body.loop("vector", 0, group.kept[-1]) as lanes:
+                    j = draft.bind(lanes.variable, 0, group.kept[-1])
+                    self._reduce_part(draft, lanes.body, (*kept, j), part, parts, "serial")
+            else:
+                self._reduce_part(draft, outer.body, kept, part, parts, "vector")
+        nodes = [*parts.before, *parts.partials]
+        return draft.launch(tasks, parts.depth * parts.rest, nodes, self.reason())
+
+    def _stream_parts(self, parts: _Parts) -> Launch:
+        """Rows in the order of memory, each combined with what the earlier ones of its part left in
+        memory; very long rows in pieces.
+        """
+        group = self.group
+        draft = self.draft()
+        lead, columns = group.kept[:-1], group.kept[-1]
+        tiles = ceildiv(columns, MOST_CARRIED)
+        tasks = product(lead) * parts.count * tiles
+        self.partials = parts.partials
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            tile, number = draft.simplify(p % tiles), draft.simplify(p // tiles)
+            self.part = draft.simplify(number % parts.count)
+            before = unravel(draft.simplify(number // parts.count), lead, draft.bounds)
+            first = tile * MOST_CARRIED
+            span = (first, dim_min(columns, first + MOST_CARRIED))
+            with outer.body.loop("vector", *span) as lanes:
+                j = draft.bind(lanes.variable, 0, columns)
+                for reduction in parts.partials:
+                    self._clear_at(draft, lanes.body, reduction, (*before, j))
+            start = self.part * parts.depth
+            spans = [
+                (start, dim_min(parts.shape[axis], start + parts.depth))
+                if axis == parts.axis
+                else (0, parts.shape[axis])
+                for axis in parts.reduced
+            ]
+            opened, found = self._open(
+                draft, outer.body, parts.reduced, spans, parts.shape, "serial"
+            )
+            with opened[-1].body.loop("vector", *span) as lanes:
+                j = draft.bind(lanes.variable, 0, columns)
+                kept = (*before, j)
+                index = placed(parts.reduced, found, kept, len(parts.shape))
+                reader = Reader(self, draft, lanes.body)
+                for node, operand in self.results():
+                    if not is_row_member(owner_of(node), group):
+                        self.store(reader, node, operand, index)
+                for reduction in parts.partials:
+                    self._carry(reader, reduction, kept, index)
+            for loop in reversed(opened):
+                loop.close()
+        nodes = [*parts.before, *parts.partials]
+        return draft.launch(tasks, parts.depth * parts.rest, nodes, self.reason())
+
+    def _reduce_part(
+        self, draft: Draft, scope: Scope, kept: Index, part: Extent, parts: _Parts, innermost: str
+    ) -> None:
+        """One part: its loops, the values stored on the way, and its row of the partial results."""
+        start = part * parts.depth
+        spans = [
+            (start, dim_min(parts.shape[axis], start + parts.depth))
+            if axis == parts.axis
+            else (0, parts.shape[axis])
+            for axis in parts.reduced
+        ]
+        opened, found = self._open(draft, scope, parts.reduced, spans, parts.shape, innermost)
+        index = placed(parts.reduced, found, kept, len(parts.shape))
+        if parts.flat:
+            self.flat_variable = index[0]
+            self.flat = index = unravel(index[0], self.group.domain, draft.bounds)
+        reader = Reader(self, draft, opened[-1].body)
+        for node, operand in self.results():
+            if not is_row_member(owner_of(node), self.group):
+                self.store(reader, node, operand, index)
+        states = {
+            reduction: opened[-1].accumulate(
+                combiner_of(reduction), reader.value(reduction.args[0], index)
+            )
+            for reduction in parts.partials
+        }
+        for reduction, result in self._close(opened, states).items():
+            operand = parts.partials[reduction]
+            buffer = draft.buffer(operand, operand.storage.shape)
+            located, args = draft.located((part, *kept))
+            scope.store(buffer, located, result, args)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Split reductions: `shape` is cut along `axis` into `count` parts of `depth`; `rest` are the
+    other elements.
+
+    `before` are the members that the reductions read; `partials` hold for each reduction a row of
+    results for each part.
+    """
+
+    before: list[Node]
+    shape: Shape
+    reduced: tuple[int, ...]
+    axis: int
+    depth: Extent
+    count: Extent
+    rest: Extent
+    flat: bool
+    partials: dict[Node, Operand]
