@@ -207,8 +207,11 @@ def _one_of_three(xp: Any, x: Any, k: Any) -> Any:
 
 
 def _halved(xp: Any, x: Any) -> Any:
+    """Halved until it is small; infinities, which would never be, count as 0."""
     if xp is gx:
+        x = gx.where(gx.isfinite(x), x, 0)
         return gx.while_loop(lambda v: gx.max(abs(v)) > 0.1, lambda v: v / 2, x)
+    x = np.where(np.isfinite(x), x, 0)
     while np.max(abs(x)) > 0.1:
         x = x / 2
     return x

@@ -238,6 +238,15 @@ def _series_at_zero() -> tuple[float, ...]:
     return tuple(float(_polygamma_numpy(zero, k)) / math.factorial(k) for k in range(1, 48))
 
 
+def _cot_of_turns(x: Any) -> Any:
+    """cot(pi x), exactly 0 at the halves."""
+    turn = x - np.round(x)
+    beyond = np.copysign(0.5 - np.abs(turn), turn)
+    middle = np.abs(turn) > 0.25
+    near = 1 / np.tan(np.pi * np.where(middle, 0.25, turn))
+    return np.where(middle, np.tan(np.pi * beyond), near)
+
+
 def _digamma_numpy(x: Any) -> Any:
     """The recurrence up to 16, then the asymptotic series (DLMF 5.5.2, 5.11.2). From 1 to 2, where
     these cancel, the series at the zero between.
@@ -260,8 +269,7 @@ def _digamma_numpy(x: Any) -> Any:
     for coefficient in reversed(_series_at_zero()):
         close = (close + coefficient) * z
     value = np.where(near, close, value)
-    turn = np.pi * (x - np.round(x))
-    reflected = value - np.pi / np.tan(np.where(negative, turn, 1.0))
+    reflected = value - np.pi * _cot_of_turns(np.where(negative, x, 0.25))
     pole = negative & (x == np.round(x))
     return np.where(pole, np.nan, np.where(negative, reflected, value))
 
@@ -286,8 +294,7 @@ def _polygamma_numpy(x: Any, n: int) -> Any:
     polynomial = np.polynomial.Polynomial([0.0, 1.0])
     for _ in range(n):
         polynomial = polynomial.deriv() * np.polynomial.Polynomial([-1.0, 0.0, -1.0])
-    turn = np.pi * (x - np.round(x))
-    slope = polynomial(1 / np.tan(np.where(negative, turn, 1.0)))
+    slope = polynomial(_cot_of_turns(np.where(negative, x, 0.25)))
     reflected = -sign * value - np.pi ** (n + 1) * slope
     pole = negative & (x == np.round(x))
     value = np.where(negative, reflected, value)

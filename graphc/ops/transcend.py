@@ -155,10 +155,18 @@ sigmoid_op = real_op(
 )
 
 
+def _before_underflow(x: Any, factor: Any) -> Any:
+    """x times a factor that is exp(x) far below 0: in halves there, since that has lost places of
+    its own where the product has not.
+    """
+    low = np.clip(x, -2000, -700)
+    half = np.exp(low / 2)
+    return np.where(x > -700, np.where(x > -700, x, 0) * factor, low * half * half)
+
+
 def _silu_numpy(x: Any) -> Any:
     """x times the sigmoid, and 0 for what underflows."""
-    below = np.isneginf(x)
-    return np.where(below, -0.0, np.where(below, 0, x) * _sigmoid_numpy(x))
+    return _before_underflow(x, _sigmoid_numpy(x))
 
 
 def _silu_slope(x: Node, y: Node) -> Node:
@@ -178,8 +186,7 @@ silu_op = real_op(
 
 def _mish_numpy(x: Any) -> Any:
     """x times the tangent, and 0 for what underflows."""
-    below = np.isneginf(x)
-    return np.where(below, -0.0, np.where(below, 0, x) * np.tanh(_softplus_numpy(x)))
+    return _before_underflow(x, np.tanh(_softplus_numpy(x)))
 
 
 def _mish_slope(x: Node, y: Node) -> Node:
