@@ -171,11 +171,14 @@ class Nest:
     says what it has). `stored` are the arguments that the loops read more than once an element:
     they are in memory first. The others are computed where they are read. `refusal` is the message
     of the `numpy.linalg.LinAlgError` where a matrix does not fulfil what the loops demand of it.
+    `reach(**attrs)` says on which elements of an argument of its shape a result depends: for each
+    axis along which it does, on those "before" its own, "after" it, or "all". None: on everything.
     """
 
     write: Callable[..., None]
     stored: tuple[int, ...] = ()
     refusal: str = ""
+    reach: Callable[..., dict[int, str]] | None = None
 
 
 @dataclass(frozen=True)

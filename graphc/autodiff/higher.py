@@ -19,6 +19,9 @@ from graphc.ops.operands import as_node, constant
 from graphc.ops.special import where
 from graphc.tree import flatten
 
+# A dense Jacobian takes no more memory than this.
+_MOST_BYTES = 2**34
+
 
 def _basis(k: Node, like: Node) -> Node:
     """The k-th unit vector, in the shape and dtype of `like`."""
@@ -28,22 +31,46 @@ def _basis(k: Node, like: Node) -> Node:
     return reshape(where(hit, one, none), like.shape)
 
 
-def jacobian(outputs: Node, inputs: Any, mode: str = "auto") -> Any:
+def jacobian(outputs: Node, inputs: Any, mode: str = "auto", sparse: bool = False) -> Any:
     """The Jacobian of one real output with respect to a node or a container of nodes.
 
     The result has the structure of `inputs`; each leaf has shape `outputs.shape + input.shape`.
     `mode` is "reverse", "forward" or "auto": by the smaller side where sizes are known, else
     reverse.
+
+    With `sparse` each leaf is a `SparseMatrix` of shape (outputs.size, input.size), which a call of
+    a Function gives as a `scipy.sparse.csr_array`. Its pattern is read off the graph, and columns,
+    or rows, that do not meet are computed together; "auto" is what needs the fewest directions, of
+    both kinds if that is it. All extents must be numbers.
+
+    `GraphError` if a dense Jacobian would take more than 16 GiB.
     """
+    if mode not in ("auto", "forward", "reverse"):
+        raise GraphError(f'jacobian: mode is "auto", "forward" or "reverse", got {mode!r}')
     output = as_node(outputs)
     leaves, structure = flatten(inputs)
+    if sparse:
+        from graphc.autodiff.compressed import sparse_jacobian
+
+        return structure.unflatten([sparse_jacobian(output, leaf, mode) for leaf in leaves])
     return structure.unflatten([_jacobian(output, leaf, mode) for leaf in leaves])
 
 
+def _refuse_large(rows: Any, columns: Any, dtype: Any) -> None:
+    if not isinstance(rows, int) or not isinstance(columns, int):
+        return
+    size = rows * columns * dtype.itemsize
+    if size > _MOST_BYTES:
+        raise GraphError(
+            f"a dense Jacobian of {rows} x {columns} elements takes {size / 1e9:.4g} GB\n"
+            "Pass sparse=True if most of them are zero, or use gx.jvp, gx.vjp or gx.hvp, which "
+            "need no matrix."
+        )
+
+
 def _jacobian(output: Node, wrt: Node, mode: str) -> Node:
-    if mode not in ("auto", "forward", "reverse"):
-        raise GraphError(f'jacobian: mode is "auto", "forward" or "reverse", got {mode!r}')
     rows, columns = output.size, wrt.size
+    _refuse_large(rows, columns, output.dtype)
     fewer_columns = isinstance(rows, int) and isinstance(columns, int) and columns < rows
     if mode == "forward" or (mode == "auto" and fewer_columns):
         _, stacked = scan(lambda s, k: (s, jvp(output, wrt, _basis(k, wrt))), (), iota((columns,)))
@@ -59,6 +86,14 @@ def hvp(cost: Node, wrt: Any, vector: Any) -> Any:
     return jvp(grad(cost, wrt), wrt, vector)
 
 
-def hessian(cost: Node, wrt: Node) -> Node:
-    """The Hessian of a rank-0 `cost` by one node: shape `wrt.shape + wrt.shape`."""
+def hessian(cost: Node, wrt: Node, sparse: bool = False) -> Any:
+    """The Hessian of a rank-0 `cost` by one node: shape `wrt.shape + wrt.shape`.
+
+    With `sparse` it is a `SparseMatrix` of shape (wrt.size, wrt.size), see `jacobian`; columns are
+    computed together by a star colouring, which uses the symmetry.
+    """
+    if sparse:
+        from graphc.autodiff.compressed import sparse_hessian
+
+        return sparse_hessian(cost, wrt)
     return jacobian(grad(cost, wrt), wrt, mode="forward")

@@ -112,6 +112,10 @@ def _write_recurrence(nest: Any, axis: int, reverse: bool) -> None:
     _write_running(nest, axis, reverse, lambda k, a, b: b, step)
 
 
+def _reach(axis: int, reverse: bool, **_: Any) -> dict[int, str]:
+    return {axis: "after" if reverse else "before"}
+
+
 # -- derivatives -----------------------------------------------------------------------------------
 
 
@@ -218,7 +222,7 @@ cumulate_op: Op = register(
         "cumulate",
         _infer_cumulate,
         _numpy_cumulate,
-        Nest(_write_cumulate),
+        Nest(_write_cumulate, reach=_reach),
         Rules(_cumulate_jvp, _cumulate_vjp),
         attributes=("combiner", "axis", "reverse"),
         batch=Leading(raised=("axis",)),
@@ -241,7 +245,7 @@ recurrence_op: Op = register(
         "recurrence",
         _infer_recurrence,
         _numpy_recurrence,
-        Nest(_write_recurrence),
+        Nest(_write_recurrence, reach=_reach),
         Rules(_recurrence_jvp, _recurrence_vjp),
         attributes=("axis", "reverse"),
         batch=Leading(raised=("axis",)),

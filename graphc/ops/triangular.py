@@ -100,6 +100,11 @@ def _substitute(
         row.give(result, value, i, column)
 
 
+def _reach(lower: bool, transposed: bool, unit: bool) -> dict[int, str]:
+    """How an unknown depends on right-hand sides."""
+    return {-2: "before" if lower != transposed else "after"}
+
+
 # -- derivatives -----------------------------------------------------------------------------------
 
 
@@ -135,7 +140,7 @@ triangular_solve_op: Op = register(
         "triangular_solve",
         _infer_solve,
         _numpy_solve,
-        Nest(_write_solve, stored=(0,), refusal=SINGULAR),
+        Nest(_write_solve, stored=(0,), refusal=SINGULAR, reach=_reach),
         Rules(_solve_jvp, _solve_vjp),
         attributes=("lower", "transposed", "unit"),
         batch=Leading(),

@@ -1,0 +1,211 @@
+"""How is a sparse Jacobian computed?  In a few directions, each of which holds many columns.
+
+The columns of a colour (`coloring`) meet in no row, so one tangent, with ones in all of them, gives
+them all; vmap carries the tangents of all colours through the graph of the derivative at once, and
+a gather puts what they give into the order of the pattern. That is one graph, so one Function, in
+which whatever does not depend on the direction is computed once.
+
+Rows can be grouped in the same way, with cotangents. Where a few rows are full they are taken
+backwards and the rest forwards, or a few full columns forwards and the rest backwards: whichever
+split needs the fewest directions. Hessians use symmetry (`star_coloring`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphc.autodiff.chain import is_real, zero
+from graphc.autodiff.coloring import Coloring, color_columns
+from graphc.autodiff.pattern import Pattern
+from graphc.autodiff.regions import TRANSFORM
+from graphc.autodiff.reverse import grad, real_inputs
+from graphc.autodiff.sparse_matrix import SparseMatrix, taken
+from graphc.autodiff.sparsity import linear_pattern
+from graphc.autodiff.star_coloring import color_symmetric
+from graphc.autodiff.sweep import pull_back, push_forward
+from graphc.errors import GraphError
+from graphc.graph import placeholder
+from graphc.node import Node
+from graphc.ops.movement import iota_op, ravel, reshape
+from graphc.ops.operands import broadcast, constant, describe
+from graphc.types import TensorType
+
+# Directions times elements: more are refused.
+_MOST_ELEMENTS = 2**31
+# A split into rows and columns is tried if it may save this part of the directions.
+_WORTH_A_SPLIT = 0.75
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Which entries are computed forwards, from colours of columns, the others being computed
+    backwards, from colours of rows.
+    """
+
+    forwards: np.ndarray
+    columns: Coloring
+    rows: Coloring
+
+    @property
+    def count(self) -> int:
+        """The number of directions."""
+        return self.columns.count + self.rows.count
+
+
+def sparse_jacobian(output: Node, wrt: Node, mode: str = "auto") -> SparseMatrix:
+    """The Jacobian of `output` by `wrt`, both flattened in C order.
+
+    `mode` is "forward", "reverse" or "auto": whatever needs the fewest directions.
+    """
+    real_inputs([wrt], "jacobian")
+    if not isinstance(output.type, TensorType) or not is_real(output.type):
+        raise GraphError(
+            f"jacobian: {output.type} does not vary smoothly; differentiate floats\n"
+            + describe([output])
+        )
+    tangent, direction = _tangent(output, wrt)
+    pattern = linear_pattern(tangent, direction)
+    plan = plan_of(pattern, wrt.shape, output.shape, mode)  # type: ignore[arg-type]
+    found, places, start = [], np.zeros(pattern.nnz, np.int64), 0
+    rows, columns = pattern.rows.astype(np.int64), pattern.indices.astype(np.int64)
+    if plan.columns.count:
+        found.append(_in_directions(tangent, direction, plan.columns))
+        places = plan.columns.colors[columns] * pattern.shape[0] + rows
+        start = plan.columns.count * pattern.shape[0]
+    if plan.rows.count:
+        pulled, cotangent = _cotangent(output, wrt)
+        found.append(_in_directions(pulled, cotangent, plan.rows))
+        backwards = start + plan.rows.colors[rows] * pattern.shape[1] + columns
+        places = np.where(plan.forwards, places, backwards)
+    return SparseMatrix(_collected(found, places, output), pattern)
+
+
+def sparse_hessian(cost: Node, wrt: Node) -> SparseMatrix:
+    """The Hessian of a rank-0 `cost` by one node, which is flattened in C order."""
+    slope = grad(cost, wrt)
+    tangent, direction = _tangent(slope, wrt)
+    pattern = symmetric_part(linear_pattern(tangent, direction))
+    coloring, swapped = color_symmetric(pattern, wrt.shape)  # type: ignore[arg-type]
+    rows, columns = pattern.rows.astype(np.int64), pattern.indices.astype(np.int64)
+    rows, columns = np.where(swapped, columns, rows), np.where(swapped, rows, columns)
+    found = [_in_directions(tangent, direction, coloring)] if coloring.count else []
+    places = coloring.colors[columns] * pattern.shape[0] + rows
+    return SparseMatrix(_collected(found, places, slope), pattern)
+
+
+def symmetric_part(pattern: Pattern) -> Pattern:
+    """The positions that the pattern has on both sides of the diagonal.
+
+    A Hessian is symmetric, so what a rule could not tell on one side, the other may.
+    """
+    size = pattern.shape[1]
+    keys = pattern.rows.astype(np.int64) * size + pattern.indices
+    other = pattern.transposed
+    turned = other.rows.astype(np.int64) * size + other.indices
+    if np.array_equal(keys, turned):
+        return pattern
+    both = np.intersect1d(keys, turned, assume_unique=True)
+    return Pattern.of(*np.divmod(both, size), pattern.shape)
+
+
+def _tangent(output: Node, wrt: Node) -> tuple[Node, Node]:
+    direction = placeholder(wrt.type)
+    (made,) = push_forward([output], [wrt], [direction], TRANSFORM)
+    return (zero(output.type) if made is None else made), direction  # type: ignore[arg-type]
+
+
+def _cotangent(output: Node, wrt: Node) -> tuple[Node, Node]:
+    direction = placeholder(output.type)
+    (made,) = pull_back([output], [wrt], [direction], TRANSFORM)
+    return (zero(wrt.type) if made is None else made), direction  # type: ignore[arg-type]
+
+
+def _in_directions(result: Node, direction: Node, coloring: Coloring) -> Node:
+    """A linear map's results in the directions of all colours, one after the other, flat."""
+    from graphc.batching import push_rows, spread
+
+    count = coloring.count
+    if count * max(int(result.size), int(direction.size)) > _MOST_ELEMENTS:  # type: ignore[arg-type]
+        raise GraphError(
+            f"a Jacobian that needs {count} directions of {direction.size} elements, of which each "
+            f"gives {result.size}, is not sparse enough\n"
+            "Use gx.jvp, gx.vjp or gx.hvp, which need no matrix."
+        )
+    colors = reshape(constant(coloring.colors.astype(np.int64)), direction.shape)
+    shape = (count, *direction.shape)
+    number = iota_op(shape=shape, axis=0, dtype=np.dtype("int64"))
+    own = broadcast(colors, shape, tuple(range(1, len(shape))))
+    seeds = _cast(number == own, direction)
+    (rows,) = push_rows([result], {direction: seeds}, count)
+    return ravel(spread(result, count) if rows is None else rows)
+
+
+def _cast(truth: Node, like: Node) -> Node:
+    from graphc.ops.operands import cast
+
+    return cast(truth, like.dtype)
+
+
+def _collected(found: Sequence[Node], places: np.ndarray, like: Node) -> Node:
+    """What lies at the places of the results, which are laid end to end."""
+    from graphc.ops.movement import concatenate_op
+
+    if not found:
+        return zero(TensorType(like.dtype, (0,)))
+    whole = found[0] if len(found) == 1 else concatenate_op(*found, axis=0)
+    return taken(whole, places)
+
+
+# -- which directions ------------------------------------------------------------------------------
+
+
+def plan_of(
+    pattern: Pattern, columns: Sequence[int] = (), rows: Sequence[int] = (), mode: str = "auto"
+) -> Plan:
+    """The directions of a pattern; `columns` and `rows` are the shapes of what they number."""
+    forward, backward = pattern, pattern.transposed
+    every = np.ones(pattern.nnz, bool)
+    none = Coloring(np.full(0, -1), 0)
+    if mode == "reverse":
+        return Plan(~every, none, color_columns(backward, rows))
+    best = Plan(every, color_columns(forward, columns), none)
+    if mode == "forward" or best.count <= 1:
+        return best
+    widest = int(backward.row_sizes.max(initial=0))
+    if widest < best.count:
+        other = Plan(~every, none, color_columns(backward, rows))
+        best = min(best, other, key=lambda plan: plan.count)
+    for turned in (False, True):
+        plan = _split(backward if turned else forward, turned, best.count)
+        if plan is not None and plan.count < best.count:
+            best = plan
+    return best
+
+
+def _split(pattern: Pattern, turned: bool, best: int) -> Plan | None:
+    """The fullest rows apart from the others: by rows those, by columns these.
+
+    Where `turned` the pattern is that of the transposed matrix. None if it cannot pay.
+    """
+    sizes = pattern.row_sizes
+    falling = np.sort(sizes)[::-1]
+    least = np.arange(len(sizes)) + falling  # so many full rows, and what the next one needs
+    if not len(least) or least.min() >= _WORTH_A_SPLIT * best:
+        return None
+    full = sizes > falling[int(least.argmin())]
+    apart = full[pattern.rows]
+    rest = _part(pattern, ~apart)
+    few = _part(pattern, apart).transposed
+    columns, rows = color_columns(rest), color_columns(few)
+    if not turned:
+        return Plan(~apart, columns, rows)
+    # entries of the transposed pattern, in the order of the pattern itself
+    back = np.argsort(pattern.indices, kind="stable")
+    return Plan(apart[back], rows, columns)
+
+
+def _part(pattern: Pattern, chosen: np.ndarray) -> Pattern:
+    return Pattern.of(pattern.rows[chosen], pattern.indices[chosen], pattern.shape)
