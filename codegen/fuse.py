@@ -449,7 +449,7 @@ class Partition:
             if repeats or any(argument in moved for argument in node.args):
                 moved.add(node)
             if isinstance(form, Gather) and cost.get(node.args[0], 0) > RECOMPUTE_COST:
-                must.add(node.args[0])
+                must.add(beneath(node.args[0]))  # a reshape finds its elements there
             dear = own and cost[node] > RECOMPUTE_COST
             if dear and (node in crossing or self._is_shared(node, readers)):
                 must.add(node)

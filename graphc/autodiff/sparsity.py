@@ -23,6 +23,7 @@ from graphc import evaluator
 from graphc.autodiff.chain import is_real, literal, result_types
 from graphc.autodiff.dependence import Dependence, Moves, gathered, identity
 from graphc.autodiff.pattern import Pattern
+from graphc.autodiff.support import Supports
 from graphc.dims import symbols_of
 from graphc.errors import GraphError
 from graphc.graph import Graph, parameter, parameter_op, placeholder_op, symbol_op
@@ -91,6 +92,25 @@ def _positions(node: Node, first: int = 1) -> np.ndarray:
     return np.arange(first, first + _size(node)).reshape(node.shape)
 
 
+def sources(view: Node) -> list[np.ndarray]:
+    """For each argument of a view the element that each element of the view is; -1 for none.
+
+    Found by running the op on numbered elements, from 1: where it puts 0 there is none.
+    """
+    first, numbered = 1, []
+    for argument in view.args:
+        numbered.append(_positions(argument, first))
+        first += _size(argument)
+    taken = np.ravel(view.op.numpy(*numbered, **view.attrs))
+    found, first = [], 1
+    for argument in view.args:
+        own = taken - first
+        inside = (own >= 0) & (own < _size(argument))
+        found.append(own if inside.all() else np.where(inside, own, -1))
+        first += _size(argument)
+    return found
+
+
 @dataclass
 class _Scope:
     """What is known of the nodes of one Graph: dependences of the results of those that have one,
@@ -100,6 +120,10 @@ class _Scope:
     deps: dict[Node, list[Maybe]] = field(default_factory=dict)
     constant: set[Node] = field(default_factory=set)
     values: dict[Node, Any] = field(default_factory=dict)
+    supports: Supports = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.supports = Supports(self.value, sources)
 
     def of(self, node: Node) -> Maybe:
         found = self.deps.get(node)
@@ -174,29 +198,18 @@ class _Tracing:
         return self.moves.united(deps)
 
     def _times(self, dep: Maybe, other: Node, scope: _Scope) -> Maybe:
-        """A product: nothing where the other factor is a constant 0."""
+        """A product: nothing where the other factor is 0 whatever the inputs are."""
         if dep is None or literal(other) is not None and literal(other) != 0:
             return dep
-        value = scope.value(other)
-        return dep if value is None else self.moves.kept(dep, np.ravel(value != 0))
+        mask = scope.supports.of(other)
+        return dep if mask is None else self.moves.kept(dep, np.ravel(mask))
 
     def _view(self, node: Node, scope: _Scope) -> Maybe:
-        """The op run on numbered elements, from 1: where it puts 0 there is none."""
-        sources = self.maps.get(node)
-        if sources is None:
-            first, numbered = 1, []
-            for argument in node.args:
-                numbered.append(_positions(argument, first))
-                first += _size(argument)
-            taken = np.ravel(node.op.numpy(*numbered, **node.attrs))
-            sources, first = [], 1
-            for argument in node.args:
-                own = taken - first
-                inside = (own >= 0) & (own < _size(argument))
-                sources.append(own if inside.all() else np.where(inside, own, -1))
-                first += _size(argument)
-            self.maps[node] = sources
-        return self.moves.joined([scope.of(argument) for argument in node.args], sources)
+        """Each element is one of one argument, or of none."""
+        found = self.maps.get(node)
+        if found is None:
+            found = self.maps[node] = sources(node)
+        return self.moves.joined([scope.of(argument) for argument in node.args], found)
 
     def _reduce(self, node: Node, scope: _Scope) -> Maybe:
         (x,), axes = node.args, node.attrs["axes"]
@@ -216,7 +229,7 @@ class _Tracing:
         return self.moves.united(parts)
 
     def _by_factor(self, node: Node, position: int, scope: _Scope) -> Maybe:
-        """A sum over products with the other argument; those with a constant 0 are left out."""
+        """A sum over products with the other argument; those with a sure 0 are left out."""
         mine, other = node.args[position], node.args[1 - position]
         batch, contracted = (
             (pairs[position], pairs[1 - position])
@@ -228,13 +241,13 @@ class _Tracing:
         assert dep is not None
         lead = _lengths(mine, batch[0])
         own, theirs = _lengths(mine, free), _lengths(other, others)
-        value = scope.value(other)
+        mask = scope.supports.of(other)
         # the result's elements by (batch, mine, theirs), in whichever order it has them
         places = _positions(node, 0)
         if position == 1:
             places = places.reshape(lead, theirs, own).swapaxes(1, 2)
         places = places.reshape(lead, own, theirs)
-        if value is None or value.all():
+        if mask is None:
             summed = gathered(dep, _groups(mine, contracted[0]), lead * own)
             # the groups are numbered in the order of the axes of `mine`
             kept = [a for a in range(mine.ndim) if a not in contracted[0]]
@@ -243,7 +256,7 @@ class _Tracing:
             source = np.empty(_size(node), np.int64)
             source[places] = groups.reshape(lead, own, 1)
             return self.moves.moved(summed, source)
-        factor = np.transpose(value, (*batch[1], *contracted[1], *others))
+        factor = np.transpose(mask, (*batch[1], *contracted[1], *others))
         factor = factor.reshape(lead, -1, theirs)
         elements = np.transpose(_positions(mine, 0), (*batch[0], *contracted[0], *free))
         elements = elements.reshape(lead, -1, own)
@@ -409,7 +422,7 @@ class _Tracing:
         deps, values = self._given(node.args, scope)
         order = list(reversed(range(length)) if attrs["reverse"] else range(length))
         lines = [
-            None if dep is None else np.arange(dep.size).reshape(length, -1)
+            None if dep is None else np.arange(dep.size).reshape(length, dep.size // max(length, 1))
             for dep in deps[carry : carry + steps]
         ]
 
@@ -502,7 +515,8 @@ def _along(node: Node, axis: int, side: str) -> tuple[np.ndarray, np.ndarray]:
         "after": lambda: np.triu_indices(extent),
         "all": lambda: np.divmod(np.arange(extent * extent), max(extent, 1)),
     }[side]()
-    lines = np.moveaxis(_positions(node, 0), axis, 0).reshape(extent, -1)
+    rest = _size(node) // max(extent, 1)
+    lines = np.moveaxis(_positions(node, 0), axis, 0).reshape(extent, rest)
     return np.ravel(lines[come]), np.ravel(lines[to])
 
 
