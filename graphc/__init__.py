@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         right_shift,
     )
     from graphc.ops.branch import cond, switch
+    from graphc.ops.checkpoints import checkpoint
     from graphc.ops.compare import (
         equal,
         greater,
@@ -471,6 +472,7 @@ __all__ = [
     "check",
     "check_grad",
     "check_op",
+    "checkpoint",
     "choose",
     "clip",
     "column_stack",

@@ -17,11 +17,11 @@ NAMES = """
     symbol scalar vector matrix constant exp sum where einsum reshape
     cond while_loop scan call check random Type
     grad value_and_grad vjp jvp jacobian hessian hvp vmap custom_derivative
-    stop_gradient check_grad check_op
+    stop_gradient checkpoint check_grad check_op
     compile jit evaluate emit Options save load explain
     show to_networkx nn optim GraphError CompileError
 """
-NOT_YET = "checkpoint from_sympy to_sympy onnx to_stablehlo"
+NOT_YET = "from_sympy to_sympy onnx to_stablehlo"
 
 SIGNATURES = {
     "symbol": "name shape dtype facts",

@@ -160,6 +160,7 @@ MEANING: dict[str, Call] = {
     "softmax": _softmax,
     "softplus": lambda x: np.log1p(np.exp(x)),
     "stop_gradient": lambda x: x,
+    "checkpoint": lambda function: function,
     "custom_derivative": lambda function, vjp: function,
     "strong_multiply": lambda x, y: np.where((x == 0) | (y == 0), 0 * x, x * y),
     **surface_rows.MEANING,
@@ -871,6 +872,7 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
     "custom_derivative": [
         (lambda xp, x: xp.custom_derivative(lambda v: v * v, vjp=lambda a, y, ct: (ct,))(x), (V,))
     ],
+    "checkpoint": [(lambda xp, x, y: xp.checkpoint(lambda a, b: (a * b, a))(x, y), (V, W))],
     "cond": [(_first_is_negative, (V,)), (_first_is_negative, (W,))],
     "switch": [(_one_of_three, (V, np.int64(k))) for k in (-1, 1, 5)],
     "while_loop": [(_halved, (M,))],

@@ -11,6 +11,7 @@ MODULES = (
     "arrangement",
     "bitwise",
     "branch",
+    "checkpoints",
     "cholesky",
     "compare",
     "composed",

@@ -7,6 +7,8 @@ time independent of depth.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 from graphc import dtypes
 from graphc.dims import Extent
 from graphc.errors import GraphError
-from graphc.graph import Graph, close, trace
+from graphc.graph import Graph, close, placeholder, trace
 from graphc.lowering import Region
 from graphc.node import Node
 from graphc.op import Op, Rules, register
@@ -180,6 +182,87 @@ def scan_graph(
     return [project(node, i) for i in range(len(graph.outputs))]
 
 
+def scan_in_stretches(
+    graph: Graph,
+    args: Sequence[Node],
+    carry: int,
+    steps: int,
+    length: Extent,
+    reverse: bool,
+    sizes: Sequence[int],
+) -> list[Node]:
+    """The results of a scan that is a scan over stretches of `sizes[0]` steps, each a scan in
+    stretches of `sizes[1:]`; steps that fill no stretch come last.
+
+    The reverse of a loop computes its body again, and the body is a loop here: so the states in a
+    stretch are kept for as long as its own reverse takes.
+    """
+    from graphc.ops.joining import concatenate
+    from graphc.ops.movement import reshape
+
+    if not sizes:
+        return scan_graph(graph, args, carry, steps, length, reverse)
+    size = sizes[0]
+    count, left = length // size, length - length // size * size
+    given, rest = args[carry : carry + steps], args[carry + steps :]
+    types = [
+        TensorType(t.dtype, (size, *t.shape)) if carry <= i < carry + steps else t  # type: ignore[union-attr]
+        for i, t in enumerate(graph.parameters)
+    ]
+    inputs = [placeholder(type_) for type_ in types]
+    inner = scan_in_stretches(graph, inputs, carry, steps, size, reverse, sizes[1:])
+    stretch, _ = close(inputs, inner)
+
+    def stretches(states: Sequence[Node]) -> list[Node]:
+        whole = given if left == 0 else [x[: count * size] for x in given]
+        cut = [reshape(x, (count, size, *x.shape[1:])) for x in whole]
+        found = scan_graph(stretch, [*states, *cut, *rest], carry, steps, count, reverse)
+        return [*found[:carry], *(reshape(x, (count * size, *x.shape[2:])) for x in found[carry:])]
+
+    def others(states: Sequence[Node]) -> list[Node]:
+        last = [x[count * size :] for x in given]
+        return scan_graph(graph, [*states, *last, *rest], carry, steps, left, reverse)
+
+    if left == 0:
+        return stretches(args[:carry])
+    first, second = (others, stretches) if reverse else (stretches, others)
+    found = first(args[:carry])
+    later = second(found[:carry])
+    pairs = zip(found[carry:], later[carry:], strict=True)
+    joined = [concatenate(pair[::-1] if reverse else pair) for pair in pairs]
+    return [*later[:carry], *joined]
+
+
+def _stretches(checkpoint: Any, length: Extent) -> tuple[int, ...]:
+    """How many steps are in a stretch, in a stretch of that, and so on."""
+    if checkpoint is False or checkpoint is None:
+        return ()
+    if checkpoint is True:
+        if not isinstance(length, int):
+            raise GraphError(
+                f"scan over {length} steps: checkpoint=True needs a known length\n"
+                "Pass the number of steps between states that are kept: checkpoint=100."
+            )
+        return (_near_root(length),) if length > 1 else ()
+    given = checkpoint if isinstance(checkpoint, (tuple, list)) else (checkpoint,)
+    whole = all(isinstance(size, (int, np.integer)) and size > 0 for size in given)
+    sizes = tuple(int(size) for size in given) if whole else ()
+    if not whole or any(later >= size for size, later in itertools.pairwise(sizes)):
+        raise GraphError(
+            f"scan: checkpoint is a number of steps, or several falling ones, got {checkpoint!r}"
+        )
+    return sizes
+
+
+def _near_root(length: int) -> int:
+    """A divisor of `length` near its square root, so that no steps are left; the root rounded down
+    if there is none within a factor of two.
+    """
+    root = math.isqrt(length)
+    near = range(root, root // 2, -1)
+    return next((size for size in near if length % size == 0), root)
+
+
 def _scan_jvp(node: Node, tangents: list[Any], transform: Any) -> list[Any]:
     return transform.scan_jvp(node, tangents)
 
@@ -241,12 +324,19 @@ def scan(
     xs: Any = None,
     length: Extent | None = None,
     reverse: bool = False,
+    checkpoint: int | Sequence[int] | bool = False,
 ) -> Any:
     """Loop `state, y = function(state, x)` over the leading axis of `xs`; returns (final state,
     stacked ys).
 
     `init`, `xs`, `y` may be nested containers; `xs` may be None with `length` given. `reverse` runs
     from the last step to the first; results stay in place. A state must keep shape and dtype.
+
+    Reverse mode keeps the state before every step, and computes the rest of a step again. With
+    `checkpoint=k` it keeps the states before every k-th step only, and those of one stretch of k
+    steps at a time: `length // k + k + length % k` states, for one more run of the loop. Several
+    numbers, each smaller than the one before, cut stretches into stretches; True takes a number
+    near the square root of a known length.
     """
     states, state_structure = flatten(init)
     slices, slice_structure = flatten(xs)
@@ -300,6 +390,7 @@ def scan(
     graph, captured = close(inputs, outputs, repeats=True)
     args = [*state_nodes, *slice_nodes, *captured]
     counts = len(state_nodes), len(slice_nodes)
-    results = scan_graph(graph, args, *counts, length, bool(reverse))
+    sizes = _stretches(checkpoint, length)
+    results = scan_in_stretches(graph, args, *counts, length, bool(reverse), sizes)
     final = state_structure.unflatten(results[: len(states)])
     return final, y_structure.unflatten(results[len(states) :])
