@@ -121,7 +121,7 @@ def test_choices_within_choices_and_loops() -> None:
 def test_forward_mode_and_second_derivatives_of_cond() -> None:
     out = gx.sum(gx.cond(s > 0, lambda v: v**3 * s, lambda v: gx.exp(s * v), x))
     for value in (0.7, -0.7):
-        gx.check_grad(out, [x, s], {x: VALUES, s: np.float64(value)})
+        assert gx.check_grad(out, [x, s], {x: VALUES, s: np.float64(value)})
         agree([x, s], [gx.jvp(out, [s], [gx.constant(1.0)]), gx.hessian(out, x)], VALUES, value)
 
 
@@ -144,7 +144,7 @@ def test_while_loop_runs_until_the_condition_fails() -> None:
 def test_derivatives_of_while_loop() -> None:
     loop = growth(bound=30)
     values = {x: VALUES, s: np.float64(1.5)}
-    gx.check_grad(loop, [x, s], values)
+    assert gx.check_grad(loop, [x, s], values)
     forward = gx.jvp(growth(), [s], [gx.constant(1.0)])
     backward = gx.grad(loop, s)
     second = gx.grad(backward, s)
@@ -152,6 +152,42 @@ def test_derivatives_of_while_loop() -> None:
     np.testing.assert_allclose(got[0], got[1])
     # sum(x) s^8 has the derivatives 8 sum(x) s^7 and 56 sum(x) s^6
     np.testing.assert_allclose(got[1:], VALUES.sum() * np.array([8 * 1.5**7, 56 * 1.5**6]))
+
+
+def _thrice(out: Node, wrt: Node) -> list[Node]:
+    """The third derivative by a number, in every order of the modes that reverse mode can end."""
+    one = gx.constant(1.0)
+
+    def forward(y: Node) -> Node:
+        return gx.jvp(y, wrt, one)
+
+    def backward(y: Node) -> Node:
+        return gx.grad(y, wrt)
+
+    both = (forward, backward)
+    return [a(b(c(out))) for a in both for b in both for c in both]
+
+
+def test_third_derivatives_of_loops_and_choices_in_every_order_of_modes() -> None:
+    """States of other dtypes, a choice within the loop, the loop within a choice."""
+
+    def body(held: tuple[Node, Node]) -> tuple[Node, Node]:
+        total, count = held
+        by_turns = [lambda: total * s, lambda: total + gx.sin(s) * s]
+        return gx.switch(count % 2, by_turns), count + 1
+
+    def repeated() -> Node:
+        start = (gx.constant(1.0), gx.constant(0))
+        return gx.while_loop(lambda held: held[1] < k, body, start, bound=8)[0]
+
+    out = gx.cond(s > 0, repeated, lambda: s**4)
+    for rounds, where in ((5, 1.3), (0, 1.3), (8, 0.4), (5, -2.0)):
+        total = s * 0 + 1
+        for i in range(rounds):
+            total = total + gx.sin(s) * s if i % 2 else total * s
+        plain = gx.evaluate(_thrice(total if where > 0 else s**4, s)[0], {s: where})
+        found = agree([s, k], _thrice(out, s), where, rounds)
+        np.testing.assert_allclose(found, [plain] * 8, rtol=1e-11)
 
 
 def test_reverse_mode_without_a_bound_says_what_to_do() -> None:
@@ -212,7 +248,7 @@ def test_fori_loop_with_known_and_with_computed_limits(lower: int, upper: int) -
 
 def test_fori_loop_over_a_symbolic_extent_is_differentiable() -> None:
     total = gx.fori_loop(0, x.shape[0], lambda i, state: state * 1.5 + s, gx.constant(0.0))
-    gx.check_grad(total, [s], {x: VALUES, s: np.float64(0.3)})
+    assert gx.check_grad(total, [s], {x: VALUES, s: np.float64(0.3)})
     agree([x, s], [total, gx.grad(total, s)], VALUES, 0.3)
 
 

@@ -60,7 +60,7 @@ def test_resizing() -> None:
     at = np.clip((np.arange(8) + 0.5) / 2 - 0.5, 0, 3)
     want = np.apply_along_axis(lambda line: np.interp(at, np.arange(4), line), 2, a)
     np.testing.assert_allclose(smooth, want, **EXACT)
-    gx.check_grad(gx.sum(linear * linear), [x], {x: a})
+    assert gx.check_grad(gx.sum(linear * linear), [x], {x: a})
     with pytest.raises(gx.GraphError, match="2 positive extents"):
         nn.resize(x, (7,))
     with pytest.raises(gx.GraphError, match="'nearest' or 'linear'"):
@@ -93,7 +93,7 @@ def test_batch_norm(axis: int) -> None:
     even = (xa - along(before.mean)) / np.sqrt(along(before.variance) + 1e-5)
     np.testing.assert_allclose(fixed, even * along(norm.scale) + along(norm.offset), **EXACT)
     values = {x: xa, layer.scale: norm.scale, layer.offset: norm.offset}
-    gx.check_grad(gx.sum(y * y * y), [x, layer.scale, layer.offset], values)
+    assert gx.check_grad(gx.sum(y * y * y), [x, layer.scale, layer.offset], values)
 
 
 def test_other_norms() -> None:
@@ -153,7 +153,7 @@ def test_recurrent_layers(kind: str, reverse: bool) -> None:
         shown = want[0] if kind == "lstm" else want
         np.testing.assert_allclose(outputs[step], shown, **EXACT)
     np.testing.assert_allclose(last, want, **EXACT)
-    gx.check_grad(gx.sum(seen * seen), [layer.recurrent, layer.bias, h], values)
+    assert gx.check_grad(gx.sum(seen * seen), [layer.recurrent, layer.bias, h], values)
     with pytest.raises(gx.GraphError, match="a cell is one of"):
         nn.Recurrent.symbols("cell", "none", 1, 1)
 

@@ -119,7 +119,7 @@ def test_softmax_cross_entropy_ignores_labels_that_are_no_class() -> None:
 def test_gradient_of_softmax_cross_entropy() -> None:
     logits, labels = symbols()
     loss = nn.softmax_cross_entropy(logits, labels)
-    gx.check_grad(loss, logits, {logits: LOGITS, labels: LABELS})
+    assert gx.check_grad(loss, logits, {logits: LOGITS, labels: LABELS})
     got = gx.compile([logits, labels], gx.grad(loss, logits))(LOGITS, LABELS)
     soft = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(

@@ -73,7 +73,7 @@ def test_compiled_with_derivatives(text: str, shapes: Any) -> None:
     made = gx.einsum(text, *symbols)
     got = gx.compile(symbols, [made], options=QUICK)(*arrays)[0]
     np.testing.assert_allclose(got, np.einsum(text, *arrays), 1e-13, 1e-13)
-    gx.check_grad(gx.sum(gx.sin(made)), symbols, dict(zip(symbols, arrays, strict=True)))
+    assert gx.check_grad(gx.sum(gx.sin(made)), symbols, dict(zip(symbols, arrays, strict=True)))
 
 
 def test_the_order_has_the_fewest_multiplications() -> None:

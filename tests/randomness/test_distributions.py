@@ -350,7 +350,7 @@ def test_other_parameters_differentiate() -> None:
         r.exponential(KEY, (6,), scale=high) + low,
         r.gamma(KEY, 1.5, (6,), scale=high) + low,
     ):
-        gx.check_grad(gx.sum(drawn * drawn), [low, high], {low: -0.7, high: 1.3})
+        assert gx.check_grad(gx.sum(drawn * drawn), [low, high], {low: -0.7, high: 1.3})
 
 
 SHAPED: dict[str, tuple[Callable[[Any], gx.Node], Callable[..., Any], float]] = {
