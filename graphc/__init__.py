@@ -22,7 +22,7 @@ from graphc._version import __version__
 _checkout.install()
 
 if TYPE_CHECKING:
-    from graphc.autodiff import grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+    from graphc.autodiff import grad, hessian, hvp, jacobian, jvp, taylor, value_and_grad, vjp
     from graphc.autodiff.check import check_grad
     from graphc.batching import vmap
     from graphc.dims import dim
@@ -359,7 +359,8 @@ if TYPE_CHECKING:
 # Where the names that are not functions of the surface live.
 _HOMES = {
     **dict.fromkeys(
-        ("grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"), "graphc.autodiff"
+        ("grad", "hessian", "hvp", "jacobian", "jvp", "taylor", "value_and_grad", "vjp"),
+        "graphc.autodiff",
     ),
     **dict.fromkeys(("constant", "matrix", "scalar", "symbol", "vector"), "graphc.ops.operands"),
     **dict.fromkeys(("CompileError", "GraphError"), "graphc.errors"),
@@ -751,6 +752,7 @@ __all__ = [
     "take_along_axis",
     "tan",
     "tanh",
+    "taylor",
     "tensordot",
     "tile",
     "to_networkx",

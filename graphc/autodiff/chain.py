@@ -75,7 +75,7 @@ def times(direction: Node, partial: Maybe, singular: bool) -> Maybe:
     return (strong_multiply_op if singular else multiply_op)(direction, partial)
 
 
-def _partials(node: Node, derivative: Partials) -> list[tuple[Maybe, ...]]:
+def partials_of(node: Node, derivative: Partials) -> list[tuple[Maybe, ...]]:
     """For each result its partials by every argument."""
     if isinstance(node.type, TupleType):
         from graphc.ops.special import project
@@ -120,7 +120,7 @@ def pull(
                 if wanted[i]:
                     answer[i] = derivative.transpose(cotangent, node, i)
         return answer
-    rows = _partials(node, derivative)
+    rows = partials_of(node, derivative)
     for cotangent, row in zip(cotangents, rows, strict=True):
         if cotangent is None:
             continue
@@ -139,9 +139,9 @@ def push(node: Node, tangents: Sequence[Maybe], transform: Any) -> list[Maybe]:
     if isinstance(derivative, Rules):
         return derivative.jvp(node, list(tangents), transform)
     if isinstance(derivative, Linear):
-        return [_push_linear(node, derivative, tangents)]
+        return [push_linear(node, derivative, tangents)]
     answer: list[Maybe] = []
-    for row in _partials(node, derivative):
+    for row in partials_of(node, derivative):
         total: Maybe = None
         for i, partial in enumerate(row):
             tangent = tangents[i]
@@ -151,7 +151,8 @@ def push(node: Node, tangents: Sequence[Maybe], transform: Any) -> list[Maybe]:
     return answer
 
 
-def _push_linear(node: Node, derivative: Linear, tangents: Sequence[Maybe]) -> Maybe:
+def push_linear(node: Node, derivative: Linear, tangents: Sequence[Maybe]) -> Maybe:
+    """The tangent of the result of an op that is linear."""
     moving = [i for i in derivative.arguments or range(len(node.args)) if tangents[i] is not None]
     if not moving:
         return None
