@@ -33,7 +33,8 @@ from graphc.codegen.program import (
     Switch,
     While,
 )
-from graphc.dims import Dim, Extent, dim_min
+from graphc.codegen.traffic import moved, total
+from graphc.dims import Dim, Extent, dim_min, evaluate
 
 # Blocks of a launch; more tasks than this are taken in turns.
 MOST_BLOCKS = 1 << 16
@@ -99,7 +100,8 @@ Argument = Place | Stride | Size | Status
 class KernelStep:
     """Launch a kernel on `grid` blocks in a row, of `block` threads; 0 blocks are passed over.
 
-    `can_fail` tells whether it may write the status record; `nodes` are the ops that it computes.
+    `can_fail` tells whether it may write the status record; `nodes` are the ops that it computes;
+    `bytes` is what it moves, counted as `traffic` says.
     """
 
     kernel: str
@@ -108,6 +110,7 @@ class KernelStep:
     arguments: tuple[Argument, ...]
     can_fail: bool
     nodes: tuple[str, ...] = ()
+    bytes: Extent = 0
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,20 @@ class Plan:
     steps: tuple[Step, ...]
 
 
+@dataclass(frozen=True)
+class Totals:
+    """Launches of one call, and the bytes that they move.
+
+    A loop whose end data decide counts one round, a choice its dearest branch.
+    """
+
+    launches: int
+    bytes: int
+
+    def __add__(self, other: Totals) -> Totals:
+        return Totals(self.launches + other.launches, self.bytes + other.bytes)
+
+
 @dataclass(eq=False)
 class CudaProgram:
     """A program as CUDA C++: kernels, the plan of the main procedure, the arrays of its constants.
@@ -205,6 +222,10 @@ class CudaProgram:
         It is the same wherever a graph was written.
         """
         return translation_unit(self.kernels)
+
+    def totals(self, sizes: Mapping[str, int] | None = None) -> Totals:
+        """Launches and modelled bytes of one call, for the named extents `sizes`."""
+        return _totals(self.plan.steps, dict(sizes or {}))
 
     def launch_plan_text(self) -> str:
         """The plan, one step a line; each called procedure once."""
@@ -241,6 +262,27 @@ def cuda_source(program: Program, name: str = "graph", workers: int = 1) -> Cuda
 def product_scratch(contract: Contract) -> Extent:
     """Bytes of scratch that a contraction needs: none, sums stay in registers."""
     return 0
+
+
+def _totals(steps: Sequence[Step], sizes: dict[str, int]) -> Totals:
+    found = Totals(0, 0)
+    for step in steps:
+        if isinstance(step, KernelStep):
+            if evaluate(step.grid, sizes):
+                found += Totals(1, evaluate(step.bytes, sizes))
+        elif isinstance(step, LoopStep):
+            one = _totals(step.steps, {**sizes, step.variable: 0})
+            length = evaluate(step.length, sizes)
+            found += Totals(one.launches * length, one.bytes * length)
+        elif isinstance(step, WhileStep):
+            found += _totals((*step.test, *step.steps), sizes)
+        elif isinstance(step, SwitchStep):
+            branches = [_totals(branch, sizes) for branch in step.branches]
+            found += max(branches, key=lambda each: each.bytes)
+        else:
+            inner = {name: evaluate(extent, sizes) for name, extent in step.sizes.items()}
+            found += _totals(step.plan.steps, inner)
+    return found
 
 
 def _plan_lines(plan: Plan) -> Iterator[str]:
@@ -361,11 +403,15 @@ class _Planner:
             if line not in known.comments:
                 known.comments.append(line)
         operands = dict(zip(map(id, kernel.buffers), launch.operands, strict=True))
+        by_buffer = dict(zip(kernel.buffers, launch.operands, strict=True))
+        bytes_ = total(moved(kernel, by_buffer, launch.tasks, made.on_chip))
         arguments = tuple(self.argument(word, operands, made.tasks, inputs) for word in made.words)
         scratch = any(buffer.space == "worker" for buffer in kernel.buffers)
         most = self.workers if scratch else MOST_BLOCKS // made.parts
         grid = dim_min(made.tasks, most) * made.parts
-        return KernelStep(printed.name, grid, printed.block, arguments, printed.can_fail, nodes)
+        return KernelStep(
+            printed.name, grid, printed.block, arguments, printed.can_fail, nodes, bytes_
+        )
 
     def argument(
         self, word: tuple[str, Any], operands: Mapping[int, Operand], tasks: Extent, inputs: int
@@ -396,6 +442,7 @@ __all__ = [
     "Status",
     "Stride",
     "SwitchStep",
+    "Totals",
     "WhileStep",
     "cuda_source",
     "product_scratch",

@@ -87,6 +87,7 @@ class KernelPrinter(StatementPrinter):
         self.block = BLOCK_SIZES[-1]
         self.parts = 1
         self.tasks: Extent = 0
+        self.on_chip: set[Buffer] = set()  # scratch that is not in global memory
 
     # -- the function ------------------------------------------------------------------------------
 
