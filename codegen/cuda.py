@@ -12,6 +12,7 @@ It has not run on a GPU.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +22,12 @@ import numpy as np
 from graphc.codegen.clike import comment, memory_groups, remarks
 from graphc.codegen.cuda_contract import ContractPrinter
 from graphc.codegen.cuda_kernel import CudaKernel, KernelPrinter, Parameter
+from graphc.codegen.cuda_lanes import SHARED_SCRATCH, divides
+from graphc.codegen.cuda_together import PART_BLOCK, Part, joined_kernel
 from graphc.codegen.loops import Contract
+from graphc.codegen.lower import lower
 from graphc.codegen.program import (
+    Call,
     Launch,
     Loop,
     Operand,
@@ -31,13 +36,18 @@ from graphc.codegen.program import (
     Statement,
     Storage,
     Switch,
+    Together,
     While,
+    bodies,
 )
-from graphc.codegen.traffic import moved, total
-from graphc.dims import Dim, Extent, dim_min, evaluate
+from graphc.codegen.scalar import BITS
+from graphc.codegen.together import put_together
+from graphc.codegen.traffic import Moved, moved, total
+from graphc.dims import Dim, Extent, evaluate, product
+from graphc.graph import Graph
 
-# Blocks of a launch; more tasks than this are taken in turns.
-MOST_BLOCKS = 1 << 16
+# Bytes at whose multiples every input, output and constant, and the arena, begin.
+ALIGNED = 16
 # Workers to plan the memory for: each block of a kernel that needs scratch takes a copy of it.
 SCRATCH_BLOCKS = 512
 
@@ -250,18 +260,36 @@ def cuda_source(program: Program, name: str = "graph", workers: int = 1) -> Cuda
     """The CUDA C++ of a program, and the plan to run it.
 
     `workers` is what the memory was planned for: kernels that need scratch run as many blocks at
-    most. A program for CUDA is `lower(graph, SCRATCH_BLOCKS, product_scratch=product_scratch)`.
+    most. A program for CUDA is `lower_for_cuda(graph, workers)`.
     """
-    planner = _Planner(workers)
+    planner = _Planner(workers, _formal_alignments(program))
     plans = {id(p): planner.procedure(p) for p in (*program.procedures, program.main)}
     kernels = tuple(planner.kernels.values())
     constants = tuple(planner.constants)
     return CudaProgram(name, kernels, plans[id(program.main)], constants, tuple(program.checks))
 
 
+def lower_for_cuda(
+    graph: Graph, workers: int = SCRATCH_BLOCKS, strided: Sequence[bool] = ()
+) -> Program:
+    """The program of a closed, rewritten, expanded graph, as a GPU should run it."""
+    arrange = functools.partial(put_together, joins=_may_join)
+    return lower(graph, workers, strided, product_scratch=product_scratch, arrange=arrange)
+
+
 def product_scratch(contract: Contract) -> Extent:
     """Bytes of scratch that a contraction needs: none, sums stay in registers."""
     return 0
+
+
+def _may_join(launch: Launch) -> bool:
+    """Whether a launch may be a part of another: no block of it needs global scratch."""
+    sizes = [
+        product(buffer.shape) * max(1, BITS[buffer.dtype] // 8)
+        for buffer in launch.kernel.buffers
+        if buffer.space == "worker"
+    ]
+    return all(isinstance(size, int) for size in sizes) and sum(sizes) <= SHARED_SCRATCH  # type: ignore[operator]
 
 
 def _totals(steps: Sequence[Step], sizes: dict[str, int]) -> Totals:
@@ -331,14 +359,48 @@ def _step_lines(steps: Sequence[Step], indent: str, waiting: list[Plan]) -> Iter
             waiting.append(step.plan)
 
 
+def _formal_alignments(program: Program) -> dict[int, int]:
+    """What the addresses of the inputs and outputs of each procedure are multiples of: those of
+    the main one by contract, those of others as their callers give them.
+    """
+    found = {id(s): ALIGNED for s in (*program.main.inputs, *program.main.outputs)}
+    for procedure in (program.main, *reversed(program.procedures)):
+        waiting = list(procedure.body)
+        while waiting:
+            statement = waiting.pop()
+            for body in bodies(statement):
+                waiting.extend(body)
+            if isinstance(statement, Call):
+                callee = statement.procedure
+                formal = (*callee.inputs, *callee.outputs)
+                for storage, operand in zip(formal, statement.operands, strict=True):
+                    given = _alignment(operand, found)
+                    found[id(storage)] = min(found.get(id(storage), ALIGNED), given)
+    return found
+
+
+def _alignment(operand: Operand, formal: Mapping[int, int]) -> int:
+    """The largest power of two, up to `ALIGNED`, that divides the address of an operand."""
+    storage = operand.storage
+    size = storage.dtype.itemsize
+    known = formal.get(id(storage), size) if storage.kind in ("input", "output") else ALIGNED
+    if storage.strided:
+        return size
+    while known > size and not divides(operand.offset * size, known):
+        known //= 2
+    return known
+
+
 # -- the plan --------------------------------------------------------------------------------------
 
 
 class _Planner:
     """Prints each kernel once and says how to launch it."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, formal: Mapping[int, int]) -> None:
+        """`formal` says what the addresses of storages that callers give are multiples of."""
         self.workers = workers
+        self.formal = formal
         self.kernels: dict[str, CudaKernel] = {}
         self.constants: list[Any] = []
         self.plans: dict[int, Plan] = {}
@@ -360,6 +422,8 @@ class _Planner:
     def step(self, statement: Statement, inputs: int) -> Step:
         if isinstance(statement, Launch):
             return self.launch(statement, inputs)
+        if isinstance(statement, Together):
+            return self.together(statement, inputs)
         if isinstance(statement, Loop):
             steps = self.steps(statement.body, inputs)
             return LoopStep(statement.variable, statement.length, statement.reverse, steps)
@@ -392,25 +456,62 @@ class _Planner:
         return len(self.constants) - 1
 
     def launch(self, launch: Launch, inputs: int) -> KernelStep:
-        kernel = launch.kernel
-        groups = memory_groups(launch, self.workers)
-        contract = isinstance(kernel.nest, Contract)
-        made = (ContractPrinter if contract else KernelPrinter)(kernel, groups)
+        made = self.printer(launch)
         printed = made.kernel_function()
-        known = self.kernels.setdefault(printed.name, printed)
-        nodes = tuple(dict.fromkeys(node.op.name for node in launch.nodes))
-        for line in remarks(launch):
-            if line not in known.comments:
-                known.comments.append(line)
-        operands = dict(zip(map(id, kernel.buffers), launch.operands, strict=True))
-        by_buffer = dict(zip(kernel.buffers, launch.operands, strict=True))
-        bytes_ = total(moved(kernel, by_buffer, launch.tasks, made.on_chip))
+        known = self.known(printed, [launch])
+        operands = dict(zip(map(id, launch.kernel.buffers), launch.operands, strict=True))
         arguments = tuple(self.argument(word, operands, made.tasks, inputs) for word in made.words)
-        scratch = any(buffer.space == "worker" for buffer in kernel.buffers)
-        most = self.workers if scratch else MOST_BLOCKS // made.parts
-        grid = dim_min(made.tasks, most) * made.parts
         return KernelStep(
-            printed.name, grid, printed.block, arguments, printed.can_fail, nodes, bytes_
+            printed.name,
+            made.grid(self.workers),
+            printed.block,
+            arguments,
+            known.can_fail,
+            _names_of([launch]),
+            total(self.moved(launch, made)),
+        )
+
+    def printer(self, launch: Launch, block: int | None = None) -> KernelPrinter:
+        groups = memory_groups(launch, self.workers)
+        alignments = [_alignment(operand, self.formal) for operand in launch.operands]
+        contract = isinstance(launch.kernel.nest, Contract)
+        kind = ContractPrinter if contract else KernelPrinter
+        return kind(launch.kernel, groups, alignments, block)
+
+    def known(self, printed: CudaKernel, launches: Sequence[Launch]) -> CudaKernel:
+        """The kernel of that text, with where it comes from."""
+        known = self.kernels.setdefault(printed.name, printed)
+        for launch in launches:
+            for line in remarks(launch):
+                if line not in known.comments:
+                    known.comments.append(line)
+        return known
+
+    def moved(self, launch: Launch, made: KernelPrinter) -> list[Moved]:
+        by_buffer = dict(zip(launch.kernel.buffers, launch.operands, strict=True))
+        return moved(launch.kernel, by_buffer, launch.tasks, made.on_chip)
+
+    def together(self, statement: Together, inputs: int) -> KernelStep:
+        """One launch of which each part has some of the blocks; equal parts have one text."""
+        parts = []
+        bytes_: list[Moved] = []
+        for launch in statement.launches:
+            made = self.printer(launch, PART_BLOCK)
+            function = made.part_function()
+            operands = dict(zip(map(id, launch.kernel.buffers), launch.operands, strict=True))
+            arguments = tuple(self.argument(w, operands, made.tasks, inputs) for w in made.words)
+            parts.append(Part(function, arguments, made.grid(self.workers)))
+            bytes_ += self.moved(launch, made)
+        printed, ordered, grid = joined_kernel(parts)
+        known = self.known(printed, statement.launches)
+        return KernelStep(
+            printed.name,
+            grid,
+            printed.block,
+            tuple(ordered),
+            known.can_fail,
+            _names_of(statement.launches),
+            total(bytes_),
         )
 
     def argument(
@@ -425,6 +526,10 @@ class _Planner:
         if kind == "status":
             return Status()
         return Size(tasks if kind == "tasks" else Dim.symbol(item))
+
+
+def _names_of(launches: Sequence[Launch]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(node.op.name for launch in launches for node in launch.nodes))
 
 
 __all__ = [
@@ -445,6 +550,7 @@ __all__ = [
     "Totals",
     "WhileStep",
     "cuda_source",
+    "lower_for_cuda",
     "product_scratch",
     "translation_unit",
 ]

@@ -1,24 +1,27 @@
 """How is a kernel written as CUDA C++?  Blocks for tasks, threads for lanes.
 
-An iteration of the parallel loop is done by a block, or by several where nothing but lanes is in
-it. A vector loop is shared out to the threads of the block with a stride of the block's size, so
-that the same lane of every loop is the same thread. What stands outside of vector loops all threads
+An iteration of the parallel loop is done by a block, by several where nothing but lanes is in it,
+or by one warp of a block where a row is short. How a vector loop is shared out to the threads, and
+what stays in registers, `cuda_lanes` decides. What stands outside of vector loops all threads
 compute alike, and the first one stores. Accumulators of vector loops end in a reduction over the
-block in a fixed order. Index arithmetic is in long long; what does not vary in a loop is named in
-front of it.
+warp, then the block, in a fixed order. Index arithmetic is in int where every array is known to be
+small enough, else in long long; what does not vary in a loop is named in front of it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphc.codegen.clike import Level, StatementPrinter, enclosed
+from graphc.codegen.cuda_lanes import LANE, WARP, Access, Kept, Lanes, accesses_of, divides, packs
+from graphc.codegen.cuda_lanes import planned as planned_lanes
 from graphc.codegen.cuda_scalar import CUDA
-from graphc.codegen.loops import Buffer, Kernel, identity
+from graphc.codegen.loops import Buffer, Contract, Kernel, identity, linear, scopes
 from graphc.codegen.memory import aligned
 from graphc.codegen.scalar import (
     BITS,
@@ -31,12 +34,12 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
-from graphc.dims import Bounds, Compound, Dim, Extent, product
+from graphc.dims import Dim, Extent, ceildiv, dim_min, product, substitute
 
-WARP = 32
-BLOCK_SIZES = (32, 64, 128, 256)
-# Elements that a thread takes at least before a task is shared out to several blocks.
-LANES_PER_THREAD = 4
+# Blocks of a launch; more tasks than this are taken in turns.
+MOST_BLOCKS = 1 << 16
+# Indices below this, sums and products on the way included, fit an int with room to spare.
+NARROW_INDEX = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,38 @@ class KernelPrinter(StatementPrinter):
     INTEGER = "long long"
     MINIMUM, MAXIMUM, LONG = "min", "max", "LL"
 
-    def __init__(self, kernel: Kernel, groups: Sequence[int]) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        groups: Sequence[int],
+        alignments: Sequence[int] = (),
+        block: int | None = None,
+    ) -> None:
+        """`alignments` are what the addresses of the buffers are multiples of, in bytes; `block` is
+        the size of a block, if something else than this kernel decides it.
+        """
         super().__init__(kernel, groups)
+        known = alignments or [max(1, BITS[b.dtype] // 8) for b in kernel.buffers]
+        self.alignment = dict(zip(kernel.buffers, known, strict=True))
+        self.given_block = block
+        self.lanes = Lanes()
+        self.filled: set[tuple[Buffer, Extent]] = set()
+        self.packed: dict[int, str] = {}
+        if _is_narrow(kernel, self.live):
+            self.INTEGER, self.LONG = "int", ""
+        loaded = {
+            s.immediate.buffer
+            for scope in scopes(kernel)
+            for s in walk(scope)
+            if isinstance(s, Value) and s.opcode == "load" and id(s) in self.live
+        }
+        self.unread = {b for b in kernel.buffers if b.space == "worker" and b not in loaded}
         self.merged = _merged_reductions(kernel.body, self.live)
         self.shared: dict[str, int] = {}
         self.touched: dict[int, set[tuple[Toucher, bool]]] = {}
         self.task_touched: dict[int, set[tuple[Toucher, bool]]] = {}
         self.words: list[tuple[str, Any]] = []
-        self.block = BLOCK_SIZES[-1]
+        self.block = self.lanes.block
         self.parts = 1
         self.tasks: Extent = 0
         self.on_chip: set[Buffer] = set()  # scratch that is not in global memory
@@ -93,12 +120,44 @@ class KernelPrinter(StatementPrinter):
 
     def kernel_function(self) -> CudaKernel:
         """The finished kernel; its name ends in a digest of its text."""
-        top = self.top()
-        self.body(top)
-        lines = [*self.openings(), *top.lines]
-        parameters = self.parameters()
+        lines, parameters = self.printed()
         listed = [f"{p.type} {p.name}" for p in parameters]
         head = f'extern "C" __global__ void __launch_bounds__({self.block}) '
+        return self.function(head, lines, parameters, listed)
+
+    def part_function(self) -> CudaKernel:
+        """The same as a function of the device, of which a kernel gives each part some blocks.
+
+        It is told which block it is, of how many, and where shared memory for it begins.
+        """
+        lines, parameters = self.printed()
+        listed = [f"{p.type} {p.name}" for p in parameters]
+        offset, moved_lines = 0, []
+        for line in lines:
+            line = line.replace("blockIdx.x", "block").replace("gridDim.x", "blocks")
+            declared = _SHARED_ARRAY.match(line)
+            if declared:
+                type_, name, extents = declared.groups()
+                line = f"    {type_} (&{name}){extents} = *({type_} (*){extents})(shared + {offset});"
+                dtype = next(d for d, text in CUDA.types.items() if text == type_)
+                count = math.prod(map(int, re.findall(r"\d+", extents)))
+                offset += -(-count * _bytes(dtype) // 16) * 16
+            moved_lines.append(line)
+        listed += ["const int block", "const int blocks"]
+        listed += ["unsigned char* shared"] if offset else []
+        made = self.function("__device__ inline void ", moved_lines, parameters, listed)
+        made.shared_bytes = offset
+        return made
+
+    def printed(self) -> tuple[list[str], list[Parameter]]:
+        """The lines of the body, and the parameters that they need."""
+        top = self.top()
+        self.body(top)
+        return [*self.openings(), *top.lines], self.parameters()
+
+    def function(
+        self, head: str, lines: list[str], parameters: list[Parameter], listed: list[str]
+    ) -> CudaKernel:
         body = "\n".join(["{", *lines, "}"])
         digest = hashlib.blake2b(digest_size=5)
         digest.update("\0".join([head, *listed, body, *self.helpers.values()]).encode())
@@ -148,6 +207,13 @@ class KernelPrinter(StatementPrinter):
             lines.append(
                 f"    __shared__ {CUDA.types[dtype]} partials_{dtype}[{self.block // WARP}];"
             )
+        for buffer in self.lanes.shared:
+            if buffer.name in self.shared:
+                type_ = CUDA.memory_type(buffer.dtype)
+                size = product(buffer.shape)
+                lines.append(f"    __shared__ __align__(16) {type_} {buffer.name}[{size}];")
+        if self.lanes.rows > 1:
+            lines.append(f"    const int warp = threadIdx.x / {WARP}, lane = threadIdx.x % {WARP};")
         top = self.top()
         for buffer in self.kernel.buffers:
             if buffer.space == "worker" and ("buffer", buffer) in self.used:
@@ -166,64 +232,83 @@ class KernelPrinter(StatementPrinter):
         nest = self.kernel.nest
         assert isinstance(nest, For)
         self.tasks = nest.stop - nest.start
-        self.block, self.parts = self.launch_shape(nest)
+        self.lanes = planned_lanes(
+            self.kernel,
+            self.live,
+            self.group,
+            self.writes,
+            self.alignment,
+            self.bounds,
+            self.given_block,
+        )
+        self.block, self.parts = self.lanes.block, self.lanes.parts
+        self.on_chip = {*self.lanes.shared, *self.lanes.registers}
         for statement in self.kernel.body.statements:
             if statement is nest:
                 self.parallel_loop(top, nest)
             else:
                 self.statement(top, statement)
 
+    @property
+    def scratch(self) -> bool:
+        """Whether blocks need copies of scratch in global memory."""
+        return any(b.space == "worker" and b not in self.on_chip for b in self.kernel.buffers)
+
+    def grid(self, workers: int) -> Extent:
+        """Blocks of the launch: `workers` at most where each needs scratch."""
+        most = workers if self.scratch else MOST_BLOCKS // self.parts
+        return dim_min(ceildiv(self.tasks, self.lanes.rows), most) * self.parts
+
+    @property
+    def barrier_text(self) -> str:
+        return "__syncthreads();" if self.lanes.rows == 1 else "__syncwarp();"
+
+    @property
+    def thread(self) -> str:
+        """The number of a thread among those of its task."""
+        return "threadIdx.x" if self.lanes.rows == 1 else "lane"
+
     def parallel_loop(self, top: Level, loop: For) -> None:
         variable = loop.variable
         inside = top.inner({variable: variable})
         self.scope(inside, loop.body)
+        rows, parts = self.lanes.rows, self.parts
+        share = "" if parts == 1 else f" / {parts}"
+        first = "blockIdx.x" + share if rows == 1 else f"blockIdx.x * {rows} + warp"
+        start = "" if loop.start == 0 else f"{self.index(top, loop.start)} + "
+        most = MOST_BLOCKS // parts * rows
+        if isinstance(self.tasks, int) and self.tasks <= most and not self.scratch:
+            # a block for each task: none comes back for another
+            ragged = rows > 1 and self.tasks % rows
+            if ragged or any(re.search(rf"\b{variable}\b", line) for line in inside.lines):
+                top.put(f"const {self.INTEGER} {variable} = {start}{first};")
+            if ragged:
+                stop = self.index(top, loop.stop)
+                top.put(f"if ({variable} >= {stop}) return;  // a whole warp does")
+            top.lines.extend(line.removeprefix("    ") for line in inside.lines)
+            return
         scratch = {self.group[b] for b in self.kernel.buffers if b.space == "worker"}
         touched = [self.task_touched.get(group, ()) for group in scratch]
         if any(_conflict(one, touchers) for touchers in touched for one in touchers):
-            inside.put("__syncthreads();")  # before the next task writes to scratch
-        share = "" if self.parts == 1 else f" / {self.parts}"
-        start = "" if loop.start == 0 else f"{self.index(top, loop.start)} + "
+            inside.put(self.barrier_text)  # before the next task writes to scratch
         stop = self.task_count() if loop.start == 0 else self.index(top, loop.stop)
+        step = f"gridDim.x{share}" if rows == 1 else f"gridDim.x * {rows}"
         top.close(
-            f"for (long long {variable} = {start}blockIdx.x{share}; {variable} < {stop}; "
-            f"{variable} += gridDim.x{share})",
+            f"for ({self.INTEGER} {variable} = {start}{first}; {variable} < {stop}; "
+            f"{variable} += {step})",
             inside,
         )
-
-    def launch_shape(self, nest: For) -> tuple[int, int]:
-        """The size of a block, and how many blocks share a task.
-
-        Several may where lanes are all that there is: nothing is carried from one to another, nor
-        kept in scratch, nor read for all of them from memory that one of them writes.
-        """
-        loops = [s for s in walk(nest.body) if isinstance(s, For) and s.role == "vector"]
-        lengths = [_longest(loop, self.bounds) for loop in loops]
-        block = BLOCK_SIZES[-1]
-        known = [length for length in lengths if length is not None]
-        if len(known) == len(lengths):
-            longest = max(known, default=1)
-            block = next((size for size in BLOCK_SIZES if size >= longest), block)
-        outside = [*self.kernel.body.statements, *nest.body.statements]
-        others = [s for s in outside if isinstance(s, (Store, Check, For)) and s is not nest]
-        carried = any(id(a) in self.live for loop in loops for a in loop.accumulators)
-        scratch = any(buffer.space == "worker" for buffer in self.kernel.buffers)
-        read = {s.immediate.buffer for s in outside if isinstance(s, Value) and s.opcode == "load"}
-        if (
-            len(loops) != 1
-            or others != loops
-            or carried
-            or scratch
-            or not known
-            or read & self.writes
-        ):
-            return block, 1
-        return block, max(1, known[0] // (block * LANES_PER_THREAD))
 
     def task_count(self) -> str:
         if isinstance(self.tasks, int):
             return str(self.tasks)
         self.used.add(("tasks", None))
         return "tasks"
+
+    def has_effect(self, s: Any) -> bool:
+        if isinstance(s, Store) and s.buffer in self.unread:
+            return False  # scratch that nobody reads
+        return super().has_effect(s)
 
     # -- loops -------------------------------------------------------------------------------------
 
@@ -240,22 +325,18 @@ class KernelPrinter(StatementPrinter):
                 identity(accumulator.combiner, accumulator.dtype), accumulator.dtype
             )
             level.put(f"{CUDA.types[accumulator.dtype]} {name} = {start};")
-        variable = loop.variable
-        inside = level.inner({variable: variable}, lanes=vector)
-        start, stop = self.index(level, loop.start), self.index(level, loop.stop)
         before = {group: set(touchers) for group, touchers in self.touched.items()}
-        self.scope(inside, loop.body)
+        if vector:
+            self.vector_loop(level, loop)
+        else:
+            variable = loop.variable
+            inside = level.inner({variable: variable})
+            start, stop = self.index(level, loop.start), self.index(level, loop.stop)
+            self.scope(inside, loop.body)
+            head = f"{self.INTEGER} {variable} = {start}; {variable} < {stop}; ++{variable}"
+            level.close(f"for ({head})", inside)
         for group, touchers in before.items():  # a loop of no iterations has no barriers either
             self.touched.setdefault(group, set()).update(touchers)
-        if vector:
-            thread = "threadIdx.x"
-            if self.parts > 1:
-                thread = f"blockIdx.x % {self.parts} * {self.block} + threadIdx.x"
-            first = thread if start == "0" else f"{start} + {thread}"
-            step = f"{variable} += {self.block * self.parts}"
-        else:
-            first, step = start, f"++{variable}"
-        level.close(f"for (long long {variable} = {first}; {variable} < {stop}; {step})", inside)
         partial = set(self.merged.values())
         for accumulator in mine:
             if accumulator not in self.merged:
@@ -264,19 +345,175 @@ class KernelPrinter(StatementPrinter):
                 for value in self.results[accumulator]:
                     self.names[id(value)] = name
 
+    def vector_loop(self, level: Level, loop: For) -> None:
+        """A loop whose elements are shared out to the threads of the task."""
+        width, rounds = self.lanes.width(loop), self.lanes.rounds_of(loop)
+        accesses = list(accesses_of(loop, self.live))
+        for access in accesses:
+            kept = self.lanes.kept.get((access.buffer, access.place))
+            if kept is not None and (access.buffer, access.place) not in self.filled:
+                if not any(kept.name in line for line in level.lines):
+                    self.declare_kept(level, kept, width, loop)
+        variable = loop.variable
+        first = variable if width == 1 else self.fresh("first")
+        inside = level.inner({first: first}, lanes=True)
+        start, stop = self.index(level, loop.start), self.index(level, loop.stop)
+        self.elements(inside, loop, first, width, accesses)
+        self.filled.update(
+            (a.buffer, a.place) for a in accesses if (a.buffer, a.place) in self.lanes.kept
+        )
+        threads, times = self.lanes.threads * self.parts, "" if width == 1 else f" * {width}"
+        thread = self.thread
+        if self.parts > 1:
+            thread = f"(blockIdx.x % {self.parts} * {self.lanes.threads} + threadIdx.x)"
+            thread = thread if times else thread[1:-1]
+        if rounds is None:
+            begin = f"{thread}{times}" if start == "0" else f"{start} + {thread}{times}"
+            step = threads * width
+            head = f"{self.INTEGER} {first} = {begin}; {first} < {stop}; {first} += {step}"
+            level.close(f"for ({head})", inside)
+            return
+        each, turn = threads * width, self.lanes.threads
+        body = level.inner()
+        number = thread if rounds == 1 else f"(r * {turn} + {thread})"
+        body.put(f"const {self.INTEGER} {first} = {number}{times};")
+        if int(loop.stop) % each:  # type: ignore[arg-type]
+            body.close(f"if ({first} < {stop})", _deeper(inside))
+        else:
+            body.lines.extend(inside.lines)
+        if rounds == 1:
+            level.put("{")
+            level.lines.extend(body.lines)
+            level.put("}")
+            return
+        level.put("#pragma unroll")
+        level.close(f"for (int r = 0; r < {rounds}; ++r)", body)
+
+    def declare_kept(self, level: Level, kept: Kept, width: int, loop: For) -> None:
+        type_ = CUDA.memory_type(kept.dtype)
+        if width > 1:
+            self.helpers.setdefault("pack", _PACK)
+            type_ = f"Pack<{type_}, {width}>"
+        times = f"[{kept.rounds}]" if kept.rounds > 1 else ""
+        ragged = int(loop.stop) % (self.lanes.threads * width * kept.rounds)  # type: ignore[arg-type]
+        level.put(f"{type_} {kept.name}{times}{' = {}' if ragged else ''};")
+
+    def elements(
+        self, level: Level, loop: For, first: str, width: int, accesses: Sequence[Access]
+    ) -> None:
+        """What a thread does in one round: `width` elements from `first` on."""
+        together = packs(loop, width, accesses, self.group)
+        kept = {
+            id(a.statement): self.lanes.kept[a.buffer, a.place]
+            for a in accesses
+            if a.plain and (a.buffer, a.place) in self.lanes.kept
+        }
+        whole = divides(loop.stop - loop.start, width)
+        rest = "" if whole else f"{self.index(level, loop.stop)} - {first}"
+        turn = "[r]" if (self.lanes.rounds_of(loop) or 1) > 1 else ""
+        element = ".at[u]" if width > 1 else ""
+        done: dict[tuple[Buffer, Extent], str] = {}
+        stores: list[tuple[str, str]] = []
+        for access in accesses:
+            number, at = id(access.statement), (access.buffer, access.place)
+            held = kept.get(number)
+            if held is not None:
+                self.packed[number] = f"{held.name}{turn}{element}"
+                if access.stores:
+                    if access.buffer.space != "worker":
+                        target = self.pack_address(level, access, first)
+                        stores.append((target, f"{held.name}{turn}"))
+                elif at not in self.filled and at not in done:
+                    source = self.pack_address(level, access, first)
+                    level.put(f"{held.name}{turn} = {self.taken(access, source, width, rest)};")
+                    done[at] = self.packed[number]
+                continue
+            if number not in together:
+                continue
+            type_ = CUDA.memory_type(access.buffer.dtype)
+            self.helpers.setdefault("pack", _PACK)
+            if access.stores:
+                name = self.fresh("out")
+                level.put(f"Pack<{type_}, {width}> {name}{'' if whole else ' = {}'};")
+                stores.append((self.pack_address(level, access, first), name))
+            elif at in done:
+                self.packed[number] = done[at]
+                continue
+            else:
+                name, source = self.fresh("in"), self.pack_address(level, access, first)
+                text = self.taken(access, source, width, rest)
+                level.put(f"const Pack<{type_}, {width}> {name} = {text};")
+            self.packed[number] = done[at] = f"{name}.at[u]"
+        variable = loop.variable
+        if width == 1:
+            self.scope(level, loop.body)
+        else:
+            body = level.inner({variable: variable})
+            self.scope(body, loop.body)
+            if any(re.search(rf"\b{variable}\b", line) for line in body.lines):
+                indent = "    " * body.depth
+                body.lines.insert(0, f"{indent}const {self.INTEGER} {variable} = {first} + u;")
+            level.put("#pragma unroll")
+            more = "" if whole else f" && u < {rest}"
+            level.close(f"for (int u = 0; u < {width}{more}; ++u)", body)
+        for target, name in stores:
+            if width == 1:
+                level.put(f"{target} = {name};")
+            elif whole:
+                level.put(f"put({target}, {name});")
+            else:
+                self.helpers.setdefault("put_some", _PUT_SOME)
+                level.put(f"put({target}, {name}, {rest});")
+
+    def taken(self, access: Access, source: str, width: int, rest: str) -> str:
+        """The expression of elements from memory; `rest` is how many there are, if that matters."""
+        if width == 1:
+            return source
+        self.helpers.setdefault("pack", _PACK)
+        if not rest:
+            return f"take<{width}>({source})"
+        self.helpers.setdefault("take_some", _TAKE_SOME)
+        return f"take<{width}>({source}, {rest})"
+
+    def pack_address(self, level: Level, access: Access, first: str) -> str:
+        """The first of a thread's elements, as its address if there may be several."""
+        buffer = access.buffer
+        if not (buffer.space == "worker" and buffer in self.lanes.shared):
+            self.used.add(("buffer", buffer))
+        else:
+            self.shared[buffer.name] = 0
+        position = self.index(level, substitute(access.place, {LANE: Dim.symbol(first)}))
+        single = self.lanes.width(access.loop) == 1
+        return f"{buffer.name}[{position}]" if single else f"{buffer.name} + {position}"
+
+    def element(
+        self, level: Level, buffer: Buffer, index: tuple[Extent, ...], args: tuple[Value, ...]
+    ) -> str:
+        if buffer not in self.lanes.shared:
+            return super().element(level, buffer, index, args)
+        if buffer.name not in self.shared:
+            size = product(buffer.shape) * _bytes(buffer.dtype)
+            self.shared[buffer.name] = int(-(-size // 16) * 16)  # type: ignore[operator]
+        position = self.index(level, linear(buffer, index), self.argument_names(args))
+        return f"{buffer.name}[{position}]"
+
     def reduced(self, level: Level, accumulator: Accumulator) -> str:
         """What the partial results of the threads combine to, in every thread."""
         dtype = accumulator.dtype
-        self.shared[dtype] = self.block // WARP * _bytes(dtype)
-        name = f"block_{accumulator.combiner}_{dtype}"
-        self.reduction(name, accumulator.combiner, dtype)
-        result = self.fresh("v")
-        state = self.states[accumulator]
-        level.put(f"const {CUDA.types[dtype]} {result} = {name}({state}, partials_{dtype});")
-        self.touched.clear()
+        name = f"warp_{accumulator.combiner}_{dtype}"
+        self.warp_reduction(name, accumulator.combiner, dtype)
+        result, state = self.fresh(f"{accumulator.combiner}_"), self.states[accumulator]
+        call = f"{name}({state})"
+        if self.lanes.threads > WARP:
+            self.shared[dtype] = self.block // WARP * _bytes(dtype)
+            name = f"block_{accumulator.combiner}_{dtype}"
+            self.reduction(name, accumulator.combiner, dtype)
+            call = f"{name}({state}, partials_{dtype})"
+            self.touched.clear()
+        level.put(f"const {CUDA.types[dtype]} {result} = {call};")
         return result
 
-    def reduction(self, name: str, combiner: str, dtype: str) -> None:
+    def warp_reduction(self, name: str, combiner: str, dtype: str) -> None:
         if name in self.helpers:
             return
         text = self.instruction(combiner, ["value", "other"], [dtype, dtype], dtype)
@@ -284,9 +521,16 @@ class KernelPrinter(StatementPrinter):
         wide = dtype in ("float32", "float64") or BITS[dtype] >= 32
         shuffled = "value" if wide else "(int)value"
         back = "" if wide else f"({type_})"
-        self.helpers[name] = _REDUCTION.format(
+        self.helpers[name] = _WARP_REDUCTION.format(
             name=name, type=type_, combined=text, value=shuffled, back=back
         )
+
+    def reduction(self, name: str, combiner: str, dtype: str) -> None:
+        if name not in self.helpers:
+            text = self.instruction(combiner, ["value", "other"], [dtype, dtype], dtype)
+            self.helpers[name] = _REDUCTION.format(
+                name=name, warp=name.replace("block", "warp"), type=CUDA.types[dtype], combined=text
+            )
 
     def accumulate(self, level: Level, s: Accumulate) -> None:
         if id(s.accumulator) not in self.live or s.accumulator in self.merged.values():
@@ -298,16 +542,22 @@ class KernelPrinter(StatementPrinter):
     # -- memory ------------------------------------------------------------------------------------
 
     def load(self, level: Level, value: Value) -> str:
+        if id(value) in self.packed:
+            text = self.packed[id(value)]
+            return f"{text} != 0" if value.dtype == "bool" else text
         buffer = value.immediate.buffer
         if not level.lanes and buffer in self.writes:
             self.order(level, [(self.group[buffer], _EVERY, False)])
         return super().load(level, value)
 
     def store(self, level: Level, s: Store) -> None:
+        if id(s) in self.packed:
+            level.put(f"{self.packed[id(s)]} = {self.operand(s.value)};")
+            return
         if not level.lanes:
             self.order(level, [(self.group[s.buffer], _FIRST, True)])
         element = self.element(level, s.buffer, s.index, s.args)
-        guards = [] if level.lanes else ["threadIdx.x == 0"]
+        guards = [] if level.lanes else [f"{self.thread} == 0"]
         guards += [] if s.mask is None else [self.operand(s.mask)]
         guard = f"if ({' && '.join(guards)}) " if guards else ""
         level.put(f"{guard}{element} = {self.operand(s.value)};")
@@ -320,8 +570,10 @@ class KernelPrinter(StatementPrinter):
         if level.lanes:
             return
         accesses: list[tuple[int, Toucher, bool]] = []
-        for toucher, s in _accesses(loop, _EVERY, _FIRST):
+        for toucher, s in _touches(loop, _EVERY, _FIRST):
             buffer = s.buffer if isinstance(s, Store) else s.immediate.buffer
+            if buffer in self.lanes.registers:
+                continue
             if buffer in self.writes and (isinstance(s, Store) or id(s) in self.live):
                 accesses.append((self.group[buffer], toucher, isinstance(s, Store)))
         if loop.role == "vector":
@@ -332,7 +584,7 @@ class KernelPrinter(StatementPrinter):
     def order(self, level: Level, accesses: Sequence[tuple[int, Toucher, bool]]) -> None:
         """Note the accesses of one statement, behind a barrier where they need one."""
         if any(_conflict((t, w), self.touched.get(group, ())) for group, t, w in accesses):
-            level.put("__syncthreads();")
+            level.put(self.barrier_text)
             self.touched.clear()
         self.note(accesses)
 
@@ -346,23 +598,36 @@ class KernelPrinter(StatementPrinter):
     def check(self, level: Level, s: Check) -> None:
         self.used.add(("status", None))
         self.helpers.setdefault("record", _RECORD)
-        first = "" if level.lanes else "threadIdx.x == 0 && "
+        first = "" if level.lanes else f"{self.thread} == 0 && "
         condition, index = self.operand(s.condition), self.operand(s.index)
         level.put(f"if ({first}!{condition}) record(status, {s.code}, {s.node}, {index});")
 
     def barrier(self, level: Level) -> None:
-        level.put("__syncthreads();")
+        level.put(self.barrier_text)
         self.touched.clear()
 
 
+# A declaration of a shared array: its type, name and extents.
+_SHARED_ARRAY = re.compile(
+    r"\s*__shared__ (?:__align__\(16\) )?([\w ]+?) (\w+)((?:\[\d+\])+);$"
+)
+
 # Halves of a warp onto halves, then the warps in order: the order depends on the block's size only.
-_REDUCTION = """\
-__device__ inline {type} {name}({type} value, {type}* partials)
+_WARP_REDUCTION = """\
+__device__ inline {type} {name}({type} value)
 {{
+    #pragma unroll
     for (int lanes = 16; lanes > 0; lanes /= 2) {{
         const {type} other = {back}__shfl_xor_sync(0xffffffffu, {value}, lanes);
         value = {combined};
     }}
+    return value;
+}}"""
+
+_REDUCTION = """\
+__device__ inline {type} {name}({type} value, {type}* partials)
+{{
+    value = {warp}(value);
     if (threadIdx.x % 32 == 0) partials[threadIdx.x / 32] = value;
     __syncthreads();
     value = partials[0];
@@ -373,6 +638,39 @@ __device__ inline {type} {name}({type} value, {type}* partials)
     __syncthreads();
     return value;
 }}"""
+
+# Elements next to each other that are loaded and stored at once.
+_PACK = """\
+template <typename T, int N> struct __align__(sizeof(T) * N) Pack {
+    T at[N];
+};
+
+template <int N, typename T> __device__ inline Pack<T, N> take(const T* from)
+{
+    return *(const Pack<T, N>*)from;
+}
+
+template <int N, typename T> __device__ inline void put(T* to, const Pack<T, N>& pack)
+{
+    *(Pack<T, N>*)to = pack;
+}"""
+
+_TAKE_SOME = """\
+template <int N, typename T> __device__ inline Pack<T, N> take(const T* from, long long count)
+{
+    if (count >= N) return take<N>(from);
+    Pack<T, N> pack = {};
+    for (int n = 0; n < count; ++n) pack.at[n] = from[n];
+    return pack;
+}"""
+
+_PUT_SOME = """\
+template <int N, typename T>
+__device__ inline void put(T* to, const Pack<T, N>& pack, long long count)
+{
+    if (count >= N) return put(to, pack);
+    for (int n = 0; n < count; ++n) to[n] = pack.at[n];
+}"""
 
 # The first failing thread writes the record; later ones find the code taken.
 _RECORD = """\
@@ -436,30 +734,50 @@ def _conflict(one: tuple[Toucher, bool], others: Iterable[tuple[Toucher, bool]])
     return any(one[0] != other and (one[1] or wrote) for other, wrote in others)
 
 
-def _accesses(loop: For, every: Toucher, first: Toucher) -> Iterator[tuple[Toucher, Any]]:
+def _touches(loop: For, every: Toucher, first: Toucher) -> Iterator[tuple[Toucher, Any]]:
     """The loads and stores of a loop, with who does them."""
     if loop.role == "vector":
         every = first = (loop.start, loop.stop)
     for s in loop.body.statements:
         if isinstance(s, For):
-            yield from _accesses(s, every, first)
+            yield from _touches(s, every, first)
         elif isinstance(s, Store):
             yield first, s
         elif isinstance(s, Value) and s.opcode == "load":
             yield every, s
 
 
-def _longest(loop: For, bounds: Bounds) -> int | None:
-    """The most iterations that a loop can have, if that is known."""
-    stops: tuple[Extent, ...] = (loop.stop,)
-    if isinstance(loop.stop, Dim) and len(loop.stop.terms) == 1:
-        monomial, coefficient = loop.stop.terms[0]
-        atom, power = monomial[0]
-        lone = (len(monomial), power, coefficient) == (1, 1, 1)
-        if lone and isinstance(atom, Compound) and atom.operator == "min":
-            stops = atom.arguments
-    limits = [bounds.interval(stop - loop.start)[1] for stop in stops]
-    return min((limit for limit in limits if limit is not None), default=None)
+def _is_narrow(kernel: Kernel, live: set[int]) -> bool:
+    """Whether all index arithmetic stays far within the range of an int."""
+    if kernel.extents:
+        return False
+    for buffer in kernel.buffers:
+        size = product(buffer.shape)
+        if buffer.layout == "strided" or not isinstance(size, int) or size > NARROW_INDEX:
+            return False
+    nest = kernel.nest
+    if isinstance(nest, Contract):
+        sizes = (nest.batch, nest.rows, nest.columns, nest.depth)
+        if not all(isinstance(size, int) for size in sizes):
+            return False
+        if int(nest.batch * nest.rows * nest.columns) > NARROW_INDEX:
+            return False
+    elif not isinstance(nest.stop, int) or nest.stop > NARROW_INDEX:
+        return False
+    for scope in scopes(kernel):
+        for s in walk(scope):
+            if isinstance(s, (Store, Check)) and (isinstance(s, Check) or s.args):
+                return False
+            if isinstance(s, Value) and id(s) in live:
+                if s.opcode == "index" or s.opcode == "load" and s.immediate.count:
+                    return False
+    return True
+
+
+def _deeper(level: Level) -> Level:
+    """A level whose lines stand one step further in."""
+    level.lines = ["    " + line for line in level.lines]
+    return level
 
 
 def _bytes(dtype: str) -> int:

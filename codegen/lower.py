@@ -56,19 +56,23 @@ def lower(
     strided: Sequence[bool] = (),
     donated: Mapping[int, int] | None = None,
     product_scratch: Callable[[Contraction], Extent] = product_bytes,
+    arrange: Callable[[Program], None] | None = None,
 ) -> Program:
     """The program of a closed, rewritten, expanded graph.
 
     `strided` tells which parameters come with strides of their own; the others are C-contiguous.
     `donated` maps a parameter to the output that will be written over it. `workers` is the most
     threads that will run it, for scratch; `product_scratch` is the workspace in bytes that the
-    target needs for a contraction.
+    target needs for a contraction; `arrange` may change the order of statements before the memory
+    is planned.
     """
     lowering = _Lowering()
     flags = [*strided, *[False] * (len(graph.parameters) - len(strided))]
     main = lowering.procedure(graph, "main", flags)
     program = Program(main, list(lowering.procedures.values()), lowering.checks)
     protect(main, donated or {})
+    if arrange is not None:
+        arrange(program)
     plan(program, workers, product_scratch)
     return program
 

@@ -71,6 +71,21 @@ class Launch:
 
 
 @dataclass(eq=False)
+class Together:
+    """Launches that run in any order or at once: none touches what another of them writes."""
+
+    launches: list[Launch]
+
+    @property
+    def operands(self) -> list[Operand]:
+        return [operand for launch in self.launches for operand in launch.operands]
+
+    @property
+    def scratch(self) -> None:
+        """None: a launch that needs scratch runs by itself."""
+
+
+@dataclass(eq=False)
 class Loop:
     """Run `body` for `variable` in range(length), from the last if `reverse`."""
 
@@ -119,7 +134,7 @@ class Call:
     scratch: Storage | None = None
 
 
-Statement = Launch | Loop | While | Switch | Call
+Statement = Launch | Together | Loop | While | Switch | Call
 
 
 @dataclass(eq=False)
@@ -169,6 +184,8 @@ def _launches(body: list[Statement]) -> Iterator[Launch]:
     for statement in body:
         if isinstance(statement, Launch):
             yield statement
+        elif isinstance(statement, Together):
+            yield from statement.launches
         for inner in bodies(statement):
             yield from _launches(inner)
 

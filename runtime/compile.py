@@ -464,12 +464,11 @@ class Interpreted(Compiled):
 
 def emit_cuda(request: Request) -> Any:
     """The CUDA C++ of a request: text, kernels, launch plan."""
-    from graphc.codegen.cuda import SCRATCH_BLOCKS, cuda_source
-    from graphc.codegen.cuda import product_scratch as cuda_scratch
+    from graphc.codegen.cuda import SCRATCH_BLOCKS, cuda_source, lower_for_cuda
 
     graph, _ = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
-    program = lower(rewritten, SCRATCH_BLOCKS, product_scratch=cuda_scratch)
+    program = lower_for_cuda(rewritten, SCRATCH_BLOCKS)
     return cuda_source(program, name=request.name, workers=SCRATCH_BLOCKS)
 
 
