@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc import dtypes
-from graphc.autodiff.chain import Maybe, is_real, plus, zero
+from graphc.autodiff.chain import Maybe, is_real, zero
 from graphc.autodiff.sweep import pull_back, push_forward
 from graphc.graph import Graph, close, placeholder
 from graphc.node import Node
+from graphc.ops.reduce import sum_op
 
 
 class Transform:
@@ -186,7 +187,6 @@ def _scan_vjp(
     inputs = [placeholder(type_) for type_ in types]
     outputs = graph(*inputs)
     state_cotangents = [placeholder(types[i]) for i in states]
-    sums = [placeholder(types[i]) for i in rest]
     result_cotangents = [placeholder(outputs[i].type) for i in given]
     chosen = [inputs[i] for i in (*states, *slices, *rest)]
     pulled = pull_back(
@@ -195,40 +195,38 @@ def _scan_vjp(
         [*state_cotangents, *result_cotangents],
         transform,
     )
-    answers = [_or_zero(p, c.type) for p, c in zip(pulled, chosen, strict=True)]
-    to_states = answers[: len(states)]
-    to_slices = answers[len(states) : len(states) + len(slices)]
-    to_rest = [
-        plus(total, p) for total, p in zip(sums, pulled[len(states) + len(slices) :], strict=True)
-    ]
+    first, last = len(states), len(states) + len(slices)
+    to_states = [_or_zero(p, types[i]) for i, p in zip(states, pulled[:first], strict=True)]
+    to_slices = [_or_zero(p, types[i]) for i, p in zip(slices, pulled[first:last], strict=True)]
+    terms = {i: p for i, p in zip(rest, pulled[last:], strict=True) if p is not None}
     body = _closed(
         [
             *state_cotangents,
-            *sums,
             *inputs[: carry + steps],
             *result_cotangents,
             *inputs[carry + steps :],
         ],
-        [*to_states, *to_rest, *to_slices],  # type: ignore[list-item]
+        [*to_states, *to_slices, *terms.values()],
     )
     found = scan_graph(
         body,
         [
             *[_or_zero(cotangents[i], types[i]) for i in states],
-            *[zero(types[i]) for i in rest],
             *saved,
             *node.args[carry : carry + steps],
             *[cotangents[i] for i in given],  # type: ignore[list-item]
             *node.args[carry + steps :],
         ],
-        len(states) + len(rest),
+        len(states),
         carry + steps + len(given),
         length,
         not reverse,
     )
     answer: list[Maybe] = [None] * len(node.args)
-    for i, value in zip((*states, *rest, *slices), found, strict=True):
+    for i, value in zip((*states, *slices), found, strict=False):
         answer[i] = value
+    for i, rows in zip(terms, found[last:], strict=True):
+        answer[i] = sum_op(rows, axes=(0,))
     return answer
 
 

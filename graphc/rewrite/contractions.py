@@ -19,7 +19,7 @@ from graphc.rewrite.rule import rule
 
 x, y = variables("x y")
 (c,) = numbers("c")
-transposed, contract = functions("transpose contract")
+transposed, contract, summed = functions("transpose contract sum")
 
 def _contract_sources(node: Node) -> Node:
     """The contraction over what its arguments transpose."""
@@ -94,6 +94,48 @@ def _contract_number(node: Node, side: int, c: float) -> Node:
     return broadcast(total, node.shape, tuple(map(result.index, order)))
 
 
+def _sum_of_products(node: Node) -> Node | None:
+    """A sum over batch axes of a contraction has more terms of the same kind."""
+    inner, axes = node.args[0], node.attrs["axes"]
+    labels, result = labels_of(inner)
+    batch = len(inner.attrs["batch"][0])
+    if not all(axis < batch for axis in axes):
+        return None
+    left = tuple(label for axis, label in enumerate(result) if axis not in axes)
+    return contraction(inner.args, labels, left)
+
+
+def _sum_of_both(x: Node, y: Node, node: Node) -> Node | None:
+    """A sum of two contractions is one of each, if both have more terms then."""
+    for part in (x, y):
+        beneath = part.args[0] if part.op is transpose_op else part
+        if beneath.op is not contract_op:
+            return None
+        turned = part.attrs["axes"] if part.op is transpose_op else tuple(range(part.ndim))
+        batch = len(beneath.attrs["batch"][0])
+        if not all(turned[axis] < batch for axis in node.attrs["axes"]):
+            return None
+    return sum_op(x, axes=node.attrs["axes"]) + sum_op(y, axes=node.attrs["axes"])
+
+
+rule(
+    "sum_contract",
+    summed(contract(x, y)),
+    _sum_of_products,
+    law="ieee",
+    reorders=True,
+    doc="contract over more axes",
+    example=lambda f, g: summed(f @ g.transpose(0, 2, 1), axis=0),
+)
+rule(
+    "sum_contracts",
+    summed(x + y),
+    _sum_of_both,
+    law="ieee",
+    reorders=True,
+    doc="sum(x) + sum(y), where both are contractions over more axes then",
+    example=lambda f, g: summed(f @ g.transpose(0, 2, 1) + g @ f.transpose(0, 2, 1), axis=0),
+)
 rule(
     "contract_transpose",
     Family("contract", lambda op: op is contract_op),

@@ -23,6 +23,7 @@ from graphc.ops.creation import iota
 from graphc.ops.iteration import while_loop, while_op
 from graphc.ops.operands import broadcast, constant
 from graphc.ops.special import project, project_op
+from graphc.rewrite import steps
 from graphc.rewrite.pattern import Family, number_of
 from graphc.rewrite.rule import Firing, Rule, rule
 from graphc.types import TensorType
@@ -132,7 +133,20 @@ class Regions:
         with origin.origins(False):
             if MERGE in self.rules:
                 nodes = self._merge_contained(self._merge_alike(nodes))
-            return self._prune(nodes)
+            nodes = self._prune(nodes)
+            passes = {
+                steps.KEPT: self._keep,
+                steps.BEFORE: self._put_before,
+                steps.BEHIND: self._put_behind,
+                steps.SUM: self._carry_sums,
+            }
+            for rule_, transform in passes.items():
+                # One at a time: the next one wants bodies in normal form, without what has gone.
+                if rule_ in self.rules and not _same(nodes, outputs):
+                    return nodes
+                if rule_ in self.rules:
+                    nodes = transform(nodes)
+            return nodes
 
     # -- merging -----------------------------------------------------------------------------------
 
@@ -181,6 +195,60 @@ class Regions:
             outputs = replace(outputs, mapping)  # type: ignore[arg-type]
         return outputs
 
+    # -- all steps at once -------------------------------------------------------------------------
+
+    def _keep(self, outputs: list[Node]) -> list[Node]:
+        """Each scan reads what an earlier one over the same steps can keep for it."""
+        wanted: dict[Node, steps.Kept] = {}
+        kept: dict[Node, dict[Node, None]] = {}
+        for node in _scans(outputs):
+            found = steps.find_kept(node)
+            if found is not None and found.source not in wanted:  # else in the next round
+                wanted[node] = found
+                kept.setdefault(found.source, {}).update(dict.fromkeys(found.nodes.values()))
+        if not wanted:
+            return outputs
+        wide: dict[Node, tuple[Node, dict[Node, int]]] = {}
+
+        def expand(node: Node, args: list[Node]) -> Results | None:
+            if node in wanted:
+                found = wanted[node]
+                return steps.keep(node, args, found, *wide[found.source], self._made)
+            if node not in kept:
+                return None
+            graph, carry = node.attrs["graph"], node.attrs["carry"]
+            stacked = list(dict.fromkeys((*_stacked(node), *kept[node])))
+            body = Graph(graph.parameters, [*graph.outputs[:carry], *stacked])
+            made = self._made(steps.KEPT, node, args, {"graph": body})
+            place = {result: carry + i for i, result in enumerate(stacked)}
+            wide[node] = (made, place)
+            places = (*range(carry), *[place[result] for result in _stacked(node)])
+            return [project(made, i) for i in places]
+
+        return _rebuild_regions(outputs, expand)
+
+    def _put_before(self, outputs: list[Node]) -> list[Node]:
+        return _rebuild_regions(
+            outputs,
+            lambda node, args: (
+                steps.before(node, args, self._made) if node.op is scan_op else None
+            ),
+        )
+
+    def _put_behind(self, outputs: list[Node]) -> list[Node]:
+        whole = set(outputs)
+        sums = steps.sums_of_steps(outputs)
+
+        def expand(node: Node, args: list[Node]) -> Results | None:
+            if node.op is not scan_op or node in whole:
+                return None
+            return steps.behind(node, args, sums.get(node, {}), self._made)
+
+        return _rebuild_regions(outputs, expand)
+
+    def _carry_sums(self, outputs: list[Node]) -> list[Node]:
+        return steps.carry_sums(outputs, self._made)
+
     # -- pruning -----------------------------------------------------------------------------------
 
     def _prune(self, outputs: list[Node]) -> list[Node]:
@@ -227,6 +295,10 @@ class Regions:
         add_origin(made, node.origin)
         self.firings.append(Firing(rule_, node, made, node.origin))
         return made
+
+
+def _same(first: Sequence[Node], second: Sequence[Node]) -> bool:
+    return all(a is b for a, b in zip(first, second, strict=True))
 
 
 def _scans(outputs: Sequence[Node]) -> list[Node]:
