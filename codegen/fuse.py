@@ -238,8 +238,14 @@ class Partition:
                     stack.append((argument, where))
         return found
 
-    def _siblings(self, node: Node) -> list[Group]:
-        """Groups that reduce the same array from memory, the latest first."""
+    def _siblings(self, node: Node, needed: frozenset[Group]) -> list[Group]:
+        """Groups that reduce the same array from memory, the latest first; for element-wise work
+        those that read what it reads of another kernel.
+        """
+        if isinstance(node.op.lowering, Elementwise):
+            latest = self.groups[-MOST_SIBLINGS:]
+            alike = (g for g in latest if g.kind == "nest" and g.domain == result_shape(node))
+            return [group for group in alike if group.reduced is None and group.needs & needed]
         if not isinstance(node.op.lowering, Reduce):
             return []
         groups = self._reducing.get(node.args[0].shape, [])[-MOST_SIBLINGS:]
@@ -302,7 +308,7 @@ class Partition:
         if not isinstance(form, (Elementwise, Gather, Reduce)):
             return None
         producers = sorted(needed, key=lambda group: group.number, reverse=True)
-        siblings = [group for group in self._siblings(node) if group not in needed]
+        siblings = [group for group in self._siblings(node, needed) if group not in needed]
         for needs in (*producers, *siblings):
             group = needs
             while group.work > MOST_WORK and group.continuation is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from graphc import dtypes
 from graphc.codegen import emit
+from graphc.codegen.carried import Rows, State, settle
 from graphc.codegen.emit import copy_operand, part_operand
 from graphc.codegen.fuse import (
     MOST_TOGETHER,
@@ -427,36 +428,72 @@ class _Block:
         return place
 
     def _scan(self, node: Node, args: Sequence[Operand], results: Sequence[Operand]) -> None:
-        """Copy the states to where they end, then loop: the body writes new states aside and copies
-        them over.
-        """
+        """Copy the states to where they begin, then loop."""
         attrs = node.attrs
         graph: Graph = expand(attrs["graph"])
-        carry, steps = attrs["carry"], attrs["steps"]
+        carry, steps, length = attrs["carry"], attrs["steps"], attrs["length"]
         variable = self.lowering.fresh_variable()
         step = symbol(variable)
+        rows = self._rows(node, graph, results)
         parameters: dict[int, Operand] = {}
         shapes = [output.shape for output in graph.outputs[:carry]]
         for i in range(carry):
-            self.statements += copy_operand(args[i], results[i], shapes[i])
-            parameters[i] = results[i]
+            start = rows[i].initial if i in rows else results[i]
+            self.statements += copy_operand(args[i], start, shapes[i])
+            parameters[i] = rows[i].before(step) if i in rows else results[i]
         for i in range(carry, len(args)):
             operand = args[i]
             if i < carry + steps:
                 size = product(graph.parameters[i].shape)  # type: ignore[union-attr]
                 operand = Operand(operand.storage, operand.offset + step * size)
             parameters[i] = operand
-        fresh = [Operand(Storage("temporary", o.dtype, o.shape)) for o in graph.outputs[:carry]]
-        stacked = []
+        outputs: list[tuple[Node, Operand]] = []
+        states: list[State] = []
+        for i, output in enumerate(graph.outputs[:carry]):
+            if i in rows:
+                outputs.append((output, rows[i].after(step)))
+                continue
+            fresh = Operand(Storage("temporary", output.dtype, output.shape))
+            outputs.append((output, fresh))
+            states.append(State(results[i], fresh, output.shape))
+        there = {each.storage for each in rows.values()}
         for output, result in zip(graph.outputs[carry:], results[carry:], strict=True):
-            stacked.append(Operand(result.storage, result.offset + step * product(output.shape)))
-        body = _Block(self.lowering, graph, parameters, [*fresh, *stacked]).statements
-        for new, result, shape in zip(fresh, results[:carry], shapes, strict=True):
-            body += copy_operand(new, result, shape)
-        self.statements.append(Loop(variable, attrs["length"], attrs["reverse"], body))
+            if result.storage not in there:
+                place = Operand(result.storage, result.offset + step * product(output.shape))
+                outputs.append((output, place))
+        body_graph = Graph(graph.parameters, [output for output, _ in outputs])
+        places = [place for _, place in outputs]
+        body = _Block(self.lowering, body_graph, parameters, places).statements
+        settle(body, states)
+        self.statements.append(Loop(variable, length, attrs["reverse"], body))
+        for i, each in rows.items():
+            final = project_op(node, index=i)
+            if self.places.get(final) is None or results[i].storage.kind == "temporary":
+                self.places[final] = each.final
+            else:
+                self.statements += copy_operand(each.final, results[i], shapes[i])
+
+    def _rows(
+        self, node: Node, graph: Graph, results: Sequence[Operand]
+    ) -> dict[int, Rows]:
+        """The states that are given out before every step, each with where its rows are."""
+        carry, length = node.attrs["carry"], node.attrs["length"]
+        found: dict[int, Rows] = {}
+        for j in range(carry, len(results)):
+            output, result = graph.outputs[j], project_op(node, index=j)
+            if output.op is not parameter_op or output.attrs["index"] >= carry:
+                continue
+            i = output.attrs["index"]
+            rows = None
+            if i not in found and graph.outputs[i] is not output:
+                rows = Rows.within(results[j], result.shape, length, node.attrs["reverse"])
+            if rows is not None:
+                found[i] = rows
+                self.places[result] = rows.stacked
+        return found
 
     def _while(self, node: Node, args: Sequence[Operand], results: Sequence[Operand]) -> None:
-        """Copy the states to where they end; each round tests them and makes new ones aside."""
+        """Copy the states to where they end; each round tests them and makes new ones."""
         body, carry = expand(node.attrs["body"]), node.attrs["carry"]
         shapes = [output.shape for output in body.outputs]
         for given, state, shape in zip(args[:carry], results, shapes, strict=True):
@@ -466,8 +503,7 @@ class _Block:
         test = _Block(self.lowering, expand(node.attrs["condition"]), parameters, [condition])
         fresh = [Operand(Storage("temporary", o.dtype, o.shape)) for o in body.outputs]
         round_ = _Block(self.lowering, body, parameters, fresh).statements
-        for new, state, shape in zip(fresh, results, shapes, strict=True):
-            round_ += copy_operand(new, state, shape)
+        settle(round_, list(map(State, results, fresh, shapes)))
         self.statements.append(While(test.statements, condition, round_))
 
     def _switch(self, node: Node, args: Sequence[Operand], results: Sequence[Operand]) -> None:

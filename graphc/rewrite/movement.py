@@ -14,6 +14,7 @@ from graphc.dims import Extent, product
 from graphc.lowering import Elementwise
 from graphc.node import Node
 from graphc.op import Op
+from graphc.ops.arithmetic import add_op
 from graphc.ops.movement import (
     concatenate_op,
     flip_op,
@@ -339,20 +340,43 @@ def _joined_slices(node: Node) -> Node | None:
     )
 
 
-def _side_by_side(x: Node, y: Node, first: Node, second: Node) -> Node | None:
-    """Two arrays padded to one shape, the second of which begins where the first ends."""
-    if not (_is_plain(first) and _is_plain(second)):
+def _side_by_side(node: Node) -> Node | None:
+    """Arrays padded to one shape and added, each of which begins where another ends."""
+    pads: list[Node] = []
+    stack = [*node.args]
+    while stack:
+        term = stack.pop()
+        if term.op is add_op:
+            stack += term.args
+        else:
+            pads.append(term)
+        if term.op not in (add_op, pad_op) or len(pads) + len(stack) > _MOST_JOINED:
+            return None
+    starts = [pad.attrs["starts"] for pad in pads]
+    apart = [axis for axis in range(node.ndim) if any(s[axis] != starts[0][axis] for s in starts)]
+    if len(apart) != 1 or not all(map(_is_plain, pads)):
         return None
-    starts, further = first.attrs["starts"], second.attrs["starts"]
-    apart = [a for a in range(x.ndim) if starts[a] != further[a]]
-    if len(apart) != 1:
+    (axis,) = apart
+    pads = _in_sequence(pads, axis)
+    arrays = [pad.args[0] for pad in pads]
+    if len({(*a.shape[:axis], *a.shape[axis + 1 :]) for a in arrays}) != 1:
         return None
-    axis = apart[0]
-    alike = all(x.shape[a] == y.shape[a] for a in range(x.ndim) if a != axis)
-    if not alike or starts[axis] + x.shape[axis] != further[axis]:
-        return None
-    joined = concatenate_op(x, y, axis=axis)
-    return pad_op(joined, starts=starts, shape=first.shape, steps=first.attrs["steps"])
+    first, joined = pads[0].attrs, concatenate_op(*arrays, axis=axis)
+    return pad_op(joined, starts=first["starts"], shape=node.shape, steps=first["steps"])
+
+
+def _in_sequence(pads: list[Node], axis: int) -> list[Node]:
+    """The pads in the order in which one begins where another ends; none if there is no such."""
+    begins = {pad.attrs["starts"][axis]: pad for pad in pads}
+    ends = {pad.attrs["starts"][axis] + pad.args[0].shape[axis] for pad in pads}
+    current = [pad for start, pad in begins.items() if start not in ends]
+    found: list[Node] = []
+    while len(current) == 1 and len(found) < len(pads):
+        pad = current[0]
+        found.append(pad)
+        following = begins.get(pad.attrs["starts"][axis] + pad.args[0].shape[axis])
+        current = [] if following is None else [following]
+    return found if len(found) == len(pads) else []
 
 
 _CONCATENATE = Family("concatenate", lambda op: op is concatenate_op)
@@ -391,11 +415,11 @@ rule(
 )
 rule(
     "add_pads",
-    named("first", padded(x)) + named("second", padded(y)),
+    Family("add", lambda op: op is add_op, frozenset((add_op, pad_op))),
     _side_by_side,
     law="stable",
-    doc="pad(concatenate(x, y)), or concatenate(x, y)",
-    example=lambda u, v: padded(u, [(0, 4)]) + padded(v, [(4, 0)]),
+    doc="pad(concatenate(...)), or concatenate(...)",
+    example=lambda u, v: padded(u, [(0, 8)]) + padded(v, [(8, 0)]) + padded(u * v, [(4, 4)]),
 )
 rule(
     "concatenate_one",

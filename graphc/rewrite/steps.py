@@ -460,11 +460,20 @@ def _kept(loop: _Loop, source: _Loop) -> dict[Node, Node]:
         if node in images and (not cheap or any(argument in heavy for argument in node.args)):
             heavy.add(node)
     outputs = set(loop.graph.outputs)
-    kept: dict[Node, Node] = {}
-    for node in loop.order:
-        used = node in outputs or any(user not in heavy for user in loop.users.get(node, ()))
-        if node in heavy and used:
-            kept.update((each, images[each]) for each in _cheapest(node, heavy, kept))
+    used = [
+        node
+        for node in loop.order
+        if node in heavy
+        and (node in outputs or any(user not in heavy for user in loop.users.get(node, ())))
+    ]
+    parts: dict[Node, int] = {}  # what views of an array come to: enough, and it is kept whole
+    for node in _cheapest(used, heavy, (), more=1):
+        whole = _viewed(node)
+        if whole is not node:
+            parts[whole] = parts.get(whole, 0) + size_bytes(node)
+    wholes = {whole: None for whole, size in parts.items() if size >= size_bytes(whole)}
+    kept = {node: images[node] for node in wholes}
+    kept |= {node: images[node] for node in _cheapest(used, heavy, wholes)}
     stacked = set(source.graph.outputs[source.carry :])
     new = [node for node, image in kept.items() if image not in stacked]
     return kept if kept and source.affords(new) else {}
@@ -501,23 +510,34 @@ def _images(loop: _Loop, source: _Loop) -> dict[Node, Node]:
     return images
 
 
-def _cheapest(node: Node, heavy: Collection[Node], kept: Mapping[Node, Node]) -> list[Node]:
-    """What to keep so that a node can be had without its products: the node, or what it is made of
-    by little work, if that is smaller.
+def _viewed(node: Node) -> Node:
+    """What a view of one argument is a view of, as long as those are."""
+    while isinstance(node.op.lowering, View) and len(node.args) == 1:
+        node = node.args[0]
+    return node
+
+
+def _cheapest(
+    nodes: Iterable[Node], heavy: Collection[Node], given: Collection[Node], more: int = 0
+) -> list[Node]:
+    """What to keep, besides what is given, so that the nodes can be had without their products:
+    each of them, or what it is made of by little work, if that takes fewer bytes, or less than
+    `more` further ones.
     """
+    found: dict[Node, None] = {}
     chosen: dict[Node, list[Node]] = {}
-    order = topological([node])
-    for each in order:
-        if each not in heavy or each in kept:
-            chosen[each] = []
+    for node in topological(list(nodes)):
+        if node not in heavy or node in given:
+            chosen[node] = []
             continue
-        chosen[each] = [each]
-        if not isinstance(each.op.lowering, (Elementwise, View)):
-            continue
-        beneath = list(dict.fromkeys(k for argument in each.args for k in chosen[argument]))
-        if sum(map(size_bytes, beneath)) < size_bytes(each):
-            chosen[each] = beneath
-    return chosen[node]
+        chosen[node] = [node]
+        if isinstance(node.op.lowering, (Elementwise, View)):
+            beneath = list(dict.fromkeys(k for argument in node.args for k in chosen[argument]))
+            if sum(map(size_bytes, beneath)) < size_bytes(node) + more:
+                chosen[node] = beneath
+    for node in nodes:
+        found.update(dict.fromkeys(chosen[node]))
+    return list(found)
 
 
 def keep(

@@ -1,0 +1,115 @@
+"""Where are the states of a loop?  In one place each, or in the rows that the loop gives out.
+
+A body reads old states and makes new ones. A new state is written over the old one if nothing reads
+the old one any more, or if its kernel reads each element only where it writes the same: `settle`
+finds out. Otherwise it is made aside and copied. A scan that gives out the state before every step
+needs no place besides: step t reads row t of what is given out, and writes the row that comes next
+(`Rows`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphc.codegen.emit import copy_operand
+from graphc.codegen.inplace import may_overwrite
+from graphc.codegen.program import (
+    Launch,
+    Operand,
+    Statement,
+    Storage,
+    bodies,
+    operands_of,
+)
+from graphc.dims import Extent, product
+from graphc.types import Shape
+
+
+@dataclass(frozen=True)
+class State:
+    """A state of a loop: where it is, where the body makes the next one, and its shape."""
+
+    place: Operand
+    fresh: Operand
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A storage whose rows are a state before every step, and after the last."""
+
+    storage: Storage
+    length: Extent
+    size: Extent  # of a row
+    reverse: bool
+
+    @staticmethod
+    def within(place: Operand, shape: Shape, length: Extent, reverse: bool) -> Rows | None:
+        """A place for stacked states, with one row more; None if it is not its own to lengthen."""
+        storage = place.storage
+        own = storage.kind == "temporary" and storage.shape == shape
+        if not own or place.offset != 0:
+            return None
+        storage.shape = (length + 1, *shape[1:])
+        return Rows(storage, length, product(shape[1:]), reverse)
+
+    @property
+    def stacked(self) -> Operand:
+        """The rows of the steps."""
+        return self._row(int(self.reverse))
+
+    @property
+    def initial(self) -> Operand:
+        return self._row(self.length if self.reverse else 0)
+
+    @property
+    def final(self) -> Operand:
+        return self._row(0 if self.reverse else self.length)
+
+    def before(self, step: Extent) -> Operand:
+        """The state that a step reads."""
+        return self._row(step + int(self.reverse))
+
+    def after(self, step: Extent) -> Operand:
+        """The state that it makes."""
+        return self._row(step + int(not self.reverse))
+
+    def _row(self, number: Extent) -> Operand:
+        return Operand(self.storage, number * self.size)
+
+
+def settle(body: list[Statement], states: Sequence[State]) -> None:
+    """Let the body end with its new states in their places: written there, or copied."""
+    for state in states:
+        if _may_be_written(body, state):
+            _redirect(body, state)
+        else:
+            body += copy_operand(state.fresh, state.place, state.shape)
+
+
+def _may_be_written(body: list[Statement], state: State) -> bool:
+    old, new = state.place.storage, state.fresh.storage
+    writer = next((i for i, s in enumerate(body) if _touches(s, new)), None)
+    if writer is None or any(_touches(statement, old) for statement in body[writer + 1 :]):
+        return False
+    statement = body[writer]
+    if not _touches(statement, old):
+        return True
+    return isinstance(statement, Launch) and may_overwrite(statement, old, new)
+
+
+def _touches(statement: Statement, storage: Storage) -> bool:
+    return any(operand.storage is storage for operand in operands_of(statement)) or any(
+        _touches(s, storage) for inner in bodies(statement) for s in inner
+    )
+
+
+def _redirect(body: list[Statement], state: State) -> None:
+    for statement in body:
+        for inner in bodies(statement):
+            _redirect(inner, state)
+        for operand in operands_of(statement):
+            if operand.storage is state.fresh.storage:
+                operand.storage = state.place.storage
+                operand.offset = operand.offset + state.place.offset
