@@ -6,10 +6,11 @@ are short and something dear is done for each, a block of them is worked on at o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from graphc.codegen.emit.partial import PartialWriter, partial_results, rows_of_part
-from graphc.codegen.emit.writer import combiner_of, owner_of
+from graphc.codegen.emit.writer import combiner_of, owner_of, placed
 from graphc.codegen.fuse import RECOMPUTE_COST, is_row_member
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, unravel
@@ -43,12 +44,14 @@ class CarriedWriter(PartialWriter):
         self.partials = {m: partial_results(m, count) for m in carried}
         with draft.scope.loop("parallel", 0, count, "p") as outer:
             self.part = draft.bind(outer.variable, 0, count)
+            blocks = self.works_in_blocks()
+            whole = self._carried_in_columns() if blocks else set()
             for member in carried:
-                if not self._carried_rows(member):
+                if not self._carried_rows(member) and member not in whole:
                     self._clear(draft, outer.body, member)
             start = self.part * depth
             stop = dim_min(rows, start + depth)
-            if self.works_in_blocks():
+            if blocks:
                 each, states = self._run_block(draft, outer.body, start, stop, depth)
             else:
                 with outer.body.loop("serial", start, stop) as each:
@@ -128,14 +131,14 @@ class CarriedWriter(PartialWriter):
                         states = self._carry_rows(lanes, reader, kept)
             if last:
                 return lanes, states
+            if self._only_carries(targets[stage]):
+                self._carry_columns(draft, scope, targets[stage], start, stop)
+                continue
             with scope.loop("serial", start, stop) as each:
                 i = draft.bind(each.variable, 0, total)
                 self.row_of_block = i - start
                 kept = unravel(i, group.kept, draft.bounds)
-                for member, (operand, _, shape) in self.saved.items():
-                    buffer = draft.buffer(operand, shape)
-                    located, args = draft.located((self.row_of_block,))
-                    self.rows[member] = each.body.load(buffer, located, args)
+                self._fetch_row(draft, each.body)
                 reader = Reader(self, draft, each.body)
                 self._stage(reader, targets[stage], [], kept, True, results)
                 for member in targets[stage]:
@@ -143,6 +146,52 @@ class CarriedWriter(PartialWriter):
                         self._keep_row(draft, each.body, member, self.rows[member], depth)
                 self.rows.clear()
         raise AssertionError("the last stage returns")
+
+    def _only_carries(self, stage: Sequence[Node]) -> bool:
+        """Whether a stage has nothing to do but to carry along what reduces all rows."""
+        return bool(stage) and self.group.carried.issuperset(stage)
+
+    def _carried_in_columns(self) -> set[Node]:
+        """What the stages that do nothing else carry along."""
+        stages = self._targets(self._stages()[0])
+        return {member for stage in stages if self._only_carries(stage) for member in stage}
+
+    def _carry_columns(
+        self, draft: Draft, scope: Scope, members: Sequence[Node], start: Extent, stop: Extent
+    ) -> None:
+        """A stage that only carries: columns in lanes, and down the block in registers. In rows,
+        each would wait for what the one before it left in memory.
+        """
+        group = self.group
+        axes = group.reduced or ()
+        spans = [(0, group.domain[axis]) for axis in axes]
+        opened, found = self._open(draft, scope, axes, spans, group.domain, "vector")
+        columns = opened[-1].body
+        with columns.loop("serial", start, stop) as each:
+            i = draft.bind(each.variable, 0, product(group.kept))
+            self.row_of_block = i - start
+            index = placed(axes, found, unravel(i, group.kept, draft.bounds), len(group.domain))
+            self._fetch_row(draft, each.body)
+            reader = Reader(self, draft, each.body)
+            states = {
+                member: each.accumulate(combiner_of(member), reader.value(member.args[0], index))
+                for member in members
+            }
+        for member, state in states.items():
+            operand = self.partials[member]
+            buffer = draft.buffer(operand, operand.storage.shape)
+            located, args = draft.located((self.part, *found))
+            columns.store(buffer, located, each.result(state), args)
+        for loop in reversed(opened):
+            loop.close()
+        self.rows.clear()
+
+    def _fetch_row(self, draft: Draft, scope: Scope) -> None:
+        """Load what earlier loops have kept of a row."""
+        for member, (operand, _, shape) in self.saved.items():
+            buffer = draft.buffer(operand, shape)
+            located, args = draft.located((self.row_of_block,))
+            self.rows[member] = scope.load(buffer, located, args)
 
     def _parts_of(self, member: Node, value: Any) -> list[tuple[Node, Value]]:
         """The value of a member, or those of several results that somebody reads."""
