@@ -36,6 +36,7 @@ from graphc.codegen.program import (
     Statement,
     Storage,
     Switch,
+    Together,
     While,
 )
 from graphc.dims import Bounds, Dim, Extent
@@ -161,6 +162,9 @@ class _ProcedurePrinter(IndexPrinter):
                 self.repeat(level, statement)
             elif isinstance(statement, Switch):
                 self.choose(level, statement)
+            elif isinstance(statement, Together):
+                for launch in statement.launches:
+                    self.launch(level, launch)
             else:
                 self.call(level, statement)
 

@@ -138,7 +138,8 @@ class KernelPrinter(StatementPrinter):
             declared = _SHARED_ARRAY.match(line)
             if declared:
                 type_, name, extents = declared.groups()
-                line = f"    {type_} (&{name}){extents} = *({type_} (*){extents})(shared + {offset});"
+                place = f"*({type_} (*){extents})(shared + {offset})"
+                line = f"    {type_} (&{name}){extents} = {place};"
                 dtype = next(d for d, text in CUDA.types.items() if text == type_)
                 count = math.prod(map(int, re.findall(r"\d+", extents)))
                 offset += -(-count * _bytes(dtype) // 16) * 16
@@ -351,9 +352,10 @@ class KernelPrinter(StatementPrinter):
         accesses = list(accesses_of(loop, self.live))
         for access in accesses:
             kept = self.lanes.kept.get((access.buffer, access.place))
-            if kept is not None and (access.buffer, access.place) not in self.filled:
-                if not any(kept.name in line for line in level.lines):
-                    self.declare_kept(level, kept, width, loop)
+            if kept is None or (access.buffer, access.place) in self.filled:
+                continue
+            if not any(kept.name in line for line in level.lines):
+                self.declare_kept(level, kept, width, loop)
         variable = loop.variable
         first = variable if width == 1 else self.fresh("first")
         inside = level.inner({first: first}, lanes=True)
@@ -768,9 +770,10 @@ def _is_narrow(kernel: Kernel, live: set[int]) -> bool:
         for s in walk(scope):
             if isinstance(s, (Store, Check)) and (isinstance(s, Check) or s.args):
                 return False
-            if isinstance(s, Value) and id(s) in live:
-                if s.opcode == "index" or s.opcode == "load" and s.immediate.count:
-                    return False
+            if not isinstance(s, Value) or id(s) not in live:
+                continue
+            if s.opcode == "index" or (s.opcode == "load" and s.immediate.count):
+                return False
     return True
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphc.codegen.loops import Buffer, Kernel, linear
-from graphc.codegen.scalar import BITS, Check, For, Scope, Store, Until, Value, walk
+from graphc.codegen.scalar import BITS, Check, For, Store, Until, Value, walk
 from graphc.dims import Bounds, Compound, Dim, Extent, affine, ceildiv, product, substitute
 
 WARP = 32
@@ -218,7 +218,9 @@ def _width(
     return 1
 
 
-def packs(loop: For, width: int, accesses: Iterable[Access], group: Mapping[Buffer, int]) -> set[int]:
+def packs(
+    loop: For, width: int, accesses: Iterable[Access], group: Mapping[Buffer, int]
+) -> set[int]:
     """The ids of the loads and stores of a loop that go `width` elements at a time.
 
     What is both read and written in the loop must be read before it is written, and at one place.
@@ -341,7 +343,7 @@ def _keep(
             ranges.setdefault((loop.start, loop.stop), []).append(loop)
     for range_, alike in ranges.items():
         width = lanes.widths.get(range_, 1)
-        rounds = ceildiv(int(range_[1]), lanes.threads * width)
+        rounds = int(ceildiv(int(range_[1]), lanes.threads * width))
         places: dict[tuple[Buffer, Extent], list[Access]] = {}
         for loop in alike:
             for access in by_loop[id(loop)]:

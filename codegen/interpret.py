@@ -31,6 +31,7 @@ from graphc.codegen.program import (
     Statement,
     Storage,
     Switch,
+    Together,
     While,
 )
 from graphc.codegen.scalar import (
@@ -838,6 +839,8 @@ class _ProgramRun:
                 index = int(self._view(statement.index, (), activation)[()])
                 chosen = min(max(index, 0), len(statement.branches) - 1)
                 self.statements(statement.branches[chosen], activation)
+            elif isinstance(statement, Together):
+                self.statements(statement.launches, activation)
             else:
                 self.call(statement, activation)
 

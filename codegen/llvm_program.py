@@ -26,6 +26,7 @@ from graphc.codegen.program import (
     Statement,
     Storage,
     Switch,
+    Together,
     While,
 )
 from graphc.codegen.scalar import Check, walk
@@ -375,6 +376,9 @@ class _ProcedurePrinter:
                 self.repeat(statement)
             elif isinstance(statement, Switch):
                 self.choose(statement)
+            elif isinstance(statement, Together):
+                for launch in statement.launches:
+                    self.launch(launch)
             else:
                 self.call(statement)
         self.latest = outside

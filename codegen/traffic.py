@@ -37,10 +37,10 @@ def moved(
 ) -> list[Moved]:
     """What one launch of `kernel` moves; the buffers `kept` are on the chip."""
     on_chip = set(kept)
-    most: dict[tuple[Buffer, bool], Extent] = {}
-    for buffer, writes, count in _accesses(kernel):
-        key = (buffer, writes)
-        most[key] = _sum(most[key], count) if key in most else count
+    most: dict[tuple[Buffer, bool], int | None] = {}
+    for buffer, writes, times in _accesses(kernel):
+        access = (buffer, writes)
+        most[access] = _sum(most[access], times) if access in most else times
     found = []
     for (buffer, writes), count in most.items():
         if buffer in on_chip:
@@ -96,8 +96,8 @@ def _of_scope(scope: Scope, times: int | None) -> Iterator[tuple[Buffer, bool, i
     for s in scope.statements:
         if isinstance(s, For):
             length = s.stop - s.start
-            known = isinstance(length, int) and times is not None
-            yield from _of_scope(s.body, times * length if known else None)  # type: ignore[operator]
+            count = times * length if isinstance(length, int) and times is not None else None
+            yield from _of_scope(s.body, count)
         elif isinstance(s, Store):
             yield s.buffer, True, times
         elif isinstance(s, Value) and s.opcode == "load":

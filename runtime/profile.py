@@ -25,6 +25,7 @@ from graphc.codegen.program import (
     Statement,
     Storage,
     Switch,
+    Together,
     While,
 )
 from graphc.dims import Extent, evaluate
@@ -110,6 +111,8 @@ class _Replay:
                 raise ValueError(
                     "a program with calls is not replayed: profile the called graph by itself"
                 )
+            elif isinstance(statement, Together):
+                self.run(statement.launches, seconds)
             else:
                 self.launch(statement, seconds)
 

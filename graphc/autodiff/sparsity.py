@@ -1,4 +1,4 @@
-"""Which entries of a Jacobian may differ from zero?  Read off the graph, exactly; nothing is probed.
+"""Which entries of a Jacobian may differ from zero?  Read off the graph, exactly, without probing.
 
 The Jacobian is the matrix of the map from a tangent of the input to that of the output, which is a
 graph (`push_forward`). So the dependence of the output's tangent on the input's, element by
@@ -13,6 +13,7 @@ do the axes along which a kernel of its own couples elements (`Nest.reach`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -497,14 +498,14 @@ def _digests(states: Sequence[Maybe]) -> list[Any]:
 
 def _lengths(node: Node, axes: Sequence[int]) -> int:
     """How many elements there are along some axes."""
-    return int(np.prod([node.shape[axis] for axis in axes], dtype=np.int64))
+    return math.prod(int(node.shape[axis]) for axis in axes)  # type: ignore[arg-type]
 
 
 def _groups(node: Node, axes: Sequence[int]) -> np.ndarray:
     """For each element the number of the line along `axes` that it lies on."""
     kept = [1 if axis in axes else int(extent) for axis, extent in enumerate(node.shape)]  # type: ignore[arg-type]
     number = np.arange(int(np.prod(kept, dtype=np.int64))).reshape(kept)
-    return np.ravel(np.broadcast_to(number, node.shape))
+    return np.ravel(np.broadcast_to(number, tuple(map(int, node.shape))))
 
 
 def _along(node: Node, axis: int, side: str) -> tuple[np.ndarray, np.ndarray]:

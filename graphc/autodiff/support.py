@@ -33,7 +33,8 @@ def _product(masks: list[Mask]) -> Mask:
 
 
 def _sum(masks: list[Mask]) -> Mask:
-    return None if any(mask is None for mask in masks) else np.logical_or.reduce(masks)
+    known = [mask for mask in masks if mask is not None]
+    return np.logical_or.reduce(known) if len(known) == len(masks) else None
 
 
 _RULES: dict[Any, Callable[[list[Mask]], Mask]] = {

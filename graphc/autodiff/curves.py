@@ -58,7 +58,8 @@ def taylor(outputs: Any, inputs: Any, directions: Any, order: int) -> list[Any]:
     columns: list[Column] = [list(column) for column in zip(*given, strict=True)]
     series = Series(nodes, columns or [[] for _ in nodes], TRANSFORM, expand)
     found = series.coefficients(results, order)
-    rows = [results, *([column[m] for column in found] for m in range(order))]
+    rows: list[list[Node | None]] = [list(results)]
+    rows += [[column[m] for column in found] for m in range(order)]
     return [out_structure.unflatten(filled(results, row)) for row in rows]
 
 
