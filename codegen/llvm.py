@@ -125,6 +125,7 @@ class Lanes:
     count: int
     position: str  # i64, the loop variable of lane 0
     mask: str | None  # <count x i1>, or None when all lanes are live
+    single: bool = False  # whether only the first lane is live
 
 
 @dataclass(eq=False)
@@ -609,7 +610,7 @@ class Printer:
             spread = f"splat (i32 {rest})"
         prefix.append(f"  {mask} = icmp slt <{count} x i32> <{numbers}>, {spread}")
         states = dict(initial)
-        lanes = Lanes(loop.variable, count, position, mask)
+        lanes = Lanes(loop.variable, count, position, mask, single=rest == "1" and not unknown)
         body = self._lane_body(level, loop, lanes, f"body{tag}", states)
         final = self._close_states(states)
         if not unknown:
@@ -1040,6 +1041,8 @@ class Printer:
         typed = memory_type(dtype, count)
         if count == 1:
             self._scalar_store(level, typed, value, at, size, mask)
+        elif lanes is not None and lanes.single and how == "wide":
+            self._store_first(level, dtype, count, value, at, size, mask if s.mask else None)
         elif how == "wide" and mask is None:
             level.put(f"store {typed} {value}, ptr {at}, align {size}")
         elif how == "wide":
@@ -1060,6 +1063,27 @@ class Printer:
                 f"call void @{function}({typed} {value}, <{count} x ptr> {pointers}, i32 {size}, "
                 f"{flags} {live})"
             )
+
+    def _store_first(
+        self,
+        level: Level,
+        dtype: str,
+        count: int,
+        value: str,
+        at: str,
+        size: int,
+        mask: str | None,
+    ) -> None:
+        """Store the only live lane by itself. LLVM 20 turns a masked store of one lane into a store
+        of the whole element that was narrowed to it: over what follows in memory.
+        """
+        typed, first = memory_type(dtype, count), self.fresh()
+        level.put(f"{first} = extractelement {typed} {value}, i64 0")
+        if mask is not None:
+            flag = self.fresh()
+            level.put(f"{flag} = extractelement {llvm_type('bool', count)} {mask}, i64 0")
+            mask = flag
+        self._scalar_store(level, memory_type(dtype, 1), first, at, size, mask)
 
     def _scalar_store(
         self, level: Level, typed: str, value: str, at: str, size: int, mask: str | None

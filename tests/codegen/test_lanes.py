@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.codegen import lanes
 from graphc.codegen.machine import Machine
 from graphc.runtime.native import modules
 
@@ -59,3 +60,19 @@ def test_a_check_in_more_lanes_than_a_word_has_bits(upper: bool) -> None:
     np.testing.assert_allclose(solved(matrix, right), right / np.diag(matrix)[:, None])
     with pytest.raises(np.linalg.LinAlgError, match="Singular"):
         solved(np.zeros((3, 3)), right)
+
+
+@pytest.mark.parametrize("wide", ["int64", "int32", "int16"])
+@pytest.mark.parametrize("narrow", ["int32", "int16", "uint8"])
+def test_a_narrowed_last_lane_leaves_what_follows(
+    wide: str, narrow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LLVM 20 stores one masked lane that was narrowed as wide as it had been, beyond the array."""
+    monkeypatch.setattr(lanes, "UNROLL_BELOW", 0)  # as for a kernel of much work
+    length = 65  # one more than whole vectors
+    x = gx.symbol("x", (length,), wide)
+    function = gx.compile(x, x.astype(narrow), options=OPTIONS)
+    array, room = np.arange(length).astype(wide), np.full(length + 8, 7, narrow)
+    function(array, out=room[:length])
+    np.testing.assert_array_equal(room[:length], array.astype(narrow))
+    np.testing.assert_array_equal(room[length:], np.full(8, 7, narrow))
