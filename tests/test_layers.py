@@ -109,6 +109,7 @@ LAZY_UP = {
     ("graphc.tensor", "graphc.ops"): "operators look functions up",
     ("graphc.protocols", "graphc.ops"): "refusals list the whole surface",
     ("graphc.weak", "graphc.ops"): "an extent as a value is a node",
+    ("graphc.autodiff.coloring", "graphc.function"): "columns are coloured by a Function",
 }
 # What a third party may import.
 PUBLIC = ("graphc", "graphc.errors", "graphc.origin", "graphc.tree", "graphc.types")

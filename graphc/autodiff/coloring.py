@@ -4,21 +4,23 @@ One product with the sum of the unit vectors of a colour gives all columns of th
 of them have a row in common (Curtis, Powell and Reid 1974). The number of colours is what a sparse
 Jacobian costs; it is at least the number of entries of the fullest row.
 
-Columns that come from a grid are coloured by a formula first: (a . position) mod C, the smallest C
-for which some a keeps the columns of every row apart. It finds the optimum for the usual stencils,
-where going from one column to the next does not, and takes as long as it takes to see that a
-hundred thousand rows are a few different ones. All else is coloured greedily, a set of colours for
-each row in the bits of a number; columns, and rows, that are alike are done once.
+Columns are coloured greedily, by an op of graphc's own (`graphc.ops.coloring`). Where that takes
+more colours than the fullest row has entries, and the columns come from a grid, a formula may need
+fewer: (a . position) mod C, the smallest C for which some a keeps the columns of every row apart.
+It finds the optimum for the usual stencils, and takes as long as it takes to see that a hundred
+thousand rows are a few different ones.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from graphc.autodiff.pattern import Pattern, starts
+from graphc.autodiff.pattern import Pattern
 
 # A pattern is no grid if its rows look like more than so many different ones.
 _MOST_STENCILS = 4_000
@@ -27,6 +29,8 @@ _WIDEST_STENCIL = 128
 # So many formulas are tried for a number of colours, and so many numbers above the least.
 _MOST_FORMULAS = 40_000
 _MOST_ABOVE = 4
+# Fewer numbers than this are looked at without a kernel.
+_WORTH_A_KERNEL = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,21 +49,24 @@ def color_columns(pattern: Pattern, grid: Sequence[int] = ()) -> Coloring:
     least = int(pattern.row_sizes.max(initial=0))
     if least <= 1:
         return _of(np.where(_used(pattern), 0, -1))
-    by_formula = _lattice(pattern, grid, least)
-    if by_formula is not None and by_formula.count == least:
-        return by_formula
-    found = [c for c in (by_formula, _greedy(pattern)) if c is not None]
-    return min(found, key=lambda coloring: coloring.count)
+    greedy = _greedy(pattern)
+    if greedy.count == least:
+        return greedy
+    return _lattice(pattern, grid, least, greedy.count) or greedy
 
 
 def separates(pattern: Pattern, colors: np.ndarray) -> bool:
     """Whether no row has a colour twice, and every column in use has one."""
-    own = colors[pattern.indices].astype(np.int64)
+    own = colors[pattern.indices]
     if (own < 0).any():
         return False
     width = int(own.max(initial=0)) + 1
-    keys = np.sort(pattern.rows.astype(np.int64) * width + own)
-    return not (keys[1:] == keys[:-1]).any()
+    keys = pattern.rows.astype(np.int64) * width + own
+    if pattern.shape[0] * width <= 8 * len(keys):
+        met = np.zeros(pattern.shape[0] * width, bool)
+        met[keys] = True
+        return int(np.count_nonzero(met)) == len(keys)
+    return len(np.unique(keys)) == len(keys)
 
 
 def _used(pattern: Pattern) -> np.ndarray:
@@ -73,14 +80,15 @@ def _of(colors: np.ndarray) -> Coloring:
 # -- by a formula ----------------------------------------------------------------------------------
 
 
-def _lattice(pattern: Pattern, grid: Sequence[int], least: int) -> Coloring | None:
+def _lattice(pattern: Pattern, grid: Sequence[int], least: int, best: int) -> Coloring | None:
+    """Fewer colours than `best`, if there is a formula for them."""
     extents = np.array([extent for extent in grid if extent > 1], np.int64)
     if not len(extents) or pattern.shape[1] != np.prod(extents):
         return None
     differences = _differences(pattern, extents)
     if differences is None:
         return None
-    for count in range(least, least + _MOST_ABOVE):
+    for count in range(least, min(best, least + _MOST_ABOVE)):
         factors = _formula(differences, count)
         if factors is not None:
             places = np.unravel_index(np.arange(pattern.shape[1]), extents)
@@ -142,75 +150,57 @@ def _formula(differences: np.ndarray, count: int) -> np.ndarray | None:
 
 def _greedy(pattern: Pattern) -> Coloring:
     """One column after the other takes the first colour that none of its rows has."""
-    rows, (_, kind, counts) = _merged(pattern)
-    columns = rows.transposed
-    found = _sweep(columns.indptr.tolist(), columns.indices.tolist(), rows.shape[0], counts)
-    colors = np.empty(pattern.shape[1], np.int64)
-    colors[np.argsort(kind, kind="stable")] = found  # the columns of a kind are neighbours there
-    return _of(np.where(_used(pattern), colors, -1))
+    columns = pattern.transposed
+    begins, rows = _as_int64(columns.indptr), _as_int64(columns.indices)
+    words = 1
+    while True:
+        taken = np.zeros((pattern.shape[0], words), np.uint64)
+        colors = _fitted("first_fit", (begins, rows, taken))[0]
+        if colors.min(initial=0) >= 0:
+            return _of(np.where(columns.row_sizes > 0, colors, -1))
+        words *= 4
 
 
-def _sweep(begins: list[int], rows: list[int], height: int, counts: np.ndarray) -> np.ndarray:
-    """The colours of all columns, of each as many as it stands for: the lowest that are free."""
-    taken = [0] * height  # the colours that a row has, as bits
-    found: list[int] = []
-    for column, count in enumerate(counts.tolist()):
-        own = rows[begins[column] : begins[column + 1]]
-        held = 0
-        for row in own:
-            held |= taken[row]
-        before = held
-        for _ in range(count):
-            bit = ~held & (held + 1)
-            held |= bit
-            found.append(bit.bit_length() - 1)
-        new = held ^ before
-        for row in own:
-            taken[row] |= new
-    return np.array(found, np.int64)
+def star(pattern: Pattern) -> Coloring:
+    """A greedy star colouring of the graph of a symmetric pattern, fullest vertices first."""
+    order = np.argsort(-pattern.row_sizes, kind="stable")
+    given = _as_int64(pattern.indptr), _as_int64(pattern.indices), _as_int64(order)
+    words = 1
+    while True:
+        (colors,) = _fitted("star_fit", given, words=words)
+        if colors.min(initial=0) >= 0:
+            return _of(np.where(pattern.row_sizes > 0, colors, -1))
+        words *= 4
 
 
-def _merged(pattern: Pattern) -> tuple[Pattern, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The pattern with one of all rows that are alike, and then one of all such columns.
-
-    Also, for the columns, (one of each kind, the kind of each, how many there are of each kind).
-    """
-    once = _picked_rows(pattern, _kinds(pattern)[0])
-    turned = once.transposed
-    kinds = _kinds(turned)
-    return _picked_rows(turned, kinds[0]).transposed, kinds
+def _as_int64(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, np.int64)
 
 
-def _kinds(pattern: Pattern) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(the first row of each kind, the kind of each row, how many rows are of each kind).
+def _fitted(name: str, given: Sequence[np.ndarray], **attrs: int) -> tuple[np.ndarray, ...]:
+    """The results of an op of `graphc.ops.coloring`, by its kernel where there is much to do."""
+    from graphc.op import find
 
-    Rows whose sums of random numbers of 128 bits in all, one for each column, agree are alike.
-    """
-    random = np.random.default_rng(pattern.shape[1])
-    marks = random.integers(0, 2**63, (2, pattern.shape[1]), np.uint64)
-    sums = []
-    for mark in marks:
-        total = np.append(np.uint64(0), np.cumsum(mark[pattern.indices], dtype=np.uint64))
-        sums.append(total[pattern.indptr[1:]] - total[pattern.indptr[:-1]])
-    rows = np.arange(pattern.shape[0])
-    order = np.lexsort((rows, *sums))
-    new = np.zeros(len(order), bool)
-    new[:1] = True
-    for each in sums:
-        new[1:] |= each[order][1:] != each[order][:-1]
-    first = order[new]
-    kind = np.empty(len(order), np.int64)
-    kind[order] = np.cumsum(new) - 1
-    # number the kinds by their first row, so that the order of rows stays
-    rank = np.argsort(np.argsort(first, kind="stable"), kind="stable")
-    kind = rank[kind]
-    return np.sort(first), kind, np.bincount(kind, minlength=len(first))
+    if sum(array.size for array in given) < _WORTH_A_KERNEL:
+        made = find(name).numpy(*given, **attrs)
+    else:
+        made = _kernel(name, tuple(attrs.items()))(*given)
+    return made if isinstance(made, tuple) else (made,)
 
 
-def _picked_rows(pattern: Pattern, rows: np.ndarray) -> Pattern:
-    if len(rows) == pattern.shape[0]:
-        return pattern
-    begins, sizes = pattern.indptr[:-1][rows].astype(np.int64), pattern.row_sizes[rows]
-    ends = starts(sizes)
-    places = np.repeat(begins - ends[:-1], sizes) + np.arange(ends[-1])
-    return Pattern(ends, pattern.indices[places], (len(rows), pattern.shape[1]))
+@functools.cache
+def _kernel(name: str, attrs: tuple[tuple[str, int], ...]) -> Any:
+    """One Function for every size."""
+    from graphc.function import compile as compiled
+    from graphc.op import find
+    from graphc.ops.operands import symbol
+    from graphc.ops.special import project_op
+    from graphc.options import Options
+
+    third = ("taken", ("h", "w"), "uint64") if name == "first_fit" else ("order", ("n",), "int64")
+    shapes = (("begins", ("n+1",), "int64"), ("places", ("k",), "int64"), third)
+    symbols = [symbol(*each) for each in shapes]
+    made = find(name)(*symbols, **dict(attrs))
+    if name == "first_fit":
+        made = project_op(made, index=0)
+    return compiled(symbols, made, options=Options(threads=1), name=name)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.autodiff.pattern import Pattern, sorted_distinct, starts
+from graphc.autodiff.pattern import Pattern, sorted_pairs
 from graphc.errors import GraphError
 
 # Written-out sets hold no more columns than this in all: ten bytes each while they are sorted.
@@ -186,8 +186,5 @@ def gathered(given: Dependence, groups: np.ndarray, count: int) -> Dependence:
     elements depends on.
     """
     elements, columns = given.entries()
-    width = max(given.columns, 1)
-    keys = sorted_distinct(groups[elements] * width + columns)
-    owners, columns = np.divmod(keys, width)
-    sets = Sets(starts(np.bincount(owners, minlength=count)), columns)
+    sets = Sets(*sorted_pairs(groups[elements], columns, count, given.columns))
     return Dependence(count, given.columns, [Part(sets, np.arange(count))])

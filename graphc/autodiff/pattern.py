@@ -34,10 +34,7 @@ class Pattern:
     @classmethod
     def of(cls, rows: Any, columns: Any, shape: tuple[int, int]) -> Pattern:
         """The pattern of positions in any order, where one may stand twice."""
-        width = max(shape[1], 1)
-        keys = sorted_distinct(np.asarray(rows, np.int64) * width + columns)
-        rows, columns = np.divmod(keys, width)
-        return cls(starts(np.bincount(rows, minlength=shape[0])), columns, shape)
+        return cls(*sorted_pairs(rows, columns, *shape), shape)
 
     @property
     def nnz(self) -> int:
@@ -57,9 +54,7 @@ class Pattern:
     @cached_property
     def transposed(self) -> Pattern:
         """The pattern of the transposed matrix."""
-        order = np.argsort(self.indices, kind="stable")
-        counts = np.bincount(self.indices, minlength=self.shape[1])
-        return Pattern(starts(counts), self.rows[order], self.shape[::-1])
+        return Pattern.of(self.indices, self.rows, self.shape[::-1])
 
     def toarray(self) -> np.ndarray:
         """The pattern as a matrix of truth values."""
@@ -105,12 +100,18 @@ def starts(counts: Any) -> np.ndarray:
     return made
 
 
-def sorted_distinct(keys: np.ndarray) -> np.ndarray:
-    """The different ones of an array of int64, in order."""
-    if len(keys) < 2:
-        return keys
-    steps = np.diff(keys)
-    if not (steps > 0).all():
-        keys = np.sort(keys)
-        keys = keys[np.concatenate(([True], np.diff(keys) != 0))]
-    return keys
+def sorted_pairs(
+    rows: Any, columns: Any, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(indptr, indices) of positions in any order, where one may stand twice."""
+    bits = max(width - 1, 1).bit_length()
+    keys = np.asarray(rows, np.int64) << bits
+    keys |= columns
+    if len(keys) > 1 and not (keys[1:] > keys[:-1]).all():
+        keys.sort(kind="stable")  # what is united, and what is transposed, is made of sorted runs
+        new = keys[1:] != keys[:-1]
+        if not new.all():
+            keys = keys[np.concatenate(([True], new))]
+    counts = np.bincount(keys >> bits, minlength=height)
+    keys &= (1 << bits) - 1
+    return starts(counts), keys

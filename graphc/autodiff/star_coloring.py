@@ -2,10 +2,7 @@
 
 An entry can be read in its own column's direction or, mirrored, in its row's. So it is enough that
 neighbours differ and that no path of four vertices has two colours only: a star colouring (Coleman
-and More 1984). The greedy one is that of Gebremedhin, Tarafdar, Manne and Pothen 2007, algorithm
-4.1, whose question "is this edge part of a star with that centre?" is answered by sets of colours
-in the bits of numbers: which colours a vertex has seen among its neighbours once, which more often,
-and which centres it must not have another leaf of.
+and More 1984).
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from graphc.autodiff.coloring import Coloring, color_columns
+from graphc.autodiff.coloring import Coloring, color_columns, star
 from graphc.autodiff.pattern import Pattern
 
 
@@ -51,50 +48,8 @@ def mirrored(pattern: Pattern, colors: np.ndarray) -> np.ndarray | None:
 
 def _alone(keys: np.ndarray) -> np.ndarray:
     """Whether each key stands once."""
+    span = int(keys.max(initial=-1)) + 1
+    if span <= 16 * len(keys):
+        return np.bincount(keys, minlength=span)[keys] == 1
     _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
     return counts[inverse] == 1
-
-
-def star(pattern: Pattern) -> Coloring:
-    """A greedy star colouring of the graph of a symmetric pattern, fullest vertices first."""
-    size = pattern.shape[0]
-    begins, ends = pattern.indptr[:-1].tolist(), pattern.indptr[1:].tolist()
-    flat = pattern.indices.tolist()
-    neighbours = [flat[begins[v] : ends[v]] for v in range(size)]
-    colors = [-1] * size
-    once = [0] * size  # colours among the neighbours of a vertex
-    often = [0] * size  # those that several of them have
-    centres = [0] * size  # colours of neighbours that are centres of stars with this one's colour
-    for v in np.argsort(-pattern.row_sizes, kind="stable").tolist():
-        around = neighbours[v]
-        if not around:
-            continue
-        held = 0
-        for w in around:
-            if w == v:
-                continue
-            own = colors[w]
-            held |= once[w] if own < 0 else (1 << own) | centres[w]
-        bit = ~held & (held + 1)
-        color = colors[v] = bit.bit_length() - 1
-        more = often[v]
-        for w in around:
-            if w == v:
-                continue
-            own = colors[w]
-            if own >= 0 and more >> own & 1:
-                centres[w] |= bit
-            if not once[w] & bit:
-                once[w] |= bit
-            elif own >= 0:
-                mark = 1 << own
-                if often[w] & bit:
-                    centres[v] |= mark
-                else:
-                    for x in neighbours[w]:
-                        if colors[x] == color and x != w:
-                            centres[x] |= mark
-                often[w] |= bit
-            else:
-                often[w] |= bit
-    return Coloring(np.array(colors, np.int64), max(colors, default=-1) + 1)

@@ -14,6 +14,7 @@ MODULES = (
     "checkpoints",
     "cholesky",
     "compare",
+    "coloring",
     "composed",
     "contract",
     "control",
