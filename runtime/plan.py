@@ -32,6 +32,8 @@ from graphc.runtime.engine import ABI_VERSION, engine
 from graphc.runtime.native import Module
 
 FORMAT = 3
+# Constants of more bytes are kept as they are: compressing takes longer than all that is saved.
+_WORTH_COMPRESSING = 2**18
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Plan:
         text = np.frombuffer(json.dumps(head).encode(), np.uint8)
         out = io.BytesIO()
         arrays = {f"constant{i}": array for i, array in enumerate(self.constants.values())}
-        np.savez_compressed(out, plan=text, **arrays)
+        large = sum(array.nbytes for array in arrays.values()) > _WORTH_COMPRESSING
+        write = np.savez if large else np.savez_compressed
+        write(out, plan=text, **arrays)
         return out.getvalue()
 
     @staticmethod

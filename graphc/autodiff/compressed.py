@@ -175,7 +175,7 @@ def plan_of(
     if mode == "forward" or best.count <= 1:
         return best
     widest = int(backward.row_sizes.max(initial=0))
-    if widest < best.count:
+    if widest < best.count and not np.array_equal(forward.indices, backward.indices):
         other = Plan(~every, none, color_columns(backward, rows))
         best = min(best, other, key=lambda plan: plan.count)
     for turned in (False, True):
