@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.autodiff.chain import is_real, zero
+from graphc.autodiff.coefficients import apart
 from graphc.autodiff.coloring import Coloring, color_columns
 from graphc.autodiff.pattern import Pattern
 from graphc.autodiff.regions import TRANSFORM
@@ -28,17 +29,16 @@ from graphc.autodiff.star_coloring import color_symmetric
 from graphc.autodiff.sweep import pull_back, push_forward
 from graphc.errors import GraphError
 from graphc.graph import placeholder
-from graphc.node import Node
-from graphc.ops.movement import iota_op, ravel, reshape
-from graphc.ops.operands import broadcast, constant, describe
+from graphc.lowering import Gather
+from graphc.node import Node, topological
+from graphc.ops.movement import iota_op, ravel, reshape_op
+from graphc.ops.operands import broadcast, cast, constant, constant_op, describe
 from graphc.types import TensorType
 
 # Directions times elements: more are refused.
 _MOST_ELEMENTS = 2**31
 # A split into rows and columns is tried if it may save this part of the directions.
 _WORTH_A_SPLIT = 0.75
-
-
 @dataclass(frozen=True, eq=False)
 class Plan:
     """Which entries are computed forwards, from colours of columns, the others being computed
@@ -123,8 +123,12 @@ def _cotangent(output: Node, wrt: Node) -> tuple[Node, Node]:
     return (zero(wrt.type) if made is None else made), direction  # type: ignore[arg-type]
 
 
-def _in_directions(result: Node, direction: Node, coloring: Coloring) -> Node:
-    """A linear map's results in the directions of all colours, one after the other, flat."""
+def _in_directions(
+    result: Node, direction: Node, coloring: Coloring
+) -> tuple[Node, list[Node]]:
+    """A linear map's results in the directions of all colours, one after the other, flat; and those
+    directions.
+    """
     from graphc.batching import push_rows, spread
 
     count = coloring.count
@@ -134,29 +138,41 @@ def _in_directions(result: Node, direction: Node, coloring: Coloring) -> Node:
             f"gives {result.size}, is not sparse enough\n"
             "Use gx.jvp, gx.vjp or gx.hvp, which need no matrix."
         )
-    colors = reshape(constant(coloring.colors.astype(np.int64)), direction.shape)
-    shape = (count, *direction.shape)
-    number = iota_op(shape=shape, axis=0, dtype=np.dtype("int64"))
-    own = broadcast(colors, shape, tuple(range(1, len(shape))))
-    seeds = _cast(number == own, direction)
-    (rows,) = push_rows([result], {direction: seeds}, count)
-    return ravel(spread(result, count) if rows is None else rows)
+    known = {}
+    for node, colors in _moved_by_gathers(result, direction, coloring.colors).items():
+        shape = (count, *node.shape)
+        number = iota_op(shape=shape, axis=0, dtype=np.dtype("int64"))
+        own = broadcast(constant(colors), shape, tuple(range(1, len(shape))))
+        known[node] = cast(number == own, direction.dtype)
+    (rows,) = push_rows([result], known, count)
+    return ravel(spread(result, count) if rows is None else rows), list(known.values())
 
 
-def _cast(truth: Node, like: Node) -> Node:
-    from graphc.ops.operands import cast
+def _moved_by_gathers(result: Node, direction: Node, colors: np.ndarray) -> dict[Node, np.ndarray]:
+    """The colours of a direction, and those of its elements wherever they are moved to by known
+    positions: there one array is read instead of two.
+    """
+    found = {direction: colors.astype(np.int64).reshape(direction.shape)}
+    for node in topological([result], known=found):
+        source, *positions = node.args or (node,)
+        if source in found and isinstance(node.op.lowering, Gather):
+            if all(position.op is constant_op for position in positions):
+                places = [position.attrs["value"].array for position in positions]
+                found[node] = node.op.numpy(found[source], *places, **node.attrs)
+        elif source in found and node.op is reshape_op:
+            found[node] = found[source].reshape(node.shape)
+    return found
 
-    return cast(truth, like.dtype)
 
-
-def _collected(found: Sequence[Node], places: np.ndarray, like: Node) -> Node:
-    """What lies at the places of the results, which are laid end to end."""
+def _collected(found: Sequence[tuple[Node, list[Node]]], places: np.ndarray, like: Node) -> Node:
+    """What lies at the places of the results in directions, which are laid end to end."""
     from graphc.ops.movement import concatenate_op
 
     if not found:
         return zero(TensorType(like.dtype, (0,)))
-    whole = found[0] if len(found) == 1 else concatenate_op(*found, axis=0)
-    return taken(whole, places)
+    results, directions = zip(*found, strict=True)
+    whole = results[0] if len(results) == 1 else concatenate_op(*results, axis=0)
+    return apart(taken(whole, places), [each for own in directions for each in own])
 
 
 # -- which directions ------------------------------------------------------------------------------
