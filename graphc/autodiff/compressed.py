@@ -12,6 +12,7 @@ split needs the fewest directions. Hessians use symmetry (`star_coloring`).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,7 +38,7 @@ from graphc.types import TensorType
 
 # Directions times elements: more are refused.
 _MOST_ELEMENTS = 2**31
-# A split into rows and columns is tried if it may save this part of the directions.
+# A split into rows and columns is tried if it may need only this part of the directions.
 _WORTH_A_SPLIT = 0.75
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -183,44 +184,58 @@ def plan_of(
 ) -> Plan:
     """The directions of a pattern; `columns` and `rows` are the shapes of what they number."""
     forward, backward = pattern, pattern.transposed
-    every = np.ones(pattern.nnz, bool)
-    none = Coloring(np.full(0, -1), 0)
-    if mode == "reverse":
+    every, none = np.ones(pattern.nnz, bool), Coloring(np.full(0, -1), 0)
+
+    def by_columns() -> Plan:
+        return Plan(every, color_columns(forward, columns), none)
+
+    def by_rows() -> Plan:
         return Plan(~every, none, color_columns(backward, rows))
-    best = Plan(every, color_columns(forward, columns), none)
-    if mode == "forward" or best.count <= 1:
-        return best
-    widest = int(backward.row_sizes.max(initial=0))
-    if widest < best.count and not np.array_equal(forward.indices, backward.indices):
-        other = Plan(~every, none, color_columns(backward, rows))
-        best = min(best, other, key=lambda plan: plan.count)
-    for turned in (False, True):
-        plan = _split(backward if turned else forward, turned, best.count)
-        if plan is not None and plan.count < best.count:
-            best = plan
+
+    if mode != "auto":
+        return by_columns() if mode == "forward" else by_rows()
+    ways = [(_fullest(forward), by_columns)]
+    if not np.array_equal(forward.indices, backward.indices):
+        ways.append((_fullest(backward), by_rows))
+    least = min(bound for bound, _ in ways)
+    for full, turned in ((forward, False), (backward, True)):
+        bound, apart = _full_rows(full)
+        if bound < _WORTH_A_SPLIT * least:
+            ways.append((bound, functools.partial(_split, full, apart, turned)))
+    best: Plan | None = None
+    for bound, way in sorted(ways, key=lambda each: each[0]):
+        if best is None or bound < best.count:
+            plan = way()
+            best = plan if best is None or plan.count < best.count else best
+    assert best is not None
     return best
 
 
-def _split(pattern: Pattern, turned: bool, best: int) -> Plan | None:
-    """The fullest rows apart from the others: by rows those, by columns these.
+def _fullest(pattern: Pattern) -> int:
+    return int(pattern.row_sizes.max(initial=0))
 
-    Where `turned` the pattern is that of the transposed matrix. None if it cannot pay.
+
+def _full_rows(pattern: Pattern) -> tuple[int, np.ndarray]:
+    """(at least so many directions are needed if some rows are taken apart, which rows these are).
     """
     sizes = pattern.row_sizes
-    falling = np.sort(sizes)[::-1]
-    least = np.arange(len(sizes)) + falling  # so many full rows, and what the next one needs
-    if not len(least) or least.min() >= _WORTH_A_SPLIT * best:
-        return None
-    full = sizes > falling[int(least.argmin())]
+    falling = np.append(np.sort(sizes)[::-1], 0)
+    least = np.arange(len(falling)) + falling  # so many full rows, and what the next one needs
+    return int(least.min()), sizes > falling[int(least.argmin())]
+
+
+def _split(pattern: Pattern, full: np.ndarray, turned: bool) -> Plan:
+    """The full rows apart from the others: by rows those, by columns these.
+
+    Where `turned` the pattern is that of the transposed matrix.
+    """
     apart = full[pattern.rows]
-    rest = _part(pattern, ~apart)
-    few = _part(pattern, apart).transposed
-    columns, rows = color_columns(rest), color_columns(few)
+    columns = color_columns(_part(pattern, ~apart))
+    rows = color_columns(_part(pattern, apart).transposed)
     if not turned:
         return Plan(~apart, columns, rows)
     # entries of the transposed pattern, in the order of the pattern itself
-    back = np.argsort(pattern.indices, kind="stable")
-    return Plan(apart[back], rows, columns)
+    return Plan(apart[np.argsort(pattern.indices, kind="stable")], rows, columns)
 
 
 def _part(pattern: Pattern, chosen: np.ndarray) -> Pattern:

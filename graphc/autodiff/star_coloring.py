@@ -22,12 +22,9 @@ def color_symmetric(
 
     `grid` is the shape of the array whose elements the columns are, in C order.
     """
-    plain = color_columns(pattern, grid)
-    best = plain
-    if plain.count > 2:
-        by_star = star(pattern)
-        if by_star.count < plain.count:
-            best = by_star
+    best = star(pattern)
+    if best.count > pattern.row_sizes.max(initial=0):  # as many as columns need that do not meet
+        best = min(color_columns(pattern, grid), best, key=lambda coloring: coloring.count)
     swapped = mirrored(pattern, best.colors)
     assert swapped is not None, "every entry can be read"
     return best, swapped

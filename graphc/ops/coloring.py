@@ -8,17 +8,26 @@ computed, so a kernel of one task does it, and nothing here has a derivative.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from graphc.dims import dim_max
+from graphc.dims import Extent, dim_max
 from graphc.errors import GraphError
 from graphc.lowering import Nest
+from graphc.node import Node
 from graphc.op import Op, no_derivative, register
 from graphc.types import TensorType, TupleType, Type
 
 BITS = 64
+
+
+def _one_by_one(
+    node: Node, args: Sequence[Node], mapped: Sequence[bool], size: Extent, transform: Any
+) -> list[Node]:
+    """One matrix after the other: their entries are not of one number."""
+    return transform.looped(node, args, mapped, size)
 
 
 def _infer_fit(begins: Type, rows: Type, taken: Type) -> Type:
@@ -126,6 +135,7 @@ first_fit_op: Op = register(
         _numpy_fit,
         Nest(_write_fit),
         no_derivative("a colour does not vary smoothly"),
+        batch=_one_by_one,
         result_names=("colors", "taken"),
         doc="For each column in order the least number that no row of its own has taken, and that "
         "they take by it; -1 where all are taken. Column j has the rows[begins[j]:begins[j + 1]]; "
@@ -289,6 +299,7 @@ star_fit_op: Op = register(
         Nest(_write_star),
         no_derivative("a colour does not vary smoothly"),
         attributes=("words",),
+        batch=_one_by_one,
         doc="A star colouring of a graph, vertex by vertex in an order: neighbours differ, and no "
         "path of four has two colours only; -1 where there are more than 64 colours a word. Vertex "
         "v has the neighbours[begins[v]:begins[v + 1]]; that it is its own does not count.",

@@ -296,7 +296,7 @@ def cases(size: int) -> dict[str, Callable[[], Case]]:
         "species": lambda: reaction_diffusion((pair, pair), 2),
         "grid_3d": lambda: reaction_diffusion((edge, edge, edge)),
         "surface": lambda: surface_energy((side, side)),
-        "chain": lambda: chain_energy(size),
+        "chain": lambda: chain_energy(size // 20),
         "bundle": bundle_adjustment,
     }
 

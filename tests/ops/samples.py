@@ -858,6 +858,42 @@ def _chance() -> list[Sample]:
     return made
 
 
+def _colorings() -> list[Sample]:
+    """Columns of random matrices with what their rows have taken, and vertices of random graphs in
+    the order of some numbers.
+    """
+    made = []
+    random = np.random.default_rng(5)
+    for label, (height, width), words in (
+        ("square", (6, 6), 1),
+        ("wide", (3, 9), 2),
+        ("tall", (9, 4), 1),
+        ("no columns", (3, 0), 1),
+    ):
+        there = random.random((height, width)) < 0.4
+        columns, rows = np.nonzero(there.T)
+        begins = np.searchsorted(columns, np.arange(width + 1))
+
+        def fit(taken: Node, begins: Any = begins, rows: Any = rows) -> Node:
+            return REGISTRY["first_fit"](gx.constant(begins), gx.constant(rows), taken)
+
+        made.append(Sample("first_fit", label, (Input((height, words)),), fit, ("uint64",)))
+    for label, size, words in (("few", 7, 1), ("one", 1, 1), ("two words", 12, 2)):
+        there = random.random((size, size)) < 0.4
+        vertices, neighbours = np.nonzero(there | there.T)
+        begins = np.searchsorted(vertices, np.arange(size + 1))
+
+        def star(
+            x: Node, begins: Any = begins, neighbours: Any = neighbours, words: int = words
+        ) -> Node:
+            given = gx.constant(begins), gx.constant(neighbours), gx.argsort(x)
+            return REGISTRY["star_fit"](*given, words=words)
+
+        given = Input((size,), values="distinct")
+        made.append(Sample("star_fit", label, (given,), star, (F64,)))
+    return made
+
+
 def _regions() -> list[Sample]:
     def polynomial(x: Node, y: Node) -> Any:
         return x * y + x, y - x
@@ -945,7 +981,7 @@ def table() -> dict[str, list[Sample]]:
     made += _movement() + _generated() + _reductions() + _running() + _sorting() + _products()
     made += _decompositions()
     made += _indexing() + _steering()
-    made += _regions() + _orders() + _chance()
+    made += _regions() + _orders() + _chance() + _colorings()
     for sample in made:
         filed[sample.name].append(sample)
     return filed
