@@ -24,6 +24,7 @@ _checkout.install()
 if TYPE_CHECKING:
     from graphc.autodiff import grad, hessian, hvp, jacobian, jvp, taylor, value_and_grad, vjp
     from graphc.autodiff.check import check_grad
+    from graphc.autodiff.sparse_matrix import SparseMatrix
     from graphc.batching import vmap
     from graphc.dims import dim
     from graphc.display import show
@@ -370,6 +371,7 @@ _HOMES = {
     "Graph": "graphc.graph",
     "Node": "graphc.node",
     "Options": "graphc.options",
+    "SparseMatrix": "graphc.autodiff.sparse_matrix",
     "Type": "graphc.types",
     "check_grad": "graphc.autodiff.check",
     "check_op": "graphc.op_check",
@@ -424,6 +426,7 @@ __all__ = [
     "GraphError",
     "Node",
     "Options",
+    "SparseMatrix",
     "Type",
     "__version__",
     "absolute",

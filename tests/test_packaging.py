@@ -184,8 +184,9 @@ def normal(name: str) -> str:
 
 def test_the_extras() -> None:
     found = extras()
-    assert {"examples", "test", "cuda", "all", "bfloat16"} <= set(found)
-    assert found["all"] == found["examples"] | found["cuda"] | found["bfloat16"]
+    assert {"examples", "test", "cuda", "all", "bfloat16", "scipy"} <= set(found)
+    parts = found["examples"] | found["cuda"] | found["bfloat16"] | found["scipy"]
+    assert found["all"] == parts
     assert found["all"] <= found["test"]
 
 

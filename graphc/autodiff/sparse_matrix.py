@@ -13,7 +13,7 @@ from typing import Any, final
 import numpy as np
 
 from graphc.autodiff.pattern import Pattern
-from graphc.errors import GraphError
+from graphc.errors import GraphError, missing_extra
 from graphc.node import Node
 from graphc.ops.gather import gather_op, scatter_op
 from graphc.ops.movement import reshape
@@ -85,15 +85,12 @@ def _summed(values: Node, places: np.ndarray, size: int) -> Node:
 
 
 def as_scipy(values: np.ndarray, pattern: Pattern) -> Any:
-    """SciPy's matrix of these values. `ImportError` naming the extra where SciPy is missing."""
+    """SciPy's matrix of these values."""
     try:
         from scipy.sparse import csr_array
-    except ImportError as error:
-        raise ImportError(
-            "a sparse derivative is given as a matrix of SciPy, which is not installed\n"
-            'Install it with: pip install "graphc-compiler[scipy]"; or make a Function of the '
-            "matrix's values, whose positions are matrix.pattern"
-        ) from error
+    except ImportError:
+        what = "A sparse derivative's value (its entries alone are the matrix's `values`)"
+        raise missing_extra("scipy", "scipy", what) from None
     made = csr_array((values, pattern.indices, pattern.indptr), shape=pattern.shape)
     made.has_canonical_format = True
     return made

@@ -3,6 +3,7 @@
     python tests/benchmarks/sparse_derivatives.py                     all cases
     python tests/benchmarks/sparse_derivatives.py -c bundle,grid_2d   some of them
     python tests/benchmarks/sparse_derivatives.py --size 20000        of another size
+    python tests/benchmarks/sparse_derivatives.py --cold              with an empty cache of kernels
 
 For each case the same formulas are written once, with whichever library's functions, and the values
 of both matrices are compared before anything is reported. `pattern` is the time to the sparsity,
@@ -10,14 +11,18 @@ of both matrices are compared before anything is reported. `pattern` is the time
 matrix, these two and the compiler included, or CasADi's construction of its Function; `matrix` is
 the least time of a call. CasADi is run both with matrix-valued nodes (MX) and with scalar ones (SX)
 where those are not too many, and on its virtual machine, as most use it. Everything in one process,
-on one thread, in turn; the seconds are the processor's.
+on one thread, in turn, after a small problem that loads both libraries; the seconds are the
+processor's.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -58,16 +63,6 @@ class Case:
 
 
 # -- the formulas ----------------------------------------------------------------------------------
-
-
-def _neighbours(shape: Sequence[int]) -> list[tuple[Any, Any]]:
-    """Pairs (where the neighbour is, which of the grid's points have it), along every axis."""
-    numbers = np.arange(int(np.prod(shape))).reshape(shape)
-    found = []
-    for axis in range(len(shape)):
-        here = np.moveaxis(numbers, axis, 0)
-        found += [(here[1:], here[:-1]), (here[:-1], here[1:])]
-    return [(np.ravel(there), np.ravel(point)) for there, point in found]
 
 
 def reaction_diffusion(shape: Sequence[int], species: int = 1) -> Case:
@@ -201,14 +196,11 @@ def of_graphc(case: Case) -> Outcome:
     )
     made = Outcome("graphc")
 
-    def built(inner: Callable[[Any], Any]) -> Any:
+    def built() -> tuple[Any, Any]:
         x = gx.symbol("x", case.grid or (case.size,))
-        return x, inner(case.formula(language, gx.reshape(x, (case.size,))))
+        return x, case.formula(language, gx.reshape(x, (case.size,)))
 
-    def tangents(y: Any) -> Any:
-        return y
-
-    x, y = built(tangents)
+    x, y = built()
     y = gx.grad(y, x) if case.second else y
 
     def pattern() -> Any:
@@ -226,11 +218,9 @@ def of_graphc(case: Case) -> Outcome:
     made.count = coloring.count
 
     def whole() -> Any:
-        def derived(y: Any) -> Any:
-            return gx.hessian(y, x, sparse=True) if case.second else gx.jacobian(y, x, sparse=True)
-
-        x, y = built(tangents)
-        return gx.compile([x], derived(y), options=gx.Options(threads=1))
+        x, y = built()
+        derive = gx.hessian if case.second else gx.jacobian
+        return gx.compile([x], derive(y, x, sparse=True), options=gx.Options(threads=1))
 
     made.derivative, f = timed(whole)
     point = case.point.reshape(x.shape)
@@ -333,7 +323,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("-c", "--cases", default="")
     parser.add_argument("--size", type=int, default=100_000)
+    parser.add_argument("--cold", action="store_true", help="with an empty cache of kernels")
     arguments = parser.parse_args()
+    if arguments.cold:
+        os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
+    small = reaction_diffusion((8, 8))
+    of_graphc(small)
+    with contextlib.suppress(ImportError):
+        of_casadi(small, "MX")
     known = cases(arguments.size)
     for name in arguments.cases.split(",") if arguments.cases else known:
         report(known[name]())
