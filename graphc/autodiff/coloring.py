@@ -28,7 +28,7 @@ _MOST_DIFFERENCES = 4_000
 _WIDEST_STENCIL = 128
 # So many formulas are tried for a number of colours, and so many numbers above the least.
 _MOST_FORMULAS = 40_000
-_MOST_ABOVE = 4
+_MOST_ABOVE = 12
 # Fewer numbers than this are looked at without a kernel.
 _WORTH_A_KERNEL = 20_000
 

@@ -441,7 +441,7 @@ class _Tracing:
         states, known = list(deps[:carry]), list(values[:carry])
         results: list[list[Maybe]] = [[None] * length for _ in graph.outputs[carry:]]
         if length * len(graph.nodes()) > _MOST_STEPS:
-            return self._long_scan(node, given, states, order)
+            return self._long_scan(node, deps, values)
         for t in order:
             inner = given(t, states, known)
             found = self.run(graph.outputs, inner)
@@ -452,24 +452,37 @@ class _Tracing:
         return [*states, *[self._stacked(row) for row in results]]
 
     def _long_scan(
-        self, node: Node, given: Callable[..., _Scope], states: list[Maybe], order: list[int]
+        self, node: Node, deps: Sequence[Maybe], values: Sequence[Any]
     ) -> list[Maybe]:
-        """Every step as if it came after any number of others."""
-        graph, carry = node.attrs["graph"], node.attrs["carry"]
+        """States as they may be before any step; then all steps at once, as `vmap` makes them."""
+        from graphc.batching import ROWS
+
+        attrs = node.attrs
+        graph, carry, steps = attrs["graph"], attrs["carry"], attrs["steps"]
+        length, rest = int(attrs["length"]), carry + attrs["steps"]
         unknown = [None] * carry
+        slices = [
+            dep and gathered(dep, np.arange(dep.size) % (dep.size // length), dep.size // length)
+            for dep in deps[carry:rest]
+        ]
 
-        def anywhere(now: Sequence[Maybe]) -> list[Maybe]:
-            found = [self.run(graph.outputs, given(t, now, unknown)) for t in order]
-            ends = [self.moves.united(each) for each in zip(*found, strict=True)]
-            return [end and _short(end) for end in ends]
+        def step(states: Sequence[Maybe]) -> list[Maybe]:
+            given = [*unknown, *[None] * steps, *values[rest:]]
+            inside = self._inside(graph, [*states, *slices, *deps[rest:]], given)
+            return [dep and _short(dep) for dep in self.run(graph.outputs, inside)]
 
-        states = self._settled(anywhere, states, graph.parameters)
-        rows: list[list[Maybe]] = [[None] * len(order) for _ in graph.outputs[carry:]]
-        for t in order:
-            found = self.run(graph.outputs, given(t, states, unknown))
-            for row, dep in zip(rows, found[carry:], strict=True):
-                row[t] = dep
-        return [*states, *[self._stacked(row) for row in rows]]
+        states = self._settled(step, deps[:carry], graph.parameters)
+        mapped = (*(False,) * carry, *(True,) * steps, *(False,) * (len(deps) - rest))
+        rows, own = ROWS.batch(graph, mapped, length, (False,) * len(graph.outputs))
+        inside = self._inside(rows, [*states, *deps[carry:]], [*unknown, *values[carry:]])
+        found = self.run(rows.outputs, inside)[carry:]
+        return [
+            *states,
+            *[
+                dep if each or dep is None else self.moves.moved(dep, _tiled(dep.size, length))
+                for dep, each in zip(found, own[carry:], strict=True)
+            ],
+        ]
 
     def _stacked(self, rows: Sequence[Maybe]) -> Maybe:
         """One after the other."""
@@ -483,6 +496,10 @@ class _Tracing:
         flat = Dependence(len(elements), self.columns, identity(self.columns).parts)
         flat = self.moves.moved(flat, columns)
         return gathered(flat, elements, size * len(rows))
+
+
+def _tiled(size: int, count: int) -> np.ndarray:
+    return np.tile(np.arange(size), count)
 
 
 def _short(given: Dependence) -> Dependence:

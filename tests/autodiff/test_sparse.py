@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import graphc as gx
 from graphc import dtypes
-from graphc.autodiff import coloring
+from graphc.autodiff import coloring, sparsity
 from graphc.autodiff.coloring import Coloring, color_columns, separates, star
 from graphc.autodiff.compressed import _in_directions, _tangent, plan_of
 from graphc.autodiff.pattern import Pattern
@@ -333,6 +333,35 @@ def test_primal_work_is_not_repeated_for_every_direction() -> None:
     assert [call.attrs["name"] for call in calls] == ["coefficients", "directions"]
     inside = {n.op.name for n in calls[1].attrs["graph"].nodes()}
     assert not inside & {"sin", "cos", "exp"}
+
+
+def by_loop(xs: Node) -> list[Node]:
+    """States that couple everything before, and results that are of one step alone."""
+    first = gx.constant(np.zeros(3))
+    final, together = gx.scan(lambda s, v: (gx.sin(s) * 0.5 + v[::-1], s * v), first, xs)
+    _, apart = gx.scan(lambda s, v: (s, gx.sin(v) * v[::-1]), first, xs, reverse=True)
+    return [final, together, apart]
+
+
+def test_long_loops_are_not_followed_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    xs = gx.symbol("xs", (6, 3))
+    exact = [pattern_of(output, xs) for output in by_loop(xs)]
+    monkeypatch.setattr(sparsity, "_MOST_STEPS", 0)
+    wide = [pattern_of(output, xs) for output in by_loop(xs)]
+    assert all((one <= other).all() for one, other in zip(exact, wide, strict=True))
+    np.testing.assert_array_equal(exact[2], wide[2])
+    assert exact[1].sum() < wide[1].sum()
+
+
+@pytest.mark.parametrize("target", ["cpu", "interpret"])
+def test_with_respect_to_what_is_computed(target: str) -> None:
+    x = gx.vector("x", 5)
+    h = gx.sin(x)
+    y = gx.exp(h) * h[::-1] * x
+    f = gx.compile([x], gx.jacobian(y, h, sparse=True), target=target)
+    point = np.linspace(0.1, 0.9, 5)
+    want = gx.evaluate(gx.jacobian(y, h), {x: point})
+    np.testing.assert_allclose(f(point).toarray(), want, rtol=1e-13)
 
 
 # -- what is refused -------------------------------------------------------------------------------
