@@ -86,6 +86,7 @@ def sparse_jacobian(output: Node, wrt: Node, mode: str = "auto") -> SparseMatrix
 
 def sparse_hessian(cost: Node, wrt: Node) -> SparseMatrix:
     """The Hessian of a rank-0 `cost` by one node, which is flattened in C order."""
+    real_inputs([wrt], "hessian")
     slope = grad(cost, wrt)
     tangent, direction = _tangent(slope, wrt)
     pattern = symmetric_part(linear_pattern(tangent, direction))

@@ -12,6 +12,7 @@ from typing import Any, final
 
 import numpy as np
 
+from graphc import dtypes
 from graphc.autodiff.pattern import Pattern
 from graphc.errors import GraphError, missing_extra
 from graphc.node import Node
@@ -85,12 +86,14 @@ def _summed(values: Node, places: np.ndarray, size: int) -> Node:
 
 
 def as_scipy(values: np.ndarray, pattern: Pattern) -> Any:
-    """SciPy's matrix of these values."""
+    """SciPy's matrix of these values; 16-bit floats, with which SciPy does not compute, as float32.
+    """
     try:
         from scipy.sparse import csr_array
     except ImportError:
         what = "A sparse derivative's value (its entries alone are the matrix's `values`)"
         raise missing_extra("scipy", "scipy", what) from None
+    values = dtypes.widened(values)
     made = csr_array((values, pattern.indices, pattern.indptr), shape=pattern.shape)
     made.has_canonical_format = True
     return made

@@ -287,6 +287,14 @@ def test_a_function_gives_csr(dtype: str) -> None:
     np.testing.assert_array_equal(again["h"].data, found["h"].data)
 
 
+def test_halves_come_as_float32() -> None:
+    x = gx.symbol("x", (4,), "float16")
+    matrix = gx.jacobian(x * x[::-1], x, sparse=True)
+    found = gx.evaluate(matrix, {x: np.arange(4, dtype="float16")})
+    assert matrix.dtype == "float16" and found.dtype == "float32"
+    np.testing.assert_array_equal(found @ np.ones(4), [3, 3, 3, 3])
+
+
 def test_a_sparse_matrix_in_a_graph() -> None:
     x, v = gx.vector("x", 6), gx.vector("v", 6)
     matrix = gx.jacobian(gx.sin(x) * x[::-1], x, sparse=True)
@@ -377,6 +385,8 @@ def test_bad_input() -> None:
         gx.jacobian(x * x, x, mode="sideways", sparse=True)
     with pytest.raises(GraphError, match="rank 0"):
         gx.hessian(x * x, x, sparse=True)
+    with pytest.raises(GraphError, match="hessian: differentiate with respect to nodes"):
+        gx.hessian(gx.sum(x), [x], sparse=True)  # type: ignore[arg-type]
     n = gx.vector("n", "size")
     with pytest.raises(GraphError, match="numbers for all extents; size is a name"):
         gx.jacobian(n * n, n, sparse=True)
