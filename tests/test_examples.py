@@ -19,6 +19,7 @@ SAYS = {
     "06_add_an_op": ("silu(", "compiled and evaluated agree"),
     "07_jit": ("step: 1 trace", "its number is needed at", "relies on", "gx.where"),
     "08_c_source": ("x, input, float64[rows, 4]", "step_call(", "C ends at the loss"),
+    "09_sparse_newton": ("<pattern of 17760 positions", "by csr_array", "takes 320 GB"),
 }
 
 
