@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.graph import close, parameter_op, placeholder, placeholder_op, replace, symbol_op
-from graphc.lowering import Elementwise, Gather, Generate, Leaf, View
+from graphc.lowering import Elementwise, Gather, Generate, View
 from graphc.node import Node, topological
 from graphc.ops.control import call_graph
 from graphc.types import TensorType
 
 # What is dearer than this, in additions, is worth memory.
 RECOMPUTE_COST = 4
+# Coefficients of more elements in all are not stored.
+MOST_STORED = 2**27
 _LEAVES = (symbol_op, parameter_op, placeholder_op)
 
 
@@ -39,7 +41,7 @@ def apart(values: Node, directions: Sequence[Node]) -> Node:
         if argument not in moving
     }
     dear = [node for node in shared if cost.get(node, 0) > RECOMPUTE_COST]
-    if not dear:
+    if not dear or sum(int(node.size) for node in dear) > MOST_STORED:  # type: ignore[arg-type]
         return values
     stored = _called(dear, [], [], "coefficients")
     given = [placeholder(node.type) for node in dear]
@@ -81,9 +83,11 @@ def _costs(order: Sequence[Node], moving: set[Node]) -> dict[Node, int]:
         if node in moving or not isinstance(node.type, TensorType):
             continue
         form = node.op.lowering
-        own = form.cost if isinstance(form, Elementwise) else 0
-        if not isinstance(form, (Leaf, View, Generate, Elementwise)):
-            own = RECOMPUTE_COST
+        own = 2 * RECOMPUTE_COST  # a kernel of its own, or one result of several
+        if isinstance(form, Elementwise):
+            own = form.cost
+        elif isinstance(form, (View, Generate)) or not node.args:
+            own = 0
         beneath = sum(cost.get(argument, 0) for argument in node.args)
         cost[node] = min(own + beneath, 2 * RECOMPUTE_COST)
     return cost

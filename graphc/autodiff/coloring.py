@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from graphc.autodiff.pattern import Pattern
+from graphc.ops.coloring import BITS
 
 # A pattern is no grid if its rows look like more than so many different ones.
 _MOST_STENCILS = 4_000
@@ -152,7 +153,7 @@ def _greedy(pattern: Pattern) -> Coloring:
     """One column after the other takes the first colour that none of its rows has."""
     columns = pattern.transposed
     begins, rows = _as_int64(columns.indptr), _as_int64(columns.indices)
-    words = 1
+    words = int(pattern.row_sizes.max(initial=0)) // BITS + 1
     while True:
         taken = np.zeros((pattern.shape[0], words), np.uint64)
         colors = _fitted("first_fit", (begins, rows, taken))[0]
