@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from graphc.codegen.schedule import likely_bytes, schedule
 from graphc.dims import Dim, Extent, affine, product
 from graphc.lowering import (
     Contract,
@@ -466,7 +467,7 @@ class Partition:
             cost[node] = 0
             moved.discard(node)
         self._ground_all(order, must, set(outputs), segments)
-        self._sort()
+        self._sort(outputs)
 
     def _segments(self, order: Sequence[Node]) -> dict[Node, int]:
         """Runs of the order of at most `MOST_WORK` floating work, numbered; empty if there is only
@@ -597,9 +598,12 @@ class Partition:
         self._add(group)
         self.group_of[node] = group
 
-    def _sort(self) -> None:
-        """Order the groups so that each comes after those that it needs, floats included."""
-        needs = {group: self._needed_groups(group) for group in self.groups}
+    def _sort(self, outputs: Sequence[Node]) -> None:
+        """Order the groups so that each comes after those that it needs, floats included, and few
+        bytes are alive at a time.
+        """
+        read: set[Node] = set()  # by another kernel than their own
+        needs = {group: self._needed_groups(group, read) for group in self.groups}
         done: set[Group] = set()
         order: list[Group] = []
         for root in self.groups:
@@ -616,10 +620,15 @@ class Partition:
                 else:
                     done.add(following)
                     stack.append((following, iter(needs[following])))
-        self.groups = order
+        sizes = dict.fromkeys(order, 0)
+        for node in read.difference(outputs):
+            sizes[self.group_of[node]] += _likely_bytes(node)
+        self.groups = schedule(order, needs, sizes)
 
-    def _needed_groups(self, group: Group) -> list[Group]:
-        """The groups whose values the members of one read, each once, in the order of a walk."""
+    def _needed_groups(self, group: Group, read: set[Node]) -> list[Group]:
+        """The groups whose values the members of one read, each once, in the order of a walk. What
+        they read is added to `read`.
+        """
         found: dict[Group, None] = {}
         seen: set[Node] = set()
         for member in group.members:
@@ -632,11 +641,18 @@ class Partition:
                 if owner is not None:
                     if owner is not group:
                         found[owner] = None
+                        read.add(current)
                 elif not self.is_external(current):
                     fresh = [a for a in current.args if a not in seen]
                     seen.update(fresh)
                     stack += fresh
         return list(found)
+
+
+def _likely_bytes(node: Node) -> int:
+    """The bytes of a value, or of all results of a node that has several."""
+    types = node.type.items if isinstance(node.type, TupleType) else (node.type,)
+    return sum(likely_bytes(product(t.shape) * t.dtype.itemsize) for t in types)  # type: ignore[union-attr]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from graphc.autodiff.chain import Maybe, is_real, zero
 from graphc.autodiff.regions import TRANSFORM
 from graphc.autodiff.sweep import pull_back
 from graphc.errors import GraphError
+from graphc.graph import placeholder
 from graphc.node import Node
 from graphc.ops.arithmetic import like
 from graphc.ops.operands import as_node, describe
@@ -74,15 +75,20 @@ def filled(nodes: Sequence[Node], answer: Sequence[Maybe]) -> list[Node]:
     return [zero(n.type) if a is None else a for n, a in zip(nodes, answer, strict=True)]  # type: ignore[arg-type]
 
 
-def value_and_grad(cost: Node, wrt: Any) -> tuple[Node, Any]:
+def value_and_grad(cost: Node, wrt: Any, memory: float | None = None) -> tuple[Node, Any]:
     """`cost` and its gradient; see `grad`."""
-    return cost, grad(cost, wrt)
+    return cost, grad(cost, wrt, memory)
 
 
-def grad(cost: Node, wrt: Any) -> Any:
+def grad(cost: Node, wrt: Any, memory: float | None = None) -> Any:
     """The gradient of a rank-0 real `cost` with respect to a node or a nested container of nodes.
 
     The result has the structure of `wrt`; a node that has no influence gets zeros.
+
+    With `memory` only so many bytes of intermediate values are kept for the backward computation,
+    those that are dearest to compute again (a minimum cut; needs networkx); inputs do not count. An
+    int is a number of bytes; a float from 0 to 1 a part of what is kept where nothing is computed
+    again but views, for extents that are not known, too.
 
     >>> import graphc as gx
     >>> x = gx.vector("x", 3)
@@ -97,5 +103,11 @@ def grad(cost: Node, wrt: Any) -> Any:
         )
     leaves, structure = flatten(wrt)
     nodes = real_inputs(leaves, "grad")
-    answer = pull_back([node], nodes, [like(node, 1)], TRANSFORM)
-    return structure.unflatten(filled(nodes, answer))
+    one = like(node, 1)
+    if memory is None:
+        return structure.unflatten(filled(nodes, pull_back([node], nodes, [one], TRANSFORM)))
+    from graphc.autodiff.rematerialise import within
+
+    seed = placeholder(node.type)
+    answer = filled(nodes, pull_back([node], nodes, [seed], TRANSFORM))
+    return structure.unflatten(within(node, seed, answer, memory))

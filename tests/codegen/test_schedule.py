@@ -1,0 +1,62 @@
+"""Does the order of kernels keep few bytes alive, and respect what each needs?"""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+from graphc.codegen.schedule import peak_bytes, schedule
+
+Graph = dict[int, list[int]]
+
+
+def legal(order: list[int], needs: Graph) -> bool:
+    at = {step: i for i, step in enumerate(order)}
+    return all(at[n] < at[step] for step in needs for n in needs[step]) and len(at) == len(needs)
+
+
+def test_a_result_is_taken_as_soon_as_it_can_be() -> None:
+    """Cotangents 0, 1, 2, ... in a chain, each with a gradient, 100 + i, that nobody needs."""
+    chain = {i: [i - 1] if i else [] for i in range(10)}
+    needs = {**chain, **{100 + i: [i] for i in range(10)}}
+    sizes = dict.fromkeys(chain, 1) | {step: 0 for step in needs if step >= 100}
+    order = [*range(10), *range(100, 110)]
+    assert peak_bytes(order, needs, sizes) == 10
+    found = schedule(order, needs, sizes)
+    assert legal(found, needs) and peak_bytes(found, needs, sizes) == 2
+
+
+def test_what_is_computed_again_comes_just_before_it_is_read() -> None:
+    """0 to 4 from nothing, each needed by a step of a chain."""
+    needs = {**{i: [] for i in range(5)}, **{10 + i: [i, 9 + i][: 1 + (i > 0)] for i in range(5)}}
+    sizes = dict.fromkeys(needs, 1)
+    order = [*range(5), *range(10, 15)]
+    found = schedule(order, needs, sizes)
+    assert legal(found, needs) and peak_bytes(found, needs, sizes) == 3
+
+
+def test_never_worse_than_what_was_given_and_legal() -> None:
+    source = random.Random(3)
+    for _ in range(200):
+        count = source.randrange(1, 30)
+        needs = {
+            i: sorted(source.sample(range(i), min(i, source.randrange(4)))) for i in range(count)
+        }
+        sizes = {i: source.choice((0, 1, 5, 100)) for i in range(count)}
+        order = list(range(count))
+        found = schedule(order, needs, sizes)
+        assert legal(found, needs)
+        assert peak_bytes(found, needs, sizes) <= peak_bytes(order, needs, sizes)
+        assert found == schedule(order, needs, sizes)
+
+
+def test_near_the_best_order_of_small_graphs() -> None:
+    source = random.Random(4)
+    best_of_all = ours = 0
+    for _ in range(40):
+        needs = {i: sorted(source.sample(range(i), min(i, source.randrange(3)))) for i in range(6)}
+        sizes = {i: source.choice((1, 2, 8)) for i in range(6)}
+        every = [p for p in map(list, itertools.permutations(range(6))) if legal(p, needs)]
+        best_of_all += min(peak_bytes(p, needs, sizes) for p in every)
+        ours += peak_bytes(schedule(list(range(6)), needs, sizes), needs, sizes)
+    assert ours <= 1.1 * best_of_all
