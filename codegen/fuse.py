@@ -18,10 +18,11 @@ Each decision leaves a reason on the group, for the report.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from graphc.codegen.schedule import likely_bytes, schedule
+from graphc.codegen.schedule import Traffic, likely_bytes, schedule
 from graphc.dims import Dim, Extent, affine, product
 from graphc.lowering import (
     Contract,
@@ -122,8 +123,11 @@ class Partition:
         outputs: Sequence[Node],
         external: set[Node],
         strided: set[Node] | frozenset[Node] = frozenset(),
+        overwritten: Mapping[Node, Node] = MappingProxyType({}),
     ) -> None:
+        """`overwritten` are external nodes in whose memory an output will be."""
         self.external = external
+        self._overwritten = overwritten
         self.strided = strided
         self.group_of: dict[Node, Group] = {}
         self.groups: list[Group] = []
@@ -602,34 +606,52 @@ class Partition:
         """Order the groups so that each comes after those that it needs, floats included, and few
         bytes are alive at a time.
         """
-        read: set[Node] = set()  # by another kernel than their own
-        needs = {group: self._needed_groups(group, read) for group in self.groups}
+        readers: dict[Node, list[Group]] = {node: [] for node in self._overwritten}
+        reads = {group: self._read_values(group, readers) for group in self.groups}
         done: set[Group] = set()
         order: list[Group] = []
         for root in self.groups:
-            stack = [(root, iter(needs[root]))]
+            stack = [(root, iter(reads[root]))]
             if root in done:
                 continue
             done.add(root)
             while stack:
                 group, rest = stack[-1]
-                following = next((g for g in rest if g not in done), None)
+                following = next((n for n in rest if self.group_of[n] not in done), None)
                 if following is None:
                     stack.pop()
                     order.append(group)
                 else:
-                    done.add(following)
-                    stack.append((following, iter(needs[following])))
-        sizes = dict.fromkeys(order, 0)
-        for node in read.difference(outputs):
-            sizes[self.group_of[node]] += _likely_bytes(node)
-        self.groups = schedule(order, needs, sizes)
+                    needed = self.group_of[following]
+                    done.add(needed)
+                    stack.append((needed, iter(reads[needed])))
+        values = {value for group in order for value in reads[group]}
+        sizes = {node: _likely_bytes(node) for node in values}
+        sizes.update(dict.fromkeys(values.intersection(outputs), 0))  # not in the arena
+        after = self._overwriting(order, readers)
+        self.groups = schedule(order, Traffic(reads, self.group_of, sizes, after))
 
-    def _needed_groups(self, group: Group, read: set[Node]) -> list[Group]:
-        """The groups whose values the members of one read, each once, in the order of a walk. What
-        they read is added to `read`.
+    def _overwriting(
+        self, order: Sequence[Group], readers: Mapping[Node, Sequence[Group]]
+    ) -> dict[Group, set[Group]]:
+        """The kernels before each that writes an output over what they read, as in `order`."""
+        number = {group: i for i, group in enumerate(order)}
+        found: dict[Group, set[Group]] = {}
+        for node, output in self._overwritten.items():
+            source = self.alias(output)
+            writer = self.group_of.get(source.args[0] if self.is_result(source) else source)
+            if writer is not None:
+                earlier = (g for g in readers[node] if number[g] < number[writer])
+                found.setdefault(writer, set()).update(earlier)
+        return found
+
+    def _read_values(
+        self, group: Group, readers: Mapping[Node, list[Group]]
+    ) -> list[Node]:
+        """The values of other groups that the members of one read, in the order of a walk; it is
+        added to the `readers` of what it reads of these.
         """
-        found: dict[Group, None] = {}
+        found: dict[Node, None] = {}
         seen: set[Node] = set()
         for member in group.members:
             stack = [argument for argument in member.args if argument not in seen]
@@ -637,11 +659,12 @@ class Partition:
             while stack:
                 current = stack.pop()
                 self.steps += 1
+                if current in readers:
+                    readers[current].append(group)
                 owner = self.group_of.get(current)
                 if owner is not None:
                     if owner is not group:
-                        found[owner] = None
-                        read.add(current)
+                        found[current] = None
                 elif not self.is_external(current):
                     fresh = [a for a in current.args if a not in seen]
                     seen.update(fresh)

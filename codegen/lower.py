@@ -9,6 +9,7 @@ branches are lowered in place; those of calls once, as procedures.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from graphc import dtypes
@@ -69,7 +70,7 @@ def lower(
     """
     lowering = _Lowering()
     flags = [*strided, *[False] * (len(graph.parameters) - len(strided))]
-    main = lowering.procedure(graph, "main", flags)
+    main = lowering.procedure(graph, "main", flags, donated or {})
     program = Program(main, list(lowering.procedures.values()), lowering.checks)
     protect(main, donated or {})
     if arrange is not None:
@@ -210,7 +211,13 @@ class _Lowering:
         self._loops += 1
         return f"t{self._loops}"
 
-    def procedure(self, graph: Graph, name: str, strided: Sequence[bool]) -> Procedure:
+    def procedure(
+        self,
+        graph: Graph,
+        name: str,
+        strided: Sequence[bool],
+        donated: Mapping[int, int] = MappingProxyType({}),
+    ) -> Procedure:
         inputs = [
             Storage("input", type_.dtype, type_.shape, position=i, strided=flag)  # type: ignore[union-attr]
             for i, (type_, flag) in enumerate(zip(graph.parameters, strided, strict=True))
@@ -221,7 +228,8 @@ class _Lowering:
         ]
         procedure = Procedure(name, inputs, outputs, parameter_dims(graph))
         places = {i: Operand(storage) for i, storage in enumerate(inputs)}
-        procedure.body = _Block(self, graph, places, [Operand(o) for o in outputs]).statements
+        results = [Operand(output) for output in outputs]
+        procedure.body = _Block(self, graph, places, results, donated).statements
         return procedure
 
     def called(self, graph: Graph, name: str) -> Procedure:
@@ -272,6 +280,7 @@ class _Block:
         graph: Graph,
         parameters: Mapping[int, Operand],
         results: Sequence[Operand],
+        donated: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         self.lowering = lowering
         self.statements: list[Statement] = []
@@ -287,7 +296,12 @@ class _Block:
                 storage = Storage("constant", node.dtype, node.shape, array=array)
                 self.places[node] = Operand(storage)
         strided = {node for node in external if self.places[node].storage.strided}
-        self.partition = Partition(order, graph.outputs, external, strided)
+        overwritten = {
+            node: graph.outputs[donated[node.attrs["index"]]]
+            for node in external
+            if node.op is parameter_op and node.attrs["index"] in donated
+        }
+        self.partition = Partition(order, graph.outputs, external, strided, overwritten)
         copies = self._claim_outputs(graph.outputs, results)
         self.copied = {node for node, _ in copies}
         self._claim_parts(order)

@@ -13,17 +13,36 @@ graphs that are not trees, where it is a heuristic: it is taken only where the p
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from graphc.dims import Extent, substitute
-
-Step = TypeVar("Step")
 
 # What an extent that is not known counts as, in comparisons of sizes.
 LIKELY_EXTENT = 256
 # Another order is taken if the peak falls below this part of it.
 WORTH = 0.95
+
+Step = TypeVar("Step")
+
+
+@dataclass(frozen=True)
+class Traffic(Generic[Step]):
+    """What steps read of one another: for each step the values that it reads, for each value the
+    step that makes it, and its bytes. A step also comes after those that `after` names, of which it
+    reads nothing.
+    """
+
+    reads: Mapping[Step, Sequence[Any]]
+    maker: Mapping[Any, Step]
+    sizes: Mapping[Any, int]
+    after: Mapping[Step, Collection[Step]] = field(default_factory=dict)
+
+    def needs(self, step: Step) -> list[Step]:
+        """The steps whose values one reads, each once."""
+        return list(dict.fromkeys(self.maker[value] for value in self.reads[step]))
 
 
 def likely_bytes(size: Extent) -> int:
@@ -34,56 +53,62 @@ def likely_bytes(size: Extent) -> int:
     return found if isinstance(found, int) else LIKELY_EXTENT
 
 
-def peak_bytes(
-    order: Sequence[Step], needs: Mapping[Step, Sequence[Step]], sizes: Mapping[Step, int]
-) -> int:
-    """The most bytes alive at a time: a result is alive from its step to the last that needs it."""
-    last = {needed: step for step in order for needed in needs[step]}
-    ending: dict[Step, int] = {}
-    for needed, step in last.items():
-        ending[step] = ending.get(step, 0) + sizes[needed]
+def peak_bytes(order: Sequence[Step], traffic: Traffic[Step]) -> int:
+    """The most bytes alive at a time: a value is alive from the step that makes it to the last that
+    reads it, and may take the place of one of its size that ends there.
+    """
+    last = {value: step for step in order for value in traffic.reads[step]}
+    starting: dict[Step, list[int]] = {}
+    ending: dict[Step, list[int]] = {}
+    for value, step in last.items():
+        starting.setdefault(traffic.maker[value], []).append(traffic.sizes[value])
+        ending.setdefault(step, []).append(traffic.sizes[value])
     alive = most = 0
     for step in order:
-        alive += sizes[step] if step in last else 0
-        most = max(most, alive)
-        alive -= ending.get(step, 0)
+        made, gone = Counter(starting.get(step, ())), Counter(ending.get(step, ()))
+        alive += sum(made.elements())
+        most = max(most, alive - sum((made & gone).elements()))
+        alive -= sum(gone.elements())
     return most
 
 
-def schedule(
-    order: Sequence[Step], needs: Mapping[Step, Sequence[Step]], sizes: Mapping[Step, int]
-) -> list[Step]:
-    """The steps in an order that respects `needs`: another than the given one if that keeps fewer
-    bytes alive. `sizes` are the bytes of the results that other steps need.
+def schedule(order: Sequence[Step], traffic: Traffic[Step]) -> list[Step]:
+    """The steps in an order in which each comes after those that it needs: another than the given
+    one if that keeps fewer bytes alive.
     """
-    made = _from_the_end(order, needs, sizes)
-    before, after = (peak_bytes(each, needs, sizes) for each in (order, made))
-    return made if after < WORTH * before else list(order)
+    made = _from_the_end(order, traffic)
+    return made if peak_bytes(made, traffic) < WORTH * peak_bytes(order, traffic) else list(order)
 
 
-def _from_the_end(
-    order: Sequence[Step], needs: Mapping[Step, Sequence[Step]], sizes: Mapping[Step, int]
-) -> list[Step]:
-    users: dict[Step, list[Step]] = {step: [] for step in order}
+def _from_the_end(order: Sequence[Step], traffic: Traffic[Step]) -> list[Step]:
+    reads, sizes = traffic.reads, traffic.sizes
+    readers: dict[Any, list[Step]] = {}
+    own: dict[Step, int] = dict.fromkeys(order, 0)
+    before: dict[Step, list[Step]] = {}
     depth: dict[Step, int] = {}
+    waiting = dict.fromkeys(order, 0)
     for step in order:
-        depth[step] = 1 + max((depth[needed] for needed in needs[step]), default=0)
-        for needed in needs[step]:
-            users[needed].append(step)
-    waiting = {step: len(users[step]) for step in order}
+        needs = traffic.needs(step)
+        depth[step] = 1 + max((depth[needed] for needed in needs), default=0)
+        before[step] = [*needs, *traffic.after.get(step, ())]
+        for earlier in before[step]:
+            waiting[earlier] += 1
+        for value in reads[step]:
+            readers.setdefault(value, []).append(step)
+    for value in readers:
+        own[traffic.maker[value]] += sizes[value]
     number = {step: i for i, step in enumerate(order)}
-    alive: set[Step] = set()
+    alive: set[Any] = set()
     placed: set[Step] = set()
     ready: list[tuple[int, int, int, Step]] = []
 
     def offer(step: Step) -> None:
         """Enter a step with what it adds; among equals the deepest, then the latest, is first."""
-        added = sum(sizes[needed] for needed in needs[step] if needed not in alive)
-        gone = sizes[step] if users[step] else 0
-        heapq.heappush(ready, (added - gone, -depth[step], -number[step], step))
+        added = sum(sizes[value] for value in reads[step] if value not in alive)
+        heapq.heappush(ready, (added - own[step], -depth[step], -number[step], step))
 
     for step in order:
-        if not users[step]:
+        if not waiting[step]:
             offer(step)
     found: list[Step] = []
     while ready:
@@ -92,13 +117,13 @@ def _from_the_end(
             continue
         placed.add(step)
         found.append(step)
-        for needed in needs[step]:
-            waiting[needed] -= 1
-            if waiting[needed] == 0:
-                offer(needed)
-            if needed not in alive:
-                alive.add(needed)
-                for user in users[needed]:  # they add less now
-                    if waiting[user] == 0 and user not in placed:
-                        offer(user)
+        fresh = [value for value in reads[step] if value not in alive]
+        alive.update(fresh)
+        for earlier in before[step]:
+            waiting[earlier] -= 1
+            if waiting[earlier] == 0:
+                offer(earlier)
+        for reader in {reader for value in fresh for reader in readers[value]}:
+            if waiting[reader] == 0 and reader not in placed:  # it adds less now
+                offer(reader)
     return found[::-1]

@@ -5,9 +5,14 @@ from __future__ import annotations
 import itertools
 import random
 
-from graphc.codegen.schedule import peak_bytes, schedule
+from graphc.codegen.schedule import Traffic, _from_the_end, peak_bytes, schedule
 
 Graph = dict[int, list[int]]
+
+
+def traffic(needs: Graph, sizes: dict[int, int], after: Graph | None = None) -> Traffic[int]:
+    """Every step makes one value, with its own number."""
+    return Traffic(needs, {step: step for step in needs}, sizes, after or {})
 
 
 def legal(order: list[int], needs: Graph) -> bool:
@@ -21,18 +26,28 @@ def test_a_result_is_taken_as_soon_as_it_can_be() -> None:
     needs = {**chain, **{100 + i: [i] for i in range(10)}}
     sizes = dict.fromkeys(chain, 1) | {step: 0 for step in needs if step >= 100}
     order = [*range(10), *range(100, 110)]
-    assert peak_bytes(order, needs, sizes) == 10
-    found = schedule(order, needs, sizes)
-    assert legal(found, needs) and peak_bytes(found, needs, sizes) == 2
+    assert peak_bytes(order, traffic(needs, sizes)) == 10  # the gradients come when all of them are there
+    found = schedule(order, traffic(needs, sizes))
+    assert legal(found, needs) and peak_bytes(found, traffic(needs, sizes)) == 1
 
 
 def test_what_is_computed_again_comes_just_before_it_is_read() -> None:
     """0 to 4 from nothing, each needed by a step of a chain."""
-    needs = {**{i: [] for i in range(5)}, **{10 + i: [i, 9 + i][: 1 + (i > 0)] for i in range(5)}}
+    chain = {10 + i: [i, 9 + i] if i else [i] for i in range(5)}
+    needs = {**{i: [] for i in range(5)}, **chain}
     sizes = dict.fromkeys(needs, 1)
     order = [*range(5), *range(10, 15)]
-    found = schedule(order, needs, sizes)
-    assert legal(found, needs) and peak_bytes(found, needs, sizes) == 3
+    found = schedule(order, traffic(needs, sizes))
+    assert legal(found, needs) and peak_bytes(found, traffic(needs, sizes)) == 2
+
+
+def test_a_step_comes_after_those_whose_operands_it_overwrites() -> None:
+    needs: Graph = {0: [], 1: [0], 2: [0], 3: [1, 2]}
+    sizes = dict.fromkeys(needs, 1)
+    for after in ({1: [2]}, {2: [1]}):
+        found = _from_the_end(list(needs), traffic(needs, sizes, after))
+        (later, (earlier,)), *_ = after.items()
+        assert legal(found, needs) and found.index(earlier) < found.index(later)
 
 
 def test_never_worse_than_what_was_given_and_legal() -> None:
@@ -44,10 +59,10 @@ def test_never_worse_than_what_was_given_and_legal() -> None:
         }
         sizes = {i: source.choice((0, 1, 5, 100)) for i in range(count)}
         order = list(range(count))
-        found = schedule(order, needs, sizes)
+        found = schedule(order, traffic(needs, sizes))
         assert legal(found, needs)
-        assert peak_bytes(found, needs, sizes) <= peak_bytes(order, needs, sizes)
-        assert found == schedule(order, needs, sizes)
+        assert peak_bytes(found, traffic(needs, sizes)) <= peak_bytes(order, traffic(needs, sizes))
+        assert found == schedule(order, traffic(needs, sizes))
 
 
 def test_near_the_best_order_of_small_graphs() -> None:
@@ -57,6 +72,8 @@ def test_near_the_best_order_of_small_graphs() -> None:
         needs = {i: sorted(source.sample(range(i), min(i, source.randrange(3)))) for i in range(6)}
         sizes = {i: source.choice((1, 2, 8)) for i in range(6)}
         every = [p for p in map(list, itertools.permutations(range(6))) if legal(p, needs)]
-        best_of_all += min(peak_bytes(p, needs, sizes) for p in every)
-        ours += peak_bytes(schedule(list(range(6)), needs, sizes), needs, sizes)
+        best_of_all += min(peak_bytes(p, traffic(needs, sizes)) for p in every)
+        ours += peak_bytes(
+            schedule(list(range(6)), traffic(needs, sizes)), traffic(needs, sizes)
+        )
     assert ours <= 1.1 * best_of_all
