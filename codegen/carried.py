@@ -83,7 +83,7 @@ def settle(body: list[Statement], states: Sequence[State]) -> None:
     """Let the body end with its new states in their places: written there, or copied."""
     for state in states:
         if _may_be_written(body, state):
-            _redirect(body, state)
+            _redirect(body, state.fresh.storage, state.place)
         else:
             body += copy_operand(state.fresh, state.place, state.shape)
 
@@ -105,11 +105,13 @@ def _touches(statement: Statement, storage: Storage) -> bool:
     )
 
 
-def _redirect(body: list[Statement], state: State) -> None:
+def _redirect(body: list[Statement], fresh: Storage, place: Operand) -> None:
+    """Replace a storage: not an operand, for `State.fresh` itself may be among those of the body.
+    """
     for statement in body:
         for inner in bodies(statement):
-            _redirect(inner, state)
+            _redirect(inner, fresh, place)
         for operand in operands_of(statement):
-            if operand.storage is state.fresh.storage:
-                operand.storage = state.place.storage
-                operand.offset = operand.offset + state.place.offset
+            if operand.storage is fresh:
+                operand.storage = place.storage
+                operand.offset = operand.offset + place.offset

@@ -283,6 +283,7 @@ class _Block:
         donated: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         self.lowering = lowering
+        self.given = {result.storage for result in results}  # the places of others
         self.statements: list[Statement] = []
         self.places: dict[Node, Operand] = {}
         order = topological(graph.outputs)
@@ -482,7 +483,8 @@ class _Block:
         self.statements.append(Loop(variable, length, attrs["reverse"], body))
         for i, each in rows.items():
             final = project_op(node, index=i)
-            if self.places.get(final) is None or results[i].storage.kind == "temporary":
+            own = results[i].storage.kind == "temporary" and results[i].storage not in self.given
+            if self.places.get(final) is None or own:
                 self.places[final] = each.final
             else:
                 self.statements += copy_operand(each.final, results[i], shapes[i])
@@ -499,7 +501,8 @@ class _Block:
                 continue
             i = output.attrs["index"]
             rows = None
-            if i not in found and graph.outputs[i] is not output:
+            given = results[j].storage in self.given
+            if i not in found and graph.outputs[i] is not output and not given:
                 rows = Rows.within(results[j], result.shape, length, node.attrs["reverse"])
             if rows is not None:
                 found[i] = rows

@@ -411,3 +411,47 @@ def test_hessian_of_a_power_of_a_matrix(random: np.random.Generator) -> None:
     m = gx.matrix("m", (3, 3))
     final, _ = gx.scan(lambda s, _: (s @ m, None), m, None, length=5)
     compare([m], [gx.hessian(gx.sum(final) * 1e-2, m)], [random.random((3, 3))])
+
+
+# -- loops within loops ----------------------------------------------------------------------------
+
+
+def test_the_last_state_of_an_inner_loop_is_the_state_of_the_outer_one(
+    random: np.random.Generator,
+) -> None:
+    """The inner loop also gives out the state before every step, in a place of its own."""
+
+    def inner(state: Any, row: Any) -> tuple[Any, Any]:
+        return gx.tanh(state * C + row), state
+
+    def outer(state: Any, _: Any) -> tuple[Any, Any]:
+        final, rows = gx.scan(inner, state, X)
+        return final, (rows * rows).sum()
+
+    for steps in (3, 1, 0):
+        final, sums = gx.scan(outer, S, length=3)
+        compare(INPUTS, [final, sums], values(random, steps))
+
+
+def test_the_states_of_an_inner_loop_are_the_state_of_the_outer_one(
+    random: np.random.Generator,
+) -> None:
+    start = gx.matrix("start", (4, 3))
+
+    def outer(state: Any, _: Any) -> tuple[Any, Any]:
+        _, rows = gx.scan(lambda s, row: (gx.tanh(s * C + row), s), S, state, reverse=True)
+        return rows, rows[0]
+
+    final, rows = gx.scan(outer, start, length=3)
+    arrays = [random.uniform(-1, 1, (4, 3)), *values(random, 1)[1:]]
+    compare([start, S, C], [final, rows], arrays)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_loops_that_only_hand_their_state_down(random: np.random.Generator, depth: int) -> None:
+    def nested(state: Any, level: int) -> Any:
+        if level == 0:
+            return gx.tanh(state * C) + S
+        return gx.scan(lambda s, _: (nested(s, level - 1), None), state, length=2)[0]
+
+    compare([S, C], [nested(S * 2, depth), nested(S, depth)], [random.uniform(-1, 1, 3), 0.5])
