@@ -16,7 +16,7 @@ from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.op import Linear, NoDerivative, Partials, Rules
 from graphc.ops.arithmetic import add_op, like, multiply_op, negative_op, strong_multiply_op
-from graphc.ops.operands import broadcast_op, constant_op
+from graphc.ops.operands import broadcast_op, constant_op, to_shape
 from graphc.origin import location
 from graphc.types import TensorType, TupleType, Type
 
@@ -117,7 +117,12 @@ def pull(
         cotangent = cotangents[0]
         if cotangent is not None:
             for i in derivative.arguments or range(len(node.args)):
-                if wanted[i]:
+                if not wanted[i]:
+                    continue
+                if masked and derivative.multi and node.args[i].ndim == 1 and node.ndim == 0:
+                    spread = to_shape(cotangent, node.args[i].shape)
+                    answer[i] = strong_multiply_op(spread, node.args[1 - i])
+                else:
                     answer[i] = derivative.transpose(cotangent, node, i)
         return answer
     rows = partials_of(node, derivative)

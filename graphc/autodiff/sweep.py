@@ -11,12 +11,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from graphc.autodiff.chain import Maybe, is_real, plus, pull, push, result_types
+from graphc.autodiff.chain import Maybe, is_real, literal, plus, pull, push, result_types
 from graphc.collector import paused
 from graphc.node import Node, topological
-from graphc.op import Op
-from graphc.ops.arithmetic import strong_multiply_op
+from graphc.op import Linear, Op, Partials
+from graphc.ops.arithmetic import (
+    add_op,
+    divide_op,
+    multiply_op,
+    sqrt_op,
+    strong_multiply_op,
+    subtract_op,
+)
 from graphc.ops.special import project_op, where_op
+from graphc.ops.transcend import power_op
 from graphc.origin import Event, because
 
 
@@ -47,6 +55,45 @@ def masked_nodes(order: Sequence[Node]) -> set[Node]:
     return masked
 
 
+def beneath_roots(order: Sequence[Node]) -> set[Node]:
+    """The nodes whose value a root is taken of, alone or in a sum: where all of it is 0 the root
+    hands them an infinite cotangent, and what has the derivative 0 there, a square, must win.
+
+    sqrt(sum(x * x)) at 0 then has the derivative 0, as abs has, as a norm has, and as forward mode
+    says.
+    """
+    summed: set[Node] = set()
+    found: set[Node] = set()
+    for node in reversed(order):
+        if node in summed:
+            if _adds_up(node):
+                summed.update(node.args)
+            elif isinstance(node.op.derivative, (Partials, Linear)):
+                found.add(node)
+        if _is_root(node):
+            summed.add(node.args[0])
+    return found
+
+
+def _is_root(node: Node) -> bool:
+    if node.op is power_op:
+        exponent = literal(node.args[1])
+        return exponent is not None and 0 < exponent < 1
+    return node.op is sqrt_op
+
+
+def _adds_up(node: Node) -> bool:
+    """Whether a result is 0 where the arguments are, and they alone: sums, means, views. A sum with
+    a number, say 1e-6, is what is not 0.
+    """
+    if node.op in (add_op, subtract_op):
+        return not any(literal(argument) for argument in node.args)
+    if node.op in (multiply_op, divide_op):
+        return any(literal(argument) is not None for argument in node.args)
+    derivative = node.op.derivative
+    return isinstance(derivative, Linear) and not derivative.multi
+
+
 @paused()
 def pull_back(
     outputs: Sequence[Node],
@@ -57,7 +104,7 @@ def pull_back(
     """The cotangent of every input; None where it is exactly zero."""
     order = topological(outputs, known=inputs)
     idle = idle_nodes(order, inputs)
-    masked = masked_nodes(order)
+    masked = masked_nodes(order) | beneath_roots(order)
     held: dict[Node, list[Maybe]] = {}
 
     def give(node: Node, position: int, cotangent: Maybe) -> None:

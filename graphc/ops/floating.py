@@ -17,7 +17,7 @@ from graphc.op import elementwise, no_derivative, same_types
 from graphc.ops.arithmetic import like, sign_op
 from graphc.ops.elementwise import binary, unary
 from graphc.ops.operands import as_node, broadcast_together, cast, describe, operands
-from graphc.ops.special import project
+from graphc.ops.special import project, where_op
 from graphc.tensor import surface
 from graphc.types import TensorType, TupleType, Type
 
@@ -141,11 +141,16 @@ frexp_op = elementwise(
 
 # -- lengths -------------------------------------------------------------------------------------
 
+def _share(x: Node, length: Node) -> Node:
+    """x / length, and 0 where both are 0."""
+    return where_op(length == like(length, 0), like(x, 0), x / length)
+
+
 hypot_op = elementwise(
     "hypot",
     numpy=np.hypot,
     kernel=lambda k, x, y: k.call("hypot", x, y),
-    partials=lambda x, y, result: (x / result, y / result),
+    partials=lambda x, y, result: (_share(x, result), _share(y, result)),
     singular=(0, 1),
     kinds="f",
     cost=50,
@@ -153,7 +158,7 @@ hypot_op = elementwise(
     facts=lambda node, known: frozenset(("nonnegative",)),
     latex=r"\left\lVert {}, {} \right\rVert",
     doc="sqrt(x**2 + y**2) without overflow on the way; infinity wins over NaN. The derivative at "
-    "the origin is not finite; times a zero cotangent it is 0.",
+    "the origin is taken as 0, as that of a norm.",
 )
 
 # -- the surface ---------------------------------------------------------------------------------

@@ -26,7 +26,8 @@ def test_a_result_is_taken_as_soon_as_it_can_be() -> None:
     needs = {**chain, **{100 + i: [i] for i in range(10)}}
     sizes = dict.fromkeys(chain, 1) | {step: 0 for step in needs if step >= 100}
     order = [*range(10), *range(100, 110)]
-    assert peak_bytes(order, traffic(needs, sizes)) == 10  # the gradients come when all of them are there
+    # the gradients come when all cotangents are there
+    assert peak_bytes(order, traffic(needs, sizes)) == 10
     found = schedule(order, traffic(needs, sizes))
     assert legal(found, needs) and peak_bytes(found, traffic(needs, sizes)) == 1
 
