@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from graphc.function import compile
     from graphc.graph import Graph
     from graphc.graphfile import load, save
-    from graphc.implicit import fixed_point, root
+    from graphc.implicit import fixed_point, minimize, root
     from graphc.interop import to_networkx
     from graphc.jitted import jit
     from graphc.node import Node
@@ -366,7 +366,7 @@ _HOMES = {
     **dict.fromkeys(("constant", "matrix", "scalar", "symbol", "vector"), "graphc.ops.operands"),
     **dict.fromkeys(("CompileError", "GraphError"), "graphc.errors"),
     "explain": "graphc.rewrite",
-    **dict.fromkeys(("fixed_point", "root"), "graphc.implicit"),
+    **dict.fromkeys(("fixed_point", "minimize", "root"), "graphc.implicit"),
     **dict.fromkeys(("load", "save"), "graphc.graphfile"),
     "Graph": "graphc.graph",
     "Node": "graphc.node",
@@ -647,6 +647,7 @@ __all__ = [
     "mean",
     "median",
     "meshgrid",
+    "minimize",
     "minimum",
     "mish",
     "modf",

@@ -131,3 +131,68 @@ def test_what_cannot_be_solved() -> None:
 def test_bad_input(call: Callable[[], Any], words: str) -> None:
     with pytest.raises(GraphError, match=words):
         call()
+
+
+# -- minima ----------------------------------------------------------------------------------------
+
+
+def test_a_quadratic_moves_with_its_linear_part() -> None:
+    """x = A^-1 b, the derivative by b is A^-1, by A that of a solution of equations."""
+    matrix, b = gx.matrix("matrix", (3, 3)), gx.vector("b", 3)
+    x = gx.minimize(lambda x, m, b: 0.5 * (x @ m @ x) - b @ x, gx.zeros(3), matrix, b)
+    found, to_b, to_m = gx.compile(
+        [matrix, b], [x, gx.jacobian(x, b), gx.grad(x[0], matrix)], options=OPTIONS
+    )(SPD, np.array([1.0, -2.0, 0.5]))
+    inverse = np.linalg.inv(SPD)
+    np.testing.assert_allclose(found, inverse @ [1.0, -2.0, 0.5], 1e-12)
+    np.testing.assert_allclose(to_b, inverse, 1e-12)
+    both = -0.5 * (np.outer(inverse[0], found) + np.outer(found, inverse[0]))
+    np.testing.assert_allclose(to_m, both, 1e-11)
+
+
+SPD = np.array([[4.0, 1.0, 0.5], [1.0, 3.0, -0.2], [0.5, -0.2, 2.0]])
+
+
+def test_a_valley_that_bends_from_where_the_curvature_is_negative() -> None:
+    """Rosenbrock's function, from three places; its minimum is at (a, a^2)."""
+
+    def valley(s: dict[str, Any], a: Any) -> Any:
+        return (a - s["x"]) ** 2 + 100 * (s["y"] - s["x"] ** 2) ** 2
+
+    for start in ((-1.2, 1.0), (0.0, 3.0), (2.0, -5.0)):
+        guess = {"x": gx.constant(start[0]), "y": gx.constant(start[1])}
+        s = gx.minimize(valley, guess, a)
+        orders = [s["x"], s["y"], gx.grad(s["y"], a), gx.grad(gx.grad(s["y"], a), a)]
+        found = gx.compile(a, orders, options=OPTIONS)(0.8)
+        np.testing.assert_allclose(found, [0.8, 0.64, 1.6, 2.0], 1e-9)
+
+
+def test_a_fit_moves_with_its_data_in_both_modes() -> None:
+    """Logistic regression with a penalty: the derivative of the weights by the penalty."""
+    random = np.random.default_rng(2)
+    points, labels = random.normal(size=(20, 3)), random.integers(0, 2, 20).astype(float)
+    x, penalty = gx.matrix("x", (20, 3)), gx.scalar("penalty")
+
+    def cost(w: Any, x: Any, penalty: Any) -> Any:
+        scores = x @ w
+        return (gx.softplus(scores) - labels * scores).sum() + penalty * (w * w).sum()
+
+    w = gx.minimize(cost, gx.zeros(3), x, penalty)
+    at = {x: points, penalty: np.float64(0.7)}
+    assert gx.check_grad(w[1] * w[0], [x, penalty], at, step=1e-2, tolerance=1e-5)
+    forward, backward = gx.evaluate([gx.jvp(w[2], penalty, 1.0), gx.grad(w[2], penalty)], at)
+    assert forward == pytest.approx(backward, rel=1e-10)
+    slope = gx.grad(cost(w, x, penalty), penalty)  # of the least cost: the penalty's own part
+    got, norm = gx.evaluate([slope, (w * w).sum()], at)
+    assert got == pytest.approx(norm, rel=1e-6)
+
+
+def test_minima_in_float32_and_without_one() -> None:
+    b = gx.scalar("b", "float32")
+    x = gx.minimize(lambda x, b: gx.cosh(x - b), gx.constant(np.float32(3.0)), b)
+    assert x.dtype == np.float32
+    assert gx.evaluate(x, {b: np.float32(0.5)}) == pytest.approx(0.5, abs=1e-3)
+    fall = gx.minimize(lambda x, a: gx.exp(-x) * a, gx.constant(1.0), a, max_steps=5)
+    assert np.isnan(gx.evaluate(fall, {a: 1.0}))
+    with pytest.raises(GraphError, match="one number"):
+        gx.minimize(lambda x: x, gx.zeros(3))
