@@ -67,6 +67,6 @@ PROCEDURES: dict[str, Procedure] = {
         *(_arc.asin, _arc.acos, _arc.atan, _arc.atan2),
         *(_erf.erf, _erf.erfc, _erf.erfinv, _erf.erfcinv),
         *(_gamma.lgamma, _gamma.gamma, _gamma.digamma, _gamma.polygamma),
-        *(_bessel.i0, _bessel.i1, _bessel.i0e, _bessel.i1e),
+        *(_bessel.i0, _bessel.i1, _bessel.i0e, _bessel.i1e, _bessel.j0, _bessel.j1),
     )
 }

@@ -1,11 +1,20 @@
-"""How are the modified Bessel functions of the first kind, I0 and I1, computed?
+"""How are the Bessel functions of the first kind, J0 and J1, and the modified ones, I0 and I1,
+computed?
 
-Up to 16 by a polynomial in x**2, all of whose terms are positive as those of the power series are
-(DLMF 10.25.2); above, exp(x)/sqrt(x) times a polynomial in 1/x (DLMF 10.40.1). float32 computes in
-float64 with shorter polynomials.
+The modified ones: up to 16 by a polynomial in x**2, all of whose terms are positive as those of the power series are
+(DLMF 10.25.2); above, exp(x)/sqrt(x) times a polynomial in 1/x (DLMF 10.40.1).
+
+The others: up to 8 a polynomial in x**2 times the distances of x**2 from the squares of the first
+three zeros, which are known in two parts, so that values near these are as exact as others; above,
+a cosine and a sine of x with polynomials in 1/x**2 as factors (DLMF 10.17.3). There the error is a
+few last places of the amplitude, sqrt(2/(pi x)), not of the value.
+
+float32 computes in float64 with shorter polynomials.
 """
 
 from __future__ import annotations
+
+import math
 
 from graphc.codegen.scalar import Scope, Value
 from graphc.codegen.vecmath_exp import exp, exp_tail, times_power_in_halves
@@ -17,10 +26,34 @@ from graphc.codegen.vecmath_parts import (
     in_float64,
     polynomial,
     two_product,
+    two_sum,
 )
-from graphc.codegen.vecmath_tables import I0, I0_FAR, I1, I1_FAR
+from graphc.codegen.vecmath_tables import (
+    I0,
+    I0_FAR,
+    I1,
+    I1_FAR,
+    J0,
+    J0_COSINE,
+    J0_SINE,
+    J0_SMALL,
+    J0_ZERO_1,
+    J0_ZERO_2,
+    J0_ZERO_3,
+    J1,
+    J1_COSINE,
+    J1_SINE,
+    J1_ZERO_1,
+    J1_ZERO_2,
+    J1_ZERO_3,
+)
+from graphc.codegen.vecmath_trig import sine_and_cosine, turn
 
-_FAR = 16.0
+_FAR = 16.0  # of the modified functions
+_WAVES = 8.0  # from here on the others are waves with slowly changing factors
+_MIDDLE = 32.0  # of the squares below that: a polynomial around it cancels least
+_ZEROS = ((J0_ZERO_1, J0_ZERO_2, J0_ZERO_3), (J1_ZERO_1, J1_ZERO_2, J1_ZERO_3))
+_INFINITY = float("inf")
 
 
 def _near(k: Scope, size: Value, order: int, key: str) -> Value:
@@ -80,3 +113,65 @@ def i0e(k: Scope, x: Value, key: str) -> Value:
 def i1e(k: Scope, x: Value, key: str) -> Value:
     """exp(-|x|) I1(x), within 4 ulp; the sign of a zero is kept."""
     return k.copysign(_decaying(k, x, 1, key), x)
+
+
+def _between_zeros(k: Scope, size: Value, order: int, key: str) -> Value:
+    inside = at_most(k, size, _WAVES)
+    square, rest = two_product(k, inside, inside)
+    result = horner(k, k.sub(square, _MIDDLE), (J0, J1)[order][key])
+    for zero in _ZEROS[order]:
+        main, tail = zero["float64"]
+        distance = k.add(k.sub(main, square), k.sub(tail, rest))
+        result = k.mul(result, distance)
+    if order == 1:
+        return k.mul(inside, result)
+    small = k.fma(square, horner(k, square, J0_SMALL[key]), 1.0)
+    return k.select(k.lt(inside, 1.0), small, result)
+
+
+def _wave(k: Scope, size: Value, order: int, key: str) -> Value:
+    """sqrt(2/(pi x)) (P cos w - Q sin w) for w = x - pi/4 or x - 3 pi/4.
+
+    With the sine s and the cosine c of x less its quarter turns, cos x + sin x and sin x - cos x
+    are c + s and s - c, or, for an odd number of turns, c - s and c + s; both change sign after two.
+    """
+    inside = at_least(k, size, _WAVES)
+    inverse = k.div(1.0, inside)
+    square = k.mul(inverse, inverse)
+    by_cosine = polynomial(k, square, (J0_COSINE, J1_COSINE)[order][key])
+    by_sine = k.mul(inverse, polynomial(k, square, (J0_SINE, J1_SINE)[order][key]))
+    turned = turn(k, inside)
+    sine, cosine = sine_and_cosine(k, turned)
+    total, total_rest = two_sum(k, cosine[0], sine[0])
+    both = k.add(total, k.add(total_rest, k.add(cosine[1], sine[1])))
+    apart, apart_rest = two_sum(k, cosine[0], k.neg(sine[0]))
+    difference = k.add(apart, k.add(apart_rest, k.sub(cosine[1], sine[1])))
+    odd = k.ne(k.and_(turned.quarter, 1), 0)
+    added = k.select(odd, difference, both)
+    subtracted = k.select(odd, both, k.neg(difference))
+    if order == 0:
+        wave = k.fma(by_cosine, added, k.neg(k.mul(by_sine, subtracted)))
+    else:
+        wave = k.fma(by_cosine, subtracted, k.mul(by_sine, added))
+    wave = k.select(k.ne(k.and_(turned.quarter, 2), 0), k.neg(wave), wave)
+    return k.div(k.mul(wave, 1 / math.sqrt(math.pi)), k.sqrt(inside))
+
+
+def _oscillating(k: Scope, x: Value, order: int, key: str) -> Value:
+    size = k.abs(x)
+    wave = k.select(k.eq(size, _INFINITY), 0.0, _wave(k, size, order, key))
+    return k.select(k.gt(size, _WAVES), wave, _between_zeros(k, size, order, key))
+
+
+@in_float64
+def j0(k: Scope, x: Value, key: str) -> Value:
+    """J0(x), within 2 ulp of it or of 1/2, whichever is more; 0 at infinity."""
+    return _oscillating(k, x, 0, key)
+
+
+@in_float64
+def j1(k: Scope, x: Value, key: str) -> Value:
+    """J1(x), within 2 ulp of it or of 1/2, whichever is more; the sign of a zero is kept, and that
+    of infinity is its result's.
+    """
+    return k.mul(_oscillating(k, x, 1, key), k.copysign(1.0, x))

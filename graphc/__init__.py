@@ -303,6 +303,8 @@ if TYPE_CHECKING:
         i0e,
         i1,
         i1e,
+        j0,
+        j1,
         polygamma,
     )
     from graphc.ops.statistics import (
@@ -606,6 +608,8 @@ __all__ = [
     "isneginf",
     "isposinf",
     "ix_",
+    "j0",
+    "j1",
     "jacobian",
     "jit",
     "jvp",

@@ -51,7 +51,7 @@ ULP: dict[str, float] = {
     "gelu": 1.5,
     "logaddexp2": 3.5,
     **dict.fromkeys(("erfinv", "erfcinv", "gammaln", "gamma", "digamma"), 4.0),
-    **dict.fromkeys(("i0", "i1", "i0e", "i1e"), 4.0),
+    **dict.fromkeys(("i0", "i1", "i0e", "i1e", "j0", "j1"), 4.0),
     "polygamma": 9.0,
     "hypot": 1.0,
 }
@@ -61,7 +61,7 @@ BACKWARD = ("cholesky", "lu", "triangular_solve", "qr", "eigh", "svd", "pinv", "
 BACKWARD_FACTOR = 8.0
 # Below these arguments, where the function has zeros that no float is near, a unit in the last
 # place is one of 1 at least; `logaddexp2` has its zeros everywhere.
-ZEROS_BELOW = {"gammaln": -0.5, "digamma": 0.0, "logaddexp2": float("inf")}
+ZEROS_BELOW = {"gammaln": -0.5, "digamma": 0.0, "logaddexp2": float("inf"), "j0": float("inf"), "j1": float("inf")}
 # Sums of products and products: the result may be off by this many eps * sum |terms|, or eps *
 # |product|.
 SUM_FACTOR = 4.0

@@ -119,7 +119,7 @@ MEANING: dict[str, Call] = {
         name: getattr(scipy.special, name)
         for name in (
             *("erfc", "erfinv", "erfcinv", "gamma", "gammaln", "digamma", "polygamma", "logit"),
-            *("i0", "i1", "i0e", "i1e", "xlogy", "xlog1py"),
+            *("i0", "i1", "i0e", "i1e", "j0", "j1", "xlogy", "xlog1py"),
         )
     },
     "celu": lambda x, alpha=1.0: _elu(x, 1.0) if alpha == 1 else alpha * _elu(x / alpha),
@@ -278,7 +278,7 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         name: unary(name, V, M, F, S)
         for name in (
             *("exp2", "sinh", "cosh", "arcsinh", "cbrt", "tan", "arctan", "sinc", "erfc"),
-            *("i0", "i1", "i0e", "i1e", "silu", "log_sigmoid", "softsign", "selu", "mish"),
+            *("i0", "i1", "i0e", "i1e", "j0", "j1", "silu", "log_sigmoid", "softsign", "selu", "mish"),
             *("hard_tanh", "hard_sigmoid", "hard_swish"),
         )
     },

@@ -56,6 +56,7 @@ _SCIPY = {
     "sigmoid": "expit", "lgamma": "gammaln", "digamma": "digamma", "gamma": "gamma",
     "erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "erfcinv": "erfcinv", "logit": "logit",
     "i0": "i0", "i1": "i1", "i0e": "i0e", "i1e": "i1e",
+    "j0": "j0", "j1": "j1",
 }  # fmt: skip
 # SciPy's own: near zeros, near poles, and where it loses places.
 _APART = {"lgamma": 1e-4, "digamma": 1e-4, "gamma": 1e-4, "trigamma": 1e-4, "polygamma4": 1e-4}
@@ -67,9 +68,9 @@ _NAN_OUTSIDE = frozenset(
 )
 _ODD = frozenset(
     ("sinh", "tanh", "asinh", "atanh", "cbrt", "sin", "tan", "asin", "atan", "erf", "erfinv")
-    + ("i1", "i1e")
+    + ("i1", "i1e", "j1")
 )
-_EVEN = frozenset(("cosh", "cos", "sinc", "i0", "i0e"))
+_EVEN = frozenset(("cosh", "cos", "sinc", "i0", "i0e", "j0"))
 
 
 def _other(name: str) -> tuple[Real | None, float]:

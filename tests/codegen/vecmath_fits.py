@@ -148,6 +148,39 @@ def scaled_bessel(order: int) -> Real:
     return lambda w: mpmath.besseli(order, 1 / w) * mpmath.exp(-1 / w) / mpmath.sqrt(w)
 
 
+def bessel_zeros(order: int) -> list[Any]:
+    """The squares of the first three zeros of J above 0."""
+    return [mpmath.besseljzero(order, i) ** 2 for i in (1, 2, 3)]
+
+
+def without_zeros(order: int) -> Real:
+    """J(x), for order 1 over x, divided by its first three zeros less z = x**2, in z - 32."""
+    zeros = bessel_zeros(order)
+
+    def quotient(u: Any) -> Any:
+        z = u + 32
+        x = mpmath.sqrt(z)
+        return mpmath.besselj(order, x) / x**order / mpmath.fprod(zero - z for zero in zeros)
+
+    return quotient
+
+
+def modulated(order: int, sine: bool) -> Real:
+    """P of v = 1/x**2, or x Q, with J = sqrt(2/(pi x)) (P cos w - Q sin w), w = x - (2 order + 1)
+    pi/4 (DLMF 10.17.3).
+    """
+
+    def factor(v: Any) -> Any:
+        x = 1 / mpmath.sqrt(v)
+        first, second = mpmath.besselj(order, x), mpmath.bessely(order, x)
+        w = x - (2 * order + 1) * mpmath.pi / 4
+        cos, sin = mpmath.cos(w), mpmath.sin(w)
+        part = x * (second * cos - first * sin) if sine else first * cos + second * sin
+        return part * mpmath.sqrt(mpmath.pi * x / 2)
+
+    return factor
+
+
 def center_of(function: Real, shift: str, center: str) -> tuple[Any, Any]:
     """The value and the slope of a function at the center."""
     at = shifted(function, shift, center)
@@ -337,6 +370,34 @@ def fits() -> dict[str, Fit]:
             "I1(x) exp(-x) sqrt(x) in 1/x, x >= 16; relative error 2**-58 and 2**-30",
             scaled_bessel(1), real("1e-4"), real("0.0625"), (13, 5), 0, True,
         ),
+        "J0_SMALL": Fit(
+            "(J0(x) - 1)/z in z = x**2 <= 1; relative error of J0 2**-60 and 2**-31",
+            lambda z: (mpmath.besselj(0, root(z)) - 1) / z, tiny, 1, (7, 4), 0, True,
+        ),
+        "J0": Fit(
+            "J0(x)/((a - z) (b - z) (c - z)) in z - 32, z = x**2 <= 64; relative error 2**-57, 2**-33",
+            without_zeros(0), -32, 32, (13, 9), 0, True,
+        ),
+        "J1": Fit(
+            "J1(x)/(x (a - z) (b - z) (c - z)) in z - 32, z = x**2 <= 64; error 2**-59 and 2**-35",
+            without_zeros(1), -32, 32, (13, 9), 0, True,
+        ),
+        "J0_COSINE": Fit(
+            "the factor of cos(x - pi/4) in J0 in 1/x**2, x >= 8; relative error 2**-60 and 2**-33",
+            modulated(0, False), real("1e-6"), 1 / real("64"), (13, 4), 0, True,
+        ),
+        "J0_SINE": Fit(
+            "x times that of -sin(x - pi/4); error of J0 2**-58 and 2**-31",
+            modulated(0, True), real("1e-6"), 1 / real("64"), (12, 4), 0, True,
+        ),
+        "J1_COSINE": Fit(
+            "the factor of cos(x - 3 pi/4) in J1 in 1/x**2, x >= 8; relative error 2**-60, 2**-33",
+            modulated(1, False), real("1e-6"), 1 / real("64"), (13, 4), 0, True,
+        ),
+        "J1_SINE": Fit(
+            "x times that of -sin(x - 3 pi/4); error of J1 2**-58 and 2**-31",
+            modulated(1, True), real("1e-6"), 1 / real("64"), (12, 4), 0, True,
+        ),
     }  # fmt: skip
 
 
@@ -380,6 +441,11 @@ def constants() -> dict[str, tuple[Any, int, bool]]:
         "LOG_PI": (mpmath.log(pi), 2, True),
         "ROOT_TWO_PI": (mpmath.sqrt(2 * pi), 2, True),
         "DIGAMMA_ZERO": (digamma_zero(), 2, True),
+        **{
+            f"J{order}_ZERO_{i}": (zero, 2, True)
+            for order in (0, 1)
+            for i, zero in enumerate(bessel_zeros(order), 1)
+        },
     }
 
 

@@ -140,6 +140,26 @@ def _bessel(order: int) -> Callable[[Any], Any]:
 # What computes float32 in float64 is wrong by half a unit and what the narrower polynomials cost.
 _WIDE = 0.6
 _BESSEL = ((-1, 1), (-9, 9), (15, 17), (15, 700))
+def _oscillating(order: int) -> Callable[[Any], Any]:
+    """J0 or J1; for large arguments by DLMF 10.17.3, from the sine and the cosine of x itself."""
+
+    def exact(x: Any) -> Any:
+        size = abs(x)
+        if size < 100:
+            return mpmath.besselj(order, x)
+        first, second, term = mpmath.mpf(0), mpmath.mpf(0), mpmath.mpf(1)
+        for k in range(60):
+            turned = (1, 1, -1, -1)[k % 4] * term
+            first, second = (first, second + turned) if k % 2 else (first + turned, second)
+            term *= (4 * order**2 - (2 * k + 1) ** 2) / (8 * (k + 1) * size)
+        added, taken = mpmath.cos(size) + mpmath.sin(size), mpmath.sin(size) - mpmath.cos(size)
+        cosine, sine = (taken, -added) if order else (added, taken)
+        value = (first * cosine - second * sine) / mpmath.sqrt(mpmath.pi * size)
+        return -value if order and x < 0 else value
+
+    return exact
+
+
 REFERENCES: dict[str, Reference] = {
     "exp": Reference(mpmath.exp, ((-2, 2), (-40, 40), (-746, 710))),
     "exp2": Reference(lambda x: mpmath.mpf(2) ** x, ((-1, 1), (-20, 20), (-1080, 1025))),
@@ -237,6 +257,14 @@ REFERENCES: dict[str, Reference] = {
     "i1": Reference(_bessel(1), (*_BESSEL, (700, 714)), 4.0, slow=True, narrow=_WIDE),
     "i0e": Reference(_scaled(0), _BESSEL, 4.0, slow=True, narrow=_WIDE),
     "i1e": Reference(_scaled(1), _BESSEL, 4.0, slow=True, narrow=_WIDE),
+    "j0": Reference(
+        _oscillating(0), (*_BESSEL, (2.4, 2.41), (5.5, 5.53), (7, 9)), 2.0, floor=0.5,
+        floor_below=math.inf, slow=True, narrow=_WIDE,
+    ),
+    "j1": Reference(
+        _oscillating(1), (*_BESSEL, (3.83, 3.84), (7, 9)), 2.0, floor=0.5, floor_below=math.inf,
+        slow=True, narrow=_WIDE,
+    ),
 }  # fmt: skip
 
 

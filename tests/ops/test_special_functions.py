@@ -46,6 +46,8 @@ SCIPY = {
     "i1": (scipy.special.i1, SIGNED[np.abs(SIGNED) < 700]),
     "i0e": (scipy.special.i0e, SIGNED),
     "i1e": (scipy.special.i1e, SIGNED),
+    "j0": (scipy.special.j0, SIGNED[np.abs(SIGNED) < 1e8]),
+    "j1": (scipy.special.j1, SIGNED[np.abs(SIGNED) < 1e8]),
     "logit": (scipy.special.logit, np.linspace(-0.1, 1.1, 121)),
 }
 
