@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         subtract,
     )
     from graphc.ops.arrangement import fliplr, flipud, repeat, resize, roll, rot90, tile
+    from graphc.ops.beta import beta, betaln
     from graphc.ops.bitwise import (
         bitwise_and,
         bitwise_count,
@@ -460,6 +461,8 @@ __all__ = [
     "average",
     "avg_pool",
     "bartlett",
+    "beta",
+    "betaln",
     "bincount",
     "bitwise_and",
     "bitwise_count",

@@ -119,7 +119,7 @@ MEANING: dict[str, Call] = {
         name: getattr(scipy.special, name)
         for name in (
             *("erfc", "erfinv", "erfcinv", "gamma", "gammaln", "digamma", "polygamma", "logit"),
-            *("i0", "i1", "i0e", "i1e", "j0", "j1", "xlogy", "xlog1py"),
+            *("i0", "i1", "i0e", "i1e", "j0", "j1", "xlogy", "xlog1py", "beta", "betaln"),
         )
     },
     "celu": lambda x, alpha=1.0: _elu(x, 1.0) if alpha == 1 else alpha * _elu(x / alpha),
@@ -278,7 +278,8 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         name: unary(name, V, M, F, S)
         for name in (
             *("exp2", "sinh", "cosh", "arcsinh", "cbrt", "tan", "arctan", "sinc", "erfc"),
-            *("i0", "i1", "i0e", "i1e", "j0", "j1", "silu", "log_sigmoid", "softsign", "selu", "mish"),
+            *("i0", "i1", "i0e", "i1e", "j0", "j1", "silu", "log_sigmoid", "softsign", "selu"),
+            "mish",
             *("hard_tanh", "hard_sigmoid", "hard_swish"),
         )
     },
@@ -872,6 +873,8 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
     "custom_derivative": [
         (lambda xp, x: xp.custom_derivative(lambda v: v * v, vjp=lambda a, y, ct: (ct,))(x), (V,))
     ],
+    "beta": binary("beta", (P, P[0]), (W, W)),
+    "betaln": binary("betaln", (P, P[0]), (W, W[::-1]), (W.astype("float32"), W.astype("float32"))),
     "checkpoint": [(lambda xp, x, y: xp.checkpoint(lambda a, b: (a * b, a))(x, y), (V, W))],
     "cond": [(_first_is_negative, (V,)), (_first_is_negative, (W,))],
     "switch": [(_one_of_three, (V, np.int64(k))) for k in (-1, 1, 5)],

@@ -9,6 +9,7 @@ MODULES = (
     "activations",
     "arithmetic",
     "arrangement",
+    "beta",
     "bitwise",
     "branch",
     "checkpoints",

@@ -218,3 +218,58 @@ def test_the_derivative_of_arctan2_at_extremes() -> None:
         np.testing.assert_allclose(slopes(up, across), exact, rtol=1e-15)
     np.testing.assert_array_equal(slopes(1.0, np.inf), [0, 0])
     np.testing.assert_array_equal(slopes(np.inf, 1.0), [0, 0])
+
+
+# -- the beta function -----------------------------------------------------------------------------
+
+
+def _log_beta(a: float, b: float) -> float:
+    with mpmath.workdps(60):
+        x, y = mpmath.mpf(a), mpmath.mpf(b)
+        return float(mpmath.loggamma(x) + mpmath.loggamma(y) - mpmath.loggamma(x + y))
+
+
+def test_the_logarithm_of_beta_over_all_sizes() -> None:
+    sizes = [*np.geomspace(1e-12, 1e12, 25), 0.5, 1.0, 2.0, 9.999, 10.0, 10.001, 3.7, 123.4]
+    pairs = np.array([(a, b) for a in sizes for b in sizes])
+    a, b = gx.vector("a", len(pairs)), gx.vector("b", len(pairs))
+    got = gx.compile([a, b], gx.betaln(a, b))(*pairs.T.copy())
+    exact = np.array([_log_beta(*pair) for pair in pairs])
+    assert np.max(np.abs(got - exact) / np.maximum(np.abs(exact), 8)) < 8 * 2.0**-52
+
+
+def test_derivatives_of_the_logarithm_of_beta() -> None:
+    """digamma(a) - digamma(a + b), also where that cancels, and the second ones at equal values."""
+    points = [(0.3, 0.7), (2.0, 2.0), (5.0, 30.0), (1e-3, 1e6), (50.0, 50.0), (1e5, 20.0), (12, 3)]
+    a, b = gx.scalar("a"), gx.scalar("b")
+    out = gx.betaln(a, b)
+    first = gx.grad(out, [a, b])
+    second = [gx.grad(first[0], a), gx.grad(first[0], b), gx.grad(first[1], b)]
+    f = gx.compile([a, b], [*first, *second])
+    for x, y in points:
+        with mpmath.workdps(50):
+            x_, y_ = mpmath.mpf(x), mpmath.mpf(y)
+            both = mpmath.psi(1, x_ + y_)
+            exact = [
+                mpmath.psi(0, x_) - mpmath.psi(0, x_ + y_),
+                mpmath.psi(0, y_) - mpmath.psi(0, x_ + y_),
+                mpmath.psi(1, x_) - both,
+                -both,
+                mpmath.psi(1, y_) - both,
+            ]
+        np.testing.assert_allclose(f(x, y), [float(each) for each in exact], 2e-12, 1e-16)
+
+
+def test_beta_at_the_ends_and_of_16_bits() -> None:
+    inf, nan = math.inf, math.nan
+    pairs = [(0, 1), (1, 0), (inf, 1), (2, inf), (inf, inf), (-1, 2), (nan, 1), (0, inf), (3, -0.5)]
+    a, b = gx.vector("a", len(pairs)), gx.vector("b", len(pairs))
+    got = gx.compile([a, b], [gx.betaln(a, b), gx.beta(a, b)])(*np.array(pairs, float).T.copy())
+    np.testing.assert_array_equal(got[0], [inf, inf, -inf, -inf, -inf, nan, nan, nan, nan])
+    np.testing.assert_array_equal(got[1], [inf, inf, 0, 0, 0, nan, nan, nan, nan])
+    half = np.array([0.5, 3, 40], "float16")
+    x = gx.vector("x", 3, "float16")
+    np.testing.assert_array_equal(
+        gx.compile(x, gx.betaln(x, x))(half),
+        np.array([_log_beta(v, v) for v in half.tolist()]).astype("float16"),
+    )
