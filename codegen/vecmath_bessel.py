@@ -165,13 +165,13 @@ def _oscillating(k: Scope, x: Value, order: int, key: str) -> Value:
 
 @in_float64
 def j0(k: Scope, x: Value, key: str) -> Value:
-    """J0(x), within 2 ulp of it or of 1/2, whichever is more; 0 at infinity."""
+    """J0(x), within 3 ulp of it or of 1/2, whichever is more; 0 at infinity."""
     return _oscillating(k, x, 0, key)
 
 
 @in_float64
 def j1(k: Scope, x: Value, key: str) -> Value:
-    """J1(x), within 2 ulp of it or of 1/2, whichever is more; the sign of a zero is kept, and that
+    """J1(x), within 3 ulp of it or of 1/2, whichever is more; the sign of a zero is kept, and that
     of infinity is its result's.
     """
     return k.mul(_oscillating(k, x, 1, key), k.copysign(1.0, x))

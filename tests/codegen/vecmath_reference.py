@@ -258,11 +258,11 @@ REFERENCES: dict[str, Reference] = {
     "i0e": Reference(_scaled(0), _BESSEL, 4.0, slow=True, narrow=_WIDE),
     "i1e": Reference(_scaled(1), _BESSEL, 4.0, slow=True, narrow=_WIDE),
     "j0": Reference(
-        _oscillating(0), (*_BESSEL, (2.4, 2.41), (5.5, 5.53), (7, 9)), 2.0, floor=0.5,
+        _oscillating(0), (*_BESSEL, (2.4, 2.41), (5.5, 5.53), (7, 9)), 3.0, floor=0.5,
         floor_below=math.inf, slow=True, narrow=_WIDE,
     ),
     "j1": Reference(
-        _oscillating(1), (*_BESSEL, (3.83, 3.84), (7, 9)), 2.0, floor=0.5, floor_below=math.inf,
+        _oscillating(1), (*_BESSEL, (3.83, 3.84), (7, 9)), 3.0, floor=0.5, floor_below=math.inf,
         slow=True, narrow=_WIDE,
     ),
 }  # fmt: skip
