@@ -22,7 +22,16 @@ from graphc._version import __version__
 _checkout.install()
 
 if TYPE_CHECKING:
-    from graphc.autodiff import grad, hessian, hvp, jacobian, jvp, taylor, value_and_grad, vjp
+    from graphc.autodiff import (
+        grad,
+        hessian,
+        hvp,
+        jacobian,
+        jvp,
+        taylor,
+        value_and_grad,
+        vjp,
+    )
     from graphc.autodiff.check import check_grad
     from graphc.autodiff.sparse_matrix import SparseMatrix
     from graphc.batching import vmap
@@ -35,7 +44,7 @@ if TYPE_CHECKING:
     from graphc.graph import Graph
     from graphc.graphfile import load, save
     from graphc.implicit import fixed_point, minimize, root
-    from graphc.interop import to_networkx
+    from graphc.interop import from_sympy, to_networkx, to_sympy
     from graphc.jitted import jit
     from graphc.node import Node
     from graphc.op_check import check_op
@@ -193,14 +202,20 @@ if TYPE_CHECKING:
         take,
         take_along_axis,
     )
-    from graphc.ops.iteration import apply_along_axis, associative_scan, fori_loop, while_loop
-    from graphc.ops.iteration import map_ as map
+    from graphc.ops.iteration import (
+        apply_along_axis,
+        associative_scan,
+        fori_loop,
+        map_ as map,
+        while_loop,
+    )
     from graphc.ops.joining import (
         append,
         array_split,
         block,
         column_stack,
         concatenate,
+        concatenate as concat,
         dsplit,
         dstack,
         hsplit,
@@ -211,14 +226,12 @@ if TYPE_CHECKING:
         vsplit,
         vstack,
     )
-    from graphc.ops.joining import (
-        concatenate as concat,
-    )
     from graphc.ops.movement import (
         atleast_1d,
         atleast_2d,
         atleast_3d,
         broadcast_arrays,
+        broadcast_shapes_ as broadcast_shapes,
         broadcast_to,
         expand_dims,
         flip,
@@ -230,11 +243,6 @@ if TYPE_CHECKING:
         squeeze,
         swapaxes,
         transpose,
-    )
-    from graphc.ops.movement import (
-        broadcast_shapes_ as broadcast_shapes,
-    )
-    from graphc.ops.movement import (
         transpose as permute_dims,
     )
     from graphc.ops.norms import norm
@@ -337,9 +345,9 @@ if TYPE_CHECKING:
         exp2,
         expm1,
         log,
+        log10,
         log1p,
         log2,
-        log10,
         logaddexp2,
         logit,
         mish,
@@ -563,6 +571,7 @@ __all__ = [
     "fmod",
     "fori_loop",
     "frexp",
+    "from_sympy",
     "fromfunction",
     "full",
     "full_like",
@@ -767,6 +776,7 @@ __all__ = [
     "tensordot",
     "tile",
     "to_networkx",
+    "to_sympy",
     "topk",
     "trace",
     "transpose",

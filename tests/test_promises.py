@@ -19,9 +19,9 @@ NAMES = """
     grad value_and_grad vjp jvp jacobian hessian hvp vmap custom_derivative
     stop_gradient checkpoint check_grad check_op
     compile jit evaluate emit Options save load explain
-    show to_networkx nn optim GraphError CompileError
+    show to_networkx from_sympy to_sympy nn optim GraphError CompileError
 """
-NOT_YET = "from_sympy to_sympy onnx to_stablehlo"
+NOT_YET = "onnx to_stablehlo"
 
 SIGNATURES = {
     "symbol": "name shape dtype facts",

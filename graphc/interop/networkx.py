@@ -1,4 +1,4 @@
-"""How does a graph get into another library?  networkx, for its algorithms on graphs.
+"""How does a graph become one of networkx, for its algorithms on graphs?
 
 The library is imported when a function here is called.
 """
