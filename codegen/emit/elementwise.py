@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from graphc.codegen.emit.writer import Writer, placed
+from graphc.codegen.emit.writer import Framed, Writer, placed
 from graphc.codegen.fuse import reads_at, variables
 from graphc.codegen.loops import CHUNK
 from graphc.codegen.program import Launch, Operand
@@ -25,24 +25,27 @@ TURNED_LINE = 32
 TURNED_LANES = 32
 
 
+Stored = tuple[Node, Operand | Framed]
+
+
 class ElementwiseWriter(Writer):
     """Writes what is computed element by element."""
 
     def launches(self) -> list[Launch]:
         return self._unless_empty(list(self.results()), self.group.domain)
 
-    def copy(self, copies: Sequence[tuple[Node, Operand]]) -> list[Launch]:
+    def copy(self, copies: Sequence[Stored]) -> list[Launch]:
         """A kernel that writes the values of any nodes of one shape to memory."""
         return self._unless_empty(copies, copies[0][0].shape)
 
     def _unless_empty(
-        self, results: Sequence[tuple[Node, Operand]], domain: Shape
+        self, results: Sequence[Stored], domain: Shape
     ) -> list[Launch]:
         """An element-wise launch, or none where there are no elements: their indices mean nothing.
         """
         return [] if product(domain) == 0 else [self._elementwise(results, domain)]
 
-    def _elementwise(self, results: Sequence[tuple[Node, Operand]], domain: Shape) -> Launch:
+    def _elementwise(self, results: Sequence[Stored], domain: Shape) -> Launch:
         draft = self.draft()
         nodes = [node for node, _ in results]
         if not domain:
@@ -53,7 +56,9 @@ class ElementwiseWriter(Writer):
         turned = None if flat else self._turned_axis(nodes, domain)
         if turned is not None:
             return self._tiled(results, domain, turned)
-        shape: Shape = (product(domain),) if flat else domain
+        # an axis of one element has no lanes to offer
+        kept = [axis for axis, extent in enumerate(domain) if extent != 1] or [len(domain) - 1]
+        shape: Shape = (product(domain),) if flat else tuple(domain[axis] for axis in kept)
         rows, columns = product(shape[:-1]), shape[-1]
         tiles = 1 if isinstance(columns, int) and columns <= CHUNK else ceildiv(columns, CHUNK)
         tasks = rows * tiles
@@ -65,8 +70,10 @@ class ElementwiseWriter(Writer):
             stop = columns if tiles == 1 else dim_min(columns, start + CHUNK)
             with outer.body.loop("vector", start, stop) as lanes:
                 i = draft.bind(lanes.variable, 0, columns)
-                index: Index = (*lead, i)
-                if flat:
+                if not flat:
+                    nothing = (0,) * (len(domain) - len(kept))
+                    index = placed(kept, (*lead, i), nothing, len(domain))
+                else:
                     self.flat = index = unravel(i, domain, draft.bounds)
                     self.flat_variable = i
                 self._store_all(Reader(self, draft, lanes.body), results, index)
@@ -112,7 +119,7 @@ class ElementwiseWriter(Writer):
         return None
 
     def _tiled(
-        self, results: Sequence[tuple[Node, Operand]], domain: Shape, turned: int
+        self, results: Sequence[Stored], domain: Shape, turned: int
     ) -> Launch:
         """Tiles of two axes, so that lines of memory that run along one of them are used whole
         while they are near.
@@ -144,13 +151,13 @@ class ElementwiseWriter(Writer):
         return draft.launch(tasks, inner, self.group.members, self.reason())
 
     def _store_all(
-        self, reader: Reader, results: Sequence[tuple[Node, Operand]], index: Index
+        self, reader: Reader, results: Sequence[Stored], index: Index
     ) -> None:
         for member in self.group.members:  # in order, so that nothing nests deeply
             if not isinstance(member.op.lowering, Reduce):
                 reader.value(member, index)
-        for node, operand in results:
-            self.store(reader, node, operand, index)
+        for node, target in results:
+            self.store(reader, node, target, index)
 
 
 def names_in(index: Sequence[Extent]) -> set[str]:

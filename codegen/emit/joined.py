@@ -1,19 +1,20 @@
 """How are the parts of an array written where they belong?
 
-One kernel for each part, or for several of one shape that lie in one piece.
+One kernel for several parts of one shape. Those that lie in one piece are few at a time; columns
+share the lines of memory that they are written to, and so are written together.
 """
 
 from __future__ import annotations
 
-from graphc.codegen.emit.elementwise import ElementwiseWriter
-from graphc.codegen.emit.writer import Writer
+from graphc.codegen.emit.elementwise import ElementwiseWriter, Stored
+from graphc.codegen.emit.writer import Framed, Writer
 from graphc.codegen.fuse import MOST_TOGETHER, Group, Part, parts_of
 from graphc.codegen.program import Launch, Operand
 from graphc.dims import product
 from graphc.node import Node
 from graphc.types import Shape
 
-# Numbers that one kernel writes into an array of many.
+# Numbers, or columns, that one kernel writes into an array of many.
 PARTS_TOGETHER = 64
 
 
@@ -21,30 +22,25 @@ class JoinedWriter(Writer):
     """Writes the parts of an array."""
 
     def launches(self) -> list[Launch]:
-        """Kernels that write the parts of an array where they belong, one for each part, or for
-        several of one shape that lie in one piece. Some may have been made there.
-        """
+        """Kernels that write the parts of an array. Some may have been made where they belong."""
         node = self.group.members[0]
         place = self.place(node)
         if place is None:
             return []
         launches: list[Launch] = []
-        together: dict[Shape, list[tuple[Node, Operand]]] = {}
+        together: dict[tuple[bool, Shape], list[Stored]] = {}
         for part in parts_of(node):
             source = node.args[part.argument]
             where = part_operand(node, part, place)
             if where is None:
-                writer = ElementwiseWriter(
-                    self.partition, Group("nest", source.shape), self.place, self.number
-                )
-                writer.frame = (node.shape, part)
-                launches += writer.copy([(source, place)])
+                framed = Framed(place, node.shape, part)
+                together.setdefault((True, source.shape), []).append((source, framed))
                 continue
             made = self.place(source)
             if made is None or made.storage is not where.storage or made.offset != where.offset:
-                together.setdefault(source.shape, []).append((source, where))
-        for shape, copies in together.items():
-            most = PARTS_TOGETHER if product(shape) == 1 else MOST_TOGETHER
+                together.setdefault((False, source.shape), []).append((source, where))
+        for (apart, shape), copies in together.items():
+            most = PARTS_TOGETHER if apart or product(shape) == 1 else MOST_TOGETHER
             for start in range(0, len(copies), most):
                 writer = ElementwiseWriter(
                     self.partition, Group("nest", shape), self.place, self.number

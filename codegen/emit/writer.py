@@ -7,6 +7,7 @@ these questions while it writes values.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from graphc import dtypes
 from graphc.codegen.fuse import (
@@ -34,6 +35,15 @@ MOST_COPIED = 75
 TILE = 256
 
 
+@dataclass(frozen=True)
+class Framed:
+    """A part of an array of a shape: where what does not lie in one piece is stored."""
+
+    operand: Operand
+    shape: Shape
+    part: Part
+
+
 class Writer:
     """Writes the kernels of one group; each kind of group has a subclass."""
 
@@ -53,7 +63,6 @@ class Writer:
         self.written: set[Node] = set()
         self.flat: Index | None = None
         self.flat_variable: Extent = 0
-        self.frame: tuple[Shape, Part] | None = None  # the array of which a part is stored
         self.members = set(group.members)
         self._readable: dict[Node, Operand | None] = {}
 
@@ -139,13 +148,14 @@ class Writer:
                 if place is not None:
                     yield member, place
 
-    def store(self, reader: Reader, node: Node, operand: Operand, index: Index) -> None:
+    def store(self, reader: Reader, node: Node, target: Operand | Framed, index: Index) -> None:
         value = reader.value(node, index)
-        flat = None if self.frame else self.flat_index(index, node.shape, operand)
-        shape, at = (node.shape, index) if flat is None else ((product(node.shape),), (flat,))
-        if self.frame:
-            shape, part = self.frame
+        if isinstance(target, Framed):
+            operand, shape, part = target.operand, target.shape, target.part
             at = tuple(i + part.start if axis == part.axis else i for axis, i in enumerate(index))
+        else:
+            operand, flat = target, self.flat_index(index, node.shape, target)
+            shape, at = (node.shape, index) if flat is None else ((product(node.shape),), (flat,))
         buffer = reader.draft.buffer(operand, shape)
         located, args = reader.draft.located(at)
         reader.scope.store(buffer, located, value, args)

@@ -6,7 +6,7 @@ algebra, which would break its patterns.
 """
 
 # isort: off
-from graphc.rewrite import fold, movement, windows, reductions, contractions
+from graphc.rewrite import fold, movement, pads, windows, reductions, contractions
 from graphc.rewrite import stable, formulas, gradients, choice, algebra, rounding, scans
 
 # isort: on
@@ -33,6 +33,7 @@ __all__ = [
     "functions",
     "gradients",
     "movement",
+    "pads",
     "named",
     "numbers",
     "reductions",

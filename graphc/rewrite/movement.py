@@ -14,7 +14,6 @@ from graphc.dims import Extent, product
 from graphc.lowering import Elementwise
 from graphc.node import Node
 from graphc.op import Op
-from graphc.ops.arithmetic import add_op
 from graphc.ops.movement import (
     concatenate_op,
     flip_op,
@@ -256,11 +255,11 @@ def _same_window(inner: Node, node: Node, x: Node) -> bool:
     return a["starts"] == b["starts"] and a["steps"] == b["steps"] and node.shape == x.shape
 
 
-def _is_plain(node: Node) -> bool:
+def is_plain(node: Node) -> bool:
     return all(step == 1 for step in node.attrs["steps"])
 
 
-def _known_extents(*shapes: Shape) -> bool:
+def known_extents(*shapes: Shape) -> bool:
     return all(isinstance(extent_, int) for shape in shapes for extent_ in shape)
 
 
@@ -268,9 +267,9 @@ def _slice_of_pad(x: Node, inner: Node, node: Node) -> Node | None:
     """A slice that stays inside what was padded, or one that misses it along some axis."""
     starts, inner_starts = node.attrs["starts"], inner.attrs["starts"]
     if not (
-        _is_plain(inner)
-        and _is_plain(node)
-        and _known_extents(x.shape, node.shape, starts, inner_starts)
+        is_plain(inner)
+        and is_plain(node)
+        and known_extents(x.shape, node.shape, starts, inner_starts)
     ):
         return None
     offsets = tuple(a - b for a, b in zip(starts, inner_starts, strict=True))
@@ -309,7 +308,7 @@ def _fits(offset: int, length: Extent, step: int, size: Extent) -> bool:
     return length > 0 and offset + (length - 1) * step < size
 
 
-_MOST_JOINED = 64  # a bound, so that joining one array at a time stays linear
+MOST_JOINED = 64  # a bound, so that joining one array at a time stays linear
 
 
 def _flat_concatenate(node: Node) -> Node | None:
@@ -319,7 +318,7 @@ def _flat_concatenate(node: Node) -> Node | None:
     for array in node.args:
         joined = array.op is concatenate_op and array.attrs["axis"] == axis
         flat += array.args if joined else (array,)
-    return concatenate_op(*flat, axis=axis) if len(node.args) < len(flat) <= _MOST_JOINED else None
+    return concatenate_op(*flat, axis=axis) if len(node.args) < len(flat) <= MOST_JOINED else None
 
 
 def _joined_slices(node: Node) -> Node | None:
@@ -328,7 +327,7 @@ def _joined_slices(node: Node) -> Node | None:
     first = node.args[0]
     expected: Extent = first.attrs["starts"][axis] if first.op is slice_op else 0
     for part in node.args:
-        if part.op is not slice_op or part.args[0] is not first.args[0] or not _is_plain(part):
+        if part.op is not slice_op or part.args[0] is not first.args[0] or not is_plain(part):
             return None
         here = part.attrs["starts"]
         others = [a for a in range(node.ndim) if a != axis]
@@ -338,45 +337,6 @@ def _joined_slices(node: Node) -> Node | None:
     return slice_op(
         first.args[0], starts=first.attrs["starts"], extents=node.shape, steps=first.attrs["steps"]
     )
-
-
-def _side_by_side(node: Node) -> Node | None:
-    """Arrays padded to one shape and added, each of which begins where another ends."""
-    pads: list[Node] = []
-    stack = [*node.args]
-    while stack:
-        term = stack.pop()
-        if term.op is add_op:
-            stack += term.args
-        else:
-            pads.append(term)
-        if term.op not in (add_op, pad_op) or len(pads) + len(stack) > _MOST_JOINED:
-            return None
-    starts = [pad.attrs["starts"] for pad in pads]
-    apart = [axis for axis in range(node.ndim) if any(s[axis] != starts[0][axis] for s in starts)]
-    if len(apart) != 1 or not all(map(_is_plain, pads)):
-        return None
-    (axis,) = apart
-    pads = _in_sequence(pads, axis)
-    arrays = [pad.args[0] for pad in pads]
-    if len({(*a.shape[:axis], *a.shape[axis + 1 :]) for a in arrays}) != 1:
-        return None
-    first, joined = pads[0].attrs, concatenate_op(*arrays, axis=axis)
-    return pad_op(joined, starts=first["starts"], shape=node.shape, steps=first["steps"])
-
-
-def _in_sequence(pads: list[Node], axis: int) -> list[Node]:
-    """The pads in the order in which one begins where another ends; none if there is no such."""
-    begins = {pad.attrs["starts"][axis]: pad for pad in pads}
-    ends = {pad.attrs["starts"][axis] + pad.args[0].shape[axis] for pad in pads}
-    current = [pad for start, pad in begins.items() if start not in ends]
-    found: list[Node] = []
-    while len(current) == 1 and len(found) < len(pads):
-        pad = current[0]
-        found.append(pad)
-        following = begins.get(pad.attrs["starts"][axis] + pad.args[0].shape[axis])
-        current = [] if following is None else [following]
-    return found if len(found) == len(pads) else []
 
 
 _CONCATENATE = Family("concatenate", lambda op: op is concatenate_op)
@@ -402,7 +362,7 @@ rule(
     _merge_pads,
     law="ieee",
     doc="one pad",
-    guard=_is_plain,
+    guard=is_plain,
     example=lambda u: padded(padded(u, [(1, 0)]), [(0, 2)]),
 )
 rule(
@@ -412,14 +372,6 @@ rule(
     law="ieee",
     guard=lambda x, node: x.shape == node.shape,
     example=lambda u: pad_op(u, starts=(0,), shape=u.shape, steps=(1,)),
-)
-rule(
-    "add_pads",
-    Family("add", lambda op: op is add_op, frozenset((add_op, pad_op))),
-    _side_by_side,
-    law="stable",
-    doc="pad(concatenate(...)), or concatenate(...)",
-    example=lambda u, v: padded(u, [(0, 8)]) + padded(v, [(8, 0)]) + padded(u * v, [(4, 4)]),
 )
 rule(
     "concatenate_one",
@@ -556,7 +508,7 @@ def _is_joined(node: Node) -> bool:
 
 def _may_be_taken_apart(inner: Node) -> bool:
     form = inner.op.lowering
-    static = isinstance(inner.type, TensorType) and _known_extents(inner.shape)
+    static = isinstance(inner.type, TensorType) and known_extents(inner.shape)
     return static and isinstance(form, Elementwise) and form.demand is None
 
 
