@@ -4,13 +4,17 @@ that they compute, reasons.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from graphc.codegen.program import Launch, Program
 from graphc.dims import Extent
 from graphc.origin import location
+
+if TYPE_CHECKING:
+    from graphc.rewrite.size import Growth
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,25 @@ class Report:
     arena_bytes: Extent
     firings: int
     plan: str = ""  # where it came from, and why not from the cache
+    measure: Callable[[], Growth | None] = field(default=lambda: None, repr=False, compare=False)
 
     @staticmethod
     def of(
-        program: Program, seconds: Mapping[str, float], firings: Sequence[Any], plan: str = ""
+        program: Program,
+        seconds: Mapping[str, float],
+        firings: Sequence[Any],
+        plan: str = "",
+        measure: Callable[[], Growth | None] = lambda: None,
     ) -> Report:
         kernels = tuple(_kernel(launch) for launch in program.launches())
-        return Report(dict(seconds), kernels, program.main.arena, len(firings), plan)
+        return Report(dict(seconds), kernels, program.main.arena, len(firings), plan, measure)
+
+    @functools.cached_property
+    def growth(self) -> Growth | None:
+        """How much larger derivatives made the graph; None if there are none in it. Found when it
+        is asked for, by rewriting once more.
+        """
+        return self.measure()
 
     def __str__(self) -> str:
         lines = ["compile time, milliseconds:"]
@@ -55,6 +71,8 @@ class Report:
         if self.plan:
             lines.append(f"plan: {self.plan}")
         lines.append(f"rewrites fired: {self.firings}; arena: {self.arena_bytes} bytes")
+        if self.growth is not None:
+            lines.append(str(self.growth))
         lines.append(f"kernels: {len(self.kernels)}")
         for kernel in self.kernels:
             lines.append(

@@ -319,7 +319,9 @@ class Compiled(Implementation):
 
         # First the times: after a hit in the cache, looking at the program is what makes it.
         seconds = self.recorder.phases()
-        return Report.of(self.program, seconds, self.firings, self.plan_story)
+        return Report.of(
+            self.program, seconds, self.firings, self.plan_story, functools.partial(_growth, self)
+        )
 
 
 # The failures that belong to a node.
@@ -367,6 +369,14 @@ def _rewritten(graph: Graph, request: Request) -> tuple[Graph, Sequence[Any]]:
 
     result = rewrite(graph.outputs, math=request.options.math, exclude=request.options.exclude)
     return expand(Graph(graph.parameters, result.outputs)), result.firings
+
+
+def _growth(compiled: Compiled) -> Any:
+    """How much larger derivatives made the graph that was compiled."""
+    from graphc.rewrite.size import growth
+
+    options = compiled.request.options
+    return growth(compiled.written.outputs, options.math, options.exclude)
 
 
 # What the rounds of a loop whose number is not known are taken to be: enough to release the GIL,
