@@ -83,7 +83,8 @@ def settle(body: list[Statement], states: Sequence[State]) -> None:
     """Let the body end with its new states in their places: written there, or copied."""
     for state in states:
         if _may_be_written(body, state):
-            _redirect(body, state.fresh.storage, state.place)
+            place = state.place
+            _redirect(body, state.fresh.storage, place.storage, place.offset)
         else:
             body += copy_operand(state.fresh, state.place, state.shape)
 
@@ -105,13 +106,14 @@ def _touches(statement: Statement, storage: Storage) -> bool:
     )
 
 
-def _redirect(body: list[Statement], fresh: Storage, place: Operand) -> None:
-    """Replace a storage: not an operand, for `State.fresh` itself may be among those of the body.
+def _redirect(body: list[Statement], fresh: Storage, storage: Storage, offset: Extent) -> None:
+    """Let what writes and reads one storage do so in another. The operand that a state was made
+    with may be among them, so neither is taken from it on the way.
     """
     for statement in body:
         for inner in bodies(statement):
-            _redirect(inner, fresh, place)
+            _redirect(inner, fresh, storage, offset)
         for operand in operands_of(statement):
             if operand.storage is fresh:
-                operand.storage = place.storage
-                operand.offset = operand.offset + place.offset
+                operand.storage = storage
+                operand.offset = operand.offset + offset

@@ -54,6 +54,8 @@ MOST_COST = 10_000
 MOST_WORK = 2_000
 # Parts of an array that are found by trying one after the other; of more each is stored by itself.
 MOST_PARTS = 8
+# Work that each element of an array of few parts may do in vain, in additions, rather than be stored.
+SPARED_COST = 32
 # Passes over the reduced axes in one kernel.
 MOST_STAGES = 8
 # Reshapes folded into one index: each may double it.
@@ -136,6 +138,7 @@ class Partition:
             for argument in node.args:
                 self.users.setdefault(argument, []).append(node)
         self._dependencies: dict[Node, frozenset[Group]] = {}
+        self._work: dict[Node, int] = {}  # of computing a floating value, in additions
         self._folded: dict[Node, int] = {}  # reshapes in the index of a view
         self._windowed = {source for node in order for source in _windowed_sources(node)}
         self._reducing: dict[Shape, list[Group]] = {}  # by the shape that is reduced
@@ -189,7 +192,7 @@ class Partition:
             self._dependencies[node] = frozenset()
             return
         if isinstance(form, View) and (
-            parts_of(node) or self._folds_too_much(node) or self._is_windowed(node)
+            self._is_joined(node) or self._folds_too_much(node) or self._is_windowed(node)
         ):
             group = self._open(node, needed)
             self._dependencies[node] = frozenset((group,))
@@ -197,10 +200,13 @@ class Partition:
             group.needs |= needed
             self.group_of[node] = group
             return
+        below = sum(self._work.get(argument, 0) for argument in node.args)
         if isinstance(form, (Leaf, View, Generate)):
+            self._work[node] = min(below, MOST_COST)
             self._dependencies[node] = needed
             return
         if isinstance(form, (Elementwise, Gather)) and not needed:
+            self._work[node] = min(below + _own_cost(node), MOST_COST)
             self._dependencies[node] = frozenset()
             return
         joined = self._join(node, needed)
@@ -257,6 +263,17 @@ class Partition:
         sources = self._read_sources(node) if groups else set()
         return [group for group in reversed(groups) if sources & self._sources[group]]
 
+    def _is_joined(self, node: Node) -> bool:
+        """Whether each part of an array is made where it belongs: very many, single elements of
+        several in turns, or parts that every element would compute all of to choose one.
+        """
+        if len(node.args) < 2:
+            return False
+        spared = sum(self._work.get(argument, 0) for argument in node.args)
+        spared -= spared // len(node.args)
+        several = len(node.args) > MOST_PARTS or spared > SPARED_COST or _interleaves(node)
+        return several and bool(parts_of(node))
+
     def _folds_too_much(self, node: Node) -> bool:
         """Whether a view has so many reshapes beneath it that its index would be long: then it is
         stored.
@@ -297,7 +314,7 @@ class Partition:
             group = Group("check", node.args[1].shape)
         elif isinstance(form, Region):
             group = Group("region", ())
-        elif isinstance(form, View) and parts_of(node):
+        elif isinstance(form, View) and self._is_joined(node):
             group = Group("parts", node.shape)
         else:
             group = Group("nest", result_shape(node))
@@ -448,9 +465,8 @@ class Partition:
                     must.update(a for a in _windowed_sources(node) if cost.get(a, 0))
                 elif isinstance(form, Nest):
                     must.update(node.args[i] for i in form.stored)
-                elif isinstance(form, View):  # parts of an array: numbers are made together
-                    numbers = [beneath(a) for a in node.args if product(a.shape) == 1]
-                    must.update(a for a in numbers if cost.get(a, 0) > RECOMPUTE_COST)
+                elif isinstance(form, View):  # parts of an array are made together
+                    must.update(a for a in map(beneath, node.args) if cost.get(a, 0) > RECOMPUTE_COST)
                 continue
             if self.is_external(node):
                 continue
@@ -527,7 +543,7 @@ class Partition:
         Of a chain that the same kernels read, only the last value is stored.
         """
         mine, shape = readers[node], result_shape(node)
-        if shape != () and any(group.domain != shape for group in mine):
+        if shape != () and any(g.domain != shape and g.kind != "parts" for g in mine):
             return True
         last = any(
             user in self.group_of or readers[user] != mine for user in self.users.get(node, ())
@@ -691,13 +707,9 @@ class Part:
 
 
 def parts_of(node: Node) -> list[Part]:
-    """The parts of a view that puts very many one after the other along an axis, or single elements
-    of several in turns; none of any other.
-    """
+    """The parts of a view that puts arrays one after the other along an axis; none of any other."""
     form = node.op.lowering
     if not isinstance(form, View) or len(node.args) == 1:
-        return []
-    if len(node.args) <= MOST_PARTS and not _interleaves(node):
         return []
     index = variables(node.ndim)
     types = [argument.type for argument in node.args]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
+from graphc.codegen.emit.writer import Framed
 from graphc.codegen.fuse import Group, Partition
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.lowering import Contract, Elementwise, Form, Generate, Leaf, Reduce, View
@@ -52,7 +53,8 @@ def signature(
         number = memory.setdefault((id(storage), operand.offset), len(memory))
         if number == len(operands):
             operands.append(operand)
-        return number, storage.dtype.name, storage.shape, storage.strided, operand.offset == 0
+        seen = storage.dtype.name, storage.shape, storage.strided, operand.offset == 0
+        return number, *seen, operand.frame if isinstance(operand, Framed) else None
 
     for root in group.members:
         stack = [root]

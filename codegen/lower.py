@@ -15,7 +15,7 @@ from typing import Any
 from graphc import dtypes
 from graphc.codegen import emit
 from graphc.codegen.carried import Rows, State, settle
-from graphc.codegen.emit import copy_operand, part_operand
+from graphc.codegen.emit import copy_operand, framed_operand, part_operand
 from graphc.codegen.fuse import (
     MOST_TOGETHER,
     Group,
@@ -344,6 +344,9 @@ class _Block:
             for part in parts_of(node):
                 source = beneath(node.args[part.argument])
                 where = part_operand(node, part, place)
+                alone = source is node.args[part.argument] and source not in self.copied
+                if where is None and alone and len(self.partition.users[source]) == 1:
+                    where = framed_operand(node, part, place)
                 if where is not None and source in self.partition.group_of:
                     self.places.setdefault(source, where)
 

@@ -25,7 +25,7 @@ TURNED_LINE = 32
 TURNED_LANES = 32
 
 
-Stored = tuple[Node, Operand | Framed]
+
 
 
 class ElementwiseWriter(Writer):
@@ -34,25 +34,26 @@ class ElementwiseWriter(Writer):
     def launches(self) -> list[Launch]:
         return self._unless_empty(list(self.results()), self.group.domain)
 
-    def copy(self, copies: Sequence[Stored]) -> list[Launch]:
+    def copy(self, copies: Sequence[tuple[Node, Operand]]) -> list[Launch]:
         """A kernel that writes the values of any nodes of one shape to memory."""
         return self._unless_empty(copies, copies[0][0].shape)
 
     def _unless_empty(
-        self, results: Sequence[Stored], domain: Shape
+        self, results: Sequence[tuple[Node, Operand]], domain: Shape
     ) -> list[Launch]:
         """An element-wise launch, or none where there are no elements: their indices mean nothing.
         """
         return [] if product(domain) == 0 else [self._elementwise(results, domain)]
 
-    def _elementwise(self, results: Sequence[Stored], domain: Shape) -> Launch:
+    def _elementwise(self, results: Sequence[tuple[Node, Operand]], domain: Shape) -> Launch:
         draft = self.draft()
         nodes = [node for node, _ in results]
         if not domain:
             with draft.scope.loop("parallel", 0, 1, "p") as once:
                 self._store_all(Reader(self, draft, once.body), results, ())
             return draft.launch(1, 1, self.group.members, self.reason())
-        flat = self.is_flat(nodes, domain)
+        framed = any(isinstance(operand, Framed) for _, operand in results)
+        flat = not framed and self.is_flat(nodes, domain)
         turned = None if flat else self._turned_axis(nodes, domain)
         if turned is not None:
             return self._tiled(results, domain, turned)
@@ -119,7 +120,7 @@ class ElementwiseWriter(Writer):
         return None
 
     def _tiled(
-        self, results: Sequence[Stored], domain: Shape, turned: int
+        self, results: Sequence[tuple[Node, Operand]], domain: Shape, turned: int
     ) -> Launch:
         """Tiles of two axes, so that lines of memory that run along one of them are used whole
         while they are near.
@@ -151,7 +152,7 @@ class ElementwiseWriter(Writer):
         return draft.launch(tasks, inner, self.group.members, self.reason())
 
     def _store_all(
-        self, reader: Reader, results: Sequence[Stored], index: Index
+        self, reader: Reader, results: Sequence[tuple[Node, Operand]], index: Index
     ) -> None:
         for member in self.group.members:  # in order, so that nothing nests deeply
             if not isinstance(member.op.lowering, Reduce):

@@ -6,7 +6,7 @@ share the lines of memory that they are written to, and so are written together.
 
 from __future__ import annotations
 
-from graphc.codegen.emit.elementwise import ElementwiseWriter, Stored
+from graphc.codegen.emit.elementwise import ElementwiseWriter
 from graphc.codegen.emit.writer import Framed, Writer
 from graphc.codegen.fuse import MOST_TOGETHER, Group, Part, parts_of
 from graphc.codegen.program import Launch, Operand
@@ -14,7 +14,7 @@ from graphc.dims import product
 from graphc.node import Node
 from graphc.types import Shape
 
-# Numbers, or columns, that one kernel writes into an array of many.
+# Numbers that one kernel writes into an array of many.
 PARTS_TOGETHER = 64
 
 
@@ -22,23 +22,21 @@ class JoinedWriter(Writer):
     """Writes the parts of an array."""
 
     def launches(self) -> list[Launch]:
-        """Kernels that write the parts of an array. Some may have been made where they belong."""
+        """Kernels that write the parts of an array where they belong, each for several of one
+        shape. Some parts may have been made there.
+        """
         node = self.group.members[0]
         place = self.place(node)
         if place is None:
             return []
         launches: list[Launch] = []
-        together: dict[tuple[bool, Shape], list[Stored]] = {}
+        together: dict[tuple[bool, Shape], list[tuple[Node, Operand]]] = {}
         for part in parts_of(node):
             source = node.args[part.argument]
-            where = part_operand(node, part, place)
-            if where is None:
-                framed = Framed(place, node.shape, part)
-                together.setdefault((True, source.shape), []).append((source, framed))
-                continue
-            made = self.place(source)
-            if made is None or made.storage is not where.storage or made.offset != where.offset:
-                together.setdefault((False, source.shape), []).append((source, where))
+            where = part_operand(node, part, place) or framed_operand(node, part, place)
+            if not _is_at(self.place(source), where):
+                key = (isinstance(where, Framed), source.shape)
+                together.setdefault(key, []).append((source, where))
         for (apart, shape), copies in together.items():
             most = PARTS_TOGETHER if apart or product(shape) == 1 else MOST_TOGETHER
             for start in range(0, len(copies), most):
@@ -57,3 +55,17 @@ def part_operand(node: Node, part: Part, place: Operand) -> Operand | None:
         return None
     offset = part.start * product(node.shape[part.axis + 1 :])
     return Operand(place.storage, place.offset + offset)
+
+
+def framed_operand(node: Node, part: Part, place: Operand) -> Framed:
+    """Where a part of an array at `place` is, in pieces."""
+    return Framed(place.storage, place.offset, node.shape, part.axis, part.start)
+
+
+def _is_at(made: Operand | None, where: Operand) -> bool:
+    """Whether a part was made where it belongs."""
+    if made is None or made.storage is not where.storage or made.offset != where.offset:
+        return False
+    if not isinstance(made, Framed) or not isinstance(where, Framed):
+        return type(made) is type(where)
+    return made.frame == where.frame

@@ -13,7 +13,6 @@ from graphc import dtypes
 from graphc.codegen.fuse import (
     RECOMPUTE_COST,
     Group,
-    Part,
     Partition,
     reads_at,
     result_shape,
@@ -35,13 +34,22 @@ MOST_COPIED = 75
 TILE = 256
 
 
-@dataclass(frozen=True)
-class Framed:
-    """A part of an array of a shape: where what does not lie in one piece is stored."""
+@dataclass(eq=False)
+class Framed(Operand):
+    """An array of which a part is stored."""
 
-    operand: Operand
-    shape: Shape
-    part: Part
+    shape: Shape = ()
+    axis: int = 0
+    start: Extent = 0
+
+    @property
+    def frame(self) -> tuple[Shape, int, Extent]:
+        """The shape of the array, and which part it is: along which axis, from where."""
+        return self.shape, self.axis, self.start
+
+    def at(self, index: Index) -> Index:
+        """The place in the array of an element of the part."""
+        return tuple(i + self.start if axis == self.axis else i for axis, i in enumerate(index))
 
 
 class Writer:
@@ -86,8 +94,7 @@ class Writer:
         if owner in self.members and node not in self.written:
             return None
         source = self.partition.alias(node)
-        made_here = owner_of(source) in self.members and source not in self.written
-        return None if made_here else place
+        return None if source in self.members and source not in self.written else place
 
     def row_value(self, node: Node) -> Value | None:
         """The value of a member that has one for each row, once it is computed."""
@@ -148,13 +155,12 @@ class Writer:
                 if place is not None:
                     yield member, place
 
-    def store(self, reader: Reader, node: Node, target: Operand | Framed, index: Index) -> None:
+    def store(self, reader: Reader, node: Node, operand: Operand, index: Index) -> None:
         value = reader.value(node, index)
-        if isinstance(target, Framed):
-            operand, shape, part = target.operand, target.shape, target.part
-            at = tuple(i + part.start if axis == part.axis else i for axis, i in enumerate(index))
+        flat = self.flat_index(index, node.shape, operand)
+        if isinstance(operand, Framed):
+            shape, at = operand.shape, operand.at(index)
         else:
-            operand, flat = target, self.flat_index(index, node.shape, target)
             shape, at = (node.shape, index) if flat is None else ((product(node.shape),), (flat,))
         buffer = reader.draft.buffer(operand, shape)
         located, args = reader.draft.located(at)
