@@ -135,8 +135,9 @@ class Regions:
                 nodes = self._merge_contained(self._merge_alike(nodes))
             nodes = self._prune(nodes)
             passes = {
+                steps.REPEATED: partial(self._of_each, steps.repeat_inside),
                 steps.KEPT: self._keep,
-                steps.BEFORE: self._put_before,
+                steps.BEFORE: partial(self._of_each, steps.before),
                 steps.BEHIND: self._put_behind,
                 steps.SUM: self._carry_sums,
             }
@@ -227,12 +228,11 @@ class Regions:
 
         return _rebuild_regions(outputs, expand)
 
-    def _put_before(self, outputs: list[Node]) -> list[Node]:
+    def _of_each(self, change: Callable[..., Results | None], outputs: list[Node]) -> list[Node]:
+        """The outputs after a change of scans, one by one."""
         return _rebuild_regions(
             outputs,
-            lambda node, args: (
-                steps.before(node, args, self._made) if node.op is scan_op else None
-            ),
+            lambda node, args: change(node, args, self._made) if node.op is scan_op else None,
         )
 
     def _put_behind(self, outputs: list[Node]) -> list[Node]:

@@ -2,6 +2,7 @@
 
 After these transformations a scan does in each step what its states need, and little besides:
 
+- what its arguments repeat it repeats itself, where that costs nothing (`repeated_in_scan`);
 - what an earlier loop over the same steps computes is kept by it (`kept_by_scan`): reverse mode
   starts from the state before every step, and would do the rest of the step anew;
 - a product that needs no state is one product in front of the loop (`product_before_scan`);
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from graphc.batching import push_rows
@@ -29,7 +30,7 @@ from graphc.ops.arithmetic import add_op
 from graphc.ops.contract import contract_op, free_axes
 from graphc.ops.control import scan, scan_op
 from graphc.ops.movement import transpose_op
-from graphc.ops.operands import broadcast, constant
+from graphc.ops.operands import broadcast, broadcast_op, constant
 from graphc.ops.reduce import sum_op
 from graphc.ops.special import project, project_op
 from graphc.ops.transcend import tanh
@@ -63,6 +64,16 @@ def _recurrent(f: Node, x: Node, z: Node) -> list[Node]:
 
 
 _SCAN = Family("scan", lambda op: op is scan_op)
+REPEATED = rule(
+    "repeated_in_scan",
+    _SCAN,
+    None,
+    law="ieee",
+    doc="a scan over what its arguments repeat",
+    example=lambda f, u: scan(
+        lambda s, row: (s * row + broadcast(u, (3, 4), (1,)), None), f[0], f
+    )[0],
+)
 KEPT = rule(
     "kept_by_scan",
     _SCAN,
@@ -274,6 +285,46 @@ def _with_rows(
 
 def _results(node: Node) -> list[Node]:
     return [project(node, i) for i in range(len(node.type.items))]  # type: ignore[union-attr]
+
+
+# -- repeated inside -------------------------------------------------------------------------------
+
+
+def repeat_inside(node: Node, args: Sequence[Node], made: Made) -> Results | None:
+    """The results of a scan, some of whose arguments are the same in every step, or repeat along
+    some axis.
+    """
+    loop = _Loop(node)
+    first, last = loop.carry, loop.carry + loop.steps
+    slices: list[tuple[int, Node]] = []
+    fixed: list[tuple[int, Node]] = []
+    inside: dict[int, Callable[[Node], Node]] = {}
+    for i in range(first, len(args)):
+        arg = args[i]
+        repeats = arg.op is broadcast_op and type_bytes(arg.args[0].type) < type_bytes(arg.type)
+        if i >= last and repeats:
+            axes = arg.attrs["axes"]
+        elif i < last and repeats and 0 not in arg.attrs["axes"]:
+            axes = tuple(axis - 1 for axis in arg.attrs["axes"])
+        else:
+            (slices if i < last else fixed).append((i, arg))
+            continue
+        fixed.append((i, arg.args[0]))
+        shape = loop.graph.parameters[i].shape  # type: ignore[union-attr]
+        inside[i] = partial(broadcast, shape=shape, axes=axes)
+    if not inside:
+        return None
+    every = [*enumerate(args[:first]), *slices, *fixed]
+    mapping: dict[Node, Node] = {}
+    types = []
+    for place, (i, arg) in enumerate(every):
+        own = loop.graph.parameters[i] if i not in inside else arg.type
+        types.append(own)
+        leaf = parameter(place, own)
+        mapping[loop.parameter(i)] = inside[i](leaf) if i in inside else leaf
+    body = Graph(types, replace(loop.graph.outputs, mapping))
+    changed = {"graph": body, "steps": len(slices)}
+    return list(_results(made(REPEATED, node, [arg for _, arg in every], changed)))
 
 
 # -- in front of the loop --------------------------------------------------------------------------
