@@ -9,7 +9,7 @@ needs no place besides: step t reads row t of what is given out, and writes the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.emit import copy_operand
@@ -79,14 +79,37 @@ class Rows:
         return Operand(self.storage, number * self.size)
 
 
-def settle(body: list[Statement], states: Sequence[State]) -> None:
-    """Let the body end with its new states in their places: written there, or copied."""
+def settle(body: list[Statement], states: Sequence[State], own: Collection[Storage]) -> None:
+    """Let the body end with its new states in their places: written there, or copied.
+
+    `own` are the temporaries that are made and used up in the body.
+    """
+    forward_copies(body, own)
     for state in states:
         if _may_be_written(body, state):
             place = state.place
             _redirect(body, state.fresh.storage, place.storage, place.offset)
         else:
             body += copy_operand(state.fresh, state.place, state.shape)
+    body[:] = [s for s in body if not (isinstance(s, Launch) and s.is_idle)]
+
+
+def forward_copies(body: list[Statement], own: Collection[Storage]) -> None:
+    """Make what is only made to be copied where the copy goes: an array that is changed several
+    times is one. `own` are temporaries that nothing outside the body knows.
+    """
+    for i, statement in enumerate(body):
+        if not isinstance(statement, Launch) or not statement.copies or statement.is_idle:
+            continue
+        source, target = statement.operands
+        old, new = source.storage, target.storage
+        whole = old in own and source.offset == 0
+        if not whole or any(_touches(s, new) for s in body[:i]):
+            continue
+        if any(_touches(s, old) for s in body[i + 1 :]):
+            continue
+        _redirect(body, old, new, target.offset)
+    body[:] = [s for s in body if not (isinstance(s, Launch) and s.is_idle)]
 
 
 def _may_be_written(body: list[Statement], state: State) -> bool:

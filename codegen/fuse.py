@@ -54,7 +54,8 @@ MOST_COST = 10_000
 MOST_WORK = 2_000
 # Parts of an array that are found by trying one after the other; of more each is stored by itself.
 MOST_PARTS = 8
-# Work that each element of an array of few parts may do in vain, in additions, rather than be stored.
+# Work that each element of an array of few parts may do in vain, in additions, rather than be
+# stored.
 SPARED_COST = 32
 # Passes over the reduced axes in one kernel.
 MOST_STAGES = 8
@@ -462,11 +463,14 @@ class Partition:
                     # what is scattered into is computed once, where the result goes
                     several = node.args[isinstance(form, Scatter) :]
                     must.update(a for a in several if cost.get(a, 0) > RECOMPUTE_COST)
+                    if isinstance(form, Scatter):  # which may then be written over the old array
+                        must.update(a for a in several if self._looks_at(a, node.args[0]))
                     must.update(a for a in _windowed_sources(node) if cost.get(a, 0))
                 elif isinstance(form, Nest):
                     must.update(node.args[i] for i in form.stored)
                 elif isinstance(form, View):  # parts of an array are made together
-                    must.update(a for a in map(beneath, node.args) if cost.get(a, 0) > RECOMPUTE_COST)
+                    parts = map(beneath, node.args)
+                    must.update(a for a in parts if cost.get(a, 0) > RECOMPUTE_COST)
                 continue
             if self.is_external(node):
                 continue
@@ -488,6 +492,19 @@ class Partition:
             moved.discard(node)
         self._ground_all(order, must, set(outputs), segments)
         self._sort(outputs)
+
+    def _looks_at(self, node: Node, array: Node) -> bool:
+        """Whether a floating value is made of an array that is in memory, as far as is soon found."""
+        source = self.alias(array)
+        stack, seen = [node], {node}
+        while stack and len(seen) < SOURCE_SEARCH:
+            current = stack.pop()
+            if current is source:
+                return True
+            fresh = [a for a in current.args if a not in seen] if self.floats(current) else []
+            seen.update(fresh)
+            stack += fresh
+        return bool(stack)
 
     def _segments(self, order: Sequence[Node]) -> dict[Node, int]:
         """Runs of the order of at most `MOST_WORK` floating work, numbered; empty if there is only
@@ -626,7 +643,8 @@ class Partition:
         reads = {group: self._read_values(group, readers) for group in self.groups}
         done: set[Group] = set()
         order: list[Group] = []
-        for root in self.groups:
+        # What is written into an array comes late: others may read what it was before.
+        for root in sorted(self.groups, key=lambda group: group.kind == "scatter"):
             stack = [(root, iter(reads[root]))]
             if root in done:
                 continue

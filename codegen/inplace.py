@@ -39,6 +39,22 @@ def protect(procedure: Procedure, donated: Mapping[int, int]) -> None:
             aside = Storage("temporary", made.dtype, made.shape)
             _redirect(procedure.body, made, aside)
             procedure.body += copy_operand(Operand(aside), Operand(made), made.shape)
+        else:
+            _drop_copies(procedure.body, given, made)
+
+
+def _drop_copies(body: list[Statement], given: Storage, made: Storage) -> None:
+    """Without what copies an input to the output that is the same memory."""
+    body[:] = [
+        s
+        for s in body
+        if not (
+            isinstance(s, Launch)
+            and s.copies
+            and [operand.storage for operand in s.operands] == [given, made]
+            and all(operand.offset == 0 for operand in s.operands)
+        )
+    ]
 
 
 def _accumulate_elsewhere(body: list[Statement], given: Storage, made: Storage) -> None:

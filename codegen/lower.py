@@ -14,7 +14,7 @@ from typing import Any
 
 from graphc import dtypes
 from graphc.codegen import emit
-from graphc.codegen.carried import Rows, State, settle
+from graphc.codegen.carried import Rows, State, forward_copies, settle
 from graphc.codegen.emit import copy_operand, framed_operand, part_operand
 from graphc.codegen.fuse import (
     MOST_TOGETHER,
@@ -228,8 +228,9 @@ class _Lowering:
         ]
         procedure = Procedure(name, inputs, outputs, parameter_dims(graph))
         places = {i: Operand(storage) for i, storage in enumerate(inputs)}
-        results = [Operand(output) for output in outputs]
-        procedure.body = _Block(self, graph, places, results, donated).statements
+        block = _Block(self, graph, places, [Operand(output) for output in outputs], donated)
+        forward_copies(block.statements, block.own)
+        procedure.body = block.statements
         return procedure
 
     def called(self, graph: Graph, name: str) -> Procedure:
@@ -286,6 +287,7 @@ class _Block:
         self.given = {result.storage for result in results}  # the places of others
         self.statements: list[Statement] = []
         self.places: dict[Node, Operand] = {}
+        self.own: set[Storage] = set()  # temporaries of this block
         order = topological(graph.outputs)
         external = set()
         for node in order:
@@ -356,7 +358,9 @@ class _Block:
             if node in self.places or not self._must_store(node):
                 continue
             assert isinstance(node.type, TensorType)
-            self.places[node] = Operand(Storage("temporary", node.dtype, node.shape))
+            storage = Storage("temporary", node.dtype, node.shape)
+            self.own.add(storage)
+            self.places[node] = Operand(storage)
 
     def _must_store(self, node: Node) -> bool:
         if self.partition.is_result(node):
@@ -481,8 +485,9 @@ class _Block:
                 outputs.append((output, place))
         body_graph = Graph(graph.parameters, [output for output, _ in outputs])
         places = [place for _, place in outputs]
-        body = _Block(self.lowering, body_graph, parameters, places).statements
-        settle(body, states)
+        block = _Block(self.lowering, body_graph, parameters, places)
+        body = block.statements
+        settle(body, states, block.own)
         self.statements.append(Loop(variable, length, attrs["reverse"], body))
         for i, each in rows.items():
             final = project_op(node, index=i)
@@ -522,8 +527,9 @@ class _Block:
         condition = Operand(Storage("temporary", dtypes.BOOL, ()))
         test = _Block(self.lowering, expand(node.attrs["condition"]), parameters, [condition])
         fresh = [Operand(Storage("temporary", o.dtype, o.shape)) for o in body.outputs]
-        round_ = _Block(self.lowering, body, parameters, fresh).statements
-        settle(round_, list(map(State, results, fresh, shapes)))
+        block = _Block(self.lowering, body, parameters, fresh)
+        round_ = block.statements
+        settle(round_, list(map(State, results, fresh, shapes)), block.own)
         self.statements.append(While(test.statements, condition, round_))
 
     def _switch(self, node: Node, args: Sequence[Operand], results: Sequence[Operand]) -> None:

@@ -175,6 +175,7 @@ def _overwrite(body: list[Statement], lives: list[_Life]) -> list[_Life]:
     """
     born = {id(life.storage): life for life in lives}
     joined: set[_Life] = set()
+    idle: set[Statement] = set()  # copies of what is there
     clock = 0
     for statement in body:
         clock += _length(statement)
@@ -195,7 +196,10 @@ def _overwrite(body: list[Statement], lives: list[_Life]) -> list[_Life]:
                     dying.last = made.last
                     born[id(made.storage)] = dying
                     joined.add(made)
+                    if statement.copies:
+                        idle.add(statement)
                     break
+    body[:] = [s for s in body if s not in idle]
     return [life for life in lives if life not in joined]
 
 

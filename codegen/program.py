@@ -57,7 +57,8 @@ class Launch:
     """Run a kernel. `operands` go with `kernel.buffers`; `tasks` is the count of its parallel loop.
 
     Ranges of `grain` tasks are handed out to workers; `work` estimates its element operations.
-    `nodes` are the graph nodes that it computes.
+    `nodes` are the graph nodes that it computes. `copies`: it does nothing but copy its first
+    operand to its second.
     """
 
     kernel: Kernel
@@ -68,6 +69,15 @@ class Launch:
     nodes: list[Any] = field(default_factory=list)
     reason: str = ""
     scratch: Storage | None = None
+    copies: bool = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it copies something to where it is."""
+        if not self.copies:
+            return False
+        source, target = self.operands
+        return source.storage is target.storage and source.offset == target.offset
 
 
 @dataclass(eq=False)

@@ -25,9 +25,6 @@ TURNED_LINE = 32
 TURNED_LANES = 32
 
 
-
-
-
 class ElementwiseWriter(Writer):
     """Writes what is computed element by element."""
 
@@ -179,4 +176,6 @@ def copy_operand(source: Operand, target: Operand, shape: Shape) -> list[Launch]
             i = draft.bind(lanes.variable, 0, size)
             value = lanes.body.load(draft.buffer(source, (size,)), (i,))
             lanes.body.store(draft.buffer(target, (size,)), (i,), value)
-    return [draft.launch(tiles, dim_min(size, CHUNK), [], "a state of a scan")]
+    launch = draft.launch(tiles, dim_min(size, CHUNK), [], "a state of a scan")
+    launch.copies = True
+    return [launch]

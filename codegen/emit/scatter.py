@@ -7,14 +7,15 @@ combines the updates of those in order.
 from __future__ import annotations
 
 from graphc.codegen import loops
-from graphc.codegen.emit.elementwise import ElementwiseWriter
-from graphc.codegen.emit.writer import TILE, Writer
+from graphc.codegen.emit.elementwise import ElementwiseWriter, copy_operand
+from graphc.codegen.emit.writer import TILE, Framed, Writer
 from graphc.codegen.fuse import Group
-from graphc.codegen.program import Launch
+from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Index, Reader, unravel
 from graphc.codegen.scalar import Scope, Value
 from graphc.dims import Extent, ceildiv, dim_min, product
 from graphc.lowering import Scatter
+from graphc.node import Node
 from graphc.ops.gather import lookup
 
 
@@ -29,11 +30,7 @@ class ScatterWriter(Writer):
         place = self.place(node)
         if place is None:
             return []
-        base = node.args[0]
-        copier = ElementwiseWriter(
-            self.partition, Group("nest", node.shape), self.place, self.number
-        )
-        copied = copier.copy([(base, place)])
+        copied = self._base(node, place)
         found = lookup(node)
         extents = found.kept_of(node.args[1].shape)
         indices = node.args[2:]
@@ -74,6 +71,18 @@ class ScatterWriter(Writer):
                     self._combine_at(every.body, buffer, index, args, value, inside)
         inner_size = count * dim_min(columns, TILE)
         return [*copied, draft.launch(tasks, inner_size, self.group.members, self.reason())]
+
+    def _base(self, node: Node, place: Operand) -> list[Launch]:
+        """What is scattered into, where the result goes."""
+        base = node.args[0]
+        made = self.place(base)
+        there = made is not None and not made.storage.strided and not isinstance(made, Framed)
+        if there and product(node.shape) != 0:
+            return copy_operand(made, place, node.shape)
+        copier = ElementwiseWriter(
+            self.partition, Group("nest", node.shape), self.place, self.number
+        )
+        return copier.copy([(base, place)])
 
     def _combine_at(
         self,
