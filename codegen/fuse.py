@@ -494,7 +494,7 @@ class Partition:
         self._sort(outputs)
 
     def _looks_at(self, node: Node, array: Node) -> bool:
-        """Whether a floating value is made of an array that is in memory, as far as is soon found."""
+        """Whether a floating value is made of an array in memory, as far as is soon found."""
         source = self.alias(array)
         stack, seen = [node], {node}
         while stack and len(seen) < SOURCE_SEARCH:

@@ -200,8 +200,8 @@ class _Loop:
         """Whether an array with a row for each step may be made for each of these nodes."""
         added = sum(map(size_bytes, nodes))
         steps = self.length if isinstance(self.length, int) else SOME_EXTENT
-        slices = self.graph.parameters[: self.carry + self.steps]
-        has = sum(map(type_bytes, (*slices, *self.graph.types)))
+        slices = self.graph.parameters[self.carry : self.carry + self.steps]
+        has = sum(map(type_bytes, (*slices, *self.graph.types[self.carry :])))
         return steps > 1 and (added * steps <= MOST_STACKED_BYTES or added <= MOST_GROWTH * has)
 
     def multiplies_rows(self, node: Node) -> bool:
