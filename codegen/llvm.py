@@ -11,7 +11,7 @@ otherwise. Accumulators are loop-carried vectors, combined at the end by a fixed
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphc.codegen.lanes import choose_lanes
@@ -28,6 +28,7 @@ from graphc.codegen.llvm_scalar import (
 )
 from graphc.codegen.loops import Buffer, Kernel, identity, linear, stride_name
 from graphc.codegen.machine import Machine
+from graphc.codegen.recurrence import carried_loads
 from graphc.codegen.scalar import (
     BITS,
     Accumulate,
@@ -181,6 +182,7 @@ class Printer:
         self.worker = "%worker"
         self._states: dict[Any, str] = {}
         self._results: dict[Any, str] = {}
+        self._carried: dict[int, Value] = {}  # by stores, the loads that registers replace
         self._literals: dict[tuple[int, int], str] = {}  # of constants, by lanes
 
     def fresh(self, prefix: str = "t") -> str:
@@ -298,6 +300,9 @@ class Printer:
             self.value(level, s)
         elif isinstance(s, Store):
             self.store(level, s)
+            load = self._carried.get(id(s))
+            if load in self._states:
+                self._states[load] = self.operand(level, s.value)
         elif isinstance(s, Accumulate):
             self.accumulate(level, s)
         elif isinstance(s, Check):
@@ -325,7 +330,8 @@ class Printer:
             level.names[id(value)] = self.index_value(level, value)
             return
         if value.opcode == "load":
-            level.names[id(value)] = self.load(level, value)
+            carried = self._states.get(value)
+            level.names[id(value)] = carried or self.load(level, value)
             return
         operands = [self.operand(level, argument) for argument in value.args]
         if value.opcode == "call":
@@ -409,7 +415,38 @@ class Printer:
         initial = {
             a: constant(identity(a.combiner, a.dtype), a.dtype, lanes) for a in loop.accumulators
         }
+        initial |= self._first_loads(level, loop, start, stop)
         self._results.update(self._carried_loop(level, loop, start, stop, 1, lanes, initial))
+
+    def _first_loads(self, level: Level, loop: For, start: str, stop: str) -> dict[Any, str]:
+        """What the first iteration reads by the loads that registers replace from then on."""
+        found: dict[Any, str] = {}
+        for load, store in carried_loads(loop):
+            ahead = Level(loop.body, level, block=level.block)
+            ahead.symbols[loop.variable] = start
+            how, at = self.place(ahead, store.buffer, load.immediate.index, ())
+            lanes, size = level.lanes, item_bytes(store.buffer)
+            if how != ("uniform" if lanes is None else "wide"):
+                continue
+            some = self.fresh("c")
+            ahead.put(f"{some} = icmp slt i64 {start}, {stop}")
+            if lanes is None:
+                fill = constant(0, load.dtype, 1)
+                found[load] = self._guarded_load(ahead, load, at, some, fill)
+            else:
+                safe, flags = self.fresh("p"), llvm_type("bool", lanes.count)
+                ahead.put(f"{safe} = select i1 {some}, ptr {at}, ptr {self.pointers[store.buffer]}")
+                mask = self.broadcast(ahead, some, "i1", lanes.count)
+                if lanes.mask is not None:
+                    both = self.fresh()
+                    ahead.put(f"{both} = and {flags} {mask}, {lanes.mask}")
+                    mask = both
+                masked = replace(lanes, mask=mask)
+                found[load] = self.wide_load(ahead, safe, load.dtype, masked, size)
+            self._carried[id(store)] = load
+            level.lines.extend(ahead.lines)
+            level.block = ahead.block
+        return found
 
     def _carried_loop(
         self,
