@@ -42,11 +42,13 @@ from graphc.codegen.program import (
     While,
 )
 from graphc.codegen.reader import symbol
+from graphc.codegen.weights import LEAST_STEPS, turned
 from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph, parameter_op, rebuild
 from graphc.lowering import Compose, Contract, Form, Nest, Reduce, Region, Scatter
 from graphc.node import Node, topological
 from graphc.ops.contract import free_axes
+from graphc.ops.movement import transpose
 from graphc.ops.operands import cast, constant_op
 from graphc.ops.special import project_op
 from graphc.types import Shape, TensorType
@@ -454,6 +456,10 @@ class _Block:
         attrs = node.attrs
         graph: Graph = expand(attrs["graph"])
         carry, steps, length = attrs["carry"], attrs["steps"], attrs["length"]
+        args = list(args)
+        if not isinstance(length, int) or length >= LEAST_STEPS:
+            graph, across = turned(graph, carry + steps)
+            args += [self._turned(node.args[i]) for i in across]
         variable = self.lowering.fresh_variable()
         step = symbol(variable)
         rows = self._rows(node, graph, results)
@@ -496,6 +502,13 @@ class _Block:
                 self.places[final] = each.final
             else:
                 self.statements += copy_operand(each.final, results[i], shapes[i])
+
+    def _turned(self, matrix: Node) -> Operand:
+        """A transposed copy of a matrix."""
+        copy = transpose(matrix, (1, 0))
+        operand = Operand(Storage("temporary", copy.dtype, copy.shape))
+        self._copy([(copy, operand)])
+        return operand
 
     def _rows(
         self, node: Node, graph: Graph, results: Sequence[Operand]

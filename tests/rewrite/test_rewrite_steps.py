@@ -167,6 +167,25 @@ def test_examples_by_rows() -> None:
     rewritten([gx.vmap(cost)(gx.symbol("batch", (3, 5, 2, 3)))])
 
 
+def test_matrices_that_lie_across_are_turned_once() -> None:
+    matrix = gx.symbol("matrix", (48, 40))
+    rows = gx.symbol("rows", (6, 3, 48))
+    begin = gx.symbol("begin", (3, 48))
+
+    def step(s: Node, row: Node) -> tuple[Node, None]:
+        return gx.tanh(gx.tanh(s @ matrix) @ matrix.T + row), None
+
+    last, _ = gx.scan(step, begin, rows)
+    inputs = [matrix, rows, begin]
+    outputs = [last, *gx.grad((last * last).sum(), inputs)]
+    rng = np.random.default_rng(2)
+    values = [rng.normal(size=node.shape) / 5 for node in inputs]
+    want = gx.evaluate(outputs, dict(zip(inputs, values, strict=True)))
+    f = gx.compile(inputs, outputs)
+    for mine, theirs in zip(f(*values), want, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("steps", [0, 1, 4])
 def test_compiled_networks(dtype: str, steps: int) -> None:
