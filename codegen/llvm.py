@@ -26,6 +26,8 @@ from graphc.codegen.llvm_scalar import (
     rarely_needed,
     to_memory,
 )
+from graphc.codegen.llvm_stream import LINE_BYTES, alignment, is_large, may_stream, streaming_stores
+from graphc.codegen.llvm_turned import distances_ahead, fill, routine, turned_loads
 from graphc.codegen.loops import Buffer, Kernel, identity, linear, stride_name
 from graphc.codegen.machine import Machine
 from graphc.codegen.recurrence import carried_loads
@@ -184,6 +186,11 @@ class Printer:
         self._results: dict[Any, str] = {}
         self._carried: dict[int, Value] = {}  # by stores, the loads that registers replace
         self._literals: dict[tuple[int, int], str] = {}  # of constants, by lanes
+        self.turning: set[int] = set()  # the sizes of elements of which tiles are turned
+        self._moved: dict[int, Address] = {}  # where loads find what they read, turned
+        self._ahead: dict[int, Extent] = {}  # by how many bytes what is read next lies ahead
+        self._streaming: set[int] = set()  # stores that go past the caches, in this loop
+        self._streams_of: list[Buffer] | None = None  # where they go; None: they are not for here
 
     def fresh(self, prefix: str = "t") -> str:
         self._count += 1
@@ -191,12 +198,18 @@ class Printer:
 
     def module(self, function: str) -> Text:
         """The module of a finished function."""
-        lines = [*sorted(self.declarations), "", *self.preludes(), function]
+        preludes = self.preludes()
+        lines = [*sorted(self.declarations), "", *preludes, function]
         return Text("\n".join(lines) + "\n", self.routines)
 
     def preludes(self) -> list[str]:
         texts = [_RECORD] if self._records else []
-        return [*texts, _PAUSE] if self._pauses else texts
+        texts += [_PAUSE] if self._pauses else []
+        for size in sorted(self.turning):
+            text, declarations = routine(size, self.machine)
+            self.declarations |= declarations
+            texts.append(text)
+        return texts
 
     # -- the function ------------------------------------------------------------------------------
 
@@ -239,17 +252,31 @@ class Printer:
         level = Level(body, top, block=top.block)
         level.lines, level.symbols = top.lines, {}
         self._pauses = False if may_run_long(self.kernel) else None
+        self._streams_of = []
         for statement in body.statements:
             if statement is nest:
                 self.counted_loop(level, nest, "%begin", "%end")
             else:
                 self.statement(level, statement)
+        self._finish_streams(level)
         level.put("ret void")
         if self._pauses:
             level.label("stopped")
             level.put("ret void")
         level.lines.append("}")
         return "\n".join(level.lines) + _METADATA
+
+    def _finish_streams(self, level: Level) -> None:
+        """What went past the caches is seen by the others before they see that the task is done."""
+        for buffer in dict.fromkeys(self._streams_of or ()):
+            large = is_large(self, level, buffer, self.machine.l3)
+            self._count += 1
+            tag = self._count
+            level.put(f"br i1 {large}, label %fence{tag}, label %done{tag}, !prof !2")
+            level.label(f"fence{tag}")
+            level.put("fence seq_cst")
+            level.put(f"br label %done{tag}")
+            level.label(f"done{tag}")
 
     # -- statements --------------------------------------------------------------------------------
 
@@ -412,6 +439,7 @@ class Printer:
     def counted_loop(self, level: Level, loop: For, start: str, stop: str) -> None:
         """A loop in order, with accumulators carried in registers."""
         lanes = self.lane_count(level)
+        self._turn(level, loop)
         initial = {
             a: constant(identity(a.combiner, a.dtype), a.dtype, lanes) for a in loop.accumulators
         }
@@ -447,6 +475,17 @@ class Printer:
             level.lines.extend(ahead.lines)
             level.block = ahead.block
         return found
+
+    def _turn(self, level: Level, loop: For) -> None:
+        """Turn what the lanes in a loop in order would read across the rows of memory."""
+        found = None if self._streams_of is None else turned_loads(loop, self.kernel.body)
+        if found is not None:
+            lanes, turned = found
+            self._moved |= {id(t.load): fill(self, level, loop, lanes, t) for t in turned}
+            self._ahead |= distances_ahead(loop, lanes)
+
+    def _address(self, load: Value) -> Address:
+        return self._moved.get(id(load), load.immediate)
 
     def _carried_loop(
         self,
@@ -596,11 +635,36 @@ class Printer:
             whole_length = length // count * count
             middle, rest = str(loop.start + whole_length), str(length - whole_length)  # type: ignore[operator]
         if length is None or length >= count:
-            current = self._carried_loop(level, loop, start, middle, count, count, current)
+            current = self._main_loop(level, loop, start, middle, count, current)
         if length is None or length % count:
             current = self._remainder(level, loop, count, middle, rest, current, length is None)
         for a, name in current.items():
             self._results[a] = self.combine_lanes(level, a, name, count)
+
+    def _main_loop(
+        self, level: Level, loop: For, start: str, stop: str, count: int, initial: dict[Any, str]
+    ) -> dict[Any, str]:
+        """The whole vectors of a loop; in two versions where its stores may go past the caches."""
+        given = (loop, start, stop, count, count, initial)
+        stores = streaming_stores(loop, count, self.machine.l3)
+        if self._streams_of is None or not stores:
+            return self._carried_loop(level, *given)
+        self._streams_of += [store.buffer for store in stores]
+        condition = may_stream(self, level, loop, stores, self.machine.l3)
+        self._count += 1
+        tag = self._count
+        versions = {}
+        for name, past in (("past", stores), ("through", [])):
+            versions[name] = Level(level.scope, level, block=f"{name}{tag}")
+            self._streaming = {id(store) for store in past}
+            self._carried_loop(versions[name], *given)
+        level.put(f"br i1 {condition}, label %past{tag}, label %through{tag}")
+        for name, version in versions.items():
+            level.label(f"{name}{tag}")
+            level.lines.extend(version.lines)
+            level.put(f"br label %joined{tag}")
+        level.label(f"joined{tag}")
+        return {}
 
     def _reaches_apart(self, loop: For) -> bool:
         """Whether lanes of a loop read or write elements that do not lie side by side."""
@@ -608,7 +672,8 @@ class Printer:
             if isinstance(statement, Store):
                 buffer, index = statement.buffer, statement.index
             elif isinstance(statement, Value) and statement.opcode == "load":
-                buffer, index = statement.immediate.buffer, statement.immediate.index
+                address = self._address(statement)
+                buffer, index = address.buffer, address.index
             else:
                 continue
             split = affine(linear(buffer, index), loop.variable)
@@ -815,7 +880,7 @@ class Printer:
         return result
 
     def load(self, level: Level, value: Value) -> str:
-        address: Address = value.immediate
+        address = self._address(value)
         buffer, dtype = address.buffer, value.dtype
         lanes = level.lanes
         count = lanes.count if lanes else 1
@@ -831,6 +896,8 @@ class Printer:
         name = self.fresh("l")
         if mask is None and how in ("wide", "uniform"):
             level.put(f"{name} = load {typed}, ptr {at}, align {size}")
+            if id(value) in self._ahead and how == "wide":
+                self._prefetch(level, at, self._ahead[id(value)], count * size)
         elif count == 1:
             return self._guarded_load(level, value, at, mask or "", fill)
         elif how == "wide":
@@ -855,9 +922,20 @@ class Printer:
             level.put(line)
         return result
 
+    def _prefetch(self, level: Level, at: str, distance: Extent, size: int) -> None:
+        """Ask for so many bytes at a distance: of addresses that do not exist, nothing is asked."""
+        self.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        ahead = self.dim(level, distance)
+        base = self.fresh("p")
+        level.put(f"{base} = getelementptr i8, ptr {at}, i64 {ahead}")
+        for offset in range(0, size, LINE_BYTES):
+            line = self.fresh("p")
+            level.put(f"{line} = getelementptr i8, ptr {base}, i64 {offset}")
+            level.put(f"call void @llvm.prefetch.p0(ptr {line}, i32 0, i32 2, i32 1)")
+
     def _step(self, level: Level, value: Value) -> int | None:
         """By how many elements the lanes of a load lie apart, if all are live and it is few."""
-        address: Address = value.immediate
+        address = self._address(value)
         lanes, buffer = level.lanes, address.buffer
         if lanes is None or lanes.mask is not None or len(value.args) > address.count:
             return None
@@ -874,7 +952,7 @@ class Printer:
         Nothing beyond the first and the last lane is touched: the last vector of each piece ends
         where that piece does.
         """
-        address: Address = value.immediate
+        address = self._address(value)
         buffer, dtype, lanes = address.buffer, value.dtype, level.lanes
         assert lanes is not None
         size, count, step = item_bytes(buffer), lanes.count, abs(slope)
@@ -935,7 +1013,7 @@ class Printer:
         """The address of a masked load, or the buffer's own where the mask is off for all lanes
         alike: lanes that are off touch nothing, but beyond any page they cost a fault each time.
         """
-        address: Address = value.immediate
+        address = self._address(value)
         mask = value.args[address.count : address.count + 1]
         for condition in self._shared_conditions(level, mask):
             held = self.fresh("p")
@@ -1080,6 +1158,9 @@ class Printer:
             self._scalar_store(level, typed, value, at, size, mask)
         elif lanes is not None and lanes.single and how == "wide":
             self._store_first(level, dtype, count, value, at, size, mask if s.mask else None)
+        elif how == "wide" and mask is None and id(s) in self._streaming:
+            aligned = alignment(s, count)
+            level.put(f"store {typed} {value}, ptr {at}, align {aligned}, !nontemporal !3")
         elif how == "wide" and mask is None:
             level.put(f"store {typed} {value}, ptr {at}, align {size}")
         elif how == "wide":
@@ -1349,11 +1430,13 @@ done:
 }
 """
 
-# An empty set; how often a loop goes on, and how rarely a pause is more than that.
+# An empty set; how often a loop goes on, and how rarely a pause is more than that; what marks
+# stores that go past the caches.
 _METADATA = """
 !0 = !{}
 !1 = !{!"branch_weights", i32 16384, i32 1}
 !2 = !{!"branch_weights", i32 1, i32 4096}
+!3 = !{i32 1}
 """
 
 

@@ -38,6 +38,9 @@ from graphc.dims import Dim, Extent, affine, ceildiv, joined, separated, symbols
 COMBINERS = ("add", "mul", "max", "min", "and", "or")
 # The least iterations of a vector loop that are worth a task of their own, in elements.
 CHUNK = 4096
+# Elements on a side of a tile that is read along one axis and written along another: lines of
+# memory are used whole along both.
+TURNED_SIDE = 64
 
 
 def identity(combiner: str, dtype: str) -> Any:

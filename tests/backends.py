@@ -165,8 +165,8 @@ SMALL_WORK = {
     "LONG_COLUMN": 6,
     "WIDE_ROW": 4,
     "TURNED_ELEMENTS": 12,
-    "TURNED_LINE": 3,
-    "TURNED_LANES": 4,
+    "TURNED_SIDE": 3,
+    "MOST_STEPPED": 1,
     "UNROLL": 1,
     "SUMS_UNDER_WAY": 1,
 }

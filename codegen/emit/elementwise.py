@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from graphc.codegen.emit.writer import Framed, Writer, placed
 from graphc.codegen.fuse import reads_at, variables
-from graphc.codegen.loops import CHUNK
+from graphc.codegen.loops import CHUNK, TURNED_SIDE
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.dims import Extent, affine, ceildiv, dim_min, product, symbols_of
@@ -18,11 +18,10 @@ from graphc.lowering import Reduce
 from graphc.node import Node
 from graphc.types import Shape
 
-# Arrays of so many elements that are read across their rows are read in tiles, of so many elements
-# of each of so many rows.
+# Arrays of so many elements that are read across their rows are read in square tiles.
 TURNED_ELEMENTS = 1 << 16
-TURNED_LINE = 32
-TURNED_LANES = 32
+# Where rows are as short as this, lanes pick their elements out of whole vectors.
+MOST_STEPPED = 4
 
 
 class ElementwiseWriter(Writer):
@@ -113,7 +112,7 @@ class ElementwiseWriter(Writer):
         for axis, extent in enumerate(domain[:-1]):
             along = affine(place, str(index[axis]))
             if along is not None and along[0] == 1:
-                return axis if not isinstance(extent, int) or extent >= TURNED_LINE else None
+                return axis if not isinstance(extent, int) or extent > MOST_STEPPED else None
         return None
 
     def _tiled(
@@ -125,8 +124,8 @@ class ElementwiseWriter(Writer):
         draft = self.draft()
         last = len(domain) - 1
         others = tuple(axis for axis in range(last) if axis != turned)
-        across = ceildiv(domain[last], TURNED_LANES)
-        down = ceildiv(domain[turned], TURNED_LINE)
+        across = ceildiv(domain[last], TURNED_SIDE)
+        down = ceildiv(domain[turned], TURNED_SIDE)
         tasks = product(domain[axis] for axis in others) * down * across
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
             p = draft.bind(outer.variable, 0, tasks)
@@ -136,16 +135,16 @@ class ElementwiseWriter(Writer):
                 draft.bounds,
             )
             tile = draft.simplify(p % (down * across))
-            top = draft.simplify(tile // across) * TURNED_LINE
-            left = draft.simplify(tile % across) * TURNED_LANES
-            with outer.body.loop("serial", top, dim_min(domain[turned], top + TURNED_LINE)) as row:
+            top = draft.simplify(tile % down) * TURNED_SIDE
+            left = draft.simplify(tile // down) * TURNED_SIDE
+            with outer.body.loop("serial", top, dim_min(domain[turned], top + TURNED_SIDE)) as row:
                 i = draft.bind(row.variable, 0, domain[turned])
-                right = dim_min(domain[last], left + TURNED_LANES)
+                right = dim_min(domain[last], left + TURNED_SIDE)
                 with row.body.loop("vector", left, right) as lanes:
                     j = draft.bind(lanes.variable, 0, domain[last])
                     index = placed((turned, last), (i, j), lead, len(domain))
                     self._store_all(Reader(self, draft, lanes.body), results, index)
-        inner = dim_min(domain[last], TURNED_LANES) * dim_min(domain[turned], TURNED_LINE)
+        inner = dim_min(domain[last], TURNED_SIDE) * dim_min(domain[turned], TURNED_SIDE)
         return draft.launch(tasks, inner, self.group.members, self.reason())
 
     def _store_all(

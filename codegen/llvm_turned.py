@@ -1,0 +1,287 @@
+"""How is memory read across its rows?  In tiles that are turned in registers.
+
+Where a loop in order steps along the rows of an array and the lanes of the vector loop in it step
+from row to row, each lane would read a line of memory of its own, once an iteration. Instead the
+tile that both loops cover is turned before they run: square blocks of it are loaded along the rows,
+turned by shuffles, and stored in a small array on the stack, from which the lanes read side by
+side. The nest means what it meant; no other backend needs to know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from graphc.codegen.loops import TURNED_SIDE as SIDE
+from graphc.codegen.loops import Buffer, linear
+from graphc.codegen.machine import Machine
+from graphc.codegen.scalar import BITS, Address, For, Store, Value, walk
+from graphc.dims import Bounds, Dim, Extent, affine, substitute, symbols_of
+
+if TYPE_CHECKING:
+    from graphc.codegen.llvm import Level, Printer
+
+# Rows of a block, at most, by the bytes of an element: each takes a vector register, and blocks of
+# twice the side take three times the instructions, to compile as well.
+MOST_ROWS = {1: 16, 2: 16, 4: 8, 8: 8}
+# Arrays on the stack that one nest may have.
+MOST_TURNED = 4
+
+
+@dataclass(frozen=True)
+class Turned:
+    """A load whose lanes step by `step` elements, and whose loop in order steps by one."""
+
+    load: Value
+    step: Extent
+
+
+def turned_loads(row: For, kernel_body: object) -> tuple[For, list[Turned]] | None:
+    """The vector loop in a loop in order, and what it reads across the rows; None if nothing."""
+    inner = [s for s in row.body.statements if isinstance(s, For)]
+    if row.role != "serial" or row.accumulators or len(inner) != 1:
+        return None
+    lanes = inner[0]
+    if lanes.role != "vector" or row.variable in symbols_of(lanes.start) | symbols_of(lanes.stop):
+        return None
+    loads = [s for s in lanes.body.statements if isinstance(s, Value) and s.opcode == "load"]
+    found = [turned for load in loads if (turned := _turned(load, row, lanes)) is not None]
+    if not 0 < len(found) <= MOST_TURNED or not (_is_small(row) and _is_small(lanes)):
+        return None
+    written = {s.buffer for s in walk(kernel_body) if isinstance(s, Store)}  # type: ignore[arg-type]
+    if any(turned.load.immediate.buffer in written for turned in found):
+        return None
+    return lanes, found
+
+
+def _turned(load: Value, row: For, lanes: For) -> Turned | None:
+    address: Address = load.immediate
+    if load.args or address.buffer.layout != "contiguous":
+        return None
+    along = affine(linear(address.buffer, address.index), row.variable)
+    if along is None or along[0] != 1:
+        return None
+    across = affine(along[1], lanes.variable)
+    if across is None or across[0] in (0, 1) or symbols_of(across[0]) & {row.variable}:
+        return None
+    return Turned(load, across[0])
+
+
+def _is_small(loop: For) -> bool:
+    return Bounds({}).proves_nonnegative(SIDE - (loop.stop - loop.start))
+
+
+def distances_ahead(row: For, lanes: For) -> dict[int, Extent]:
+    """For the loads side by side that no prefetcher of the machine foresees, because each iteration
+    reads a short piece of another row: by how many bytes the next tile lies ahead.
+    """
+    found = {}
+    for load in lanes.body.statements:
+        if not isinstance(load, Value) or load.opcode != "load" or load.args:
+            continue
+        buffer = load.immediate.buffer
+        along = affine(linear(buffer, load.immediate.index), row.variable)
+        if along is None or along[0] in (0, 1) or buffer.layout != "contiguous":
+            continue
+        found[id(load)] = along[0] * (SIDE * max(1, BITS[buffer.dtype] // 8))
+    return found
+
+
+def fill(printer: Printer, level: Level, row: For, lanes: For, turned: Turned) -> Address:
+    """Turn the tile; returns where the loads of the loops find it."""
+    address: Address = turned.load.immediate
+    buffer = address.buffer
+    held = Buffer(f"turned_{printer.fresh('s')[1:]}", buffer.dtype, (SIDE, SIDE))
+    size = max(1, BITS[buffer.dtype] // 8)
+    top = next(each for each in level.chain() if each.parent is None)
+    name = f"%{held.name}"
+    top.put(f"{name} = alloca [{SIDE * SIDE * size} x i8], align 64")
+    printer.pointers[held] = name
+    starts = {row.variable: row.start, lanes.variable: lanes.start}
+    first = substitute(linear(buffer, address.index), starts)
+    given = [
+        ("ptr", printer.pointer(level, buffer, first, size, {})),
+        ("i64", printer.dim(level, turned.step * size)),
+        ("i64", printer.dim(level, row.stop - row.start)),
+        ("i64", printer.dim(level, lanes.stop - lanes.start)),
+        ("ptr", name),
+    ]
+    printer.turning.add(size)
+    listed = ", ".join(f"{typed} {operand}" for typed, operand in given)
+    level.put(f"call void @turn{size}({listed})")
+    across = Dim.symbol(row.variable) - row.start
+    along = Dim.symbol(lanes.variable) - lanes.start
+    return Address(held, (across, along), 0)
+
+
+# -- the routine that turns a tile -----------------------------------------------------------------
+
+
+def routine(size: int, machine: Machine) -> tuple[str, set[str]]:
+    """`void turn<size>(source, step, rows, lanes, target)`, and what it declares.
+
+    Element (i, j) of the target, whose rows have `SIDE` elements, becomes element i of what lies
+    at the source and `step` bytes further for each j. Where the machine loads some lanes of a
+    vector as fast as all of them, blocks reach over the edge: they read nothing there, and the
+    last line once more. Elsewhere they are moved back to where they fit, and what is smaller than
+    a block is turned element by element.
+    """
+    count = min(MOST_ROWS[size], machine.vector_bytes // size)
+    writer = _Writer(size, count)
+    return writer.text(machine.has_masks), writer.declarations
+
+
+class _Writer:
+    """The text of a routine for elements of `size` bytes in blocks of `count` by `count`."""
+
+    def __init__(self, size: int, count: int) -> None:
+        self.size, self.count = size, count
+        self.element = f"i{8 * size}"
+        self.vector = f"<{count} x {self.element}>"
+        self.declarations = {
+            "declare void @llvm.prefetch.p0(ptr, i32, i32, i32)",
+            "declare i64 @llvm.smin.i64(i64, i64)",
+        }
+        self.lines: list[str] = []
+
+    def text(self, masked: bool) -> str:
+        head = (
+            f"define internal void @turn{self.size}(ptr %source, i64 %step, i64 %rows, i64 %lanes, "
+            "ptr noalias %target) noinline nounwind {"
+        )
+        self.lines = [head, "entry:"]
+        if masked:
+            self.blocks_over_the_edge()
+        else:
+            self.blocks_that_fit()
+        self.lines += ["done:", "  ret void", "}"]
+        return "\n".join(self.lines) + "\n"
+
+    def blocks_over_the_edge(self) -> None:
+        n = self.count
+        numbers = ", ".join(f"i32 {k}" for k in range(n))
+        self.put("%end = sub i64 %lanes, 1")
+        with self.loops("w", "entry", n):
+            self.put("%left = sub i64 %rows, %wi")
+            self.put("%narrow = trunc i64 %left to i32")
+            self.put(f"%one = insertelement <{n} x i32> poison, i32 %narrow, i64 0")
+            self.put(
+                f"%all = shufflevector <{n} x i32> %one, <{n} x i32> poison, <{n} x i32> "
+                "zeroinitializer"
+            )
+            self.put(f"%live = icmp slt <{n} x i32> <{numbers}>, %all")
+            self.block("%wi", "%wj", "%live")
+
+    def blocks_that_fit(self) -> None:
+        n = self.count
+        self.put(f"%few_rows = icmp slt i64 %rows, {n}")
+        self.put(f"%few_lanes = icmp slt i64 %lanes, {n}")
+        self.put("%few = or i1 %few_rows, %few_lanes")
+        self.put(f"%last_row = sub i64 %rows, {n}")
+        self.put(f"%last_lane = sub i64 %lanes, {n}")
+        self.put("br i1 %few, label %edge, label %whole")
+        self.lines.append("whole:")
+        with self.loops("w", "whole", n):
+            self.put("%i = call i64 @llvm.smin.i64(i64 %wi, i64 %last_row)")
+            self.put("%j = call i64 @llvm.smin.i64(i64 %wj, i64 %last_lane)")
+            self.block("%i", "%j", None)
+        self.lines.append("edge:")
+        with self.loops("e", "edge", 1):
+            self.single()
+
+    def put(self, line: str) -> None:
+        self.lines.append("  " + line)
+
+    @contextmanager
+    def loops(self, tag: str, before: str, step: int) -> Iterator[None]:
+        """Around what is written meanwhile: steps along the rows inside of steps over lanes."""
+        self.put(f"br label %{tag}lanes")
+        self.lines.append(f"{tag}lanes:")
+        self.put(f"%{tag}j = phi i64 [0, %{before}], [%{tag}jn, %{tag}next]")
+        self.put(f"br label %{tag}rows")
+        self.lines.append(f"{tag}rows:")
+        self.put(f"%{tag}i = phi i64 [0, %{tag}lanes], [%{tag}in, %{tag}rows]")
+        yield
+        self.put(f"%{tag}in = add i64 %{tag}i, {step}")
+        self.put(f"%{tag}more = icmp slt i64 %{tag}in, %rows")
+        self.put(f"br i1 %{tag}more, label %{tag}rows, label %{tag}next")
+        self.lines.append(f"{tag}next:")
+        self.put(f"%{tag}jn = add i64 %{tag}j, {step}")
+        self.put(f"%{tag}again = icmp slt i64 %{tag}jn, %lanes")
+        self.put(f"br i1 %{tag}again, label %{tag}lanes, label %done")
+
+    def single(self) -> None:
+        """One element."""
+        self.put("%from = mul i64 %ej, %step")
+        self.put("%line = getelementptr i8, ptr %source, i64 %from")
+        self.put(f"%at = getelementptr {self.element}, ptr %line, i64 %ei")
+        self.put(f"%x = load {self.element}, ptr %at, align {self.size}")
+        self.put(f"%row = mul i64 %ei, {SIDE}")
+        self.put("%place = add i64 %row, %ej")
+        self.put(f"%to = getelementptr {self.element}, ptr %target, i64 %place")
+        self.put(f"store {self.element} %x, ptr %to, align {self.size}")
+
+    def block(self, i: str, j: str, live: str | None) -> None:
+        """Load along the rows, turn, store: the block at row i and lane j of the target."""
+        vector, size, n = self.vector, self.size, self.count
+        rows = []
+        for k in range(n):
+            name = f"%r{k}"
+            lane = f"{name}lane"
+            self.put(f"{lane} = add i64 {j}, {k}")
+            if live is not None:
+                self.put(f"{lane}s = call i64 @llvm.smin.i64(i64 {lane}, i64 %end)")
+                lane += "s"
+            self.put(f"{name}o = mul i64 {lane}, %step")
+            self.put(f"{name}l = getelementptr i8, ptr %source, i64 {name}o")
+            self.put(f"{name}p = getelementptr {self.element}, ptr {name}l, i64 {i}")
+            # The tiles that follow lie further along the same rows.
+            self.put(f"{name}a = getelementptr i8, ptr {name}p, i64 {SIDE * size}")
+            self.put(f"call void @llvm.prefetch.p0(ptr {name}a, i32 0, i32 2, i32 1)")
+            self.put(f"{name} = {self.loaded(f'{name}p', live)}")
+            rows.append(name)
+        for k, name in enumerate(self.turned(rows)):
+            self.put(f"{name}i = add i64 {i}, {k}")
+            self.put(f"{name}m = mul i64 {name}i, {SIDE}")
+            self.put(f"{name}q = add i64 {name}m, {j}")
+            self.put(f"{name}t = getelementptr {self.element}, ptr %target, i64 {name}q")
+            self.put(f"store {vector} {name}, ptr {name}t, align {size}")
+
+    def loaded(self, at: str, live: str | None) -> str:
+        """The instruction that loads a row of a block."""
+        vector, size, n = self.vector, self.size, self.count
+        if live is None:
+            return f"load {vector}, ptr {at}, align {size}"
+        function, flags = f"llvm.masked.load.v{n}{self.element}.p0", f"<{n} x i1>"
+        self.declarations.add(f"declare {vector} @{function}(ptr, i32, {flags}, {vector})")
+        return (
+            f"call {vector} @{function}(ptr align {size} {at}, i32 {size}, {flags} {live}, "
+            f"{vector} zeroinitializer)"
+        )
+
+    def turned(self, rows: list[str]) -> list[str]:
+        """The columns of a block: quarters change places, then quarters of those, down to elements.
+
+        (The method of Eklundh, A fast computer method for matrix transposing, 1972.)
+        """
+        vector, n = self.vector, self.count
+        half = n // 2
+        while half:
+            changed = list(rows)
+            for k in range(n):
+                if k & half:
+                    continue
+                low = [i if not i & half else n + i - half for i in range(n)]
+                high = [i + half if not i & half else n + i for i in range(n)]
+                for place, picks in ((k, low), (k + half, high)):
+                    name = f"%x{half}_{place}"
+                    order = ", ".join(f"i32 {i}" for i in picks)
+                    self.put(
+                        f"{name} = shufflevector {vector} {rows[k]}, {vector} {rows[k + half]}, "
+                        f"<{n} x i32> <{order}>"
+                    )
+                    changed[place] = name
+            rows, half = changed, half // 2
+        return rows

@@ -1,0 +1,132 @@
+"""Does memory arrive where it belongs when tiles are turned in registers, or go past the caches?"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc.codegen.llvm_turned import routine
+from graphc.codegen.machine import PRESETS, Machine
+
+OPTIONS = gx.Options(threads=2, cache=False)
+# Whole tiles and blocks, one element more or less, fewer than a block of registers.
+EXTENTS = [(1024, 64), (1025, 65), (1023, 127), (9, 7282), (7282, 9), (300, 3, 100)]
+
+
+def random_array(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    bits = np.random.default_rng(5).integers(0, 2, shape, "i8")
+    numbers = np.arange(bits.size).reshape(shape) % 127
+    return bits.astype(dtype) if dtype == "bool" else numbers.astype(dtype)
+
+
+DTYPES = ["bool", "int16", "float16", "float64"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [("float32", shape) for shape in EXTENTS] + [(dtype, EXTENTS[1]) for dtype in DTYPES],
+)
+def test_a_transpose_of_any_extents(dtype: str, shape: tuple[int, ...]) -> None:
+    x = gx.symbol("x", shape, dtype)
+    turned = gx.compile(x, gx.transpose(x).copy(), options=OPTIONS)
+    array = random_array(shape, dtype)
+    np.testing.assert_array_equal(turned(array), array.T)
+    np.testing.assert_array_equal(turned(np.asfortranarray(array)), array.T)
+
+
+def test_tiles_are_turned_where_the_loop_reads_across_rows() -> None:
+    x = gx.symbol("x", ("n", "m"), "float32")
+    compiled = gx.compile(x, x.T * 2, options=OPTIONS)
+    assert "@turn4(" in compiled.llvm_ir and "gather" not in compiled.llvm_ir
+    for shape in ((1, 1), (3, 70), (70, 3), (64, 64), (65, 129), (0, 5), (5, 0)):
+        array = random_array(shape, "float32")
+        np.testing.assert_array_equal(compiled(array), array.T * 2)
+
+
+def test_turned_reads_beside_others_and_several_at_once() -> None:
+    x, y = gx.symbol("x", (300, 300)), gx.symbol("y", (300, 300))
+    bias = gx.symbol("b", (300,))
+    built = [x + x.T, gx.where(y.T > 50, x, y.T) + bias, gx.exp(-x.T) * y]
+    a, c = random_array((300, 300), "f8"), np.arange(300.0)
+    b = a[::-1] * 2
+    got = gx.compile([x, y, bias], built, options=OPTIONS)(a, b, c)
+    wanted = [a + a.T, np.where(b.T > 50, a, b.T) + c, np.exp(-a.T) * b]
+    for one, other in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-14)
+
+
+def test_a_donated_array_is_turned_before_it_is_overwritten() -> None:
+    x = gx.symbol("x", (257, 257))
+    compiled = gx.compile(x, x.T + 1, options=OPTIONS, donate=[x])
+    array = random_array((257, 257), "f8")
+    wanted = array.T + 1
+    np.testing.assert_array_equal(compiled(array), wanted)
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1), (1, 0, 2), (0, 2, 1), (2, 1, 0)])
+def test_axes_of_a_cube_change_places(order: tuple[int, ...]) -> None:
+    x = gx.symbol("x", (40, 50, 60), "float32")
+    array = random_array((40, 50, 60), "float32")
+    compiled = gx.compile(x, gx.transpose(x, order) * 2, options=OPTIONS)
+    np.testing.assert_array_equal(compiled(array), np.transpose(array, order) * 2)
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_blocks_fit_into_registers(name: str, size: int) -> None:
+    machine = PRESETS[name]
+    text, _ = routine(size, machine)
+    widths = {int(n) * int(bits) // 8 for n, bits in re.findall(r"<(\d+) x i(\d+)> %", text)
+              if bits != "1"}
+    rows = len(set(re.findall(r"(%r\d+) = (?:load|call)", text)))
+    assert rows <= machine.vector_registers and max(widths) <= machine.vector_bytes
+    assert ("masked" in text) == machine.has_masks
+
+
+# -- past the caches -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose last cache holds 16 KiB, so that arrays beyond it take no time."""
+    machine = dataclasses.replace(Machine.host(), l3=1 << 14)
+    monkeypatch.setattr(Machine, "host", staticmethod(lambda: machine))
+    yield
+
+
+@pytest.mark.usefixtures("small_caches")
+@pytest.mark.parametrize("dtype", ["bool", "int16", "float32", "float64"])
+def test_large_results_go_past_the_caches(dtype: str) -> None:
+    x = gx.symbol("x", ("n",), dtype)
+    compiled = gx.compile(x, gx.where(x > 1, x, x[::-1]), options=OPTIONS)
+    assert "!nontemporal" in compiled.llvm_ir and "fence" in compiled.llvm_ir
+    for count in (0, 1, 1000, 1 << 14, 50_001):
+        array = random_array((count,), dtype)
+        wanted = np.where(array > 1, array, array[::-1])
+        np.testing.assert_array_equal(compiled(array), wanted)
+        room = np.empty(count + 3, dtype)[3:]  # not at the start of a line
+        compiled(array, out=room)
+        np.testing.assert_array_equal(room, wanted)
+
+
+@pytest.mark.usefixtures("small_caches")
+def test_rows_of_any_length_go_past_the_caches() -> None:
+    for columns in (64, 100, 1029):
+        x, row = gx.symbol("x", (60, columns), "float32"), gx.symbol("r", (columns,), "float32")
+        compiled = gx.compile([x, row], [x + row, x * 2], options=OPTIONS)
+        a, b = random_array((60, columns), "float32"), random_array((columns,), "float32")
+        for got, wanted in zip(compiled(a, b), [a + b, a * 2], strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.usefixtures("small_caches")
+def test_small_or_masked_or_reread_results_stay_in_the_caches() -> None:
+    x = gx.symbol("x", (100,), "float32")
+    y = gx.symbol("y", ("n",), "float32")
+    for built, symbols in ((x + 1, x), (gx.cumsum(y), y), (gx.sum(y), y)):
+        assert "!nontemporal" not in gx.compile(symbols, built, options=OPTIONS).llvm_ir
