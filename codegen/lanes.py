@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.codegen.loops import most_steps
 from graphc.codegen.scalar import BITS, FLOATS, Accumulate, For, Store, Value, walk
 
 # A vector loop whose body has at most this many instructions is run several vectors at a time.
@@ -41,8 +42,11 @@ def choose_lanes(loop: For, vector_bytes: int) -> int:
     shrinks = isinstance(loop.stop, int) and not isinstance(loop.start, int)
     if vectors == UNROLL and sums and not shrinks:
         lanes = most = max(lanes, width * max(UNROLL, SUMS_UNDER_WAY // sums))
-    if isinstance(loop.start, int) and isinstance(loop.stop, int):
-        length = max(1, loop.stop - loop.start)
+    static = isinstance(loop.start, int) and isinstance(loop.stop, int)
+    # Sums keep their lanes, on which their order depends, wherever their terms lie.
+    steps = most_steps(loop.start, loop.stop) if static or not loop.accumulators else None
+    if steps is not None:
+        length = max(1, steps)
         while lanes // 2 >= length and lanes > 2:
             lanes //= 2
         if lanes < length <= 2 * lanes and lanes < width * UNROLL and lanes * 2 <= most:

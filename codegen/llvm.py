@@ -478,7 +478,7 @@ class Printer:
 
     def _turn(self, level: Level, loop: For) -> None:
         """Turn what the lanes in a loop in order would read across the rows of memory."""
-        found = None if self._streams_of is None else turned_loads(loop, self.kernel.body)
+        found = None if self._streams_of is None else turned_loads(loop)
         if found is not None:
             lanes, turned = found
             self._moved |= {id(t.load): fill(self, level, loop, lanes, t) for t in turned}

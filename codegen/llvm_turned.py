@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graphc.codegen.loops import TURNED_SIDE as SIDE
-from graphc.codegen.loops import Buffer, linear
+from graphc.codegen.loops import Buffer, linear, most_steps
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import BITS, Address, For, Store, Value, walk
-from graphc.dims import Bounds, Dim, Extent, affine, substitute, symbols_of
+from graphc.dims import Dim, Extent, affine, substitute, symbols_of
 
 if TYPE_CHECKING:
     from graphc.codegen.llvm import Level, Printer
@@ -38,7 +38,7 @@ class Turned:
     step: Extent
 
 
-def turned_loads(row: For, kernel_body: object) -> tuple[For, list[Turned]] | None:
+def turned_loads(row: For) -> tuple[For, list[Turned]] | None:
     """The vector loop in a loop in order, and what it reads across the rows; None if nothing."""
     inner = [s for s in row.body.statements if isinstance(s, For)]
     if row.role != "serial" or row.accumulators or len(inner) != 1:
@@ -50,7 +50,7 @@ def turned_loads(row: For, kernel_body: object) -> tuple[For, list[Turned]] | No
     found = [turned for load in loads if (turned := _turned(load, row, lanes)) is not None]
     if not 0 < len(found) <= MOST_TURNED or not (_is_small(row) and _is_small(lanes)):
         return None
-    written = {s.buffer for s in walk(kernel_body) if isinstance(s, Store)}  # type: ignore[arg-type]
+    written = {s.buffer for s in walk(row.body) if isinstance(s, Store)}
     if any(turned.load.immediate.buffer in written for turned in found):
         return None
     return lanes, found
@@ -70,7 +70,8 @@ def _turned(load: Value, row: For, lanes: For) -> Turned | None:
 
 
 def _is_small(loop: For) -> bool:
-    return Bounds({}).proves_nonnegative(SIDE - (loop.stop - loop.start))
+    steps = most_steps(loop.start, loop.stop)
+    return steps is not None and steps <= SIDE
 
 
 def distances_ahead(row: For, lanes: For) -> dict[int, Extent]:

@@ -33,7 +33,7 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
-from graphc.dims import Dim, Extent, affine, ceildiv, joined, separated, symbols_of
+from graphc.dims import Compound, Dim, Extent, affine, ceildiv, joined, separated, symbols_of
 
 COMBINERS = ("add", "mul", "max", "min", "and", "or")
 # The least iterations of a vector loop that are worth a task of their own, in elements.
@@ -56,6 +56,20 @@ def identity(combiner: str, dtype: str) -> Any:
     if dtype in UNSIGNED:
         return 0 if combiner == "max" else 2**bits - 1
     return -(2 ** (bits - 1)) if combiner == "max" else 2 ** (bits - 1) - 1
+
+
+def most_steps(start: Extent, stop: Extent) -> int | None:
+    """The most iterations from `start` to `stop`, where that is plain to see: None if not."""
+    if not isinstance(stop, Dim):
+        return max(0, stop - start) if isinstance(start, int) else None
+    ends: Sequence[Extent] = (stop,)
+    if len(stop.terms) == 1:
+        ((monomial, coefficient),) = stop.terms
+        atom, power = monomial[0] if len(monomial) == 1 else ("", 0)
+        if isinstance(atom, Compound) and (atom.operator, power, coefficient) == ("min", 1, 1):
+            ends = atom.arguments
+    found = [steps for end in ends if isinstance(steps := end - start, int)]
+    return max(0, min(found)) if found else None
 
 
 @dataclass(eq=False)

@@ -109,6 +109,10 @@ class NestBuilder:
                 lane.offset = lane.index - start
                 yield lane, (*at, lane.index)
 
+    def unraveled(self, number: Extent, shape: Shape) -> Index:
+        """The index, in C order, of element `number` of an array of this shape."""
+        return unravel(number, shape, self._draft.bounds)
+
     def _simplified(self, extent: Extent) -> Extent:
         return self._draft.simplify(extent)
 

@@ -499,7 +499,7 @@ def _running() -> list[Sample]:
 
 
 def _sorting() -> list[Sample]:
-    """Lines that are sorted by counting, and a longer one that is sorted by radix."""
+    """Lines that are sorted by counting, a longer one by radix, and many short ones in lanes."""
     made = []
     shapes = {
         "line": (19,),
@@ -509,6 +509,8 @@ def _sorting() -> list[Sample]:
         "nothing": (2, 0),
         "no lines": (0, 3),
         "long": (131,),
+        "many": (17, 7),
+        "many in planes": (2, 9, 18),
     }
     for i, (label, shape) in enumerate(shapes.items()):
         apply = _apply("sort", descending=bool(i % 2))
