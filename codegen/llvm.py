@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphc.codegen.lanes import choose_lanes
+from graphc.codegen.llvm_ahead import pieces_ahead, tile_ahead
 from graphc.codegen.llvm_extent import LONG_SUM, Arithmetic
 from graphc.codegen.llvm_scalar import (
     Rare,
@@ -27,7 +28,7 @@ from graphc.codegen.llvm_scalar import (
     to_memory,
 )
 from graphc.codegen.llvm_stream import LINE_BYTES, alignment, is_large, may_stream, streaming_stores
-from graphc.codegen.llvm_turned import distances_ahead, fill, routine, turned_loads
+from graphc.codegen.llvm_turned import fill, routine, turned_loads
 from graphc.codegen.loops import Buffer, Kernel, identity, linear, stride_name
 from graphc.codegen.machine import Machine
 from graphc.codegen.recurrence import carried_loads
@@ -439,7 +440,7 @@ class Printer:
     def counted_loop(self, level: Level, loop: For, start: str, stop: str) -> None:
         """A loop in order, with accumulators carried in registers."""
         lanes = self.lane_count(level)
-        self._turn(level, loop)
+        self._prepare(level, loop)
         initial = {
             a: constant(identity(a.combiner, a.dtype), a.dtype, lanes) for a in loop.accumulators
         }
@@ -476,13 +477,19 @@ class Printer:
             level.block = ahead.block
         return found
 
-    def _turn(self, level: Level, loop: For) -> None:
-        """Turn what the lanes in a loop in order would read across the rows of memory."""
-        found = None if self._streams_of is None else turned_loads(loop)
-        if found is not None:
-            lanes, turned = found
-            self._moved |= {id(t.load): fill(self, level, loop, lanes, t) for t in turned}
-            self._ahead |= distances_ahead(loop, lanes)
+    def _prepare(self, level: Level, loop: For) -> None:
+        """Turn what the lanes in a loop in order would read across the rows of memory, and ask for
+        what lies in short pieces of them.
+        """
+        if self._streams_of is None:
+            return
+        found = turned_loads(loop)
+        if found is None:
+            self._ahead |= pieces_ahead(loop, self.machine.l2)
+            return
+        lanes, turned = found
+        self._moved |= {id(t.load): fill(self, level, loop, lanes, t) for t in turned}
+        self._ahead |= tile_ahead(loop, lanes)
 
     def _address(self, load: Value) -> Address:
         return self._moved.get(id(load), load.immediate)

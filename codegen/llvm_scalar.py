@@ -278,7 +278,7 @@ _TEMPLATES = {
     )
 }
 
-_CALL = re.compile(r"^call (.+?) (@[\w.]+)\((.*)\)$")
+_CALL = re.compile(r"^call (?:nsz )?(.+?) (@[\w.]+)\((.*)\)$")
 _ARGUMENT = re.compile(r"(<\d+ x \w+>|\w+) (?:splat \([^)]*\)|[^,\s]+)(?:, )?")
 
 
@@ -515,15 +515,21 @@ class _Block:
         return self.bitcast(bits, "uint32", "float32")
 
 
-def _ordered_choice(compare: str) -> Callable[[_Block, str, str, str], str]:
+def _ordered_choice(compare: str, name: str) -> Callable[[_Block, str, str, str], str]:
     """min or max.
 
     Compare and choose is one instruction, b if either is NaN: only a NaN in a needs care. Of two
-    zeros the second is returned. (llvm.minimum also orders zeros, at more instructions on x86.)
+    zeros the second is returned. LLVM takes the two choices for one under two conditions, and does
+    not find the instruction any more: it has a name for what is meant, if zeros need not be ordered
+    (which takes more instructions on x86). That may return either zero if one of the numbers is
+    known, so a constant is compared with.
     """
 
     def sequence(block: _Block, dtype: str, a: str, b: str) -> str:
         type_ = block.type(dtype)
+        if a.startswith("%") and b.startswith("%"):
+            function = f"@llvm.{name}.{block.suffix(dtype)}"
+            return block.let(f"call nsz {type_} {function}({type_} {a}, {type_} {b})")
         chosen = block.select(block.let(f"fcmp {compare} {type_} {a}, {b}"), a, b, dtype)
         return block.select(block.let(f"fcmp uno {type_} {a}, {a}"), a, chosen, dtype)
 
@@ -642,8 +648,8 @@ def _unchanged(block: _Block, dtype: str, a: str) -> str:
 _Sequence = Callable[..., str]
 _SEQUENCES: dict[tuple[str, str], _Sequence] = {
     ("abs", "unsigned"): _unchanged,
-    ("min", "float"): _ordered_choice("olt"),
-    ("max", "float"): _ordered_choice("ogt"),
+    ("min", "float"): _ordered_choice("olt", "minimum"),
+    ("max", "float"): _ordered_choice("ogt", "maximum"),
     ("copysign", "float"): _copysign,
     ("not", "bool"): _complement,
 }

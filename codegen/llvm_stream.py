@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from graphc.codegen.lanes import UNROLL_BELOW
 from graphc.codegen.loops import Buffer, linear
-from graphc.codegen.scalar import BITS, For, Store, Value
+from graphc.codegen.scalar import BITS, Check, For, Store, Value
 from graphc.dims import Extent, affine, product, substitute
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def streaming_stores(loop: For, lanes: int, least_bytes: int) -> list[Store]:
     statements = loop.body.statements
     if loop.accumulators or len(statements) > UNROLL_BELOW:
         return []
-    if not all(isinstance(s, (Value, Store)) for s in statements):
+    if not all(isinstance(s, (Value, Store, Check)) for s in statements):
         return []
     values = [s for s in statements if isinstance(s, Value)]
     if any(value.opcode == "call" for value in values):

@@ -74,22 +74,6 @@ def _is_small(loop: For) -> bool:
     return steps is not None and steps <= SIDE
 
 
-def distances_ahead(row: For, lanes: For) -> dict[int, Extent]:
-    """For the loads side by side that no prefetcher of the machine foresees, because each iteration
-    reads a short piece of another row: by how many bytes the next tile lies ahead.
-    """
-    found = {}
-    for load in lanes.body.statements:
-        if not isinstance(load, Value) or load.opcode != "load" or load.args:
-            continue
-        buffer = load.immediate.buffer
-        along = affine(linear(buffer, load.immediate.index), row.variable)
-        if along is None or along[0] in (0, 1) or buffer.layout != "contiguous":
-            continue
-        found[id(load)] = along[0] * (SIDE * max(1, BITS[buffer.dtype] // 8))
-    return found
-
-
 def fill(printer: Printer, level: Level, row: For, lanes: For, turned: Turned) -> Address:
     """Turn the tile; returns where the loads of the loops find it."""
     address: Address = turned.load.immediate

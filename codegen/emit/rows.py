@@ -248,7 +248,7 @@ class RowWriter(Writer):
             states[member] = opened[-1].accumulate(combiner_of(member), value)
         for member in reducing:
             if member in group.carried:
-                self._carry(reader, member, tuple(found), index)
+                self._carry(reader, member, tuple(found), [index])
         self.rows.update(self._close(opened, states))
         self.note_written(pending)
 
@@ -280,15 +280,18 @@ class RowWriter(Writer):
         """Whether a member reduces what there is one of for each row."""
         return member in self.group.carried and member.args[0].shape != self.group.domain
 
-    def _carry(self, reader: Reader, member: Node, place: Index, index: Index) -> None:
-        """Combine the element at `index` with what earlier rows left at `place`."""
+    def _carry(self, reader: Reader, member: Node, place: Index, rows: Sequence[Index]) -> None:
+        """Combine the elements at the indices of `rows`, in order, with what earlier rows left at
+        `place`.
+        """
         operand = self.partials[member]
         buffer = reader.draft.buffer(operand, operand.storage.shape)
-        value = reader.value(member.args[0], index)
+        values = [reader.value(member.args[0], index) for index in rows]
         located, args = reader.draft.located((self.part, *place))
         held = reader.scope.load(buffer, located, args)
-        value = reader.scope.emit(combiner_of(member), held, value)
-        reader.scope.store(buffer, located, value, args)
+        for value in values:
+            held = reader.scope.emit(combiner_of(member), held, value)
+        reader.scope.store(buffer, located, held, args)
 
     # -- loops over reduced axes -------------------------------------------------------------------
 

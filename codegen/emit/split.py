@@ -20,6 +20,10 @@ from graphc.types import Shape
 
 # Elements in one part of a split reduction.
 PART = 8192
+# Rows that are read in one pass over what is carried from row to row; members of a group of which
+# as many copies are written.
+ROWS_TOGETHER = 4
+LIGHT = 8
 
 
 class SplitWriter(PartialWriter):
@@ -56,6 +60,8 @@ class SplitWriter(PartialWriter):
         if streams(domain, reduced):
             others = product(domain[other] for other in reduced[1:])
             depth = dim_max(1, ceildiv(rows_of_part(shape[axis] * others), others))
+            if isinstance(depth, int) and depth > ROWS_TOGETHER:
+                depth -= depth % ROWS_TOGETHER
         count = ceildiv(shape[axis], depth)
         partials = {reduction: partial_results(reduction, count) for reduction in reductions}
         return _Parts(before, shape, reduced, axis, depth, count, rest, flat, partials)
@@ -102,30 +108,48 @@ class SplitWriter(PartialWriter):
                 j = draft.bind(lanes.variable, 0, columns)
                 for reduction in parts.partials:
                     self._clear_at(draft, lanes.body, reduction, (*before, j))
-            start = self.part * parts.depth
+            together = self._rows_together(parts)
+            last = parts.reduced[-1]
+            shape = tuple(
+                extent // together if axis == last else extent
+                for axis, extent in enumerate(parts.shape)
+            )
+            depth = parts.depth // together if parts.axis == last else parts.depth
+            start = self.part * depth
             spans = [
-                (start, dim_min(parts.shape[axis], start + parts.depth))
+                (start, dim_min(shape[axis], start + depth))
                 if axis == parts.axis
-                else (0, parts.shape[axis])
+                else (0, shape[axis])
                 for axis in parts.reduced
             ]
-            opened, found = self._open(
-                draft, outer.body, parts.reduced, spans, parts.shape, "serial"
-            )
+            opened, found = self._open(draft, outer.body, parts.reduced, spans, shape, "serial")
             with opened[-1].body.loop("vector", *span) as lanes:
                 j = draft.bind(lanes.variable, 0, columns)
                 kept = (*before, j)
-                index = placed(parts.reduced, found, kept, len(parts.shape))
+                rows = [[*found[:-1], found[-1] * together + row] for row in range(together)]
+                at = [placed(parts.reduced, row, kept, len(shape)) for row in rows]
                 reader = Reader(self, draft, lanes.body)
                 for node, operand in self.results():
                     if not is_row_member(owner_of(node), group):
-                        self.store(reader, node, operand, index)
+                        for index in at:
+                            self.store(reader, node, operand, index)
                 for reduction in parts.partials:
-                    self._carry(reader, reduction, kept, index)
+                    self._carry(reader, reduction, kept, at)
             for loop in reversed(opened):
                 loop.close()
         nodes = [*parts.before, *parts.partials]
         return draft.launch(tasks, parts.depth * parts.rest, nodes, self.reason())
+
+    def _rows_together(self, parts: _Parts) -> int:
+        """How many rows are combined with what lies in memory at once: few of them, and of light
+        work, where no row is left over.
+        """
+        extents = [parts.shape[parts.reduced[-1]]]
+        extents += [parts.depth] if parts.axis == parts.reduced[-1] else []
+        if len(self.group.members) > LIGHT:
+            return 1
+        fits = [isinstance(e, int) and e % ROWS_TOGETHER == 0 for e in extents]
+        return ROWS_TOGETHER if all(fits) else 1
 
     def _reduce_part(
         self, draft: Draft, scope: Scope, kept: Index, part: Extent, parts: _Parts, innermost: str

@@ -93,8 +93,8 @@ def test_blocks_fit_into_registers(name: str, size: int) -> None:
 
 @pytest.fixture
 def small_caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine whose last cache holds 16 KiB, so that arrays beyond it take no time."""
-    machine = dataclasses.replace(Machine.host(), l3=1 << 14)
+    """A last cache of 16 KiB, and one of 8 before it: arrays beyond them take no time."""
+    machine = dataclasses.replace(Machine.host(), l2=1 << 13, l3=1 << 14)
     monkeypatch.setattr(Machine, "host", staticmethod(lambda: machine))
     yield
 
@@ -130,3 +130,29 @@ def test_small_or_masked_or_reread_results_stay_in_the_caches() -> None:
     y = gx.symbol("y", ("n",), "float32")
     for built, symbols in ((x + 1, x), (gx.cumsum(y), y), (gx.sum(y), y)):
         assert "!nontemporal" not in gx.compile(symbols, built, options=OPTIONS).llvm_ir
+
+
+# -- rows that are reduced -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [1024, 1030, 2047])
+@pytest.mark.parametrize("axes", [0, (0, 1)])
+def test_columns_are_reduced_rows_at_a_time(rows: int, axes: int | tuple[int, int]) -> None:
+    shape = (rows, 300) if axes == 0 else (rows // 2, 3, 300)
+    x = gx.symbol("x", shape)
+    built = [gx.sum(x, axis=axes), gx.max(x, axis=axes), gx.min(x * x, axis=axes)]
+    array = np.random.default_rng(rows).standard_normal(shape)
+    array[5, ..., 7] = np.nan
+    got = gx.compile(x, built, options=OPTIONS)(array)
+    wanted = [array.sum(axes), array.max(axes), (array * array).min(axes)]
+    for one, other in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.usefixtures("small_caches")
+def test_short_pieces_of_rows_are_asked_for_ahead() -> None:
+    x = gx.symbol("x", (200, 70, 64), "float32")
+    summed = gx.compile(x, gx.sum(x, axis=(0, 2)), options=OPTIONS)
+    assert "@llvm.prefetch" in summed.llvm_ir
+    array = np.random.default_rng(3).random((200, 70, 64), "f4")
+    np.testing.assert_allclose(summed(array), array.sum((0, 2), "f8"), rtol=1e-5)

@@ -1,0 +1,63 @@
+"""What is asked for before it is needed?  Short pieces of rows, a few rows ahead.
+
+The machine foresees what lies in one run of memory. Where a loop in order takes a short piece of
+every row, each piece would be waited for: the loads of such a loop ask for what the iterations that
+follow will read. Addresses beyond an array are asked for as well, which touches nothing.
+"""
+
+from __future__ import annotations
+
+from graphc.codegen.loops import TURNED_SIDE, Buffer, linear, most_steps
+from graphc.codegen.scalar import BITS, For, Value
+from graphc.dims import Extent, affine, product
+
+# Pieces of at most so many bytes are short; so many bytes ahead, the memory has time to answer.
+SHORT_BYTES = 4096
+AHEAD_BYTES = 8192
+
+
+def tile_ahead(row: For, lanes: For) -> dict[int, Extent]:
+    """For the loads of a tile that lie side by side: by how many bytes the next tile lies ahead."""
+    return {
+        id(load): step * TURNED_SIDE
+        for load, step in _steps(row, lanes)
+        if not isinstance(step, int) or abs(step) > _item_bytes(load.immediate.buffer)
+    }
+
+
+def pieces_ahead(row: For, large_bytes: int) -> dict[int, Extent]:
+    """For the loads of a loop over short pieces of the rows of an array of at least `large_bytes`:
+    by how many bytes the piece lies ahead that is asked for.
+    """
+    inner = [s for s in row.body.statements if isinstance(s, For)]
+    if row.role != "serial" or len(inner) != 1 or inner[0].role != "vector":
+        return {}
+    (lanes,) = inner
+    length = most_steps(lanes.start, lanes.stop)
+    found: dict[int, Extent] = {}
+    for load, step in _steps(row, lanes):
+        buffer = load.immediate.buffer
+        size, total = _item_bytes(buffer), product(buffer.shape)
+        if length is None or not isinstance(step, int) or not isinstance(total, int):
+            continue
+        piece = length * size
+        if 0 < piece <= SHORT_BYTES and abs(step) >= 2 * piece and total * size >= large_bytes:
+            found[id(load)] = step * max(1, AHEAD_BYTES // piece)
+    return found
+
+
+def _steps(row: For, lanes: For) -> list[tuple[Value, Extent]]:
+    """The loads at known places, and by how many bytes each iteration of the outer loop moves."""
+    found = []
+    for load in lanes.body.statements:
+        if not isinstance(load, Value) or load.opcode != "load" or load.args:
+            continue
+        buffer = load.immediate.buffer
+        along = affine(linear(buffer, load.immediate.index), row.variable)
+        if along is not None and along[0] != 0 and buffer.layout == "contiguous":
+            found.append((load, along[0] * _item_bytes(buffer)))
+    return found
+
+
+def _item_bytes(buffer: Buffer) -> int:
+    return max(1, BITS[buffer.dtype] // 8)
