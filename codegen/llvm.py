@@ -632,12 +632,14 @@ class Printer:
         }
         if length is None:
             stop = self.dim(level, loop.stop)
-            total, whole = self.fresh(), self.fresh()
+            total, whole, span = self.fresh(), self.fresh(), self.fresh()
             middle, rest = self.fresh(), self.fresh()
-            level.put(f"{total} = sub i64 {stop}, {start}")
+            self.declarations.add("declare i64 @llvm.smax.i64(i64, i64)")
+            level.put(f"{span} = sub i64 {stop}, {start}")
+            level.put(f"{total} = call i64 @llvm.smax.i64(i64 {span}, i64 0)")
             level.put(f"{whole} = and i64 {total}, {-count}")
             level.put(f"{middle} = add i64 {start}, {whole}")
-            level.put(f"{rest} = sub i64 {stop}, {middle}")
+            level.put(f"{rest} = sub i64 {total}, {whole}")
         else:
             whole_length = length // count * count
             middle, rest = str(loop.start + whole_length), str(length - whole_length)  # type: ignore[operator]

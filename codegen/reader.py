@@ -277,9 +277,22 @@ class Reader:
         pieces = form.pieces(index, types, node.type, **node.attrs)
         answer = []
         for piece in pieces:
+            if self._is_elsewhere(piece.inside):
+                continue
             condition = self._inside(piece.inside)
             answer.append((piece, _both(self.scope, mask, condition)))
+            if condition is None:
+                break  # whatever follows is behind it
         return answer
+
+    def _is_elsewhere(self, conditions: Sequence[tuple[Extent, Extent, Extent]]) -> bool:
+        """Whether it is known that some condition does not hold."""
+        draft = self.draft
+        return any(
+            draft.bounds.proves_nonnegative(draft.simplify(beyond))
+            for position, low, high in conditions
+            for beyond in (low - 1 - position, position - high)
+        )
 
     def _inside(self, conditions: Sequence[tuple[Extent, Extent, Extent]]) -> Value | None:
         """Whether all of low <= position < high hold; None if that is known."""
@@ -308,8 +321,7 @@ class Reader:
             if result is None:
                 result = scope.const(0, node.dtype.name)
             result = scope.select(condition, value, result)
-        assert result is not None
-        return result
+        return scope.const(0, node.dtype.name) if result is None else result
 
     # -- data-dependent positions ------------------------------------------------------------------
 

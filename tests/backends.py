@@ -167,6 +167,7 @@ SMALL_WORK = {
     "TURNED_ELEMENTS": 12,
     "TURNED_SIDE": 3,
     "MOST_STEPPED": 1,
+    "LONG_ROW": 3,
     "UNROLL": 1,
     "SUMS_UNDER_WAY": 1,
 }

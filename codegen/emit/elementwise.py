@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.codegen.emit.stretches import stretches
 from graphc.codegen.emit.writer import Framed, Writer, placed
 from graphc.codegen.fuse import reads_at, variables
 from graphc.codegen.loops import CHUNK, TURNED_SIDE
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel
-from graphc.dims import Extent, affine, ceildiv, dim_min, product, symbols_of
+from graphc.dims import Extent, affine, ceildiv, dim_max, dim_min, product, symbols_of
 from graphc.lowering import Reduce
 from graphc.node import Node
 from graphc.types import Shape
@@ -22,6 +23,8 @@ from graphc.types import Shape
 TURNED_ELEMENTS = 1 << 16
 # Where rows are as short as this, lanes pick their elements out of whole vectors.
 MOST_STEPPED = 4
+# Members of a group that may be written several times.
+FEW_MEMBERS = 8
 
 
 class ElementwiseWriter(Writer):
@@ -65,17 +68,30 @@ class ElementwiseWriter(Writer):
             start = draft.simplify(p % tiles) * CHUNK
             lead = unravel(row, shape[:-1], draft.bounds)
             stop = columns if tiles == 1 else dim_min(columns, start + CHUNK)
-            with outer.body.loop("vector", start, stop) as lanes:
-                i = draft.bind(lanes.variable, 0, columns)
-                if not flat:
-                    nothing = (0,) * (len(domain) - len(kept))
-                    index = placed(kept, (*lead, i), nothing, len(domain))
-                else:
-                    self.flat = index = unravel(i, domain, draft.bounds)
-                    self.flat_variable = i
-                self._store_all(Reader(self, draft, lanes.body), results, index)
+            whole = flat or kept[-1] != len(domain) - 1
+            parts = [(0, columns)] if whole else self._stretches(nodes, domain)
+            for low, high in parts:
+                first = start if low == 0 else dim_max(start, low)
+                last = stop if high == columns else dim_min(stop, high)
+                with outer.body.loop("vector", first, last) as lanes:
+                    i = draft.bind(lanes.variable, low, high)
+                    if not flat:
+                        nothing = (0,) * (len(domain) - len(kept))
+                        index = placed(kept, (*lead, i), nothing, len(domain))
+                    else:
+                        self.flat = index = unravel(i, domain, draft.bounds)
+                        self.flat_variable = i
+                    self._store_all(Reader(self, draft, lanes.body), results, index)
         inner = columns if tiles == 1 else CHUNK
         return draft.launch(tasks, inner, self.group.members, self.reason())
+
+    def _stretches(self, nodes: Sequence[Node], shape: Shape) -> list[tuple[Extent, Extent]]:
+        """Stretches of the rows, each of which is written by a loop of its own; one if what is
+        computed is too much to be written several times.
+        """
+        if len(self.group.members) > FEW_MEMBERS:
+            return [(0, shape[-1])]
+        return stretches(nodes, shape, lambda node: self.readable(node) is not None)
 
     def _turned_axis(self, nodes: Sequence[Node], domain: Shape) -> int | None:
         """The axis along which a large array is read in the order of its memory, if that is not the

@@ -132,6 +132,39 @@ def test_small_or_masked_or_reread_results_stay_in_the_caches() -> None:
         assert "!nontemporal" not in gx.compile(symbols, built, options=OPTIONS).llvm_ir
 
 
+# -- pieces of rows --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", [64, 4096, 4100, 9000])
+def test_views_of_several_pieces_are_written_piece_by_piece(columns: int) -> None:
+    x = gx.symbol("x", (9, columns), "float32")
+    built = [
+        gx.pad(x, ((2, 2), (3, 5)), mode="reflect"),
+        gx.pad(x, ((0, 1), (1, 0)), constant_values=7),
+        gx.roll(x, 5, axis=1) + x,
+        gx.concatenate([x, x[:, ::-1], x * 2], axis=1),
+        gx.concatenate([x[:, :40], x[:, 2:]], axis=1),
+    ]
+    array = random_array((9, columns), "float32")
+    wanted = [
+        np.pad(array, ((2, 2), (3, 5)), mode="reflect"),
+        np.pad(array, ((0, 1), (1, 0)), constant_values=7),
+        np.roll(array, 5, axis=1) + array,
+        np.concatenate([array, array[:, ::-1], array * 2], axis=1),
+        np.concatenate([array[:, :40], array[:, 2:]], axis=1),
+    ]
+    for one, other in zip(gx.compile(x, built, options=OPTIONS)(array), wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_long_row_is_written_piece_by_piece() -> None:
+    x = gx.symbol("x", (10_000,))
+    rolled = gx.compile(x, gx.roll(x, 4321), options=OPTIONS)
+    assert "llvm.masked.gather" not in rolled.llvm_ir
+    array = np.random.default_rng(4).random(10_000)
+    np.testing.assert_array_equal(rolled(array), np.roll(array, 4321))
+
+
 # -- rows that are reduced -------------------------------------------------------------------------
 
 

@@ -12,8 +12,17 @@ from workload import Values
 TITLE = "reductions over any axis, broadcasting, strides, transposes, gathers of some 64 MB"
 SIDE = 4096
 SHAPES: dict[str, tuple[int, ...]]
-SHAPES = {"middle": (256, 256, 256), "outer": (4096, 1), "flat": (1 << 24,)}
+SHAPES = {
+    "middle": (256, 256, 256),
+    "outer": (4096, 1),
+    "flat": (1 << 24,),
+    "points": (1 << 22, 3),
+    "images": (64, 64, 56, 56),
+    "table": (50_000, 256),
+    "lines": (1 << 16, 64),
+}
 COUNTS = 1 << 20
+WORDS = (64, 512)
 tolerance = workload.tolerance_of
 
 
@@ -23,6 +32,10 @@ def _moments(lib: Any, x: Any) -> Any:
 
 def _deviations(lib: Any, x: Any) -> Any:
     return [lib.mean(x, axis=0), lib.var(x, axis=0)]
+
+
+def _pad(lib: Any, x: Any) -> Any:
+    return lib.pad(x, ((3, 3), (3, 3)), mode="reflect")
 
 
 # Written once, for every library that has NumPy's names; what they need of x, y and i.
@@ -44,6 +57,19 @@ CASES: dict[str, tuple[Callable[..., Any], str]] = {
     "plus its transpose": (lambda lib, x: x + lib.transpose(x), "x"),
     "axes turned": (lambda lib, m: lib.transpose(m, (2, 0, 1)) * 2, "middle"),
     "rows gathered": (lambda lib, x, rows: lib.take(x, rows, axis=0), "x rows"),
+    "mean of images": (lambda lib, images: lib.mean(images, axis=(2, 3)), "images"),
+    "mean of channels": (lambda lib, images: lib.mean(images, axis=(0, 2, 3)), "images"),
+    "sum of points": (lambda lib, points: lib.sum(points, axis=1), "points"),
+    "centre of points": (lambda lib, points: lib.mean(points, axis=0), "points"),
+    "points by coordinate": (lambda lib, points: lib.transpose(points) * 2, "points"),
+    "matrices transposed": (lambda lib, m: lib.transpose(m, (0, 2, 1)) * 2, "middle"),
+    "channels last": (lambda lib, images: lib.transpose(images, (0, 2, 3, 1)) * 2, "images"),
+    "joined": (lambda lib, x: lib.concatenate([x, x], axis=1), "x"),
+    "rolled": (lambda lib, x: lib.roll(x, 5, axis=1), "x"),
+    "reflected at the edges": (_pad, "x"),
+    "columns gathered": (lambda lib, x, rows: lib.take(x, rows, axis=1), "x rows"),
+    "embedding": (lambda lib, table, words: lib.take(table, words, axis=0), "table words"),
+    "short lines sorted": (lambda lib, lines: lib.sort(lines, axis=-1), "lines"),
     "elements gathered": (lambda lib, flat, places: lib.take(flat, places, axis=0), "flat places"),
 }
 VARIANTS = tuple(f"f32 {name}" for name in CASES)
@@ -56,6 +82,7 @@ def inputs(variant: str) -> Values:
         "row": lambda: generator.random(SIDE, "f4"),
         "rows": lambda: generator.integers(0, SIDE, SIDE),
         "places": lambda: generator.integers(0, 1 << 24, COUNTS),
+        "words": lambda: generator.integers(0, SHAPES["table"][0], WORDS),
     }
     for name, shape in SHAPES.items():
         makers[name] = lambda shape=shape: generator.random(shape, "f4")  # type: ignore[misc]
@@ -96,8 +123,24 @@ class _Torch:
     def __getattr__(self, name: str) -> Any:
         import torch
 
-        named = {"max": torch.amax, "min": torch.amin}
+        named = {"max": torch.amax, "min": torch.amin, "concatenate": torch.cat}
         return named.get(name) or getattr(torch, name)
+
+    def sort(self, x: Any, axis: int) -> Any:
+        import torch
+
+        return torch.sort(x, axis).values
+
+    def roll(self, x: Any, shift: int, axis: int) -> Any:
+        import torch
+
+        return torch.roll(x, shift, axis)
+
+    def pad(self, x: Any, widths: Any, mode: str) -> Any:
+        from torch.nn.functional import pad
+
+        sides = [side for pair in reversed(widths) for side in pair]
+        return pad(x[None], sides, mode=mode)[0]
 
     def var(self, x: Any, axis: int) -> Any:
         import torch
@@ -108,7 +151,7 @@ class _Torch:
         return x.permute(*axes) if axes else x.T
 
     def take(self, x: Any, places: Any, axis: int) -> Any:
-        return x[places]
+        return x[places] if axis == 0 else x.index_select(axis, places)
 
 
 def of_torch(variant: str, **tensors: Any) -> Any:
