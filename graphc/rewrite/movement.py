@@ -446,6 +446,18 @@ def _before_broadcast(node: Node) -> Node | None:
     return broadcast_op(node.op(*sources, **node.attrs), shape=node.shape, axes=axes)
 
 
+def _is_row(view: Node) -> bool:
+    """Whether a view is a slice without its axes of extent 1, as `x[i]` is: as good as an array by
+    itself.
+    """
+    source = view.args[0]
+    if view.op is not reshape_op or source.op is not slice_op:
+        return False
+    shapes = (view.shape, source.shape)
+    extents, others = ([extent for extent in shape if extent != 1] for shape in shapes)
+    return extents == others
+
+
 def _before_view(node: Node) -> Node | None:
     """The op over what all arguments transpose or reshape alike, then that; scalars fit in."""
     views = [argument for argument in node.args if argument.op in (transpose_op, reshape_op)]
@@ -459,6 +471,8 @@ def _before_view(node: Node) -> Node | None:
     )
     scalars = [argument for argument in node.args if argument.op is broadcast_op]
     if not alike or any(scalar.args[0].ndim for scalar in scalars):
+        return None
+    if all(map(_is_row, views)):
         return None
     sources = [
         broadcast(arg.args[0], shape, ()) if arg.op is broadcast_op else arg.args[0]
