@@ -52,6 +52,9 @@ RECOMPUTE_COST = 8
 MOST_COST = 10_000
 # Element-wise work of one kernel, in additions: compile time grows faster than the text.
 MOST_WORK = 2_000
+# The same for a target that is given long kernels in segments: what a kernel's text takes while it
+# is written.
+MOST_WORK_IN_SEGMENTS = 25_000
 # Parts of an array that are found by trying one after the other; of more each is stored by itself.
 MOST_PARTS = 8
 # Work that each element of an array of few parts may do in vain, in additions, rather than be
@@ -127,10 +130,12 @@ class Partition:
         external: set[Node],
         strided: set[Node] | frozenset[Node] = frozenset(),
         overwritten: Mapping[Node, Node] = MappingProxyType({}),
+        most_floating: int = MOST_WORK,
     ) -> None:
         """`overwritten` are external nodes in whose memory an output will be."""
         self.external = external
         self._overwritten = overwritten
+        self.most_floating = most_floating
         self.strided = strided
         self.group_of: dict[Node, Group] = {}
         self.groups: list[Group] = []
@@ -469,8 +474,9 @@ class Partition:
                 elif isinstance(form, Nest):
                     must.update(node.args[i] for i in form.stored)
                 elif isinstance(form, View):  # parts of an array are made together
-                    parts = map(beneath, node.args)
-                    must.update(a for a in parts if cost.get(a, 0) > RECOMPUTE_COST)
+                    parts = [beneath(a) for a in node.args]
+                    least = 0 if segments else RECOMPUTE_COST  # one long kernel makes them all
+                    must.update(a for a in parts if cost.get(a, 0) > least)
                 continue
             if self.is_external(node):
                 continue
@@ -507,19 +513,20 @@ class Partition:
         return bool(stack)
 
     def _segments(self, order: Sequence[Node]) -> dict[Node, int]:
-        """Runs of the order of at most `MOST_WORK` floating work, numbered; empty if there is only
-        one.
+        """Runs of the order of at most `most_floating` work, numbered; empty if there is little.
         """
         segments: dict[Node, int] = {}
-        number = work = 0
+        number = work = total = 0
         for node in order:
             if not self.floats(node):
                 continue
-            work += _own_cost(node)
-            if work > MOST_WORK:
-                number, work = number + 1, _own_cost(node)
+            own = _own_cost(node)
+            total += own
+            work += own
+            if work > self.most_floating:
+                number, work = number + 1, own
             segments[node] = number
-        return segments if number else {}
+        return segments if total > MOST_WORK else {}
 
     def _crossing(self, order: Sequence[Node], segments: dict[Node, int]) -> set[Node]:
         """Floating values that other floating ones of another segment or another shape read,

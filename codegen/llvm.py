@@ -26,6 +26,7 @@ from graphc.codegen.llvm_scalar import (
     memory_type,
     rarely_needed,
     to_memory,
+    used_values,
 )
 from graphc.codegen.llvm_stream import LINE_BYTES, alignment, is_large, may_stream, streaming_stores
 from graphc.codegen.llvm_turned import fill, routine, turned_loads
@@ -100,6 +101,20 @@ def steps_between_pauses(loop: For) -> int:
     """Of a loop inside a task, how many steps it makes before it looks whether to stop."""
     holds_loops = any(isinstance(s, For) for s in loop.body.statements)
     return PAUSE_STEPS_OF_LOOPS if holds_loops else PAUSE_STEPS
+
+
+def longest_function(kernel: Kernel) -> int:
+    """Statements of the longest function in the text of a kernel: of a segment, or of the rest."""
+    statements = list(walk(kernel.body))
+    segments = [len(s.body.statements) for s in statements if isinstance(s, For) and s.segment]
+    return max(len(statements) - sum(segments), *segments, 0)
+
+
+def buffers_of(loop: For) -> set[Buffer]:
+    """The buffers that a loop reads or writes."""
+    found = {s.buffer for s in walk(loop.body) if isinstance(s, Store)}
+    loads = (s.immediate for s in walk(loop.body) if isinstance(s, Value))
+    return found | {each.buffer for each in loads if isinstance(each, Address)}
 
 
 def may_run_long(kernel: Kernel) -> bool:
@@ -183,6 +198,8 @@ class Printer:
         self.pointers: dict[Buffer, str] = {}
         self.words: dict[str, str] = {}  # status, and for contractions scratch and workers
         self.worker = "%worker"
+        self.is_part = False  # of a kernel whose long loops are functions
+        self.segments: list[str] = []
         self._states: dict[Any, str] = {}
         self._results: dict[Any, str] = {}
         self._carried: dict[int, Value] = {}  # by stores, the loads that registers replace
@@ -210,16 +227,22 @@ class Printer:
             text, declarations = routine(size, self.machine)
             self.declarations |= declarations
             texts.append(text)
-        return texts
+        return [*texts, *self.segments]
 
     # -- the function ------------------------------------------------------------------------------
 
-    def open(self, name: str, parameters: str, frame: str = "%frame") -> Level:
-        """The entry of a function: the words of the frame as named values."""
+    def open(
+        self, name: str, parameters: str, frame: str = "%frame", used_by: For | None = None
+    ) -> Level:
+        """The entry of a function: the words of the frame as named values, those that a loop uses.
+        """
+        used = None if used_by is None else buffers_of(used_by)
         level = Level(None, None)
         level.lines.append(f"define void @{name}({parameters}) nounwind {{")
         level.label("entry")
         for position, (kind, item) in enumerate(self.kernel.frame()):
+            if used is not None and kind == "buffer" and item not in used:
+                continue
             at = self.fresh("w")
             level.put(f"{at} = getelementptr i64, ptr {frame}, i64 {position}")
             typed = "i64" if kind in ("stride", "extent", "workers") else "ptr"
@@ -235,7 +258,7 @@ class Printer:
             else:
                 self.words[kind] = value
         for buffer in self.kernel.buffers:
-            if buffer.space == "worker":
+            if buffer.space == "worker" and buffer in self.pointers:
                 self._own_scratch(level, buffer)
         return level
 
@@ -340,7 +363,9 @@ class Printer:
         elif isinstance(s, Barrier):
             pass  # a task is done by one thread, in order
         elif isinstance(s, For):
-            if s.role == "vector":
+            if s.segment and not self.is_part:
+                self.segment(level, s)
+            elif s.role == "vector":
                 self.vector_loop(level, s)
             else:
                 self.counted_loop(level, s, self.dim(level, s.start), self.dim(level, s.stop))
@@ -436,6 +461,38 @@ class Printer:
         return result
 
     # -- loops -------------------------------------------------------------------------------------
+
+    def segment(self, level: Level, loop: For) -> None:
+        """A function of the loop, and the call of it, with loop variables and values from outside.
+        """
+        inside = list(walk(loop.body))
+        made = {id(s) for s in inside}
+        needed = {id(v): v for s in inside for v in used_values(s)}
+        outer = [v for key, v in needed.items() if key not in made and v.opcode != "const"]
+        names = {n: each for each in level.chain() for n in each.symbols if each.scope is not None}
+        part = Printer(self.kernel, self.machine)
+        part.is_part, part._pauses = True, None
+        top = part.open("", "", used_by=loop)
+        inner = Level(Scope(), top, block=top.block)
+        inner.lines = top.lines
+        given, parameters = ["ptr %frame", f"i64 {self.worker}"], ["ptr %frame", "i64 %worker"]
+        for i, (name, each) in enumerate(sorted(names.items())):
+            inner.symbols[name] = f"%i{i}"
+            parameters.append(f"i64 %i{i}")
+            given.append(f"i64 {each.symbols[name]}")
+        for i, value in enumerate(outer):
+            inner.names[id(value)] = f"%x{i}"
+            parameters.append(f"{llvm_type(value.dtype)} %x{i}")
+            given.append(f"{llvm_type(value.dtype)} {self.operand(level, value, 1)}")
+        part.statement(inner, loop)
+        self._count += 1
+        name = f"@segment{self._count}"
+        head = f"define internal void {name}({', '.join(parameters)}) noinline nounwind {{"
+        self.segments.append("\n".join([head, *inner.lines[1:], "  ret void", "}"]))
+        self.declarations |= part.declarations
+        self.routines |= part.routines
+        self._records = self._records or part._records
+        level.put(f"call void {name}({', '.join(given)})")
 
     def counted_loop(self, level: Level, loop: For, start: str, stop: str) -> None:
         """A loop in order, with accumulators carried in registers."""
@@ -626,6 +683,9 @@ class Printer:
             count = min(count, max(2, self.machine.vector_bytes // 4))
         static = isinstance(loop.start, int) and isinstance(loop.stop, int)
         length = loop.stop - loop.start if static else None  # type: ignore[operator]
+        if loop.segment:
+            self._masked_loop(level, loop, count)
+            return
         start = self.dim(level, loop.start)
         current = {
             a: constant(identity(a.combiner, a.dtype), a.dtype, count) for a in loop.accumulators
@@ -674,6 +734,31 @@ class Printer:
             level.put(f"br label %joined{tag}")
         level.label(f"joined{tag}")
         return {}
+
+    def _masked_loop(self, level: Level, loop: For, count: int) -> None:
+        """All vectors under a mask, so that a long body is written once."""
+        self._count += 1
+        tag = self._count
+        i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
+        start, stop = self.dim(level, loop.start), self.dim(level, loop.stop)
+        mask, rest, spread = self.fresh("mask"), self.fresh(), self.fresh()
+        header = Level(loop.body, level, block=f"body{tag}")
+        header.put(f"{i} = phi i64 [{start}, %{level.block}], [{following}, %latch{tag}]")
+        header.put(f"{rest} = sub i64 {stop}, {i}")
+        spread = self.broadcast(header, rest, "i64", count)
+        numbers = ", ".join(f"i64 {k}" for k in range(count))
+        header.put(f"{mask} = icmp slt <{count} x i64> <{numbers}>, {spread}")
+        body = self._lane_body(level, loop, Lanes(loop.variable, count, i, mask), f"body{tag}", {})
+        more = self.fresh("c")
+        level.put(f"br label %body{tag}")
+        level.label(f"body{tag}")
+        level.lines += header.lines + body.lines
+        level.put(f"br label %latch{tag}")
+        level.label(f"latch{tag}")
+        level.put(f"{following} = add nsw i64 {i}, {count}")
+        level.put(f"{more} = icmp slt i64 {following}, {stop}")
+        level.put(f"br i1 {more}, label %body{tag}, label %exit{tag}")
+        level.label(f"exit{tag}")
 
     def _reaches_apart(self, loop: For) -> bool:
         """Whether lanes of a loop read or write elements that do not lie side by side."""

@@ -18,6 +18,8 @@ from graphc.codegen.carried import Rows, State, forward_copies, settle
 from graphc.codegen.emit import copy_operand, framed_operand, part_operand
 from graphc.codegen.fuse import (
     MOST_TOGETHER,
+    MOST_WORK,
+    MOST_WORK_IN_SEGMENTS,
     Group,
     Partition,
     beneath,
@@ -61,6 +63,7 @@ def lower(
     donated: Mapping[int, int] | None = None,
     product_scratch: Callable[[Contraction], Extent] = product_bytes,
     arrange: Callable[[Program], None] | None = None,
+    segments: bool = False,
 ) -> Program:
     """The program of a closed, rewritten, expanded graph.
 
@@ -68,9 +71,10 @@ def lower(
     `donated` maps a parameter to the output that will be written over it. `workers` is the most
     threads that will run it, for scratch; `product_scratch` is the workspace in bytes that the
     target needs for a contraction; `arrange` may change the order of statements before the memory
-    is planned.
+    is planned. With `segments` long element-wise kernels come in segments (`codegen.segments`), for
+    targets that have few registers and a cache; others get several.
     """
-    lowering = _Lowering()
+    lowering = _Lowering(segments)
     flags = [*strided, *[False] * (len(graph.parameters) - len(strided))]
     main = lowering.procedure(graph, "main", flags, donated or {})
     program = Program(main, list(lowering.procedures.values()), lowering.checks)
@@ -202,7 +206,8 @@ def _product_and_sum(node: Node) -> Node:
 class _Lowering:
     """State of lowering one graph: procedures by digest, checked nodes."""
 
-    def __init__(self) -> None:
+    def __init__(self, segments: bool) -> None:
+        self.segments = segments
         self.procedures: dict[bytes, Procedure] = {}
         self.checks: list[Checked] = []
         self.written = Written()
@@ -306,7 +311,8 @@ class _Block:
             for node in external
             if node.op is parameter_op and node.attrs["index"] in donated
         }
-        self.partition = Partition(order, graph.outputs, external, strided, overwritten)
+        most = MOST_WORK_IN_SEGMENTS if lowering.segments else MOST_WORK
+        self.partition = Partition(order, graph.outputs, external, strided, overwritten, most)
         copies = self._claim_outputs(graph.outputs, results)
         self.copied = {node for node, _ in copies}
         self._claim_parts(order)

@@ -230,6 +230,9 @@ ROLES = ("parallel", "vector", "serial")
 @dataclass(eq=False)
 class For:
     """`for variable in range(start, stop)`; what iterations may assume of each other is the role.
+
+    A `segment` is one of the loops, without loops inside, into which a long body has been cut: a
+    printer may make a function of it.
     """
 
     variable: str
@@ -238,6 +241,7 @@ class For:
     role: str
     body: Scope
     accumulators: list[Accumulator]
+    segment: bool = False
 
 
 Statement = Any  # Value | Store | Accumulate | Check | Barrier | Until | For | loops.Contract

@@ -130,6 +130,7 @@ class Compiled(Implementation):
                 strided,
                 self.request.donated,
                 product_scratch(self.workers),
+                segments=True,
             )
             if self.request.options.debug:
                 for kernel in program.kernels():

@@ -17,7 +17,7 @@ from typing import Any
 
 from graphc.codegen import gemm
 from graphc.codegen.extents import Layout
-from graphc.codegen.llvm import Text, kernel_module, routine_module
+from graphc.codegen.llvm import Text, kernel_module, longest_function, routine_module
 from graphc.codegen.llvm_contract import contract_module
 from graphc.codegen.llvm_program import extents_module, program_module
 from graphc.codegen.loops import Contract, Kernel, product_bytes, tabled_sides
@@ -33,6 +33,9 @@ from graphc.runtime.shared import call_runtime
 # a program of very many statements smaller ones are, too. Their code is a tenth slower.
 BIG_KERNEL = 1500
 BIG_PROGRAM, BIG_PART = 4000, 150
+# Long kernels in segments take three times as long with care as without, and run in two thirds of
+# the time: in programs of at most so many statements that is worth it.
+MOST_SEGMENTS = 20_000
 # What stands between kernels takes LLVM a quarter of the time at level 0, and costs a nanosecond a
 # launch. Only loops of few launches are worth more.
 LONG_PROGRAM = 32
@@ -132,7 +135,8 @@ def modules(
     names: dict[int, str] = {}
     printed: set[str] = set()
     sizes = {id(kernel): sum(1 for _ in walk(kernel.body)) for kernel in program.kernels()}
-    big = BIG_PART if sum(sizes.values()) > BIG_PROGRAM else BIG_KERNEL
+    total = sum(sizes.values())
+    big = BIG_PART if total > BIG_PROGRAM else BIG_KERNEL
     for kernel in program.kernels():
         nest = kernel.nest
         written = kernel_text(kernel, machine)
@@ -140,7 +144,9 @@ def modules(
         name = f"kernel_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
         if name not in printed:
             printed.add(name)
-            level = 0 if sizes[id(kernel)] > big else opt_level
+            size = sizes[id(kernel)]
+            in_segments = total <= MOST_SEGMENTS and longest_function(kernel) < size
+            level = opt_level if size <= big or in_segments else 0
             imports: tuple[str, ...] = ()
             if isinstance(nest, Contract):
                 imports = (gemm.entry_name(nest.dtype),)

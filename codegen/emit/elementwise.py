@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.codegen import segments
 from graphc.codegen.emit.stretches import stretches
 from graphc.codegen.emit.writer import Framed, Writer, placed
-from graphc.codegen.fuse import reads_at, variables
+from graphc.codegen.fuse import MOST_WORK, reads_at, variables
 from graphc.codegen.loops import CHUNK, TURNED_SIDE
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel
+from graphc.codegen.scalar import Statement
 from graphc.dims import Extent, affine, ceildiv, dim_max, dim_min, product, symbols_of
 from graphc.lowering import Reduce
 from graphc.node import Node
@@ -50,6 +52,8 @@ class ElementwiseWriter(Writer):
         if not domain:
             with draft.scope.loop("parallel", 0, 1, "p") as once:
                 self._store_all(Reader(self, draft, once.body), results, ())
+                if self._is_cut(segments.of_one(draft, once)):
+                    segments.in_order(draft, once)
             return draft.launch(1, 1, self.group.members, self.reason())
         framed = any(isinstance(operand, Framed) for _, operand in results)
         flat = not framed and self.is_flat(nodes, domain)
@@ -73,15 +77,19 @@ class ElementwiseWriter(Writer):
             for low, high in parts:
                 first = start if low == 0 else dim_max(start, low)
                 last = stop if high == columns else dim_min(stop, high)
-                with outer.body.loop("vector", first, last) as lanes:
-                    i = draft.bind(lanes.variable, low, high)
-                    if not flat:
-                        nothing = (0,) * (len(domain) - len(kept))
-                        index = placed(kept, (*lead, i), nothing, len(domain))
-                    else:
-                        self.flat = index = unravel(i, domain, draft.bounds)
-                        self.flat_variable = i
-                    self._store_all(Reader(self, draft, lanes.body), results, index)
+                lanes = outer.body.loop("vector", first, last)
+                i = draft.bind(lanes.variable, low, high)
+                if not flat:
+                    nothing = (0,) * (len(domain) - len(kept))
+                    index = placed(kept, (*lead, i), nothing, len(domain))
+                else:
+                    self.flat = index = unravel(i, domain, draft.bounds)
+                    self.flat_variable = i
+                self._store_all(Reader(self, draft, lanes.body), results, index)
+                if self._is_cut(lanes.body.statements):
+                    segments.in_tiles(draft, outer, lanes)
+                else:
+                    lanes.close()
         inner = columns if tiles == 1 else CHUNK
         return draft.launch(tasks, inner, self.group.members, self.reason())
 
@@ -92,6 +100,10 @@ class ElementwiseWriter(Writer):
         if len(self.group.members) > FEW_MEMBERS:
             return [(0, shape[-1])]
         return stretches(nodes, shape, lambda node: self.readable(node) is not None)
+
+    def _is_cut(self, body: Sequence[Statement]) -> bool:
+        """Whether a body is long, and this target takes it in segments."""
+        return self.partition.most_floating > MOST_WORK and segments.may_be_cut(body)
 
     def _turned_axis(self, nodes: Sequence[Node], domain: Shape) -> int | None:
         """The axis along which a large array is read in the order of its memory, if that is not the

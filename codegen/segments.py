@@ -1,0 +1,240 @@
+"""How is a kernel of thousands of statements cut, so that compiling it takes time linear in them?
+
+A long straight-line body becomes *segments*: loops over one vector of elements each, one after the
+other, that pass values on through scratch of the worker. The scratch of a vector stays in the
+first-level cache, where arrays between kernels would go through memory; and a printer can make a
+function of each segment, for the time of its compiler grows faster than a function.
+
+Statements are put in an order of few values that wait: each store as early as it can be, and in
+front of it what it needs and nobody has needed before, depth first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from graphc.codegen.loops import Buffer
+from graphc.codegen.program import Operand, Storage
+from graphc.codegen.reader import Draft
+from graphc.codegen.scalar import (
+    BITS,
+    Address,
+    Check,
+    For,
+    LoopBuilder,
+    Scope,
+    Statement,
+    Store,
+    Value,
+)
+from graphc.dims import Dim, Extent, ceildiv, dim_min
+
+# Statements of a segment. Twice as many take LLVM three times as long, and the code is not faster.
+SEGMENT = 512
+# A body of so many statements is not cut.
+WHOLE = 768
+# Bytes of one value in all lanes of a tile: a vector of the widest machines.
+TILE_BYTES = 64
+
+
+def of_one(draft: Draft, once: LoopBuilder) -> list[Statement]:
+    outside = [s for s in draft.scope.statements if s.opcode != "const"]
+    return [*outside, *once.body.statements]
+
+
+def may_be_cut(statements: Sequence[Statement]) -> bool:
+    """Whether a body is long, and nothing but values, stores and checks."""
+    if len(statements) <= WHOLE:
+        return False
+    read = {s.immediate.buffer for s in statements if _is_load(s)}
+    return all(isinstance(s, (Value, Store, Check)) for s in statements) and not any(
+        isinstance(s, Store) and s.buffer in read for s in statements
+    )
+
+
+def in_tiles(draft: Draft, outer: LoopBuilder, lanes: LoopBuilder) -> None:
+    """Join a long vector loop to its task: tile by tile, as the loops of its segments."""
+    start, stop = lanes.loop.start, lanes.loop.stop
+    statements = ordered(lanes.body.statements)
+    width = TILE_BYTES * 8 // max(32, *(BITS[v.dtype] for v in statements if isinstance(v, Value)))
+    length = stop - start
+    with outer.body.loop("serial", 0, ceildiv(length, width)) as tiles:
+        first = start + draft.bind(tiles.variable, 0, ceildiv(length, width)) * width
+        last = dim_min(stop, first + width)
+        lane = Dim.symbol(lanes.variable) - first
+        for body in _segments(draft, tiles.body, statements, (lanes.variable,), (width,), (lane,)):
+            part = For(lanes.variable, first, last, "vector", body, [], segment=True)
+            tiles.body.statements.append(part)
+
+
+def in_order(draft: Draft, once: LoopBuilder) -> None:
+    """Cut the body of a task that computes one element of everything. It may all be outside of the
+    loop so far, for it does not vary in it.
+    """
+    statements = ordered(of_one(draft, once))
+    draft.scope.statements = [s for s in draft.scope.statements if s.opcode == "const"]
+    once.body.statements.clear()
+    name = once.body.fresh_variable()
+    for body in _segments(draft, once.body, statements, (name,), (), ()):
+        once.body.statements.append(For(name, 0, 1, "serial", body, [], segment=True))
+
+
+def _is_load(statement: Statement) -> bool:
+    return isinstance(statement, Value) and isinstance(statement.immediate, Address)
+
+
+# -- order -----------------------------------------------------------------------------------------
+
+
+def used(statement: Statement) -> tuple[Value, ...]:
+    """The values that a value, a store or a check uses."""
+    if isinstance(statement, Value):
+        return statement.args
+    if isinstance(statement, Check):
+        return statement.condition, statement.index
+    mask = () if statement.mask is None else (statement.mask,)
+    return (statement.value, *statement.args, *mask)
+
+
+def ordered(statements: Sequence[Statement]) -> list[Statement]:
+    """What is stored or checked, in order, each after what it needs; what nobody needs is gone."""
+    inside = {id(s) for s in statements if isinstance(s, Value)}
+    done: set[int] = set()
+    order: list[Statement] = []
+    for root in statements:
+        if isinstance(root, Value):
+            continue
+        stack: list[tuple[Statement, Iterator[Value]]] = [(root, iter(used(root)))]
+        while stack:
+            statement, rest = stack[-1]
+            following = next((v for v in rest if id(v) in inside and id(v) not in done), None)
+            if following is not None:
+                stack.append((following, iter(used(following))))
+                continue
+            stack.pop()
+            if id(statement) not in done:
+                done.add(id(statement))
+                order.append(statement)
+    return order
+
+
+# -- cutting ---------------------------------------------------------------------------------------
+
+
+def _segments(
+    draft: Draft,
+    parent: Scope,
+    statements: Sequence[Statement],
+    variables: tuple[str, ...],
+    shape: tuple[Extent, ...],
+    at: tuple[Extent, ...],
+) -> Iterator[Scope]:
+    """The bodies of the segments. What crosses from one to the next lies in scratch of `shape` for
+    each value, at the index `at`.
+    """
+    count = max(1, round(len(statements) / SEGMENT))
+    size = -(-len(statements) // count)
+    parts = [statements[i : i + size] for i in range(0, len(statements), size)]
+    home = {id(s): number for number, part in enumerate(parts) for s in part}
+    last: dict[int, int] = {}  # the last segment that uses a value
+    for number, part in enumerate(parts):
+        for statement in part:
+            last.update((id(v), number) for v in used(statement) if id(v) in home)
+    scratch = _Scratch(draft, parts, home, last, shape)
+    for number, part in enumerate(parts):
+        yield _segment(parent, part, number, variables, scratch, at)
+
+
+class _Scratch:
+    """Where values that cross segments lie: for each dtype one array of slots, used again once the
+    last reader of a value is done.
+    """
+
+    def __init__(
+        self,
+        draft: Draft,
+        parts: Sequence[Sequence[Statement]],
+        home: dict[int, int],
+        last: dict[int, int],
+        shape: tuple[Extent, ...],
+    ) -> None:
+        self.home = home
+        self.slots: dict[int, int] = {}
+        sizes: dict[str, int] = {}
+        free: dict[str, list[int]] = {}
+        ending: dict[int, list[Value]] = {}
+        for number, part in enumerate(parts):
+            for value in part:
+                ends = last.get(id(value), number)
+                if ends == number or is_read_again(value):
+                    continue
+                left = free.setdefault(value.dtype, [])
+                slot = left.pop() if left else sizes.setdefault(value.dtype, 0)
+                sizes[value.dtype] = max(sizes.get(value.dtype, 0), slot + 1)
+                self.slots[id(value)] = slot
+                ending.setdefault(ends, []).append(value)
+            for value in ending.pop(number, ()):
+                free[value.dtype].append(self.slots[id(value)])
+        self.buffers: dict[str, Buffer] = {}
+        for dtype, size in sizes.items():
+            whole = (size, *shape)
+            storage = Storage("worker", np.dtype(dtype), whole)
+            self.buffers[dtype] = draft.buffer(Operand(storage), whole)
+
+
+def is_read_again(value: Statement) -> bool:
+    """Whether every segment that needs a value loads it where it lies."""
+    return _is_load(value) and not value.args
+
+
+def _segment(
+    parent: Scope,
+    part: Sequence[Statement],
+    number: int,
+    variables: tuple[str, ...],
+    scratch: _Scratch,
+    at: tuple[Extent, ...],
+) -> Scope:
+    body = Scope(parent, variables)
+    here: dict[int, Value] = {}
+
+    def made(value: Value, args: tuple[Value, ...]) -> Value:
+        same = Value(body, value.opcode, args, value.dtype, value.immediate)
+        here[id(value)] = same
+        body.statements.append(same)
+        return same
+
+    def found(value: Value) -> Value:
+        """A value as this segment knows it: fetched when it is first needed."""
+        same = here.get(id(value))
+        if same is not None or id(value) not in scratch.home:
+            return same or value
+        if is_read_again(value):
+            return made(value, value.args)
+        address = Address(scratch.buffers[value.dtype], (scratch.slots[id(value)], *at), 0)
+        same = here[id(value)] = Value(body, "load", (), value.dtype, address)
+        body.statements.append(same)
+        return same
+
+    for statement in part:
+        if isinstance(statement, Value):
+            if id(statement) in here:
+                continue
+            args = tuple(map(found, statement.args))
+            same = made(statement, args)
+            slot = scratch.slots.get(id(statement))
+            if slot is not None:
+                buffer = scratch.buffers[statement.dtype]
+                body.statements.append(Store(buffer, (slot, *at), same))
+        elif isinstance(statement, Store):
+            mask = None if statement.mask is None else found(statement.mask)
+            args = tuple(map(found, statement.args))
+            body.statements.append(
+                Store(statement.buffer, statement.index, found(statement.value), args, mask)
+            )
+        else:
+            condition, index = found(statement.condition), found(statement.index)
+            body.statements.append(Check(condition, statement.code, statement.node, index))
+    return body
