@@ -1,6 +1,7 @@
 """How are the error function, its complement, gelu and the inverses computed?
 
-erf is an odd polynomial near 0 and 1 - exp(P(u) - x**2) above; erfc is exp(-x**2) u Q(u), where
+In float64 erf is an odd polynomial near 0 and 1 - exp(P(u) - x**2) above; in float32 it is
+1 - exp(-2 x/sqrt(pi) + x**2 P(x)) everywhere, one short path instead of two. erfc is exp(-x**2) u Q(u), where
 u = 1/(x + c) spreads the half line over a short interval, and gelu is alike. The inverses are a
 polynomial near 0 and, for erfcinv(y) with t = sqrt(-log(y)), t + P(1/(t + c)): the difference is
 smooth (DLMF 7.17(iii)).
@@ -25,6 +26,7 @@ from graphc.codegen.vecmath_parts import (
     power_of_two,
     product,
     quotient,
+    reduced_by_ln2,
     two_product,
     two_sum,
 )
@@ -37,9 +39,11 @@ from graphc.codegen.vecmath_tables import (
     ERFINV,
     ERFINV_FAR,
     ERFINV_NEAR,
+    EXP,
     GELU,
     GELU_CENTER,
     GELU_SLOPE,
+    LOG_ERFC,
     TWO_OVER_ROOT_PI,
     Table,
 )
@@ -64,14 +68,34 @@ def _near_erf(k: Scope, x: Value, size: Value) -> Parts:
 def erf(k: Scope, x: Value) -> Value:
     """The error function, within 1 ulp; the sign of a zero is kept."""
     size = k.abs(x)
+    if x.dtype == "float32":
+        return k.copysign(_erf_by_log(k, at_most(k, size, 4.0)), x)
     near = k.add(*_near_erf(k, size, size))
-    inside = at_most(k, size, 6.0 if x.dtype == "float64" else 4.0)
+    inside = at_most(k, size, 6.0)
     u = _reciprocal(k, inside, 4.5, 0.185546875)  # 0 near 0.89, where errors count most
     exponent = k.fma(k.neg(inside), inside, polynomial(k, u, ERF_FAR[x.dtype]))
     shifted, tail = exp_tail(k, exponent)
     scale = power_of_two(k, shifted, FORMATS[x.dtype].bits_of_one)
     far = k.fma(k.neg(scale), tail, k.sub(1.0, scale))
     return k.copysign(k.select(k.lt(size, 0.875), near, far), x)
+
+
+def _erf_by_log(k: Scope, x: Value) -> Value:
+    """1 - exp(log(erfc(x))) for 0 <= x <= 4, where erf is 1 within half an ulp."""
+    factor, factor_rest = TWO_OVER_ROOT_PI[x.dtype]
+    linear, lost = two_product(k, x, -factor)
+    series = horner(k, x, LOG_ERFC[x.dtype])  # exacter than in two chains
+    beyond = k.fma(x, k.fma(x, series, -factor_rest), lost)
+    r = reduced_by_ln2(k, linear, beyond)
+    # The rounding error of the sum counts here: the exponential is subtracted from a power of two.
+    rest = k.add(k.sub(r.high, r.both), r.low)
+    rest = k.fma(rest, r.both, rest)
+    half, *others = EXP[x.dtype]
+    cube = k.mul(k.mul(r.both, r.both), r.both)
+    cubic = k.fma(cube, polynomial(k, r.both, tuple(others)), rest)
+    tail = k.add(r.both, k.fma(k.mul(r.both, half), r.both, cubic))
+    scale = power_of_two(k, r.shifted, FORMATS[x.dtype].bits_of_one)
+    return k.fma(k.neg(scale), tail, k.sub(1.0, scale))
 
 
 @dataclass(frozen=True)

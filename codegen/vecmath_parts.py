@@ -254,6 +254,16 @@ def reduce_by_ln2(k: Scope, x: Value) -> Reduced:
     return Reduced(shifted, high, low, k.add(high, low))
 
 
+def reduced_by_ln2(k: Scope, x: Value, rest: Value) -> Reduced:
+    """The reduction of x + rest, where `rest` may be as large as x: then `high` is rounded."""
+    format_ = FORMATS[x.dtype]
+    shifted = k.fma(k.add(x, rest), format_.inverse_ln2, format_.magic)
+    n = k.sub(shifted, format_.magic)
+    high = k.fma(n, -format_.ln2[0], x)
+    low = k.fma(n, -format_.ln2[1], rest)
+    return Reduced(shifted, high, low, k.add(high, low))
+
+
 def curvature_of(k: Scope, r: Reduced) -> Value:
     """exp(high + low) - 1 - high."""
     square = k.mul(r.both, r.both)

@@ -401,23 +401,34 @@ def fits() -> dict[str, Fit]:
     }  # fmt: skip
 
 
-def far_erf(dtype: str) -> tuple[float, ...]:
+def far_erf() -> tuple[float, ...]:
     """log(erfc(x)) + x**2, weighted with erfc(x), because the result is 1 - erfc."""
-    degree, top = (13, "5.95") if dtype == "float64" else (5, "4")
     shift, center = real("4.5"), real("0.185546875")
 
     def at(u: Any) -> Any:
         return 1 / (u + center) - shift
 
-    low, high = (1 / (real(each) + shift) - center for each in (top, "0.875"))
+    low, high = (1 / (real(each) + shift) - center for each in ("5.95", "0.875"))
     found = least_squares(
         lambda u: mpmath.log(mpmath.erfc(at(u))) + at(u) ** 2,
         lambda u: mpmath.erfc(at(u)) + mpmath.mpf(2) ** -56,
         low,
         high,
-        degree,
+        13,
     )
-    return rounded(found, dtype)
+    return rounded(found, "float64")
+
+
+def log_erfc() -> tuple[float, ...]:
+    """(log(erfc(x))/x + 2/sqrt(pi))/x, weighted with its part in erf(x) = 1 - erfc(x)."""
+    found = least_squares(
+        lambda x: (mpmath.log(mpmath.erfc(x)) / x + 2 / mpmath.sqrt(mpmath.pi)) / x,
+        lambda x: x * x * mpmath.erfc(x) / mpmath.erf(x) + mpmath.mpf(2) ** -40,
+        real("1e-6"),
+        4,
+        9,
+    )
+    return rounded(found, "float32")
 
 
 def constants() -> dict[str, tuple[Any, int, bool]]:
@@ -471,8 +482,13 @@ def tables() -> Iterator[tuple[str, str, dict[str, tuple[float, ...]]]]:
         yield name, fit.comment, fit.tables()
     yield (
         "ERF_FAR",
-        "log(erfc(x)) + x**2 in u = 1/(x + 4.5) - 0.185546875 for 0.875 <= x <= 5.95 (float32: 4)",
-        {dtype: far_erf(dtype) for dtype in DTYPES},
+        "log(erfc(x)) + x**2 in u = 1/(x + 4.5) - 0.185546875 for 0.875 <= x <= 5.95",
+        {"float64": far_erf()},
+    )
+    yield (
+        "LOG_ERFC",
+        "(log(erfc(x))/x + 2/sqrt(pi))/x for 0 < x <= 4",
+        {"float32": log_erfc()},
     )
 
 
