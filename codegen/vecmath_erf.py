@@ -1,10 +1,10 @@
 """How are the error function, its complement, gelu and the inverses computed?
 
 In float64 erf is an odd polynomial near 0 and 1 - exp(P(u) - x**2) above; in float32 it is
-1 - exp(-2 x/sqrt(pi) + x**2 P(x)) everywhere, one short path instead of two. erfc is exp(-x**2) u Q(u), where
-u = 1/(x + c) spreads the half line over a short interval, and gelu is alike. The inverses are a
-polynomial near 0 and, for erfcinv(y) with t = sqrt(-log(y)), t + P(1/(t + c)): the difference is
-smooth (DLMF 7.17(iii)).
+1 - exp(-2 x/sqrt(pi) + x**2 P(x)) everywhere, one short path instead of two. erfc is
+exp(-x**2) u Q(u), where u = 1/(x + c) spreads the half line over a short interval, and gelu is
+alike. The inverses are a polynomial near 0 and, for erfcinv(y) with t = sqrt(-log(y)),
+t + P(1/(t + c)): the difference is smooth (DLMF 7.17(iii)).
 """
 
 from __future__ import annotations
