@@ -487,7 +487,10 @@ class Printer:
         part.statement(inner, loop)
         self._count += 1
         name = f"@segment{self._count}"
-        head = f"define internal void {name}({', '.join(parameters)}) noinline nounwind {{"
+        # Vectors that are put aside would lie across two lines of the cache.
+        aligned = f" alignstack({self.machine.vector_bytes})" if loop.role == "vector" else ""
+        signature = f"{name}({', '.join(parameters)}) noinline nounwind{aligned}"
+        head = f"define internal void {signature} {{"
         self.segments.append("\n".join([head, *inner.lines[1:], "  ret void", "}"]))
         self.declarations |= part.declarations
         self.routines |= part.routines

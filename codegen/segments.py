@@ -140,8 +140,8 @@ def _segments(
     home = {id(s): number for number, part in enumerate(parts) for s in part}
     last: dict[int, int] = {}  # the last segment that uses a value
     for number, part in enumerate(parts):
-        for statement in part:
-            last.update((id(v), number) for v in used(statement) if id(v) in home)
+        for value in (v for statement in part for v in _needed(statement)):
+            last[id(value)] = number
     scratch = _Scratch(draft, parts, home, last, shape)
     for number, part in enumerate(parts):
         yield _segment(parent, part, number, variables, scratch, at)
@@ -168,7 +168,7 @@ class _Scratch:
         for number, part in enumerate(parts):
             for value in part:
                 ends = last.get(id(value), number)
-                if ends == number or is_read_again(value):
+                if ends == number or is_made_again(value):
                     continue
                 left = free.setdefault(value.dtype, [])
                 slot = left.pop() if left else sizes.setdefault(value.dtype, 0)
@@ -184,9 +184,24 @@ class _Scratch:
             self.buffers[dtype] = draft.buffer(Operand(storage), whole)
 
 
-def is_read_again(value: Statement) -> bool:
-    """Whether every segment that needs a value loads it where it lies."""
-    return _is_load(value) and not value.args
+_COMPARISONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
+
+
+def is_made_again(value: Statement) -> bool:
+    """Whether every segment that needs a value makes it: by one load or one comparison."""
+    if not isinstance(value, Value):
+        return False
+    return value.opcode in _COMPARISONS or (_is_load(value) and not value.args)
+
+
+def _needed(statement: Statement) -> Iterator[Value]:
+    """What a statement uses, and what is needed to make that again."""
+    stack = list(used(statement))
+    while stack:
+        value = stack.pop()
+        yield value
+        if is_made_again(value):
+            stack += value.args
 
 
 def _segment(
@@ -211,8 +226,8 @@ def _segment(
         same = here.get(id(value))
         if same is not None or id(value) not in scratch.home:
             return same or value
-        if is_read_again(value):
-            return made(value, value.args)
+        if is_made_again(value):
+            return made(value, tuple(map(found, value.args)))
         address = Address(scratch.buffers[value.dtype], (scratch.slots[id(value)], *at), 0)
         same = here[id(value)] = Value(body, "load", (), value.dtype, address)
         body.statements.append(same)
