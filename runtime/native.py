@@ -155,7 +155,7 @@ def modules(
                 if symbol not in printed:
                     printed.add(symbol)
                     made.append(_routine(symbol, routine, lanes, machine))
-            passes = "instcombine" if opt_level else "none"
+            passes = "instcombine" if opt_level and not in_segments else "none"
             made.append(Module(name, text, (("kernel", name),), imports, level, passes))
         names[id(kernel)] = kernel.name = name
     if found.slots.free:
