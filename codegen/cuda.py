@@ -270,11 +270,16 @@ def cuda_source(program: Program, name: str = "graph", workers: int = 1) -> Cuda
 
 
 def lower_for_cuda(
-    graph: Graph, workers: int = SCRATCH_BLOCKS, strided: Sequence[bool] = ()
+    graph: Graph,
+    workers: int = SCRATCH_BLOCKS,
+    strided: Sequence[bool] = (),
+    fast: bool = False,
 ) -> Program:
     """The program of a closed, rewritten, expanded graph, as a GPU should run it."""
     arrange = functools.partial(put_together, joins=_may_join)
-    return lower(graph, workers, strided, product_scratch=product_scratch, arrange=arrange)
+    return lower(
+        graph, workers, strided, product_scratch=product_scratch, arrange=arrange, fast=fast
+    )
 
 
 def product_scratch(contract: Contract) -> Extent:

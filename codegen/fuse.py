@@ -131,8 +131,12 @@ class Partition:
         strided: set[Node] | frozenset[Node] = frozenset(),
         overwritten: Mapping[Node, Node] = MappingProxyType({}),
         most_floating: int = MOST_WORK,
+        fast: bool = False,
     ) -> None:
-        """`overwritten` are external nodes in whose memory an output will be."""
+        """`overwritten` are external nodes in whose memory an output will be; `most_floating` is the
+        floating work of one kernel; `fast` allows cheaper functions.
+        """
+        self.fast = fast
         self.external = external
         self._overwritten = overwritten
         self.most_floating = most_floating

@@ -64,6 +64,7 @@ def lower(
     product_scratch: Callable[[Contraction], Extent] = product_bytes,
     arrange: Callable[[Program], None] | None = None,
     segments: bool = False,
+    fast: bool = False,
 ) -> Program:
     """The program of a closed, rewritten, expanded graph.
 
@@ -72,9 +73,10 @@ def lower(
     threads that will run it, for scratch; `product_scratch` is the workspace in bytes that the
     target needs for a contraction; `arrange` may change the order of statements before the memory
     is planned. With `segments` long element-wise kernels come in segments (`codegen.segments`), for
-    targets that have few registers and a cache; others get several.
+    targets that have few registers and a cache; others get several. `fast` takes the cheaper
+    mathematical functions (`codegen.vecmath_fast`).
     """
-    lowering = _Lowering(segments)
+    lowering = _Lowering(segments, fast)
     flags = [*strided, *[False] * (len(graph.parameters) - len(strided))]
     main = lowering.procedure(graph, "main", flags, donated or {})
     program = Program(main, list(lowering.procedures.values()), lowering.checks)
@@ -206,8 +208,8 @@ def _product_and_sum(node: Node) -> Node:
 class _Lowering:
     """State of lowering one graph: procedures by digest, checked nodes."""
 
-    def __init__(self, segments: bool) -> None:
-        self.segments = segments
+    def __init__(self, segments: bool, fast: bool) -> None:
+        self.segments, self.fast = segments, fast
         self.procedures: dict[bytes, Procedure] = {}
         self.checks: list[Checked] = []
         self.written = Written()
@@ -312,7 +314,9 @@ class _Block:
             if node.op is parameter_op and node.attrs["index"] in donated
         }
         most = MOST_WORK_IN_SEGMENTS if lowering.segments else MOST_WORK
-        self.partition = Partition(order, graph.outputs, external, strided, overwritten, most)
+        self.partition = Partition(
+            order, graph.outputs, external, strided, overwritten, most, lowering.fast
+        )
         copies = self._claim_outputs(graph.outputs, results)
         self.copied = {node for node, _ in copies}
         self._claim_parts(order)

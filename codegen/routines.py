@@ -17,17 +17,18 @@ LEAST_INSTRUCTIONS = 16
 
 
 @functools.cache
-def routine(name: str, dtypes: tuple[str, ...]) -> Routine | None:
-    """The procedure of that name for arguments of these dtypes as a routine; None for one that has
-    several results or is not worth a call.
+def routine(name: str, dtypes: tuple[str, ...], fast: bool = False) -> Routine | None:
+    """The procedure of that name for arguments of these dtypes as a routine, or the fast one; None
+    for one that has several results or is not worth a call.
     """
     if any(dtype not in FLOATS or dtype in HALVES for dtype in dtypes):
         return None
-    body = Scope()
+    body = Scope(fast=fast)
     parameters = tuple(
         Value(body, "parameter", (), dtype, position) for position, dtype in enumerate(dtypes)
     )
     result = body.call(name, *parameters)
     if not isinstance(result, Value) or len(body.statements) < LEAST_INSTRUCTIONS:
         return None
-    return Routine("_".join((name, *dtypes)), parameters, body, result)
+    speed = ("fast",) if fast else ()
+    return Routine("_".join((*speed, name, *dtypes)), parameters, body, result)

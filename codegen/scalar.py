@@ -261,10 +261,14 @@ class Scope:
         parent: Scope | None = None,
         variables: tuple[str, ...] = (),
         calls_routines: bool = False,
+        fast: bool = False,
     ) -> None:
-        """With `calls_routines` procedures are called out of line, here and in inner scopes."""
+        """With `calls_routines` procedures are called out of line, here and in inner scopes; `fast`
+        takes the cheaper ones where there are some.
+        """
         self.parent = parent
         self.calls_routines: bool = calls_routines if parent is None else parent.calls_routines
+        self.fast: bool = fast if parent is None else parent.fast
         self.variables = frozenset(variables)
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.statements: list[Statement] = []
@@ -384,10 +388,16 @@ class Scope:
         if self.calls_routines and all(isinstance(a, Value) and a.opcode != "const" for a in args):
             from graphc.codegen.routines import routine
 
-            found = routine(name, tuple(value.dtype for value in args))
+            found = routine(name, tuple(value.dtype for value in args), self._takes_fast(name))
             if found is not None:
                 return self.emit("call", *args, dtype=found.result.dtype, immediate=found)
-        return (exact.PROCEDURES.get(name) or vecmath.PROCEDURES[name])(self, *args)
+        procedures = vecmath.FAST if self._takes_fast(name) else vecmath.PROCEDURES
+        return (exact.PROCEDURES.get(name) or procedures[name])(self, *args)
+
+    def _takes_fast(self, name: str) -> bool:
+        from graphc.codegen import vecmath
+
+        return self.fast and name in vecmath.FAST
 
     # -- loops ---------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from graphc.codegen import (
     vecmath_bessel,
     vecmath_erf,
     vecmath_exp,
+    vecmath_fast,
     vecmath_gamma,
     vecmath_log,
     vecmath_power,
@@ -69,4 +70,10 @@ PROCEDURES: dict[str, Procedure] = {
         *(_gamma.lgamma, _gamma.gamma, _gamma.digamma, _gamma.polygamma),
         *(_bessel.i0, _bessel.i1, _bessel.i0e, _bessel.i1e, _bessel.j0, _bessel.j1),
     )
+}
+
+# What stands for some of them with `Options(math="fast")`.
+FAST: dict[str, Procedure] = {
+    procedure.__name__: _through_float32(procedure)
+    for procedure in (vecmath_fast.tanh, vecmath_fast.sigmoid, vecmath_fast.silu, vecmath_fast.gelu)
 }

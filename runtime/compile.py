@@ -131,6 +131,7 @@ class Compiled(Implementation):
                 self.request.donated,
                 product_scratch(self.workers),
                 segments=True,
+                fast=_is_fast(self.request),
             )
             if self.request.options.debug:
                 for kernel in program.kernels():
@@ -445,7 +446,7 @@ class Interpreted(Compiled):
     @functools.cached_property
     def program(self) -> Program:
         """The program, with its kernels and what they compute."""
-        return lower(self.rewritten, self.workers)
+        return lower(self.rewritten, self.workers, fast=_is_fast(self.request))
 
     def _derive(self, slots: Any) -> None:
         found = self.layout.slots
@@ -473,13 +474,18 @@ class Interpreted(Compiled):
         return (compile_interpreted, (self.request,))
 
 
+def _is_fast(request: Request) -> bool:
+    """Whether accuracy may be lost, by a stated amount."""
+    return request.options.math == "fast"
+
+
 def emit_cuda(request: Request) -> Any:
     """The CUDA C++ of a request: text, kernels, launch plan."""
     from graphc.codegen.cuda import SCRATCH_BLOCKS, cuda_source, lower_for_cuda
 
     graph, _ = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
-    program = lower_for_cuda(rewritten, SCRATCH_BLOCKS)
+    program = lower_for_cuda(rewritten, SCRATCH_BLOCKS, fast=_is_fast(request))
     return cuda_source(program, name=request.name, workers=SCRATCH_BLOCKS)
 
 
@@ -494,7 +500,9 @@ def emit_c(request: Request, strided: Sequence[bool] = ()) -> Any:
 
     graph, dims = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
-    program = lower(rewritten, 1, strided, request.donated, c_scratch)
+    program = lower(
+        rewritten, 1, strided, request.donated, c_scratch, fast=_is_fast(request)
+    )
     found = layout(graph, program.main.arena, 0, Wording(request.names, dims))
     name, names = program_name(request.name), tuple(request.names)
     signature = Signature(name, names, dims, found, request.donated)
@@ -508,5 +516,5 @@ def emit_llvm(request: Request) -> str:
 
     graph, _ = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
-    kernels = lower(rewritten, 1).kernels()
+    kernels = lower(rewritten, 1, fast=_is_fast(request)).kernels()
     return "\n".join(f"; {k.title}\n{kernel_text(k, Machine.host()).text}" for k in kernels)

@@ -111,7 +111,8 @@ class Writer:
 
     def draft(self, title: str = "") -> Draft:
         """A new kernel, which calls what a large one should not hold copies of."""
-        return Draft(title or self.title(), Scope(calls_routines=self._is_dear()))
+        scope = Scope(calls_routines=self._is_dear(), fast=self.partition.fast)
+        return Draft(title or self.title(), scope)
 
     def _is_dear(self) -> bool:
         """Whether copies of mathematical procedures would be most of a large kernel."""
