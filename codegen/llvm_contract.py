@@ -33,6 +33,7 @@ from graphc.codegen.loops import (
     walk,
 )
 from graphc.codegen.machine import Machine
+from graphc.codegen.microkernel import Tile
 from graphc.codegen.scalar import Address, For, Routine, Scope, Store, Value
 from graphc.dims import (
     Bounds,
@@ -398,6 +399,8 @@ class _EpiloguePrinter(Printer):
     def __init__(self, kernel: Kernel, machine: Machine, contract: Contract) -> None:
         super().__init__(kernel, machine)
         self.contract = contract
+        # Most tiles are as wide as the registers': their rows are whole vectors, without a mask.
+        self.most_lanes = Tile.of(contract.dtype, machine).columns
 
     def text(self, name: str) -> str:
         parameters = (

@@ -144,9 +144,11 @@ def tile_kernel(
         for j in range(vectors)
     ]
     out_rows = _rows_from(f, out, out_row, rows)
-    with f.when(f.compare("sge", depth, PREFETCH_DEPTH)):
-        for row in out_rows:
-            _prefetch_row(f, row, vectors * vector.bytes)
+    # A short loop ends before lines of its own tile have arrived: it fetches those of the next.
+    short = f.compare("slt", depth, PREFETCH_DEPTH)
+    ahead = f.select(short, f.multiply(out_row, rows), 0)
+    for row in out_rows:
+        _prefetch_row(f, f.at(row, ahead), vectors * vector.bytes)
     walk = _WalkByTables(f, tile, rows) if tabled else _WalkBySteps(f, tile, rows)
     pointers: list[TypedOperand] = [("ptr", start) for start in [*walk.starts, right]]
     zeros: list[TypedOperand] = [(vector.text, "zeroinitializer")] * (rows * vectors)
