@@ -37,10 +37,10 @@ same order whoever computes it: the same bits for any number of workers. Below `
 multiplications a single worker runs all tasks without asking the pool; above, the pool is
 asked even then, because it polls for signals.
 
-The plan. Register tiles take k in blocks such that a panel of right fills an eighth of the second
-level of cache. Operands are read where they lie as long as they are near; a transposed or large
-right operand is packed, by the tasks that use a panel if few tasks do, else once for all. A few
-rows stream over right, narrow products whose operands are contiguous along k take dot products,
+The plan. Register tiles take k in blocks such that a panel of right fills at most an eighth of the
+second level of cache. Operands are read where they lie as long as they are near; a transposed or
+large right operand is packed, by the tasks that use a panel if few tasks do, else once for all. A
+few rows stream over right, narrow products whose operands are contiguous along k take dot products,
 and a narrow product whose left operand is transposed is computed the other way round. A long k
 with a small out is cut into pieces whose results are added at the end. The thresholds below were
 measured on a Zen 4 with a second level of 1 MiB; those of bytes follow the machine.
@@ -118,8 +118,10 @@ class Blocking:
     """Block sizes in elements for one dtype and machine, derived from its caches."""
 
     tile: Tile
-    depth: int  # of k: a packed panel of right takes an eighth of the second level
-    rows: int  # of left beside it: a fifth of the second level
+    # Of k: a packed panel of right takes an eighth of the second level, and the rows of left that
+    # a tile reads one and a half of the first.
+    depth: int
+    rows: int  # of left beside it: two fifths of the second level
     few_rows: int  # three quarters of it: at this height, each task packs its own panels
     columns: int  # of right that are packed at once: a quarter of the third level
     in_place: int  # bytes of right up to which tiles read it where it lies
@@ -134,13 +136,14 @@ class Blocking:
     def of(dtype: str, machine: Machine) -> Blocking:
         tile = Tile.of(dtype, machine)
         size = tile.vector.element_bytes
-        depth = _clamp(machine.l2 // (8 * tile.columns * size), 128, 1024, 64)
+        panel, lines = machine.l2 // (8 * tile.columns), 3 * machine.l1 // (2 * tile.rows)
+        depth = _clamp(min(panel, lines) // size, 128, 1024, 64)
         row_bytes = depth * size
         level = machine.l2 if tile.columns * size >= RUN_BYTES else machine.l1
         return Blocking(
             tile,
             depth,
-            _clamp(machine.l2 // (5 * row_bytes), 2 * tile.rows, 240, tile.rows),
+            _clamp(2 * machine.l2 // (5 * row_bytes), 2 * tile.rows, 240, tile.rows),
             _clamp(3 * machine.l2 // (4 * row_bytes), 4 * tile.rows, 240, tile.rows),
             _clamp(machine.l3 // (4 * row_bytes), 512, 8192, tile.columns),
             LARGE * level,
