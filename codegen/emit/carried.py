@@ -23,6 +23,8 @@ from graphc.types import TupleType
 
 # Rows of at most so many elements are short.
 NARROW = 128
+# Rows of a block: few, so that while one is worked on the next is already on its way from memory.
+BLOCK = 32
 
 
 class CarriedWriter(PartialWriter):
@@ -44,15 +46,13 @@ class CarriedWriter(PartialWriter):
         self.partials = {m: partial_results(m, count) for m in carried}
         with draft.scope.loop("parallel", 0, count, "p") as outer:
             self.part = draft.bind(outer.variable, 0, count)
-            blocks = self.works_in_blocks()
-            whole = self._carried_in_columns() if blocks else set()
             for member in carried:
-                if not self._carried_rows(member) and member not in whole:
+                if not self._carried_rows(member):
                     self._clear(draft, outer.body, member)
             start = self.part * depth
             stop = dim_min(rows, start + depth)
-            if blocks:
-                each, states = self._run_block(draft, outer.body, start, stop, depth)
+            if self.works_in_blocks():
+                each, states = self._run_blocks(draft, outer.body, start, stop, depth)
             else:
                 with outer.body.loop("serial", start, stop) as each:
                     row = draft.bind(each.variable, 0, rows)
@@ -97,8 +97,24 @@ class CarriedWriter(PartialWriter):
         full, _ = self._stages()
         return not self._worth_saving([self._needed(stage) for stage in self._targets(full)])
 
+    def _run_blocks(
+        self, draft: Draft, scope: Scope, start: Extent, stop: Extent, depth: int
+    ) -> tuple[LoopBuilder, dict[Node, Accumulator]]:
+        """The rows of a part in blocks, and what has been accumulated over them."""
+        size = min(BLOCK, depth)
+        with scope.loop("serial", 0, ceildiv(stop - start, size)) as blocks:
+            first = start + draft.bind(blocks.variable, 0, ceildiv(depth, size)) * size
+            last = dim_min(stop, first + size)
+            blocks.body.barrier()  # the scratch of one block is that of the next
+            each, states = self._run_block(draft, blocks.body, first, last, size)
+            states = {
+                member: blocks.accumulate(state.combiner, each.result(state))
+                for member, state in states.items()
+            }
+        return blocks, states
+
     def _run_block(
-        self, draft: Draft, scope: Scope, start: Extent, stop: Extent, depth: Extent
+        self, draft: Draft, scope: Scope, start: Extent, stop: Extent, depth: int
     ) -> tuple[LoopBuilder, dict[Node, Accumulator]]:
         """Every stage for all rows of a block before the next: reductions row after row, what is
         made of them in lanes, a row in each. The values of rows wait in scratch.
@@ -151,11 +167,6 @@ class CarriedWriter(PartialWriter):
         """Whether a stage has nothing to do but to carry along what reduces all rows."""
         return bool(stage) and self.group.carried.issuperset(stage)
 
-    def _carried_in_columns(self) -> set[Node]:
-        """What the stages that do nothing else carry along."""
-        stages = self._targets(self._stages()[0])
-        return {member for stage in stages if self._only_carries(stage) for member in stage}
-
     def _carry_columns(
         self, draft: Draft, scope: Scope, members: Sequence[Node], start: Extent, stop: Extent
     ) -> None:
@@ -165,6 +176,7 @@ class CarriedWriter(PartialWriter):
         group = self.group
         axes = group.reduced or ()
         spans = [(0, group.domain[axis]) for axis in axes]
+        scope.barrier()  # a column reads what others have kept of the rows
         opened, found = self._open(draft, scope, axes, spans, group.domain, "vector")
         columns = opened[-1].body
         with columns.loop("serial", start, stop) as each:
@@ -181,7 +193,9 @@ class CarriedWriter(PartialWriter):
             operand = self.partials[member]
             buffer = draft.buffer(operand, operand.storage.shape)
             located, args = draft.located((self.part, *found))
-            columns.store(buffer, located, each.result(state), args)
+            before = columns.load(buffer, located, args)
+            total = columns.emit(state.combiner, before, each.result(state))
+            columns.store(buffer, located, total, args)
         for loop in reversed(opened):
             loop.close()
         self.rows.clear()

@@ -103,6 +103,25 @@ def test_an_op_of_two_results_between_reductions_of_short_rows(target: str) -> N
         np.testing.assert_allclose(got, want, 1e-9, 1e-9)
 
 
+@pytest.mark.parametrize("rows", [0, 3, 32, 300])
+@pytest.mark.parametrize("target", ["interpret", "cpu"])
+def test_a_loss_over_short_rows_and_its_gradient(target: str, rows: int) -> None:
+    """Blocks of rows, in parts of them: none, one that is not full, a whole one, several."""
+    x, y = gx.symbol("x", ("n", 7)), gx.symbol("y", ("n",))
+    w = gx.symbol("w", (7,))
+    z = x @ w
+    loss = gx.sum(gx.softplus(z) - y * z)
+    made = [loss, gx.grad(loss, w), gx.max(x * gx.tanh(z)[:, None], axis=0)]
+    made = made if rows else made[:2]
+    random = np.random.default_rng(5)
+    arrays = [random.normal(size=shape) for shape in ((rows, 7), rows, 7)]
+    function = gx.compile([x, y, w], made, target=target, options=gx.Options(cache=False))
+    wanted = gx.evaluate(made, dict(zip((x, y, w), arrays, strict=True)))
+    for got, want in zip(function(*arrays), wanted, strict=True):
+        np.testing.assert_allclose(got, want, 1e-12, 1e-12)
+    assert sum("multiply" in k.nodes for k in function.report().kernels) == 1  # x is read once
+
+
 @pytest.mark.parametrize("rows", [0, 1, 5])
 @pytest.mark.parametrize("name", ["median", "nanmedian", "quantile", "nanquantile"])
 def test_quantiles_over_a_dimension_that_may_be_0(name: str, rows: int) -> None:
