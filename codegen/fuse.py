@@ -84,6 +84,10 @@ WIDE_ROW = 256
 SOURCE_SEARCH = 64
 MOST_SIBLINGS = 16
 
+# Why a node joins a kernel.
+READS_VALUES = "which reads values of the kernel where it makes them"
+READS_ARRAYS = "which reduces an array that the kernel reads anyway"
+
 
 @dataclass(eq=False)
 class Group:
@@ -100,11 +104,20 @@ class Group:
     reduced: tuple[int, ...] | None = None
     needs: set[Group] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
+    fused: dict[str, list[str]] = field(default_factory=dict)  # names of ops, by why they joined
+    refused: dict[str, list[str]] = field(default_factory=dict)  # and by why they did not
     stages: dict[Node, int] = field(default_factory=dict)  # the passes before a member is known
     carried: set[Node] = field(default_factory=set)  # reductions over the rows, which others reduce
     work: int = 0
     number: int = 0  # in the order of opening
     continuation: Group | None = None  # takes what is refused because the kernel is long enough
+
+    @property
+    def reason(self) -> str:
+        """Why the kernel computes what it does, and what it was asked to take but did not."""
+        fused = [f"fused: {_listed(names)}, {why}" for why, names in self.fused.items()]
+        refused = [f"not fused: {_listed(names)}, {why}" for why, names in self.refused.items()]
+        return "; ".join([*self.reasons, *fused, *refused])
 
     @property
     def kept(self) -> Shape:
@@ -349,12 +362,10 @@ class Partition:
             if why is None:
                 if isinstance(form, Reduce) and group.reduced is None:
                     group.reduced = node.attrs["axes"]
-                what = "values" if needs in needed else "arrays"
-                group.reasons.append(
-                    f"{node.op.name} fused: reads the kernel's {what} at its own index"
-                )
+                why = READS_VALUES if needs in needed else READS_ARRAYS
+                group.fused.setdefault(why, []).append(node.op.name)
                 return group
-            group.reasons.append(f"{node.op.name} not fused: {why}")
+            group.refused.setdefault(why, []).append(node.op.name)
         return None
 
     def _refusal(self, node: Node, group: Group, needed: frozenset[Group]) -> str | None:
@@ -364,27 +375,31 @@ class Partition:
             what = "sorting, searching or running" if group.kind == "own" else group.kind
             return f"a {what} kernel takes no further work"
         if group.work > MOST_WORK:
-            return "the kernel is long enough"
+            return "the kernel is long enough to compile"
         if isinstance(form, Reduce) and self._stage(node, group) > MOST_STAGES:
-            return "the kernel has passes enough"
+            return "the kernel passes over its rows often enough"
         shape = node.args[0].shape if isinstance(form, Reduce) else result_shape(node)
         if isinstance(form, Reduce):
             if group.kind == "contract":
-                return "a contraction's tiles are not whole rows"
+                return "which needs whole rows, and a product is made in tiles"
             same = shape == group.domain and group.reduced in (None, node.attrs["axes"])
             if not same and not (_carries(node, group) and not self._after_split(group)):
-                return "it reduces other axes than the kernel does"
+                mine, theirs = _text(node.attrs["axes"]), _text(group.reduced or ())
+                return (
+                    f"which reduces axes {mine} of {_text(shape)}, while the kernel reduces "
+                    f"{theirs} of {_text(group.domain)}"
+                )
             if same and self._after_split(group) and self._stage(node, group) > 1:
-                return "few results of many elements are reduced in parallel parts"
+                return "which needs results that parts of the kernel make together"
         elif shape == group.domain:
             if group.reduced is not None and self._after_split(group):
-                return "few results of many elements are reduced in parallel parts"
+                return "which needs results that parts of the kernel make together"
         elif group.reduced is None or shape != group.kept:
-            return f"its shape {_text(shape)} is not the kernel's {_text(group.domain)}"
+            return f"whose shape {_text(shape)} is not the kernel's {_text(group.domain)}"
         if not self._reads_in_place(node, group, shape):
-            return "it reads the kernel's values at other positions"
+            return "which reads values of the kernel elsewhere than it makes them, as views do"
         if any(self._reaches(other, group) for other in needed if other is not group):
-            return "it also needs a kernel that needs this one"
+            return "which also needs a kernel that needs this one"
         return None
 
     def _after_split(self, group: Group) -> bool:
@@ -937,6 +952,14 @@ def reads_at(node: Node, index: tuple[Extent, ...]) -> list[tuple[Node, tuple[Ex
     return [
         (argument, tuple(Dim.symbol("_unknown") for _ in argument.shape)) for argument in node.args
     ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in order of appearance, each once, with how often it comes if that is more."""
+    counts: dict[str, int] = {}
+    for name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return ", ".join(f"{name} ({n} times)" if n > 1 else name for name, n in counts.items())
 
 
 def _text(shape: Shape) -> str:

@@ -129,7 +129,7 @@ class Written:
                 launch.grain,
                 launch.work,
                 group.members,
-                "; ".join(group.reasons),
+                group.reason,
             )
             for launch in launches
         ]

@@ -138,7 +138,7 @@ class Writer:
         return "_".join(list(names)[:6])
 
     def reason(self) -> str:
-        return "; ".join(self.group.reasons)
+        return self.group.reason
 
     # -- results -----------------------------------------------------------------------------------
 

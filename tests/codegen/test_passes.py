@@ -122,3 +122,14 @@ def test_parts_are_made_where_they_belong() -> None:
     w = gx.vector("w", 1000)
     rows = [gx.tanh(w * k) for k in range(1, 11)]
     assert len(gx.compile([w], gx.stack(rows)).report().kernels) <= 2
+
+
+def test_the_report_says_what_is_fused_and_what_is_not() -> None:
+    x, w = gx.symbol("x", (64, 64)), gx.symbol("w", (64, 64))
+    y = gx.exp(gx.relu(x @ w + 1) + 1)
+    z = gx.sum(y, axis=1) + 1
+    function = gx.compile([x, w], [z, y + y.T], options=gx.Options(cache=False))
+    reasons = " / ".join(kernel.reason for kernel in function.report().kernels)
+    assert "fused: add (2 times), relu, exp, which reads values of the kernel where" in reasons
+    assert "not fused: sum, which needs whole rows, and a product is made in tiles" in reasons
+    assert "not fused: add, which reads values of the kernel elsewhere" in reasons
