@@ -24,6 +24,7 @@ from graphc.codegen.cuda_contract import ContractPrinter
 from graphc.codegen.cuda_kernel import CudaKernel, KernelPrinter, Parameter
 from graphc.codegen.cuda_lanes import SHARED_SCRATCH, divides
 from graphc.codegen.cuda_together import PART_BLOCK, Part, joined_kernel
+from graphc.codegen.deep import with_more_blocks
 from graphc.codegen.loops import Contract
 from graphc.codegen.lower import lower
 from graphc.codegen.program import (
@@ -41,6 +42,7 @@ from graphc.codegen.program import (
     bodies,
 )
 from graphc.codegen.scalar import BITS
+from graphc.codegen.tactics import GPU
 from graphc.codegen.together import put_together
 from graphc.codegen.traffic import Moved, moved, total
 from graphc.dims import Dim, Extent, evaluate, product
@@ -276,9 +278,16 @@ def lower_for_cuda(
     fast: bool = False,
 ) -> Program:
     """The program of a closed, rewritten, expanded graph, as a GPU should run it."""
+    graph = with_more_blocks(graph)
     arrange = functools.partial(put_together, joins=_may_join)
     return lower(
-        graph, workers, strided, product_scratch=product_scratch, arrange=arrange, fast=fast
+        graph,
+        workers,
+        strided,
+        product_scratch=product_scratch,
+        arrange=arrange,
+        fast=fast,
+        tactics=GPU,
     )
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from graphc.codegen.schedule import Traffic, likely_bytes, schedule
+from graphc.codegen.tactics import CPU, Tactics
 from graphc.dims import Dim, Extent, affine, product
 from graphc.lowering import (
     Contract,
@@ -43,7 +44,7 @@ from graphc.ops.movement import reshape_op
 from graphc.ops.operands import broadcast_op, constant_op, restate_op
 from graphc.ops.special import project_op
 from graphc.ops.windows import slide_op
-from graphc.types import Shape, TupleType
+from graphc.types import Shape, TensorType, TupleType
 
 # An element-wise value dearer than this, needed by several kernels, is stored rather than
 # recomputed.
@@ -70,16 +71,9 @@ MOST_TOGETHER = 8
 CYCLE_SEARCH = 256
 # Kernels that read a floating value, told apart by name; of more only the first and last count.
 MOST_READERS = 16
-# A reduction to fewer elements than this is split over its reduced axes, and nothing may follow it
-# in its kernel.
-FEW_RESULTS = 64
-SPLIT_ELEMENTS = 65536
 # Results of a reduction over all rows that are carried along in memory while rows are reduced.
 MOST_CARRIED = 4096
-# Columns of so many elements are not walked down, which meets a page for each: whole rows are added
-# up in memory, a part of the rows in each task.
-LONG_COLUMN = 1024
-WIDE_ROW = 256
+LEAST_CARRIED = 65536  # elements of the rows
 # Nodes looked at to tell what a reduction reads from memory; kernels that may read the same.
 SOURCE_SEARCH = 64
 MOST_SIBLINGS = 16
@@ -145,11 +139,13 @@ class Partition:
         overwritten: Mapping[Node, Node] = MappingProxyType({}),
         most_floating: int = MOST_WORK,
         fast: bool = False,
+        tactics: Tactics | None = None,
     ) -> None:
         """`overwritten` are external nodes in whose memory an output will be; `most_floating` is the
         floating work of one kernel; `fast` allows cheaper functions.
         """
         self.fast = fast
+        self.tactics = tactics or CPU
         self.external = external
         self._overwritten = overwritten
         self.most_floating = most_floating
@@ -162,6 +158,7 @@ class Partition:
                 self.users.setdefault(argument, []).append(node)
         self._dependencies: dict[Node, frozenset[Group]] = {}
         self._work: dict[Node, int] = {}  # of computing a floating value, in additions
+        self._inlined: dict[Node, int] = {}  # what computing a value anew costs
         self._folded: dict[Node, int] = {}  # reshapes in the index of a view
         self._windowed = {source for node in order for source in _windowed_sources(node)}
         self._reducing: dict[Shape, list[Group]] = {}  # by the shape that is reduced
@@ -233,6 +230,9 @@ class Partition:
             self._dependencies[node] = frozenset()
             return
         joined = self._join(node, needed)
+        if joined is None and self._is_inlined(node):
+            self._dependencies[node] = needed
+            return
         group = joined or self._open(node, needed)
         if joined is None:
             for full in needed:
@@ -246,6 +246,45 @@ class Partition:
         group.needs |= needed - {group}
         self.group_of[node] = group
         self._dependencies[node] = frozenset((group,))
+
+    def _is_inlined(self, node: Node) -> bool:
+        """Whether a value that no kernel takes is computed anew in each that reads it: if that is
+        cheap, and it reads no more than it would have to store.
+        """
+        form, most = node.op.lowering, self.tactics.inlined_cost
+        if not most or not isinstance(form, Elementwise) or isinstance(node.type, TupleType):
+            return False
+        sources = {beneath_views(argument) for argument in node.args}
+        cost = form.cost + sum(self._inlined.get(source, 0) for source in sources)
+        if cost > most:
+            return False
+        readers = list(self._readers_of(node))
+        kinds = (Contract, Elementwise, Reduce)
+        if not readers or not all(isinstance(r.op.lowering, kinds) for r in readers):
+            return False
+        read: Extent = 0
+        for source in sources:
+            if source.op is not constant_op and isinstance(source.type, TensorType):
+                read = read + product(source.shape) * source.dtype.itemsize
+        stored = product(node.shape) * node.dtype.itemsize
+        known = isinstance(read, int) and isinstance(stored, int)
+        if not known or len(readers) > 1 and read > stored or read > 2 * stored:  # type: ignore[operator]
+            return False
+        self._inlined[node] = cost
+        return True
+
+    def _readers_of(self, node: Node) -> Iterator[Node]:
+        """What reads a node, views looked through; a node that is not an array's view ends it."""
+        stack, seen = [node], {node}
+        while stack:
+            for user in self.users.get(stack.pop(), ()):
+                if user in seen:
+                    continue
+                seen.add(user)
+                if isinstance(user.op.lowering, View) and len(user.args) == 1:
+                    stack.append(user)
+                else:
+                    yield user
 
     def _note_reduction(self, node: Node, group: Group) -> None:
         """Remember who reduces what, for reductions to come."""
@@ -311,6 +350,8 @@ class Partition:
         """Whether a product reads windows into this view, and would have to ask at every element of
         them whether it is there: padding is stored once, and its windows are read where they lie.
         """
+        if not self.tactics.stores_windowed:
+            return False
         asks = len(node.args) > 1 or any(_asks(view) for view in _views_from(node))
         return node in self._windowed and asks
 
@@ -353,6 +394,8 @@ class Partition:
         if not isinstance(form, (Elementwise, Gather, Reduce)):
             return None
         producers = sorted(needed, key=lambda group: group.number, reverse=True)
+        if self.tactics.rows_before_epilogues:
+            producers.sort(key=lambda group: group.kind == "contract")
         siblings = [group for group in self._siblings(node, needed) if group not in needed]
         for needs in (*producers, *siblings):
             group = needs
@@ -404,7 +447,9 @@ class Partition:
 
     def _after_split(self, group: Group) -> bool:
         """Whether the group's reduction is one that is split into parts for parallelism."""
-        return group.reduced is not None and splits(group.domain, group.reduced)
+        return group.reduced is not None and self.tactics.splits(
+            group.domain, group.reduced
+        )
 
     def _reads_in_place(self, node: Node, group: Group, shape: Shape) -> bool:
         """Whether every value of `group` that `node` reads is read at the node's own index, or what
@@ -489,7 +534,8 @@ class Partition:
                     must.update(a for a in several if cost.get(a, 0) > RECOMPUTE_COST)
                     if isinstance(form, Scatter):  # which may then be written over the old array
                         must.update(a for a in several if self._looks_at(a, node.args[0]))
-                    must.update(a for a in _windowed_sources(node) if cost.get(a, 0))
+                    least = 0 if self.tactics.stores_windowed else RECOMPUTE_COST
+                    must.update(a for a in _windowed_sources(node) if cost.get(a, 0) > least)
                 elif isinstance(form, Nest):
                     must.update(node.args[i] for i in form.stored)
                 elif isinstance(form, View):  # parts of an array are made together
@@ -849,6 +895,13 @@ def beneath(node: Node) -> Node:
     return node
 
 
+def beneath_views(node: Node) -> Node:
+    """What a node is a view of, through all views of one argument."""
+    while isinstance(node.op.lowering, View) and len(node.args) == 1:
+        node = node.args[0]
+    return node
+
+
 def _few(groups: frozenset[Group]) -> frozenset[Group]:
     """The set, or the first and the last of one that is too large to be carried along."""
     if len(groups) <= MOST_READERS:
@@ -862,32 +915,6 @@ def _index_rank(node: Node) -> int:
     """The rank of the index at which a member reads its arguments."""
     form = node.op.lowering
     return len(node.args[0].shape if isinstance(form, Reduce) else result_shape(node))
-
-
-def splits(domain: Shape, reduced: tuple[int, ...]) -> bool:
-    """Whether a reduction of `domain` over `reduced` is done in parallel parts that a second kernel
-    combines.
-    """
-    kept: Extent = 1
-    total: Extent = 1
-    for axis, extent in enumerate(domain):
-        total = total * extent
-        if axis not in reduced:
-            kept = kept * extent
-    if streams(domain, reduced):
-        return True
-    if not isinstance(kept, int) or kept > FEW_RESULTS:
-        return False
-    return not isinstance(total, int) or total > SPLIT_ELEMENTS
-
-
-def streams(domain: Shape, reduced: tuple[int, ...]) -> bool:
-    """Whether a reduction of long columns adds up rows as they lie in memory."""
-    if not reduced or len(domain) - 1 in reduced:
-        return False
-    rows, columns = product(domain[axis] for axis in reduced), domain[-1]
-    known = isinstance(rows, int) and isinstance(columns, int)
-    return known and rows >= LONG_COLUMN and columns > WIDE_ROW  # type: ignore[operator]
 
 
 def _carries(node: Node, group: Group) -> bool:
@@ -906,7 +933,7 @@ def _carries(node: Node, group: Group) -> bool:
     else:
         return False
     total = product(group.domain)
-    large = not isinstance(total, int) or total > SPLIT_ELEMENTS
+    large = not isinstance(total, int) or total > LEAST_CARRIED
     return large and isinstance(size, int) and size <= MOST_CARRIED
 
 

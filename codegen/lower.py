@@ -44,6 +44,7 @@ from graphc.codegen.program import (
     While,
 )
 from graphc.codegen.reader import symbol
+from graphc.codegen.tactics import Tactics
 from graphc.codegen.weights import LEAST_STEPS, turned
 from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph, parameter_op, rebuild
@@ -65,6 +66,7 @@ def lower(
     arrange: Callable[[Program], None] | None = None,
     segments: bool = False,
     fast: bool = False,
+    tactics: Tactics | None = None,
 ) -> Program:
     """The program of a closed, rewritten, expanded graph.
 
@@ -72,11 +74,11 @@ def lower(
     `donated` maps a parameter to the output that will be written over it. `workers` is the most
     threads that will run it, for scratch; `product_scratch` is the workspace in bytes that the
     target needs for a contraction; `arrange` may change the order of statements before the memory
-    is planned. With `segments` long element-wise kernels come in segments (`codegen.segments`), for
-    targets that have few registers and a cache; others get several. `fast` takes the cheaper
-    mathematical functions (`codegen.vecmath_fast`).
+    is planned; `tactics` are those of a CPU if none are given. With `segments` long element-wise
+    kernels come in segments (`codegen.segments`), for targets that have few registers and a cache;
+    others get several. `fast` takes the cheaper mathematical functions (`codegen.vecmath_fast`).
     """
-    lowering = _Lowering(segments, fast)
+    lowering = _Lowering(segments, fast, tactics)
     flags = [*strided, *[False] * (len(graph.parameters) - len(strided))]
     main = lowering.procedure(graph, "main", flags, donated or {})
     program = Program(main, list(lowering.procedures.values()), lowering.checks)
@@ -208,8 +210,8 @@ def _product_and_sum(node: Node) -> Node:
 class _Lowering:
     """State of lowering one graph: procedures by digest, checked nodes."""
 
-    def __init__(self, segments: bool, fast: bool) -> None:
-        self.segments, self.fast = segments, fast
+    def __init__(self, segments: bool, fast: bool, tactics: Tactics | None) -> None:
+        self.segments, self.fast, self.tactics = segments, fast, tactics
         self.procedures: dict[bytes, Procedure] = {}
         self.checks: list[Checked] = []
         self.written = Written()
@@ -315,7 +317,14 @@ class _Block:
         }
         most = MOST_WORK_IN_SEGMENTS if lowering.segments else MOST_WORK
         self.partition = Partition(
-            order, graph.outputs, external, strided, overwritten, most, lowering.fast
+            order,
+            graph.outputs,
+            external,
+            strided,
+            overwritten,
+            most,
+            lowering.fast,
+            lowering.tactics,
         )
         copies = self._claim_outputs(graph.outputs, results)
         self.copied = {node for node, _ in copies}

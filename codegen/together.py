@@ -2,9 +2,8 @@
 
 A launch costs a GPU some microseconds, and a small one leaves most of it idle. Launches that
 neither read nor write what another of them writes can share one: some blocks do one, some another,
-what several of them read is read once. Statements keep their order wherever one needs another; a
-launch moves up to the first place where all that it needs is done, and to a launch there that has
-room.
+and what several of them read is read once. Statements keep their order wherever one needs another;
+a launch moves up to the first place where all that it needs is done, to a launch there with room.
 
 This is done before memory is planned, so temporaries of one launch never share a place.
 """

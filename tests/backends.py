@@ -15,6 +15,7 @@ between such runs may differ between backends, and nothing else may.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib
 import shutil
@@ -29,8 +30,8 @@ import numpy as np
 
 import graphc as gx
 import graphc.ops  # noqa: F401
+from graphc.codegen import tactics
 from graphc.dtypes import is_float
-from graphc.evaluator import bind_extents
 from graphc.graph import substitute_in
 from graphc.lowering import View
 from graphc.node import Node, topological
@@ -158,12 +159,12 @@ class Case:
 # make one be split; columns that are long, rows that are wide; arrays that are read in tiles;
 # vectors that a light loop takes at once, and sums that are under way in it, so that arrays of test
 # size see the loop over whole vectors, too.
+_SMALL_PARTS = {"part_elements": 5, "split_elements": 8}
 SMALL_WORK = {
     "GRAIN": 2,
-    "PART": 5,
-    "SPLIT_ELEMENTS": 8,
-    "LONG_COLUMN": 6,
-    "WIDE_ROW": 4,
+    "CPU": dataclasses.replace(tactics.CPU, **_SMALL_PARTS, long_column=6, wide_row=4),
+    "GPU": dataclasses.replace(tactics.GPU, **_SMALL_PARTS, split_rows=3, whole_elements=6),
+    "LEAST_CARRIED": 8,
     "TURNED_ELEMENTS": 12,
     "TURNED_SIDE": 3,
     "MOST_STEPPED": 1,
@@ -232,19 +233,19 @@ def _compiled_for_c(cases: Sequence[Case]) -> list[Callable[..., list[Any]]]:
 
 def _compiled_for_cuda(cases: Sequence[Case]) -> list[Callable[..., list[Any]]]:
     """All cases in one translation unit."""
-    from graphc.codegen.cuda import cuda_source
     from tests.codegen import cuda_host
 
-    functions = [case.compile("interpret") for case in cases]
-    programs = [cuda_source(f.program, f"case{i}") for i, f in enumerate(functions)]
+    programs = []
+    for number, case in enumerate(cases):
+        with case.sizes_of_work():
+            inputs, outputs = list(case.inputs), list(case.outputs)
+            options, name = case.options(1), f"case{number}"
+            programs.append(gx.emit(inputs, outputs, "cuda", options=options, name=name))
     module = cuda_host.compile_programs(programs)
 
-    def caller(function: Any, program: Any) -> Callable[..., list[Any]]:
+    def caller(program: Any) -> Callable[..., list[Any]]:
         def call(*arrays: Any) -> list[Any]:
-            sizes: dict[str, int] = {}
-            names, types = function.request.names, function.written.parameters
-            for name, type_, array in zip(names, types, arrays, strict=True):
-                bind_extents(type_, array.shape, sizes, name)
+            sizes = cuda_host.sizes_of(program, arrays)
             given = [np.array(array, order="C") for array in arrays]
             outcome = cuda_host.run(program, given, sizes, module=module)
             assert outcome.failure[0] == 0, f"a check failed: {outcome.failure}"
@@ -252,7 +253,7 @@ def _compiled_for_cuda(cases: Sequence[Case]) -> list[Callable[..., list[Any]]]:
 
         return call
 
-    return [caller(f, p) for f, p in zip(functions, programs, strict=True)]
+    return [caller(program) for program in programs]
 
 
 def run(backend: str, case: Case, arrays: Arrays) -> list[Any]:

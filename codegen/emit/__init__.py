@@ -25,7 +25,7 @@ from graphc.codegen.emit.rows import RowWriter
 from graphc.codegen.emit.scatter import ScatterWriter
 from graphc.codegen.emit.split import SplitWriter
 from graphc.codegen.emit.writer import Writer
-from graphc.codegen.fuse import Group, Partition, splits
+from graphc.codegen.fuse import Group, Partition
 from graphc.codegen.program import Launch, Operand
 from graphc.lowering import Reduce
 from graphc.node import Node
@@ -57,7 +57,7 @@ def launches(
         return _KINDS[group.kind](*asked).launches()
     if not any(isinstance(member.op.lowering, Reduce) for member in group.members):
         return ElementwiseWriter(*asked).launches()
-    if splits(group.domain, group.reduced or ()):
+    if partition.tactics.splits(group.domain, group.reduced or ()):
         return SplitWriter(*asked).launches()
     carried = CarriedWriter(*asked)
     if group.carried or carried.works_in_blocks():

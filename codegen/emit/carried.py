@@ -40,7 +40,7 @@ class CarriedWriter(PartialWriter):
         group = self.group
         draft = self.draft()
         rows = product(group.kept)
-        depth = rows_of_part(rows)
+        depth = rows_of_part(rows, self.partition.tactics)
         count = ceildiv(rows, depth)
         carried = [member for member in group.members if member in group.carried]
         self.partials = {m: partial_results(m, count) for m in carried}
@@ -85,6 +85,8 @@ class CarriedWriter(PartialWriter):
         """Whether the rows are so short that what is dear for each of them is done for a block of
         them at once, in lanes.
         """
+        if not self.partition.tactics.blocks_of_rows:
+            return False
         group = self.group
         last = len(group.domain) - 1
         width = product(group.domain[axis] for axis in group.reduced or ())

@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.codegen import loops
-from graphc.codegen.emit.rows import SUMMED_IN_ORDER, RowWriter
+from graphc.codegen.emit.rows import RowWriter
 from graphc.codegen.emit.writer import combiner_of, sums
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Accumulator, Scope
+from graphc.codegen.tactics import Tactics
 from graphc.dims import Extent, product
 from graphc.node import Node
 from graphc.types import Shape
-
-# Parts of the rows, where results are carried from row to row within each.
-LEAST_PARTS = 16
 
 
 class PartialWriter(RowWriter):
@@ -38,6 +36,14 @@ class PartialWriter(RowWriter):
         """Combine the partial results in order, and finish what follows from them."""
         draft = self.draft(self.title() + "_combine")
         count = next(iter(partials.values())).storage.shape[0]
+        why = "combines the parts of a split reduction in order"
+        if self.partition.tactics.combines_in_lanes:
+            tasks = product(kept_shape)
+            with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+                p = draft.bind(outer.variable, 0, tasks)
+                kept = unravel(p, kept_shape, draft.bounds)
+                self._combine_row(draft, outer.body, kept, partials, rows, "vector")
+            return draft.launch(tasks, count, [*partials, *rows], why)
         tasks = product(kept_shape[:-1])
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
             p = draft.bind(outer.variable, 0, tasks)
@@ -49,7 +55,6 @@ class PartialWriter(RowWriter):
             else:
                 self._combine_row(draft, outer.body, (), partials, rows, "vector")
         inner = count * (kept_shape[-1] if kept_shape else 1)
-        why = "combines the parts of a split reduction in order"
         return draft.launch(tasks, inner, [*partials, *rows], why)
 
     def _combine_row(
@@ -85,10 +90,10 @@ def partial_results(reduction: Node, count: Extent) -> Operand:
     return Operand(Storage("temporary", reduction.dtype, (count, *reduction.shape)))
 
 
-def rows_of_part(rows: Extent) -> int:
+def rows_of_part(rows: Extent, tactics: Tactics) -> int:
     """How many rows one task reduces one after the other, and carries results along: as many as may
     be summed in order, fewer where there would be no work for many workers.
     """
     if not isinstance(rows, int):
-        return SUMMED_IN_ORDER
-    return max(1, min(SUMMED_IN_ORDER, rows // LEAST_PARTS))
+        return tactics.rows_of_part
+    return max(1, min(tactics.rows_of_part, rows // tactics.least_parts))

@@ -22,9 +22,8 @@ from graphc.node import Node
 from graphc.ops.special import project_op
 from graphc.types import Shape, TupleType
 
-# Terms that are summed before the sum is added to what came before: in lanes, and one by one. Sums
-# of sums round less often: the error grows with the longest chain of additions, not with the terms.
-SUMMED_IN_LANES = 4096
+# Terms that are summed one by one before the sum is added to what came before. Sums of sums round
+# less often: the error grows with the longest chain of additions, not with the terms.
 SUMMED_IN_ORDER = 128
 
 
@@ -32,6 +31,7 @@ class RowWriter(Writer):
     """Writes a reduction, and what is computed from its results for each row."""
 
     lane_offset: Extent = 0
+    lane_count: Extent | None = None
     # Where what is carried from row to row waits, and which part of the rows this is.
     partials: dict[Node, Operand]
     part: Extent = 0
@@ -40,9 +40,11 @@ class RowWriter(Writer):
         group = self.group
         reduced = group.reduced or ()
         last = len(group.domain) - 1
-        if last in reduced:
+        each, tactics = product(group.domain[axis] for axis in reduced), self.partition.tactics
+        narrow = isinstance(each, int) and each <= tactics.narrow_rows
+        if last in reduced and not (narrow and group.kept):
             return [self._row_mode()]
-        return [self._column_mode()]
+        return [self._flat_column_mode() if tactics.flat_columns else self._column_mode()]
 
     def _row_mode(self) -> Launch:
         """Rows in parallel; each stage a vector loop over the last axis inside serial loops over
@@ -75,6 +77,22 @@ class RowWriter(Writer):
                 self.lane_offset = j - start
                 self._run_stages(draft, lanes.body, (*lead, j), vector=False)
         inner = product(group.domain[axis] for axis in group.reduced or ()) * dim_min(columns, TILE)
+        return draft.launch(tasks, inner, group.members, self.reason())
+
+    def _flat_column_mode(self) -> Launch:
+        """Lanes along all axes that stay, as they lie in the result."""
+        group = self.group
+        draft = self.draft()
+        total = product(group.kept)
+        tasks = ceildiv(total, TILE)
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            start = draft.bind(outer.variable, 0, tasks) * TILE
+            with outer.body.loop("vector", start, dim_min(total, start + TILE)) as lanes:
+                j = draft.bind(lanes.variable, 0, total)
+                self.lane_offset, self.lane_count = j - start, TILE
+                kept = unravel(j, group.kept, draft.bounds)
+                self._run_stages(draft, lanes.body, kept, vector=False)
+        inner = product(group.domain[axis] for axis in group.reduced or ()) * TILE
         return draft.launch(tasks, inner, group.members, self.reason())
 
     # -- stages ------------------------------------------------------------------------------------
@@ -227,7 +245,12 @@ class RowWriter(Writer):
         spans = [(0, group.domain[axis]) for axis in axes]
         innermost = "vector" if vector else "serial"
         summing = any(map(sums, reductions))
-        opened, found = self._open(draft, rows.scope, axes, spans, group.domain, innermost, summing)
+        if vector and len(axes) > 1 and self.partition.tactics.one_lane_axis:
+            opened, found = self._open_flat(draft, rows.scope, tuple(e for _, e in spans))
+        else:
+            opened, found = self._open(
+                draft, rows.scope, axes, spans, group.domain, innermost, summing
+            )
         index = placed(axes, found, kept, len(group.domain))
         reader = Reader(self, draft, opened[-1].body, rows)
         pending: list[Node] = []
@@ -253,7 +276,7 @@ class RowWriter(Writer):
         self.note_written(pending)
 
     def _save(
-        self, reader: Reader, member: Node, index: Index, found: Sequence[Dim], vector: bool
+        self, reader: Reader, member: Node, index: Index, found: Sequence[Extent], vector: bool
     ) -> None:
         """Write a member to the worker's scratch, to be read at the same place by later stages."""
         group = self.group
@@ -261,7 +284,9 @@ class RowWriter(Writer):
         if place is not None:
             return  # it is stored anyway, and read back from there
         extents = [group.domain[axis] for axis in group.reduced or ()]
-        shape: Shape = tuple(extents) if vector else (*extents, dim_min(group.kept[-1], TILE))
+        shape: Shape = tuple(extents)
+        if not vector:
+            shape = (*shape, self.lane_count or dim_min(group.kept[-1], TILE))
         operand = Operand(Storage("worker", member.dtype, shape))
         axes = group.reduced or ()
         offset = self.lane_offset
@@ -314,7 +339,7 @@ class RowWriter(Writer):
         for position, (axis, (low, high)) in enumerate(zip(axes, spans, strict=True)):
             role = innermost if position == len(axes) - 1 else "serial"
             if summing and position == len(axes) - 1:
-                for block in _blocks(high - low, role):
+                for block in _blocks(high - low, role, self.partition.tactics.summed_in_lanes):
                     count = ceildiv(high - low, block)
                     outer = scope.loop("serial", 0, count)
                     start = low + draft.bind(outer.variable, 0, count) * block
@@ -326,6 +351,15 @@ class RowWriter(Writer):
             opened.append(loop)
             scope = loop.body
         return opened, found
+
+    def _open_flat(
+        self, draft: Draft, scope: Scope, extents: Shape
+    ) -> tuple[list[LoopBuilder], Sequence[Extent]]:
+        """One loop of lanes over several axes."""
+        total = product(extents)
+        loop = scope.loop("vector", 0, total)
+        position = draft.bind(loop.variable, 0, total)
+        return [loop], unravel(position, extents, draft.bounds)
 
     def _close(
         self, opened: Sequence[LoopBuilder], states: dict[Node, Accumulator]
@@ -345,8 +379,8 @@ class RowWriter(Writer):
         return results
 
 
-def _blocks(length: Extent, role: str) -> list[int]:
+def _blocks(length: Extent, role: str, in_lanes: int) -> list[int]:
     """Into blocks of how many terms a sum is cut, and those into which again; the largest first."""
-    least = SUMMED_IN_LANES if role == "vector" else SUMMED_IN_ORDER
+    least = in_lanes if role == "vector" else SUMMED_IN_ORDER
     sizes = (32 * least, least)
     return [size for size in sizes if not isinstance(length, int) or length > size]

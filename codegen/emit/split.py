@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphc.codegen.emit.partial import PartialWriter, partial_results, rows_of_part
+from graphc.codegen.emit.rows import SUMMED_IN_ORDER
 from graphc.codegen.emit.writer import combiner_of, owner_of, placed
-from graphc.codegen.fuse import MOST_CARRIED, is_row_member, streams
+from graphc.codegen.fuse import MOST_CARRIED, is_row_member
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Scope
@@ -18,8 +19,6 @@ from graphc.lowering import Reduce
 from graphc.node import Node
 from graphc.types import Shape
 
-# Elements in one part of a split reduction.
-PART = 8192
 # Rows that are read in one pass over what is carried from row to row; members of a group of which
 # as many copies are written.
 ROWS_TOGETHER = 4
@@ -43,8 +42,8 @@ class SplitWriter(PartialWriter):
         return [first, self._combine(parts.partials, group.kept, rows)]
 
     def _cut(self) -> _Parts:
-        """How the reduced elements are cut: along one axis, so that a part has about `PART` of
-        them.
+        """How the reduced elements are cut: along one axis, so that a part has about as many
+        elements as suits the target.
         """
         group = self.group
         reductions = [m for m in group.members if isinstance(m.op.lowering, Reduce)]
@@ -56,10 +55,14 @@ class SplitWriter(PartialWriter):
         reduced = (0,) if flat else reduced
         axis = reduced[0]
         rest = product(extent for other, extent in enumerate(shape) if other != axis)
-        depth: Extent = max(1, PART // rest) if isinstance(rest, int) and rest else 1
-        if streams(domain, reduced):
+        tactics = self.partition.tactics
+        most = tactics.part_elements
+        depth: Extent = max(1, most // rest) if isinstance(rest, int) and rest else 1
+        if len(shape) - 1 not in reduced:  # lanes stay: each adds up one by one
+            depth = min(depth, SUMMED_IN_ORDER)
+        if tactics.streams(domain, reduced):
             others = product(domain[other] for other in reduced[1:])
-            depth = dim_max(1, ceildiv(rows_of_part(shape[axis] * others), others))
+            depth = dim_max(1, ceildiv(rows_of_part(shape[axis] * others, tactics), others))
             if isinstance(depth, int) and depth > ROWS_TOGETHER:
                 depth -= depth % ROWS_TOGETHER
         count = ceildiv(shape[axis], depth)
@@ -68,7 +71,7 @@ class SplitWriter(PartialWriter):
 
     def _reduce_parts(self, parts: _Parts) -> Launch:
         group = self.group
-        if streams(group.domain, group.reduced or ()):
+        if self.partition.tactics.streams(group.domain, group.reduced or ()):
             return self._stream_parts(parts)
         draft = self.draft()
         lanes_kept = bool(group.kept) and len(parts.shape) - 1 not in parts.reduced

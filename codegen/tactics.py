@@ -1,0 +1,105 @@
+"""What are kernels of a target good at?  The numbers by which nodes are grouped and loops chosen.
+
+The lowering is one: the same groups of nodes are possible for every target, the same statements
+say what a kernel does. What pays differs. A CPU core walks down a row by itself and wants few tasks
+that are large; on a GPU a block of threads does, some hundred tasks at least should be there, a row
+stays in registers, and adding up in memory what could be in a register is dear.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from graphc.dims import Extent, product
+from graphc.types import Shape
+
+
+@dataclass(frozen=True)
+class Tactics:
+    """Numbers of elements, unless said.
+
+    A reduction to at most `few_results`, of more than `split_elements`, is split into parts of
+    about `part_elements`, but not one over the last axis to at least `whole_results` of at most
+    `whole_elements` each. One of columns, to at most `split_columns` of more than `split_rows`
+    each, is split as well. Columns of `long_column` in rows of `wide_row` are added up in memory,
+    row by row. Sums have their terms added up by `summed_in_lanes` in vector loops. What is
+    carried from row to row is so in at least `least_parts` parts of at most `rows_of_part` rows.
+    """
+
+    few_results: int = 64
+    split_elements: int = 65536
+    part_elements: int = 8192
+    whole_results: int | None = None
+    whole_elements: int = 0
+    split_columns: int = 0
+    split_rows: int = 0
+    long_column: int | None = 1024
+    wide_row: int = 256
+    summed_in_lanes: int = 4096
+    least_parts: int = 16
+    rows_of_part: int = 128
+    one_lane_axis: bool = False  # lanes run over all reduced axes, not only over the last
+    blocks_of_rows: bool = True  # short rows are worked on by the block, so that lanes are rows
+    combines_in_lanes: bool = False  # lanes run over the parts of a split reduction
+    rows_before_epilogues: bool = False  # work that a product and rows could take goes to the rows
+    stores_windowed: bool = True  # arrays into which a product reads windows: padded, or computed
+    inlined_cost: int = 0  # values of kernels' results that cost no more are computed where needed
+    flat_columns: bool = False  # lanes run over all that a reduction leaves, not only the last axis
+    narrow_rows: int = 0  # results of at most so many elements are lanes too
+
+    def splits(self, domain: Shape, reduced: tuple[int, ...]) -> bool:
+        """Whether a reduction of `domain` over `reduced` is done in parallel parts that a second
+        kernel combines.
+        """
+        kept = product(extent for axis, extent in enumerate(domain) if axis not in reduced)
+        total = product(domain)
+        if self.streams(domain, reduced):
+            return True
+        if not isinstance(kept, int):
+            return False
+        each = product(domain[axis] for axis in reduced)
+        last = len(domain) - 1 in reduced
+        if not last and kept <= self.split_columns and _exceeds(each, self.split_rows):
+            return _exceeds(total, self.split_elements)
+        if kept > self.few_results:
+            return False
+        whole = self.whole_results is not None and kept >= self.whole_results and last
+        if whole and not _exceeds(each, self.whole_elements):
+            return False
+        return _exceeds(total, self.split_elements)
+
+    def streams(self, domain: Shape, reduced: tuple[int, ...]) -> bool:
+        """Whether a reduction of long columns adds up rows as they lie in memory."""
+        if self.long_column is None or not reduced or len(domain) - 1 in reduced:
+            return False
+        rows, columns = product(domain[axis] for axis in reduced), domain[-1]
+        if not isinstance(rows, int) or not isinstance(columns, int):
+            return False
+        return rows >= self.long_column and columns > self.wide_row
+
+
+def _exceeds(extent: Extent, limit: int) -> bool:
+    """Whether an extent is, or may be, larger than a limit."""
+    return not isinstance(extent, int) or extent > limit
+
+
+CPU = Tactics()
+GPU = Tactics(
+    part_elements=32768,
+    whole_results=16,
+    whole_elements=65536,
+    split_columns=16384,
+    split_rows=256,
+    long_column=None,
+    summed_in_lanes=1 << 22,
+    least_parts=256,
+    rows_of_part=16,
+    one_lane_axis=True,
+    blocks_of_rows=False,
+    combines_in_lanes=True,
+    rows_before_epilogues=True,
+    stores_windowed=False,
+    inlined_cost=8,
+    flat_columns=True,
+    narrow_rows=16,
+)
