@@ -13,6 +13,7 @@ It has not run on a GPU.
 from __future__ import annotations
 
 import functools
+import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from graphc.codegen.clike import comment, memory_groups, remarks
 from graphc.codegen.cuda_contract import ContractPrinter
 from graphc.codegen.cuda_kernel import CudaKernel, KernelPrinter, Parameter
 from graphc.codegen.cuda_lanes import SHARED_SCRATCH, divides
+from graphc.codegen.cuda_launcher import launcher
 from graphc.codegen.cuda_together import PART_BLOCK, Part, joined_kernel
 from graphc.codegen.deep import with_more_blocks
 from graphc.codegen.loops import Contract
@@ -205,7 +207,8 @@ class Totals:
 class CudaProgram:
     """A program as CUDA C++: kernels, the plan of the main procedure, the arrays of its constants.
 
-    `checks` are the graph nodes that status records number.
+    `checks` are the graph nodes that status records number, `input_names` what the user calls the
+    inputs.
     """
 
     name: str
@@ -213,6 +216,7 @@ class CudaProgram:
     plan: Plan
     constants: tuple[Any, ...]
     checks: tuple[Any, ...]
+    input_names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.text
@@ -234,6 +238,22 @@ class CudaProgram:
         It is the same wherever a graph was written.
         """
         return translation_unit(self.kernels)
+
+    def host(self) -> tuple[str, str]:
+        """The texts of a `.cu` file with the kernels and a function that launches them, and of the
+        header that declares it, for a program in C++.
+        """
+        given = self.input_names or tuple(f"input{i}" for i in range(len(self.plan.inputs)))
+        return launcher(self, given)
+
+    def save(self, folder: Any = ".", host: bool = False) -> list[pathlib.Path]:
+        """Write `NAME.cu`, and with `host` a launcher in it and `NAME.h`; returns the paths."""
+        texts = dict(zip(("cu", "h"), self.host() if host else (self.text,), strict=False))
+        paths = []
+        for end, text in texts.items():
+            paths.append(pathlib.Path(folder) / f"{self.name}.{end}")
+            paths[-1].write_text(text, encoding="utf-8")
+        return paths
 
     def totals(self, sizes: Mapping[str, int] | None = None) -> Totals:
         """Launches and modelled bytes of one call, for the named extents `sizes`."""
@@ -258,7 +278,9 @@ def translation_unit(kernels: Iterable[CudaKernel], name: str | None = None) -> 
     return "\n\n".join([*head, *helpers.values(), *functions.values()]) + "\n"
 
 
-def cuda_source(program: Program, name: str = "graph", workers: int = 1) -> CudaProgram:
+def cuda_source(
+    program: Program, name: str = "graph", workers: int = 1, input_names: Sequence[str] = ()
+) -> CudaProgram:
     """The CUDA C++ of a program, and the plan to run it.
 
     `workers` is what the memory was planned for: kernels that need scratch run as many blocks at
@@ -268,7 +290,8 @@ def cuda_source(program: Program, name: str = "graph", workers: int = 1) -> Cuda
     plans = {id(p): planner.procedure(p) for p in (*program.procedures, program.main)}
     kernels = tuple(planner.kernels.values())
     constants = tuple(planner.constants)
-    return CudaProgram(name, kernels, plans[id(program.main)], constants, tuple(program.checks))
+    main, checks = plans[id(program.main)], tuple(program.checks)
+    return CudaProgram(name, kernels, main, constants, checks, tuple(input_names))
 
 
 def lower_for_cuda(

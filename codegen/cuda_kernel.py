@@ -97,6 +97,7 @@ class KernelPrinter(StatementPrinter):
         self.lanes = Lanes()
         self.filled: set[tuple[Buffer, Extent]] = set()
         self.packed: dict[int, str] = {}
+        self.late: set[tuple[Buffer, Extent]] = set()  # kept, and stored at the end of a task
         if _is_narrow(kernel, self.live):
             self.INTEGER, self.LONG = "int", ""
         loaded = {
@@ -244,6 +245,7 @@ class KernelPrinter(StatementPrinter):
         )
         self.block, self.parts = self.lanes.block, self.lanes.parts
         self.on_chip = {*self.lanes.shared, *self.lanes.registers}
+        self.late = {key for _, key in self.lanes.flushed}
         for statement in self.kernel.body.statements:
             if statement is nest:
                 self.parallel_loop(top, nest)
@@ -273,6 +275,8 @@ class KernelPrinter(StatementPrinter):
         variable = loop.variable
         inside = top.inner({variable: variable})
         self.scope(inside, loop.body)
+        for first, key in self.lanes.flushed:
+            self.flush(inside, first, key)
         rows, parts = self.lanes.rows, self.parts
         share = "" if parts == 1 else f" / {parts}"
         first = "blockIdx.x" + share if rows == 1 else f"blockIdx.x * {rows} + warp"
@@ -375,12 +379,19 @@ class KernelPrinter(StatementPrinter):
             head = f"{self.INTEGER} {first} = {begin}; {first} < {stop}; {first} += {step}"
             level.close(f"for ({head})", inside)
             return
-        each, turn = threads * width, self.lanes.threads
+        self.close_kept(level, loop, first, inside)
+
+    def close_kept(self, level: Level, loop: For, first: str, inside: Level) -> None:
+        """A loop whose elements are kept: each thread goes round so often as there are some."""
+        width, rounds, turn = self.lanes.width(loop), self.lanes.rounds_of(loop), self.lanes.threads
         body = level.inner()
-        number = thread if rounds == 1 else f"(r * {turn} + {thread})"
-        body.put(f"const {self.INTEGER} {first} = {number}{times};")
-        if int(loop.stop) % each:  # type: ignore[arg-type]
-            body.close(f"if ({first} < {stop})", _deeper(inside))
+        number = self.thread if rounds == 1 else f"(r * {turn} + {self.thread})"
+        times = "" if width == 1 else f" * {width}"
+        ragged = int(loop.stop) % (turn * width)  # type: ignore[arg-type]
+        if ragged or any(re.search(rf"\b{first}\b", line) for line in inside.lines):
+            body.put(f"const {self.INTEGER} {first} = {number}{times};")
+        if ragged:
+            body.close(f"if ({first} < {self.index(level, loop.stop)})", _deeper(inside))
         else:
             body.lines.extend(inside.lines)
         if rounds == 1:
@@ -390,6 +401,19 @@ class KernelPrinter(StatementPrinter):
             return
         level.put("#pragma unroll")
         level.close(f"for (int r = 0; r < {rounds}; ++r)", body)
+
+    def flush(self, level: Level, loop: For, key: tuple[Buffer, Extent]) -> None:
+        """Store what the task has kept of a buffer, as the elements of a loop."""
+        buffer, place = key
+        self.used.add(("buffer", buffer))
+        width, kept = self.lanes.width(loop), self.lanes.kept[key]
+        first = self.fresh("first")
+        inside = level.inner({first: first}, lanes=True)
+        position = self.index(inside, substitute(place, {LANE: Dim.symbol(first)}))
+        name = f"{kept.name}[r]" if kept.rounds > 1 else kept.name
+        put = f"put({buffer.name} + {position}, {name});"
+        inside.put(put if width > 1 else f"{buffer.name}[{position}] = {name};")
+        self.close_kept(level, loop, first, inside)
 
     def declare_kept(self, level: Level, kept: Kept, width: int, loop: For) -> None:
         type_ = CUDA.memory_type(kept.dtype)
@@ -422,7 +446,7 @@ class KernelPrinter(StatementPrinter):
             if held is not None:
                 self.packed[number] = f"{held.name}{turn}{element}"
                 if access.stores:
-                    if access.buffer.space != "worker":
+                    if access.buffer.space != "worker" and at not in self.late:
                         target = self.pack_address(level, access, first)
                         stores.append((target, f"{held.name}{turn}"))
                 elif at not in self.filled and at not in done:

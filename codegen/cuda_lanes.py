@@ -17,7 +17,7 @@ from typing import Any
 
 from graphc.codegen.loops import Buffer, Kernel, linear
 from graphc.codegen.scalar import BITS, Check, For, Store, Until, Value, walk
-from graphc.dims import Bounds, Compound, Dim, Extent, affine, ceildiv, product, substitute
+from graphc.dims import Bounds, Compound, Dim, Extent, affine, product, substitute
 
 WARP = 32
 BLOCK_SIZES = (32, 64, 128, 256)
@@ -55,7 +55,8 @@ class Lanes:
     A block has `block` threads, of which `threads` do a task (the warps of a block may do one
     each), or `parts` blocks do one together. `widths` are the elements that a thread takes next to
     each other, by range; `rounds` how often it takes some, where elements are kept. `kept` is by
-    buffer and place, and `scratch` says of scratch that is not in global memory where it is.
+    buffer and place; what is `flushed` goes to memory only at the end of the task, as the elements
+    of the given loop. `shared` and `registers` are the scratch that is not in global memory.
     """
 
     block: int = BLOCK_SIZES[-1]
@@ -64,6 +65,7 @@ class Lanes:
     widths: dict[Range, int] = field(default_factory=dict)
     rounds: dict[Range, int] = field(default_factory=dict)
     kept: dict[tuple[Buffer, Extent], Kept] = field(default_factory=dict)
+    flushed: list[tuple[For, tuple[Buffer, Extent]]] = field(default_factory=list)
     shared: list[Buffer] = field(default_factory=list)
     registers: set[Buffer] = field(default_factory=set)
 
@@ -129,12 +131,20 @@ def planned(
     _shape(lanes, kernel, nest, loops, live, writes, bounds, block)
     if lanes.parts > 1:
         return lanes
-    direct = [s for s in nest.body.statements if isinstance(s, For) and id(s) in by_loop]
-    every = {id(loop): list(accesses_of(loop, live)) for loop in loops}
+    every = [access for loop in loops for access in accesses_of(loop, live)]
+    elsewhere = _touched_elsewhere(kernel, live, group, every)
+    in_turn = [
+        [s for s in statements if isinstance(s, For) and id(s) in by_loop]
+        for statements in _scopes_in_turn(nest)
+    ]
 
     def keep() -> None:
-        lanes.kept, lanes.rounds, lanes.registers, lanes.shared = {}, {}, set(), []
-        _keep(lanes, kernel, direct, by_loop, every, group, writes, live)
+        lanes.kept, lanes.rounds, lanes.registers = {}, {}, set()
+        lanes.shared, lanes.flushed = [], []
+        keeper = _Keeper(lanes, group, writes, every, elsewhere)
+        keeper.keep_throughout(in_turn[0], by_loop)
+        for direct in in_turn:
+            keeper.keep_within(direct, by_loop)
         _place_scratch(lanes, kernel)
 
     keep()
@@ -313,66 +323,98 @@ def _pack_rows(lanes: Lanes, nest: For, loops: list[For], kernel: Kernel) -> Non
 # -- what stays on the chip ------------------------------------------------------------------------
 
 
-def _keep(
-    lanes: Lanes,
-    kernel: Kernel,
-    direct: list[For],
-    by_loop: Mapping[int, list[Access]],
-    every: Mapping[int, list[Access]],
-    group: Mapping[Buffer, int],
-    writes: set[Buffer],
-    live: set[int],
-) -> None:
-    """Choose what threads keep in registers from one loop over a range to the next.
+@dataclass(eq=False)
+class _Keeper:
+    """Chooses what threads keep in registers from one loop over a range to the next."""
 
-    `direct` are loops that run once for each task, so that what one leaves the next finds.
-    """
-    inside = {id(a.statement) for accesses in every.values() for a in accesses}
-    elsewhere = {
-        group[s.buffer if isinstance(s, Store) else s.immediate.buffer]
-        for scope in (kernel.body,)
-        for s in walk(scope)
-        if (isinstance(s, Store) or isinstance(s, Value) and s.opcode == "load" and id(s) in live)
-        and id(s) not in inside
-    }
-    everywhere = [a for accesses in every.values() for a in accesses]
-    budget = KEPT_OF_ALL
-    ranges: dict[Range, list[For]] = {}
-    for loop in direct:
-        if loop.start == 0 and isinstance(loop.stop, int) and loop.stop:
-            ranges.setdefault((loop.start, loop.stop), []).append(loop)
-    for range_, alike in ranges.items():
+    lanes: Lanes
+    group: Mapping[Buffer, int]
+    writes: set[Buffer]
+    every: list[Access]  # in vector loops
+    elsewhere: set[int]  # the memory that is touched outside of them
+    budget: int = KEPT_OF_ALL
+
+    def keep_within(self, loops: list[For], by_loop: Mapping[int, list[Access]]) -> None:
+        """What the loops of one scope leave for each other: each runs once before the next."""
+        for range_, places in self._places(loops, by_loop).items():
+            for key, accesses in places.items():
+                several = len({id(access.loop) for access in accesses}) > 1
+                if not several or all(access.stores for access in accesses):
+                    continue
+                if key[0] in self.writes and not self._alone(key[0], accesses):
+                    continue
+                self._keep(range_, key)
+
+    def keep_throughout(self, loops: list[For], by_loop: Mapping[int, list[Access]]) -> None:
+        """What the task begins in one of `loops`, and inner loops only add to."""
+        for range_, places in self._places(loops, by_loop).items():
+            for key, accesses in places.items():
+                alike = [a for a in self.every if (a.buffer, a.place) == key]
+                if not accesses[0].stores or len(alike) == len(accesses):
+                    continue
+                same = all((a.loop.start, a.loop.stop) == range_ and a.plain for a in alike)
+                if same and self._alone(key[0], alike) and self._keep(range_, key):
+                    self.lanes.flushed.append((accesses[0].loop, key))
+
+    def _places(
+        self, loops: list[For], by_loop: Mapping[int, list[Access]]
+    ) -> dict[Range, dict[tuple[Buffer, Extent], list[Access]]]:
+        """By range and place: the accesses of elements that threads could keep."""
+        found: dict[Range, dict[tuple[Buffer, Extent], list[Access]]] = {}
+        for loop in loops:
+            if loop.start == 0 and isinstance(loop.stop, int) and loop.stop:
+                places = found.setdefault((loop.start, loop.stop), {})
+                for access in by_loop[id(loop)]:
+                    if access.plain and _is_next(access):
+                        places.setdefault((access.buffer, access.place), []).append(access)
+        return found
+
+    def _alone(self, buffer: Buffer, accesses: list[Access]) -> bool:
+        """Whether nothing else touches the memory of a buffer."""
+        own = {id(access.statement) for access in accesses}
+        group = self.group[buffer]
+        return group not in self.elsewhere and all(
+            id(a.statement) in own for a in self.every if self.group[a.buffer] == group
+        )
+
+    def _keep(self, range_: Range, key: tuple[Buffer, Extent]) -> bool:
+        lanes, buffer = self.lanes, key[0]
+        if key in lanes.kept:
+            return False
         width = lanes.widths.get(range_, 1)
-        rounds = int(ceildiv(int(range_[1]), lanes.threads * width))
-        places: dict[tuple[Buffer, Extent], list[Access]] = {}
-        for loop in alike:
-            for access in by_loop[id(loop)]:
-                if access.plain and _is_next(access):
-                    places.setdefault((access.buffer, access.place), []).append(access)
-        for (buffer, place), accesses in places.items():
-            if len({id(access.loop) for access in accesses}) < 2:
-                continue
-            if not any(not access.stores for access in accesses):
-                continue
-            own = {id(access.statement) for access in accesses}
-            others = [
-                a
-                for a in everywhere
-                if group[a.buffer] == group[buffer] and id(a.statement) not in own
-            ]
-            touched = others or group[buffer] in elsewhere
-            if buffer in writes and touched:
-                continue
-            cost = rounds * width * max(1, BITS[buffer.dtype] // 32)
-            if cost > KEPT_OF_ONE or cost > budget:
-                continue
-            budget -= cost
-            lanes.kept[buffer, place] = Kept(
-                f"kept{len(lanes.kept)}_{buffer.name}", buffer.dtype, rounds
-            )
-            lanes.rounds[range_] = rounds
-            if buffer.space == "worker":
-                lanes.registers.add(buffer)
+        rounds = -(-int(range_[1]) // (lanes.threads * width))  # type: ignore[call-overload]
+        cost = rounds * width * max(1, BITS[buffer.dtype] // 32)
+        if cost > KEPT_OF_ONE or cost > self.budget:
+            return False
+        self.budget -= cost
+        name = f"kept{len(lanes.kept)}_{buffer.name}"
+        lanes.kept[key] = Kept(name, buffer.dtype, rounds)
+        lanes.rounds[range_] = rounds
+        if buffer.space == "worker":
+            lanes.registers.add(buffer)
+        return True
+
+
+def _scopes_in_turn(nest: For) -> Iterator[list[Any]]:
+    """The statements of a task, then those of each loop in order within it."""
+    waiting = [nest]
+    while waiting:
+        loop = waiting.pop(0)
+        yield loop.body.statements
+        waiting += [s for s in loop.body.statements if isinstance(s, For) and s.role == "serial"]
+
+
+def _touched_elsewhere(
+    kernel: Kernel, live: set[int], group: Mapping[Buffer, int], inside: Iterable[Access]
+) -> set[int]:
+    """The memory that is touched outside of vector loops."""
+    known = {id(access.statement) for access in inside}
+    return {
+        group[s.buffer if isinstance(s, Store) else s.immediate.buffer]
+        for s in walk(kernel.body)
+        if (isinstance(s, Store) or isinstance(s, Value) and s.opcode == "load" and id(s) in live)
+        and id(s) not in known
+    }
 
 
 def _place_scratch(lanes: Lanes, kernel: Kernel) -> None:

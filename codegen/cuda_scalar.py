@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import struct
 
+import numpy as np
+
 from graphc.codegen.clike_scalar import Dialect, Expression, Helper
 from graphc.codegen.scalar import BITS, SIGNED
 
@@ -27,6 +29,10 @@ _TYPES = {
     "float32": "float",
     "float64": "double",
 }
+# The normal numbers.
+_DECIMALS = {
+    name: (float(np.finfo(name).tiny), float(np.finfo(name).max)) for name in ("float32", "float64")
+}
 _FUNCTIONS = {
     "abs": "fabs",
     "fma": "fma",
@@ -40,8 +46,14 @@ _FUNCTIONS = {
 
 
 def _float_literal(value: float, dtype: str) -> Expression:
-    """A float by its bits."""
+    """The shortest decimal that is the float, else its bits."""
     sign = "-" if math.copysign(1, value) < 0 else ""
+    least, most = _DECIMALS[dtype]
+    if least <= abs(value) <= most:
+        kind = np.float32 if dtype == "float32" else np.float64
+        text = np.format_float_scientific(kind(value), trim="-", exp_digits=1)
+        if kind(float(text)) == value:  # as a compiler that goes by way of a double reads it
+            return text + ("f" if dtype == "float32" else ""), ()
     if dtype == "float32":
         bits = int.from_bytes(struct.pack("<f", abs(value)), "little")
         return f"{sign}__uint_as_float(0x{bits:08x}u)", ()

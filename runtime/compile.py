@@ -486,7 +486,7 @@ def emit_cuda(request: Request) -> Any:
     graph, _ = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
     program = lower_for_cuda(rewritten, SCRATCH_BLOCKS, fast=_is_fast(request))
-    return cuda_source(program, name=request.name, workers=SCRATCH_BLOCKS)
+    return cuda_source(program, request.name, SCRATCH_BLOCKS, request.names)
 
 
 def emit_c(request: Request, strided: Sequence[bool] = ()) -> Any:
