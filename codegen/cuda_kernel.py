@@ -147,7 +147,8 @@ class KernelPrinter(StatementPrinter):
             moved_lines.append(line)
         listed += ["const int block", "const int blocks"]
         listed += ["unsigned char* shared"] if offset else []
-        made = self.function("__device__ inline void ", moved_lines, parameters, listed)
+        head = "static __device__ __forceinline__ void "
+        made = self.function(head, moved_lines, parameters, listed)
         made.shared_bytes = offset
         return made
 
@@ -435,7 +436,10 @@ class KernelPrinter(StatementPrinter):
             if a.plain and (a.buffer, a.place) in self.lanes.kept
         }
         whole = divides(loop.stop - loop.start, width)
-        rest = "" if whole else f"{self.index(level, loop.stop)} - {first}"
+        rest = ""
+        if not whole:
+            rest = self.fresh("rest")
+            level.put(f"const {self.INTEGER} {rest} = {self.index(level, loop.stop)} - {first};")
         turn = "[r]" if (self.lanes.rounds_of(loop) or 1) > 1 else ""
         element = ".at[u]" if width > 1 else ""
         done: dict[tuple[Buffer, Extent], str] = {}
@@ -479,9 +483,13 @@ class KernelPrinter(StatementPrinter):
             if any(re.search(rf"\b{variable}\b", line) for line in body.lines):
                 indent = "    " * body.depth
                 body.lines.insert(0, f"{indent}const {self.INTEGER} {variable} = {first} + u;")
+            if not whole:  # all rounds are written out, so that packs stay in registers
+                guarded = body.inner()
+                guarded.lines = _deeper(body).lines
+                body.lines = []
+                body.close(f"if (u < {rest})", guarded)
             level.put("#pragma unroll")
-            more = "" if whole else f" && u < {rest}"
-            level.close(f"for (int u = 0; u < {width}{more}; ++u)", body)
+            level.close(f"for (int u = 0; u < {width}; ++u)", body)
         for target, name in stores:
             if width == 1:
                 level.put(f"{target} = {name};")
@@ -686,7 +694,10 @@ template <int N, typename T> __device__ inline Pack<T, N> take(const T* from, lo
 {
     if (count >= N) return take<N>(from);
     Pack<T, N> pack = {};
-    for (int n = 0; n < count; ++n) pack.at[n] = from[n];
+    #pragma unroll
+    for (int n = 0; n < N; ++n) {
+        if (n < count) pack.at[n] = from[n];
+    }
     return pack;
 }"""
 
@@ -695,7 +706,10 @@ template <int N, typename T>
 __device__ inline void put(T* to, const Pack<T, N>& pack, long long count)
 {
     if (count >= N) return put(to, pack);
-    for (int n = 0; n < count; ++n) to[n] = pack.at[n];
+    #pragma unroll
+    for (int n = 0; n < N; ++n) {
+        if (n < count) to[n] = pack.at[n];
+    }
 }"""
 
 # The first failing thread writes the record; later ones find the code taken.

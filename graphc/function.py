@@ -45,10 +45,9 @@ def compile(  # noqa: A001
     if target not in TARGETS:
         raise ValueError(f"target is one of {TARGETS}, got {target!r}")
     if target == "cuda":
-        raise CompileError(
-            "running on a GPU is not available yet; gx.emit gives the CUDA C++ source and the "
-            "launch plan"
-        )
+        from graphc.runtime.cuda import refusal
+
+        raise CompileError(refusal())
     make = compile_interpreted if target == "interpret" else compile_cpu
     with tracing.entered(None):  # a function may be compiled while another is traced
         return make(prepare(inputs, outputs, options or Options(), donate, name))

@@ -1,0 +1,64 @@
+"""What is missing for `target="cuda"`?  Said in full, before anything is compiled.
+
+The kernels, the plan and a launcher in C++ need no GPU: `gx.emit`. To run them here takes the
+driver, a device, and the bindings of the [cuda] extra; what of these is there is looked up when
+somebody asks, in that order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import sys
+from collections.abc import Iterator
+
+_DRIVER = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
+_EMIT = (
+    "gx.emit(inputs, outputs, target='cuda') gives the CUDA C++ source and the launch plan all the "
+    "same, and .save(folder, host=True) a launcher for C++."
+)
+
+
+def missing() -> list[str]:
+    """What keeps this machine from running CUDA programs, in words; empty if nothing does."""
+    return list(_missing())
+
+
+def refusal() -> str:
+    """Why `target="cuda"` is refused, and what can be done."""
+    found = missing()
+    if not found:
+        found = [
+            "a GPU is there, but graphc has never run on one: its launches are checked by an "
+            "emulator only, so it does not start them itself yet"
+        ]
+    return "\n".join(['target="cuda" cannot run here:', *(f"- {each}" for each in found), _EMIT])
+
+
+def _missing() -> Iterator[str]:
+    name = _DRIVER.get(sys.platform)
+    if name is None:
+        yield f"there is no CUDA driver for {sys.platform}"
+        return
+    devices = _devices(name)
+    if devices is None:
+        yield f"the NVIDIA driver ({name}) is not installed"
+    elif devices == 0:
+        yield "the NVIDIA driver finds no GPU"
+    if importlib.util.find_spec("cuda") is None:
+        yield "cuda-bindings is not installed: pip install 'graphc-compiler[cuda]'"
+
+
+def _devices(library: str) -> int | None:
+    """How many GPUs the driver finds; None without a driver."""
+    try:
+        driver = ctypes.CDLL(library)
+    except OSError:
+        return None
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+__all__ = ["missing", "refusal"]
