@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from graphc.codegen.clike import Level, enclosed
 from graphc.codegen.cuda_kernel import _PACK, KernelPrinter
-from graphc.codegen.cuda_lanes import WIDEST, divides
+from graphc.codegen.cuda_lanes import WIDEST, accesses_of, common_width, divides
 from graphc.codegen.cuda_scalar import CUDA
 from graphc.codegen.loops import Contract, Kernel, Plain, Region, plain_operand, scopes
-from graphc.codegen.scalar import BITS, Store, Value, walk
+from graphc.codegen.scalar import BITS, For, Store, Value, walk
 from graphc.dims import Bounds, Dim, Extent, ceildiv, symbols_of
 
 BLOCK = 256
@@ -253,6 +253,14 @@ class ContractPrinter(KernelPrinter):
         n = self.each
         rows = level.inner({row: row})
         rows.put(f"const {self.INTEGER} {row} = row0 + row + {self.place('m')};")
+        loop = For(column, 0, contract.columns, "vector", contract.epilogue.body, [])
+        accesses = list(accesses_of(loop, self.live))
+        width = common_width((loop.start, loop.stop), accesses, self.alignment, NEXT)
+        if width > 1:
+            self.finish_packs(rows, contract, loop, width)
+            level.put("#pragma unroll")
+            level.close(f"for (int m = 0; m < {n}; ++m)", rows)
+            return
         columns = rows.inner({column: column})
         columns.put(f"const {self.INTEGER} {column} = column0 + column + {self.place('n')};")
         guarded = columns.inner()
@@ -267,6 +275,24 @@ class ContractPrinter(KernelPrinter):
         rows.close(f"for (int n = 0; n < {n}; ++n)", columns)
         level.put("#pragma unroll")
         level.close(f"for (int m = 0; m < {n}; ++m)", rows)
+
+
+    def finish_packs(self, rows: Level, contract: Contract, loop: For, width: int) -> None:
+        """The epilogue of one row, where elements next to each other are stored at once."""
+        row = contract.epilogue.variables[1]
+        assert contract.product is not None
+        self.names[id(contract.product)] = "sums[m][n + u]"
+        self.lanes.widths[loop.start, loop.stop] = width
+        packs, first = rows.inner(), self.fresh("first")
+        place = "n" if self.each == NEXT else "(n)"
+        packs.put(f"const {self.INTEGER} {first} = column0 + column + {self.place(place)};")
+        guarded = packs.inner({first: first})
+        self.elements(guarded, loop, first, width, list(accesses_of(loop, self.live)))
+        edges = f"{row} < {enclosed(self.index(packs, contract.rows))}"
+        edges += f" && {first} < {enclosed(self.index(packs, contract.columns))}"
+        packs.close(f"if ({edges})", guarded)
+        rows.put("#pragma unroll")
+        rows.close(f"for (int n = 0; n < {self.each}; n += {width})", packs)
 
 
 def _elements_of_thread(contract: Contract) -> int:

@@ -127,7 +127,9 @@ def planned(
     for range_, alike in ranges.items():
         accesses = [a for loop in alike for a in by_loop.get(id(loop), ())]
         if all(id(loop) in by_loop for loop in alike):
-            lanes.widths[range_] = _width(range_, accesses, alignment, bounds)
+            longest = longest_range(range_, bounds)
+            most = MOST_ELEMENTS if longest is None else max(1, longest // WARP)
+            lanes.widths[range_] = common_width(range_, accesses, alignment, most)
     _shape(lanes, kernel, nest, loops, live, writes, bounds, block)
     if lanes.parts > 1:
         return lanes
@@ -201,11 +203,11 @@ def _is_next(access: Access) -> bool:
     return access.step == 1 and access.buffer.layout == "contiguous"
 
 
-def _width(
-    range_: Range, accesses: Iterable[Access], alignment: Mapping[Buffer, int], bounds: Bounds
+def common_width(
+    range_: Range, accesses: Iterable[Access], alignment: Mapping[Buffer, int], most: int
 ) -> int:
-    """How many elements of a range a thread takes in one access: 1 where some access, to elements
-    that are next to each other, may not begin at a multiple of so many.
+    """How many elements of a range a thread takes in one access, `most` at most: 1 where some
+    access, to elements that are next to each other, may not begin at a multiple of so many.
     """
     near = [access for access in accesses if _is_next(access)]
     if not any(access.plain for access in near):
@@ -213,8 +215,7 @@ def _width(
     start, stop = range_
     sizes = [max(1, BITS[access.buffer.dtype] // 8) for access in near]
     width = min(WIDEST // max(sizes), MOST_ELEMENTS)
-    longest = longest_range(range_, bounds)
-    while width > 1 and longest is not None and longest < WARP * width:
+    while width > most:
         width //= 2
     while width > 1:
         rests = (substitute(access.place, {LANE: 0}) for access in near)
@@ -436,6 +437,7 @@ __all__ = [
     "Kept",
     "Lanes",
     "accesses_of",
+    "common_width",
     "divides",
     "packs",
     "planned",

@@ -48,6 +48,7 @@ class _Parameters:
 
 def joined_kernel(parts: Sequence[Part]) -> tuple[CudaKernel, list[Any], Extent]:
     """The kernel of several parts, its arguments, and its number of blocks."""
+    parts = [part for part in parts if part.grid != 0] or parts[:1]
     parameters = _Parameters()
     lines: list[str] = []
     before: Extent = 0
@@ -70,7 +71,7 @@ def joined_kernel(parts: Sequence[Part]) -> tuple[CudaKernel, list[Any], Extent]
         arguments += [block, _size(each, parameters)]
         arguments += ["shared"] if group[0].function.shared_bytes else []
         opening = "    } else " if position else "    "
-        test = "{" if last and position else f"if (blockIdx.x < {_size(after, parameters)}) {{"
+        test = "{" if last else f"if (blockIdx.x < {_size(after, parameters)}) {{"
         at = len(lines) - (len(group) > 1)
         lines.insert(at, f"{opening}{test}")
         listed = ",\n            ".join(arguments)

@@ -81,7 +81,8 @@ def test_what_is_not_coalesced_shows() -> None:
 
 
 def test_a_product_reads_tiles() -> None:
-    """Each operand once for each row or column of tiles; results in single elements of a thread."""
+    """Each operand once for each row or column of tiles, results once."""
     a, b = symbol("a", 128, 64), symbol("b", 64, 128)
     sectors, _ = moved([a, b], [a @ b])
     assert sectors.reads * 32 == 2 * (128 * 64 * 4) * 2
+    assert sectors.writes * 32 == 128 * 128 * 4
