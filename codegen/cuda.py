@@ -260,7 +260,9 @@ class CudaProgram:
         return _totals(self.plan.steps, dict(sizes or {}))
 
     def launch_plan_text(self) -> str:
-        """The plan, one step a line; each called procedure once."""
+        """The plan, one step a line, with the bytes that a launch moves; each called procedure
+        once.
+        """
         return "\n".join(_plan_lines(self.plan)) + "\n"
 
 
@@ -286,8 +288,10 @@ def cuda_source(
     `workers` is what the memory was planned for: kernels that need scratch run as many blocks at
     most. A program for CUDA is `lower_for_cuda(graph, workers)`.
     """
-    planner = _Planner(workers, _formal_alignments(program))
-    plans = {id(p): planner.procedure(p) for p in (*program.procedures, program.main)}
+    planner = _Planner(workers, _formal_alignments(program), input_names)
+    plans = {id(p): planner.procedure(p) for p in program.procedures}
+    planner.in_main = True
+    plans[id(program.main)] = planner.procedure(program.main)
     kernels = tuple(planner.kernels.values())
     constants = tuple(planner.constants)
     main, checks = plans[id(program.main)], tuple(program.checks)
@@ -375,7 +379,8 @@ def _step_lines(steps: Sequence[Step], indent: str, waiting: list[Plan]) -> Iter
     for step in steps:
         if isinstance(step, KernelStep):
             arguments = ", ".join(map(str, step.arguments))
-            yield f"{indent}{step.kernel}<<<{step.grid}, {step.block}>>>({arguments})"
+            launch = f"{step.kernel}<<<{step.grid}, {step.block}>>>({arguments})"
+            yield f"{indent}{launch}  # {step.bytes} bytes"
         elif isinstance(step, LoopStep):
             order = " reversed" if step.reverse else ""
             yield f"{indent}for {step.variable} in range({step.length}){order}:"
@@ -434,9 +439,13 @@ def _alignment(operand: Operand, formal: Mapping[int, int]) -> int:
 class _Planner:
     """Prints each kernel once and says how to launch it."""
 
-    def __init__(self, workers: int, formal: Mapping[int, int]) -> None:
+    def __init__(
+        self, workers: int, formal: Mapping[int, int], input_names: Sequence[str]
+    ) -> None:
         """`formal` says what the addresses of storages that callers give are multiples of."""
         self.workers = workers
+        self.input_names = input_names
+        self.in_main = False
         self.formal = formal
         self.kernels: dict[str, CudaKernel] = {}
         self.constants: list[Any] = []
@@ -498,6 +507,7 @@ class _Planner:
         known = self.known(printed, [launch])
         operands = dict(zip(map(id, launch.kernel.buffers), launch.operands, strict=True))
         arguments = tuple(self.argument(word, operands, made.tasks, inputs) for word in made.words)
+        self.explain(known, arguments)
         return KernelStep(
             printed.name,
             made.grid(self.workers),
@@ -524,6 +534,19 @@ class _Planner:
                     known.comments.append(line)
         return known
 
+    def explain(self, kernel: CudaKernel, arguments: Sequence[Argument]) -> None:
+        """Say in a comment what the arrays of a kernel are where it is first launched."""
+        if any(line.startswith("arrays: ") for line in kernel.comments):
+            return
+        pairs = zip(kernel.parameters, arguments, strict=True)
+        named = [f"{p.name} = {self.array_name(a)}" for p, a in pairs if isinstance(a, Place)]
+        kernel.comments.append(comment(f"arrays: {', '.join(named)}"))
+
+    def array_name(self, place: Place) -> str:
+        if place.space == "input" and self.in_main and place.index < len(self.input_names):
+            return self.input_names[place.index]
+        return "scratch" if place.space == "arena" else f"{place.space} {place.index}"
+
     def moved(self, launch: Launch, made: KernelPrinter) -> list[Moved]:
         by_buffer = dict(zip(launch.kernel.buffers, launch.operands, strict=True))
         return moved(launch.kernel, by_buffer, launch.tasks, made.on_chip)
@@ -541,6 +564,7 @@ class _Planner:
             bytes_ += self.moved(launch, made)
         printed, ordered, grid = joined_kernel(parts)
         known = self.known(printed, statement.launches)
+        self.explain(known, ordered)
         return KernelStep(
             printed.name,
             grid,

@@ -58,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     compile_ = commands.add_parser("compile", help="compile a graph file and report on it")
     compile_.add_argument("file")
     compile_.add_argument("--emit", choices=tuple(_EMITTED), default="report")
+    compile_.add_argument(
+        "--host", action="store_true", help="with --emit cuda: a launcher in C++, and its header"
+    )
     compile_.set_defaults(run=_compile)
 
     bench = commands.add_parser("bench", help="time calls and a training step beside NumPy")
@@ -109,7 +112,12 @@ def _compile(options: Any) -> None:
     inputs = [node for node in topological(flatten(outputs)[0]) if node.op is symbol_op]
     shown = _EMITTED[options.emit]
     if shown is None:
-        print(gx.emit(inputs, outputs, target=options.emit).text)
+        emitted = gx.emit(inputs, outputs, target=options.emit)
+        if options.host and options.emit == "cuda":
+            source, header = emitted.host()
+            print(f"{header}\n{source}")
+        else:
+            print(emitted.text)
     else:
         print(shown(gx.compile(inputs, outputs)))
 

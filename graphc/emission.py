@@ -36,7 +36,8 @@ def emit(
     `save(folder)` writes: C99 that needs no library; the header documents its functions. `donate`
     names inputs that may be the array of an output, as for `compile`, and `strided` those that come
     with strides of their own; True is all others that have axes. For "cuda" the result has
-    `text`, `kernels` and `plan` (which kernel runs when, on what); for "llvm" it has `text`.
+    `text`, `kernels` and `plan` (which kernel runs when, on what), and `save(folder, host=True)`
+    writes a launcher in C++ as well; for "llvm" it has `text`.
     `str()` of each is the text. Errors as for `compile`.
     """
     from graphc.request import prepare
