@@ -24,6 +24,8 @@ BLOCK = 256
 ACROSS, NEXT = 16, 4
 # Steps along the contracted axis, by elements of a thread along a side of the tile.
 DEPTHS = {("float32", 4): 16, ("float64", 4): 8, ("float32", 8): 8}
+# Blocks that a multiprocessor must hold: left to itself ptxas spills doubles to hold three.
+RESIDENT = {("float32", 4): None, ("float64", 4): 2, ("float32", 8): 1}
 # Tiles of 8 x 8 elements for each thread are worth while if there are so many.
 LARGE_TILES = 128
 
@@ -55,7 +57,7 @@ class ContractPrinter(KernelPrinter):
         self.contract = contract
         self.each = _elements_of_thread(contract)
         self.tile, self.depth = ACROSS * self.each, DEPTHS[contract.dtype, self.each]
-        self.block = BLOCK
+        self.block, self.resident = BLOCK, RESIDENT[contract.dtype, self.each]
         row_tiles = ceildiv(contract.rows, self.tile)
         column_tiles = ceildiv(contract.columns, self.tile)
         self.tasks = contract.batch * row_tiles * column_tiles
@@ -154,8 +156,10 @@ class ContractPrinter(KernelPrinter):
         if plain is None:
             return depth_first, False
         fast, slow = (along, across) if depth_first else (across, along)
-        extents = {along: contract.depth, across: contract.rows if side == "left" else None}
-        extents[across] = contract.rows if side == "left" else contract.columns
+        extents = {
+            along: contract.depth,
+            across: contract.rows if side == "left" else contract.columns,
+        }
         return depth_first, self.is_aligned(plain, fast, slow, extents[fast])
 
     def is_aligned(self, plain: Plain, fast: int, slow: int, extent: Extent) -> bool:

@@ -66,6 +66,7 @@ class CudaKernel:
     helpers: dict[str, str]
     can_fail: bool
     comments: list[str] = field(default_factory=list)
+    resident: int | None = None  # blocks that a multiprocessor must hold, if the kernel says so
 
 
 # Who touches memory at a point of a task: a loop (its range), every thread, or the first one.
@@ -115,6 +116,7 @@ class KernelPrinter(StatementPrinter):
         self.block = self.lanes.block
         self.parts = 1
         self.tasks: Extent = 0
+        self.resident: int | None = None
         self.on_chip: set[Buffer] = set()  # scratch that is not in global memory
 
     # -- the function ------------------------------------------------------------------------------
@@ -123,7 +125,8 @@ class KernelPrinter(StatementPrinter):
         """The finished kernel; its name ends in a digest of its text."""
         lines, parameters = self.printed()
         listed = [f"{p.type} {p.name}" for p in parameters]
-        head = f'extern "C" __global__ void __launch_bounds__({self.block}) '
+        bounds = launch_bounds(self.block, self.resident)
+        head = f'extern "C" __global__ void {bounds} '
         return self.function(head, lines, parameters, listed)
 
     def part_function(self) -> CudaKernel:
@@ -149,7 +152,7 @@ class KernelPrinter(StatementPrinter):
         listed += ["unsigned char* shared"] if offset else []
         head = "static __device__ __forceinline__ void "
         made = self.function(head, moved_lines, parameters, listed)
-        made.shared_bytes = offset
+        made.shared_bytes, made.resident = offset, self.resident
         return made
 
     def printed(self) -> tuple[list[str], list[Parameter]]:
@@ -276,8 +279,8 @@ class KernelPrinter(StatementPrinter):
         variable = loop.variable
         inside = top.inner({variable: variable})
         self.scope(inside, loop.body)
-        for first, key in self.lanes.flushed:
-            self.flush(inside, first, key)
+        for kept_by, key in self.lanes.flushed:
+            self.flush(inside, kept_by, key)
         rows, parts = self.lanes.rows, self.parts
         share = "" if parts == 1 else f" / {parts}"
         first = "blockIdx.x" + share if rows == 1 else f"blockIdx.x * {rows} + warp"
@@ -639,6 +642,11 @@ class KernelPrinter(StatementPrinter):
     def barrier(self, level: Level) -> None:
         level.put(self.barrier_text)
         self.touched.clear()
+
+
+def launch_bounds(block: int, resident: int | None) -> str:
+    """The attribute of a kernel that tells the compiler how many registers it may use."""
+    return f"__launch_bounds__({block}{'' if resident is None else f', {resident}'})"
 
 
 # A declaration of a shared array: its type, name and extents.

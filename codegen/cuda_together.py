@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.codegen.cuda_kernel import CudaKernel, Parameter
+from graphc.codegen.cuda_kernel import CudaKernel, Parameter, launch_bounds
 from graphc.dims import Extent
 
 # Threads of a block of such a launch.
@@ -97,7 +97,9 @@ def _kernel(
     digest = hashlib.blake2b("\0".join([listed, body, *helpers]).encode(), digest_size=5)
     titles = list(dict.fromkeys(name.rsplit("_", 1)[0].split("_")[0] for name in functions))
     name = f"{'_and_'.join(titles[:_NAMED])}_{digest.hexdigest()}"
-    head = f'extern "C" __global__ void __launch_bounds__({PART_BLOCK}) {name}(\n    {listed})'
+    stated = [f.resident for f in functions.values() if f.resident is not None]
+    bounds = launch_bounds(PART_BLOCK, min(stated, default=None))
+    head = f'extern "C" __global__ void {bounds} {name}(\n    {listed})'
     failing = any(function.can_fail for function in functions.values())
     return CudaKernel(name, PART_BLOCK, shared, found, f"{head}\n{body}", helpers, failing)
 
