@@ -34,7 +34,7 @@ from graphc.codegen.scalar import (
     Value,
     walk,
 )
-from graphc.dims import Dim, Extent, ceildiv, dim_min, product, substitute
+from graphc.dims import Bounds, Compound, Dim, Extent, ceildiv, dim_min, product, substitute
 
 # Blocks of a launch; more tasks than this are taken in turns.
 MOST_BLOCKS = 1 << 16
@@ -99,7 +99,7 @@ class KernelPrinter(StatementPrinter):
         self.filled: set[tuple[Buffer, Extent]] = set()
         self.packed: dict[int, str] = {}
         self.late: set[tuple[Buffer, Extent]] = set()  # kept, and stored at the end of a task
-        if _is_narrow(kernel, self.live):
+        if _is_narrow(kernel, self.live, self.bounds):
             self.INTEGER, self.LONG = "int", ""
         loaded = {
             s.immediate.buffer
@@ -318,6 +318,11 @@ class KernelPrinter(StatementPrinter):
         if isinstance(s, Store) and s.buffer in self.unread:
             return False  # scratch that nobody reads
         return super().has_effect(s)
+
+    def value(self, level: Level, value: Value) -> None:
+        super().value(level, value)
+        if value.opcode == "index" and self.INTEGER != "long long":
+            self.names[id(value)] = f"((long long){self.names[id(value)]})"
 
     # -- loops -------------------------------------------------------------------------------------
 
@@ -795,32 +800,47 @@ def _touches(loop: For, every: Toucher, first: Toucher) -> Iterator[tuple[Touche
             yield every, s
 
 
-def _is_narrow(kernel: Kernel, live: set[int]) -> bool:
+def _is_narrow(kernel: Kernel, live: set[int], bounds: Bounds) -> bool:
     """Whether all index arithmetic stays far within the range of an int."""
-    if kernel.extents:
+    if kernel.extents or any(buffer.layout == "strided" for buffer in kernel.buffers):
         return False
-    for buffer in kernel.buffers:
-        size = product(buffer.shape)
-        if buffer.layout == "strided" or not isinstance(size, int) or size > NARROW_INDEX:
-            return False
     nest = kernel.nest
     if isinstance(nest, Contract):
-        sizes = (nest.batch, nest.rows, nest.columns, nest.depth)
-        if not all(isinstance(size, int) for size in sizes):
-            return False
-        if int(nest.batch * nest.rows * nest.columns) > NARROW_INDEX:
-            return False
-    elif not isinstance(nest.stop, int) or nest.stop > NARROW_INDEX:
-        return False
+        sizes = [nest.batch * nest.rows * nest.columns, nest.depth]
+    else:
+        sizes = [nest.stop]
+    sizes += [product(buffer.shape) for buffer in kernel.buffers]
     for scope in scopes(kernel):
         for s in walk(scope):
-            if isinstance(s, (Store, Check)) and (isinstance(s, Check) or s.args):
+            if isinstance(s, Check) or (isinstance(s, Store) and s.args):
                 return False
-            if not isinstance(s, Value) or id(s) not in live:
-                continue
-            if s.opcode == "index" or (s.opcode == "load" and s.immediate.count):
-                return False
-    return True
+            if isinstance(s, Store):
+                sizes.append(linear(s.buffer, s.index))
+            elif isinstance(s, For):
+                sizes += [s.start, s.stop]
+            elif isinstance(s, Value) and id(s) in live and s.opcode in ("index", "load"):
+                if s.args if s.opcode == "index" else s.immediate.count:
+                    return False
+                index = s.opcode == "index"
+                address = s.immediate
+                sizes.append(address if index else linear(address.buffer, address.index))
+    return all(_is_small(size, bounds) for size in sizes)
+
+
+def _is_small(extent: Extent, bounds: Bounds) -> bool:
+    """Whether an extent, and each that is divided or compared in it, is far from an int's limit."""
+    if isinstance(extent, int):
+        return abs(extent) <= NARROW_INDEX
+    low, high = bounds.interval(extent)
+    if low is None or high is None or max(-low, high) > NARROW_INDEX:
+        return False
+    return all(
+        _is_small(argument, bounds)
+        for monomial, _ in extent.terms
+        for atom, _ in monomial
+        if isinstance(atom, Compound)
+        for argument in atom.arguments
+    )
 
 
 def _deeper(level: Level) -> Level:
