@@ -79,8 +79,11 @@ class SplitWriter(PartialWriter):
         tasks = product(lead) * parts.count
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
             p = draft.bind(outer.variable, 0, tasks)
-            part = draft.simplify(p % parts.count)
-            kept: Index = unravel(draft.simplify(p // parts.count), lead, draft.bounds)
+            part, rest = p % parts.count, p // parts.count
+            if self._cuts_outside(parts):  # tasks follow each other as memory does
+                part, rest = p // product(lead), p % product(lead)
+            part = draft.simplify(part)
+            kept: Index = unravel(draft.simplify(rest), lead, draft.bounds)
             if lanes_kept:
                 with outer.body.loop("vector", 0, group.kept[-1]) as lanes:
                     j = draft.bind(lanes.variable, 0, group.kept[-1])
@@ -89,6 +92,12 @@ class SplitWriter(PartialWriter):
                 self._reduce_part(draft, outer.body, kept, part, parts, "vector")
         nodes = [*parts.before, *parts.partials]
         return draft.launch(tasks, parts.depth * parts.rest, nodes, self.reason())
+
+    def _cuts_outside(self, parts: _Parts) -> bool:
+        """Whether the axis that is cut lies outside of all that stay."""
+        group = self.group
+        kept = [a for a in range(len(group.domain)) if a not in (group.reduced or ())]
+        return bool(kept) and not parts.flat and parts.axis < kept[0]
 
     def _stream_parts(self, parts: _Parts) -> Launch:
         """Rows in the order of memory, each combined with what the earlier ones of its part left in
