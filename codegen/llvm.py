@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphc.codegen.lanes import MAX_LANES, choose_lanes
-from graphc.codegen.llvm_ahead import pieces_ahead, tile_ahead
+from graphc.codegen.llvm_ahead import pieces_ahead, rows_ahead, tile_ahead
 from graphc.codegen.llvm_extent import LONG_SUM, Arithmetic
 from graphc.codegen.llvm_scalar import (
     Rare,
@@ -688,6 +688,8 @@ class Printer:
             # vectors of addresses gain nothing, and cost tens of milliseconds to compile. Sums keep
             # their lanes, on which their order depends.
             count = min(count, max(2, self.machine.vector_bytes // 4))
+        if self._streams_of is not None:
+            self._ahead |= rows_ahead(loop, self.machine.l2)
         static = isinstance(loop.start, int) and isinstance(loop.stop, int)
         length = loop.stop - loop.start if static else None  # type: ignore[operator]
         if loop.segment:
@@ -769,17 +771,21 @@ class Printer:
 
     def _reaches_apart(self, loop: For) -> bool:
         """Whether lanes of a loop read or write elements that do not lie side by side."""
+        inside = set(map(id, walk(loop.body)))
         for statement in walk(loop.body):
             if isinstance(statement, Store):
-                buffer, index = statement.buffer, statement.index
+                buffer, index, args = statement.buffer, statement.index, statement.args
             elif isinstance(statement, Value) and statement.opcode == "load":
                 address = self._address(statement)
                 buffer, index = address.buffer, address.index
+                args = statement.args[: address.count]
             else:
                 continue
             split = affine(linear(buffer, index), loop.variable)
             side_by_side = (0, 1) if buffer.layout == "contiguous" else (0,)
             if split is None or split[0] not in side_by_side:
+                return True
+            if any(id(value) in inside for value in args):
                 return True
         return False
 
@@ -918,8 +924,17 @@ class Printer:
                     return "uniform", self.pointer(level, buffer, position, unit, values)
                 if slope == 1 and buffer.layout == "contiguous":
                     return "wide", self.pointer(level, buffer, position, unit, values)
-        offsets = self.vector_dim(level, position, values)
         pointers, typed = self.fresh("p"), f"<{lanes.count} x i64>"
+        moving = symbols_of(position) & (varying | {lanes.variable})
+        split = affine(position, next(iter(moving))) if len(moving) == 1 else None
+        if split is not None and split[0] == 1 and not symbols_of(split[1]) & moving:
+            # what is the same in all lanes is added once, and what differs is scaled on the way
+            (name,) = moving
+            base = self.pointer(level, buffer, split[1], unit, values)
+            offsets = self.vector_dim(level, Dim.symbol(name), values)
+            level.put(f"{pointers} = getelementptr i{8 * unit}, ptr {base}, {typed} {offsets}")
+            return "lanes", pointers
+        offsets = self.vector_dim(level, position, values)
         if unit > 1:
             scaled = self.fresh()
             level.put(f"{scaled} = mul {typed} {offsets}, splat (i64 {unit})")
@@ -1010,6 +1025,12 @@ class Printer:
                 f"{mask}, {typed} {fill})"
             )
         else:
+            row = affine(linear(buffer, address.index), "_arg0")
+            if id(value) in self._ahead and row is not None and lanes is not None:
+                # as far into the next row as this iteration is into its own
+                into = row[1] + Dim.symbol(lanes.variable)
+                here = self.pointer(level, buffer, into, size, {})
+                self._prefetch(level, here, self._ahead[id(value)], count * size)
             function = f"llvm.masked.gather.{_suffix(dtype, count)}.v{count}p0"
             pointers = f"<{count} x ptr>"
             live = mask or "splat (i1 true)"

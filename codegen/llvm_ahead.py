@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from graphc.codegen.loops import TURNED_SIDE, Buffer, linear, most_steps
 from graphc.codegen.scalar import BITS, For, Value
-from graphc.dims import Extent, affine, product
+from graphc.dims import Extent, affine, product, symbols_of
 
 # Pieces of at most so many bytes are short; so many bytes ahead, the memory has time to answer.
 SHORT_BYTES = 4096
 AHEAD_BYTES = 8192
+# Rows of at most so many bytes are asked for whole.
+LONGEST_ROW = 1 << 16
 
 
 def tile_ahead(row: For, lanes: For) -> dict[int, Extent]:
@@ -43,6 +45,30 @@ def pieces_ahead(row: For, large_bytes: int) -> dict[int, Extent]:
         piece = length * size
         if 0 < piece <= SHORT_BYTES and abs(step) >= 2 * piece and total * size >= large_bytes:
             found[id(load)] = step * max(1, AHEAD_BYTES // piece)
+    return found
+
+
+def rows_ahead(lanes: For, large_bytes: int) -> dict[int, Extent]:
+    """For the loads from data-dependent places of a row, by lanes as many as half of the row at
+    least: how far the next row lies ahead. In any order, a row is read faster from a cache.
+    """
+    found: dict[int, Extent] = {}
+    length = most_steps(lanes.start, lanes.stop)
+    for load in lanes.body.statements:
+        if not isinstance(load, Value) or load.opcode != "load" or load.immediate.count != 1:
+            continue
+        buffer, index = load.immediate.buffer, load.immediate.index
+        size, total = _item_bytes(buffer), product(buffer.shape)
+        along = affine(linear(buffer, index), "_arg0")
+        if along is None or along[0] != 1 or buffer.layout != "contiguous" or length is None:
+            continue
+        names = symbols_of(along[1])
+        split = affine(along[1], next(iter(names))) if len(names) == 1 else None
+        if split is None or not isinstance(split[0], int) or not isinstance(total, int):
+            continue
+        row = abs(split[0])
+        if 0 < row * size <= LONGEST_ROW and 2 * length >= row and total * size >= large_bytes:
+            found[id(load)] = split[0] * size
     return found
 
 

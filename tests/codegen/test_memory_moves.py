@@ -132,6 +132,22 @@ def test_small_or_masked_or_reread_results_stay_in_the_caches() -> None:
         assert "!nontemporal" not in gx.compile(symbols, built, options=OPTIONS).llvm_ir
 
 
+# -- places that data decides ----------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("small_caches")
+def test_rows_are_gathered_from_in_any_order() -> None:
+    x, i = gx.symbol("x", (50, 300), "float32"), gx.symbol("i", (291,), "int64")
+    taken = gx.compile([x, i], gx.take(x, i, axis=1), options=OPTIONS)
+    assert "@llvm.prefetch" in taken.llvm_ir
+    array = random_array((50, 300), "float32")
+    places = np.random.default_rng(6).integers(-300, 300, 291)
+    np.testing.assert_array_equal(taken(array, places), array[:, places])
+    places[290] = 300
+    with pytest.raises(IndexError):
+        taken(array, places)
+
+
 # -- pieces of rows --------------------------------------------------------------------------------
 
 
