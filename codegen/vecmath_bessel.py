@@ -1,8 +1,8 @@
 """How are the Bessel functions of the first kind, J0 and J1, and the modified ones, I0 and I1,
 computed?
 
-The modified ones: up to 16 by a polynomial in x**2, all of whose terms are positive as those of the power series are
-(DLMF 10.25.2); above, exp(x)/sqrt(x) times a polynomial in 1/x (DLMF 10.40.1).
+The modified ones: up to 16 by a polynomial in x**2, all of whose terms are positive as those of the
+power series are (DLMF 10.25.2); above, exp(x)/sqrt(x) times a polynomial in 1/x (DLMF 10.40.1).
 
 The others: up to 8 a polynomial in x**2 times the distances of x**2 from the squares of the first
 three zeros, which are known in two parts, so that values near these are as exact as others; above,
@@ -133,7 +133,8 @@ def _wave(k: Scope, size: Value, order: int, key: str) -> Value:
     """sqrt(2/(pi x)) (P cos w - Q sin w) for w = x - pi/4 or x - 3 pi/4.
 
     With the sine s and the cosine c of x less its quarter turns, cos x + sin x and sin x - cos x
-    are c + s and s - c, or, for an odd number of turns, c - s and c + s; both change sign after two.
+    are c + s and s - c, or, for an odd number of turns, c - s and c + s; after two both change
+    sign.
     """
     inside = at_least(k, size, _WAVES)
     inverse = k.div(1.0, inside)

@@ -61,8 +61,12 @@ ULP: dict[str, float] = {
 BACKWARD = ("cholesky", "lu", "triangular_solve", "qr", "eigh", "svd", "pinv", "expm")
 BACKWARD_FACTOR = 8.0
 # Below these arguments, where the function has zeros that no float is near, a unit in the last
-# place is one of 1 at least; `logaddexp2` has its zeros everywhere.
-ZEROS_BELOW = {"gammaln": -0.5, "digamma": 0.0, "logaddexp2": float("inf"), "j0": float("inf"), "j1": float("inf")}
+# place is one of 1 at least; `logaddexp2` and the Bessel functions have zeros everywhere.
+ZEROS_BELOW = {
+    "gammaln": -0.5,
+    "digamma": 0.0,
+    **dict.fromkeys(("logaddexp2", "j0", "j1"), float("inf")),
+}
 # Sums of products and products: the result may be off by this many eps * sum |terms|, or eps *
 # |product|.
 SUM_FACTOR = 4.0

@@ -442,8 +442,8 @@ i1e_op: Op = real_op(
 
 
 def _downward(order: int, x: Any) -> Any:
-    """By the recurrence from a high order down, divided by J0 + 2 J2 + 2 J4 + ... = 1 (DLMF 10.12.4,
-    10.74(iv)); x from 1 to 30.
+    """By the recurrence from a high order down, divided by J0 + 2 J2 + 2 J4 + ... = 1 (DLMF
+    10.12.4, 10.74(iv)); x from 1 to 30.
     """
     after, here, total = np.zeros_like(x), np.full_like(x, 1e-280), np.zeros_like(x)
     found = [here, here]

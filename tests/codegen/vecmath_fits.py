@@ -375,7 +375,7 @@ def fits() -> dict[str, Fit]:
             lambda z: (mpmath.besselj(0, root(z)) - 1) / z, tiny, 1, (7, 4), 0, True,
         ),
         "J0": Fit(
-            "J0(x)/((a - z) (b - z) (c - z)) in z - 32, z = x**2 <= 64; relative error 2**-57, 2**-33",
+            "J0(x)/((a - z) (b - z) (c - z)) in z - 32, z = x**2 <= 64; error 2**-57 and 2**-33",
             without_zeros(0), -32, 32, (13, 9), 0, True,
         ),
         "J1": Fit(

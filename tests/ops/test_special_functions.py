@@ -273,3 +273,23 @@ def test_beta_at_the_ends_and_of_16_bits() -> None:
         gx.compile(x, gx.betaln(x, x))(half),
         np.array([_log_beta(v, v) for v in half.tolist()]).astype("float16"),
     )
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_bessel_functions_are_exact_to_units_of_their_amplitude(order: int) -> None:
+    """Where SciPy's have lost the phase, too."""
+    random = np.random.default_rng(order)
+    x = np.concatenate([random.uniform(8, 100, 200), 2.0 ** random.uniform(7, 80, 200)])
+    with mpmath.workprec(400):
+        exact = np.array([float(mpmath.besselj(order, mpmath.mpf(v))) for v in x.tolist()])
+    off = np.abs(run((gx.j0, gx.j1)[order], x) - exact)
+    assert np.max(off / np.sqrt(2 / (np.pi * x))) < 3 * 2.0**-52
+
+
+def test_derivatives_of_bessel_functions_at_zero() -> None:
+    """J0 = 1 - x^2/4 + x^4/64, J1 = x/2 - x^3/16 + x^5/384."""
+    x = gx.scalar("x")
+    made = [gx.taylor(f(x), x, 1.0, 5) for f in (gx.j0, gx.j1)]
+    first, second = gx.evaluate(made, {x: 0.0})
+    np.testing.assert_allclose(first, [1, 0, -1 / 4, 0, 1 / 64, 0], atol=1e-16)
+    np.testing.assert_allclose(second, [0, 1 / 2, 0, -1 / 16, 0, 1 / 384], atol=1e-16)
