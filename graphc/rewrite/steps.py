@@ -5,7 +5,8 @@ After these transformations a scan does in each step what its states need, and l
 - what its arguments repeat it repeats itself, where that costs nothing (`repeated_in_scan`);
 - what an earlier loop over the same steps computes is kept by it (`kept_by_scan`): reverse mode
   starts from the state before every step, and would do the rest of the step anew;
-- a product that needs no state is one product in front of the loop (`product_before_scan`);
+- a product that needs no state is one product in front of the loop (`product_before_scan`), and so
+  are functions of few elements, with which a step alone would leave most lanes empty;
 - a product that no state needs is one behind it, over what the steps give out, and a sum of such
   products over the steps is one contraction (`product_behind_scan`): gradients of weights;
 - another sum over what the steps give out is carried along (`sum_in_scan`).
@@ -40,11 +41,15 @@ from graphc.types import TensorType
 
 # Rows of a product beyond which a step alone keeps the processor busy.
 MANY_ROWS = 512
+# Functions of at least this cost, in additions, of at most so many elements.
+DEAR_COST, FEW_ELEMENTS = 16, 256
 # Arrays with a row for each step may grow by so many bytes, or to so many times what the loop has.
 MOST_STACKED_BYTES = 1 << 28
 MOST_GROWTH = 8
-# A sum of smaller rows is taken behind the loop: carried along, it would round at every step.
+# A sum of smaller rows is taken behind the loop: carried along, it would round at every step. But
+# not if all these rows come to so much that they would have left the cache by then.
 LEAST_CARRIED_BYTES = 1024
+MOST_SUMMED_BEHIND_BYTES = 2 << 20
 # What an extent that is not known counts as.
 SOME_EXTENT = 64
 
@@ -94,7 +99,7 @@ BEFORE = rule(
     None,
     law="ieee",
     reorders=True,
-    doc="a scan that reads rows of products made in front of it",
+    doc="a scan that reads rows of products, or of dear functions, made in front of it",
     example=lambda f, x: scan(lambda s, row: (tanh(s + row @ x.T), None), x @ x.T, f)[0],
 )
 BEHIND = rule(
@@ -245,6 +250,16 @@ class _Loop:
         return replace(found, outside)  # type: ignore[arg-type]
 
 
+def is_dear_and_small(node: Node) -> bool:
+    """Whether a node is a function of so few elements that a step of a loop cannot keep the
+    processor's lanes full with them.
+    """
+    form = node.op.lowering
+    if not isinstance(form, Elementwise) or form.cost < DEAR_COST:
+        return False
+    return isinstance(node.type, TensorType) and _product(node.shape) <= FEW_ELEMENTS
+
+
 def type_bytes(type_: Any) -> int:
     """The bytes of a tensor, with some extent in place of those that are not known."""
     return _product(type_.shape) * type_.dtype.itemsize
@@ -347,7 +362,7 @@ def before(node: Node, args: Sequence[Node], made: Made) -> Results | None:
         if not all(argument in free for argument in each.args):
             continue
         free.add(each)
-        if loop.multiplies_rows(each):
+        if loop.multiplies_rows(each) or (each in loop.varying and is_dear_and_small(each)):
             products.add(each)
         if each in products or any(argument in above for argument in each.args):
             above.add(each)
@@ -513,6 +528,7 @@ def _kept(loop: _Loop, source: _Loop) -> dict[Node, Node]:
     for node in loop.order:
         form = node.op.lowering
         cheap = isinstance(form, (Elementwise, View, Generate, Leaf))
+        cheap = cheap and not is_dear_and_small(node)
         if node in images and (not cheap or any(argument in heavy for argument in node.args)):
             heavy.add(node)
     outputs = set(loop.graph.outputs)
@@ -587,7 +603,7 @@ def _cheapest(
             chosen[node] = []
             continue
         chosen[node] = [node]
-        if isinstance(node.op.lowering, (Elementwise, View)):
+        if isinstance(node.op.lowering, (Elementwise, View)) and not is_dear_and_small(node):
             beneath = list(dict.fromkeys(k for argument in node.args for k in chosen[argument]))
             if sum(map(size_bytes, beneath)) < size_bytes(node) + more:
                 chosen[node] = beneath
@@ -656,12 +672,15 @@ def carry_sums(outputs: Sequence[Node], made: Made) -> list[Node]:
 
 
 def _worth_carrying(loop: Node, sums: Mapping[int, list[Node]]) -> dict[int, Node]:
-    """The results of large rows that are summed once."""
-    types = loop.attrs["graph"].types
+    """The results that are summed once, if their rows are large or all of them are."""
+    types, length = loop.attrs["graph"].types, loop.attrs["length"]
+    once = {i: uses[0] for i, uses in sums.items() if len(uses) == 1}
+    steps = length if isinstance(length, int) else SOME_EXTENT
+    every = steps * sum(type_bytes(types[i]) for i in once) >= MOST_SUMMED_BEHIND_BYTES
     return {
-        i: uses[0]
-        for i, uses in sums.items()
-        if len(uses) == 1 and type_bytes(types[i]) >= LEAST_CARRIED_BYTES
+        i: total
+        for i, total in once.items()
+        if every or type_bytes(types[i]) >= LEAST_CARRIED_BYTES
     }
 
 

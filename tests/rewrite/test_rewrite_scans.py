@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -212,3 +213,47 @@ def test_a_loop_without_data(length: int) -> None:
     (only,) = scans(after)
     assert len(only.type.items) == 2
     assert project(only, 0).type is h0.type
+
+
+def _small_network(steps: int, width: int) -> tuple[list[Any], list[Any], list[np.ndarray]]:
+    """A recurrence of dear functions on a handful of numbers, and its gradients."""
+    weight, bias = gx.vector("weight", width), gx.vector("bias", width)
+    rows = gx.matrix("rows", (steps, width))
+
+    def step(state: Any, row: Any) -> Any:
+        gate = gx.sigmoid(row * weight + bias)
+        return gx.tanh(gate * state + gx.tanh(row)), gate * state
+
+    last, seen = gx.scan(step, gx.zeros(width), rows)
+    cost = gx.sum(last * last) + gx.sum(seen**2)
+    generator = np.random.default_rng(width)
+    arrays = [generator.normal(size=n.shape) for n in (weight, bias, rows)]
+    return [weight, bias, rows], [cost, *gx.grad(cost, [weight, bias])], arrays
+
+
+def _dear_in_loops(outputs: Sequence[Any]) -> list[int]:
+    """How many dear functions there are in each loop."""
+    found = []
+    for node in topological(rewrite(outputs).outputs):
+        if node.op.name == "scan":
+            inside = node.attrs["graph"].nodes()
+            found.append(sum(each.op.name in ("sigmoid", "tanh") for each in inside))
+    return found
+
+
+def test_dear_functions_of_few_elements_are_computed_once_and_for_all_steps() -> None:
+    _, outputs, _ = _small_network(40, 14)
+    # forwards only what needs the state; backwards nothing that was computed before
+    assert _dear_in_loops(outputs) == [1, 0]
+    _, outputs, _ = _small_network(40, 3000)
+    assert min(_dear_in_loops(outputs)) > 0, "rows that keep the lanes full stay in the loop"
+
+
+@pytest.mark.parametrize(("steps", "width"), [(40, 14), (3, 300), (1200, 250), (1, 5), (0, 4)])
+def test_such_loops_keep_their_values(steps: int, width: int) -> None:
+    inputs, outputs, arrays = _small_network(steps, width)
+    found = gx.compile(inputs, outputs, options=gx.Options(cache=False))(*arrays)
+    wanted = gx.evaluate(outputs, dict(zip(inputs, arrays, strict=True)))
+    for mine, other in zip(found, wanted, strict=True):
+        scale = np.max(np.abs(other), initial=1e-300)
+        assert np.max(np.abs(mine - other), initial=0) <= 1e-13 * scale * max(1, steps) ** 0.5
