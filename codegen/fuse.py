@@ -141,8 +141,8 @@ class Partition:
         fast: bool = False,
         tactics: Tactics | None = None,
     ) -> None:
-        """`overwritten` are external nodes in whose memory an output will be; `most_floating` is the
-        floating work of one kernel; `fast` allows cheaper functions.
+        """`overwritten` are external nodes in whose memory an output will be; `most_floating` is
+        the floating work of one kernel; `fast` allows cheaper functions.
         """
         self.fast = fast
         self.tactics = tactics or CPU

@@ -134,6 +134,10 @@ def _is_short(loop: For, step: int = 1) -> bool:
     return static and loop.stop - loop.start <= steps_between_pauses(loop) * step  # type: ignore[operator]
 
 
+# Dtypes that a wider integer may be narrowed to.
+_NARROW = frozenset(("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32"))
+
+
 @dataclass
 class Lanes:
     """The vector loop that is being written: its variable, its first position, and which lanes are
@@ -144,7 +148,7 @@ class Lanes:
     count: int
     position: str  # i64, the loop variable of lane 0
     mask: str | None  # <count x i1>, or None when all lanes are live
-    single: bool = False  # whether only the first lane is live
+    single: str = ""  # i1, whether only the first lane is live, if that may be known to LLVM
 
 
 @dataclass(eq=False)
@@ -757,8 +761,10 @@ class Printer:
         spread = self.broadcast(header, rest, "i64", count)
         numbers = ", ".join(f"i64 {k}" for k in range(count))
         header.put(f"{mask} = icmp slt <{count} x i64> <{numbers}>, {spread}")
-        body = self._lane_body(level, loop, Lanes(loop.variable, count, i, mask), f"body{tag}", {})
-        more = self.fresh("c")
+        single, more = self.fresh("c"), self.fresh("c")
+        header.put(f"{single} = icmp eq i64 {rest}, 1")
+        lanes = Lanes(loop.variable, count, i, mask, single)
+        body = self._lane_body(level, loop, lanes, f"body{tag}", {})
         level.put(f"br label %body{tag}")
         level.label(f"body{tag}")
         level.lines += header.lines + body.lines
@@ -819,7 +825,8 @@ class Printer:
             spread = f"splat (i32 {rest})"
         prefix.append(f"  {mask} = icmp slt <{count} x i32> <{numbers}>, {spread}")
         states = dict(initial)
-        lanes = Lanes(loop.variable, count, position, mask, single=rest == "1" and not unknown)
+        single = "true" if rest == "1" and not unknown else ""
+        lanes = Lanes(loop.variable, count, position, mask, single)
         body = self._lane_body(level, loop, lanes, f"body{tag}", states)
         final = self._close_states(states)
         if not unknown:
@@ -1278,20 +1285,16 @@ class Printer:
         typed = memory_type(dtype, count)
         if count == 1:
             self._scalar_store(level, typed, value, at, size, mask)
-        elif lanes is not None and lanes.single and how == "wide":
-            self._store_first(level, dtype, count, value, at, size, mask if s.mask else None)
+        elif how == "wide" and lanes is not None and lanes.single and dtype in _NARROW:
+            live = None if s.mask is None else mask
+            self._narrow_store(level, lanes, dtype, value, at, size, live)
         elif how == "wide" and mask is None and id(s) in self._streaming:
             aligned = alignment(s, count)
             level.put(f"store {typed} {value}, ptr {at}, align {aligned}, !nontemporal !3")
         elif how == "wide" and mask is None:
             level.put(f"store {typed} {value}, ptr {at}, align {size}")
         elif how == "wide":
-            function = f"llvm.masked.store.{_suffix(dtype, count)}.p0"
-            self.declarations.add(f"declare void @{function}({typed}, ptr, i32, {flags})")
-            level.put(
-                f"call void @{function}({typed} {value}, ptr align {size} {at}, i32 {size}, "
-                f"{flags} {mask})"
-            )
+            self._masked_store(level, dtype, count, value, at, size, str(mask))
         else:
             pointers = self.broadcast(level, at, "ptr", count) if how == "uniform" else at
             function = f"llvm.masked.scatter.{_suffix(dtype, count)}.v{count}p0"
@@ -1304,26 +1307,50 @@ class Printer:
                 f"{flags} {live})"
             )
 
-    def _store_first(
+    def _masked_store(
+        self, level: Level, dtype: str, count: int, value: str, at: str, size: int, mask: str
+    ) -> None:
+        typed, flags = memory_type(dtype, count), llvm_type("bool", count)
+        function = f"llvm.masked.store.{_suffix(dtype, count)}.p0"
+        self.declarations.add(f"declare void @{function}({typed}, ptr, i32, {flags})")
+        level.put(
+            f"call void @{function}({typed} {value}, ptr align {size} {at}, i32 {size}, "
+            f"{flags} {mask})"
+        )
+
+    def _narrow_store(
         self,
         level: Level,
+        lanes: Lanes,
         dtype: str,
-        count: int,
         value: str,
         at: str,
         size: int,
-        mask: str | None,
+        own: str | None,
     ) -> None:
-        """Store the only live lane by itself. LLVM 20 turns a masked store of one lane into a store
-        of the whole element that was narrowed to it: over what follows in memory.
+        """A store under a mask, that of one lane by itself. LLVM 20 turns a masked store of one
+        element that was narrowed into one of the whole element, over what follows in memory.
         """
-        typed, first = memory_type(dtype, count), self.fresh()
-        level.put(f"{first} = extractelement {typed} {value}, i64 0")
-        if mask is not None:
-            flag = self.fresh()
-            level.put(f"{flag} = extractelement {llvm_type('bool', count)} {mask}, i64 0")
-            mask = flag
-        self._scalar_store(level, memory_type(dtype, 1), first, at, size, mask)
+        count = lanes.count
+        first = self.fresh()
+        level.put(f"{first} = extractelement {memory_type(dtype, count)} {value}, i64 0")
+        flag = None
+        if own is not None:
+            flag = self.fresh("c")
+            level.put(f"{flag} = extractelement {llvm_type('bool', count)} {own}, i64 0")
+        if lanes.single == "true":
+            self._scalar_store(level, memory_type(dtype, 1), first, at, size, flag)
+            return
+        self._count += 1
+        tag = self._count
+        level.put(f"br i1 {lanes.single}, label %one{tag}, label %several{tag}")
+        level.label(f"one{tag}")
+        self._scalar_store(level, memory_type(dtype, 1), first, at, size, flag)
+        level.put(f"br label %stored{tag}")
+        level.label(f"several{tag}")
+        self._masked_store(level, dtype, count, value, at, size, str(own or lanes.mask))
+        level.put(f"br label %stored{tag}")
+        level.label(f"stored{tag}")
 
     def _scalar_store(
         self, level: Level, typed: str, value: str, at: str, size: int, mask: str | None

@@ -206,8 +206,10 @@ if TYPE_CHECKING:
         apply_along_axis,
         associative_scan,
         fori_loop,
-        map_ as map,
         while_loop,
+    )
+    from graphc.ops.iteration import (
+        map_ as map,
     )
     from graphc.ops.joining import (
         append,
@@ -215,7 +217,6 @@ if TYPE_CHECKING:
         block,
         column_stack,
         concatenate,
-        concatenate as concat,
         dsplit,
         dstack,
         hsplit,
@@ -226,12 +227,14 @@ if TYPE_CHECKING:
         vsplit,
         vstack,
     )
+    from graphc.ops.joining import (
+        concatenate as concat,
+    )
     from graphc.ops.movement import (
         atleast_1d,
         atleast_2d,
         atleast_3d,
         broadcast_arrays,
-        broadcast_shapes_ as broadcast_shapes,
         broadcast_to,
         expand_dims,
         flip,
@@ -243,6 +246,11 @@ if TYPE_CHECKING:
         squeeze,
         swapaxes,
         transpose,
+    )
+    from graphc.ops.movement import (
+        broadcast_shapes_ as broadcast_shapes,
+    )
+    from graphc.ops.movement import (
         transpose as permute_dims,
     )
     from graphc.ops.norms import norm
@@ -345,9 +353,9 @@ if TYPE_CHECKING:
         exp2,
         expm1,
         log,
-        log10,
         log1p,
         log2,
+        log10,
         logaddexp2,
         logit,
         mish,

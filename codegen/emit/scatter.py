@@ -76,8 +76,8 @@ class ScatterWriter(Writer):
         """What is scattered into, where the result goes."""
         base = node.args[0]
         made = self.place(base)
-        there = made is not None and not made.storage.strided and not isinstance(made, Framed)
-        if there and product(node.shape) != 0:
+        apart = made is None or made.storage.strided or isinstance(made, Framed)
+        if made is not None and not apart and product(node.shape) != 0:
             return copy_operand(made, place, node.shape)
         copier = ElementwiseWriter(
             self.partition, Group("nest", node.shape), self.place, self.number

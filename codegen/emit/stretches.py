@@ -31,7 +31,7 @@ def stretches(
     index = variables(len(domain))
     lane = str(index[-1])
     cuts: set[int] = set()
-    stack = [(node, index) for node in nodes]
+    stack: list[tuple[Node, tuple[Extent, ...]]] = [(node, index) for node in nodes]
     seen = set(stack)
     while stack:
         node, at = stack.pop()

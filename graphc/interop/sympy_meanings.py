@@ -14,9 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import graphc as gx
+import graphc
 from graphc.errors import GraphError
 
+# Names are looked up when they are used: the package is being imported while this file is.
+gx: Any = graphc
 Build = Callable[[Any, Any, list[Any]], Any]
 # Integers up to here are exact in float64.
 _EXACT = 1 << 53
@@ -265,7 +267,7 @@ _FORMULAS: dict[str, Callable[..., Any]] = {
     "trigamma": lambda x: gx.polygamma(1, x),
     "factorial": _gamma_of_next,
     "harmonic": lambda n: gx.digamma(n + 1) + _EULER,
-    "beta": lambda x, y: gx.gamma(x) * gx.gamma(y) / gx.gamma(x + y),
+    "beta": lambda x, y: gx.beta(x, y),
     "binomial": lambda n, k: _gamma_of_next(n) / (_gamma_of_next(k) * _gamma_of_next(n - k)),
     "RisingFactorial": lambda x, k: gx.gamma(x + k) / gx.gamma(x),
     "FallingFactorial": lambda x, k: _gamma_of_next(x) / _gamma_of_next(x - k),

@@ -134,7 +134,7 @@ class Regions:
             if MERGE in self.rules:
                 nodes = self._merge_contained(self._merge_alike(nodes))
             nodes = self._prune(nodes)
-            passes = {
+            passes: dict[Rule, Callable[[list[Node]], list[Node]]] = {
                 steps.REPEATED: partial(self._of_each, steps.repeat_inside),
                 steps.KEPT: self._keep,
                 steps.BEFORE: partial(self._of_each, steps.before),

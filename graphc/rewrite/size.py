@@ -50,10 +50,11 @@ def size_of(outputs: Iterable[Node]) -> Size:
 
 
 def _size(order: Iterable[Node], seen: set[Graph]) -> Size:
-    nodes, operations = 0, 0
+    nodes = 0
+    operations: Any = 0
     for node in order:
         nodes += 1
-        operations = operations + _operations(node)  # type: ignore[assignment]
+        operations = operations + _operations(node)
         for graph in graphs_of(node.attrs):
             inner = _size(graph.nodes(), seen)
             nodes += 0 if graph in seen else inner.nodes
