@@ -6,6 +6,8 @@ derivative is the one that its op states, the same in every mode.
 
 from __future__ import annotations
 
+import inspect
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +15,9 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.lowering import Elementwise
 from graphc.node import topological
+from graphc.op import REGISTRY, Partials
 
 OPTIONS = gx.Options(cache=False)
 INF = float("inf")
@@ -106,3 +110,50 @@ def test_a_sum_with_a_number_costs_no_further_choice() -> None:
         made = gx.grad(gx.sqrt(gx.sum(X**2) + added), X)
         products = [n for n in topological([made]) if n.op.name == "strong_multiply"]
         assert any(n.args[1] is X + X for n in products) == strong
+
+# -- over the registry -----------------------------------------------------------------------------
+
+EDGES = (0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -2.0, 1e-300, INF, -INF)
+
+
+def _smooth_ops() -> list[str]:
+    """Element-wise ops with partials, of floats alone and without attributes."""
+    found = []
+    for name in REGISTRY:
+        op = REGISTRY[name]
+        form, derivative = op.lowering, op.derivative
+        if isinstance(form, Elementwise) and isinstance(derivative, Partials) and not op.attributes:
+            arity = len(inspect.signature(form.kernel).parameters) - 1
+            try:
+                type_ = op.infer(*[gx.Type("float64", (1,))] * arity)
+            except gx.GraphError:
+                continue
+            if isinstance(type_, gx.Type) and type_.dtype == np.float64:
+                found.append(name)
+    return sorted(found)
+
+
+@pytest.mark.parametrize("name", _smooth_ops())
+def test_at_edges_both_modes_agree_and_zero_stays_zero(name: str) -> None:
+    """Whatever the partial is there; a cotangent of zero is what a mask hands on."""
+    op = REGISTRY[name]
+    arity = len(inspect.signature(op.lowering.kernel).parameters) - 1
+    points = np.array(list(itertools.product(EDGES, repeat=arity))).T.copy()
+    symbols = [gx.vector(f"edge{i}", points.shape[1]) for i in range(arity)]
+    given = dict(zip(symbols, points, strict=True))
+    y = op(*symbols)
+    one, none = gx.ones(y.shape), gx.zeros(y.shape)
+    with np.errstate(all="ignore"):
+        for i, symbol in enumerate(symbols):
+            back, forth, masked = gx.evaluate(
+                [gx.vjp(y, symbol, one), gx.jvp(y, symbol, one), gx.vjp(y, symbol, none)], given
+            )
+            np.testing.assert_array_equal(back, forth)
+            declared = i in op.derivative.singular
+            finite = np.isfinite(back)
+            assert (masked[finite] == 0).all()
+            if declared:
+                assert (masked == 0).all()
+            else:  # what is not declared is finite wherever the arguments and the value are
+                inside = np.isfinite(points).all(0) & np.isfinite(gx.evaluate(y, given))
+                assert finite[inside].all(), points[:, inside & ~finite]
