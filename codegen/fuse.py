@@ -556,7 +556,10 @@ class Partition:
             if dear and (node in crossing or self._is_shared(node, readers)):
                 must.add(node)
             elif cost[node] > MOST_WORK and node in moved and node.op is not project_op:
-                self._ground_one(node)
+                if self._dependencies[node]:
+                    self._ground_one(node)
+                else:
+                    must.add(node)  # with others of its shape
             else:
                 continue
             cost[node] = 0
@@ -632,7 +635,7 @@ class Partition:
         Of a chain that the same kernels read, only the last value is stored.
         """
         mine, shape = readers[node], result_shape(node)
-        if shape != () and any(g.domain != shape and g.kind != "parts" for g in mine):
+        if shape != () and any(g.domain != shape and not _makes_few(g) for g in mine):
             return True
         last = any(
             user in self.group_of or readers[user] != mine for user in self.users.get(node, ())
@@ -794,6 +797,13 @@ class Part:
     axis: int
     start: Extent
     extent: Extent
+
+
+def _makes_few(group: Group) -> bool:
+    """Whether a group makes an array of few parts, each of which reads what it needs for itself; of
+    many parts most share what they are made of.
+    """
+    return group.kind == "parts" and len(group.members[0].args) <= MOST_PARTS
 
 
 def parts_of(node: Node) -> list[Part]:

@@ -15,7 +15,7 @@ from typing import Any
 from graphc import dtypes
 from graphc.codegen import emit
 from graphc.codegen.carried import Rows, State, forward_copies, settle
-from graphc.codegen.emit import copy_operand, framed_operand, part_operand
+from graphc.codegen.emit import LINE_BYTES, copy_operand, framed_operand, part_operand, run_bytes
 from graphc.codegen.fuse import (
     MOST_TOGETHER,
     MOST_WORK,
@@ -368,6 +368,7 @@ class _Block:
                 source = beneath(node.args[part.argument])
                 where = part_operand(node, part, place)
                 alone = source is node.args[part.argument] and source not in self.copied
+                alone = alone and run_bytes(node, part) >= LINE_BYTES
                 if where is None and alone and len(self.partition.users[source]) == 1:
                     where = framed_operand(node, part, place)
                 if where is not None and source in self.partition.group_of:

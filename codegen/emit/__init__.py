@@ -19,7 +19,13 @@ from graphc.codegen.emit.carried import CarriedWriter
 from graphc.codegen.emit.check import CheckWriter
 from graphc.codegen.emit.contraction import ContractionWriter
 from graphc.codegen.emit.elementwise import ElementwiseWriter, copy_operand
-from graphc.codegen.emit.joined import JoinedWriter, framed_operand, part_operand
+from graphc.codegen.emit.joined import (
+    LINE_BYTES,
+    JoinedWriter,
+    framed_operand,
+    part_operand,
+    run_bytes,
+)
 from graphc.codegen.emit.own import OwnWriter
 from graphc.codegen.emit.rows import RowWriter
 from graphc.codegen.emit.scatter import ScatterWriter
@@ -30,7 +36,15 @@ from graphc.codegen.program import Launch, Operand
 from graphc.lowering import Reduce
 from graphc.node import Node
 
-__all__ = ["copy_launches", "copy_operand", "framed_operand", "launches", "part_operand"]
+__all__ = [
+    "LINE_BYTES",
+    "copy_launches",
+    "copy_operand",
+    "framed_operand",
+    "launches",
+    "part_operand",
+    "run_bytes",
+]
 
 _KINDS: dict[str, type[Writer]] = {
     "contract": ContractionWriter,
