@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.emit import copy_operand
-from graphc.codegen.loops import Buffer, Contract, accumulator_buffer, linear, scopes
+from graphc.codegen.loops import Buffer, Contract, Kernel, accumulator_buffer, linear, scopes
 from graphc.codegen.program import (
     Launch,
     Operand,
@@ -129,6 +129,7 @@ class Overwriting:
     def __init__(self, launch: Launch) -> None:
         kernel = launch.kernel
         self._nest = kernel.nest
+        self._alone = launch.tasks == 1 and _has_no_lanes(kernel)
         self._buffers: dict[Storage, list[Buffer]] = {}
         self._fixed: set[Storage] = set()
         for buffer, operand in zip(kernel.buffers, launch.operands, strict=True):
@@ -171,13 +172,23 @@ class Overwriting:
             return False
         (store,) = stores
         return all(
-            load.scope is store.scope
-            and load.number < store.number  # else the store was before it
-            and load.plain
-            and store.plain
-            and load.at == store.at
+            load.number < store.number  # else the store was before it
+            and (
+                self._alone
+                and load.scope.parent is None  # loaded once, before anything is stored
+                or load.scope is store.scope
+                and load.plain
+                and store.plain
+                and load.at == store.at
+            )
             for load in loads
         )
+
+
+def _has_no_lanes(kernel: Kernel) -> bool:
+    """Whether one iteration does all that a kernel of one task does."""
+    loops = [s for scope in scopes(kernel) for s in walk(scope) if isinstance(s, For)]
+    return all(loop.role != "vector" for loop in loops)
 
 
 def _loads_from(statement: Any, buffers: set[Buffer]) -> bool:

@@ -428,6 +428,9 @@ class _KernelRun:
         self.kernel = kernel
         self.tasks = tasks
         self.top = _Context(None, dict(extents), 1, task=EVERYBODY, lane=EVERYBODY)
+        only = self._only_task()
+        if only is not None:  # what stands before its loop is a part of it
+            self.top.task = self.top.lane = (only + 1) << _LANE_BITS
         self.failures: dict[Check, tuple[int, int, Failure]] = {}
         self.clock = 0
         self.widest = 1
@@ -441,6 +444,14 @@ class _KernelRun:
             else:
                 self.memories[buffer] = _Memory(buffer, self._fitting(buffer, array))
         _keep_ledgers(list(self.memories.values()), kernel.written())
+
+    def _only_task(self) -> int | None:
+        """The number of the task, if there is just one."""
+        nest = self.kernel.nest
+        if not isinstance(nest, For) or nest.role != "parallel":
+            return None
+        start, stop = self.top.extent(nest.start), self.top.extent(nest.stop)
+        return int(start) if stop - start == 1 else None
 
     def _shape(self, buffer: Buffer) -> tuple[int, ...]:
         return tuple(int(self.top.extent(extent)) for extent in buffer.shape)

@@ -331,8 +331,17 @@ class _Block:
         self._claim_parts(order)
         self._allocate(order)
         self.storages = {id(operand.storage) for operand in self.places.values()}
+        before = [copy for copy in copies if self._is_state(copy[0])]
+        self._copy_all(before)  # so that the states may be written over by what follows
         for group in self.partition.groups:
             self._group(group)
+        self._copy_all([copy for copy in copies if not self._is_state(copy[0])])
+
+    def _is_state(self, node: Node) -> bool:
+        """Whether a node is a parameter, as it lies, in memory that the block may write."""
+        return node.op is parameter_op and self.places[node].storage.kind != "input"
+
+    def _copy_all(self, copies: Sequence[tuple[Node, Operand]]) -> None:
         for shape, together in _by_shape(copies).items():
             most = len(together) if product(shape) == 1 else MOST_TOGETHER
             for start in range(0, len(together), most):

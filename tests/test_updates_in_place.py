@@ -179,3 +179,23 @@ def test_states_that_are_given_out_are_rows(reverse: bool) -> None:
     np.testing.assert_allclose(got[0], want + s.sum(), rtol=1e-12)
     np.testing.assert_allclose(got[1], s, rtol=1e-12)
     assert copies(f, inside=True) == 0
+
+
+def test_numbers_are_changed_where_they_are() -> None:
+    """Several states of a loop that are numbers, one of which is given out as it was."""
+    t = gx.scalar("t")
+
+    def step(s: Any, row: Node) -> tuple[Any, Node]:
+        return (s[0] * 0.5 + row, s[1] + s[0]), s[0]
+
+    (a, b), seen = gx.scan(step, (t, t * 2.0), STEPS * 1.0)
+    f = gx.compile([t], [a, b, seen])
+    assert copies(f, inside=True) == 0
+    p, q, rows = 0.3, 0.6, []
+    for row in range(40):
+        rows.append(p)
+        p, q = p * 0.5 + row, q + p
+    got = f(0.3)
+    np.testing.assert_allclose(got[0], p, rtol=1e-14)
+    np.testing.assert_allclose(got[1], q, rtol=1e-14)
+    np.testing.assert_allclose(got[2], rows, rtol=1e-14)

@@ -7,8 +7,9 @@ After these transformations a scan does in each step what its states need, and l
   starts from the state before every step, and would do the rest of the step anew;
 - a product that needs no state is one product in front of the loop (`product_before_scan`), and so
   are functions of few elements, with which a step alone would leave most lanes empty;
-- a product that no state needs is one behind it, over what the steps give out, and a sum of such
-  products over the steps is one contraction (`product_behind_scan`): gradients of weights;
+- a product or such a function that no state needs is one behind it, over what the steps give out,
+  and a sum of products over the steps is one contraction (`product_behind_scan`): gradients of
+  weights;
 - another sum over what the steps give out is carried along (`sum_in_scan`).
 
 Products are made for all steps by the rules of `vmap`. Arrays with a row for each step take memory,
@@ -119,7 +120,7 @@ SUM = rule(
     reorders=True,
     doc="a scan with a further state, to which each step adds its row",
     example=lambda f, x, u: scan(
-        lambda s, row: (s * row, tanh(broadcast(s, (16, 3, 4), (1, 2)))), x, f
+        lambda s, row: (s * row, broadcast(s, (16, 3, 4), (1, 2)) * 0.5), x, f
     )[1].sum(axis=0),
 )
 
@@ -213,6 +214,12 @@ class _Loop:
         slices = self.graph.parameters[self.carry : self.carry + self.steps]
         has = sum(map(type_bytes, (*slices, *self.graph.types[self.carry :])))
         return steps > 1 and (added * steps <= MOST_STACKED_BYTES or added <= MOST_GROWTH * has)
+
+    def is_better_together(self, node: Node) -> bool:
+        """Whether a node is quicker made for all steps at once than in each of them."""
+        if node in self.varying and is_dear_and_small(node):
+            return True
+        return self.multiplies_rows(node)
 
     def multiplies_rows(self, node: Node) -> bool:
         """Whether a node is a product of few rows with what is the same in every step."""
@@ -362,7 +369,7 @@ def before(node: Node, args: Sequence[Node], made: Made) -> Results | None:
         if not all(argument in free for argument in each.args):
             continue
         free.add(each)
-        if loop.multiplies_rows(each) or (each in loop.varying and is_dear_and_small(each)):
+        if loop.is_better_together(each):
             products.add(each)
         if each in products or any(argument in above for argument in each.args):
             above.add(each)
@@ -433,7 +440,7 @@ def _sunk(loop: _Loop, chosen: Collection[int], summed: Collection[int]) -> set[
     for each in loop.order:
         if each not in inside or not _is_made_of(each, loop):
             continue
-        product = each in added or loop.multiplies_rows(each)
+        product = each in added or loop.is_better_together(each)
         if product or any(argument in found for argument in each.args):
             found.add(each)
     return found

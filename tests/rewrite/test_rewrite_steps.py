@@ -213,3 +213,18 @@ def test_compiled_networks(dtype: str, steps: int) -> None:
             np.testing.assert_allclose(
                 mine.astype(float), theirs.astype(float), rtol=rough, atol=rough
             )
+
+
+def test_dear_work_on_numbers_is_done_for_all_steps() -> None:
+    rows = gx.symbol("rows", 6)
+    last, ys = gx.scan(lambda s, row: (s * 0.5 + gx.exp(row), gx.sin(s)), gx.scalar("c"), rows)
+    after = rewritten([last, ys])
+    (loop,) = scans(after)
+    inside = {node.op.name for node in topological(loop.attrs["graph"].outputs)}
+    assert not inside & {"exp", "sin"}
+
+
+def test_dear_work_on_many_elements_stays_in_its_kernel() -> None:
+    rows = gx.symbol("rows", (6, 1000))
+    last, _ = gx.scan(lambda s, row: (s * 0.5 + gx.exp(row), None), gx.zeros(1000), rows)
+    assert "product_before_scan" not in fired([last])
