@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from graphc.codegen.lanes import MAX_LANES, choose_lanes
+from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.llvm_ahead import pieces_ahead, rows_ahead, tile_ahead
 from graphc.codegen.llvm_extent import LONG_SUM, Arithmetic
 from graphc.codegen.llvm_scalar import (
@@ -190,7 +190,8 @@ class Level:
 class Printer:
     """Writes one kernel."""
 
-    most_lanes = MAX_LANES  # of a vector loop without sums, whose order would depend on them
+    # Of a vector loop without sums, whose order would depend on them; None: as many as it likes.
+    most_lanes: int | None = None
 
     def __init__(self, kernel: Kernel, machine: Machine) -> None:
         self.kernel = kernel
@@ -685,7 +686,7 @@ class Printer:
     def vector_loop(self, level: Level, loop: For) -> None:
         """Whole vectors, then one masked remainder."""
         count = choose_lanes(loop, self.machine.vector_bytes)
-        if not loop.accumulators:
+        if self.most_lanes is not None and not loop.accumulators:
             count = min(count, self.most_lanes)
         if not loop.accumulators and self._reaches_apart(loop):
             # Addresses take 8 bytes a lane, and elements are fetched one by one: lanes beyond two

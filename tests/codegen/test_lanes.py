@@ -10,6 +10,7 @@ import pytest
 
 import graphc as gx
 from graphc.codegen import lanes
+from graphc.codegen.lanes import SUMS_UNDER_WAY
 from graphc.codegen.machine import Machine
 from graphc.runtime.native import modules
 
@@ -76,3 +77,10 @@ def test_a_narrowed_last_lane_leaves_what_follows(
     function(array, out=room[:length])
     np.testing.assert_array_equal(room[:length], array.astype(narrow))
     np.testing.assert_array_equal(room[length:], np.full(8, 7, narrow))
+
+
+def test_columns_that_are_summed_read_long_runs_of_memory() -> None:
+    """As many vectors are under way as half of the registers hold."""
+    x = gx.symbol("x", (8, 256, 1024), "float32")
+    summed = gx.compile(x, gx.sum(x, axis=1), options=OPTIONS)
+    assert widest(summed) == SUMS_UNDER_WAY * Machine.host().vector_bytes // 4
