@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 # Rows of a block, at most, by the bytes of an element: each takes a vector register, and blocks of
 # twice the side take three times the instructions, to compile as well.
 MOST_ROWS = {1: 16, 2: 16, 4: 8, 8: 8}
-# Arrays on the stack that one nest may have.
-MOST_TURNED = 4
+# Bytes of the tiles on the stack that one nest may have: some systems give threads little more.
+MOST_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ def turned_loads(row: For) -> tuple[For, list[Turned]] | None:
         return None
     loads = [s for s in lanes.body.statements if isinstance(s, Value) and s.opcode == "load"]
     found = [turned for load in loads if (turned := _turned(load, row, lanes)) is not None]
-    if not 0 < len(found) <= MOST_TURNED or not (_is_small(row) and _is_small(lanes)):
+    room = sum(_tile_bytes(turned.load.immediate.buffer) for turned in found)
+    if not 0 < room <= MOST_BYTES or not (_is_small(row) and _is_small(lanes)):
         return None
     written = {s.buffer for s in walk(row.body) if isinstance(s, Store)}
     if any(turned.load.immediate.buffer in written for turned in found):
@@ -69,6 +70,14 @@ def _turned(load: Value, row: For, lanes: For) -> Turned | None:
     return Turned(load, across[0])
 
 
+def _item_bytes(buffer: Buffer) -> int:
+    return max(1, BITS[buffer.dtype] // 8)
+
+
+def _tile_bytes(buffer: Buffer) -> int:
+    return SIDE * SIDE * _item_bytes(buffer)
+
+
 def _is_small(loop: For) -> bool:
     steps = most_steps(loop.start, loop.stop)
     return steps is not None and steps <= SIDE
@@ -79,10 +88,10 @@ def fill(printer: Printer, level: Level, row: For, lanes: For, turned: Turned) -
     address: Address = turned.load.immediate
     buffer = address.buffer
     held = Buffer(f"turned_{printer.fresh('s')[1:]}", buffer.dtype, (SIDE, SIDE))
-    size = max(1, BITS[buffer.dtype] // 8)
+    size = _item_bytes(buffer)
     top = next(each for each in level.chain() if each.parent is None)
     name = f"%{held.name}"
-    top.put(f"{name} = alloca [{SIDE * SIDE * size} x i8], align 64")
+    top.put(f"{name} = alloca [{_tile_bytes(buffer)} x i8], align 64")
     printer.pointers[held] = name
     starts = {row.variable: row.start, lanes.variable: lanes.start}
     first = substitute(linear(buffer, address.index), starts)
