@@ -20,8 +20,8 @@ from graphc.lowering import Demand
 from graphc.node import Node
 from graphc.op import elementwise, no_derivative
 from graphc.ops.arithmetic import absolute, like
-from graphc.ops.control import scan
 from graphc.ops.elementwise import counted
+from graphc.ops.iteration import while_loop
 from graphc.ops.operands import cast, operands
 from graphc.ops.rounding import rint_op
 from graphc.ops.special import where_op
@@ -203,16 +203,21 @@ def _sizes(name: str, x1: Any, x2: Any) -> tuple[Node, Node, np.dtype[Any]]:
 
 
 def _common_divisor(first: Node, second: Node) -> Node:
-    """Euclid's algorithm, with as many steps as consecutive Fibonacci numbers of the width need."""
+    """Euclid's algorithm, until no element has a rest; of the worst pair, consecutive Fibonacci
+    numbers, as many steps as their width needs.
+    """
     steps = math.ceil(8 * first.dtype.itemsize / math.log2((1 + math.sqrt(5)) / 2)) + 1
 
-    def step(state: Any, _: Any) -> Any:
+    def step(state: Any) -> Any:
         a, b = state
         done = b == like(b, 0)
         rest = fmod_op(a, where_op(done, like(b, 1), b))
-        return (where_op(done, a, b), where_op(done, b, rest)), ()
+        return where_op(done, a, b), where_op(done, b, rest)
 
-    (divisor, _), _ = scan(step, (first, second), length=steps)
+    def goes_on(state: Any) -> Any:
+        return state[1].any()
+
+    divisor, _ = while_loop(goes_on, step, (first, second), bound=steps)
     return divisor
 
 
@@ -220,7 +225,7 @@ def _common_divisor(first: Node, second: Node) -> Node:
 def gcd(x1: Any, x2: Any) -> Node:
     """The greatest common divisor of |x1| and |x2|, for integers; that of 0 and n is |n|.
 
-    A loop over whole arrays, of as many steps as the worst case needs.
+    A loop over whole arrays, of as many steps as the worst of their pairs needs.
     """
     first, second, dtype = _sizes("gcd", x1, x2)
     return cast(_common_divisor(first, second), dtype)
