@@ -88,6 +88,22 @@ def test_blocks_fit_into_registers(name: str, size: int) -> None:
     assert ("masked" in text) == machine.has_masks
 
 
+@pytest.mark.parametrize("name", ["sse2", "avx2"])
+@pytest.mark.parametrize("dtype", ["int8", "float32", "float64"])
+def test_blocks_without_masks(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks are moved back from the edge, and what is smaller is turned one by one."""
+    host = Machine.host()
+    if name == "avx2" and host.vector_bytes < 32 or not host.triple.startswith("x86_64"):
+        pytest.skip(f"this machine has no {name}")
+    machine = dataclasses.replace(PRESETS[name], triple=host.triple)
+    monkeypatch.setattr(Machine, "host", staticmethod(lambda: machine))
+    x = gx.symbol("x", ("n", "m"), dtype)
+    compiled = gx.compile(x, gx.transpose(x) * 2, options=OPTIONS)
+    for shape in ((1, 1), (3, 70), (70, 3), (64, 64), (65, 129), (17, 31), (0, 5)):
+        array = random_array(shape, dtype)
+        np.testing.assert_array_equal(compiled(array), array.T * array.dtype.type(2))
+
+
 # -- past the caches -------------------------------------------------------------------------------
 
 
