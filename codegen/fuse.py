@@ -42,7 +42,7 @@ from graphc.node import Node
 from graphc.ops.gather import lookup
 from graphc.ops.movement import reshape_op
 from graphc.ops.operands import broadcast_op, constant_op, restate_op
-from graphc.ops.special import project_op
+from graphc.ops.special import cast_op, project_op
 from graphc.ops.windows import slide_op
 from graphc.types import Shape, TensorType, TupleType
 
@@ -141,8 +141,8 @@ class Partition:
         fast: bool = False,
         tactics: Tactics | None = None,
     ) -> None:
-        """`overwritten` are external nodes in whose memory an output will be; `most_floating` is
-        the floating work of one kernel; `fast` allows cheaper functions.
+        """`overwritten` are external nodes over which an output will lie. `most_floating` is the
+        floating work of one kernel; `fast` allows cheaper functions.
         """
         self.fast = fast
         self.tactics = tactics or CPU
@@ -532,6 +532,9 @@ class Partition:
                     # what is scattered into is computed once, where the result goes
                     several = node.args[isinstance(form, Scatter) :]
                     must.update(a for a in several if cost.get(a, 0) > RECOMPUTE_COST)
+                    if isinstance(form, Contract):
+                        apart = (a for a in several if self._is_made_apart(a))
+                        must.update(a for a in apart if cost.get(a, 0))
                     if isinstance(form, Scatter):  # which may then be written over the old array
                         must.update(a for a in several if self._looks_at(a, node.args[0]))
                     least = 0 if self.tactics.stores_windowed else RECOMPUTE_COST
@@ -579,6 +582,14 @@ class Partition:
             seen.update(fresh)
             stack += fresh
         return bool(stack)
+
+    def _is_made_apart(self, operand: Node) -> bool:
+        """Whether arithmetic in front of a product is done in lanes, before, rather than one by one
+        while the operand is packed. Conversions are not: they would make it larger.
+        """
+        size = product(operand.shape)
+        small = isinstance(size, int) and size <= self.tactics.made_apart
+        return small and operand.op is not cast_op
 
     def _segments(self, order: Sequence[Node]) -> dict[Node, int]:
         """Runs of the order of at most `most_floating` work, numbered; empty if there is little.

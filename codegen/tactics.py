@@ -43,6 +43,7 @@ class Tactics:
     combines_in_lanes: bool = False  # lanes run over the parts of a split reduction
     rows_before_epilogues: bool = False  # work that a product and rows could take goes to the rows
     stores_windowed: bool = True  # arrays into which a product reads windows: padded, or computed
+    made_apart: int = 1 << 22  # operands of products, stored however little is done for them
     inlined_cost: int = 0  # values of kernels' results that cost no more are computed where needed
     flat_columns: bool = False  # lanes run over all that a reduction leaves, not only the last axis
     narrow_rows: int = 0  # results of at most so many elements are lanes too
@@ -99,6 +100,7 @@ GPU = Tactics(
     combines_in_lanes=True,
     rows_before_epilogues=True,
     stores_windowed=False,
+    made_apart=0,
     inlined_cost=8,
     flat_columns=True,
     narrow_rows=16,
