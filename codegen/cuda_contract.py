@@ -121,7 +121,7 @@ class ContractPrinter(KernelPrinter):
             self.take_tile(ahead, region, side, across)
         inside.close("if (more)", ahead)
         product = inside.inner()
-        product.put("const int now = (int)(step % 2);")
+        product.put("const int now = step % 2;")
         v = WIDEST // (BITS[contract.dtype] // 8)
         text = _PRODUCT.format(
             type=type_,
@@ -136,7 +136,7 @@ class ContractPrinter(KernelPrinter):
             product.put(line)
         inside.close("if (step >= 0)", product)
         behind = inside.inner()
-        behind.put("const int other = (int)((step + 1) % 2);")
+        behind.put("const int other = (step + 1) % 2;")
         for region, side, _ in sides:
             self.put_tile(behind, region, side)
         inside.close("if (more)", behind)
