@@ -44,7 +44,8 @@ class Pattern:
     @cached_property
     def rows(self) -> np.ndarray:
         """The row of every position."""
-        return np.repeat(np.arange(self.shape[0], dtype=self.indices.dtype), self.row_sizes)
+        numbers = np.arange(self.shape[0], dtype=self.indices.dtype)
+        return _frozen(np.repeat(numbers, self.row_sizes), numbers.dtype)
 
     @property
     def row_sizes(self) -> np.ndarray:
