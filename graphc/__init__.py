@@ -403,7 +403,9 @@ _HOMES = {
     "project": "graphc.ops.special",
     "register_container": "graphc.tree",
     "show": "graphc.display",
+    "from_sympy": "graphc.interop",
     "to_networkx": "graphc.interop",
+    "to_sympy": "graphc.interop",
     "vmap": "graphc.batching",
 }
 _RENAMED = {"Type": "TensorType"}
