@@ -9,7 +9,9 @@ with the cotangent, the two kinds of steps exchanged. So derivatives of any orde
 It is made of windows, which are a view, and a contraction, which reads them where they lie: no
 array of windows is ever stored. Where the elements of x come apart, as in the gradient of a
 convolution with a stride, the positions that meet the same elements of the kernel are computed
-together, each phase by itself, so that no product with what lies between is formed.
+together, each phase by itself, so that no product with what lies between is formed. Where there are
+too many phases, or extents without a number, zeros lie between, and are multiplied. So an infinity
+in the kernel is NaN or nothing where it meets what lies between: that alone is not specified.
 """
 
 from __future__ import annotations
