@@ -118,7 +118,7 @@ def test_what_is_written(model: Model, tmp_path: Path) -> None:
     assert texts["derivative.dot"].startswith("digraph")
     assert xml.etree.ElementTree.fromstring(texts["derivative.svg"]).tag.endswith("svg")
     assert "define " in texts["training_step.ll"]
-    assert texts["training_step.cu"].count("__global__") >= 10
+    assert texts["training_step.cu"].count("__global__") >= 6
 
 
 def test_every_kernel_names_lines_of_the_demo(model: Model) -> None:
