@@ -94,6 +94,10 @@ def other_ops() -> tuple[str, ...]:
     return tuple(name for name, samples in table().items() if name not in ARITY and samples)
 
 
+# Ops that planning makes, with indices that it has made fit the extents.
+_PLANNED = ("first_fit", "star_fit")
+
+
 def sampled(b: Builder) -> Any:
     """A sample of any op, on nodes of the pool; perhaps a named dimension replaces an extent."""
     name = b.pick(other_ops())
@@ -104,6 +108,7 @@ def sampled(b: Builder) -> Any:
     # Nor those of decompositions: a matrix of dozens of columns keeps the interpreter for minutes.
     fixed = ("positions", "regular", "definite")
     free = free and all(given.values not in fixed for given in sample.inputs)
+    free = free and name not in _PLANNED
     if free and named and extents:
         try:
             return _apply(b, sample, {b.pick(extents): b.pick(named)})

@@ -10,8 +10,8 @@ It is made of windows, which are a view, and a contraction, which reads them whe
 array of windows is ever stored. Where the elements of x come apart, as in the gradient of a
 convolution with a stride, the positions that meet the same elements of the kernel are computed
 together, each phase by itself, so that no product with what lies between is formed. Where there are
-too many phases, or extents without a number, zeros lie between, and are multiplied. So an infinity
-in the kernel is NaN or nothing where it meets what lies between: that alone is not specified.
+too many phases, or extents without a number, zeros lie between, and are multiplied: what an
+infinity or NaN in the kernel does there is not specified.
 """
 
 from __future__ import annotations
@@ -122,14 +122,35 @@ def _numpy(
     )
     numbers = {label: number for number, label in enumerate(dict.fromkeys(of_x + of_w + result))}
     offsets = {label: len(numbers) + number for number, label in enumerate(spatial)}
-    product = np.einsum(
-        dtypes.widened(seen),
-        [*(numbers[label] for label in of_x), *offsets.values()],
-        dtypes.widened(w),
-        [offsets.get(label, numbers[label]) for label in of_w],
-        [numbers[label] for label in result],
-        optimize=True,
-    )
+    in_x = [*(numbers[label] for label in of_x), *offsets.values()]
+    in_w = [offsets.get(label, numbers[label]) for label in of_w]
+    shown = [numbers[label] for label in result]
+    seen, w = dtypes.widened(seen), dtypes.widened(w)
+    if all(step == 1 for step in steps):
+        product = np.einsum(seen, in_x, w, in_w, shown, optimize=True)
+        return product.astype(x.dtype, copy=False)
+    # Position by offset, so that what lies between the elements of x takes no part.
+    lengths = dict(zip(of_x, seen.shape, strict=False)) | dict(zip(of_w, w.shape, strict=True))
+    lengths |= zip(spatial, extents, strict=True)
+    product = np.zeros([lengths[label] for label in result], np.result_type(seen, w))
+    for offset in np.ndindex(*kernel):
+        places: dict[str, Any] = {}
+        for label, k, count, stride, dilation, step, lo in zip(
+            spatial, offset, extents, strides, dilations, steps, before, strict=True
+        ):
+            at = np.arange(count)
+            places[label] = at[(at * stride + k * dilation - lo) % step == 0]
+        read = np.ix_(*(places.get(n, np.arange(lengths[n])) for n in of_x))
+        one = w[tuple(offset[spatial.index(n)] if n in spatial else slice(None) for n in of_w)]
+        term = np.einsum(
+            seen[(*read, *offset)],
+            [numbers[label] for label in of_x],
+            one,
+            [numbers[label] for label in of_w if label not in spatial],
+            shown,
+            optimize=True,
+        )
+        product[np.ix_(*(places.get(n, np.arange(lengths[n])) for n in result))] += term
     return product.astype(x.dtype, copy=False)
 
 
