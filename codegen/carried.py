@@ -96,15 +96,17 @@ def settle(body: list[Statement], states: Sequence[State], own: Collection[Stora
 
 def forward_copies(body: list[Statement], own: Collection[Storage]) -> None:
     """Make what is only made to be copied where the copy goes: an array that is changed several
-    times is one. `own` are temporaries that nothing outside the body knows.
+    times is one. `own` are temporaries that nothing outside the body knows. One of which only a
+    part is copied stays where it is: rows with one more behind them, an array of parts.
     """
     for i, statement in enumerate(body):
         if not isinstance(statement, Launch) or not statement.copies or statement.is_idle:
             continue
         source, target = statement.operands
         old, new = source.storage, target.storage
-        whole = old in own and source.offset == 0
-        if not whole or any(_touches(s, new) for s in body[:i]):
+        size = product(statement.kernel.buffers[0].shape)
+        whole = source.offset == 0 and size == product(old.shape)
+        if old not in own or not whole or any(_touches(s, new) for s in body[:i]):
             continue
         if any(_touches(s, old) for s in body[i + 1 :]):
             continue

@@ -13,6 +13,7 @@ import pytest
 
 import graphc as gx
 from graphc.codegen.program import Launch, Statement, bodies
+from graphc.dims import product
 from graphc.node import Node
 
 X = gx.symbol("x", ("n",))
@@ -199,3 +200,33 @@ def test_numbers_are_changed_where_they_are() -> None:
     np.testing.assert_allclose(got[0], p, rtol=1e-14)
     np.testing.assert_allclose(got[1], q, rtol=1e-14)
     np.testing.assert_allclose(got[2], rows, rtol=1e-14)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("last_is_changed", [False, True])
+@pytest.mark.parametrize("target", ["cpu", "interpret"])
+def test_what_is_copied_of_longer_rows_does_not_take_them_along(
+    reverse: bool, last_is_changed: bool, target: str
+) -> None:
+    """Rows of states lie in one array with the last state, which is read before they are changed;
+    the copy that is changed has no place for all of it.
+    """
+    i = gx.scalar("i", "int64")
+
+    def step(s: Node, t: Node) -> tuple[Node, Node]:
+        return gx.tanh(s * 0.5 + t), s
+
+    last, states = gx.scan(step, X, STEPS[:5], reverse=reverse)
+    read, changed = (states, last) if last_is_changed else (last, states)
+    outputs = [(read * read).sum(), changed.at[i].set(1.0)]
+    f = gx.compile([X, i], outputs, target=target)
+    for s, _ in statements(f._impl.program.main.body):
+        if not isinstance(s, Launch):
+            continue
+        for operand, buffer in zip(s.operands, s.kernel.buffers, strict=True):
+            size = product(operand.storage.shape)
+            assert operand.storage.kind != "output" or product(buffer.shape) == size
+    x = np.random.default_rng(8).normal(size=4)
+    want = gx.evaluate(outputs, {X: x, i: np.int64(1)})
+    for mine, theirs in zip(f(x, 1), want, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-12)
