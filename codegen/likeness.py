@@ -16,6 +16,7 @@ from typing import Any
 from graphc.codegen.emit.writer import Framed
 from graphc.codegen.fuse import Group, Partition
 from graphc.codegen.program import Launch, Operand, Storage
+from graphc.dims import Extent
 from graphc.lowering import Contract, Elementwise, Form, Generate, Leaf, Reduce, View
 from graphc.node import Node
 from graphc.ops.special import project_op
@@ -92,11 +93,21 @@ def _is_plain(form: Form, plain: tuple[type[Form], ...]) -> bool:
     return isinstance(form, plain) and not (isinstance(form, Elementwise) and form.demand)
 
 
+@dataclass(frozen=True)
+class _Noted:
+    """A launch, and its operands as they were when it was written: the number of one among those of
+    the signature, or scratch and the offset in it. Loops move operands to other storages later.
+    """
+
+    launch: Launch
+    operands: tuple[int | tuple[Storage, Extent], ...]
+
+
 class Written:
     """The launches of groups so far, by signature."""
 
     def __init__(self) -> None:
-        self._launches: dict[Hashable, tuple[Signature, list[Launch]]] = {}
+        self._launches: dict[Hashable, list[_Noted]] = {}
 
     def again(self, found: Signature, group: Group) -> list[Launch] | None:
         """The launches of kernels written before, on the operands of this group, and on scratch of
@@ -105,44 +116,45 @@ class Written:
         held = self._launches.get(found.key)
         if held is None:
             return None
-        first, launches = held
-        moved = {
-            (id(mine.storage), mine.offset): other
-            for mine, other in zip(first.operands, found.operands, strict=True)
-        }
         own: dict[int, Storage] = {}
 
-        def operand(of: Operand) -> Operand:
-            other = moved.get((id(of.storage), of.offset))
-            if other is not None:
+        def operand(noted: int | tuple[Storage, Extent]) -> Operand:
+            if isinstance(noted, int):
+                other = found.operands[noted]
                 return Operand(other.storage, other.offset)
-            scratch = of.storage
+            scratch, offset = noted
             if id(scratch) not in own:
                 own[id(scratch)] = Storage(scratch.kind, scratch.dtype, scratch.shape)
-            return Operand(own[id(scratch)], of.offset)
+            return Operand(own[id(scratch)], offset)
 
         return [
             Launch(
-                launch.kernel,
-                [operand(each) for each in launch.operands],
-                launch.tasks,
-                launch.grain,
-                launch.work,
+                noted.launch.kernel,
+                [operand(each) for each in noted.operands],
+                noted.launch.tasks,
+                noted.launch.grain,
+                noted.launch.work,
                 group.members,
                 group.reason,
             )
-            for launch in launches
+            for noted in held
         ]
 
     def note(self, found: Signature, launches: list[Launch], places: set[int]) -> None:
         """Remember what a group of this signature became. `places` are the ids of the storages that
         belong to nodes; others are scratch.
         """
-        known = {(id(operand.storage), operand.offset) for operand in found.operands}
+        numbers = {
+            (id(operand.storage), operand.offset): i for i, operand in enumerate(found.operands)
+        }
+        noted: list[_Noted] = []
         for launch in launches:
+            operands: list[int | tuple[Storage, Extent]] = []
             for operand in launch.operands:
+                number = numbers.get((id(operand.storage), operand.offset))
                 # The parts of a tuple are results that no member of the group is: written anew.
-                key = (id(operand.storage), operand.offset)
-                if key not in known and id(operand.storage) in places:
+                if number is None and id(operand.storage) in places:
                     return
-        self._launches[found.key] = (found, launches)
+                operands.append((operand.storage, operand.offset) if number is None else number)
+            noted.append(_Noted(launch, tuple(operands)))
+        self._launches[found.key] = noted

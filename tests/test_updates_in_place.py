@@ -230,3 +230,15 @@ def test_what_is_copied_of_longer_rows_does_not_take_them_along(
     want = gx.evaluate(outputs, {X: x, i: np.int64(1)})
     for mine, theirs in zip(f(x, 1), want, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize("target", ["cpu", "interpret"])
+def test_a_kernel_is_used_again_for_other_arrays_than_a_loop_has_moved(target: str) -> None:
+    """In the loop the function is written over its argument, behind the loop it is not."""
+    last, _ = gx.scan(lambda s, t: (gx.tanh(s), None), X, STEPS[:3])
+    made = gx.sort(last)
+    outputs = [gx.tanh(made), made]
+    x = np.random.default_rng(9).normal(size=6)
+    want = gx.evaluate(outputs, {X: x})
+    for mine, theirs in zip(gx.compile([X], outputs, target=target)(x), want, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-12)
