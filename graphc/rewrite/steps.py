@@ -38,7 +38,7 @@ from graphc.ops.special import project, project_op
 from graphc.ops.transcend import tanh
 from graphc.rewrite.pattern import Family
 from graphc.rewrite.rule import Rule, rule
-from graphc.types import TensorType
+from graphc.types import TensorType, TupleType
 
 # Rows of a product beyond which a step alone keeps the processor busy.
 MANY_ROWS = 512
@@ -584,7 +584,8 @@ def _images(loop: _Loop, source: _Loop) -> dict[Node, Node]:
         if all(argument in images for argument in node.args):
             args = tuple(images[argument] for argument in node.args)
             image = intern(node.op, args, node.attrs) if args else node
-            if image in there or not args:
+            # One of several results may be had wherever they are computed, asked for there or not.
+            if image in there or not args or node.op is project_op:
                 images[node] = image
     return images
 
@@ -610,6 +611,8 @@ def _cheapest(
             chosen[node] = []
             continue
         chosen[node] = [node]
+        if isinstance(node.type, TupleType):
+            continue  # each of its results is chosen by itself
         if isinstance(node.op.lowering, (Elementwise, View)) and not is_dear_and_small(node):
             beneath = list(dict.fromkeys(k for argument in node.args for k in chosen[argument]))
             if sum(map(size_bytes, beneath)) < size_bytes(node) + more:

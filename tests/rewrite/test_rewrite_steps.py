@@ -228,3 +228,44 @@ def test_dear_work_on_many_elements_stays_in_its_kernel() -> None:
     rows = gx.symbol("rows", (6, 1000))
     last, _ = gx.scan(lambda s, row: (s * 0.5 + gx.exp(row), None), gx.zeros(1000), rows)
     assert "product_before_scan" not in fired([last])
+
+
+def inner_loop(s: Node, t: Node) -> Node:
+    (a, _), _ = gx.scan(
+        lambda h, u: ((gx.tanh(h[0] + h[1]), h[1] * 0.5 + u), None), (s, s * 2), gx.arange(3) * t
+    )
+    return a
+
+
+def choice(s: Node, t: Node) -> Node:
+    a, _ = gx.cond(t > 1, lambda x, y: (x * 0.5, y * x), lambda x, y: (y + x, x), s, gx.tanh(s))
+    return a * s
+
+
+def quotients(s: Node, t: Node) -> Node:
+    return gx.tanh(gx.divmod(s * 3, gx.sort(s) + 2.0)[1] * s) + t
+
+
+def ordered(s: Node, t: Node) -> Node:
+    return gx.tanh(gx.sort(s) * t)
+
+
+@pytest.mark.parametrize("body", [inner_loop, choice, quotients, ordered])
+def test_a_loop_keeps_some_of_several_results(body: Any) -> None:
+    """The loop of a gradient asks for results that the first loop has no need of."""
+    x = gx.symbol("x", 5)
+    last, _ = gx.scan(lambda s, t: (body(s, t), None), x, gx.arange(4) * 0.5)
+    rewritten([last, gx.grad((last * last).sum(), x)])
+
+
+def test_a_loop_keeps_what_the_one_before_it_did_not_ask_for() -> None:
+    """One result of a choice is what the first loop needs, the other what the second does."""
+    x = gx.symbol("x", 5)
+
+    def both(s: Node, t: Node) -> Any:
+        return gx.cond(t > 1, lambda a: (gx.tanh(a), a), lambda a: (a, gx.exp(a)), s)
+
+    times = gx.arange(4) * 0.5
+    last, states = gx.scan(lambda s, t: (both(s, t)[0], s), x, times)
+    _, rows = gx.scan(lambda _, each: (None, both(*each)[1] * 2), None, (states, times))
+    rewritten([last, rows])
