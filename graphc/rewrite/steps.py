@@ -25,6 +25,7 @@ from typing import Any
 
 from graphc.batching import push_rows
 from graphc.dims import Extent
+from graphc.dtypes import accumulator
 from graphc.graph import Graph, parameter, parameter_op, placeholder, rebuild, replace
 from graphc.lowering import Contract, Elementwise, Generate, Leaf, Reduce, View
 from graphc.node import Node, intern, topological
@@ -32,7 +33,7 @@ from graphc.ops.arithmetic import add_op
 from graphc.ops.contract import contract_op, free_axes
 from graphc.ops.control import scan, scan_op
 from graphc.ops.movement import transpose_op
-from graphc.ops.operands import broadcast, broadcast_op, constant
+from graphc.ops.operands import broadcast, broadcast_op, cast, constant
 from graphc.ops.reduce import sum_op
 from graphc.ops.special import project, project_op
 from graphc.ops.transcend import tanh
@@ -700,7 +701,7 @@ def _with_sums(
     """A scan that carries sums of some results along: its other results by number, and the sums."""
     graph, carry = node.attrs["graph"], node.attrs["carry"]
     count = len(sums)
-    types = [total.type for total in sums.values()]
+    types = [_carried_type(total) for total in sums.values()]
     parameters = (*graph.parameters[:carry], *types, *graph.parameters[carry:])
     mapping = {
         parameter(i, graph.parameters[i]): parameter(i + count, graph.parameters[i])
@@ -710,13 +711,20 @@ def _with_sums(
     further = []
     for place, (i, total) in enumerate(sums.items()):
         axes = tuple(axis - 1 for axis in total.attrs["axes"] if axis)
-        term = sum_op(outputs[i], axes=axes) if axes else outputs[i]
+        row = cast(outputs[i], types[place].dtype)
+        term = sum_op(row, axes=axes) if axes else row
         further.append(add_op(parameter(carry + place, types[place]), term))
     kept = [i for i in range(carry, len(outputs)) if i not in sums]
     body = Graph(parameters, [*outputs[:carry], *further, *[outputs[i] for i in kept]])
-    zeros = [broadcast(constant(0, t.dtype), t.shape, ()) for t in types]  # type: ignore[union-attr]
+    zeros = [broadcast(constant(0, t.dtype), t.shape, ()) for t in types]
     every = (*args[:carry], *zeros, *args[carry:])
     scan_node = made(SUM, node, every, {"graph": body, "carry": carry + count})
     places = {i: project(scan_node, i) for i in range(carry)}
     places |= {i: project(scan_node, carry + count + k) for k, i in enumerate(kept)}
-    return places, [project(scan_node, carry + k) for k in range(count)]
+    carried = enumerate(sums.values(), carry)
+    return places, [cast(project(scan_node, k), total.dtype) for k, total in carried]
+
+
+def _carried_type(total: Node) -> TensorType:
+    """As what a sum is carried from step to step: it is rounded to 16 bits once, at the end."""
+    return TensorType(accumulator(total.dtype), total.shape)

@@ -122,6 +122,18 @@ def test_a_sum_of_numbers_is_taken_behind() -> None:
     assert "sum_in_scan" not in fired([ys.sum()])
 
 
+def test_sums_of_halves_are_rounded_once() -> None:
+    rows = gx.symbol("rows", (300, 600), "float16")
+    _, ys = gx.scan(lambda s, row: (gx.maximum(s, row), s * row), gx.ones(600, "float16"), rows)
+    outputs = [ys.sum(axis=0)]
+    assert "sum_in_scan" in fired(outputs)
+    values = {rows: np.full((300, 600), 0.1, "float16")}
+    (wanted,) = values_of(outputs, values)
+    (found,) = values_of(rewrite(outputs).outputs, values)
+    assert found.dtype == np.float16
+    np.testing.assert_array_equal(found, wanted)
+
+
 def test_sums_of_a_result_that_is_wanted_itself() -> None:
     rows = gx.symbol("rows", (4, 16, 16))
     _, ys = gx.scan(lambda s, row: (s + row, gx.sin(s)), gx.zeros((16, 16)), rows)
