@@ -94,7 +94,8 @@ class Writer:
         if owner in self.members and node not in self.written:
             return None
         source = self.partition.alias(node)
-        return None if source in self.members and source not in self.written else place
+        made_here = owner_of(source) in self.members and source not in self.written
+        return None if made_here else place
 
     def row_value(self, node: Node) -> Value | None:
         """The value of a member that has one for each row, once it is computed."""

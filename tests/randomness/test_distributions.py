@@ -582,3 +582,16 @@ def test_what_cannot_be_chosen() -> None:
         r.rademacher(KEY, (2,), "uint8")
     with pytest.raises(gx.GraphError, match="gives integers"):
         r.poisson(KEY, 1.0, (2,), "float32")
+
+
+@pytest.mark.parametrize("target", ["cpu", "interpret"])
+def test_what_is_sampled_is_the_same_without_any_rewriting(target: str) -> None:
+    """A view of one of several results was read before the kernel that makes them had written it."""
+    from graphc.rewrite import RULES
+
+    concentration = gx.symbol("a", ("n",), "float64")
+    node = gx.random.gamma(gx.random.key(1), concentration)
+    options = gx.Options(exclude=frozenset(RULES), cache=False, threads=1)
+    given = np.full(200, 0.7)
+    sampled = gx.compile(concentration, node, target=target, options=options)(given)
+    np.testing.assert_allclose(sampled, gx.evaluate(node, {concentration: given}), rtol=1e-9)
