@@ -586,7 +586,7 @@ def test_what_cannot_be_chosen() -> None:
 
 @pytest.mark.parametrize("target", ["cpu", "interpret"])
 def test_what_is_sampled_is_the_same_without_any_rewriting(target: str) -> None:
-    """A view of one of several results was read before the kernel that makes them had written it."""
+    """A view of one of several results was read before the kernel that makes them wrote it."""
     from graphc.rewrite import RULES
 
     concentration = gx.symbol("a", ("n",), "float64")
