@@ -223,7 +223,7 @@ class ContractPrinter(KernelPrinter):
             guarded.put(f"element = {self.operand(region.value)};")
             element.close(f"if ({edges})", guarded)
             element.put(f"next_{side}[{'0' if self.rounds(1) == 1 else 'r'}] = element;")
-        self.close_rounds(level, element, width)
+        self.close_rounds(level, element, self.rounds(width))
 
     def put_tile(self, level: Level, region: Region, side: str) -> None:
         """What `take_tile` has taken, to the shared tile that nobody reads now."""
@@ -239,17 +239,7 @@ class ContractPrinter(KernelPrinter):
             element.put(
                 f"for (int u = 0; u < {width}; ++u) {side}[other]{target} = next_{side}[{first}];"
             )
-        self.close_rounds(level, element, width)
-
-    def close_rounds(self, level: Level, element: Level, width: int) -> None:
-        rounds = self.rounds(width)
-        if rounds == 1:
-            level.put("{")
-            level.lines.extend(element.lines)
-            level.put("}")
-            return
-        level.put("#pragma unroll")
-        level.close(f"for (int r = 0; r < {rounds}; ++r)", element)
+        self.close_rounds(level, element, self.rounds(width))
 
     def finish_tile(self, level: Level, contract: Contract) -> None:
         """The epilogue, for the elements that this thread has summed."""

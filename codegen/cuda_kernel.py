@@ -403,6 +403,10 @@ class KernelPrinter(StatementPrinter):
             body.close(f"if ({first} < {self.index(level, loop.stop)})", _deeper(inside))
         else:
             body.lines.extend(inside.lines)
+        self.close_rounds(level, body, rounds)
+
+    def close_rounds(self, level: Level, body: Level, rounds: int) -> None:
+        """Add what a thread does in each of its rounds: a block, if there is only one."""
         if rounds == 1:
             level.put("{")
             level.lines.extend(body.lines)
