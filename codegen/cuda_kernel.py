@@ -388,11 +388,13 @@ class KernelPrinter(StatementPrinter):
             head = f"{self.INTEGER} {first} = {begin}; {first} < {stop}; {first} += {step}"
             level.close(f"for ({head})", inside)
             return
-        self.close_kept(level, loop, first, inside)
+        self.close_kept(level, loop, rounds, first, inside)
 
-    def close_kept(self, level: Level, loop: For, first: str, inside: Level) -> None:
+    def close_kept(
+        self, level: Level, loop: For, rounds: int, first: str, inside: Level
+    ) -> None:
         """A loop whose elements are kept: each thread goes round so often as there are some."""
-        width, rounds, turn = self.lanes.width(loop), self.lanes.rounds_of(loop), self.lanes.threads
+        width, turn = self.lanes.width(loop), self.lanes.threads
         body = level.inner()
         number = self.thread if rounds == 1 else f"(r * {turn} + {self.thread})"
         times = "" if width == 1 else f" * {width}"
@@ -426,7 +428,7 @@ class KernelPrinter(StatementPrinter):
         name = f"{kept.name}[r]" if kept.rounds > 1 else kept.name
         put = f"put({buffer.name} + {position}, {name});"
         inside.put(put if width > 1 else f"{buffer.name}[{position}] = {name};")
-        self.close_kept(level, loop, first, inside)
+        self.close_kept(level, loop, kept.rounds, first, inside)
 
     def declare_kept(self, level: Level, kept: Kept, width: int, loop: For) -> None:
         type_ = CUDA.memory_type(kept.dtype)
