@@ -67,6 +67,11 @@ MOST_STAGES = 8
 MOST_RESHAPES = 3
 # Unrelated values of one shape that one kernel stores.
 MOST_TOGETHER = 8
+# Numbers that one kernel writes into an array of many.
+PARTS_TOGETHER = 64
+# Pieces that are shorter share their lines of memory with those of other parts: all are written by
+# one kernel, whatever made them.
+LINE_BYTES = 64
 # Nodes examined when looking for a cycle before a join is refused.
 CYCLE_SEARCH = 256
 # Kernels that read a floating value, told apart by name; of more only the first and last count.
@@ -102,6 +107,7 @@ class Group:
     refused: dict[str, list[str]] = field(default_factory=dict)  # and by why they did not
     stages: dict[Node, int] = field(default_factory=dict)  # the passes before a member is known
     carried: set[Node] = field(default_factory=set)  # reductions over the rows, which others reduce
+    woven: Shape | None = None  # of parts that one kernel computes and writes side by side
     work: int = 0
     number: int = 0  # in the order of opening
     continuation: Group | None = None  # takes what is refused because the kernel is long enough
@@ -519,6 +525,8 @@ class Partition:
         """
         readers = self._readers(order)
         segments = self._segments(order)
+        for group in self.groups if not segments else ():
+            group.woven = _woven(group)
         crossing = self._crossing(order, segments)
         must: set[Node] = set(outputs)
         cost: dict[Node, int] = {}  # of computing a floating value once more, up to what is stored
@@ -541,6 +549,8 @@ class Partition:
                     must.update(a for a in _windowed_sources(node) if cost.get(a, 0) > least)
                 elif isinstance(form, Nest):
                     must.update(node.args[i] for i in form.stored)
+                elif self.group_of[node].woven is not None:
+                    pass  # one kernel computes all columns, where they go
                 elif isinstance(form, View):  # parts of an array are made together
                     parts = [beneath(a) for a in node.args]
                     least = 0 if segments else RECOMPUTE_COST  # one long kernel makes them all
@@ -550,7 +560,8 @@ class Partition:
                 continue
             own = _own_cost(node)
             cost[node] = min(own + sum(cost.get(a, 0) for a in node.args), MOST_COST)
-            repeats = _moves(node) and any(cost.get(argument, 0) for argument in node.args)
+            made_before = any(cost.get(argument, 0) > RECOMPUTE_COST for argument in node.args)
+            repeats = made_before and _moves(node)
             if repeats or any(argument in moved for argument in node.args):
                 moved.add(node)
             if isinstance(form, Gather) and cost.get(node.args[0], 0) > RECOMPUTE_COST:
@@ -646,7 +657,7 @@ class Partition:
         Of a chain that the same kernels read, only the last value is stored.
         """
         mine, shape = readers[node], result_shape(node)
-        if shape != () and any(g.domain != shape and not _makes_few(g) for g in mine):
+        if shape != () and any(_goes_over_others(group, shape) for group in mine):
             return True
         last = any(
             user in self.group_of or readers[user] != mine for user in self.users.get(node, ())
@@ -808,6 +819,36 @@ class Part:
     axis: int
     start: Extent
     extent: Extent
+
+
+def _woven(group: Group) -> Shape | None:
+    """The shape of the parts of an array, if they are columns that one kernel writes side by side.
+    """
+    parts = parts_of(group.members[0]) if group.kind == "parts" else []
+    if not 1 < len(parts) <= PARTS_TOGETHER:
+        return None
+    node = group.members[0]
+    shapes = {node.args[part.argument].shape for part in parts}
+    if len(shapes) > 1 or any(run_bytes(node, part) >= LINE_BYTES for part in parts):
+        return None
+    return _without_ones(shapes.pop())
+
+
+def run_bytes(node: Node, part: Part) -> int:
+    """The bytes of a part that lie in one piece; those of a whole line, if that is not known."""
+    length = part.extent * product(node.shape[part.axis + 1 :])
+    return length * node.dtype.itemsize if isinstance(length, int) else LINE_BYTES
+
+
+def _without_ones(shape: Shape) -> Shape:
+    return tuple(extent for extent in shape if extent != 1)
+
+
+def _goes_over_others(group: Group, shape: Shape) -> bool:
+    """Whether a kernel may need an element of a value of that shape several times."""
+    if group.woven is not None and group.woven == _without_ones(shape):
+        return False
+    return group.domain != shape and not _makes_few(group)
 
 
 def _makes_few(group: Group) -> bool:

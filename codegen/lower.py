@@ -15,8 +15,9 @@ from typing import Any
 from graphc import dtypes
 from graphc.codegen import emit
 from graphc.codegen.carried import Rows, State, forward_copies, settle
-from graphc.codegen.emit import LINE_BYTES, copy_operand, framed_operand, part_operand, run_bytes
+from graphc.codegen.emit import copy_operand, framed_operand, part_operand
 from graphc.codegen.fuse import (
+    LINE_BYTES,
     MOST_TOGETHER,
     MOST_WORK,
     MOST_WORK_IN_SEGMENTS,
@@ -25,6 +26,7 @@ from graphc.codegen.fuse import (
     beneath,
     parts_of,
     result_shape,
+    run_bytes,
 )
 from graphc.codegen.inplace import protect
 from graphc.codegen.likeness import Written, signature

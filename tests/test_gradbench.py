@@ -167,7 +167,7 @@ def test_ba_with_observations_that_differ() -> None:
     symbols = {k: gx.symbol(k, v.shape, v.dtype.name) for k, v in values.items()}
     outputs = [ba.of_graphc(**symbols), ba.jacobian_of_graphc(**symbols)]
     f = gx.compile(list(symbols.values()), outputs, options=gx.Options(cache=False))
-    assert len(f.kernels) < 30, "columns that share what they are made of are made together"
+    assert len(f.kernels) <= 5, "columns that share what they are made of are made together"
     (seen, weights), (blocks, by_weight) = f(*values.values())
     wanted = ba.by_hand(**values)
     check(seen, wanted[0])

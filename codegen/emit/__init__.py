@@ -19,13 +19,7 @@ from graphc.codegen.emit.carried import CarriedWriter
 from graphc.codegen.emit.check import CheckWriter
 from graphc.codegen.emit.contraction import ContractionWriter
 from graphc.codegen.emit.elementwise import ElementwiseWriter, copy_operand
-from graphc.codegen.emit.joined import (
-    LINE_BYTES,
-    JoinedWriter,
-    framed_operand,
-    part_operand,
-    run_bytes,
-)
+from graphc.codegen.emit.joined import JoinedWriter, framed_operand, part_operand
 from graphc.codegen.emit.own import OwnWriter
 from graphc.codegen.emit.rows import RowWriter
 from graphc.codegen.emit.scatter import ScatterWriter
@@ -37,13 +31,11 @@ from graphc.lowering import Reduce
 from graphc.node import Node
 
 __all__ = [
-    "LINE_BYTES",
     "copy_launches",
     "copy_operand",
     "framed_operand",
     "launches",
     "part_operand",
-    "run_bytes",
 ]
 
 _KINDS: dict[str, type[Writer]] = {

@@ -8,17 +8,11 @@ from __future__ import annotations
 
 from graphc.codegen.emit.elementwise import ElementwiseWriter
 from graphc.codegen.emit.writer import Framed, Writer
-from graphc.codegen.fuse import MOST_TOGETHER, Group, Part, parts_of
+from graphc.codegen.fuse import MOST_TOGETHER, PARTS_TOGETHER, Group, Part, parts_of
 from graphc.codegen.program import Launch, Operand
 from graphc.dims import product
 from graphc.node import Node
 from graphc.types import Shape
-
-# Numbers that one kernel writes into an array of many.
-PARTS_TOGETHER = 64
-# Pieces that are shorter share their lines of memory with those of other parts: all are written by
-# one kernel, whatever made them.
-LINE_BYTES = 64
 
 
 class JoinedWriter(Writer):
@@ -58,12 +52,6 @@ def part_operand(node: Node, part: Part, place: Operand) -> Operand | None:
         return None
     offset = part.start * product(node.shape[part.axis + 1 :])
     return Operand(place.storage, place.offset + offset)
-
-
-def run_bytes(node: Node, part: Part) -> int:
-    """The bytes of a part that lie in one piece; those of a whole line, if that is not known."""
-    length = part.extent * product(node.shape[part.axis + 1 :])
-    return length * node.dtype.itemsize if isinstance(length, int) else LINE_BYTES
 
 
 def framed_operand(node: Node, part: Part, place: Operand) -> Framed:
