@@ -15,8 +15,8 @@ from graphc.codegen.c_contract import PRODUCT_NAMES
 from graphc.codegen.c_scalar import C
 from graphc.codegen.clike import comment, spread
 from graphc.codegen.extents import Axis, Layout
-from graphc.codegen.llvm_program import CONSTRAINT
 from graphc.codegen.program import Checked, Procedure, Storage
+from graphc.codegen.status import Code
 from graphc.dims import Compound, Extent
 from graphc.origin import location
 
@@ -556,4 +556,4 @@ def _string(text: str) -> str:
     return f'"{"".join(plain)}"'
 
 
-assert CONSTRAINT == 2, "the code that `misfit` records"
+assert Code.CONSTRAINT_VIOLATED == 2, "the code that `misfit` records"

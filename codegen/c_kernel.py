@@ -18,8 +18,8 @@ from typing import Any
 from graphc.codegen.c_scalar import C
 from graphc.codegen.clike import Level, StatementPrinter, spread
 from graphc.codegen.lanes import choose_lanes
-from graphc.codegen.llvm_scalar import Rare, used_values
 from graphc.codegen.loops import Buffer, Contract, Kernel, identity, linear
+from graphc.codegen.rare import Rare, used_values
 from graphc.codegen.scalar import Accumulate, Accumulator, Check, For, Scope, Store, Until, Value
 from graphc.dims import Extent
 

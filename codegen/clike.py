@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphc.codegen.clike_scalar import Dialect
-from graphc.codegen.llvm_scalar import Rare, rarely_needed
 from graphc.codegen.loops import Buffer, Contract, Kernel, linear, scopes, stride_name
 from graphc.codegen.memory import storage_bytes
 from graphc.codegen.program import Launch, Storage
+from graphc.codegen.rare import Rare, rarely_needed
 from graphc.codegen.scalar import (
     Accumulate,
     Accumulator,

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.codegen.llvm_program import Slots
 from graphc.dims import Bounds, Dim, Extent, affine, evaluate, substitute, symbols_of
 from graphc.errors import CompileError
 from graphc.graph import Graph, graphs_of, parameter_op, substitute_dims, substitute_in
@@ -29,6 +28,30 @@ Text = Callable[[int, int], str]
 
 # Extents, sizes in bytes and counts of operations are int64 in a compiled program.
 LIMIT = 2**63
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The extents of a call, each with its slot.
+
+    `free` are the names that axes of the arguments bind; `derived` are named values that follow
+    from them, in later slots: dimensions that are no axis by themselves, output extents, sizes.
+    What must hold of the free names: `divisible` (value, divisor, constraint number), `equal`
+    (both, number), `nonnegative` (value, number). `limits` gives for each derived value the number
+    of the constraint that it has a value and fits 64 bits.
+    """
+
+    free: tuple[str, ...] = ()
+    derived: tuple[tuple[str, Extent], ...] = ()
+    divisible: tuple[tuple[Extent, int, int], ...] = ()
+    equal: tuple[tuple[Extent, Extent, int], ...] = ()
+    nonnegative: tuple[tuple[Extent, int], ...] = ()
+    limits: tuple[int, ...] = ()
+
+    @property
+    def program_names(self) -> tuple[str, ...]:
+        """The name of every slot, in order."""
+        return (*self.free, *(name for name, _ in self.derived))
 
 
 @dataclass(frozen=True)

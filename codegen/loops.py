@@ -31,6 +31,7 @@ from graphc.codegen.scalar import (
     Store,
     Until,
     Value,
+    item_bytes,
     walk,
 )
 from graphc.dims import Compound, Dim, Extent, affine, ceildiv, joined, separated, symbols_of
@@ -86,6 +87,11 @@ class Buffer:
     shape: tuple[Extent, ...]
     layout: str = "contiguous"
     space: str = "global"
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of an element."""
+        return item_bytes(self.dtype)
 
 
 @dataclass(eq=False)

@@ -32,6 +32,11 @@ BITS = {"bool": 1, "bfloat16": 16} | {
 }
 
 
+def item_bytes(dtype: str) -> int:
+    """Bytes of a value in memory; a bool takes one."""
+    return max(1, BITS[dtype] // 8)
+
+
 @dataclass(frozen=True)
 class Opcode:
     """One instruction: its arity, the dtypes it accepts, its result, and its meaning on NumPy

@@ -23,6 +23,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from graphc.codegen.status import STATUS_WORDS, Code, Status
 from graphc.dtypes import weak_kind
 from graphc.runtime import fastpath
 from graphc.runtime.descriptor import (
@@ -38,7 +39,6 @@ from graphc.runtime.entry import (
 )
 from graphc.runtime.overlap import address_of, first_overlap, overlapping
 from graphc.runtime.shared import CallRuntime, call_runtime
-from graphc.runtime.status import STATUS_WORDS, Code, Status
 
 Extent = int | tuple[Literal["free", "slot"], int]
 """A constant, or a slot: `("free", s)` binds it from the argument (and is compared where it is
@@ -218,7 +218,7 @@ class Implementation:
 
     def raise_status(self, words: tuple[int, ...]) -> NoReturn:
         """Raise what a nonzero status record means. `words` are those of
-        `graphc.runtime.status.Status`.
+        `graphc.codegen.status.Status`.
         """
         kind, text = _STATUS_ERRORS.get(words[Status.CODE], _UNKNOWN_STATUS)
         facts = {word.name.lower(): words[word] for word in Status}

@@ -16,6 +16,7 @@ from graphc.codegen.extents import Constraint, Layout, Wording, canonical, deriv
 from graphc.codegen.loops import verify
 from graphc.codegen.lower import expand, lower
 from graphc.codegen.program import Call, Checked, Launch, Loop, Program, Statement, While, bodies
+from graphc.codegen.status import Code, Status
 from graphc.dims import Extent
 from graphc.errors import MESSAGE_LINES, ExtentError, shortened
 from graphc.graph import Graph
@@ -35,7 +36,6 @@ from graphc.runtime.leaf import Function, make_function
 from graphc.runtime.miss import missed, remember
 from graphc.runtime.native import NativeProgram, Recorder, link, modules, product_scratch
 from graphc.runtime.plan import Plan, are_sources_unchanged, plan_facts, plan_key
-from graphc.runtime.status import Code, Status
 from graphc.runtime.threads import default_workers
 from graphc.tree import flatten
 

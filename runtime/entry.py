@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from graphc.codegen.status import STATUS_WORDS, Code, Status
 from graphc.runtime import ir, memory
 from graphc.runtime import layout as layouts
 from graphc.runtime.descriptor import (
@@ -38,7 +39,6 @@ from graphc.runtime.descriptor import (
     Word,
 )
 from graphc.runtime.layout import Layout
-from graphc.runtime.status import STATUS_WORDS, Code, Status
 
 POLL_INTERVAL_SECONDS = 0.05
 RETAINED_WORKSPACE_BYTES = 64 << 20

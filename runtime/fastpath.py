@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen.irtext import Function, Module, Operand, TypedOperand
+from graphc.codegen.status import STATUS_WORDS, Status
 from graphc.runtime import memory
 from graphc.runtime.descriptor import (
     ALIGNED,
@@ -30,7 +31,6 @@ from graphc.runtime.descriptor import (
     Word,
 )
 from graphc.runtime.layout import Layout
-from graphc.runtime.status import STATUS_WORDS, Status
 
 CALLS_BEFORE = 128
 """The call at which a Function gets an entry of its own."""

@@ -17,9 +17,10 @@ from typing import Any
 
 from graphc.codegen import gemm
 from graphc.codegen.extents import Layout
-from graphc.codegen.llvm import Text, kernel_module, longest_function, routine_module
-from graphc.codegen.llvm_contract import contract_module
-from graphc.codegen.llvm_program import extents_module, program_module
+from graphc.codegen.llvm.contract import contract_module
+from graphc.codegen.llvm.extents import extents_module
+from graphc.codegen.llvm.kernel import Text, kernel_module, longest_function, routine_module
+from graphc.codegen.llvm.program import program_module
 from graphc.codegen.loops import Contract, Kernel, product_bytes, tabled_sides
 from graphc.codegen.machine import Machine
 from graphc.codegen.program import Program, bodies

@@ -40,9 +40,9 @@ import sys
 import threading
 from dataclasses import dataclass, replace
 
+from graphc.codegen.status import Status
 from graphc.runtime import ir
 from graphc.runtime.engine import Engine, EngineError, Loaded
-from graphc.runtime.status import Status
 
 MAX_WORKERS = 256  # participants of one job, the caller included
 SPIN_NANOSECONDS = 50_000  # a spinning worker answers in 0.2 us, a sleeping one in 10 to 40

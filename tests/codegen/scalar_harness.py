@@ -1,6 +1,6 @@
 """How do tests run scalar instructions, without the rest of the compiler?
 
-A scope is evaluated by the NumPy functions of its opcodes, or printed by `llvm_scalar` into a loop
+A scope is evaluated by the NumPy functions of its opcodes, or printed by `llvm.scalar` into a loop
 over arrays and compiled: the two must agree to the last bit.
 """
 
@@ -15,7 +15,8 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 
-from graphc.codegen import llvm_scalar
+from graphc.codegen.llvm import scalar as llvm_scalar
+from graphc.codegen.rare import Rare, rarely_needed
 from graphc.codegen.scalar import OPCODES, Scope, Value
 from graphc.codegen.softfloat import numpy_dtype
 
@@ -100,7 +101,7 @@ def function_text(
         declarations.update(needed)
         return result
 
-    def emit_rare(rare: llvm_scalar.Rare) -> None:
+    def emit_rare(rare: Rare) -> None:
         """What is rare behind a branch; where it is not taken a select is its last operand."""
         label = len(lines)
         condition, type_ = operand(rare.condition), llvm_scalar.llvm_type("bool", lanes)
@@ -124,7 +125,7 @@ def function_text(
             )
             operands[id(value)] = result
 
-    branches = llvm_scalar.rarely_needed(scope, [result]) if branch else []
+    branches = rarely_needed(scope, [result]) if branch else []
     hidden = {id(value) for rare in branches for value in (*rare.instructions, *rare.selects)}
     starts = {id(rare.selects[0]): rare for rare in branches}
     for value in scope.statements:

@@ -36,8 +36,7 @@ import graphc as gx
 from graphc.codegen import softfloat
 from graphc.codegen.c import CSource, c_source
 from graphc.codegen.c_interface import Signature
-from graphc.codegen.extents import Layout
-from graphc.codegen.llvm_program import Slots
+from graphc.codegen.extents import Layout, Slots
 from graphc.codegen.machine import Machine
 from graphc.codegen.program import Program
 from graphc.node import Node

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.llvm_turned import routine
+from graphc.codegen.llvm.turned import routine
 from graphc.codegen.machine import PRESETS, Machine
 
 OPTIONS = gx.Options(threads=2, cache=False)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scalar_harness import Compiled, compile_functions, evaluate, function_text, same_bits
 
-from graphc.codegen import llvm_scalar, softfloat
+from graphc.codegen import softfloat
+from graphc.codegen.llvm import scalar as llvm_scalar
 from graphc.codegen.scalar import BITS, DTYPES, FLOATS, INTEGERS, OPCODES, SIGNED
 
 LANES = (1, 8)

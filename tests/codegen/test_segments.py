@@ -15,7 +15,7 @@ import pytest
 import graphc as gx
 from graphc.codegen import fuse, segments
 from graphc.codegen.interpret import run_program
-from graphc.codegen.llvm import kernel_module, longest_function
+from graphc.codegen.llvm.kernel import kernel_module, longest_function
 from graphc.codegen.loops import verify
 from graphc.codegen.lower import expand, lower
 from graphc.codegen.machine import Machine

@@ -29,7 +29,8 @@ from vecmath_reference import (
     random_bits,
 )
 
-from graphc.codegen import llvm_scalar, vecmath_parts, vecmath_tables, vecmath_trig
+from graphc.codegen import vecmath_parts, vecmath_tables, vecmath_trig
+from graphc.codegen.rare import rarely_needed
 from graphc.codegen.vecmath import PROCEDURES
 
 LANES = {"float64": 8, "float32": 16}
@@ -341,7 +342,7 @@ def test_a_branch_around_what_is_rarely_needed_changes_nothing(dtype):
         return k.add(k.call("sin", x), k.call("cos", x))
 
     scope, result = build_scope(both, [dtype])
-    (rare,) = llvm_scalar.rarely_needed(scope, [result])
+    (rare,) = rarely_needed(scope, [result])
     assert len(rare.selects) == 3
     assert len(rare.instructions) > 50
     x = arguments("sin", dtype, 300, seed=9)
@@ -360,10 +361,10 @@ def test_what_the_usual_path_shares_is_not_rare():
         return k.add(chosen, k.neg(shared))
 
     scope, result = build_scope(procedure, ["float64"])
-    (rare,) = llvm_scalar.rarely_needed(scope, [result])
+    (rare,) = rarely_needed(scope, [result])
     assert [value.opcode for value in rare.instructions] == ["add", "sqrt"]
     outside = rare.instructions[1]
-    assert llvm_scalar.rarely_needed(scope, [result, outside]) == []
+    assert rarely_needed(scope, [result, outside]) == []
 
 
 def test_what_is_rare_within_a_branch_has_none_of_its_own():
@@ -376,7 +377,7 @@ def test_what_is_rare_within_a_branch_has_none_of_its_own():
         return k.emit("select", outer, k.neg(edge), x, immediate="rarely")
 
     scope, result = build_scope(procedure, ["float64"])
-    (rare,) = llvm_scalar.rarely_needed(scope, [result])
+    (rare,) = rarely_needed(scope, [result])
     assert [each.opcode for each in rare.instructions] == ["gt", "sqrt", "div", "select", "neg"]
     x = np.array([0.5, 1.5, 2.5, 4.0, -1.0, 9.0, 16.0, 0.0])
     module = compile_functions([("f", procedure, ["float64"], 8)], branch=True)

@@ -28,13 +28,13 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
+from graphc.codegen.status import Code
 from graphc.runtime import entry, layout, memory
 from graphc.runtime.callable import CallSpec, Implementation, Input, Output
 from graphc.runtime.descriptor import Word
 from graphc.runtime.engine import Engine
 from graphc.runtime.leaf import Function, make_function
 from graphc.runtime.shared import call_runtime
-from graphc.runtime.status import Code
 
 ROOT = Path(__file__).resolve().parents[2]
 F8, F4, I8, I4 = (np.dtype(name) for name in ("f8", "f4", "i8", "i4"))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.llvm import PAUSE_STEPS, PAUSE_STEPS_OF_LOOPS
+from graphc.codegen.llvm.pauses import PAUSE_STEPS, PAUSE_STEPS_OF_LOOPS
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = {

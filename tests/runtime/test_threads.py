@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphc.codegen.status import Status
 from graphc.runtime import threads
 from graphc.runtime.cache import Cache
 from graphc.runtime.engine import Engine, HostMachine, Loaded, read_symbols
-from graphc.runtime.status import Status
 from graphc.runtime.threads import Platform, Pool, default_workers, host_platform, pool_text
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,15 +10,13 @@ alignment of the first element decide between the two.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from graphc.codegen.lanes import UNROLL_BELOW
+from graphc.codegen.llvm.indices import Indices
+from graphc.codegen.llvm.level import Level
 from graphc.codegen.loops import Buffer, linear
-from graphc.codegen.scalar import BITS, Check, For, Store, Value
+from graphc.codegen.scalar import Check, For, Store, Value
 from graphc.dims import Extent, affine, product, substitute
-
-if TYPE_CHECKING:
-    from graphc.codegen.llvm import Level, Printer
 
 LINE_BYTES = 64
 # The least bytes of a store that may go past the caches.
@@ -54,27 +52,23 @@ def _fits(store: Store, loop: For, lanes: int, least_bytes: int) -> bool:
     if isinstance(size, int) and size < least_bytes:
         return False
     split = affine(linear(buffer, store.index), loop.variable)
-    together = lanes * _item_bytes(buffer)
+    together = lanes * buffer.item_bytes
     return split is not None and split[0] == 1 and together >= LEAST_BYTES
 
 
 _WHOLE = ("contiguous", "global")
 
 
-def _item_bytes(buffer: Buffer) -> int:
-    return max(1, BITS[buffer.dtype] // 8)
-
-
 def _size(buffer: Buffer) -> Extent:
-    return product(buffer.shape) * _item_bytes(buffer)
+    return product(buffer.shape) * buffer.item_bytes
 
 
 def alignment(store: Store, lanes: int) -> int:
     """How the address of each store is aligned, if that of the first is at the start of a line."""
-    return min(LINE_BYTES, lanes * _item_bytes(store.buffer))
+    return min(LINE_BYTES, lanes * store.buffer.item_bytes)
 
 
-def is_large(printer: Printer, level: Level, buffer: Buffer, least_bytes: int) -> str:
+def is_large(indices: Indices, level: Level, buffer: Buffer, least_bytes: int) -> str:
     """Whether an array is worth it, as an i1 that is known from the start of the function."""
     size = _size(buffer)
     if isinstance(size, int):
@@ -82,30 +76,30 @@ def is_large(printer: Printer, level: Level, buffer: Buffer, least_bytes: int) -
     top = next(each for each in level.chain() if each.parent is None)
     key = ("large", size)
     if key not in top.dims:
-        name = printer.fresh("c")
-        top.put(f"{name} = icmp sge i64 {printer.dim(top, size)}, {least_bytes}")
+        name = indices.values.fresh("c")
+        top.put(f"{name} = icmp sge i64 {indices.dim(top, size)}, {least_bytes}")
         top.dims[key] = name
     return top.dims[key]
 
 
 def may_stream(
-    printer: Printer, level: Level, loop: For, stores: Sequence[Store], least_bytes: int
+    indices: Indices, level: Level, loop: For, stores: Sequence[Store], least_bytes: int
 ) -> str:
     """Whether the stores of a loop go past the caches, as an i1 at its start."""
     conditions = []
     for store in stores:
-        buffer, size = store.buffer, _item_bytes(store.buffer)
-        conditions.append(is_large(printer, level, buffer, least_bytes))
+        buffer, size = store.buffer, store.buffer.item_bytes
+        conditions.append(is_large(indices, level, buffer, least_bytes))
         first = substitute(linear(buffer, store.index), {loop.variable: loop.start})
-        at = printer.pointer(level, buffer, first, size, {})
-        address, rest, aligned = (printer.fresh() for _ in range(3))
+        at = indices.pointer(level, buffer, first, size, {})
+        address, rest, aligned = (indices.values.fresh() for _ in range(3))
         level.put(f"{address} = ptrtoint ptr {at} to i64")
         level.put(f"{rest} = and i64 {address}, {LINE_BYTES - 1}")
         level.put(f"{aligned} = icmp eq i64 {rest}, 0")
         conditions.append(aligned)
     total = conditions[0]
     for condition in conditions[1:]:
-        both = printer.fresh("c")
+        both = indices.values.fresh("c")
         level.put(f"{both} = and i1 {total}, {condition}")
         total = both
     return total

@@ -12,16 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from graphc.codegen.llvm.indices import Indices
+from graphc.codegen.llvm.level import Level
 from graphc.codegen.loops import TURNED_SIDE as SIDE
 from graphc.codegen.loops import Buffer, linear, most_steps
 from graphc.codegen.machine import Machine
-from graphc.codegen.scalar import BITS, Address, For, Store, Value, walk
+from graphc.codegen.scalar import Address, For, Store, Value, walk
 from graphc.dims import Dim, Extent, affine, substitute, symbols_of
-
-if TYPE_CHECKING:
-    from graphc.codegen.llvm import Level, Printer
 
 # Rows of a block, at most, by the bytes of an element: each takes a vector register, and blocks of
 # twice the side take three times the instructions, to compile as well.
@@ -70,12 +68,8 @@ def _turned(load: Value, row: For, lanes: For) -> Turned | None:
     return Turned(load, across[0])
 
 
-def _item_bytes(buffer: Buffer) -> int:
-    return max(1, BITS[buffer.dtype] // 8)
-
-
 def _tile_bytes(buffer: Buffer) -> int:
-    return SIDE * SIDE * _item_bytes(buffer)
+    return SIDE * SIDE * buffer.item_bytes
 
 
 def _is_small(loop: For) -> bool:
@@ -83,26 +77,25 @@ def _is_small(loop: For) -> bool:
     return steps is not None and steps <= SIDE
 
 
-def fill(printer: Printer, level: Level, row: For, lanes: For, turned: Turned) -> Address:
+def fill(indices: Indices, level: Level, row: For, lanes: For, turned: Turned) -> Address:
     """Turn the tile; returns where the loads of the loops find it."""
     address: Address = turned.load.immediate
     buffer = address.buffer
-    held = Buffer(f"turned_{printer.fresh('s')[1:]}", buffer.dtype, (SIDE, SIDE))
-    size = _item_bytes(buffer)
+    held = Buffer(f"turned_{indices.values.fresh('s')[1:]}", buffer.dtype, (SIDE, SIDE))
+    size = buffer.item_bytes
     top = next(each for each in level.chain() if each.parent is None)
     name = f"%{held.name}"
     top.put(f"{name} = alloca [{_tile_bytes(buffer)} x i8], align 64")
-    printer.pointers[held] = name
+    indices.pointers[held] = name
     starts = {row.variable: row.start, lanes.variable: lanes.start}
     first = substitute(linear(buffer, address.index), starts)
     given = [
-        ("ptr", printer.pointer(level, buffer, first, size, {})),
-        ("i64", printer.dim(level, turned.step * size)),
-        ("i64", printer.dim(level, row.stop - row.start)),
-        ("i64", printer.dim(level, lanes.stop - lanes.start)),
+        ("ptr", indices.pointer(level, buffer, first, size, {})),
+        ("i64", indices.dim(level, turned.step * size)),
+        ("i64", indices.dim(level, row.stop - row.start)),
+        ("i64", indices.dim(level, lanes.stop - lanes.start)),
         ("ptr", name),
     ]
-    printer.turning.add(size)
     listed = ", ".join(f"{typed} {operand}" for typed, operand in given)
     level.put(f"call void @turn{size}({listed})")
     across = Dim.symbol(row.variable) - row.start

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.gemm import JOB, entry_name
-from graphc.codegen.llvm import Level, Printer, Text, item_bytes, item_bytes_of
+from graphc.codegen.llvm.indices import unit_bytes
+from graphc.codegen.llvm.kernel import Printer, Text
+from graphc.codegen.llvm.level import Level
 from graphc.codegen.loops import (
     Buffer,
     Contract,
@@ -34,7 +36,7 @@ from graphc.codegen.loops import (
 )
 from graphc.codegen.machine import Machine
 from graphc.codegen.microkernel import Tile
-from graphc.codegen.scalar import Address, For, Routine, Scope, Store, Value
+from graphc.codegen.scalar import Address, For, Routine, Scope, Store, Value, item_bytes
 from graphc.dims import (
     Bounds,
     Compound,
@@ -59,7 +61,7 @@ def contract_module(kernel: Kernel, machine: Machine, name: str) -> Text:
     if not is_trivial(contract):
         epilogue = _EpiloguePrinter(kernel, machine, contract)
         parts.append(epilogue.text(f"{name}_epilogue"))
-        declarations |= epilogue.declarations
+        declarations |= epilogue.values.declarations
         routines |= epilogue.routines
         prelude = epilogue.preludes()
     for side, region in (("left", contract.left), ("right", contract.right)):
@@ -74,12 +76,12 @@ def contract_module(kernel: Kernel, machine: Machine, name: str) -> Text:
         else:
             packer = _PackPrinter(kernel, machine, contract, region, side)
             parts.append(packer.text(f"{name}_{side}"))
-            declarations |= packer.declarations
+            declarations |= packer.values.declarations
             routines |= packer.routines
             prelude = packer.preludes() or prelude
     job = _JobPrinter(kernel, machine)
     parts.append(job.text(name, contract))
-    declarations |= job.declarations
+    declarations |= job.values.declarations
     text = "\n".join([*sorted(declarations), "", *prelude, *parts, "!0 = !{}"]) + "\n"
     return Text(text, routines)
 
@@ -124,14 +126,14 @@ class _JobPrinter(Printer):
                     else (contract.depth, contract.columns)
                 )
                 self.operand_words(level, words, side, plain, (contract.batch, *inner))
-        size = item_bytes_of(contract.dtype)
+        size = item_bytes(contract.dtype)
         target = accumulator(contract)
         scratch = workspace = self.words["scratch"]
         if target is None:
             out, row = scratch, contract.columns
             batch = contract.rows * contract.columns
-            offset = self.dim(level, product_bytes(contract))
-            workspace = self.fresh("p")
+            offset = self.indices.dim(level, product_bytes(contract))
+            workspace = self.values.fresh("p")
             level.put(f"{workspace} = getelementptr i8, ptr {scratch}, i64 {offset}")
         else:
             out = self.start(level, target.buffer, target.start)
@@ -139,12 +141,12 @@ class _JobPrinter(Printer):
             if contract.rows == 1:
                 row = contract.columns  # it says how out lies, as if it were contiguous
         words["out"] = f"ptr {out}"
-        words["out_row"] = f"i64 {self.dim(level, row * size)}"
-        words["out_batch"] = f"i64 {self.dim(level, batch * size)}"
-        words["rows"] = f"i64 {self.dim(level, contract.rows)}"
-        words["columns"] = f"i64 {self.dim(level, contract.columns)}"
-        words["depth"] = f"i64 {self.dim(level, contract.depth)}"
-        words["batches"] = f"i64 {self.dim(level, contract.batch)}"
+        words["out_row"] = f"i64 {self.indices.dim(level, row * size)}"
+        words["out_batch"] = f"i64 {self.indices.dim(level, batch * size)}"
+        words["rows"] = f"i64 {self.indices.dim(level, contract.rows)}"
+        words["columns"] = f"i64 {self.indices.dim(level, contract.columns)}"
+        words["depth"] = f"i64 {self.indices.dim(level, contract.depth)}"
+        words["batches"] = f"i64 {self.indices.dim(level, contract.batch)}"
         words["workspace"] = f"ptr {workspace}"
         words["workers"] = f"i64 {self.words['workers']}"
         words["status"] = f"ptr {self.words['status']}"
@@ -152,7 +154,7 @@ class _JobPrinter(Printer):
             words["epilogue"] = f"ptr @{name}_epilogue"
             words["epilogue_context"] = "ptr %frame"
         for word, value in words.items():
-            at = self.fresh("j")
+            at = self.values.fresh("j")
             level.put(f"{at} = getelementptr i64, ptr {job}, i64 {JOB[word]}")
             level.put(f"store {value}, ptr {at}, align 8")
         level.put(f"call void @{entry_name(contract.dtype)}(ptr {job})")
@@ -173,21 +175,16 @@ class _JobPrinter(Printer):
         for axis, extent, step in zip(_AXES, extents, plain.steps, strict=True):
             # An axis of one element is never stepped along. Its step says how the operand lies,
             # which the family chooses by: as if it were contiguous.
-            moved = item_bytes(plain.buffer) if extent == 1 else step * unit
-            words[f"{side}_{axis}"] = f"i64 {self.dim(level, moved)}"
+            moved = plain.buffer.item_bytes if extent == 1 else step * unit
+            words[f"{side}_{axis}"] = f"i64 {self.indices.dim(level, moved)}"
 
 
     def start(self, level: Level, buffer: Buffer, position: Extent) -> str:
         """The address of an element, by its position in units of the buffer."""
-        offset = self.dim(level, position * unit_bytes(buffer))
-        base = self.fresh("p")
-        level.put(f"{base} = getelementptr i8, ptr {self.pointers[buffer]}, i64 {offset}")
+        offset = self.indices.dim(level, position * unit_bytes(buffer))
+        base = self.values.fresh("p")
+        level.put(f"{base} = getelementptr i8, ptr {self.indices.pointers[buffer]}, i64 {offset}")
         return base
-
-
-def unit_bytes(buffer: Buffer) -> int:
-    """In what positions in a buffer count: elements, or bytes if it has strides of its own."""
-    return 1 if buffer.layout == "strided" else item_bytes(buffer)
 
 
 class _OffsetsPrinter(Printer):
@@ -249,11 +246,11 @@ class _OffsetsPrinter(Printer):
         if not isinstance(s, _Entry):
             super().statement(level, s)
             return
-        offset = self.dim(level, s.offset)
+        offset = self.indices.dim(level, s.offset)
         if s.place is None:
             level.symbols["_start"] = offset
             return
-        at = self._advance(level, "%table", s.place, 8, {})
+        at = self.indices.advance(level, "%table", s.place, 8, {})
         level.put(f"store i64 {offset}, ptr {at}, align 8")
 
 
@@ -367,11 +364,11 @@ class _PackPrinter(Printer):
             return
         lanes, value = level.lanes, self.region.value
         assert lanes is not None and value is not None
-        size = item_bytes_of(value.dtype)
+        size = item_bytes(value.dtype)
         along = (Dim.symbol(self.along) - Dim.symbol("_k")) * Dim.symbol("_stride")
         across = (self.across - Dim.symbol("_first")) * size
-        at = self._advance(level, "%destination", along + across, 1, {})
-        self.wide_store(level, self.operand(level, value), at, value.dtype, lanes, size)
+        at = self.indices.advance(level, "%destination", along + across, 1, {})
+        self.stores.wide(level, self.values.operand(level, value), at, value.dtype, lanes, size)
 
 
 def _scope(statement: Any) -> Scope:
@@ -399,8 +396,9 @@ class _EpiloguePrinter(Printer):
     def __init__(self, kernel: Kernel, machine: Machine, contract: Contract) -> None:
         super().__init__(kernel, machine)
         self.contract = contract
+        self.values.product = self.product
         # Most tiles are as wide as the registers': their rows are whole vectors, without a mask.
-        self.most_lanes = Tile.of(contract.dtype, machine).columns
+        self.loops.most_lanes = Tile.of(contract.dtype, machine).columns
 
     def text(self, name: str) -> str:
         parameters = (
@@ -433,7 +431,7 @@ class _EpiloguePrinter(Printer):
         body = Scope()
         body.statements.append(columns)
         rows = For(row, Dim.symbol("_row"), Dim.symbol("_row_end"), "serial", body, [])
-        self.counted_loop(level, rows, "%row", "%row_end")
+        self.loops.counted(level, rows, "%row", "%row_end")
         level.put("ret void")
         level.lines.append("}")
         return "\n".join(level.lines)
@@ -443,11 +441,11 @@ class _EpiloguePrinter(Printer):
         lanes = level.lanes
         assert lanes is not None
         _, row, column = self.contract.epilogue.variables
-        size = item_bytes_of(self.contract.dtype)
+        size = item_bytes(self.contract.dtype)
         position = (Dim.symbol(row) - Dim.symbol("_row")) * Dim.symbol("_tile_row")
-        base = self._advance(level, "%tile", position, 1, {})
-        moved = self._advance(level, base, Dim.symbol(column) - Dim.symbol("_column"), size, {})
-        name = self.wide_load(level, moved, value.dtype, lanes, size)
+        base = self.indices.advance(level, "%tile", position, 1, {})
+        along = Dim.symbol(column) - Dim.symbol("_column")
+        moved = self.indices.advance(level, base, along, size, {})
+        name = self.loads.wide(level, moved, value.dtype, lanes, size)
         level.names[id(value)] = name
         return name
-

@@ -7,8 +7,8 @@ follow will read. Addresses beyond an array are asked for as well, which touches
 
 from __future__ import annotations
 
-from graphc.codegen.loops import TURNED_SIDE, Buffer, linear, most_steps
-from graphc.codegen.scalar import BITS, For, Value
+from graphc.codegen.loops import TURNED_SIDE, linear, most_steps
+from graphc.codegen.scalar import For, Value
 from graphc.dims import Extent, affine, product, symbols_of
 
 # Pieces of at most so many bytes are short; so many bytes ahead, the memory has time to answer.
@@ -23,7 +23,7 @@ def tile_ahead(row: For, lanes: For) -> dict[int, Extent]:
     return {
         id(load): step * TURNED_SIDE
         for load, step in _steps(row, lanes)
-        if not isinstance(step, int) or abs(step) > _item_bytes(load.immediate.buffer)
+        if not isinstance(step, int) or abs(step) > load.immediate.buffer.item_bytes
     }
 
 
@@ -39,7 +39,7 @@ def pieces_ahead(row: For, large_bytes: int) -> dict[int, Extent]:
     found: dict[int, Extent] = {}
     for load, step in _steps(row, lanes):
         buffer = load.immediate.buffer
-        size, total = _item_bytes(buffer), product(buffer.shape)
+        size, total = buffer.item_bytes, product(buffer.shape)
         if length is None or not isinstance(step, int) or not isinstance(total, int):
             continue
         piece = length * size
@@ -58,7 +58,7 @@ def rows_ahead(lanes: For, large_bytes: int) -> dict[int, Extent]:
         if not isinstance(load, Value) or load.opcode != "load" or load.immediate.count != 1:
             continue
         buffer, index = load.immediate.buffer, load.immediate.index
-        size, total = _item_bytes(buffer), product(buffer.shape)
+        size, total = buffer.item_bytes, product(buffer.shape)
         along = affine(linear(buffer, index), "_arg0")
         if along is None or along[0] != 1 or buffer.layout != "contiguous" or length is None:
             continue
@@ -81,9 +81,5 @@ def _steps(row: For, lanes: For) -> list[tuple[Value, Extent]]:
         buffer = load.immediate.buffer
         along = affine(linear(buffer, load.immediate.index), row.variable)
         if along is not None and along[0] != 0 and buffer.layout == "contiguous":
-            found.append((load, along[0] * _item_bytes(buffer)))
+            found.append((load, along[0] * buffer.item_bytes))
     return found
-
-
-def _item_bytes(buffer: Buffer) -> int:
-    return max(1, BITS[buffer.dtype] // 8)

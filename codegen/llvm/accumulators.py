@@ -1,0 +1,87 @@
+"""What is carried from iteration to iteration?  Accumulators, and loads that registers replace.
+
+An accumulator of a vector loop is a vector, whose lanes are combined at the end by a fixed tree of
+shuffles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphc.codegen.llvm.level import Level
+from graphc.codegen.llvm.scalar import constant, llvm_type
+from graphc.codegen.llvm.values import Values
+from graphc.codegen.loops import identity
+from graphc.codegen.scalar import Accumulate, Accumulator, Store, Value
+
+
+class Accumulators:
+    """What the loops of one function carry, each thing by its current name."""
+
+    def __init__(self, values: Values) -> None:
+        self.values = values
+        self.states: dict[Any, str] = {}  # in the loops that are being written
+        self.results: dict[Any, str] = {}  # after their loops
+        self.loads: dict[int, Value] = {}  # by stores, the loads that registers replace
+
+    def first(self, accumulators: Sequence[Accumulator], lanes: int) -> dict[Any, str]:
+        """What accumulators hold before the loop."""
+        return {a: constant(identity(a.combiner, a.dtype), a.dtype, lanes) for a in accumulators}
+
+    def close(self, carried: Mapping[Any, str]) -> dict[Any, str]:
+        """What an iteration hands on to the next, at its end."""
+        return {each: self.states.pop(each) for each in carried}
+
+    def replace(self, level: Level, store: Store) -> None:
+        """What was stored is what the next iteration would load: it is carried on."""
+        load = self.loads.get(id(store))
+        if load in self.states:
+            self.states[load] = self.values.operand(level, store.value)
+
+    def accumulate(self, level: Level, s: Accumulate) -> None:
+        """One more term, in the lanes that are live."""
+        lanes = level.lanes
+        count = level.lane_count
+        state = self.states[s.accumulator]
+        value = self.values.operand(level, s.value)
+        combined = self._combined(level, s.accumulator, state, value, count)
+        masks = [] if lanes is None or lanes.mask is None else [lanes.mask]
+        if s.mask is not None:
+            masks.append(self.values.operand(level, s.mask))
+        for mask in masks:
+            chosen = self.values.fresh()
+            typed, flags = llvm_type(s.accumulator.dtype, count), llvm_type("bool", count)
+            level.put(f"{chosen} = select {flags} {mask}, {typed} {combined}, {typed} {state}")
+            combined = chosen
+        self.states[s.accumulator] = combined
+
+    def _combined(self, level: Level, a: Accumulator, first: str, second: str, lanes: int) -> str:
+        dtypes = (a.dtype, a.dtype)
+        return self.values.compute(level, a.combiner, (first, second), dtypes, a.dtype, lanes)
+
+    def combine_lanes(self, level: Level, a: Accumulator, name: str, lanes: int) -> str:
+        """Halves onto halves until one lane is left: an order that depends on the number of lanes
+        only.
+        """
+        element = llvm_type(a.dtype)
+        while lanes > 1:
+            half = lanes // 2
+            low, high = self.values.fresh(), self.values.fresh()
+            vector = f"<{lanes} x {element}>"
+            for result, base in ((low, 0), (high, half)):
+                picks = ", ".join(f"i32 {base + k}" for k in range(half))
+                level.put(
+                    f"{result} = shufflevector {vector} {name}, {vector} poison, <{half} x i32> "
+                    f"<{picks}>"
+                )
+            if half == 1:
+                singles = []
+                for half_vector in (low, high):
+                    single = self.values.fresh()
+                    level.put(f"{single} = extractelement <1 x {element}> {half_vector}, i64 0")
+                    singles.append(single)
+                low, high = singles
+            name = self._combined(level, a, low, high, half)
+            lanes = half
+        return name

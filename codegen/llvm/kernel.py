@@ -1,0 +1,354 @@
+"""How is a kernel written as LLVM IR? Explicit vectors, masked tails, code at the outermost level
+where it can be.
+
+A `Printer` writes one function: it opens the frame and dispatches statements to what writes each
+kind of them (`loops`, `loads`, `stores`, `accumulators`, `checks`), which all share the names of
+`values` and `indices`. Long loops in segments become functions of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphc.codegen.llvm.accumulators import Accumulators
+from graphc.codegen.llvm.checks import RECORD, Checks
+from graphc.codegen.llvm.indices import Indices
+from graphc.codegen.llvm.level import Lanes, Level
+from graphc.codegen.llvm.loads import Loads
+from graphc.codegen.llvm.loops import Loops
+from graphc.codegen.llvm.pauses import PAUSE, Pauses, may_run_long
+from graphc.codegen.llvm.scalar import llvm_type
+from graphc.codegen.llvm.stores import Stores
+from graphc.codegen.llvm.stream import is_large
+from graphc.codegen.llvm.turned import routine
+from graphc.codegen.llvm.values import Values
+from graphc.codegen.loops import Buffer, Kernel, stride_name
+from graphc.codegen.machine import Machine
+from graphc.codegen.memory import aligned
+from graphc.codegen.rare import Rare, rarely_needed, used_values
+from graphc.codegen.scalar import (
+    Accumulate,
+    Address,
+    Barrier,
+    Check,
+    For,
+    Routine,
+    Scope,
+    Store,
+    Until,
+    Value,
+    walk,
+)
+from graphc.dims import Extent, product
+
+# Who runs a function, as every function with a frame calls it.
+WORKER = "%worker"
+
+
+@dataclass(frozen=True)
+class Text:
+    """The text of a module, and the routines that it calls, by symbol, with the lanes of each."""
+
+    text: str
+    routines: Mapping[str, tuple[Routine, int]]
+
+
+def kernel_module(kernel: Kernel, machine: Machine, name: str) -> Text:
+    """The LLVM module of a loop-nest kernel: `void name(ptr frame, i64 begin, i64 end, i64
+    worker)`.
+    """
+    printer = Printer(kernel, machine)
+    return printer.module(printer.function(name, kernel.body, kernel.nest))
+
+
+def routine_module(routine: Routine, lanes: int, machine: Machine, name: str) -> str:
+    """The LLVM module of a routine on vectors of so many lanes: arguments and result by value."""
+    printer = Printer(Kernel([], routine.body, routine.name), machine)
+    level = Level(routine.body, None, lanes=Lanes("", lanes, "", None))
+    for position, parameter in enumerate(routine.parameters):
+        level.names[id(parameter)] = f"%x{position}"
+    printer.block(level, routine.body, [routine.result])
+    given = ", ".join(
+        f"{llvm_type(p.dtype, lanes)} %x{i}" for i, p in enumerate(routine.parameters)
+    )
+    made = llvm_type(routine.result.dtype, lanes)
+    head = [f"define {made} @{name}({given}) nounwind {{", "entry:"]
+    tail = [f"  ret {made} {printer.values.operand(level, routine.result)}", "}"]
+    return printer.module("\n".join([*head, *level.lines, *tail])).text
+
+
+def longest_function(kernel: Kernel) -> int:
+    """Statements of the longest function in the text of a kernel: of a segment, or of the rest."""
+    statements = list(walk(kernel.body))
+    segments = [len(s.body.statements) for s in statements if isinstance(s, For) and s.segment]
+    return max(len(statements) - sum(segments), *segments, 0)
+
+
+def buffers_of(loop: For) -> set[Buffer]:
+    """The buffers that a loop reads or writes."""
+    found = {s.buffer for s in walk(loop.body) if isinstance(s, Store)}
+    loads = (s.immediate for s in walk(loop.body) if isinstance(s, Value))
+    return found | {each.buffer for each in loads if isinstance(each, Address)}
+
+
+class Printer:
+    """Writes one function of a kernel, and the functions of its segments."""
+
+    def __init__(self, kernel: Kernel, machine: Machine) -> None:
+        self.kernel = kernel
+        self.machine = machine
+        self.routines: dict[str, tuple[Routine, int]] = {}
+        self.words: dict[str, str] = {}  # status, and for contractions scratch and workers
+        self.is_part = False  # of a kernel whose long loops are functions
+        self.segments: list[str] = []
+        self.values = Values(machine)
+        self.indices = Indices(self.values)
+        self.loads, self.stores = Loads(self.indices), Stores(self.indices)
+        self.checks = Checks(self.values, self.words)
+        self.accumulators = Accumulators(self.values)
+        self.pauses = Pauses(self.values, self.words, WORKER)
+        self.loops = Loops(self.loads, self.stores, self.accumulators, self.pauses, self.block)
+
+    def module(self, function: str) -> Text:
+        """The module of a finished function."""
+        preludes = self.preludes()
+        lines = [*sorted(self.values.declarations), "", *preludes, function]
+        return Text("\n".join(lines) + "\n", self.routines)
+
+    def preludes(self) -> list[str]:
+        """What the text of the function needs before it."""
+        texts = [RECORD] if self.checks.used else []
+        texts += [PAUSE] if self.pauses.used else []
+        for size in sorted(self.loops.turning):
+            text, declarations = routine(size, self.machine)
+            self.values.declarations |= declarations
+            texts.append(text)
+        return [*texts, *self.segments]
+
+    # -- the function ------------------------------------------------------------------------------
+
+    def open(
+        self, name: str, parameters: str, frame: str = "%frame", used_by: For | None = None
+    ) -> Level:
+        """The entry of a function: the words of the frame as named values, those that a loop uses.
+        """
+        used = None if used_by is None else buffers_of(used_by)
+        level = Level(None, None)
+        level.lines.append(f"define void @{name}({parameters}) nounwind {{")
+        level.label("entry")
+        for position, (kind, item) in enumerate(self.kernel.frame()):
+            if used is not None and kind == "buffer" and item not in used:
+                continue
+            at = self.values.fresh("w")
+            level.put(f"{at} = getelementptr i64, ptr {frame}, i64 {position}")
+            typed = "i64" if kind in ("stride", "extent", "workers") else "ptr"
+            value = self.values.fresh("f")
+            level.put(f"{value} = load {typed}, ptr {at}, align 8, !invariant.load !0")
+            if kind == "buffer":
+                self.indices.pointers[item] = value
+            elif kind == "stride":
+                level.symbols[stride_name(*item)] = value
+            elif kind == "extent":
+                level.symbols[item] = value
+            else:
+                self.words[kind] = value
+        for buffer in self.kernel.buffers:
+            if buffer.space == "worker" and buffer in self.indices.pointers:
+                self._own_scratch(level, buffer)
+        return level
+
+    def _own_scratch(self, level: Level, buffer: Buffer) -> None:
+        """Point a buffer of worker space at this worker's copy; copies are 64-byte aligned."""
+        size = self.indices.dim(level, _aligned_bytes(buffer))
+        offset, pointer = self.values.fresh(), self.values.fresh()
+        level.put(f"{offset} = mul i64 {size}, {WORKER}")
+        first = self.indices.pointers[buffer]
+        level.put(f"{pointer} = getelementptr i8, ptr {first}, i64 {offset}")
+        self.indices.pointers[buffer] = pointer
+
+    def function(self, name: str, body: Scope, nest: Any) -> str:
+        assert isinstance(nest, For)
+        top = self.open(name, "ptr noalias %frame, i64 %begin, i64 %end, i64 %worker")
+        level = Level(body, top, block=top.block)
+        level.lines, level.symbols = top.lines, {}
+        self.pauses.allowed = may_run_long(self.kernel)
+        self.loops.streamed = []
+        for statement in body.statements:
+            if statement is nest:
+                self.loops.counted(level, nest, "%begin", "%end")
+            else:
+                self.statement(level, statement)
+        self._finish_streams(level)
+        level.put("ret void")
+        if self.pauses.used:
+            level.label("stopped")
+            level.put("ret void")
+        level.lines.append("}")
+        return "\n".join(level.lines) + _METADATA
+
+    def _finish_streams(self, level: Level) -> None:
+        """What went past the caches is seen by the others before they see that the task is done."""
+        for buffer in dict.fromkeys(self.loops.streamed or ()):
+            large = is_large(self.indices, level, buffer, self.machine.l3)
+            tag = self.values.tag()
+            level.put(f"br i1 {large}, label %fence{tag}, label %done{tag}, !prof !2")
+            level.label(f"fence{tag}")
+            level.put("fence seq_cst")
+            level.put(f"br label %done{tag}")
+            level.label(f"done{tag}")
+
+    # -- statements --------------------------------------------------------------------------------
+
+    def block(self, level: Level, scope: Scope, results: Iterable[Value] = ()) -> None:
+        """The statements of a scope, with what is rarely needed behind a branch. `results` are
+        values that are used after it.
+        """
+        branches = rarely_needed(scope, results) if _has_rare(scope) else []
+        hidden = {id(v) for rare in branches for v in (*rare.instructions, *rare.selects)}
+        starts = {id(rare.selects[0]): rare for rare in branches}
+        for statement in scope.statements:
+            if id(statement) in starts:
+                self.rare(level, starts[id(statement)])
+            elif id(statement) not in hidden:
+                self.statement(level, statement)
+
+    def rare(self, level: Level, rare: Rare) -> None:
+        """Instructions that run only if some lane needs them; elsewhere a select is its last
+        operand.
+        """
+        lanes = level.lane_count
+        condition, flags = self.values.operand(level, rare.condition), llvm_type("bool", lanes)
+        usual = [self.values.operand(level, value.args[2]) for value in rare.selects]
+        tag = self.values.tag()
+        if lanes > 1:
+            function = f"llvm.vector.reduce.or.v{lanes}i1"
+            self.values.declarations.add(f"declare i1 @{function}({flags})")
+            some = self.values.fresh("c")
+            level.put(f"{some} = call i1 @{function}({flags} {condition})")
+            condition = some
+        before = level.block
+        level.put(f"br i1 {condition}, label %rare{tag}, label %usual{tag}")
+        level.label(f"rare{tag}")
+        for value in (*rare.instructions, *rare.selects):
+            self.value(level, value)
+        chosen = [level.names[id(value)] for value in rare.selects]
+        level.put(f"br label %usual{tag}")
+        level.label(f"usual{tag}")
+        for value, inside, outside in zip(rare.selects, chosen, usual, strict=True):
+            result = self.values.fresh("r")
+            typed = llvm_type(value.dtype, lanes)
+            level.put(f"{result} = phi {typed} [{inside}, %rare{tag}], [{outside}, %{before}]")
+            level.names[id(value)] = result
+
+    def statement(self, level: Level, s: Any) -> None:
+        if isinstance(s, Value):
+            self.value(level, s)
+        elif isinstance(s, Store):
+            self.stores.store(level, s)
+            self.accumulators.replace(level, s)
+        elif isinstance(s, Accumulate):
+            self.accumulators.accumulate(level, s)
+        elif isinstance(s, Check):
+            self.checks.check(level, s)
+        elif isinstance(s, Until):
+            level.finished = self.checks.all_lanes(level, s.condition)
+        elif isinstance(s, Barrier):
+            pass  # a task is done by one thread, in order
+        elif isinstance(s, For):
+            if s.segment and not self.is_part:
+                self.segment(level, s)
+            elif s.role == "vector":
+                self.loops.vector(level, s)
+            else:
+                bounds = self.indices.dim(level, s.start), self.indices.dim(level, s.stop)
+                self.loops.counted(level, s, *bounds)
+        else:
+            raise AssertionError(f"no such statement: {s!r}")
+
+    def value(self, level: Level, value: Value) -> None:
+        if value.opcode == "const":
+            return
+        if value.opcode == "result":
+            level.names[id(value)] = self.accumulators.results[value.immediate]
+            return
+        if value.opcode == "index":
+            level.names[id(value)] = self.indices.value(level, value)
+            return
+        if value.opcode == "load":
+            carried = self.accumulators.states.get(value)
+            level.names[id(value)] = carried or self.loads.load(level, value)
+            return
+        operands = [self.values.operand(level, argument) for argument in value.args]
+        if value.opcode == "call":
+            level.names[id(value)] = self.call(level, value, operands)
+            return
+        dtypes = [argument.dtype for argument in value.args]
+        level.names[id(value)] = self.values.compute(
+            level, value.opcode, operands, dtypes, value.dtype, level.lane_count
+        )
+
+    def call(self, level: Level, value: Value, operands: list[str]) -> str:
+        """The result of a routine, of the variant for the lanes of this level."""
+        routine, lanes = value.immediate, level.lane_count
+        symbol = f"graphc_{routine.name}_x{lanes}"
+        self.routines[symbol] = routine, lanes
+        types = [llvm_type(argument.dtype, lanes) for argument in value.args]
+        made, name = llvm_type(value.dtype, lanes), self.values.fresh()
+        given = ", ".join(map(" ".join, zip(types, operands, strict=True)))
+        self.values.declarations.add(f"declare {made} @{symbol}({', '.join(types)}) nounwind")
+        level.put(f"{name} = call {made} @{symbol}({given})")
+        return name
+
+    def segment(self, level: Level, loop: For) -> None:
+        """A function of the loop, and the call of it, with loop variables and values from outside.
+        """
+        inside = list(walk(loop.body))
+        made = {id(s) for s in inside}
+        needed = {id(v): v for s in inside for v in used_values(s)}
+        outer = [v for key, v in needed.items() if key not in made and v.opcode != "const"]
+        names = {n: each for each in level.chain() for n in each.symbols if each.scope is not None}
+        part = Printer(self.kernel, self.machine)
+        part.is_part = True
+        top = part.open("", "", used_by=loop)
+        inner = Level(Scope(), top, block=top.block)
+        inner.lines = top.lines
+        given, parameters = ["ptr %frame", f"i64 {WORKER}"], ["ptr %frame", "i64 %worker"]
+        for i, (name, each) in enumerate(sorted(names.items())):
+            inner.symbols[name] = f"%i{i}"
+            parameters.append(f"i64 %i{i}")
+            given.append(f"i64 {each.symbols[name]}")
+        for i, value in enumerate(outer):
+            inner.names[id(value)] = f"%x{i}"
+            parameters.append(f"{llvm_type(value.dtype)} %x{i}")
+            given.append(f"{llvm_type(value.dtype)} {self.values.operand(level, value, 1)}")
+        part.statement(inner, loop)
+        name = f"@segment{self.values.tag()}"
+        # Vectors that are put aside would lie across two lines of the cache.
+        alignment = f" alignstack({self.machine.vector_bytes})" if loop.role == "vector" else ""
+        signature = f"{name}({', '.join(parameters)}) noinline nounwind{alignment}"
+        head = f"define internal void {signature} {{"
+        self.segments.append("\n".join([head, *inner.lines[1:], "  ret void", "}"]))
+        self.values.declarations |= part.values.declarations
+        self.routines |= part.routines
+        self.checks.used = self.checks.used or part.checks.used
+        level.put(f"call void {name}({', '.join(given)})")
+
+
+def _aligned_bytes(buffer: Buffer) -> Extent:
+    return aligned(product(buffer.shape) * buffer.item_bytes)
+
+
+def _has_rare(scope: Scope) -> bool:
+    return any(isinstance(s, Value) and s.immediate == "rarely" for s in scope.statements)
+
+
+# An empty set; how often a loop goes on, and how rarely a pause is more than that; what marks
+# stores that go past the caches.
+_METADATA = """
+!0 = !{}
+!1 = !{!"branch_weights", i32 16384, i32 1}
+!2 = !{!"branch_weights", i32 1, i32 4096}
+!3 = !{i32 1}
+"""

@@ -1,0 +1,68 @@
+"""What is being written?  A level of code: its lines, and what is known in it by name.
+
+The text is made in one pass. A loop's body is written first, into a buffer of its own, so that
+addresses and splats that do not vary in it can still be put in front of it: at the outermost level
+where all that they are made of is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphc.codegen.scalar import Scope
+from graphc.dims import Dim
+
+
+@dataclass
+class Lanes:
+    """The vector loop that is being written: its variable, its first position, and which lanes are
+    live.
+    """
+
+    variable: str
+    count: int
+    position: str  # i64, the loop variable of lane 0
+    mask: str | None  # <count x i1>, or None when all lanes are live
+    single: str = ""  # i1, whether only the first lane is live, if that may be known to LLVM
+
+
+@dataclass(eq=False)
+class Level:
+    """Code being written for one scope: its lines, and the names of what it has computed."""
+
+    scope: Scope | None
+    parent: Level | None
+    lines: list[str] = field(default_factory=list)
+    block: str = "entry"
+    dims: dict[Any, str] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+    splats: dict[str, str] = field(default_factory=dict)
+    symbols: dict[str, str] = field(default_factory=dict)
+    latest: tuple[Dim, str] | None = None  # the last long sum, from which the next may follow
+    lanes: Lanes | None = None  # of the enclosing vector loop, if there is one
+    introduces_lanes: bool = False
+    finished: str | None = None  # whether the loop whose body this is needs no further iteration
+
+    def __post_init__(self) -> None:
+        self.introduces_lanes = self.lanes is not None
+        if self.lanes is None and self.parent is not None:
+            self.lanes = self.parent.lanes
+
+    @property
+    def lane_count(self) -> int:
+        return self.lanes.count if self.lanes else 1
+
+    def put(self, *lines: str) -> None:
+        self.lines.extend("  " + line for line in lines)
+
+    def label(self, name: str) -> None:
+        self.lines.append(f"{name}:")
+        self.block = name
+
+    def chain(self) -> Iterator[Level]:
+        level: Level | None = self
+        while level is not None:
+            yield level
+            level = level.parent

@@ -1,0 +1,274 @@
+"""How is memory read?  Wide where lanes lie side by side, once where they share, else gathered.
+
+Lanes that are off touch nothing. Where lanes lie a few elements apart, whole vectors are loaded and
+each lane picks its own. Some loads ask for what the next iterations read, see `ahead`, and some
+find what they read turned, see `turned`.
+"""
+
+from __future__ import annotations
+
+from graphc.codegen.llvm.indices import Indices
+from graphc.codegen.llvm.level import Lanes, Level
+from graphc.codegen.llvm.scalar import constant, llvm_type, memory_type
+from graphc.codegen.llvm.stream import LINE_BYTES
+from graphc.codegen.llvm.values import vector_suffix
+from graphc.codegen.loops import linear
+from graphc.codegen.scalar import Address, Value
+from graphc.dims import Dim, Extent, affine
+
+# Lanes that lie so many elements apart are picked out of whole vectors; others are gathered.
+MOST_STEP = 4
+
+
+class Loads:
+    """The loads of one function."""
+
+    def __init__(self, indices: Indices) -> None:
+        self.indices = indices
+        self.values = indices.values
+        self.moved: dict[int, Address] = {}  # where loads find what they read, turned
+        self.ahead: dict[int, Extent] = {}  # by how many bytes what is read next lies ahead
+
+    def address(self, load: Value) -> Address:
+        """Where a load finds what it reads."""
+        return self.moved.get(id(load), load.immediate)
+
+    def load(self, level: Level, value: Value) -> str:
+        address = self.address(value)
+        buffer, dtype = address.buffer, value.dtype
+        lanes = level.lanes
+        count = level.lane_count
+        args = value.args[: address.count]
+        slope = self._step(level, value)
+        if slope is not None:
+            return self._stepped(level, value, slope)
+        how, at = self.indices.place(level, buffer, address.index, args)
+        mask, fill = self._masks(level, value)
+        if how == "uniform" and count > 1:
+            return self._uniform(level, value, at, count)
+        typed, size = memory_type(dtype, count), buffer.item_bytes
+        name = self.values.fresh("l")
+        if mask is None and how in ("wide", "uniform"):
+            level.put(f"{name} = load {typed}, ptr {at}, align {size}")
+            if id(value) in self.ahead and how == "wide":
+                self._prefetch(level, at, self.ahead[id(value)], count * size)
+        elif count == 1:
+            return self.guarded(level, value, at, mask or "", fill)
+        elif how == "wide":
+            at = self._mapped(level, value, at)
+            self._masked(level, name, at, dtype, count, size, str(mask), fill)
+        else:
+            row = affine(linear(buffer, address.index), "_arg0")
+            if id(value) in self.ahead and row is not None and lanes is not None:
+                # as far into the next row as this iteration is into its own
+                into = row[1] + Dim.symbol(lanes.variable)
+                here = self.indices.pointer(level, buffer, into, size, {})
+                self._prefetch(level, here, self.ahead[id(value)], count * size)
+            self._gather(level, name, at, dtype, count, size, mask or "splat (i1 true)", fill)
+        return self.values.from_memory(level, name, dtype, count)
+
+    def _prefetch(self, level: Level, at: str, distance: Extent, size: int) -> None:
+        """Ask for so many bytes at a distance: of addresses that do not exist, nothing is asked."""
+        self.values.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        ahead = self.indices.dim(level, distance)
+        base = self.values.fresh("p")
+        level.put(f"{base} = getelementptr i8, ptr {at}, i64 {ahead}")
+        for offset in range(0, size, LINE_BYTES):
+            line = self.values.fresh("p")
+            level.put(f"{line} = getelementptr i8, ptr {base}, i64 {offset}")
+            level.put(f"call void @llvm.prefetch.p0(ptr {line}, i32 0, i32 2, i32 1)")
+
+    def _step(self, level: Level, value: Value) -> int | None:
+        """By how many elements the lanes of a load lie apart, if all are live and it is few."""
+        address = self.address(value)
+        lanes, buffer = level.lanes, address.buffer
+        if lanes is None or lanes.mask is not None or len(value.args) > address.count:
+            return None
+        if buffer.layout != "contiguous" or lanes.count < 4 or address.count:
+            return None
+        split = affine(linear(buffer, address.index), lanes.variable)
+        if split is None or not isinstance(split[0], int):
+            return None
+        return split[0] if split[0] != 1 and 1 <= abs(split[0]) <= MOST_STEP else None
+
+    def _stepped(self, level: Level, value: Value, slope: int) -> str:
+        """Lanes a few elements apart: whole vectors of memory, of which each lane picks its own.
+
+        Nothing beyond the first and the last lane is touched: the last vector of each piece ends
+        where that piece does.
+        """
+        address = self.address(value)
+        buffer, dtype, lanes = address.buffer, value.dtype, level.lanes
+        assert lanes is not None
+        size, count, step = buffer.item_bytes, lanes.count, abs(slope)
+        width = min(count, max(4, self.values.machine.vector_bytes // size))
+        split = affine(linear(buffer, address.index), lanes.variable)
+        assert split is not None
+        first_lane = slope * Dim.symbol(lanes.variable) + split[1]
+        at, fresh = self.indices.pointer(level, buffer, first_lane, size, {}), self.values.fresh
+        element = memory_type(dtype, 1)
+        typed = f"<{width} x {element}>"
+        pieces: list[str] = []
+        span = step * (width - 1) + 1  # elements from the first lane of a piece to the last
+        for first in range(0, count, width):
+            low = first * slope if slope > 0 else (first + width - 1) * slope
+            starts = [min(k * width, span - width) for k in range(step)]
+            chosen = "poison"
+            for k, start in enumerate(starts):
+                pointer, loaded, picked = fresh("p"), fresh("l"), fresh()
+                level.put(f"{pointer} = getelementptr i8, ptr {at}, i64 {(low + start) * size}")
+                level.put(f"{loaded} = load {typed}, ptr {pointer}, align {size}")
+                picks = []
+                for lane in range(width):
+                    wanted = lane * step if slope > 0 else (width - 1 - lane) * step
+                    if k * width <= wanted < (k + 1) * width:
+                        picks.append(f"i32 {width + wanted - start}")
+                    else:
+                        picks.append(f"i32 {lane}")
+                level.put(
+                    f"{picked} = shufflevector {typed} {chosen}, {typed} {loaded}, "
+                    f"<{width} x i32> <{', '.join(picks)}>"
+                )
+                chosen = picked
+            pieces.append(chosen)
+        joined = self._joined(level, pieces, element, width)
+        return self.values.from_memory(level, joined, dtype, count)
+
+    def _joined(self, level: Level, pieces: list[str], element: str, width: int) -> str:
+        """Vectors one after the other as one, pair by pair."""
+        while len(pieces) > 1:
+            typed = f"<{width} x {element}>"
+            order = ", ".join(f"i32 {k}" for k in range(2 * width))
+            halves = pieces
+            pieces = []
+            for low, high in zip(halves[::2], halves[1::2], strict=True):
+                pieces.append(self.values.fresh())
+                level.put(
+                    f"{pieces[-1]} = shufflevector {typed} {low}, {typed} {high}, "
+                    f"<{2 * width} x i32> <{order}>"
+                )
+            width *= 2
+        return pieces[0]
+
+    def _mapped(self, level: Level, value: Value, at: str) -> str:
+        """The address of a masked load, or the buffer's own where the mask is off for all lanes
+        alike: lanes that are off touch nothing, but beyond any page they cost a fault each time.
+        """
+        address = self.address(value)
+        own = self.indices.pointers[address.buffer]
+        mask = value.args[address.count : address.count + 1]
+        for condition in self._shared_conditions(level, mask):
+            held = self.values.fresh("p")
+            holds = self.values.operand(level, condition, 1)
+            level.put(f"{held} = select i1 {holds}, ptr {at}, ptr {own}")
+            at = held
+        return at
+
+    def _shared_conditions(self, level: Level, masks: tuple[Value, ...]) -> list[Value]:
+        """The parts of a mask, taken apart where it is an `and`, that are the same in all lanes."""
+        found: list[Value] = []
+        stack = list(masks)
+        while stack:
+            mask = stack.pop()
+            home = next((each for each in level.chain() if id(mask) in each.names), None)
+            if home is None or home.lane_count == 1:
+                found.append(mask)
+            elif mask.opcode == "and":
+                stack += mask.args
+        return found
+
+    def wide(self, level: Level, at: str, dtype: str, lanes: Lanes, size: int) -> str:
+        """Consecutive elements in consecutive lanes; lanes that are off touch nothing and hold 0.
+        """
+        name = self.values.fresh("l")
+        if lanes.mask is None:
+            level.put(f"{name} = load {memory_type(dtype, lanes.count)}, ptr {at}, align {size}")
+        else:
+            fill = constant(0, dtype, lanes.count)
+            self._masked(level, name, at, dtype, lanes.count, size, lanes.mask, fill)
+        return name
+
+    def _masked(
+        self,
+        level: Level,
+        name: str,
+        at: str,
+        dtype: str,
+        count: int,
+        size: int,
+        mask: str,
+        fill: str,
+    ) -> None:
+        """Consecutive elements under a mask."""
+        typed, flags = memory_type(dtype, count), llvm_type("bool", count)
+        function = f"llvm.masked.load.{vector_suffix(dtype, count)}.p0"
+        self.values.declarations.add(f"declare {typed} @{function}(ptr, i32, {flags}, {typed})")
+        level.put(
+            f"{name} = call {typed} @{function}(ptr align {size} {at}, i32 {size}, {flags} "
+            f"{mask}, {typed} {fill})"
+        )
+
+    def _gather(
+        self,
+        level: Level,
+        name: str,
+        pointers: str,
+        dtype: str,
+        count: int,
+        size: int,
+        mask: str,
+        fill: str,
+    ) -> None:
+        """An element for each lane of a mask, from an address of its own."""
+        typed, flags = memory_type(dtype, count), llvm_type("bool", count)
+        many = f"<{count} x ptr>"
+        function = f"llvm.masked.gather.{vector_suffix(dtype, count)}.v{count}p0"
+        self.values.declarations.add(f"declare {typed} @{function}({many}, i32, {flags}, {typed})")
+        level.put(
+            f"{name} = call {typed} @{function}({many} {pointers}, i32 {size}, {flags} {mask}, "
+            f"{typed} {fill})"
+        )
+
+    def _masks(self, level: Level, value: Value) -> tuple[str | None, str]:
+        """The mask of a load, if any lane may be off, and what those lanes get, in memory form."""
+        address: Address = value.immediate
+        count = level.lane_count
+        fill = constant(0, "uint8" if value.dtype == "bool" else value.dtype, count)
+        mask = level.lanes.mask if level.lanes else None
+        if len(value.args) > address.count:
+            own = self.values.operand(level, value.args[address.count])
+            filler = self.values.operand(level, value.args[address.count + 1])
+            fill = self.values.to_memory(level, filler, value.dtype, count)
+            mask = self.values.both(level, mask, own)
+        return mask, fill
+
+    def _uniform(self, level: Level, value: Value, at: str, count: int) -> str:
+        """One element for all lanes. Lanes that are off may see it: what they compute is not used.
+        """
+        address: Address = value.immediate
+        dtype, size = value.dtype, address.buffer.item_bytes
+        if len(value.args) > address.count:  # lanes disagree about reading at all: ask each
+            pointers = self.values.broadcast(level, at, "ptr", count)
+            mask, fill = self._masks(level, value)
+            name = self.values.fresh("l")
+            self._gather(level, name, pointers, dtype, count, size, str(mask), fill)
+            return self.values.from_memory(level, name, dtype, count)
+        name = self.values.fresh("l")
+        level.put(f"{name} = load {memory_type(dtype)}, ptr {at}, align {size}")
+        single = self.values.from_memory(level, name, dtype, 1)
+        return self.values.broadcast(level, single, llvm_type(dtype), count)
+
+    def guarded(self, level: Level, value: Value, at: str, mask: str, fill: str) -> str:
+        """A scalar load under a condition: an absent element is read from a stand-in."""
+        dtype = value.dtype
+        size, typed = value.immediate.buffer.item_bytes, memory_type(dtype)
+        tag = self.values.tag()
+        before = level.block
+        name, result = self.values.fresh("l"), self.values.fresh("l")
+        level.put(f"br i1 {mask}, label %read{tag}, label %skip{tag}")
+        level.label(f"read{tag}")
+        level.put(f"{name} = load {typed}, ptr {at}, align {size}")
+        level.put(f"br label %skip{tag}")
+        level.label(f"skip{tag}")
+        level.put(f"{result} = phi {typed} [{fill}, %{before}], [{name}, %read{tag}]")
+        return self.values.from_memory(level, result, dtype, 1)

@@ -1,0 +1,356 @@
+"""How is a loop written?  In order, with what it carries in registers, or in lanes.
+
+A vector loop becomes a loop over whole vectors and one masked remainder; inside, every value is a
+vector. Its body is written before what surrounds it, see `level`. A loop of a segment is written
+once, under a mask; one that stores to large arrays twice, see `stream`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from graphc.codegen.lanes import choose_lanes
+from graphc.codegen.llvm.accumulators import Accumulators
+from graphc.codegen.llvm.ahead import pieces_ahead, rows_ahead, tile_ahead
+from graphc.codegen.llvm.level import Lanes, Level
+from graphc.codegen.llvm.loads import Loads
+from graphc.codegen.llvm.pauses import Pauses, steps_between_pauses
+from graphc.codegen.llvm.scalar import constant, llvm_type
+from graphc.codegen.llvm.stores import Stores
+from graphc.codegen.llvm.stream import may_stream, streaming_stores
+from graphc.codegen.llvm.turned import fill, turned_loads
+from graphc.codegen.loops import Buffer, linear
+from graphc.codegen.recurrence import carried_loads
+from graphc.codegen.scalar import For, Scope, Store, Value, walk
+from graphc.dims import affine
+
+
+class Loops:
+    """The loops of one function; `write` writes the statements of a body."""
+
+    # Of a vector loop without sums, whose order would depend on them; None: as many as it likes.
+    most_lanes: int | None = None
+
+    def __init__(
+        self,
+        loads: Loads,
+        stores: Stores,
+        accumulators: Accumulators,
+        pauses: Pauses,
+        write: Callable[[Level, Scope], None],
+    ) -> None:
+        self.loads, self.stores = loads, stores
+        self.accumulators, self.pauses = accumulators, pauses
+        self.indices, self.values = loads.indices, loads.values
+        self.write = write
+        self.turning: set[int] = set()  # the sizes of elements of which tiles are turned
+        self.streamed: list[Buffer] | None = None  # past the caches; None: that is not for here
+
+    def counted(self, level: Level, loop: For, start: str, stop: str) -> None:
+        """A loop in order, with accumulators carried in registers."""
+        lanes = level.lane_count
+        self._prepare(level, loop)
+        initial = self.accumulators.first(loop.accumulators, lanes)
+        initial |= self._first_loads(level, loop, start, stop)
+        self.accumulators.results.update(self._carried(level, loop, start, stop, 1, lanes, initial))
+
+    def _first_loads(self, level: Level, loop: For, start: str, stop: str) -> dict[Any, str]:
+        """What the first iteration reads by the loads that registers replace from then on."""
+        found: dict[Any, str] = {}
+        for load, store in carried_loads(loop):
+            ahead = Level(loop.body, level, block=level.block)
+            ahead.symbols[loop.variable] = start
+            how, at = self.indices.place(ahead, store.buffer, load.immediate.index, ())
+            lanes, size = level.lanes, store.buffer.item_bytes
+            if how != ("uniform" if lanes is None else "wide"):
+                continue
+            some = self.values.fresh("c")
+            ahead.put(f"{some} = icmp slt i64 {start}, {stop}")
+            if lanes is None:
+                fill = constant(0, load.dtype, 1)
+                found[load] = self.loads.guarded(ahead, load, at, some, fill)
+            else:
+                safe, own = self.values.fresh("p"), self.indices.pointers[store.buffer]
+                ahead.put(f"{safe} = select i1 {some}, ptr {at}, ptr {own}")
+                mask = self.values.broadcast(ahead, some, "i1", lanes.count)
+                if lanes.mask is not None:
+                    mask = self.values.both(ahead, mask, lanes.mask)
+                masked = replace(lanes, mask=mask)
+                found[load] = self.loads.wide(ahead, safe, load.dtype, masked, size)
+            self.accumulators.loads[id(store)] = load
+            level.lines.extend(ahead.lines)
+            level.block = ahead.block
+        return found
+
+    def _prepare(self, level: Level, loop: For) -> None:
+        """Turn what the lanes in a loop in order would read across the rows of memory, and ask for
+        what lies in short pieces of them.
+        """
+        if self.streamed is None:
+            return
+        found = turned_loads(loop)
+        if found is None:
+            self.loads.ahead |= pieces_ahead(loop, self.values.machine.l2)
+            return
+        lanes, turned = found
+        self.turning |= {each.load.immediate.buffer.item_bytes for each in turned}
+        self.loads.moved |= {id(t.load): fill(self.indices, level, loop, lanes, t) for t in turned}
+        self.loads.ahead |= tile_ahead(loop, lanes)
+
+    def _carried(
+        self,
+        level: Level,
+        loop: For,
+        start: str,
+        stop: str,
+        step: int,
+        lanes: int,
+        initial: dict[Any, str],
+    ) -> dict[Any, str]:
+        """A loop by `step`, and what its accumulators hold after it. A step of several is one of as
+        many lanes.
+        """
+        tag = self.values.tag()
+        i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
+        states = {a: f"%a{tag}_{k}" for k, a in enumerate(initial)}
+        if step > 1:
+            own = Lanes(loop.variable, lanes, i, None)
+            body = self._lane_body(level, loop, own, f"body{tag}", states)
+        else:
+            body = Level(loop.body, level, block=f"body{tag}")
+            body.symbols[loop.variable] = i
+            self.accumulators.states.update(states)
+            self.write(body, loop.body)
+        final = self.accumulators.close(states)
+        before = level.block
+        condition, done = self.values.fresh("c"), self.values.fresh("c")
+        pauses = self.pauses.wanted(loop, step)
+        first, entrance = ("block", f"%from{tag}") if pauses else ("body", start)
+        level.put(f"{condition} = icmp slt i64 {start}, {stop}")
+        level.put(f"br i1 {condition}, label %{first}{tag}, label %exit{tag}")
+        origin, limit, entering = before, stop, initial
+        if pauses:
+            entering = {a: f"{name}f" for a, name in states.items()}
+            origin, limit = f"block{tag}", f"%limit{tag}"
+            level.label(origin)
+            level.put(f"{entrance} = phi i64 [{start}, %{before}], [{following}, %go{tag}]")
+            for a, name in entering.items():
+                ends = f"[{initial[a]}, %{before}], [{final[a]}, %go{tag}]"
+                level.put(f"{name} = phi {llvm_type(a.dtype, lanes)} {ends}")
+            self.pauses.block_end(level, limit, entrance, stop, steps_between_pauses(loop) * step)
+            level.put(f"br label %body{tag}")
+        level.label(f"body{tag}")
+        level.put(f"{i} = phi i64 [{entrance}, %{origin}], [{following}, %latch{tag}]")
+        for a, name in states.items():
+            ends = f"[{entering[a]}, %{origin}], [{final[a]}, %latch{tag}]"
+            level.put(f"{name} = phi {llvm_type(a.dtype, lanes)} {ends}")
+        level.lines.extend(body.lines)
+        if body.finished is None:
+            level.put(f"br label %latch{tag}")
+        else:  # there are no accumulators, whose phis would have to know this way out
+            level.put(f"br i1 {body.finished}, label %exit{tag}, label %latch{tag}")
+        level.label(f"latch{tag}")
+        level.put(f"{following} = add nsw i64 {i}, {step}")
+        level.put(f"{done} = icmp slt i64 {following}, {limit}")
+        if not pauses:
+            level.put(f"br i1 {done}, label %body{tag}, label %exit{tag}")
+            return self._leave(level, tag, before, f"latch{tag}", lanes, initial, final)
+        level.put(f"br i1 {done}, label %body{tag}, label %pause{tag}, !prof !1")
+        self.pauses.ask(level, tag, following, stop)
+        return self._leave(level, tag, before, f"pause{tag}", lanes, initial, final)
+
+    def _leave(
+        self,
+        level: Level,
+        tag: int,
+        before: str,
+        last: str,
+        lanes: int,
+        initial: dict[Any, str],
+        final: dict[Any, str],
+    ) -> dict[Any, str]:
+        """The block after a loop or a branch: accumulators hold what they had before, or what was
+        made of it.
+        """
+        level.label(f"exit{tag}")
+        results = {}
+        for a, name in initial.items():
+            results[a] = self.values.fresh("m")
+            typed = llvm_type(a.dtype, lanes)
+            level.put(f"{results[a]} = phi {typed} {_incoming([(name, before), (final[a], last)])}")
+        return results
+
+    def vector(self, level: Level, loop: For) -> None:
+        """Whole vectors, then one masked remainder."""
+        count = choose_lanes(loop, self.values.machine.vector_bytes)
+        if self.most_lanes is not None and not loop.accumulators:
+            count = min(count, self.most_lanes)
+        if not loop.accumulators and self._reaches_apart(loop):
+            # Addresses take 8 bytes a lane, and elements are fetched one by one: lanes beyond two
+            # vectors of addresses gain nothing, and cost tens of milliseconds to compile. Sums keep
+            # their lanes, on which their order depends.
+            count = min(count, max(2, self.values.machine.vector_bytes // 4))
+        if self.streamed is not None:
+            self.loads.ahead |= rows_ahead(loop, self.values.machine.l2)
+        static = isinstance(loop.start, int) and isinstance(loop.stop, int)
+        length = loop.stop - loop.start if static else None  # type: ignore[operator]
+        if loop.segment:
+            self._masked(level, loop, count)
+            return
+        start = self.indices.dim(level, loop.start)
+        current = self.accumulators.first(loop.accumulators, count)
+        if length is None:
+            stop = self.indices.dim(level, loop.stop)
+            total, whole, span, middle, rest = (self.values.fresh() for _ in range(5))
+            self.values.declarations.add("declare i64 @llvm.smax.i64(i64, i64)")
+            level.put(f"{span} = sub i64 {stop}, {start}")
+            level.put(f"{total} = call i64 @llvm.smax.i64(i64 {span}, i64 0)")
+            level.put(f"{whole} = and i64 {total}, {-count}")
+            level.put(f"{middle} = add i64 {start}, {whole}")
+            level.put(f"{rest} = sub i64 {total}, {whole}")
+        else:
+            whole_length = length // count * count
+            middle, rest = str(loop.start + whole_length), str(length - whole_length)  # type: ignore[operator]
+        if length is None or length >= count:
+            current = self._whole_vectors(level, loop, start, middle, count, current)
+        if length is None or length % count:
+            current = self._remainder(level, loop, count, middle, rest, current, length is None)
+        for a, name in current.items():
+            self.accumulators.results[a] = self.accumulators.combine_lanes(level, a, name, count)
+
+    def _whole_vectors(
+        self, level: Level, loop: For, start: str, stop: str, count: int, initial: dict[Any, str]
+    ) -> dict[Any, str]:
+        """The whole vectors of a loop; in two versions where its stores may go past the caches."""
+        given = (loop, start, stop, count, count, initial)
+        stores = streaming_stores(loop, count, self.values.machine.l3)
+        if self.streamed is None or not stores:
+            return self._carried(level, *given)
+        self.streamed += [store.buffer for store in stores]
+        condition = may_stream(self.indices, level, loop, stores, self.values.machine.l3)
+        tag = self.values.tag()
+        versions = {}
+        for name, past in (("past", stores), ("through", [])):
+            versions[name] = Level(level.scope, level, block=f"{name}{tag}")
+            self.stores.streaming = {id(store) for store in past}
+            self._carried(versions[name], *given)
+        level.put(f"br i1 {condition}, label %past{tag}, label %through{tag}")
+        for name, version in versions.items():
+            level.label(f"{name}{tag}")
+            level.lines.extend(version.lines)
+            level.put(f"br label %joined{tag}")
+        level.label(f"joined{tag}")
+        return {}
+
+    def _masked(self, level: Level, loop: For, count: int) -> None:
+        """All vectors under a mask, so that a long body is written once."""
+        tag = self.values.tag()
+        i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
+        start, stop = self.indices.dim(level, loop.start), self.indices.dim(level, loop.stop)
+        mask, rest, spread = self.values.fresh("mask"), self.values.fresh(), self.values.fresh()
+        header = Level(loop.body, level, block=f"body{tag}")
+        header.put(f"{i} = phi i64 [{start}, %{level.block}], [{following}, %latch{tag}]")
+        header.put(f"{rest} = sub i64 {stop}, {i}")
+        spread = self.values.broadcast(header, rest, "i64", count)
+        numbers = ", ".join(f"i64 {k}" for k in range(count))
+        header.put(f"{mask} = icmp slt <{count} x i64> <{numbers}>, {spread}")
+        single, more = self.values.fresh("c"), self.values.fresh("c")
+        header.put(f"{single} = icmp eq i64 {rest}, 1")
+        lanes = Lanes(loop.variable, count, i, mask, single)
+        body = self._lane_body(level, loop, lanes, f"body{tag}", {})
+        level.put(f"br label %body{tag}")
+        level.label(f"body{tag}")
+        level.lines += header.lines + body.lines
+        level.put(f"br label %latch{tag}")
+        level.label(f"latch{tag}")
+        level.put(f"{following} = add nsw i64 {i}, {count}")
+        level.put(f"{more} = icmp slt i64 {following}, {stop}")
+        level.put(f"br i1 {more}, label %body{tag}, label %exit{tag}")
+        level.label(f"exit{tag}")
+
+    def _reaches_apart(self, loop: For) -> bool:
+        """Whether lanes of a loop read or write elements that do not lie side by side."""
+        inside = set(map(id, walk(loop.body)))
+        for statement in walk(loop.body):
+            if isinstance(statement, Store):
+                buffer, index, args = statement.buffer, statement.index, statement.args
+            elif isinstance(statement, Value) and statement.opcode == "load":
+                address = self.loads.address(statement)
+                buffer, index = address.buffer, address.index
+                args = statement.args[: address.count]
+            else:
+                continue
+            split = affine(linear(buffer, index), loop.variable)
+            side_by_side = (0, 1) if buffer.layout == "contiguous" else (0,)
+            if split is None or split[0] not in side_by_side:
+                return True
+            if any(id(value) in inside for value in args):
+                return True
+        return False
+
+    def _remainder(
+        self,
+        level: Level,
+        loop: For,
+        count: int,
+        position: str,
+        rest: str,
+        initial: dict[Any, str],
+        unknown: bool,
+    ) -> dict[Any, str]:
+        """The last lanes, fewer than a vector, under a mask."""
+        tag = self.values.tag()
+        mask = self.values.fresh("mask")
+        prefix: list[str] = []
+        numbers = ", ".join(f"i32 {k}" for k in range(count))
+        if unknown:
+            narrow = self.values.fresh()
+            prefix.append(f"  {narrow} = trunc i64 {rest} to i32")
+            first, spread = self.values.fresh(), self.values.fresh()
+            vector = f"<{count} x i32>"
+            prefix.append(f"  {first} = insertelement {vector} poison, i32 {narrow}, i64 0")
+            prefix.append(
+                f"  {spread} = shufflevector {vector} {first}, {vector} poison, {vector} "
+                "zeroinitializer"
+            )
+        else:
+            spread = f"splat (i32 {rest})"
+        prefix.append(f"  {mask} = icmp slt <{count} x i32> <{numbers}>, {spread}")
+        states = dict(initial)
+        single = "true" if rest == "1" and not unknown else ""
+        lanes = Lanes(loop.variable, count, position, mask, single)
+        body = self._lane_body(level, loop, lanes, f"body{tag}", states)
+        final = self.accumulators.close(states)
+        if not unknown:
+            level.lines.extend(prefix)
+            level.put(f"br label %body{tag}")
+            level.label(f"body{tag}")
+            level.lines.extend(body.lines)
+            level.block = body.block
+            return final
+        before = level.block
+        condition = self.values.fresh("c")
+        level.put(f"{condition} = icmp sgt i64 {rest}, 0")
+        level.put(f"br i1 {condition}, label %body{tag}, label %exit{tag}")
+        level.label(f"body{tag}")
+        level.lines.extend(prefix)
+        level.lines.extend(body.lines)
+        level.put(f"br label %latch{tag}")
+        level.label(f"latch{tag}")
+        level.put(f"br label %exit{tag}")
+        return self._leave(level, tag, before, f"latch{tag}", count, initial, final)
+
+    def _lane_body(
+        self, level: Level, loop: For, lanes: Lanes, block: str, states: dict[Any, str]
+    ) -> Level:
+        body = Level(loop.body, level, block=block, lanes=lanes)
+        body.symbols[loop.variable] = lanes.position
+        self.accumulators.states.update(states)
+        self.write(body, loop.body)
+        return body
+
+def _incoming(values: list[tuple[str, str]]) -> str:
+    """The operands of a phi: values with the blocks that they come from."""
+    return ", ".join(f"[{value}, %{block}]" for value, block in values)

@@ -1,0 +1,128 @@
+"""How is memory written?  Wide where lanes lie side by side, scattered elsewhere, under masks.
+
+Stores of whole vectors to large arrays go past the caches, see `stream`.
+"""
+
+from __future__ import annotations
+
+from graphc.codegen.llvm.indices import Indices
+from graphc.codegen.llvm.level import Lanes, Level
+from graphc.codegen.llvm.scalar import llvm_type, memory_type
+from graphc.codegen.llvm.stream import alignment
+from graphc.codegen.llvm.values import vector_suffix
+from graphc.codegen.scalar import Store
+
+# Dtypes that a wider integer may be narrowed to.
+_NARROW = frozenset(("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32"))
+
+
+class Stores:
+    """The stores of one function."""
+
+    def __init__(self, indices: Indices) -> None:
+        self.indices = indices
+        self.values = indices.values
+        self.streaming: set[int] = set()  # stores that go past the caches, in this loop
+
+    def store(self, level: Level, s: Store) -> None:
+        lanes = level.lanes
+        count = level.lane_count
+        dtype, size = s.value.dtype, s.buffer.item_bytes
+        how, at = self.indices.place(level, s.buffer, s.index, s.args)
+        value = self.values.operand(level, s.value)
+        value = self.values.to_memory(level, value, dtype, count)
+        mask = lanes.mask if lanes else None
+        if s.mask is not None:
+            mask = self.values.both(level, mask, self.values.operand(level, s.mask))
+        typed = memory_type(dtype, count)
+        if count == 1:
+            self._scalar(level, typed, value, at, size, mask)
+        elif how == "wide" and lanes is not None and lanes.single and dtype in _NARROW:
+            live = None if s.mask is None else mask
+            self._narrow(level, lanes, dtype, value, at, size, live)
+        elif how == "wide" and mask is None and id(s) in self.streaming:
+            aligned = alignment(s, count)
+            level.put(f"store {typed} {value}, ptr {at}, align {aligned}, !nontemporal !3")
+        elif how == "wide" and mask is None:
+            level.put(f"store {typed} {value}, ptr {at}, align {size}")
+        elif how == "wide":
+            self._masked(level, dtype, count, value, at, size, str(mask))
+        else:
+            pointers = self.values.broadcast(level, at, "ptr", count) if how == "uniform" else at
+            flags = llvm_type("bool", count)
+            function = f"llvm.masked.scatter.{vector_suffix(dtype, count)}.v{count}p0"
+            self.values.declarations.add(
+                f"declare void @{function}({typed}, <{count} x ptr>, i32, {flags})"
+            )
+            live = mask or "splat (i1 true)"
+            level.put(
+                f"call void @{function}({typed} {value}, <{count} x ptr> {pointers}, i32 {size}, "
+                f"{flags} {live})"
+            )
+
+    def wide(
+        self, level: Level, value: str, at: str, dtype: str, lanes: Lanes, size: int
+    ) -> None:
+        """Consecutive lanes to consecutive elements; lanes that are off write nothing."""
+        count = lanes.count
+        if lanes.mask is None:
+            level.put(f"store {memory_type(dtype, count)} {value}, ptr {at}, align {size}")
+        else:
+            self._masked(level, dtype, count, value, at, size, lanes.mask)
+
+    def _masked(
+        self, level: Level, dtype: str, count: int, value: str, at: str, size: int, mask: str
+    ) -> None:
+        typed, flags = memory_type(dtype, count), llvm_type("bool", count)
+        function = f"llvm.masked.store.{vector_suffix(dtype, count)}.p0"
+        self.values.declarations.add(f"declare void @{function}({typed}, ptr, i32, {flags})")
+        level.put(
+            f"call void @{function}({typed} {value}, ptr align {size} {at}, i32 {size}, "
+            f"{flags} {mask})"
+        )
+
+    def _narrow(
+        self,
+        level: Level,
+        lanes: Lanes,
+        dtype: str,
+        value: str,
+        at: str,
+        size: int,
+        own: str | None,
+    ) -> None:
+        """A store under a mask, that of one lane by itself. LLVM 20 turns a masked store of one
+        element that was narrowed into one of the whole element, over what follows in memory.
+        """
+        count = lanes.count
+        first = self.values.fresh()
+        level.put(f"{first} = extractelement {memory_type(dtype, count)} {value}, i64 0")
+        flag = None
+        if own is not None:
+            flag = self.values.fresh("c")
+            level.put(f"{flag} = extractelement {llvm_type('bool', count)} {own}, i64 0")
+        if lanes.single == "true":
+            self._scalar(level, memory_type(dtype, 1), first, at, size, flag)
+            return
+        tag = self.values.tag()
+        level.put(f"br i1 {lanes.single}, label %one{tag}, label %several{tag}")
+        level.label(f"one{tag}")
+        self._scalar(level, memory_type(dtype, 1), first, at, size, flag)
+        level.put(f"br label %stored{tag}")
+        level.label(f"several{tag}")
+        self._masked(level, dtype, count, value, at, size, str(own or lanes.mask))
+        level.put(f"br label %stored{tag}")
+        level.label(f"stored{tag}")
+
+    def _scalar(
+        self, level: Level, typed: str, value: str, at: str, size: int, mask: str | None
+    ) -> None:
+        if mask is None:
+            level.put(f"store {typed} {value}, ptr {at}, align {size}")
+            return
+        tag = self.values.tag()
+        level.put(f"br i1 {mask}, label %write{tag}, label %skip{tag}")
+        level.label(f"write{tag}")
+        level.put(f"store {typed} {value}, ptr {at}, align {size}")
+        level.put(f"br label %skip{tag}")
+        level.label(f"skip{tag}")

@@ -1,0 +1,128 @@
+"""What are values called in the text of a function?  Fresh names, constants, splats, instructions.
+
+A value is computed once, at one level, and is known by its name at the levels inside. One that was
+computed outside of the lanes is spread over them at the level where it was computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from graphc.codegen.llvm.level import Level
+from graphc.codegen.llvm.scalar import (
+    constant,
+    from_memory,
+    instruction,
+    llvm_type,
+    memory_type,
+    to_memory,
+)
+from graphc.codegen.machine import Machine
+from graphc.codegen.scalar import Value
+
+
+class Values:
+    """The values of one function, and the declarations of what computes them."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.declarations: set[str] = set()
+        # The finished sum of a contraction, which only epilogues have.
+        self.product: Callable[[Level, Value], str] | None = None
+        self._count = 0
+        self._literals: dict[tuple[int, int], str] = {}  # of constants, by lanes
+
+    def tag(self) -> int:
+        """A number that names of blocks and of what is carried into them end in."""
+        self._count += 1
+        return self._count
+
+    def fresh(self, prefix: str = "t") -> str:
+        return f"%{prefix}{self.tag()}"
+
+    def operand(self, level: Level, value: Value, lanes: int | None = None) -> str:
+        """A value as an operand at this level: a literal, a name, or a splat of what was computed
+        outside the lanes.
+        """
+        wanted = level.lane_count if lanes is None else lanes
+        if value.opcode == "const":
+            key = (id(value), wanted)
+            if key not in self._literals:
+                self._literals[key] = constant(value.immediate, value.dtype, wanted)
+            return self._literals[key]
+        each: Level | None = level
+        while each is not None:
+            name = each.names.get(id(value))
+            if name is not None:
+                had = each.lane_count
+                return name if had == wanted else self.splat(each, name, value.dtype, wanted)
+            each = each.parent
+        if value.opcode == "result" and self.product is not None:
+            return self.product(level, value)
+        raise AssertionError(f"{value!r} is not available")
+
+    def splat(self, home: Level, name: str, dtype: str, lanes: int) -> str:
+        """A uniform value in every lane, made once at the level where it was computed."""
+        key = f"{name}x{lanes}"
+        found = home.splats.get(key)
+        if found is None:
+            found = home.splats[key] = self.broadcast(home, name, llvm_type(dtype), lanes)
+        return found
+
+    def broadcast(self, level: Level, name: str, element: str, lanes: int) -> str:
+        first, result = self.fresh(), self.fresh()
+        vector = f"<{lanes} x {element}>"
+        level.put(f"{first} = insertelement {vector} poison, {element} {name}, i64 0")
+        level.put(
+            f"{result} = shufflevector {vector} {first}, {vector} poison, <{lanes} x i32> "
+            "zeroinitializer"
+        )
+        return result
+
+    def both(self, level: Level, mask: str | None, own: str) -> str:
+        """The lanes of two masks, of which there may be only one."""
+        if mask is None:
+            return own
+        found = self.fresh()
+        level.put(f"{found} = and {llvm_type('bool', level.lane_count)} {mask}, {own}")
+        return found
+
+    def compute(
+        self,
+        level: Level,
+        opcode: str,
+        operands: Sequence[str],
+        dtypes: Sequence[str],
+        dtype: str,
+        lanes: int,
+    ) -> str:
+        """The result of a scalar opcode, in so many lanes."""
+        lines, result, declarations = instruction(
+            *(opcode, operands, dtypes, dtype, lanes, self.fresh), self.machine.converts_halves
+        )
+        level.put(*lines)
+        if declarations:
+            self.declarations |= declarations
+        return result
+
+    def from_memory(self, level: Level, name: str, dtype: str, lanes: int) -> str:
+        """The value in registers of one that was loaded."""
+        lines, result = from_memory(name, dtype, lanes, self.fresh)
+        level.put(*lines)
+        return result
+
+    def to_memory(self, level: Level, name: str, dtype: str, lanes: int) -> str:
+        """The value to be stored of one in registers."""
+        lines, result = to_memory(name, dtype, lanes, self.fresh)
+        level.put(*lines)
+        return result
+
+
+def vector_suffix(dtype: str, lanes: int) -> str:
+    """What the names of intrinsics on vectors in memory end in."""
+    element = memory_type(dtype)
+    return f"v{lanes}{_SUFFIXES.get(element, element)}"
+
+
+# What stands for a type in the names of intrinsics; integers stand for themselves.
+_SUFFIXES = {"half": "f16", "float": "f32", "double": "f64"}
