@@ -2,20 +2,21 @@
 
 Installed, setup.cfg maps the sibling folders `codegen/` and `runtime/` into the package. In a
 checkout that was not installed nothing does, so a finder appended to `sys.meta_path` (last: an
-installed package wins) answers exactly those two names.
+installed package wins) answers exactly those two names. `os.path` serves: `pathlib` alone would be
+a tenth of the import of graphc.
 """
 
 from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
-import pathlib
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
-_FOLDERS = {"graphc.codegen": _ROOT / "codegen", "graphc.runtime": _ROOT / "runtime"}
+_ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+_FOLDERS = {f"graphc.{name}": os.path.join(_ROOT, name) for name in ("codegen", "runtime")}
 
 
 class _SiblingFinder:
@@ -26,10 +27,11 @@ class _SiblingFinder:
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         folder = _FOLDERS.get(name)
-        if folder is None or not (folder / "__init__.py").is_file():
+        file = os.path.join(folder or "", "__init__.py")
+        if folder is None or not os.path.isfile(file):
             return None
         return importlib.util.spec_from_file_location(
-            name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+            name, file, submodule_search_locations=[folder]
         )
 
 
