@@ -49,7 +49,7 @@ measured on a Zen 4 with a second level of 1 MiB; those of bytes follow the mach
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from graphc.codegen.gemmtable import (
@@ -133,6 +133,7 @@ class Blocking:
         return 8 * (rows + self.tile.columns + 2 * self.depth)
 
     @staticmethod
+    @functools.lru_cache(maxsize=8)
     def of(dtype: str, machine: Machine) -> Blocking:
         tile = Tile.of(dtype, machine)
         size = tile.vector.element_bytes
@@ -176,24 +177,45 @@ def modules(
     return list(_modules(dtype, machine, tuple(names)))
 
 
+# Name, IR text, exports, imports, code generation level.
+_Text = tuple[str, str, list[str], list[str], int]
+
+
 @functools.lru_cache(maxsize=32)
 def _modules(
     dtype: str, machine: Machine, names: tuple[str | None, ...]
-) -> tuple[tuple[str, str, list[str], list[str], int], ...]:
+) -> tuple[_Text, ...]:
     """The modules of the kernels that have a name, the table of all, and what calls them."""
     table = KernelTable(Tile.of(dtype, machine))
-    wanted = [
-        (name, Module([function]), level)
-        for name, function, level in kernels(table.tile)
-        if name in names
-    ]
-    lookup = (table.symbol, table_module(table, list(names)), 1)
-    return tuple(
-        (name, module.text, module.exports, module.imports, level)
-        for name, module, level in (*wanted, lookup, *_driver(Blocking.of(dtype, machine)))
-    )
+    lookup = _text(table.symbol, table_module(table, list(names)), 1)
+    wanted = [_kernel(dtype, machine, name) for name in _writers(dtype, machine) if name in names]
+    return (*wanted, lookup, *_drivers(dtype, machine))
 
 
+@functools.lru_cache(maxsize=8)
+def _writers(dtype: str, machine: Machine) -> dict[str, tuple[Callable[[], Function], int]]:
+    """What writes each kernel of the family, and its level."""
+    return {name: (write, level) for name, write, level in kernels(Tile.of(dtype, machine))}
+
+
+@functools.lru_cache(maxsize=512)
+def _kernel(dtype: str, machine: Machine, name: str) -> _Text:
+    """One kernel: programs of other sizes need others of the same family."""
+    write, level = _writers(dtype, machine)[name]
+    return _text(name, Module([write()]), level)
+
+
+@functools.lru_cache(maxsize=8)
+def _drivers(dtype: str, machine: Machine) -> tuple[_Text, ...]:
+    """What calls the kernels."""
+    return tuple(_text(*driver) for driver in _driver(Blocking.of(dtype, machine)))
+
+
+def _text(name: str, module: Module, level: int) -> _Text:
+    return name, module.text, module.exports, module.imports, level
+
+
+@functools.lru_cache(maxsize=1024)
 def workspace(
     rows: Extent,
     columns: Extent,

@@ -7,8 +7,9 @@ known links only the kernels that those sizes use.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from graphc.codegen.irtext import Function, Module, Operand
 from graphc.codegen.microkernel import (
@@ -161,22 +162,22 @@ class KernelTable:
         return f.word(table, self._packs + 2, "ptr")
 
 
-def kernels(tile: Tile) -> Iterator[tuple[str, Function, int]]:
-    """Every kernel of the family with its name and code generation level."""
+def kernels(tile: Tile) -> Iterator[tuple[str, Callable[[], Function], int]]:
+    """Every kernel of the family: its name, what writes it, and its code generation level."""
     for tabled, heights in ((False, tile.heights), (True, tile.tabled_heights)):
         for rows in heights:
             for vectors in range(1, tile.vectors + 1):
                 for edge in (False, True) if tile.machine.has_masks else (False,):
                     name = tile.kernel_name(rows, vectors, edge, tabled)
-                    yield name, tile_kernel(tile, rows, vectors, edge, tabled), 2
+                    yield name, partial(tile_kernel, tile, rows, vectors, edge, tabled), 2
     for rows in DOT_TILE:
         for columns in DOT_TILE:
-            yield tile.dot_name(rows, columns), dot_kernel(tile, rows, columns), 2
+            yield tile.dot_name(rows, columns), partial(dot_kernel, tile, rows, columns), 2
     for rows in STREAM_ROWS:
-        yield tile.stream_name(rows), stream_kernel(tile, rows), 2
+        yield tile.stream_name(rows), partial(stream_kernel, tile, rows), 2
     for side in ("left", "right"):
-        yield tile.pack_name(side), pack_kernel(tile, side), 1
-    yield tile.lay_name, lay_kernel(tile), 1
+        yield tile.pack_name(side), partial(pack_kernel, tile, side), 1
+    yield tile.lay_name, partial(lay_kernel, tile), 1
 
 
 def reachable(table: KernelTable, shapes: Iterable[ProductShape]) -> set[str]:
