@@ -12,7 +12,6 @@ It has not run on a GPU.
 
 from __future__ import annotations
 
-import functools
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
+from graphc.codegen.chains import chain_products
 from graphc.codegen.clike import comment, memory_groups, remarks
+from graphc.codegen.cuda_chain import ChainPrinter, fits
 from graphc.codegen.cuda_contract import ContractPrinter
 from graphc.codegen.cuda_kernel import CudaKernel, KernelPrinter, Parameter
 from graphc.codegen.cuda_lanes import SHARED_SCRATCH, divides
@@ -31,6 +32,7 @@ from graphc.codegen.loops import Contract
 from graphc.codegen.lower import lower
 from graphc.codegen.program import (
     Call,
+    Chain,
     Launch,
     Loop,
     Operand,
@@ -306,13 +308,12 @@ def lower_for_cuda(
 ) -> Program:
     """The program of a closed, rewritten, expanded graph, as a GPU should run it."""
     graph = with_more_blocks(graph)
-    arrange = functools.partial(put_together, joins=_may_join)
     return lower(
         graph,
         workers,
         strided,
         product_scratch=product_scratch,
-        arrange=arrange,
+        arrange=_arrange,
         fast=fast,
         tactics=GPU,
     )
@@ -323,8 +324,16 @@ def product_scratch(contract: Contract) -> Extent:
     return 0
 
 
-def _may_join(launch: Launch) -> bool:
+def _arrange(program: Program) -> None:
+    """What goes from launch to launch in registers, and which of them run side by side."""
+    chain_products(program, fits)
+    put_together(program, _may_join)
+
+
+def _may_join(launch: Launch | Chain) -> bool:
     """Whether a launch may be a part of another: no block of it needs global scratch."""
+    if isinstance(launch, Chain):
+        return True
     sizes = [
         product(buffer.shape) * max(1, BITS[buffer.dtype] // 8)
         for buffer in launch.kernel.buffers
@@ -468,6 +477,8 @@ class _Planner:
     def step(self, statement: Statement, inputs: int) -> Step:
         if isinstance(statement, Launch):
             return self.launch(statement, inputs)
+        if isinstance(statement, Chain):
+            return self.together(Together([statement]), inputs)
         if isinstance(statement, Together):
             return self.together(statement, inputs)
         if isinstance(statement, Loop):
@@ -553,17 +564,18 @@ class _Planner:
 
     def together(self, statement: Together, inputs: int) -> KernelStep:
         """One launch of which each part has some of the blocks; equal parts have one text."""
-        parts = []
-        bytes_: list[Moved] = []
+        parts, bytes_ = [], []
         for launch in statement.launches:
-            made = self.printer(launch, PART_BLOCK)
-            function = made.part_function()
-            operands = dict(zip(map(id, launch.kernel.buffers), launch.operands, strict=True))
-            arguments = tuple(self.argument(w, operands, made.tasks, inputs) for w in made.words)
-            parts.append(Part(function, arguments, made.grid(self.workers)))
-            bytes_ += self.moved(launch, made)
+            part, moved_bytes = self.part(launch, inputs)
+            parts.append(part)
+            bytes_ += moved_bytes
+        launches = [
+            each
+            for launch in statement.launches
+            for each in (launch.launches if isinstance(launch, Chain) else [launch])
+        ]
         printed, ordered, grid = joined_kernel(parts)
-        known = self.known(printed, statement.launches)
+        known = self.known(printed, launches)
         self.explain(known, ordered)
         return KernelStep(
             printed.name,
@@ -571,9 +583,35 @@ class _Planner:
             printed.block,
             tuple(ordered),
             known.can_fail,
-            _names_of(statement.launches),
+            _names_of(launches),
             total(bytes_),
         )
+
+    def part(self, launch: Launch | Chain, inputs: int) -> tuple[Part, list[Moved]]:
+        """A launch as a function that some blocks of another run, and what it moves."""
+        if isinstance(launch, Chain):
+            return self.chain(launch, inputs)
+        made = self.printer(launch, PART_BLOCK)
+        function = made.part_function()
+        operands = dict(zip(map(id, launch.kernel.buffers), launch.operands, strict=True))
+        arguments = tuple(self.argument(w, operands, made.tasks, inputs) for w in made.words)
+        return Part(function, arguments, made.grid(self.workers)), self.moved(launch, made)
+
+    def chain(self, chain: Chain, inputs: int) -> tuple[Part, list[Moved]]:
+        def place(launch: Launch) -> tuple[list[int], list[int]]:
+            alignments = [_alignment(operand, self.formal) for operand in launch.operands]
+            return memory_groups(launch, self.workers), alignments
+
+        def resolve(launch: Launch, made: KernelPrinter, word: tuple[str, Any]) -> Argument:
+            operands = dict(zip(map(id, launch.kernel.buffers), launch.operands, strict=True))
+            return self.argument(word, operands, made.tasks, inputs)
+
+        made = ChainPrinter(chain, place, resolve)
+        bytes_: list[Moved] = []
+        for launch, on_chip in zip(chain.launches, made.on_chip(), strict=True):
+            by_buffer = dict(zip(launch.kernel.buffers, launch.operands, strict=True))
+            bytes_ += moved(launch.kernel, by_buffer, launch.tasks, on_chip)
+        return made.part(), bytes_
 
     def argument(
         self, word: tuple[str, Any], operands: Mapping[int, Operand], tasks: Extent, inputs: int

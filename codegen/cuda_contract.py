@@ -11,38 +11,73 @@ it from its register.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from graphc.codegen.clike import Level, enclosed
 from graphc.codegen.cuda_kernel import _PACK, KernelPrinter
-from graphc.codegen.cuda_lanes import WIDEST, accesses_of, common_width, divides
+from graphc.codegen.cuda_lanes import WIDEST, Access, accesses_of, common_width, divides
 from graphc.codegen.cuda_scalar import CUDA
 from graphc.codegen.loops import Contract, Kernel, Plain, Region, plain_operand, scopes
 from graphc.codegen.scalar import BITS, For, Store, Value, walk
 from graphc.dims import Bounds, Dim, Extent, ceildiv, symbols_of
 
 BLOCK = 256
-# Threads along a side of a tile, and elements next to each other that a thread has of it.
+# Threads along a side of a square tile, and elements next to each other that a thread has of it.
 ACROSS, NEXT = 16, 4
-# Steps along the contracted axis, by elements of a thread along a side of the tile.
-DEPTHS = {("float32", 4): 16, ("float64", 4): 8, ("float32", 8): 8}
-# Blocks that a multiprocessor must hold: left to itself ptxas spills doubles to hold three.
-RESIDENT = {("float32", 4): None, ("float64", 4): 2, ("float32", 8): 1}
 # Tiles of 8 x 8 elements for each thread are worth while if there are so many.
 LARGE_TILES = 128
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How the threads of a block share a tile, `across` of them along its columns.
+
+    A thread has `rows_each` x `columns_each` elements, in groups of `NEXT` next to each other;
+    `depth` are the steps along the contracted axis that are in shared memory at a time, `resident`
+    the blocks that a multiprocessor must hold, if the compiler is to be told.
+    """
+
+    rows_each: int = 4
+    columns_each: int = 4
+    across: int = ACROSS
+    depth: int = 16
+    resident: int | None = None
+
+    @property
+    def rows(self) -> int:
+        return BLOCK // self.across * self.rows_each
+
+    @property
+    def columns(self) -> int:
+        return self.across * self.columns_each
+
+    def tiles(self, contract: Contract) -> tuple[Extent, Extent]:
+        """Tiles along the rows and along the columns of a product."""
+        return ceildiv(contract.rows, self.rows), ceildiv(contract.columns, self.columns)
+
+
+# By dtype and by elements of a thread along a side. Left to itself ptxas spills doubles to hold
+# three blocks.
+SQUARE = {
+    ("float32", 4): Tiling(),
+    ("float64", 4): Tiling(depth=8, resident=2),
+    ("float32", 8): Tiling(8, 8, depth=8, resident=1),
+}
 
 _PRODUCT = """\
 #pragma unroll
 for (int k = 0; k < {depth}; ++k) {{
-    Pack<{type}, {v}> x[{packs}], y[{packs}];
+    Pack<{type}, {u}> x[{row_packs}];
+    Pack<{type}, {v}> y[{column_packs}];
     #pragma unroll
-    for (int n = 0; n < {packs}; ++n) {{
-        x[n] = take<{v}>(&left[now][k][row + {place}]);
-        y[n] = take<{v}>(&right[now][k][column + {place}]);
-    }}
+    for (int m = 0; m < {row_packs}; ++m) x[m] = take<{u}>(&left[now][k][row + {row}]);
     #pragma unroll
-    for (int m = 0; m < {n}; ++m) {{
+    for (int n = 0; n < {column_packs}; ++n) y[n] = take<{v}>(&right[now][k][column + {column}]);
+    #pragma unroll
+    for (int m = 0; m < {m}; ++m) {{
         #pragma unroll
         for (int n = 0; n < {n}; ++n) {{
-            sums[m][n] = {fused}(x[m / {v}].at[m % {v}], y[n / {v}].at[n % {v}], sums[m][n]);
+            sums[m][n] = {fused}(x[m / {u}].at[m % {u}], y[n / {v}].at[n % {v}], sums[m][n]);
         }}
     }}
 }}"""
@@ -54,26 +89,36 @@ class ContractPrinter(KernelPrinter):
     def body(self, top: Level) -> None:
         contract = self.kernel.nest
         assert isinstance(contract, Contract)
-        self.contract = contract
-        self.each = _elements_of_thread(contract)
-        self.tile, self.depth = ACROSS * self.each, DEPTHS[contract.dtype, self.each]
-        self.block, self.resident = BLOCK, RESIDENT[contract.dtype, self.each]
-        row_tiles = ceildiv(contract.rows, self.tile)
-        column_tiles = ceildiv(contract.columns, self.tile)
+        self.prepare(top, contract, tiling_of(contract))
+        inside = top.inner({"_tile": "tile"}, lanes=True)
+        self.one_tile(inside, contract)
+        stop, integer = self.task_count(), self.INTEGER
+        top.close(f"for ({integer} tile = blockIdx.x; tile < {stop}; tile += gridDim.x)", inside)
+
+    def prepare(self, top: Level, contract: Contract, tiling: Tiling) -> None:
+        """What comes before the tiles."""
+        self.contract, self.tiling, self.depth = contract, tiling, tiling.depth
+        self.block, self.resident = BLOCK, tiling.resident
+        row_tiles, column_tiles = tiling.tiles(contract)
         self.tasks = contract.batch * row_tiles * column_tiles
         self.helpers.setdefault("pack", _PACK)
         self.declare(top, contract.dtype)
         for statement in self.kernel.body.statements:
             if statement is not contract:
                 self.statement(top, statement)
-        inside = top.inner({"_tile": "tile"}, lanes=True)
+
+    def one_tile(self, inside: Level, contract: Contract) -> None:
+        """A tile of the product, and what the epilogue makes of it."""
         tile = Dim.symbol("_tile")
         # Of an empty product there are no tiles; but what does not run is written all the same.
-        row_tiles, column_tiles = (e if e != 0 else 1 for e in (row_tiles, column_tiles))
+        row_tiles, column_tiles = (e if e != 0 else 1 for e in self.tiling.tiles(contract))
         bounds = Bounds({"_tile": (0, self.tasks - 1)})
-        starts = {"row0": tile // column_tiles % row_tiles, "column0": tile % column_tiles}
-        for name, start in starts.items():
-            text = self.index(inside, bounds.simplify(start) * self.tile)
+        starts = {
+            "row0": (tile // column_tiles % row_tiles, self.tiling.rows),
+            "column0": (tile % column_tiles, self.tiling.columns),
+        }
+        for name, (start, size) in starts.items():
+            text = self.index(inside, bounds.simplify(start) * size)
             inside.put(f"const {self.INTEGER} {name} = {text};")
         batches = {
             region.variables[0] for region in (contract.left, contract.right, contract.epilogue)
@@ -84,33 +129,44 @@ class ContractPrinter(KernelPrinter):
             inside.variables |= dict.fromkeys(batches, "batch")
         self.sum_up(inside, contract)
         self.finish_tile(inside, contract)
-        stop, integer = self.task_count(), self.INTEGER
-        top.close(f"for ({integer} tile = blockIdx.x; tile < {stop}; tile += gridDim.x)", inside)
 
     def declare(self, top: Level, dtype: str) -> None:
         """Shared tiles, and this thread's place. Padding puts columns into different banks."""
         type_, size = CUDA.types[dtype], BITS[dtype] // 8
-        padded = self.tile + WIDEST // size
         for side in ("left", "right"):
+            padded = self.side_of_tile(side) + WIDEST // size
             top.put(f"__shared__ __align__(16) {type_} {side}[2][{self.depth}][{padded}];")
             self.shared[side] = 2 * self.depth * padded * size
-        top.put(f"const int row = threadIdx.x / {ACROSS} * {NEXT};")
-        top.put(f"const int column = threadIdx.x % {ACROSS} * {NEXT};")
+        across, rows_next = self.tiling.across, min(NEXT, self.tiling.rows_each)
+        top.put(f"const int row = threadIdx.x / {across} * {rows_next};")
+        top.put(f"const int column = threadIdx.x % {across} * {NEXT};")
 
-    def place(self, number: str) -> str:
-        """Where element `number` of a thread is in the tile, from the thread's first one on."""
-        if self.each == NEXT:
+    def side_of_tile(self, side: str) -> int:
+        return self.tiling.rows if side == "left" else self.tiling.columns
+
+    def row_place(self, number: str) -> str:
+        """Where row `number` of a thread is in the tile, from the thread's first one on."""
+        if self.tiling.rows_each <= NEXT:
             return number
-        return f"{number} % {NEXT} + {number} / {NEXT} * {ACROSS * NEXT}"
+        apart = BLOCK // self.tiling.across * NEXT
+        return f"{number} % {NEXT} + {number} / {NEXT} * {apart}"
+
+    def column_place(self, number: str) -> str:
+        """The same of a column."""
+        if self.tiling.columns_each == NEXT:
+            return number
+        return f"{number} % {NEXT} + {number} / {NEXT} * {self.tiling.across * NEXT}"
 
     def sum_up(self, level: Level, contract: Contract) -> None:
-        type_, n = CUDA.types[contract.dtype], self.each
-        level.put(f"{type_} sums[{n}][{n}] = {{}};")
+        type_, tiling = CUDA.types[contract.dtype], self.tiling
+        level.put(f"{type_} sums[{tiling.rows_each}][{tiling.columns_each}] = {{}};")
         steps = self.index(level, ceildiv(contract.depth, self.depth))
         inside = level.inner({"_step": "step"})
         inside.put(f"const bool more = step + 1 < {steps};")
-        count = self.tile * self.depth // BLOCK
-        inside.put(f"{type_} next_left[{count}], next_right[{count}];")
+        numbers = {side: self.rounds(side, 1) for side in ("left", "right")}
+        # One element is a register to compilers, which then miss that it is set where it is used.
+        counts = ", ".join(f"next_{s}[{n}]{' = {}' if n == 1 else ''}" for s, n in numbers.items())
+        inside.put(f"{type_} {counts};")
         ahead = inside.inner()
         ahead.put(f"const {self.INTEGER} k0 = (step + 1) * {self.depth};")
         sides = (
@@ -122,17 +178,7 @@ class ContractPrinter(KernelPrinter):
         inside.close("if (more)", ahead)
         product = inside.inner()
         product.put("const int now = step % 2;")
-        v = WIDEST // (BITS[contract.dtype] // 8)
-        text = _PRODUCT.format(
-            type=type_,
-            depth=self.depth,
-            n=n,
-            v=v,
-            packs=n // v,
-            place=self.place(f"n * {v}" if n == NEXT else f"(n * {v})"),
-            fused="fmaf" if contract.dtype == "float32" else "fma",
-        )
-        for line in text.splitlines():
+        for line in self.product_text(contract).splitlines():
             product.put(line)
         inside.close("if (step >= 0)", product)
         behind = inside.inner()
@@ -142,6 +188,25 @@ class ContractPrinter(KernelPrinter):
         inside.close("if (more)", behind)
         inside.put("__syncthreads();")
         level.close(f"for ({self.INTEGER} step = -1; step < {steps}; ++step)", inside)
+
+    def product_text(self, contract: Contract) -> str:
+        """The multiply-adds of one step."""
+        tiling = self.tiling
+        v = WIDEST // (BITS[contract.dtype] // 8)
+        u = min(v, tiling.rows_each)
+        return _PRODUCT.format(
+            type=CUDA.types[contract.dtype],
+            depth=self.depth,
+            m=tiling.rows_each,
+            n=tiling.columns_each,
+            u=u,
+            v=v,
+            row_packs=tiling.rows_each // u,
+            column_packs=tiling.columns_each // v,
+            row=self.row_place(f"m * {u}" if tiling.rows_each <= NEXT else f"(m * {u})"),
+            column=self.column_place(f"n * {v}" if tiling.columns_each == NEXT else f"(n * {v})"),
+            fused="fmaf" if contract.dtype == "float32" else "fma",
+        )
 
     def layout(self, region: Region, side: str) -> tuple[bool, bool]:
         """Whether next elements in memory lie along the contracted axis, and come in packs."""
@@ -160,7 +225,9 @@ class ContractPrinter(KernelPrinter):
             along: contract.depth,
             across: contract.rows if side == "left" else contract.columns,
         }
-        return depth_first, self.is_aligned(plain, fast, slow, extents[fast])
+        width = WIDEST // (BITS[contract.dtype] // 8)
+        whole = self.side_of_tile(side) * self.depth % (BLOCK * width) == 0
+        return depth_first, whole and self.is_aligned(plain, fast, slow, extents[fast])
 
     def is_aligned(self, plain: Plain, fast: int, slow: int, extent: Extent) -> bool:
         """Whether an operand comes in packs that begin at multiples of 16 bytes and end with it."""
@@ -175,18 +242,18 @@ class ContractPrinter(KernelPrinter):
             and all(divides(step, width) for step in steps)
         )
 
-    def place_in_tile(self, level: Level, depth_first: bool, packs: bool) -> int:
+    def place_in_tile(self, level: Level, side: str, depth_first: bool, packs: bool) -> int:
         """Name the place (k, n) in a tile of element e; returns how many a thread takes at once."""
         width = WIDEST // (BITS[self.contract.dtype] // 8) if packs else 1
         fast, slow = ("k", "n") if depth_first else ("n", "k")
-        along = (self.depth if depth_first else self.tile) // width
+        along = (self.depth if depth_first else self.side_of_tile(side)) // width
         times = f" * {width}" if packs else ""
-        number = "threadIdx.x" if self.rounds(width) == 1 else f"(r * {BLOCK} + threadIdx.x)"
+        number = "threadIdx.x" if self.rounds(side, width) == 1 else f"(r * {BLOCK} + threadIdx.x)"
         level.put(f"const int {slow} = {number} / {along}, {fast} = {number} % {along}{times};")
         return width
 
-    def rounds(self, width: int) -> int:
-        return self.tile * self.depth // BLOCK // width
+    def rounds(self, side: str, width: int) -> int:
+        return self.side_of_tile(side) * self.depth // BLOCK // width
 
     def take_tile(
         self, level: Level, region: Region, side: str, across: tuple[str, Extent]
@@ -196,7 +263,7 @@ class ContractPrinter(KernelPrinter):
         outer, inner = region.variables[1:] if side == "left" else region.variables[:0:-1]
         depth_first, packs = self.layout(region, side)
         element = level.inner({outer: outer, inner: inner})
-        width = self.place_in_tile(element, depth_first, packs)
+        width = self.place_in_tile(element, side, depth_first, packs)
         element.put(f"const {self.INTEGER} {outer} = {origin} + n, {inner} = k0 + k;")
         type_ = CUDA.types[self.contract.dtype]
         edges = f"{outer} < {enclosed(self.index(element, extent))}"
@@ -215,50 +282,60 @@ class ContractPrinter(KernelPrinter):
             guarded.put(f"pack = take<{width}>({at});")
             element.close(f"if ({edges})", guarded)
             element.put("#pragma unroll")
-            first = "u" if self.rounds(width) == 1 else f"r * {width} + u"
+            first = "u" if self.rounds(side, width) == 1 else f"r * {width} + u"
             element.put(f"for (int u = 0; u < {width}; ++u) next_{side}[{first}] = pack.at[u];")
         else:
             element.put(f"{type_} element = 0;")
             self.scope(guarded, region.body, [region.value])
             guarded.put(f"element = {self.operand(region.value)};")
             element.close(f"if ({edges})", guarded)
-            element.put(f"next_{side}[{'0' if self.rounds(1) == 1 else 'r'}] = element;")
-        self.close_rounds(level, element, self.rounds(width))
+            element.put(f"next_{side}[{'0' if self.rounds(side, 1) == 1 else 'r'}] = element;")
+        self.close_rounds(level, element, self.rounds(side, width))
 
     def put_tile(self, level: Level, region: Region, side: str) -> None:
         """What `take_tile` has taken, to the shared tile that nobody reads now."""
         depth_first, packs = self.layout(region, side)
         element = level.inner()
-        width = self.place_in_tile(element, depth_first, packs)
+        width = self.place_in_tile(element, side, depth_first, packs)
         if not packs:
-            element.put(f"{side}[other][k][n] = next_{side}[r];")
+            turn = "0" if self.rounds(side, 1) == 1 else "r"
+            element.put(f"{side}[other][k][n] = next_{side}[{turn}];")
         else:
             element.put("#pragma unroll")
-            first = "u" if self.rounds(width) == 1 else f"r * {width} + u"
+            first = "u" if self.rounds(side, width) == 1 else f"r * {width} + u"
             target = "[k + u][n]" if depth_first else "[k][n + u]"
             element.put(
                 f"for (int u = 0; u < {width}; ++u) {side}[other]{target} = next_{side}[{first}];"
             )
-        self.close_rounds(level, element, self.rounds(width))
+        self.close_rounds(level, element, self.rounds(side, width))
 
     def finish_tile(self, level: Level, contract: Contract) -> None:
         """The epilogue, for the elements that this thread has summed."""
         _, row, column = contract.epilogue.variables
-        n = self.each
         rows = level.inner({row: row})
-        rows.put(f"const {self.INTEGER} {row} = row0 + row + {self.place('m')};")
+        rows.put(f"const {self.INTEGER} {row} = row0 + row + {self.row_place('m')};")
         loop = For(column, 0, contract.columns, "vector", contract.epilogue.body, [])
-        accesses = list(accesses_of(loop, self.live))
+        accesses = self.accesses_in_memory(loop)
         width = common_width((loop.start, loop.stop), accesses, self.alignment, NEXT)
         if width > 1:
             self.finish_packs(rows, contract, loop, width)
-            level.put("#pragma unroll")
-            level.close(f"for (int m = 0; m < {n}; ++m)", rows)
-            return
+        else:
+            self.finish_elements(rows, contract)
+        level.put("#pragma unroll")
+        level.close(f"for (int m = 0; m < {self.tiling.rows_each}; ++m)", rows)
+
+    def accesses_in_memory(self, loop: For) -> list[Access]:
+        """What an epilogue loads and stores."""
+        return list(accesses_of(loop, self.live))
+
+    def finish_elements(self, rows: Level, contract: Contract) -> None:
+        """The epilogue of one row, element by element."""
+        _, row, column = contract.epilogue.variables
         columns = rows.inner({column: column})
-        columns.put(f"const {self.INTEGER} {column} = column0 + column + {self.place('n')};")
+        columns.put(f"const {self.INTEGER} {column} = column0 + column + {self.column_place('n')};")
         guarded = columns.inner()
         assert contract.product is not None
+        self.column = "n"
         name = self.names[id(contract.product)] = self.fresh("v")
         guarded.put(f"const {CUDA.types[contract.dtype]} {name} = sums[m][n];")
         self.scope(guarded, contract.epilogue.body)
@@ -266,27 +343,30 @@ class ContractPrinter(KernelPrinter):
         edges += f" && {column} < {enclosed(self.index(columns, contract.columns))}"
         columns.close(f"if ({edges})", guarded)
         rows.put("#pragma unroll")
-        rows.close(f"for (int n = 0; n < {n}; ++n)", columns)
-        level.put("#pragma unroll")
-        level.close(f"for (int m = 0; m < {n}; ++m)", rows)
-
+        rows.close(f"for (int n = 0; n < {self.tiling.columns_each}; ++n)", columns)
 
     def finish_packs(self, rows: Level, contract: Contract, loop: For, width: int) -> None:
         """The epilogue of one row, where elements next to each other are stored at once."""
         row = contract.epilogue.variables[1]
         assert contract.product is not None
+        self.column = "n + u"
         self.names[id(contract.product)] = "sums[m][n + u]"
         self.lanes.widths[loop.start, loop.stop] = width
         packs, first = rows.inner(), self.fresh("first")
-        place = "n" if self.each == NEXT else "(n)"
-        packs.put(f"const {self.INTEGER} {first} = column0 + column + {self.place(place)};")
+        place = "n" if self.tiling.columns_each == NEXT else "(n)"
+        packs.put(f"const {self.INTEGER} {first} = column0 + column + {self.column_place(place)};")
         guarded = packs.inner({first: first})
-        self.elements(guarded, loop, first, width, list(accesses_of(loop, self.live)))
+        self.elements(guarded, loop, first, width, self.accesses_in_memory(loop))
         edges = f"{row} < {enclosed(self.index(packs, contract.rows))}"
         edges += f" && {first} < {enclosed(self.index(packs, contract.columns))}"
         packs.close(f"if ({edges})", guarded)
         rows.put("#pragma unroll")
-        rows.close(f"for (int n = 0; n < {self.each}; n += {width})", packs)
+        rows.close(f"for (int n = 0; n < {self.tiling.columns_each}; n += {width})", packs)
+
+
+def tiling_of(contract: Contract) -> Tiling:
+    """The tiles of a product by itself."""
+    return SQUARE[contract.dtype, _elements_of_thread(contract)]
 
 
 def _elements_of_thread(contract: Contract) -> int:
@@ -294,7 +374,7 @@ def _elements_of_thread(contract: Contract) -> int:
     large = 2 * NEXT
     side = ACROSS * large
     sizes = (contract.batch, contract.rows, contract.columns)
-    if (contract.dtype, large) not in DEPTHS or not all(isinstance(e, int) for e in sizes):
+    if (contract.dtype, large) not in SQUARE or not all(isinstance(e, int) for e in sizes):
         return NEXT
     batch, rows, columns = (int(e) for e in sizes)  # type: ignore[call-overload]
     tiles = batch * -(-rows // side) * -(-columns // side)

@@ -129,10 +129,13 @@ class KernelPrinter(StatementPrinter):
         head = f'extern "C" __global__ void {bounds} '
         return self.function(head, lines, parameters, listed)
 
-    def part_function(self) -> CudaKernel:
+    def part_function(
+        self, also: Sequence[str] = ("const int block", "const int blocks")
+    ) -> CudaKernel:
         """The same as a function of the device, of which a kernel gives each part some blocks.
 
-        It is told which block it is, of how many, and where shared memory for it begins.
+        It is told which block it is, of how many, or what else it is to know `also`, and where
+        shared memory for it begins.
         """
         lines, parameters = self.printed()
         listed = [f"{p.type} {p.name}" for p in parameters]
@@ -148,7 +151,7 @@ class KernelPrinter(StatementPrinter):
                 count = math.prod(map(int, re.findall(r"\d+", extents)))
                 offset += -(-count * _bytes(dtype) // 16) * 16
             moved_lines.append(line)
-        listed += ["const int block", "const int blocks"]
+        listed += also
         listed += ["unsigned char* shared"] if offset else []
         head = "static __device__ __forceinline__ void "
         made = self.function(head, moved_lines, parameters, listed)
@@ -443,6 +446,7 @@ class KernelPrinter(StatementPrinter):
         self, level: Level, loop: For, first: str, width: int, accesses: Sequence[Access]
     ) -> None:
         """What a thread does in one round: `width` elements from `first` on."""
+        accesses = [access for access in accesses if self.may_pack(access)]
         together = packs(loop, width, accesses, self.group)
         kept = {
             id(a.statement): self.lanes.kept[a.buffer, a.place]
@@ -512,6 +516,10 @@ class KernelPrinter(StatementPrinter):
             else:
                 self.helpers.setdefault("put_some", _PUT_SOME)
                 level.put(f"put({target}, {name}, {rest});")
+
+    def may_pack(self, access: Access) -> bool:
+        """Whether an access may go some elements at a time, if the loop does."""
+        return True
 
     def taken(self, access: Access, source: str, width: int, rest: str) -> str:
         """The expression of elements from memory; `rest` is how many there are, if that matters."""

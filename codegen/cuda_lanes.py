@@ -32,6 +32,8 @@ WIDEST, MOST_ELEMENTS = 16, 8
 KEPT_OF_ONE, KEPT_OF_ALL = 32, 64
 # Bytes of a block's scratch that are taken from shared memory: without asking for more than 48 KiB.
 SHARED_SCRATCH = 32 << 10
+# Elements next to each other of a row that is a warp's.
+ROW_WIDTH = 4
 # Tasks that one warp can do side by side in a block, where there are many.
 ROWS_PER_BLOCK = 8
 MANY_TASKS = 1024
@@ -156,6 +158,48 @@ def planned(
         lanes.block = lanes.threads = block
         keep()
     return lanes
+
+
+def planned_for_rows(
+    kernel: Kernel,
+    live: set[int],
+    group: Mapping[Buffer, int],
+    writes: set[Buffer],
+    alignment: Mapping[Buffer, int],
+    held: set[Buffer],
+) -> Lanes:
+    """The lanes of a kernel each of whose tasks a warp does, `ROW_WIDTH` elements at a time, with
+    all vector loops over one range, directly in the task: of `held` buffers it has its elements in
+    registers already.
+    """
+    nest = kernel.nest
+    assert isinstance(nest, For)
+    loops = [s for s in nest.body.statements if isinstance(s, For)]
+    every = [access for loop in loops for access in accesses_of(loop, live)]
+    by_loop = {
+        id(loop): [
+            access
+            for access in accesses_of(loop, live)
+            if access.buffer not in held and may_be_packed(access, alignment)
+        ]
+        for loop in loops
+    }
+    range_ = (loops[0].start, loops[0].stop)
+    lanes = Lanes(block=ROWS_PER_BLOCK * WARP, threads=WARP, widths={range_: ROW_WIDTH})
+    keeper = _Keeper(lanes, group, writes, every, _touched_elsewhere(kernel, live, group, every))
+    keeper.keep_within(loops, by_loop)
+    lanes.rounds[range_] = -(-int(range_[1]) // (WARP * ROW_WIDTH))  # type: ignore[call-overload]
+    return lanes
+
+
+def may_be_packed(access: Access, alignment: Mapping[Buffer, int]) -> bool:
+    """Whether `ROW_WIDTH` elements of an access begin at a multiple of their bytes."""
+    if not access.plain or not _is_next(access):
+        return False
+    start = substitute(access.place, {LANE: 0})
+    bytes_ = ROW_WIDTH * max(1, BITS[access.buffer.dtype] // 8)
+    aligned = min(bytes_, WIDEST) <= alignment[access.buffer]
+    return bytes_ <= WIDEST and aligned and divides(start, ROW_WIDTH)
 
 
 def _is_simple(loop: For) -> bool:
@@ -432,6 +476,7 @@ def _place_scratch(lanes: Lanes, kernel: Kernel) -> None:
 
 __all__ = [
     "LANE",
+    "ROW_WIDTH",
     "WARP",
     "Access",
     "Kept",
@@ -439,6 +484,8 @@ __all__ = [
     "accesses_of",
     "common_width",
     "divides",
+    "may_be_packed",
     "packs",
     "planned",
+    "planned_for_rows",
 ]

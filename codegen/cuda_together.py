@@ -31,8 +31,8 @@ class Part:
     grid: Extent
 
 
-class _Parameters:
-    """The parameters of the kernel: what several parts take is there once."""
+class Parameters:
+    """The parameters of a function: what several that it calls take is there once."""
 
     def __init__(self) -> None:
         self.found: dict[tuple[Any, str], Parameter] = {}
@@ -49,7 +49,7 @@ class _Parameters:
 def joined_kernel(parts: Sequence[Part]) -> tuple[CudaKernel, list[Any], Extent]:
     """The kernel of several parts, its arguments, and its number of blocks."""
     parts = [part for part in parts if part.grid != 0] or parts[:1]
-    parameters = _Parameters()
+    parameters = Parameters()
     lines: list[str] = []
     before: Extent = 0
     shared = max(part.function.shared_bytes for part in parts)
@@ -61,17 +61,17 @@ def joined_kernel(parts: Sequence[Part]) -> tuple[CudaKernel, list[Any], Extent]
     for position, group in enumerate(groups):
         each, after = group[0].grid, before + group[0].grid * len(group)
         last = position == len(groups) - 1
-        begin = _size(before, parameters)
+        begin = size_text(before, parameters)
         block = "(int)blockIdx.x" if before == 0 else f"(int)blockIdx.x - {begin}"
         chosen = ""
         if len(group) > 1:
-            lines += [f"        const int part = ({block}) / {_size(each, parameters)};"]
-            block, chosen = f"({block}) % {_size(each, parameters)}", "part"
+            lines += [f"        const int part = ({block}) / {size_text(each, parameters)};"]
+            block, chosen = f"({block}) % {size_text(each, parameters)}", "part"
         arguments = _arguments(group, parameters, chosen)
-        arguments += [block, _size(each, parameters)]
+        arguments += [block, size_text(each, parameters)]
         arguments += ["shared"] if group[0].function.shared_bytes else []
         opening = "    } else " if position else "    "
-        test = "{" if last else f"if (blockIdx.x < {_size(after, parameters)}) {{"
+        test = "{" if last else f"if (blockIdx.x < {size_text(after, parameters)}) {{"
         at = len(lines) - (len(group) > 1)
         lines.insert(at, f"{opening}{test}")
         listed = ",\n            ".join(arguments)
@@ -84,7 +84,7 @@ def joined_kernel(parts: Sequence[Part]) -> tuple[CudaKernel, list[Any], Extent]
 
 
 def _kernel(
-    groups: Sequence[Sequence[Part]], parameters: _Parameters, lines: list[str], shared: int
+    groups: Sequence[Sequence[Part]], parameters: Parameters, lines: list[str], shared: int
 ) -> CudaKernel:
     functions = {group[0].function.name: group[0].function for group in groups}
     helpers: dict[str, str] = {}
@@ -104,7 +104,7 @@ def _kernel(
     return CudaKernel(name, PART_BLOCK, shared, found, f"{head}\n{body}", helpers, failing)
 
 
-def _arguments(group: Sequence[Part], parameters: _Parameters, chosen: str) -> list[str]:
+def _arguments(group: Sequence[Part], parameters: Parameters, chosen: str) -> list[str]:
     """The arguments of a call, chosen by the number of the part where they differ."""
     found = []
     for position, like in enumerate(group[0].function.parameters):
@@ -117,7 +117,7 @@ def _arguments(group: Sequence[Part], parameters: _Parameters, chosen: str) -> l
     return found
 
 
-def _size(extent: Extent, parameters: _Parameters) -> str:
+def size_text(extent: Extent, parameters: Parameters) -> str:
     """A number of blocks, as a literal or a parameter."""
     from graphc.codegen.cuda import Size
 
@@ -126,4 +126,4 @@ def _size(extent: Extent, parameters: _Parameters) -> str:
     return f"(int){parameters.name(Size(extent), Parameter('extent', 'blocks', 'long long'))}"
 
 
-__all__ = ["PART_BLOCK", "Part", "joined_kernel"]
+__all__ = ["PART_BLOCK", "Parameters", "Part", "joined_kernel", "size_text"]

@@ -23,6 +23,7 @@ from graphc.codegen.loops import Buffer, Contract, Kernel, Region, identity
 from graphc.codegen.memory import ALIGNMENT, aligned, storage_bytes
 from graphc.codegen.program import (
     Call,
+    Chain,
     Launch,
     Loop,
     Operand,
@@ -850,7 +851,7 @@ class _ProgramRun:
                 index = int(self._view(statement.index, (), activation)[()])
                 chosen = min(max(index, 0), len(statement.branches) - 1)
                 self.statements(statement.branches[chosen], activation)
-            elif isinstance(statement, Together):
+            elif isinstance(statement, (Chain, Together)):
                 self.statements(statement.launches, activation)
             else:
                 self.call(statement, activation)
@@ -927,6 +928,10 @@ class _ProgramRun:
             shape = activation.shape(storage)
             size = math.prod(shape) * storage.dtype.itemsize
             made = self._planned(storage, size, activation).view(storage.dtype).reshape(shape)
+        elif storage.kind == "held":
+            shape = activation.shape(storage)
+            size = math.prod(shape) * storage.dtype.itemsize
+            made = _poisoned(size).view(storage.dtype).reshape(shape)
         else:
             raise InterpreterError(f"a {storage.kind} that is no parameter of the procedure")
         activation.arrays[storage] = made

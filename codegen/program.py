@@ -25,8 +25,8 @@ class Storage:
     """An array in memory, C-contiguous unless it is an input of a strided variant.
 
     `kind`: "input" and "output" (formal parameters of the procedure, numbered by `position`),
-    "constant" (with its `array`), "temporary" (planned), or "worker" (scratch: one copy of `shape`
-    for each worker).
+    "constant" (with its `array`), "temporary" (planned), "worker" (scratch: one copy of `shape`
+    for each worker), or "held" (what launches of a `Chain` hand on, of which blocks hold tiles).
     """
 
     kind: str
@@ -81,10 +81,28 @@ class Launch:
 
 
 @dataclass(eq=False)
+class Chain:
+    """Launches that run one after the other: all but the last are contractions. An element of a
+    "held" storage is written by one of them, and read by a later one where it makes the element at
+    the same index, or the row that it belongs to: nothing else touches it.
+    """
+
+    launches: list[Launch]
+
+    @property
+    def operands(self) -> list[Operand]:
+        return [operand for launch in self.launches for operand in launch.operands]
+
+    @property
+    def scratch(self) -> None:
+        """None: what is needed between the launches is held in registers."""
+
+
+@dataclass(eq=False)
 class Together:
     """Launches that run in any order or at once: none touches what another of them writes."""
 
-    launches: list[Launch]
+    launches: list[Launch | Chain]
 
     @property
     def operands(self) -> list[Operand]:
@@ -144,7 +162,7 @@ class Call:
     scratch: Storage | None = None
 
 
-Statement = Launch | Together | Loop | While | Switch | Call
+Statement = Launch | Chain | Together | Loop | While | Switch | Call
 
 
 @dataclass(eq=False)
@@ -194,8 +212,8 @@ def _launches(body: list[Statement]) -> Iterator[Launch]:
     for statement in body:
         if isinstance(statement, Launch):
             yield statement
-        elif isinstance(statement, Together):
-            yield from statement.launches
+        elif isinstance(statement, (Chain, Together)):
+            yield from _launches(statement.launches)  # type: ignore[arg-type]
         for inner in bodies(statement):
             yield from _launches(inner)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from graphc.codegen.program import (
     Call,
+    Chain,
     Launch,
     Operand,
     Program,
@@ -38,11 +39,11 @@ class _Round:
 
     statements: list[Statement]
     joins: bool
-    touches: list[_Touch] = field(default_factory=list)
+    touches: list[Touch] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
-class _Touch:
+class Touch:
     """Elements of a storage that a statement reads or writes; all of it if the size is None."""
 
     storage: Storage
@@ -50,7 +51,7 @@ class _Touch:
     size: int | None
     writes: bool
 
-    def conflicts(self, other: _Touch) -> bool:
+    def conflicts(self, other: Touch) -> bool:
         if self.storage is not other.storage or not (self.writes or other.writes):
             return False
         if self.size is None or other.size is None:
@@ -58,19 +59,19 @@ class _Touch:
         return self.start < other.start + other.size and other.start < self.start + self.size
 
 
-def put_together(program: Program, joins: Callable[[Launch], bool]) -> None:
+def put_together(program: Program, joins: Callable[[Launch | Chain], bool]) -> None:
     """Join launches of a program wherever `joins` allows it of each."""
     for procedure in (*program.procedures, program.main):
         procedure.body[:] = _joined(procedure.body, joins)
 
 
-def _joined(body: list[Statement], joins: Callable[[Launch], bool]) -> list[Statement]:
+def _joined(body: list[Statement], joins: Callable[[Launch | Chain], bool]) -> list[Statement]:
     rounds: list[_Round] = []
     for statement in body:
         for inner in bodies(statement):
             inner[:] = _joined(inner, joins)
-        touches = list(_touches(statement))
-        able = isinstance(statement, Launch) and joins(statement)
+        touches = list(touches_of(statement))
+        able = isinstance(statement, (Launch, Chain)) and joins(statement)
         target = _target(rounds, touches) if able else None
         if target is None:
             rounds.append(_Round([statement], able, touches))
@@ -83,7 +84,7 @@ def _joined(body: list[Statement], joins: Callable[[Launch], bool]) -> list[Stat
     ]
 
 
-def _target(rounds: list[_Round], touches: list[_Touch]) -> _Round | None:
+def _target(rounds: list[_Round], touches: list[Touch]) -> _Round | None:
     """The earliest round that a launch may join: it must come after all that it waits for."""
     found = None
     for each in reversed(rounds[-LOOK_BACK:]):
@@ -94,33 +95,33 @@ def _target(rounds: list[_Round], touches: list[_Touch]) -> _Round | None:
     return found
 
 
-def _touches(statement: Statement) -> Iterator[_Touch]:
+def touches_of(statement: Statement) -> Iterator[Touch]:
     for inner in bodies(statement):
         for each in inner:
-            yield from _touches(each)
-    if isinstance(statement, Together):
+            yield from touches_of(each)
+    if isinstance(statement, (Chain, Together)):
         for launch in statement.launches:
-            yield from _touches(launch)
+            yield from touches_of(launch)
     elif isinstance(statement, Launch):
         written = set(statement.kernel.written())
         for buffer, operand in zip(statement.kernel.buffers, statement.operands, strict=True):
-            if operand.storage.kind == "constant":
+            if operand.storage.kind in ("constant", "held"):
                 continue
             yield _touch(operand, product(buffer.shape), buffer in written)
     elif isinstance(statement, Call):
         count = len(statement.procedure.inputs)
         for position, operand in enumerate(statement.operands):
-            yield _Touch(operand.storage, 0, None, position >= count)
+            yield Touch(operand.storage, 0, None, position >= count)
     else:
         for operand in operands_of(statement):
-            yield _Touch(operand.storage, 0, None, False)
+            yield Touch(operand.storage, 0, None, False)
 
 
-def _touch(operand: Operand, size: object, writes: bool) -> _Touch:
+def _touch(operand: Operand, size: object, writes: bool) -> Touch:
     known = isinstance(operand.offset, int) and isinstance(size, int)
     if not known or operand.storage.strided:
-        return _Touch(operand.storage, 0, None, writes)
-    return _Touch(operand.storage, int(operand.offset), int(size), writes)  # type: ignore[call-overload]
+        return Touch(operand.storage, 0, None, writes)
+    return Touch(operand.storage, int(operand.offset), int(size), writes)  # type: ignore[call-overload]
 
 
-__all__ = ["put_together"]
+__all__ = ["Touch", "put_together", "touches_of"]
