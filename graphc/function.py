@@ -12,7 +12,6 @@ from typing import Any
 
 from graphc import tracing
 from graphc.collector import paused
-from graphc.errors import CompileError
 from graphc.node import Node
 from graphc.options import Options
 from graphc.request import prepare
@@ -33,7 +32,8 @@ def compile(  # noqa: A001
     """A Function that computes `outputs` from arrays for `inputs`.
 
     `inputs` are symbols in a list, or nested in containers; `outputs` are nodes, likewise.
-    `target`: "cpu" (native code), or "interpret" (the kernel interpreter). `donate` names inputs
+    `target`: "cpu" (native code), "cuda" (a GPU; arrays on one stay there, by DLPack or
+    `__cuda_array_interface__`), or "interpret" (the kernel interpreter). `donate` names inputs
     whose arrays may be overwritten: each is given to the first output of its type, or to the
     position that a mapping states.
 
@@ -44,10 +44,10 @@ def compile(  # noqa: A001
 
     if target not in TARGETS:
         raise ValueError(f"target is one of {TARGETS}, got {target!r}")
-    if target == "cuda":
-        from graphc.runtime.cuda import refusal
-
-        raise CompileError(refusal())
     make = compile_interpreted if target == "interpret" else compile_cpu
+    if target == "cuda":
+        from graphc.runtime.cuda import compile_cuda
+
+        make = compile_cuda
     with tracing.entered(None):  # a function may be compiled while another is traced
         return make(prepare(inputs, outputs, options or Options(), donate, name))

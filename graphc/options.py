@@ -21,6 +21,7 @@ class Options:
     `deterministic`: the same bits for any number of threads. `opt_level`: effort of machine-code
     generation, 0 to 3. `cache`: whether compiled code is kept on disk. `debug`: check every
     intermediate program against its rules. `exclude`: names of rewrite rules to leave out.
+    `device`: the number of the GPU that target "cuda" runs on.
     """
 
     threads: int | None = None
@@ -30,6 +31,7 @@ class Options:
     cache: bool = True
     debug: bool = False
     exclude: frozenset[str] = frozenset()
+    device: int = 0
 
     def __post_init__(self) -> None:
         if self.math not in MATH:
@@ -42,6 +44,8 @@ class Options:
         for name in ("deterministic", "cache", "debug"):
             if type(getattr(self, name)) is not bool:
                 raise ValueError(f"{name} is True or False, got {getattr(self, name)!r}")
+        if type(self.device) is not int or self.device < 0:
+            raise ValueError(f"device is the number of a GPU, from 0, got {self.device!r}")
         if isinstance(self.exclude, str):
             raise ValueError(f"exclude is a set of names of rules, got {self.exclude!r}")
         object.__setattr__(self, "exclude", frozenset(self.exclude))

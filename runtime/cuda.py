@@ -1,8 +1,10 @@
-"""What is missing for `target="cuda"`?  Said in full, before anything is compiled.
+"""Can `target="cuda"` run here, and if not, what is missing?  Said in full, before anything is
+compiled.
 
 The kernels, the plan and a launcher in C++ need no GPU: `gx.emit`. To run them here takes the
 driver, a device, and the bindings of the [cuda] extra; what of these is there is looked up when
-somebody asks, in that order.
+somebody asks, in that order. What then runs them is compiled by NVRTC and has been executed by a
+CPU emulator behind a stand-in for the driver; it has not run on a GPU.
 """
 
 from __future__ import annotations
@@ -10,7 +12,13 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from graphc.errors import CompileError
+
+if TYPE_CHECKING:
+    from graphc.request import Request
 
 _DRIVER = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
 _EMIT = (
@@ -19,19 +27,24 @@ _EMIT = (
 )
 
 
+def compile_cuda(request: Request) -> Any:
+    """The Function of a request, for a GPU; raises CompileError, saying why, where none can run it.
+    """
+    found = missing()
+    if found:
+        raise CompileError(refusal(found))
+    from graphc.runtime.cuda_function import compile_cuda as compile_for_device
+
+    return compile_for_device(request)
+
+
 def missing() -> list[str]:
     """What keeps this machine from running CUDA programs, in words; empty if nothing does."""
     return list(_missing())
 
 
-def refusal() -> str:
+def refusal(found: Sequence[str]) -> str:
     """Why `target="cuda"` is refused, and what can be done."""
-    found = missing()
-    if not found:
-        found = [
-            "a GPU is there, but graphc has never run on one: its launches are checked by an "
-            "emulator only, so it does not start them itself yet"
-        ]
     return "\n".join(['target="cuda" cannot run here:', *(f"- {each}" for each in found), _EMIT])
 
 
@@ -45,8 +58,15 @@ def _missing() -> Iterator[str]:
         yield f"the NVIDIA driver ({name}) is not installed"
     elif devices == 0:
         yield "the NVIDIA driver finds no GPU"
-    if importlib.util.find_spec("cuda") is None:
+    if not _is_installed("cuda.bindings"):
         yield "cuda-bindings is not installed: pip install 'graphc-compiler[cuda]'"
+
+
+def _is_installed(module: str) -> bool:
+    package, _, _ = module.partition(".")
+    return importlib.util.find_spec(package) is not None and (
+        importlib.util.find_spec(module) is not None
+    )
 
 
 def _devices(library: str) -> int | None:
@@ -61,4 +81,4 @@ def _devices(library: str) -> int | None:
     return count.value
 
 
-__all__ = ["missing", "refusal"]
+__all__ = ["compile_cuda", "missing", "refusal"]

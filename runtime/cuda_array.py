@@ -1,0 +1,211 @@
+"""How do arrays on a GPU come into a call and out of it?  Without copies, by the two protocols.
+
+What has `__dlpack__` or `__cuda_array_interface__` and lies on a GPU is read where it is: arrays of
+CuPy, PyTorch, JAX, Numba, and `DeviceArray`, which is what graphc returns and which has both. The
+first protocol has the producer order its work before our stream; of the second the stream is read
+and waited for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from graphc.dtypes import as_dtype
+from graphc.runtime.cuda_device import Device, Memory
+from graphc.runtime.dlpack import CUDA, CUDA_MANAGED, View, contiguous_strides, is_contiguous
+from graphc.runtime.dlpack import read as read_capsule
+from graphc.runtime.dlpack import write as write_capsule
+
+# Handles of streams with a meaning of their own.
+_LEGACY_STREAM, _NO_STREAM = 1, -1
+_INTERFACE_VERSION = 3
+
+
+class DeviceArray:
+    """An array on a GPU, in C order: what a Function compiled for "cuda" returns for such arrays.
+
+    Its values may still be on their way: CuPy, PyTorch, JAX and graphc wait for them on the device.
+    `numpy()`, or `np.asarray`, waits and copies.
+    """
+
+    __slots__ = ("_memory", "address", "dtype", "shape")
+
+    def __init__(
+        self, memory: Memory, address: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self._memory = memory
+        self.address = address
+        self.shape = shape
+        self.dtype = dtype
+
+    @property
+    def device(self) -> int:
+        """The number of the GPU that it lies on."""
+        return self._memory.device.ordinal
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    def numpy(self) -> np.ndarray:
+        """A copy on the host, once the values are there."""
+        result = np.empty(self.shape, self.dtype)
+        device = self._memory.device
+        with device.in_use():
+            device.staging.download(result, self.address)
+        return result
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("an array on a GPU becomes an ndarray by copying only")
+        array = self.numpy()
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("an array of rank 0 has no length")
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"DeviceArray(cuda:{self.device}, {self.dtype}, {self.shape})\n{self.numpy()!r}"
+
+    # -- protocols ---------------------------------------------------------------------------------
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        if self.dtype.kind not in "biuf":
+            raise AttributeError(f"__cuda_array_interface__ has no {self.dtype}: use DLPack")
+        return {
+            "shape": self.shape,
+            "typestr": self.dtype.str,
+            "data": (self.address if self.size else 0, False),
+            "strides": None,
+            "version": _INTERFACE_VERSION,
+            "stream": int(self._memory.device.stream),
+        }
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return CUDA, self.device
+
+    def __dlpack__(
+        self,
+        *,
+        stream: int | None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
+            raise BufferError(f"this array is given out where it lies, on cuda:{self.device}")
+        if stream != _NO_STREAM:
+            with self._memory.device.in_use():
+                self._memory.device.make_stream_wait(stream or _LEGACY_STREAM)
+        return write_capsule(self._view(), max_version is not None and max_version[0] >= 1)
+
+    def _view(self) -> View:
+        strides = contiguous_strides(self.shape, self.dtype.itemsize)
+        place = CUDA, self.device
+        return View(self.address, place, self.dtype, self.shape, strides, False, self._memory)
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """An argument that lies on a GPU. `ndim` and `shape` are read as an ndarray's."""
+
+    view: View
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.view.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self.view.shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.view.dtype
+
+    @property
+    def is_contiguous(self) -> bool:
+        return is_contiguous(self.shape, self.view.strides, self.dtype.itemsize)
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def span(self) -> tuple[int, int]:
+        """The addresses between which its bytes lie."""
+        low = high = self.view.address
+        for extent, stride in zip(self.shape, self.view.strides, strict=True):
+            if extent == 0:
+                return low, low
+            reach = (extent - 1) * stride
+            low, high = low + min(reach, 0), high + max(reach, 0)
+        return low, high + self.dtype.itemsize
+
+
+def on_device(value: Any, device: Device) -> Given | None:
+    """The argument as it lies on a GPU, after whatever makes it; None if it does not lie on one.
+
+    Raises ValueError for an array on another GPU, TypeError for elements that graphc cannot take.
+    """
+    if isinstance(value, (np.ndarray, np.generic, int, float, complex, str, list, tuple)):
+        return None
+    if isinstance(value, DeviceArray):
+        _check_device(value.device, device)
+        return Given(value._view())
+    kind, number = _dlpack_device(value)
+    if kind in (CUDA, CUDA_MANAGED):
+        _check_device(number, device)
+        capsule = value.__dlpack__(stream=int(device.stream))
+        return Given(read_capsule(capsule))
+    interface = getattr(value, "__cuda_array_interface__", None)
+    return None if interface is None else _from_interface(interface, value, device)
+
+
+def _dlpack_device(value: Any) -> tuple[int, int]:
+    """Kind and number of the device that an object says it is on; (0, 0) if it does not say."""
+    if not hasattr(value, "__dlpack__") or not hasattr(value, "__dlpack_device__"):
+        return 0, 0
+    kind, number = value.__dlpack_device__()
+    return int(kind), int(number)
+
+
+def _from_interface(interface: dict[str, Any], owner: Any, device: Device) -> Given:
+    if interface.get("mask") is not None:
+        raise TypeError("a masked array on a GPU: fill it first")
+    dtype = as_dtype(np.dtype(interface["typestr"]))
+    shape = tuple(int(extent) for extent in interface["shape"])
+    strides = interface.get("strides")
+    address, read_only = interface["data"]
+    if address:
+        _check_device(device.driver.device_of(address), device)
+    stream = interface.get("stream")
+    if stream is not None:
+        device.wait_for_stream(stream)
+    steps = contiguous_strides(shape, dtype.itemsize) if strides is None else tuple(strides)
+    place = CUDA, device.ordinal
+    return Given(View(address or 0, place, dtype, shape, steps, bool(read_only), owner))
+
+
+def _check_device(number: int, device: Device) -> None:
+    if number != device.ordinal:
+        raise ValueError(
+            f"the array is on cuda:{number}, the Function runs on cuda:{device.ordinal}\n"
+            f"Copy it there, or compile with Options(device={number})."
+        )
+
+
+__all__ = ["DeviceArray", "Given", "on_device"]

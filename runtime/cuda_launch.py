@@ -1,0 +1,333 @@
+"""How does a plan run on a device?  Its steps, put on the stream; as a CUDA graph once it comes
+again.
+
+Launches are put on the stream one after the other, and the host waits only where data decide what
+comes next. A plan without such places that is run again on the same addresses and extents is
+captured: from then on it is one call of the driver.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from graphc.codegen.cuda import (
+    Argument,
+    CallStep,
+    CudaProgram,
+    KernelStep,
+    LoopStep,
+    Place,
+    Size,
+    Status,
+    Step,
+    Stride,
+    SwitchStep,
+    WhileStep,
+)
+from graphc.dims import evaluate
+from graphc.errors import CompileError
+from graphc.runtime.cuda_compile import Code
+from graphc.runtime.cuda_device import Device
+from graphc.runtime.cuda_driver import CudaError, Handle, addresses
+
+# Graphs that a program keeps, and launches that one may hold.
+MOST_GRAPHS, MOST_NODES = 8, 4096
+STATUS_BYTES = 24
+
+
+@dataclass(frozen=True)
+class Array:
+    """Where an input or output lies, and its strides in bytes if it has its own."""
+
+    address: int
+    strides: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the steps of a plan refer to: addresses, the values of extents and loop variables."""
+
+    inputs: tuple[Array, ...]
+    outputs: tuple[Array, ...]
+    constants: tuple[int, ...]
+    arena: int
+    status: int
+    sizes: Mapping[str, int]
+
+    def key(self) -> tuple[Any, ...]:
+        """Runs with equal keys are the same launches with the same arguments."""
+        sizes = tuple(sorted(self.sizes.items()))
+        return self.inputs, self.outputs, self.constants, self.arena, self.status, sizes
+
+
+@dataclass
+class Counts:
+    """What one loaded program did: calls, launches put on the stream one by one, graphs made, and
+    runs of graphs.
+    """
+
+    calls: int = 0
+    launches: int = 0
+    graphs: int = 0
+    graph_runs: int = 0
+
+
+@dataclass
+class _Graphs:
+    """Executable graphs by the keys of their frames, None for a frame seen once, oldest first."""
+
+    found: collections.OrderedDict[Any, Handle | None] = field(
+        default_factory=collections.OrderedDict
+    )
+    refusal: str = ""  # why no more are made
+
+
+class LoadedProgram:
+    """The kernels of a program in a device, and its plan. Use it while the device is in use."""
+
+    def __init__(self, device: Device, program: CudaProgram, code: Code) -> None:
+        self.device = device
+        self.program = program
+        self.counts = Counts()
+        self._module = device.driver.load(code.image)
+        try:
+            self._functions = self._loaded_functions(code)
+        except BaseException:
+            device.driver.unload(self._module)
+            raise
+        self._parameters = {
+            kernel.name: [p.type for p in kernel.parameters] for kernel in program.kernels
+        }
+        self._graphs = _Graphs()
+        steps = list(_all_steps(program.plan.steps))
+        self.can_fail = any(isinstance(step, KernelStep) and step.can_fail for step in steps)
+        self._may_capture = not any(isinstance(step, (WhileStep, SwitchStep)) for step in steps)
+        unload = functools.partial(device.driver.unload, self._module)
+        weakref.finalize(self, _let_go, device, unload, self._graphs.found).atexit = False
+
+    def _loaded_functions(self, code: Code) -> dict[str, Handle]:
+        driver = self.device.driver
+        found = {}
+        for kernel in self.program.kernels:
+            function = driver.function(self._module, kernel.name)
+            self._check(
+                kernel.name,
+                ("threads in a block", kernel.block, self.device.threads),
+                (
+                    "threads in a block, with its registers",
+                    kernel.block,
+                    driver.function_attribute(function, "MAX_THREADS_PER_BLOCK"),
+                ),
+                (
+                    "bytes of shared memory",
+                    driver.function_attribute(function, "SHARED_SIZE_BYTES"),
+                    self.device.shared_bytes,
+                ),
+            )
+            found[kernel.name] = function
+        return found
+
+    def _check(self, kernel: str, *demands: tuple[str, int, int]) -> None:
+        for what, wanted, there in demands:
+            if wanted > there:
+                raise CompileError(
+                    f"the kernel {kernel} needs {wanted} {what}; {self.device.name} has {there}"
+                )
+
+    @property
+    def graph_refusal(self) -> str:
+        """Why repeated calls do not become CUDA graphs; empty if they do."""
+        if not self._may_capture:
+            return "data decide what is launched next"
+        return self._graphs.refusal
+
+    # -- a run -------------------------------------------------------------------------------------
+
+    def run(self, frame: Frame) -> None:
+        """Put everything on the stream; what fails leaves nothing behind that waits."""
+        self.counts.calls += 1
+        graph = self._graph(frame)
+        if graph is None:
+            self._steps(self.program.plan.steps, frame)
+            return
+        self.counts.graph_runs += 1
+        self.device.driver.run(graph, self.device.stream)
+
+    def _graph(self, frame: Frame) -> Handle | None:
+        """The graph for a frame, made when the frame comes for the second time."""
+        if not self._may_capture or self._graphs.refusal:
+            return None
+        found, key = self._graphs.found, frame.key()
+        if key not in found:
+            self._remember(key)
+            return None
+        found.move_to_end(key)
+        if found[key] is None:
+            found[key] = self._captured(frame)
+        return found[key]
+
+    def _remember(self, key: Any) -> None:
+        found = self._graphs.found
+        found[key] = None
+        if len(found) > MOST_GRAPHS:
+            _, oldest = found.popitem(last=False)
+            if oldest is not None:
+                self.device.driver.synchronize(self.device.stream)  # it may be running
+                self.device.driver.drop_executable(oldest)
+
+    def _captured(self, frame: Frame) -> Handle | None:
+        launches = self.program.totals(frame.sizes).launches
+        if not 1 < launches <= MOST_NODES:
+            self._graphs.refusal = f"a call is {launches} launches; a graph takes 2 to {MOST_NODES}"
+            return None
+        driver = self.device.driver
+        before = self.counts.launches
+        try:
+            with driver.captured(self.device.stream) as made:
+                self._steps(self.program.plan.steps, frame)
+            graph = driver.executable(made[0])
+        except CudaError as error:
+            if error.is_sticky:
+                raise
+            self._graphs.refusal = str(error)
+            return None
+        finally:
+            self.counts.launches = before  # put into a graph, not on the stream
+        self.counts.graphs += 1
+        return graph
+
+    # -- steps -------------------------------------------------------------------------------------
+
+    def _steps(self, steps: Sequence[Step], frame: Frame) -> None:
+        for step in steps:
+            _HANDLERS[type(step)](self, step, frame)
+
+    def _launch(self, step: KernelStep, frame: Frame) -> None:
+        blocks = evaluate(step.grid, frame.sizes)
+        if blocks == 0:
+            return
+        words = [self._word(argument, frame) for argument in step.arguments]
+        parameters, memory = addresses(words)
+        function, stream = self._functions[step.kernel], self.device.stream
+        try:
+            self.device.driver.launch(function, blocks, step.block, parameters, stream)
+        except CudaError as error:
+            raise LaunchError(error, step) from None
+        del memory
+        self.counts.launches += 1
+
+    def _word(self, argument: Argument, frame: Frame) -> int:
+        if isinstance(argument, Place):
+            return self._address(argument, frame)
+        if isinstance(argument, Size):
+            return evaluate(argument.extent, frame.sizes)
+        if isinstance(argument, Stride):
+            return frame.inputs[argument.index].strides[argument.axis]
+        assert isinstance(argument, Status)
+        return frame.status
+
+    def _address(self, place: Place, frame: Frame) -> int:
+        offset = evaluate(place.offset, frame.sizes)
+        if place.space == "arena":
+            return frame.arena + offset
+        if place.space == "constant":
+            return frame.constants[place.index] + offset
+        arrays = frame.inputs if place.space == "input" else frame.outputs
+        return arrays[place.index].address + offset
+
+    def _loop(self, step: LoopStep, frame: Frame) -> None:
+        numbers = range(evaluate(step.length, frame.sizes))
+        for number in reversed(numbers) if step.reverse else numbers:
+            self._steps(step.steps, replace(frame, sizes={**frame.sizes, step.variable: number}))
+
+    def _repeat(self, step: WhileStep, frame: Frame) -> None:
+        self._steps(step.test, frame)
+        while self._scalar(step.condition, frame, "uint8"):
+            if self.can_fail and self.failure(frame.status)[0]:
+                return
+            self._steps(step.steps, frame)
+            self._steps(step.test, frame)
+
+    def _switch(self, step: SwitchStep, frame: Frame) -> None:
+        index = self._scalar(step.index, frame, "int64")
+        self._steps(step.branches[min(max(index, 0), len(step.branches) - 1)], frame)
+
+    def _call(self, step: CallStep, frame: Frame) -> None:
+        places = tuple(Array(self._address(place, frame)) for place in step.operands)
+        count = len(step.plan.inputs)
+        inner = replace(
+            frame,
+            inputs=places[:count],
+            outputs=places[count:],
+            arena=self._address(step.arena, frame),
+            sizes={name: evaluate(extent, frame.sizes) for name, extent in step.sizes.items()},
+        )
+        self._steps(step.plan.steps, inner)
+
+    def _scalar(self, place: Place, frame: Frame, dtype: str) -> int:
+        """What kernels have left at an address: for this the host waits."""
+        value = np.empty((), dtype)
+        self.device.staging.download(value, self._address(place, frame))
+        return int(value)
+
+    def failure(self, status: int) -> tuple[int, int, int]:
+        """Code, node and index of the first check that failed, waiting for the device; 0 for none.
+        """
+        words = np.empty(STATUS_BYTES // 8, np.int64)
+        self.device.staging.download(words, status)
+        code, node, index = words.tolist()
+        return code, node, index
+
+
+def _let_go(
+    device: Device, unload: Callable[[], None], graphs: Mapping[Any, Handle | None]
+) -> None:
+    """What a program had in the device is released when nothing there uses it."""
+    made = [graph for graph in graphs.values() if graph is not None]
+    device.drop(*(functools.partial(device.driver.drop_executable, g) for g in made), unload)
+
+
+class LaunchError(RuntimeError):
+    """The driver did not take a launch. `nodes` are the ops that the kernel computes."""
+
+    def __init__(self, error: CudaError, step: KernelStep) -> None:
+        super().__init__(f"the kernel {step.kernel} ({', '.join(step.nodes)}): {error}")
+        self.nodes = step.nodes
+
+
+_HANDLERS: dict[type, Callable[[LoadedProgram, Any, Frame], None]] = {
+    KernelStep: LoadedProgram._launch,
+    LoopStep: LoadedProgram._loop,
+    WhileStep: LoadedProgram._repeat,
+    SwitchStep: LoadedProgram._switch,
+    CallStep: LoadedProgram._call,
+}
+
+
+def _all_steps(steps: Sequence[Step]) -> Iterator[Step]:
+    """Steps, with those inside them and in the plans that they call."""
+    waiting, seen = list(steps), set[int]()
+    while waiting:
+        step = waiting.pop()
+        yield step
+        inner: list[Step] = []
+        if isinstance(step, LoopStep):
+            inner = list(step.steps)
+        elif isinstance(step, WhileStep):
+            inner = [*step.test, *step.steps]
+        elif isinstance(step, SwitchStep):
+            inner = [each for branch in step.branches for each in branch]
+        elif isinstance(step, CallStep) and id(step.plan) not in seen:
+            seen.add(id(step.plan))
+            inner = list(step.plan.steps)
+        waiting += inner
+
+
+__all__ = ["Array", "Counts", "Frame", "LaunchError", "LoadedProgram"]
