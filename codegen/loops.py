@@ -11,6 +11,7 @@ Meaning: see `docs/decisions/0002-kernel-languages.md` and the interpreter, whic
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -148,9 +149,11 @@ class Kernel:
         """The parallel loop or contraction that the kernel is."""
         return next(s for s in self.body.statements if isinstance(s, (For, Contract)))
 
-    @property
+    @functools.cached_property
     def extents(self) -> tuple[str, ...]:
-        """The names of the extents that the kernel reads, in order."""
+        """The names of the extents that the kernel reads, in order. Found once: a kernel is whole
+        when it is made, and every function of its text and every launch asks.
+        """
         return tuple(sorted(free_extents(self)))
 
     def frame(self) -> list[tuple[str, Any]]:
@@ -330,7 +333,8 @@ def free_extents(kernel: Kernel) -> set[str]:
 
     def note(*extents: Extent) -> None:
         for extent in extents:
-            names.update(symbols_of(extent))
+            if not isinstance(extent, int):
+                names.update(symbols_of(extent))
 
     for buffer in kernel.buffers:
         if buffer.layout == "contiguous":

@@ -540,10 +540,10 @@ def walk(scope: Scope) -> Iterator[Statement]:
     """Every statement of a scope and of the loops in it, in order."""
     stack = [iter(scope.statements)]
     while stack:
-        statement = next(stack[-1], None)
-        if statement is None:
+        for statement in stack[-1]:
+            yield statement
+            if isinstance(statement, For):
+                stack.append(iter(statement.body.statements))
+                break
+        else:
             stack.pop()
-            continue
-        yield statement
-        if isinstance(statement, For):
-            stack.append(iter(statement.body.statements))

@@ -97,6 +97,8 @@ class Engine:
         self._index = _index_of(tuple(rules))
         self._normal: dict[Node, Node] = {}
         self._replacing: set[Node] = set()
+        self._met: set[str] = set()  # names of the ops in all that has a normal form
+        self._tags: dict[Node, Any] = {}
         self._numbers: dict[Node, Number | None] = {}
         self._known = FactTable()
         self._body = body
@@ -150,6 +152,7 @@ class Engine:
             replacement = None if rebuilt in self._replacing else self._replace(rebuilt)
             if replacement is None:
                 normal[top] = normal[rebuilt] = rebuilt
+                self._met.add(rebuilt.op.name)
                 continue
             self._replacing.add(rebuilt)
             stack.append((top, rebuilt, replacement))
@@ -193,8 +196,13 @@ class Engine:
 
     def _replace(self, node: Node) -> Node | None:
         """What the first rule that fires makes of a node; None if none does."""
-        args, index = node.args, self._index
-        key = (node.op, len(args), *map(self._tag, args[:_INDEXED_ARGUMENTS]))
+        args, index, tags = node.args, self._index, self._tags
+        key: tuple[Any, ...] = (node.op, len(args))
+        for argument in args[:_INDEXED_ARGUMENTS]:
+            tag = tags.get(argument)
+            if tag is None:
+                tag = tags[argument] = self._tag(argument)
+            key += (tag,)
         candidates = index.candidates.get(key)
         if candidates is None:
             if len(index.candidates) >= _MOST_KEYS:
@@ -205,6 +213,8 @@ class Engine:
                 if self._may_match(candidate[1], node)
             )
         for rule, pattern in candidates:
+            if rule.needs and self._met.isdisjoint(rule.needs):
+                continue
             found: Found = {}
             if not matches(pattern, node, found, self._number):
                 continue

@@ -68,14 +68,15 @@ def facts_of(node: Node) -> Facts:
     return FactTable()(node)
 
 
-def never_zero(node: Node) -> bool:
-    """Whether a node is visibly an exponential, a sigmoid, or a sum of such, perhaps broadcast.
+# What is never 0 over the real numbers, though floats underflow.
+NEVER_ZERO = ("exp", "sigmoid")
 
-    Over the real numbers these are above 0, though floats underflow.
-    """
+
+def never_zero(node: Node) -> bool:
+    """Whether a node is visibly an exponential, a sigmoid, or a sum of such, perhaps broadcast."""
     while node.op.name in ("broadcast", "sum"):
         node = node.args[0]
-    return node.op.name in ("exp", "sigmoid")
+    return node.op.name in NEVER_ZERO
 
 
 def _derive(node: Node, known: Known) -> Facts:

@@ -29,7 +29,7 @@ from graphc.ops.operands import broadcast_op
 from graphc.ops.reduce import spread, sum_op
 from graphc.ops.special import where_op
 from graphc.ops.transcend import sigmoid_op
-from graphc.rewrite.facts import never_zero
+from graphc.rewrite.facts import NEVER_ZERO, never_zero
 from graphc.rewrite.pattern import Family, functions, named, number_of, variables
 from graphc.rewrite.rule import rule
 from graphc.rewrite.stable import is_shifted, shifted
@@ -322,6 +322,7 @@ rule(
     x / z,
     lambda x, z: _without_factor(x, z),
     law="stable",
+    needs=NEVER_ZERO,
     guard=lambda z: never_zero(z),
     doc="x without its factor z",
     example=lambda x, y: sigmoid(x) * y / sigmoid(x),
@@ -331,6 +332,7 @@ rule(
     Family("product", lambda op: op in _PRODUCTS),
     _cancel,
     law="stable",
+    needs=NEVER_ZERO,
     doc="a product without a factor and what divides it",
     guard=lambda node: _may_cancel(node.args[0]) or _may_cancel(node.args[1]),
     example=lambda x, y: strong_multiply(y, 1.0 / sigmoid(x)) * sigmoid(x),
@@ -340,6 +342,7 @@ rule(
     x * named("inner", y + z),
     lambda x, y, z, inner: _distribute(x, y, z, inner),
     law="stable",
+    needs=NEVER_ZERO,
     doc="x * y + x * z, where x cancels",
     guard=lambda x, y, z: number_of(x) is None and (_may_cancel(y) or _may_cancel(z)),
     example=lambda x, y: sigmoid(x) * (x / sigmoid(x) + strong_multiply(y, 1.0 / sigmoid(x))),
@@ -349,6 +352,7 @@ rule(
     x * named("inner", y - z),
     lambda x, y, z, inner: _distribute(x, y, z, inner),
     law="stable",
+    needs=NEVER_ZERO,
     doc="x * y - x * z, where x cancels",
     guard=lambda x, y, z: number_of(x) is None and (_may_cancel(y) or _may_cancel(z)),
     example=lambda x, y, u: exp(x) * (spread(u, x.shape, (0,)) - strong_multiply(y, 1.0 / exp(x))),

@@ -63,7 +63,8 @@ class Rule:
     """One rule. `result` is a template, a number, or a function; `str(rule)` shows both sides.
 
     A result of None marks a transformation of the whole graph (`graphc.rewrite.scans`): it is
-    named, explained and excluded like a rule, but not applied node by node.
+    named, explained and excluded like a rule, but not applied node by node. Of the ops that it
+    `needs`, by name, one lies beneath every match: in a graph without them nobody looks.
 
     Functions (`guard`, `result`) name what they need: variables of the pattern (nodes; numbers for
     stand-ins of numbers), `node` for the whole match, `known` for a function from nodes to their
@@ -79,6 +80,7 @@ class Rule:
     kinds: str = ""
     reorders: bool = False
     doc: str = ""
+    needs: frozenset[str] = frozenset()
 
     @cached_property
     def orders(self) -> tuple[Pattern, ...]:
@@ -130,6 +132,7 @@ def rule(
     kinds: str = "",
     reorders: bool = False,
     doc: str = "",
+    needs: tuple[str, ...] = (),
 ) -> Rule:
     """Declare a rule and enter it in `RULES`, where `rewrite` finds it.
 
@@ -160,6 +163,7 @@ def rule(
         kinds,
         reorders,
         doc,
+        frozenset(needs),
     )
     RULES[name] = made
     return made
