@@ -187,6 +187,10 @@ class _Problem:
 
     def __init__(self, name: str, function: Function, guess: Any) -> None:
         self.name, self.function = name, function
+        if not callable(function):
+            raise GraphError(
+                f"{name} takes a function first, then a guess, got {shortened(repr(function))}"
+            )
         leaves, self.structure = flatten(guess)
         nodes = [as_node(leaf) for leaf in leaves]
         if not nodes or any(not dtypes.is_float(node.dtype) for node in nodes):
@@ -197,6 +201,11 @@ class _Problem:
         self.shapes = [node.shape for node in nodes]
         self.start = concatenate([ravel(node) for node in nodes])
         self.size = self.start.shape[0]
+        if isinstance(self.size, int) and self.size == 0:
+            raise GraphError(
+                f"{name}: the guess has no elements, so there is nothing to look for\n"
+                + describe(nodes)
+            )
         self.precision = float(np.finfo(self.dtype).eps)
 
     def parts(self, x: Node) -> Any:

@@ -50,7 +50,7 @@ ULP: dict[str, float] = {
     **dict.fromkeys(("softplus", "xlogy", "xlog1py", "silu", "mish"), 1.0),
     "erfc": 1.25,
     "gelu": 1.5,
-    "logaddexp2": 3.5,
+    **dict.fromkeys(("logaddexp", "logaddexp2"), 3.5),
     **dict.fromkeys(("erfinv", "erfcinv", "gammaln", "gamma", "digamma"), 4.0),
     **dict.fromkeys(("i0", "i1", "i0e", "i1e", "j0", "j1"), 4.0),
     "polygamma": 9.0,
@@ -61,22 +61,25 @@ ULP: dict[str, float] = {
 BACKWARD = ("cholesky", "lu", "triangular_solve", "qr", "eigh", "svd", "pinv", "expm")
 BACKWARD_FACTOR = 8.0
 # Below these arguments, where the function has zeros that no float is near, a unit in the last
-# place is one of 1 at least; `logaddexp2` and the Bessel functions have zeros everywhere.
+# place is one of 1 at least; `logaddexp` and the Bessel functions have zeros everywhere.
 ZEROS_BELOW = {
     "gammaln": -0.5,
     "digamma": 0.0,
-    **dict.fromkeys(("logaddexp2", "j0", "j1"), float("inf")),
+    **dict.fromkeys(("logaddexp", "logaddexp2", "j0", "j1"), float("inf")),
 }
 # Sums of products and products: the result may be off by this many eps * sum |terms|, or eps *
 # |product|.
 SUM_FACTOR = 4.0
 SUMS = ("sum", "contract", "convolve", "scatter_add", "scatter_mul")
-PRODUCTS = ("prod",)
+PRODUCTS = ("prod", "all_but_one")
 # Running combinations are made in order, so that they are exact, unless a step is a function.
 RUNNING = ("cumulate",)
 STEP_ULP = 4.0
 # Exact under IEEE rules, but rounded: rewriting may round elsewhere.
-ROUNDED = ("add", "subtract", "multiply", "strong_multiply", "divide", "square", "sqrt", "cast")
+ROUNDED = (
+    *("add", "subtract", "difference", "multiply", "strong_multiply", "divide", "strong_divide"),
+    *("square", "sqrt", "cast"),
+)
 # Either zero is right where NumPy itself does not say which one it gives: it depends on its SIMD
 # loops.
 EITHER_ZERO = frozenset(("maximum", "minimum", "relu", "max", "min", *SUMS, *PRODUCTS))

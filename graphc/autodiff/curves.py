@@ -54,7 +54,9 @@ def taylor(outputs: Any, inputs: Any, directions: Any, order: int) -> list[Any]:
     nodes = real_inputs(in_leaves, "taylor")
     results = [as_node(leaf) for leaf in out_leaves]
     curve = _curve(directions, in_structure)
-    given = [[seed_like(n, v) for n, v in zip(nodes, c, strict=True)] for c in curve[:order]]
+    given = [
+        [seed_like(n, v, "direction") for n, v in zip(nodes, c, strict=True)] for c in curve[:order]
+    ]
     columns: list[Column] = [list(column) for column in zip(*given, strict=True)]
     series = Series(nodes, columns or [[] for _ in nodes], TRANSFORM, expand)
     found = series.coefficients(results, order)

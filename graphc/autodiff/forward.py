@@ -27,6 +27,6 @@ def jvp(outputs: Any, inputs: Any, tangents: Any) -> Any:
         raise GraphError(f"jvp: tangents have structure {given_structure}, inputs {in_structure}")
     in_nodes = real_inputs(in_leaves, "jvp")
     out_nodes = [as_node(leaf) for leaf in out_leaves]
-    seeds = [seed_like(node, value) for node, value in zip(in_nodes, given, strict=True)]
+    seeds = [seed_like(node, value, "tangent") for node, value in zip(in_nodes, given, strict=True)]
     answer = push_forward(out_nodes, in_nodes, seeds, TRANSFORM)
     return out_structure.unflatten(filled(out_nodes, answer))

@@ -38,21 +38,29 @@ def vjp(outputs: Any, inputs: Any, cotangents: Any) -> Any:
         )
     out_nodes = [as_node(leaf) for leaf in out_leaves]
     in_nodes = real_inputs(in_leaves, "vjp")
-    seeds = [seed_like(node, value) for node, value in zip(out_nodes, given, strict=True)]
+    seeds = [
+        seed_like(node, value, "cotangent") for node, value in zip(out_nodes, given, strict=True)
+    ]
     answer = pull_back(out_nodes, in_nodes, seeds, TRANSFORM)
     return in_structure.unflatten(filled(in_nodes, answer))
 
 
-def seed_like(node: Node, value: Any) -> Node:
-    """A given cotangent or tangent, as a node of the type of `node`."""
+def seed_like(node: Node, value: Any, what: str) -> Node:
+    """A given cotangent, tangent or direction (`what`), as a node of the type of `node`."""
     from graphc.ops.operands import broadcast_together, cast
 
-    seed = cast(as_node(value), node.dtype)
+    given = cast(as_node(value), node.dtype)
+    seed = given
     if seed.shape != node.shape:
-        seed = broadcast_together("cotangent", [seed, node])[0]
+        try:
+            seed = broadcast_together(what, [given, node])[0]
+        except GraphError:
+            seed = given
     if seed.type is not node.type:
         raise GraphError(
-            f"a cotangent or tangent of type {seed.type} for a value of type {node.type}"
+            f"a {what} of type {given.type} for a value of type {node.type}\n"
+            + describe([given, node])
+            + f"\nA {what} has the shape of its value, or one that broadcasts to it."
         )
     return seed
 

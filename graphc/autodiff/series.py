@@ -256,7 +256,7 @@ class Series:
             if node.op is power_op:
                 base, exponent = node.args
                 by_exponent = strong_multiply(node, log_op(base))
-                self._partials[node] = [(exponent * node / base, by_exponent)]
+                self._partials[node] = [(_power_by_base(node, base, exponent), by_exponent)]
             else:
                 self._partials[node] = partials_of(node, node.op.derivative)  # type: ignore[arg-type]
         return self._partials[node]
@@ -302,6 +302,19 @@ class Series:
             else:
                 stack.extend(missing)
         return [done.get(node, node) for node in nodes]
+
+
+def _power_by_base(node: Node, base: Node, exponent: Node) -> Node:
+    """The partial of a power by its base, by which its series is a recurrence over itself.
+
+    Of a visibly positive exponent it is the next lower power, which has a value where the base is
+    0: there are no more of them than the exponent says. Below 0 the recurrence gives the infinities
+    that belong there.
+    """
+    number = literal(exponent)
+    if number is None or not number > 0:
+        return exponent * node / base
+    return exponent * power_op(base, like(exponent, number - 1))
 
 
 def _is_region(node: Node) -> bool:

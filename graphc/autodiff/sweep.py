@@ -8,11 +8,14 @@ sweeps and not the other way round.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 from graphc.autodiff.chain import Maybe, is_real, literal, plus, pull, push, result_types
 from graphc.collector import paused
+from graphc.graph import Graph, parameter_op
+from graphc.lowering import Region
 from graphc.node import Node, topological
 from graphc.op import Linear, Op, Partials
 from graphc.ops.arithmetic import (
@@ -23,6 +26,7 @@ from graphc.ops.arithmetic import (
     strong_multiply_op,
     subtract_op,
 )
+from graphc.ops.branch import switch_op
 from graphc.ops.special import project_op, where_op
 from graphc.ops.transcend import power_op
 from graphc.origin import Event, because
@@ -44,7 +48,8 @@ def masked_nodes(order: Sequence[Node]) -> set[Node]:
     """The nodes beneath a branch of a `where`: a branch not taken hands them cotangents of zero.
 
     There every partial may be infinite or NaN, since nobody looks at the value, and zero must win.
-    Beneath a strong product, which is the derivative of such a branch, it is the same again.
+    Beneath a strong product, which is the derivative of such a branch, it is the same again. An
+    argument of an op with Graphs is beneath what it is beneath inside of them.
     """
     masked: set[Node] = set()
     for node in reversed(order):
@@ -52,7 +57,34 @@ def masked_nodes(order: Sequence[Node]) -> set[Node]:
             masked.update(node.args[1:])
         elif node in masked or node.op is strong_multiply_op:
             masked.update(node.args)
+        elif isinstance(node.op.lowering, Region):
+            masked.update(_masked_inside(node))
     return masked
+
+
+def _masked_inside(node: Node) -> list[Node]:
+    """The arguments whose parameters are beneath a branch of a `where` in a Graph of the node."""
+    graphs: list[Graph] = []
+    for value in node.attrs.values():
+        graphs += [g for g in (value if isinstance(value, tuple) else (value,)) if _is_graph(g)]
+    found = set().union(*map(_masked_parameters, graphs))
+    own = node.args[1:] if node.op is switch_op else node.args  # the first chooses
+    return [argument for i, argument in enumerate(own) if i in found]
+
+
+def _is_graph(value: Any) -> bool:
+    return isinstance(value, Graph)
+
+
+_parameters: weakref.WeakKeyDictionary[Graph, frozenset[int]] = weakref.WeakKeyDictionary()
+
+
+def _masked_parameters(graph: Graph) -> frozenset[int]:
+    if graph not in _parameters:
+        masked = masked_nodes(graph.nodes())
+        found = (node.attrs["index"] for node in masked if node.op is parameter_op)
+        _parameters[graph] = frozenset(found)
+    return _parameters[graph]
 
 
 def beneath_roots(order: Sequence[Node]) -> set[Node]:

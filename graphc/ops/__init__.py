@@ -7,6 +7,7 @@ from typing import Any
 
 MODULES = (
     "activations",
+    "all_but_one",
     "arithmetic",
     "arrangement",
     "beta",

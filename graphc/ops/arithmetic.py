@@ -91,6 +91,40 @@ divide_op = elementwise(
     text="{} / {}",
     latex=r"\frac{{{}}}{{{}}}",
 )
+
+
+def _strong_quotient(x: Any, y: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return np.where(x == 0, np.zeros_like(x), x / y)
+
+
+strong_divide_op: Op = elementwise(
+    "strong_divide",
+    numpy=_strong_quotient,
+    kernel=lambda k, x, y: k.select(k.eq(x, 0), k.const(0, x.dtype), k.div(x, y)),
+    partials=lambda x, y, result: (like(y, 1) / y, strong_divide_op(-result, y)),
+    singular=(0, 1),
+    kinds="f",
+    cost=9,
+    doc="A quotient in which 0 over anything, 0 and NaN included, is 0. Its derivative by x is 1/y "
+    "there too, infinite where y is 0.",
+)
+
+
+def _distance(x: Any, y: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return np.where(x == y, np.zeros_like(x), x - y)
+
+
+difference_op = elementwise(
+    "difference",
+    numpy=_distance,
+    kernel=lambda k, x, y: k.select(k.eq(x, y), k.const(0, x.dtype), k.sub(x, y)),
+    partials=lambda x, y, result: (like(x, 1), like(y, -1)),
+    kinds="f",
+    cost=2,
+    doc="x - y, where equal infinities are apart by 0. The derivatives are 1 and -1 there too.",
+)
 negative_op = elementwise(
     "negative",
     numpy=np.negative,

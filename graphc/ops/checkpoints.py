@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.errors import GraphError, shortened
 from graphc.graph import close, placeholder
 from graphc.node import Node, created_since, youngest
 from graphc.ops.control import call_graph
@@ -38,6 +39,12 @@ def checkpoint(function: Callable[..., Any]) -> Callable[..., Any]:
     >>> print(gx.grad(layer(layer(x)).sum(), x).type)
     float64[3]
     """
+    if not callable(function):
+        raise GraphError(
+            f"checkpoint marks a function, got {shortened(repr(function))}\n"
+            "Write gx.checkpoint(f)(x), or use it as a decorator; the steps that a loop keeps are "
+            "the `checkpoint` of gx.scan."
+        )
     name = str(getattr(function, "__name__", "function"))
 
     @functools.wraps(function)

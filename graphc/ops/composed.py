@@ -21,7 +21,7 @@ from graphc.ops.creation import full
 from graphc.ops.operands import as_node, broadcast_together, cast, constant, operands
 from graphc.ops.reduce import all_
 from graphc.ops.special import where, where_op
-from graphc.ops.transcend import power_op, softplus_op
+from graphc.ops.transcend import logaddexp_op, power_op
 from graphc.tensor import alias, surface
 
 # -- the larger, the smaller, and bounds ---------------------------------------------------------
@@ -249,12 +249,9 @@ def piecewise(
 def logaddexp(x1: Any, x2: Any) -> Node:
     """log(exp(x1) + exp(x2)) without overflow, in a float dtype.
 
-    The larger one plus softplus(-|x1 - x2|), so its derivatives are sigmoids of the difference;
-    equal infinities are apart by 0.
+    The derivatives are sigmoids of the difference; equal infinities are apart by 0.
     """
-    first, second = operands("logaddexp", x1, x2, real=True)
-    apart = where_op(first == second, like(first, 0), first - second)
-    return maximum(first, second) + softplus_op(-absolute_op(apart))
+    return logaddexp_op(*operands("logaddexp", x1, x2, real=True))
 
 
 @surface

@@ -19,7 +19,7 @@ from graphc.errors import GraphError
 from graphc.lowering import Nest
 from graphc.node import Node
 from graphc.op import Leading, Op, Rules, register
-from graphc.ops.arithmetic import like
+from graphc.ops.arithmetic import difference_op, like
 from graphc.ops.operands import as_node, broadcast_together, cast, describe, normalize_axis
 from graphc.ops.reduce import lowest, refuse_out
 from graphc.tensor import surface
@@ -146,10 +146,10 @@ def _coefficients(node: Node) -> tuple[Node, Node]:
     x, axis, reverse = node.args[0], node.attrs["axis"], node.attrs["reverse"]
     if node.attrs["combiner"] == "mul":
         return x, shifted(node, axis, reverse, 1)
-    # where nothing has been added yet, the value is -inf; the distance to it is not to be NaN
-    bottom = like(node, float("-inf"))
-    value = where_op(node == bottom, like(node, 0), node)
-    return exp(shifted(node, axis, reverse, float("-inf")) - value), exp(x - value)
+    before = shifted(node, axis, reverse, float("-inf"))
+    shared = (x == node) & (before == node)  # equal infinities
+    earlier = exp(difference_op(before, node))
+    return where_op(shared, like(node, 0), earlier), exp(difference_op(x, node))
 
 
 def _attaining(node: Node) -> Node:
@@ -227,7 +227,8 @@ cumulate_op: Op = register(
         attributes=("combiner", "axis", "reverse"),
         batch=Leading(raised=("axis",)),
         doc="Each element combined with all before it along `axis` (after it, if `reverse`), in "
-        "order. NaN propagates. Of elements that tie the last takes the derivative of an extremum.",
+        "order. NaN propagates. Of elements that tie the last takes the derivative of an extremum, "
+        "and of infinite ones that of a logarithm of sums.",
     )
 )
 

@@ -17,7 +17,7 @@ from graphc.errors import GraphError
 from graphc.lowering import Compose, Reduce
 from graphc.node import Node
 from graphc.op import Leading, Linear, Op, Rules, no_derivative, register
-from graphc.ops.arithmetic import absolute, like, strong_multiply, subtract
+from graphc.ops.arithmetic import difference_op, like, strong_multiply, subtract
 from graphc.ops.operands import (
     as_node,
     broadcast,
@@ -142,17 +142,10 @@ def _prod_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) ->
 
 
 def _others(node: Node) -> Node:
-    """For each element the product of all others, exact with zeros: those are counted."""
-    from graphc.ops.special import where_op
+    """For each element the product of all others."""
+    from graphc.ops.all_but_one import all_but_one_op
 
-    x, axes = node.args[0], node.attrs["axes"]
-    zero = x == like(x, 0)
-    filled = where_op(zero, like(x, 1), x)
-    rest = spread(prod_op(filled, axes=axes), x.shape, axes)
-    count = spread(sum_op(where_op(zero, like(x, 1), like(x, 0)), axes=axes), x.shape, axes)
-    none, one = like(x, 0), like(x, 1)
-    if_zero = where_op(count == one, rest, none)
-    return where_op(zero, if_zero, where_op(count == none, rest / filled, none))
+    return all_but_one_op(node.args[0], axes=node.attrs["axes"])
 
 
 prod_op = register(
@@ -520,22 +513,28 @@ def logsumexp(
 ) -> Node:
     """log(sum(b exp(x))) over `axis`, without overflow; a negative sum is NaN.
 
-    SciPy's name and arguments. Rewriting makes the plain formula stable; with `b` it is written so.
+    SciPy's name and arguments. The derivatives by x are the shares of the sum, which together are
+    1. Where the largest element is infinite, of either sign, those equal to it have equal shares,
+    as at ties of `max`, and all others 0.
     """
+    from graphc.ops.movement import expand_dims
     from graphc.ops.special import stop_gradient, where_op
     from graphc.ops.transcend import exp, log
 
     if return_sign:
         raise GraphError("logsumexp: return_sign is not supported; sum b * exp(x - max) for a sign")
+    weight = None
     if b is None:
-        return log(sum_(exp(x), axis=axis, keepdims=keepdims))
-    node, weight = operands("logsumexp", x, b, real=True)
-    counted = where_op(weight == like(weight, 0), like(node, float("-inf")), node)
-    top = stop_gradient(max_(counted, axis=axis, keepdims=True, initial=float("-inf")))
-    bounded = where_op(absolute(top) == float("inf"), like(top, 0), top)
-    total = log(sum_(weight * exp(counted - bounded), axis=axis, keepdims=True)) + bounded
+        (node,) = operands("logsumexp", x, real=True)
+        counted = node
+    else:
+        node, weight = operands("logsumexp", x, b, real=True)
+        counted = where_op(weight == like(weight, 0), like(node, float("-inf")), node)
     axes = normalize_axes(axis, node, "logsumexp")
-    return total if keepdims else sum_op(total, axes=axes) if axes else total
+    top = stop_gradient(max_(counted, axis=axes, initial=float("-inf")))
+    powers = exp(difference_op(counted, spread(top, node.shape, axes)))
+    total = log(sum_(powers if weight is None else weight * powers, axis=axes)) + top
+    return expand_dims(total, axes) if keepdims else total
 
 
 @surface

@@ -15,7 +15,13 @@ import numpy as np
 from graphc import dtypes
 from graphc.node import Node
 from graphc.op import Interval, Op, elementwise
-from graphc.ops.arithmetic import like, sqrt_op, strong_multiply
+from graphc.ops.arithmetic import (
+    difference_op,
+    like,
+    sqrt_op,
+    strong_divide_op,
+    strong_multiply,
+)
 from graphc.ops.operands import operands
 from graphc.tensor import alias, surface
 
@@ -313,21 +319,29 @@ logit_op = real_op(
     laws=frozenset(("increasing",)),
     doc="log(x/(1 - x)), the inverse of sigmoid: -inf at 0, inf at 1, NaN outside.",
 )
+
+
+def _cbrt_slope(y: Node) -> Node:
+    """1/(3 y^2) as a product of inverses: those of a square would give NaN at 0 from order 2 on."""
+    inverse = like(y, 1) / y
+    return strong_multiply(inverse, inverse) * like(y, 1 / 3)
+
+
 cbrt_op = real_op(
     "cbrt",
     np.cbrt,
-    lambda x, y: like(x, 1 / 3) / (y * y),
+    lambda x, y: _cbrt_slope(y),
     40,
     singular=(0,),
     domain=(Interval(0.3, 5),),
     laws=frozenset(("odd", "increasing")),
     latex=r"\sqrt[3]{{{}}}",
-    doc="The real cube root. The derivative at 0 is infinite; times a zero cotangent it is 0.",
+    doc="The real cube root. The derivatives at 0 are infinite; times a zero cotangent they are 0.",
 )
 
 
 def _power_partials(x: Node, y: Node, result: Node) -> tuple[Node, Node]:
-    by_base = y * power_op(x, y - like(y, 1))
+    by_base = strong_multiply(y, power_op(x, y - like(y, 1)))
     return by_base, strong_multiply(result, log_op(x))
 
 
@@ -342,8 +356,17 @@ power_op = elementwise(
     domain=(Interval(0.1, 5), Interval(-3, 3)),
     text="{} ** {}",
     latex="{}^{{{}}}",
-    doc="As IEEE pow. The derivative by the exponent at base 0 is 0 where the power is 0.",
+    doc="As IEEE pow. The derivative by the exponent at base 0 is 0 where the power is 0; that by "
+    "the base is 0 for the exponent 0, and of exponent 1 is 1 and has the derivative 0.",
 )
+
+
+def _shares(x: Node, y: Node, scale: float) -> tuple[Node, Node]:
+    """What each of two terms of a sum of exponentials is of the sum: sigmoids of their distance, so
+    smooth at ties, and halves between equal infinities.
+    """
+    apart = difference_op(x, y) * like(x, scale)
+    return sigmoid_op(apart), sigmoid_op(-apart)
 
 
 def _logaddexp2_kernel(k: Any, x: Any, y: Any) -> Any:
@@ -357,13 +380,31 @@ logaddexp2_op = elementwise(
     "logaddexp2",
     numpy=quiet(np.logaddexp2),
     kernel=_logaddexp2_kernel,
-    partials=lambda x, y, result: (exp2_op(x - result), exp2_op(y - result)),
-    singular=(0, 1),
+    partials=lambda x, y, result: _shares(x, y, LOG_2),
     kinds="f",
     cost=60,
     laws=frozenset(("commutative",)),
     domain=(Interval(-9, 9), Interval(-9, 9)),
-    doc="log2(2**x + 2**y), without overflow. Between infinite arguments the derivative is NaN.",
+    doc="log2(2**x + 2**y), without overflow. Equal infinities have derivatives of 1/2 each.",
+)
+
+
+def _logaddexp_kernel(k: Any, x: Any, y: Any) -> Any:
+    """The larger plus log(1 + exp(-|x - y|)); of equal infinities the difference is NaN."""
+    above = k.call("softplus", k.neg(k.abs(k.sub(x, y))))
+    return k.select(k.eq(x, y), k.add(x, LOG_2), k.add(k.max(x, y), above))
+
+
+logaddexp_op = elementwise(
+    "logaddexp",
+    numpy=quiet(np.logaddexp),
+    kernel=_logaddexp_kernel,
+    partials=lambda x, y, result: _shares(x, y, 1.0),
+    kinds="f",
+    cost=56,
+    laws=frozenset(("commutative",)),
+    domain=(Interval(-9, 9), Interval(-9, 9)),
+    doc="log(exp(x) + exp(y)), without overflow. Equal infinities have derivatives of 1/2 each.",
 )
 
 
@@ -381,23 +422,23 @@ xlogy_op = elementwise(
     "xlogy",
     numpy=_product_with(np.log),
     kernel=lambda k, x, y: k.call("xlogy", x, y),
-    partials=lambda x, y, result: (log_op(y), x / y),
+    partials=lambda x, y, result: (log_op(y), strong_divide_op(x, y)),
     singular=(0, 1),
     kinds="f",
     cost=26,
     domain=(Interval(-3, 3), Interval(0.1, 5)),
-    doc="x log(y), 0 where x is 0. The derivative by x at y = 0 is infinite.",
+    doc="x log(y), 0 where x is 0. There the derivative by y is 0, that by x is log(y).",
 )
 xlog1py_op = elementwise(
     "xlog1py",
     numpy=_product_with(np.log1p),
     kernel=lambda k, x, y: k.call("xlog1py", x, y),
-    partials=lambda x, y, result: (log1p_op(y), x / (like(y, 1) + y)),
+    partials=lambda x, y, result: (log1p_op(y), strong_divide_op(x, like(y, 1) + y)),
     singular=(0, 1),
     kinds="f",
     cost=28,
     domain=(Interval(-3, 3), Interval(-0.5, 5)),
-    doc="x log(1 + y), 0 where x is 0. The derivative by x at y = -1 is infinite.",
+    doc="x log(1 + y), 0 where x is 0. There the derivative by y is 0, that by x is log(1 + y).",
 )
 
 exp = real_surface(exp_op, "e to the power x.")

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable
 
 from graphc.node import Node
-from graphc.ops.arithmetic import like, subtract_op
+from graphc.ops.arithmetic import difference_op, like, subtract_op
 from graphc.ops.movement import reshape_op
 from graphc.ops.operands import broadcast_op
 from graphc.ops.reduce import max_op, remaining, spread, sum_op
@@ -129,7 +129,7 @@ def _maximum(x: Node, axes: tuple[int, ...]) -> Node:
 
 def is_shifted(x: Node, axes: tuple[int, ...]) -> bool:
     """Whether x is visibly something minus its own maximum over `axes`."""
-    if x.op is not subtract_op:
+    if x.op not in (subtract_op, difference_op):
         return False
     value, taken = x.args
     for _ in range(_MOST_BEHIND):

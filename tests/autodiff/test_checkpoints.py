@@ -235,3 +235,8 @@ def test_containers_without_steps_of_their_own() -> None:
 def test_what_is_refused(checkpoint: Any, words: str) -> None:
     with pytest.raises(gx.GraphError, match=words):
         gx.scan(lambda s, x: (s + x, None), STATE, STEPS, checkpoint=checkpoint)
+
+
+def test_a_checkpoint_marks_a_function_and_nothing_else() -> None:
+    with pytest.raises(gx.GraphError, match="checkpoint marks a function, got 3"):
+        gx.checkpoint(3)  # type: ignore[arg-type]

@@ -196,3 +196,11 @@ def test_minima_in_float32_and_without_one() -> None:
     assert np.isnan(gx.evaluate(fall, {a: 1.0}))
     with pytest.raises(GraphError, match="one number"):
         gx.minimize(lambda x: x, gx.zeros(3))
+
+
+def test_nothing_is_looked_for_among_no_elements() -> None:
+    for solver in (gx.minimize, gx.root, gx.fixed_point):
+        with pytest.raises(gx.GraphError, match="the guess has no elements"):
+            solver(lambda x: gx.sum(x * x), np.zeros(0))
+        with pytest.raises(gx.GraphError, match="takes a function first"):
+            solver(np.zeros(3), np.zeros(3))  # type: ignore[arg-type]

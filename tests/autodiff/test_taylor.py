@@ -225,3 +225,13 @@ def test_order_zero_and_what_does_not_depend() -> None:
 def test_what_is_refused(directions: Any, order: Any, words: str) -> None:
     with pytest.raises(gx.GraphError, match=words):
         gx.taylor(gx.sin(X), X, directions, order)
+
+
+def test_a_direction_of_a_wrong_shape_is_called_a_direction() -> None:
+    x = gx.vector("x", 3)
+    with pytest.raises(gx.GraphError, match=r"a direction of type float64\[2\] for .*float64\[3\]"):
+        gx.taylor(x * x, x, np.ones(2), 2)
+    with pytest.raises(gx.GraphError, match=r"a tangent of type float64\[3, 1\]"):
+        gx.jvp(x * x, x, np.ones((3, 1)))
+    with pytest.raises(gx.GraphError, match=r"a cotangent of type float64\[2\]"):
+        gx.vjp(x * x, x, np.ones(2))

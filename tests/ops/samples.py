@@ -248,6 +248,8 @@ BINARY = (
         "subtract",
         "multiply",
         "strong_multiply",
+        "strong_divide",
+        "difference",
         "divide",
         "maximum",
         "minimum",
@@ -255,7 +257,7 @@ BINARY = (
         "not_equal",
     ),
     *("less", "less_equal", "greater", "greater_equal", "logical_and", "logical_or", "power"),
-    *("arctan2", "logaddexp2", "xlogy", "xlog1py"),
+    *("arctan2", "logaddexp", "logaddexp2", "xlogy", "xlog1py"),
     *("floor_divide", "remainder", "fmod", "integer_power", "bitwise_and", "bitwise_or"),
     *("bitwise_xor", "left_shift", "right_shift", "copysign", "nextafter", "hypot"),
 )
@@ -269,7 +271,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
 # Where smooth values lie, for ops whose record states no domain.
 _DOMAINS: dict[str, tuple[tuple[float, float], ...]] = {
     "sqrt": ((0.1, 5.0),),
-    "divide": ((-3.0, 3.0), (0.5, 3.0)),
+    **dict.fromkeys(("divide", "strong_divide"), ((-3.0, 3.0), (0.5, 3.0))),
     **dict.fromkeys(("floor", "ceil", "trunc"), ((2.1, 2.9),)),
     "rint": ((1.6, 2.4),),
     "spacing": ((1.1, 1.9),),
@@ -285,6 +287,8 @@ _LAST_VALUES = {
 }
 # The public functions of ops that have another name than theirs.
 SPOKEN = {"integer_power": "power"}
+# Ops that derivatives and compositions are made of, without a public function of their own.
+UNSPOKEN = ("strong_divide", "difference")
 
 
 def accepts(op: Op, arity: int, dtype: str) -> bool:
@@ -458,6 +462,11 @@ def _reductions() -> list[Sample]:
             # their identities are infinite
             smooth = label != "nothing" or name not in ("max", "min")
             made.append(Sample(name, label, (given,), _apply(name, axes=axes), taken, smooth))
+    for label, (shape, axes) in shapes.items():
+        given = Input(shape, interval=(0.5, 1.5))
+        made.append(
+            Sample("all_but_one", label, (given,), _apply("all_but_one", axes=axes), FLOATS)
+        )
     for label, shape, axis in (
         ("line", (19,), 0),
         ("rows", (4, 9), 1),
@@ -1002,6 +1011,7 @@ __all__ = [
     "LEAVES",
     "USUAL",
     "SPOKEN",
+    "UNSPOKEN",
     "Input",
     "Sample",
     "bit_patterns",
