@@ -71,6 +71,7 @@ class FakeDriver:
         self.copies: list[tuple[str, int]] = []
         self.calls: collections.Counter[str] = collections.Counter()
         self.seen: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # the arguments of one call a kind
+        self.returned: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # and its values
         self.streams: dict[int, _Stream] = {LEGACY: _Stream(), PER_THREAD: _Stream()}
         self.events: dict[int, tuple[_Stream, int] | None] = {}
         self.modules: dict[int, emulator.Module] = {}
@@ -130,7 +131,10 @@ class FakeDriver:
                     return (fault[2], None)
             if name.startswith(_IN_CONTEXT) and not self.contexts:
                 return (RESULT.CUDA_ERROR_INVALID_CONTEXT, None)
-            return function(*arguments)
+            status, *values = function(*arguments)
+            if status == OK:
+                self.returned[name, *map(type, arguments)] = tuple(values)
+            return (status, *values)
 
         return call
 
