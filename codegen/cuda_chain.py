@@ -2,8 +2,8 @@
 
 Each launch of a `Chain` is a function of the device that is given the number of a tile: products
 leave their elements in an array of the thread, a later product takes them in its epilogue. Where
-the last launch works on rows, a tile is as wide as a row and a warp has whole ones, laid out just as
-a kernel over rows of its own would load them; so it reduces them by shuffles, and no element of
+the last launch works on rows, a tile is as wide as a row and a warp has whole ones, laid out just
+as a kernel over rows of its own would load them; so it reduces them by shuffles, and no element of
 what is handed on is in memory at any time.
 """
 
@@ -27,7 +27,7 @@ from graphc.codegen.cuda_lanes import (
     may_be_packed,
     planned_for_rows,
 )
-from graphc.codegen.cuda_together import Part, Parameters, size_text
+from graphc.codegen.cuda_together import Parameters, Part, size_text
 from graphc.codegen.loops import Buffer, Contract, Kernel
 from graphc.codegen.program import Chain, Launch, Storage
 from graphc.codegen.scalar import For, Store, Value
@@ -157,7 +157,7 @@ class ProductPrinter(_Held, ContractPrinter):
 
 
 class RowsPrinter(_Held, KernelPrinter):
-    """Writes a kernel over rows as a function for those of one tile, which each warp has some of."""
+    """Writes a kernel over rows as a function for those of one tile: each warp has some."""
 
     def __init__(
         self,
@@ -201,7 +201,7 @@ class RowsPrinter(_Held, KernelPrinter):
         row = tile % tiles * self.tiling.rows if tiles != 1 else 0
         first = self.index(place, row)
         place.put(f"const {self.INTEGER} row0 = {first} + warp * {each};")
-        before = self.index(place, tile // tiles * contract.rows if tiles != 1 else tile * contract.rows)
+        before = self.index(place, tile // tiles * contract.rows)
         variable = nest.variable
         body = place.inner()
         inside = body.inner({variable: variable})

@@ -47,8 +47,8 @@ def attention() -> Graphs:
 
 
 def sum_of_products() -> Graphs:
-    shapes = {"a": (70, 30), "b": (30, 50), "c": (70, 20), "d": (20, 50), "e": (70, 33), "f": (33, 50)}
-    a, b, c, d, e, f = (symbol(name, *shape) for name, shape in shapes.items())
+    a, b, c = symbol("a", 70, 30), symbol("b", 30, 50), symbol("c", 70, 20)
+    d, e, f = symbol("d", 20, 50), symbol("e", 70, 33), symbol("f", 33, 50)
     return [a, b, c, d, e, f], [gx.tanh(a @ b + c @ d + e @ f + 1)]
 
 
@@ -89,10 +89,9 @@ def lowered(name: str) -> Any:
 
 def drawn(inputs: Sequence[gx.Node]) -> list[np.ndarray]:
     shapes = [tuple(SIZES.get(str(e), e) for e in x.shape) for x in inputs]
-    return [
-        RANDOM.random(shape) > 0.3 if x.dtype == "bool" else RANDOM.standard_normal(shape).astype("f4")
-        for x, shape in zip(inputs, shapes, strict=True)
-    ]
+    values = [RANDOM.standard_normal(shape).astype("f4") for shape in shapes]
+    pairs = zip(inputs, values, strict=True)
+    return [each > 0.3 if x.dtype == "bool" else each for x, each in pairs]
 
 
 @pytest.mark.parametrize("name", GRAPHS)
