@@ -67,7 +67,7 @@ def sparse_jacobian(output: Node, wrt: Node, mode: str = "auto") -> SparseMatrix
             f"jacobian: {output.type} does not vary smoothly; differentiate floats\n"
             + describe([output])
         )
-    tangent, direction = _tangent(output, wrt)
+    tangent, direction = tangent_of(output, wrt)
     pattern = linear_pattern(tangent, direction)
     plan = plan_of(pattern, wrt.shape, output.shape, mode)  # type: ignore[arg-type]
     found, places, start = [], np.zeros(pattern.nnz, np.int64), 0
@@ -77,7 +77,7 @@ def sparse_jacobian(output: Node, wrt: Node, mode: str = "auto") -> SparseMatrix
         places = plan.columns.colors[columns] * pattern.shape[0] + rows
         start = plan.columns.count * pattern.shape[0]
     if plan.rows.count:
-        pulled, cotangent = _cotangent(output, wrt)
+        pulled, cotangent = cotangent_of(output, wrt)
         found.append(_in_directions(pulled, cotangent, plan.rows))
         backwards = start + plan.rows.colors[rows] * pattern.shape[1] + columns
         places = np.where(plan.forwards, places, backwards)
@@ -88,7 +88,7 @@ def sparse_hessian(cost: Node, wrt: Node) -> SparseMatrix:
     """The Hessian of a rank-0 `cost` by one node, which is flattened in C order."""
     real_inputs([wrt], "hessian")
     slope = grad(cost, wrt)
-    tangent, direction = _tangent(slope, wrt)
+    tangent, direction = tangent_of(slope, wrt)
     pattern = symmetric_part(linear_pattern(tangent, direction))
     coloring, swapped = color_symmetric(pattern, wrt.shape)  # type: ignore[arg-type]
     rows, columns = pattern.rows.astype(np.int64), pattern.indices.astype(np.int64)
@@ -113,13 +113,13 @@ def symmetric_part(pattern: Pattern) -> Pattern:
     return Pattern.of(*np.divmod(both, size), pattern.shape)
 
 
-def _tangent(output: Node, wrt: Node) -> tuple[Node, Node]:
+def tangent_of(output: Node, wrt: Node) -> tuple[Node, Node]:
     direction = placeholder(wrt.type)
     (made,) = push_forward([output], [wrt], [direction], TRANSFORM)
     return (zero(output.type) if made is None else made), direction  # type: ignore[arg-type]
 
 
-def _cotangent(output: Node, wrt: Node) -> tuple[Node, Node]:
+def cotangent_of(output: Node, wrt: Node) -> tuple[Node, Node]:
     direction = placeholder(output.type)
     (made,) = pull_back([output], [wrt], [direction], TRANSFORM)
     return (zero(wrt.type) if made is None else made), direction  # type: ignore[arg-type]

@@ -72,7 +72,8 @@ class Dependence:
                 columns.append(part.sets.indices[places])
         return np.concatenate(elements), np.concatenate(columns)
 
-    def _refuse_many(self) -> None:
+    def count(self) -> int:
+        """How many places `entries` writes out."""
         count = 0
         for part in self.parts:
             if part.sets is None:
@@ -80,6 +81,10 @@ class Dependence:
             else:
                 sizes = np.append(np.diff(part.sets.indptr), 0)
                 count += int(sizes[part.rows].sum())
+        return count
+
+    def _refuse_many(self) -> None:
+        count = self.count()
         if count > MOST_POSITIONS:
             raise GraphError(
                 f"{self.size} elements depend on {self.columns} in up to {count} places: that is "

@@ -1,15 +1,19 @@
 """Jacobians, Hessians and Hessian-vector products, made of the two modes.
 
-A dense Jacobian is a scan over the rows (reverse mode) or columns (forward mode) of the identity,
-whichever is fewer: one derivative body, compiled once, whatever the sizes.
+A dense Jacobian is the derivative in all directions of one side, whichever has fewer: tangents of
+the input or cotangents of the output. Where sizes are known and arrays of all directions are not
+too large they are computed at once (`columns`), in fewer directions as far as these meet nowhere;
+else in a scan over the unit vectors: one derivative body, compiled once, whatever the sizes.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from graphc.autodiff.chain import is_real
+from graphc.autodiff.columns import all_columns, fits
 from graphc.autodiff.forward import jvp
-from graphc.autodiff.reverse import grad, vjp
+from graphc.autodiff.reverse import grad, real_inputs, vjp
 from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.ops.control import scan
@@ -18,6 +22,7 @@ from graphc.ops.movement import moveaxis_last, reshape
 from graphc.ops.operands import as_node, constant
 from graphc.ops.special import where
 from graphc.tree import flatten
+from graphc.types import TensorType
 
 # A dense Jacobian takes no more memory than this.
 _MOST_BYTES = 2**34
@@ -36,7 +41,8 @@ def jacobian(outputs: Node, inputs: Any, mode: str = "auto", sparse: bool = Fals
 
     The result has the structure of `inputs`; each leaf has shape `outputs.shape + input.shape`.
     `mode` is "reverse", "forward" or "auto": by the smaller side where sizes are known, else
-    reverse.
+    reverse. Directions that meet nowhere in a part of the graph are one there: an intermediate
+    value of which each element depends on few inputs is differentiated as a sparse one.
 
     With `sparse` each leaf is a `SparseMatrix` of shape (outputs.size, input.size), which a call of
     a Function gives as a `scipy.sparse.csr_array`. Its pattern is read off the graph, and columns,
@@ -69,10 +75,21 @@ def _refuse_large(rows: Any, columns: Any, dtype: Any) -> None:
 
 
 def _jacobian(output: Node, wrt: Node, mode: str) -> Node:
+    from graphc.autodiff.compressed import cotangent_of, tangent_of
+
     rows, columns = output.size, wrt.size
     _refuse_large(rows, columns, output.dtype)
     fewer_columns = isinstance(rows, int) and isinstance(columns, int) and columns < rows
-    if mode == "forward" or (mode == "auto" and fewer_columns):
+    forward = mode == "forward" or (mode == "auto" and fewer_columns)
+    varies = isinstance(output.type, TensorType) and is_real(output.type)
+    if varies and isinstance(rows, int) and isinstance(columns, int) and rows and columns:
+        real_inputs([wrt], "jacobian")
+        found = (tangent_of if forward else cotangent_of)(output, wrt)
+        if fits(*found):
+            every = all_columns(*found)
+            stacked = moveaxis_last(every) if forward else every
+            return reshape(stacked, (*output.shape, *wrt.shape))
+    if forward:
         _, stacked = scan(lambda s, k: (s, jvp(output, wrt, _basis(k, wrt))), (), iota((columns,)))
         return reshape(moveaxis_last(stacked), (*output.shape, *wrt.shape))
     _, stacked = scan(lambda s, k: (s, vjp(output, wrt, _basis(k, output))), (), iota((rows,)))

@@ -70,6 +70,15 @@ def linear_pattern(output: Node, given: Node) -> Pattern:
     return found.pattern()
 
 
+def dependences(output: Node, given: Node) -> dict[Node, list[Maybe]]:
+    """What every node between `given` and `output` that varies with `given` depends on: for each of
+    its results.
+    """
+    scope = _Scope(deps={given: [identity(_size(given))]})
+    _Tracing(_size(given)).run([output], scope)
+    return scope.deps
+
+
 def _require_numbers(nodes: Sequence[Node]) -> None:
     for node in nodes:
         for type_ in result_types(node):

@@ -21,20 +21,39 @@ x, y = variables("x y")
 (c,) = numbers("c")
 transposed, contract, summed = functions("transpose contract sum")
 
-def _contract_sources(node: Node) -> Node:
-    """The contraction over what its arguments transpose."""
-    args, (labels, result) = list(node.args), labels_of(node)
-    for side, arg in enumerate(node.args):
-        if arg.op is transpose_op:
-            args[side] = arg.args[0]
-            labels[side] = tuple(labels[side][a] for a in inverse(arg.attrs["axes"]))
-    return contraction(args, labels, result)
+def _contract_sources(node: Node) -> Node | None:
+    """The contraction over what its arguments transpose, unless its result had to be transposed
+    then: an argument is put into order while it is packed, at no cost.
+    """
+    for sides in ((0, 1), (0,), (1,)):
+        args, (labels, result) = list(node.args), labels_of(node)
+        turned = [side for side in sides if args[side].op is transpose_op]
+        for side in turned:
+            labels[side] = tuple(labels[side][a] for a in inverse(args[side].attrs["axes"]))
+            args[side] = args[side].args[0]
+        made = contraction(args, labels, result) if turned else node
+        if turned and made.op is contract_op:
+            return made
+    return None
 
 
 def _contract_exchanged(inner: Node, node: Node) -> Node | None:
-    """The transpose of a product is the product the other way round."""
+    """The transpose of a product is the product the other way round, of arguments with their free
+    axes in another order.
+    """
     labels, result = labels_of(inner)
-    made = contraction(inner.args, labels, tuple(result[a] for a in node.attrs["axes"]))
+    wanted = tuple(result[a] for a in node.attrs["axes"])
+    made = contraction(inner.args, labels, wanted)
+    if made.op is contract_op:
+        return made
+    args = list(inner.args)
+    for side, mine in enumerate(labels):
+        other = labels[1 - side]
+        free = iter([label for label in wanted if label in mine and label not in other])
+        order = tuple(label if label in other else next(free) for label in mine)
+        args[side] = transpose(args[side], [mine.index(label) for label in order])
+        labels[side] = order
+    made = contraction(args, labels, wanted)
     return made if made.op is contract_op else None
 
 

@@ -459,7 +459,9 @@ def _is_row(view: Node) -> bool:
 
 
 def _before_view(node: Node) -> Node | None:
-    """The op over what all arguments transpose or reshape alike, then that; scalars fit in."""
+    """The op over what all arguments transpose or reshape alike, then that. What is repeated fits
+    in with transposes, numbers with both.
+    """
     views = [argument for argument in node.args if argument.op in (transpose_op, reshape_op)]
     if not views or not isinstance(node.type, TensorType):
         return None
@@ -469,16 +471,23 @@ def _before_view(node: Node) -> Node | None:
     alike = all(
         v.op is first.op and v.attrs == first.attrs and v.args[0].shape == shape for v in views
     )
-    scalars = [argument for argument in node.args if argument.op is broadcast_op]
-    if not alike or any(scalar.args[0].ndim for scalar in scalars):
+    repeated = [argument for argument in node.args if argument.op is broadcast_op]
+    if not alike or first.op is reshape_op and any(each.args[0].ndim for each in repeated):
         return None
     if all(map(_is_row, views)):
         return None
     sources = [
-        broadcast(arg.args[0], shape, ()) if arg.op is broadcast_op else arg.args[0]
-        for arg in node.args
+        _beneath_view(first, arg) if arg.op is broadcast_op else arg.args[0] for arg in node.args
     ]
     return first.op(node.op(*sources, **node.attrs), **first.attrs)
+
+
+def _beneath_view(view: Node, repeated: Node) -> Node:
+    """The broadcast that a transpose, or a reshape if it is of a number, turns into this one."""
+    shape = view.args[0].shape
+    if view.op is reshape_op:
+        return broadcast(repeated.args[0], shape, ())
+    return transpose(repeated, inverse(view.attrs["axes"]))
 
 
 rule(

@@ -16,6 +16,8 @@ import pytest
 from backends import Case, Judge, run
 
 import graphc as gx
+from graphc.autodiff import columns
+from graphc.autodiff.compressed import tangent_of
 from graphc.node import Node, topological
 
 RANDOM = np.random.default_rng(8)
@@ -454,3 +456,62 @@ def test_check_grad() -> None:
     wrong = gx.sum(gx.stop_gradient(x) * x)
     found = gx.check_grad(wrong, x, point)
     assert not found and found.worst > 0.1
+
+
+def chained(angles: Node, base: Node) -> tuple[Node, Node]:
+    """Three arms of four joints each: where the joints are, and what all results are made of."""
+    turns = gx.reshape(angles, (3, 4))
+    reach = gx.cumsum(gx.sin(turns) * gx.exp(0.1 * turns), axis=1)
+    return reach, base @ gx.reshape(reach, 12)
+
+
+@pytest.mark.parametrize("target", ["cpu", "interpret"])
+def test_columns_that_meet_nowhere_share_a_direction(target: str) -> None:
+    """Every result depends on every angle, but no joint on those of another arm."""
+    angles, base = gx.vector("angles", 12), gx.symbol("base", (20, 12))
+    _, y = chained(angles, base)
+    tangent, direction = tangent_of(y, angles)
+    cut = columns.cheapest_cut(tangent, direction)
+    assert cut is not None and cut.coloring.count == 4
+    found = gx.jacobian(y, angles)
+    A, B = RANDOM.normal(size=12), RANDOM.normal(size=(20, 12))
+    slopes = [value(gx.jvp(y, angles, gx.constant(e)), angles=A, base=B) for e in np.eye(12)]
+    f = gx.compile([angles, base], found, target=target)
+    np.testing.assert_allclose(f(A, B), np.stack(slopes, 1), rtol=1e-13, atol=1e-15)
+    backwards = gx.jacobian(y, angles, mode="reverse")
+    np.testing.assert_allclose(
+        value(backwards, angles=A, base=B), np.stack(slopes, 1), rtol=1e-12, atol=1e-14
+    )
+
+
+def test_a_cut_is_made_only_where_it_pays() -> None:
+    x, m = gx.vector("x", 6), gx.symbol("m", (9, 6))
+    for y in (gx.tanh(m @ x), gx.sin(x) * gx.sum(x), gx.softmax(x)):
+        assert columns.cheapest_cut(*tangent_of(y, x)) is None
+    banded = gx.sin(x[1:] * x[:-1])  # the whole Jacobian is sparse: the cut is behind everything
+    cut = columns.cheapest_cut(*tangent_of(banded, x))
+    assert cut is None or cut.coloring.count == 2
+
+
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+def test_a_large_jacobian_is_made_one_direction_after_the_other(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = gx.vector("x", 5)
+    y = gx.sin(x) * gx.sum(x)
+    at_once = gx.jacobian(y, x, mode=mode)
+    monkeypatch.setattr(columns, "MOST_ELEMENTS", 0)
+    in_turn = gx.jacobian(y, x, mode=mode)
+    assert at_once is not in_turn
+    X = RANDOM.normal(size=5)
+    np.testing.assert_allclose(value(at_once, x=X), value(in_turn, x=X), rtol=1e-14)
+
+
+def test_jacobians_by_names_and_of_what_does_not_vary() -> None:
+    n = gx.vector("n", "size")
+    X = RANDOM.normal(size=4)
+    np.testing.assert_allclose(value(gx.jacobian(n * n, n), n=X), np.diag(2 * X))
+    x, z = gx.vector("x", 3), gx.vector("z", 2)
+    assert not value(gx.jacobian(z, x), x=X[:3], z=X[:2]).any()
+    empty = gx.jacobian(gx.vector("none", 0) * 1.0, x)
+    assert empty.shape == (0, 3)

@@ -21,7 +21,7 @@ import graphc as gx
 from graphc import dtypes
 from graphc.autodiff import coloring, sparsity
 from graphc.autodiff.coloring import Coloring, color_columns, separates, star
-from graphc.autodiff.compressed import _in_directions, _tangent, plan_of
+from graphc.autodiff.compressed import _in_directions, plan_of, tangent_of
 from graphc.autodiff.pattern import Pattern
 from graphc.autodiff.sparse_matrix import SparseMatrix
 from graphc.autodiff.sparsity import linear_pattern
@@ -47,14 +47,14 @@ WIDER = {
 
 def dense(output: Node, wrt: Node, values: dict[Node, Any]) -> np.ndarray:
     """The Jacobian, a direction for each column, by NumPy."""
-    tangent, direction = _tangent(output, wrt)
+    tangent, direction = tangent_of(output, wrt)
     every = Coloring(np.arange(int(wrt.size)), int(wrt.size))
     made, _ = _in_directions(tangent, direction, every)
     return np.asarray(gx.evaluate(made, values)).reshape(int(wrt.size), int(output.size)).T
 
 
 def pattern_of(output: Node, wrt: Node) -> np.ndarray:
-    return linear_pattern(*_tangent(output, wrt)).toarray()
+    return linear_pattern(*tangent_of(output, wrt)).toarray()
 
 
 def smooth_samples() -> list[Any]:

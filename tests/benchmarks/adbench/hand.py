@@ -6,7 +6,8 @@ vertices of a mesh, which follow several bones with weights. A measured point be
 
 A vertex is linear in the bones' matrices: all vertices that are asked for are one matrix product,
 of the matrices side by side with the weighted base positions. A column of the Jacobian is another
-such product, so they are taken together: forward mode over the columns of the pose.
+such product, so they are taken together: forward mode over the columns of the pose, of which those
+of different fingers share a direction up to the matrices.
 """
 
 from __future__ import annotations
@@ -164,9 +165,7 @@ def jacobian_of_graphc(theta: Any, us: Any = None, **values: Any) -> Any:
     import graphc as gx
 
     value = of_graphc(theta, us, **values)
-    found = gx.vmap(lambda tangent: gx.jvp(value, theta, tangent), out_axes=2)(
-        gx.eye(theta.shape[0])
-    )
+    found = gx.jacobian(value, theta)
     if us is None:
         return found
     own = gx.vmap(lambda tangent: gx.jvp(value, us, tangent), out_axes=2)(
