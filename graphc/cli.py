@@ -53,6 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="print a graph file, as written by gx.save")
     show.add_argument("file")
     show.add_argument("--format", default="text", choices=("text", "dot", "svg", "latex", "html"))
+    show.add_argument(
+        "--target", choices=("cuda",), help="the launches and kernels instead, and what they cost"
+    )
+    show.add_argument("--arch", default="sm_90", metavar="sm_N", help="the GPU; default: sm_90")
+    show.add_argument(
+        "--size", action="append", default=[], metavar="NAME=N", help="the extent of a dimension"
+    )
     show.set_defaults(run=_show)
 
     compile_ = commands.add_parser("compile", help="compile a graph file and report on it")
@@ -88,7 +95,34 @@ def _demo(options: Any) -> None:
 def _show(options: Any) -> None:
     import graphc as gx
 
-    print(gx.show(gx.load(options.file), format=options.format))
+    if options.target is None:
+        print(gx.show(gx.load(options.file), format=options.format))
+        return
+    from graphc.runtime.cuda_report import shown
+
+    print(shown(*_loaded(options.file), options.arch, _sizes(options.size)))
+
+
+def _sizes(listed: Sequence[str]) -> dict[str, int]:
+    """The extents of `--size NAME=N`."""
+    found = {}
+    for each in listed:
+        name, _, value = each.partition("=")
+        if not name or not value.isdecimal():
+            raise ValueError(f"--size takes NAME=N, like n=1024, got {each!r}")
+        found[name] = int(value)
+    return found
+
+
+def _loaded(file: str) -> tuple[list[Any], Any]:
+    """The inputs and outputs of a graph file."""
+    import graphc as gx
+    from graphc.graph import symbol_op
+    from graphc.node import topological
+    from graphc.tree import flatten
+
+    outputs = gx.load(file)
+    return [node for node in topological(flatten(outputs)[0]) if node.op is symbol_op], outputs
 
 
 # What `graphc compile --emit` prints of a Function.
@@ -104,12 +138,8 @@ _EMITTED = {
 
 def _compile(options: Any) -> None:
     import graphc as gx
-    from graphc.graph import symbol_op
-    from graphc.node import topological
-    from graphc.tree import flatten
 
-    outputs = gx.load(options.file)
-    inputs = [node for node in topological(flatten(outputs)[0]) if node.op is symbol_op]
+    inputs, outputs = _loaded(options.file)
     shown = _EMITTED[options.emit]
     if shown is None:
         emitted = gx.emit(inputs, outputs, target=options.emit)

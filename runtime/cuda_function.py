@@ -37,6 +37,7 @@ from graphc.runtime.cuda_launch import (
     Frame,
     LoadedProgram,
 )
+from graphc.runtime.cuda_report import CudaReport
 from graphc.runtime.engine import engine
 from graphc.runtime.leaf import make_function
 from graphc.runtime.native import NativeProgram, Recorder
@@ -82,6 +83,7 @@ class CudaCompiled(Compiled):
         self.workers = SCRATCH_BLOCKS
         self.texts = {}
         self.native = NativeProgram(0, 0, {}, ())
+        self._last_sizes: dict[str, int] = {}
         self._made = threading.Lock()
         self._by_strides: dict[tuple[bool, ...], Variant] = {}
         with self.recorder.timed("close"):
@@ -159,6 +161,21 @@ class CudaCompiled(Compiled):
 
     def reduce(self) -> tuple[Any, ...]:
         return (compile_cuda, (self.request,))
+
+    def report(self) -> CudaReport:
+        """Kernels with registers, occupancy and instructions; launches and modelled bytes, with the
+        extents of the last call.
+        """
+        variant = self.variant(())
+        return CudaReport.of(
+            variant.program,
+            variant.code.arch,
+            variant.code,
+            sizes=self._last_sizes,
+            dims=self.dim_names,
+            seconds=self.recorder.phases(),
+            loaded=variant.loaded,
+        )
 
     # -- the call ----------------------------------------------------------------------------------
 
@@ -296,7 +313,7 @@ class CudaCompiled(Compiled):
 
     def _call(self, arrays: list[Any], results: _Results, slots: Any) -> None:
         names = self.layout.slots.program_names
-        sizes = dict(zip(names, slots, strict=False))
+        sizes = self._last_sizes = dict(zip(names, slots, strict=False))
         strided = tuple(isinstance(a, Given) and not _is_plain(a) for a in arrays)
         variant = self.variant(strided)
         frame, inputs = self._frame(variant, arrays, results, sizes)

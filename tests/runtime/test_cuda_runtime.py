@@ -139,6 +139,22 @@ def test_containers_pickle_and_what_a_function_tells(gpu: fake_cuda.FakeDriver) 
     function.synchronize()
 
 
+def test_the_report_of_a_function(gpu: fake_cuda.FakeDriver) -> None:
+    inputs, outputs = _perceptron()
+    arrays = _arrays(inputs, [(10, 64), (64, 5)])
+    function = on_gpu(inputs, outputs)
+    assert function.report().bytes is None  # nobody has said how many rows
+    for _ in range(3):
+        function(*arrays)
+    report = function.report()
+    assert report.launches == function.counts.launches and report.device == "Emulated GPU"
+    assert report.kernels[0].usage.registers == 24  # what the stand-in for NVRTC says
+    text = str(report)
+    assert "calls so far: 3, of which 2 as one of 1 CUDA graphs" in text and "nvrtc" in text
+    inputs, outputs = _control()
+    assert "no graphs: data decide" in str(on_gpu(inputs, outputs).report())
+
+
 # -- arrays on the GPU -----------------------------------------------------------------------------
 
 
