@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -314,8 +314,7 @@ def lower_for_cuda(
         strided,
         product_scratch=product_scratch,
         arrange=_arrange,
-        fast=fast,
-        tactics=GPU,
+        tactics=replace(GPU, fast=fast),
     )
 
 

@@ -51,11 +51,6 @@ from graphc.types import Shape, TensorType, TupleType
 RECOMPUTE_COST = 8
 # Costs are not told apart beyond this.
 MOST_COST = 10_000
-# Element-wise work of one kernel, in additions: compile time grows faster than the text.
-MOST_WORK = 2_000
-# The same for a target that is given long kernels in segments: what a kernel's text takes while it
-# is written.
-MOST_WORK_IN_SEGMENTS = 25_000
 # Parts of an array that are found by trying one after the other; of more each is stored by itself.
 MOST_PARTS = 8
 # Work that each element of an array of few parts may do in vain, in additions, rather than be
@@ -143,18 +138,14 @@ class Partition:
         external: set[Node],
         strided: set[Node] | frozenset[Node] = frozenset(),
         overwritten: Mapping[Node, Node] = MappingProxyType({}),
-        most_floating: int = MOST_WORK,
-        fast: bool = False,
         tactics: Tactics | None = None,
     ) -> None:
-        """`overwritten` are external nodes over which an output will lie. `most_floating` is the
-        floating work of one kernel; `fast` allows cheaper functions.
+        """`overwritten` are external nodes over which an output will lie; `tactics` are those of a
+        CPU if none are given.
         """
-        self.fast = fast
         self.tactics = tactics or CPU
         self.external = external
         self._overwritten = overwritten
-        self.most_floating = most_floating
         self.strided = strided
         self.group_of: dict[Node, Group] = {}
         self.groups: list[Group] = []
@@ -242,7 +233,7 @@ class Partition:
         group = joined or self._open(node, needed)
         if joined is None:
             for full in needed:
-                if full.work > MOST_WORK and full.continuation is None:
+                if full.work > self.tactics.most_work and full.continuation is None:
                     full.continuation = group
         if isinstance(form, Reduce):
             self._note_reduction(node, group)
@@ -405,7 +396,7 @@ class Partition:
         siblings = [group for group in self._siblings(node, needed) if group not in needed]
         for needs in (*producers, *siblings):
             group = needs
-            while group.work > MOST_WORK and group.continuation is not None:
+            while group.work > self.tactics.most_work and group.continuation is not None:
                 group = group.continuation
             why = self._refusal(node, group, needed)
             if why is None:
@@ -423,7 +414,7 @@ class Partition:
         if group.kind not in ("nest", "contract"):
             what = "sorting, searching or running" if group.kind == "own" else group.kind
             return f"a {what} kernel takes no further work"
-        if group.work > MOST_WORK:
+        if group.work > self.tactics.most_work:
             return "the kernel is long enough to compile"
         if isinstance(form, Reduce) and self._stage(node, group) > MOST_STAGES:
             return "the kernel passes over its rows often enough"
@@ -567,9 +558,10 @@ class Partition:
             if isinstance(form, Gather) and cost.get(node.args[0], 0) > RECOMPUTE_COST:
                 must.add(beneath(node.args[0]))  # a reshape finds its elements there
             dear = own and cost[node] > RECOMPUTE_COST
+            endless = cost[node] > self.tactics.most_work
             if dear and (node in crossing or self._is_shared(node, readers)):
                 must.add(node)
-            elif cost[node] > MOST_WORK and node in moved and node.op is not project_op:
+            elif endless and node in moved and node.op is not project_op:
                 if self._dependencies[node]:
                     self._ground_one(node)
                 else:
@@ -613,10 +605,10 @@ class Partition:
             own = _own_cost(node)
             total += own
             work += own
-            if work > self.most_floating:
+            if work > self.tactics.most_floating:
                 number, work = number + 1, own
             segments[node] = number
-        return segments if total > MOST_WORK else {}
+        return segments if total > self.tactics.most_work else {}
 
     def _crossing(self, order: Sequence[Node], segments: dict[Node, int]) -> set[Node]:
         """Floating values that other floating ones of another segment or another shape read,

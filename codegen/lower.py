@@ -19,8 +19,6 @@ from graphc.codegen.emit import copy_operand, framed_operand, part_operand
 from graphc.codegen.fuse import (
     LINE_BYTES,
     MOST_TOGETHER,
-    MOST_WORK,
-    MOST_WORK_IN_SEGMENTS,
     Group,
     Partition,
     beneath,
@@ -66,8 +64,6 @@ def lower(
     donated: Mapping[int, int] | None = None,
     product_scratch: Callable[[Contraction], Extent] = product_bytes,
     arrange: Callable[[Program], None] | None = None,
-    segments: bool = False,
-    fast: bool = False,
     tactics: Tactics | None = None,
 ) -> Program:
     """The program of a closed, rewritten, expanded graph.
@@ -76,11 +72,9 @@ def lower(
     `donated` maps a parameter to the output that will be written over it. `workers` is the most
     threads that will run it, for scratch; `product_scratch` is the workspace in bytes that the
     target needs for a contraction; `arrange` may change the order of statements before the memory
-    is planned; `tactics` are those of a CPU if none are given. With `segments` long element-wise
-    kernels come in segments (`codegen.segments`), for targets that have few registers and a cache;
-    others get several. `fast` takes the cheaper mathematical functions (`codegen.vecmath_fast`).
+    is planned; `tactics` are those of the target, of a CPU if none are given.
     """
-    lowering = _Lowering(segments, fast, tactics)
+    lowering = _Lowering(tactics)
     flags = [*strided, *[False] * (len(graph.parameters) - len(strided))]
     main = lowering.procedure(graph, "main", flags, donated or {})
     program = Program(main, list(lowering.procedures.values()), lowering.checks)
@@ -212,8 +206,8 @@ def _product_and_sum(node: Node) -> Node:
 class _Lowering:
     """State of lowering one graph: procedures by digest, checked nodes."""
 
-    def __init__(self, segments: bool, fast: bool, tactics: Tactics | None) -> None:
-        self.segments, self.fast, self.tactics = segments, fast, tactics
+    def __init__(self, tactics: Tactics | None) -> None:
+        self.tactics = tactics
         self.procedures: dict[bytes, Procedure] = {}
         self.checks: list[Checked] = []
         self.written = Written()
@@ -317,16 +311,8 @@ class _Block:
             for node in external
             if node.op is parameter_op and node.attrs["index"] in donated
         }
-        most = MOST_WORK_IN_SEGMENTS if lowering.segments else MOST_WORK
         self.partition = Partition(
-            order,
-            graph.outputs,
-            external,
-            strided,
-            overwritten,
-            most,
-            lowering.fast,
-            lowering.tactics,
+            order, graph.outputs, external, strided, overwritten, lowering.tactics
         )
         copies = self._claim_outputs(graph.outputs, results)
         self.copied = {node for node, _ in copies}

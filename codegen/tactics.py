@@ -8,7 +8,7 @@ stays in registers, and adding up in memory what could be in a register is dear.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphc.dims import Extent, product
 from graphc.types import Shape
@@ -24,6 +24,11 @@ class Tactics:
     each, is split as well. Columns of `long_column` in rows of `wide_row` are added up in memory,
     row by row. Sums have their terms added up by `summed_in_lanes` in vector loops. What is
     carried from row to row is so in at least `least_parts` parts of at most `rows_of_part` rows.
+
+    One kernel has at most `most_work` of element-wise work, in additions: compile time grows faster
+    than its text. A target with few registers and a cache may be given long kernels in `segments`
+    (see there), of floating work up to `work_in_segments`. `fast` is no matter of the target, but
+    of the request: it takes the cheaper mathematical functions (`codegen.vecmath_fast`).
     """
 
     few_results: int = 64
@@ -47,6 +52,15 @@ class Tactics:
     inlined_cost: int = 0  # values of kernels' results that cost no more are computed where needed
     flat_columns: bool = False  # lanes run over all that a reduction leaves, not only the last axis
     narrow_rows: int = 0  # results of at most so many elements are lanes too
+    most_work: int = 2_000
+    segments: bool = False
+    work_in_segments: int = 25_000
+    fast: bool = False
+
+    @property
+    def most_floating(self) -> int:
+        """The floating work of one kernel."""
+        return self.work_in_segments if self.segments else self.most_work
 
     def splits(self, domain: Shape, reduced: tuple[int, ...]) -> bool:
         """Whether a reduction of `domain` over `reduced` is done in parallel parts that a second
@@ -84,7 +98,10 @@ def _exceeds(extent: Extent, limit: int) -> bool:
     return not isinstance(extent, int) or extent > limit
 
 
+# A CPU whose kernels are whole loops, for a C compiler or the interpreter; one for which LLVM
+# compiles them; and a GPU.
 CPU = Tactics()
+NATIVE = replace(CPU, segments=True)
 GPU = Tactics(
     part_elements=32768,
     whole_results=16,

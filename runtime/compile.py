@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
 
+from graphc.codegen import tactics
 from graphc.codegen.extents import Constraint, Layout, Wording, canonical, derive, layout
 from graphc.codegen.loops import verify
 from graphc.codegen.lower import expand, lower
 from graphc.codegen.program import Call, Checked, Launch, Loop, Program, Statement, While, bodies
 from graphc.codegen.status import Code, Status
+from graphc.codegen.tactics import Tactics
 from graphc.dims import Extent
 from graphc.errors import MESSAGE_LINES, ExtentError, shortened
 from graphc.graph import Graph
@@ -130,8 +133,7 @@ class Compiled(Implementation):
                 strided,
                 self.request.donated,
                 product_scratch(self.workers),
-                segments=True,
-                fast=_is_fast(self.request),
+                tactics=_tactics(tactics.NATIVE, self.request),
             )
             if self.request.options.debug:
                 for kernel in program.kernels():
@@ -446,7 +448,7 @@ class Interpreted(Compiled):
     @functools.cached_property
     def program(self) -> Program:
         """The program, with its kernels and what they compute."""
-        return lower(self.rewritten, self.workers, fast=_is_fast(self.request))
+        return lower(self.rewritten, self.workers, tactics=_tactics(tactics.CPU, self.request))
 
     def _derive(self, slots: Any) -> None:
         found = self.layout.slots
@@ -472,6 +474,11 @@ class Interpreted(Compiled):
 
     def reduce(self) -> tuple[Any, ...]:
         return (compile_interpreted, (self.request,))
+
+
+def _tactics(target: Tactics, request: Request) -> Tactics:
+    """What kernels of a target are good at, as this request wants them."""
+    return replace(target, fast=_is_fast(request))
 
 
 def _is_fast(request: Request) -> bool:
@@ -501,7 +508,7 @@ def emit_c(request: Request, strided: Sequence[bool] = ()) -> Any:
     graph, dims = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
     program = lower(
-        rewritten, 1, strided, request.donated, c_scratch, fast=_is_fast(request)
+        rewritten, 1, strided, request.donated, c_scratch, tactics=_tactics(tactics.CPU, request)
     )
     found = layout(graph, program.main.arena, 0, Wording(request.names, dims))
     name, names = program_name(request.name), tuple(request.names)
@@ -516,5 +523,5 @@ def emit_llvm(request: Request) -> str:
 
     graph, _ = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
-    kernels = lower(rewritten, 1, fast=_is_fast(request)).kernels()
+    kernels = lower(rewritten, 1, tactics=_tactics(tactics.NATIVE, request)).kernels()
     return "\n".join(f"; {k.title}\n{kernel_text(k, Machine.host()).text}" for k in kernels)

@@ -170,6 +170,7 @@ _SMALL_PARTS = {"part_elements": 5, "split_elements": 8}
 SMALL_WORK = {
     "GRAIN": 2,
     "CPU": dataclasses.replace(tactics.CPU, **_SMALL_PARTS, long_column=6, wide_row=4),
+    "NATIVE": dataclasses.replace(tactics.NATIVE, **_SMALL_PARTS, long_column=6, wide_row=4),
     "GPU": dataclasses.replace(tactics.GPU, **_SMALL_PARTS, split_rows=3, whole_elements=6),
     "LEAST_CARRIED": 8,
     "TURNED_ELEMENTS": 12,

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from graphc.codegen import segments
 from graphc.codegen.emit.stretches import stretches
 from graphc.codegen.emit.writer import Framed, Writer, placed
-from graphc.codegen.fuse import MOST_WORK, reads_at, variables
+from graphc.codegen.fuse import reads_at, variables
 from graphc.codegen.loops import CHUNK, TURNED_SIDE
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel
@@ -103,7 +103,7 @@ class ElementwiseWriter(Writer):
 
     def _is_cut(self, body: Sequence[Statement]) -> bool:
         """Whether a body is long, and this target takes it in segments."""
-        return self.partition.most_floating > MOST_WORK and segments.may_be_cut(body)
+        return self.partition.tactics.segments and segments.may_be_cut(body)
 
     def _turned_axis(self, nodes: Sequence[Node], domain: Shape) -> int | None:
         """The axis along which a large array is read in the order of its memory, if that is not the

@@ -112,7 +112,7 @@ class Writer:
 
     def draft(self, title: str = "") -> Draft:
         """A new kernel, which calls what a large one should not hold copies of."""
-        scope = Scope(calls_routines=self._is_dear(), fast=self.partition.fast)
+        scope = Scope(calls_routines=self._is_dear(), fast=self.partition.tactics.fast)
         return Draft(title or self.title(), scope)
 
     def _is_dear(self) -> bool:

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.fuse import MOST_WORK, Partition
+from graphc.codegen.fuse import Partition
 from graphc.codegen.lower import expand, lower
 from graphc.codegen.memory import MOST_OF_A_SIZE
 from graphc.codegen.program import Program
 from graphc.codegen.scalar import walk
+from graphc.codegen.tactics import CPU
 from graphc.dims import Bounds, Dim
 from graphc.graph import Graph, close, parameter_op
 from graphc.node import topological
@@ -112,7 +113,7 @@ def test_no_kernel_grows_with_the_graph(build: Callable[..., Any], rank: int) ->
     x = leaf(rank)
     short, long = (lowered(x, build(x, length)) for length in (3_000, 7_500))
     assert max(statements(long)) <= 1.3 * max(statements(short))
-    assert max(statements(long)) < 6 * MOST_WORK
+    assert max(statements(long)) < 6 * CPU.most_work
     launches = [len(list(program.launches())) for program in (short, long)]
     assert launches[1] <= 4 * launches[0] + 4
     assert sum(statements(long)) <= 4 * sum(statements(short))
@@ -151,7 +152,7 @@ def test_repeated_shifts_are_cut_where_work_would_repeat() -> None:
     for _ in range(30):
         y = y * 0.5 + gx.pad(y[1:], ((0, 1),)) * 0.25
     program = lowered(x, y)
-    assert max(statements(program)) < 6 * MOST_WORK
+    assert max(statements(program)) < 6 * CPU.most_work
     given = np.linspace(-1, 1, 40)
     found = gx.compile([x], y, options=FRESH)(given)
     np.testing.assert_allclose(found, gx.evaluate(y, {x: given}), rtol=1e-12)

@@ -6,6 +6,7 @@ Few segments of few statements stand for the real ones: the constants are made s
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen import fuse, segments
+from graphc.codegen import segments, tactics
 from graphc.codegen.interpret import run_program
 from graphc.codegen.llvm.kernel import kernel_module, longest_function
 from graphc.codegen.loops import verify
@@ -31,7 +32,7 @@ def small_segments() -> Iterator[None]:
     with (
         mock.patch.object(segments, "SEGMENT", 40),
         mock.patch.object(segments, "WHOLE", 60),
-        mock.patch.object(fuse, "MOST_WORK", 50),
+        mock.patch.object(tactics, "NATIVE", replace(tactics.NATIVE, most_work=50)),
     ):
         yield
 
@@ -63,7 +64,7 @@ def functions(x: gx.Node) -> list[gx.Node]:
 def lowered(x: gx.Node, made: list[gx.Node]) -> Program:
     graph, captured = close([x], made)
     assert not captured
-    return lower(expand(Graph(graph.parameters, graph.outputs)), segments=True)
+    return lower(expand(Graph(graph.parameters, graph.outputs)), tactics=tactics.NATIVE)
 
 
 def loops(program: Program) -> list[For]:
