@@ -30,6 +30,7 @@ from graphc.codegen.cuda_together import PART_BLOCK, Part, joined_kernel
 from graphc.codegen.deep import with_more_blocks
 from graphc.codegen.loops import Contract
 from graphc.codegen.lower import lower
+from graphc.codegen.masks import masks_of_results
 from graphc.codegen.program import (
     Call,
     Chain,
@@ -307,7 +308,7 @@ def lower_for_cuda(
     fast: bool = False,
 ) -> Program:
     """The program of a closed, rewritten, expanded graph, as a GPU should run it."""
-    graph = with_more_blocks(graph)
+    graph = masks_of_results(with_more_blocks(graph))
     return lower(
         graph,
         workers,

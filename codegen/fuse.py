@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from graphc.codegen.masks import LEAST_READERS, is_sign_mask
 from graphc.codegen.schedule import Traffic, likely_bytes, schedule
 from graphc.codegen.tactics import CPU, Tactics
 from graphc.dims import Dim, Extent, affine, product
@@ -39,6 +40,7 @@ from graphc.lowering import (
     View,
 )
 from graphc.node import Node
+from graphc.ops.arithmetic import relu_op
 from graphc.ops.gather import lookup
 from graphc.ops.movement import reshape_op
 from graphc.ops.operands import broadcast_op, constant_op, restate_op
@@ -226,6 +228,9 @@ class Partition:
             self._work[node] = min(below + _own_cost(node), MOST_COST)
             self._dependencies[node] = frozenset()
             return
+        if self.tactics.remakes_masks and self._is_remade(node):
+            self._dependencies[node] = needed
+            return
         joined = self._join(node, needed)
         if joined is None and self._is_inlined(node):
             self._dependencies[node] = needed
@@ -269,6 +274,19 @@ class Partition:
             return False
         self._inlined[node] = cost
         return True
+
+    def _is_remade(self, node: Node) -> bool:
+        """Whether a node is the sign of what relu gives, which others read as well, and read only
+        by kernels that can make it anew.
+        """
+        if not is_sign_mask(node) or node.args[0].op is not relu_op:
+            return False
+        others = [reader for reader in self._readers_of(node.args[0]) if reader is not node]
+        readers = list(self._readers_of(node))
+        kinds = (Contract, Elementwise, Reduce)
+        if len(others) < LEAST_READERS or not readers:
+            return False
+        return all(isinstance(reader.op.lowering, kinds) for reader in readers)
 
     def _readers_of(self, node: Node) -> Iterator[Node]:
         """What reads a node, views looked through; a node that is not an array's view ends it."""

@@ -50,6 +50,7 @@ class Tactics:
     stores_windowed: bool = True  # arrays into which a product reads windows: padded, or computed
     made_apart: int = 1 << 22  # operands of products, stored however little is done for them
     inlined_cost: int = 0  # values of kernels' results that cost no more are computed where needed
+    remakes_masks: bool = False  # what relu gives is asked for its sign where that is wanted
     flat_columns: bool = False  # lanes run over all that a reduction leaves, not only the last axis
     narrow_rows: int = 0  # results of at most so many elements are lanes too
     most_work: int = 2_000
@@ -119,6 +120,7 @@ GPU = Tactics(
     stores_windowed=False,
     made_apart=0,
     inlined_cost=8,
+    remakes_masks=True,
     flat_columns=True,
     narrow_rows=16,
 )

@@ -123,6 +123,21 @@ def product_of_doubles() -> Any:
 
 
 @template
+def handed_rows() -> Any:
+    q, k, v = (symbol(name, 8, 128, 32) for name in "qkv")
+    seed = symbol("seed", 8, 128, 32)
+    mixed = gx.softmax(q @ gx.swapaxes(k, 1, 2), axis=-1) @ v
+    return [q, k, v, seed], [mixed, *gx.vjp(mixed, [q, k, v], seed)]
+
+
+@template
+def handed_sums() -> Any:
+    shapes = {"a": (256, 64), "b": (64, 192), "c": (256, 128), "d": (128, 192)}
+    a, b, c, d = (symbol(name, *shape) for name, shape in shapes.items())
+    return [a, b, c, d], [gx.tanh(a @ b + c @ d)]
+
+
+@template
 def convolution() -> Any:
     x, kernel = symbol("x", 8, 16, 28, 28), symbol("kernel", 32, 16, 3, 3)
     y = gx.conv2d(x, kernel, padding=1)
