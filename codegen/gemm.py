@@ -13,6 +13,9 @@ the index of each; every stride is in bytes and may be zero or negative in left 
 - ``epilogue, epilogue_context``: null, or ``void epilogue(ptr context, ptr tile, i64 out_row, i64
   row, i64 column, i64 m, i64 n, i64 batch)``, called once for each finished block of out, while it
   is in cache. Blocks are disjoint and cover out; nothing bounds m and n but the size of out.
+- ``warm``: null, or a function with the same arguments that asks for what the epilogue of a block
+  will read and write beside out: called before a register tile is computed, so that it is there
+  when the tile is finished.
 - ``pack_left, pack_left_context``: null, or ``void pack(ptr context, ptr destination, i64 row, i64
   m, i64 k, i64 kc, i64 batch, i64 stride)``, which takes the place of reading left: it writes
   element (row + i, k + l), i < m, l < kc, to ``destination + l * stride + i * element bytes``.
@@ -374,7 +377,8 @@ def _split(b: Blocking) -> Function:
     rest = f.subtract(depth, done)
     partial_bytes = f.multiply(area, size)
     q = Plan(f, _copy(f, plan, PLAN))
-    q["depth"], q["batches"], q["accumulate"], q["epilogue"] = piece, pieces, 0, "null"
+    q["depth"], q["batches"], q["accumulate"] = piece, pieces, 0
+    q["epilogue"], q["warm"] = "null", "null"
     q["left_batch"] = f.multiply(piece, p["left_column"])
     q["right_batch"] = f.multiply(piece, p["right_row"])
     q["out"], q["out_row"] = p["workspace"], f.multiply(columns, size)

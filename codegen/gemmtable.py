@@ -28,7 +28,7 @@ JOB_WORDS = (
     *("right", "right_row", "right_column", "right_batch"),
     *("out", "out_row", "out_batch"),
     *("rows", "columns", "depth", "batches", "accumulate"),
-    *("epilogue", "epilogue_context"),
+    *("epilogue", "epilogue_context", "warm"),
     *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
     *("left_across", "left_along", "right_across", "right_along", "offsets_context"),
     *("workspace", "workers", "status"),
@@ -63,7 +63,7 @@ CODE_WORD, CANCEL_WORD = 0, 4  # of the status record: nonzero asks every loop t
 ProductShape = tuple[object, object, object, frozenset[str]]
 
 _POINTERS = {
-    *("left", "right", "out", "epilogue", "epilogue_context"),
+    *("left", "right", "out", "epilogue", "epilogue_context", "warm"),
     *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
     *("left_across", "left_along", "right_across", "right_along", "offsets_context"),
     *("workspace", "status", "shared", "scratch", "partial", "kernels"),

@@ -14,7 +14,16 @@ from dataclasses import dataclass
 
 from graphc.codegen.gemmtable import BY_TASK, ONCE, TABLED, KernelTable, Plan, is_set
 from graphc.codegen.irtext import Function, Operand, VectorType
-from graphc.codegen.microkernel import DOT_TILE, DOT_TYPES, STREAM_ROWS, TILE_TYPES, Tile
+from graphc.codegen.microkernel import (
+    DOT_TILE,
+    DOT_TYPES,
+    LINE_BYTES,
+    PREFETCH_DEPTH,
+    STREAM_ROWS,
+    STREAM_TYPES,
+    TILE_TYPES,
+    Tile,
+)
 
 
 @dataclass(frozen=True)
@@ -36,18 +45,24 @@ def panel_product(tile: Tile) -> Function:
     left is ``tabled``, ``left_row`` and ``left_step`` are the addresses of tables of offsets.
     Without masks a panel whose columns are not whole vectors must be packed; its tiles then go
     through a scratch tile.
+
+    ``next_right`` is where the panel that will be needed next begins, and ``next_step`` the bytes
+    from a row of it to the following one. While the first tiles are computed, one line of each row
+    at a time, it is fetched into the second level of cache: from the third it would come too late.
     """
     vector, masked = tile.vector, tile.machine.has_masks
     f = Function(
         f"{tile.prefix}_panel_product",
         "ptr plan, ptr kernels, ptr left, i64 left_row, i64 left_step, i64 left_panel, ptr right,"
         "i64 right_step, ptr out, i64 depth, i64 rows, i64 columns, i64 accumulate, i64 finished,"
-        "i64 row, i64 column, i64 batch, i64 turned, i64 tabled",
+        "i64 row, i64 column, i64 batch, i64 turned, i64 tabled, ptr next_right, i64 next_step",
     )
     plan, kernels, left, left_row, left_step, left_panel, right, right_step = f.parameters[:8]
     out, depth, rows, columns, accumulate, finished, row, column = f.parameters[8:16]
-    batch, turned, tabled = f.parameters[16:]
-    out_row, epilogue, context = Plan(f, plan).read("out_row epilogue epilogue_context")
+    batch, turned, tabled, next_right, next_step = f.parameters[16:]
+    out_row, epilogue, context, warm = Plan(f, plan).read(
+        "out_row epilogue epilogue_context warm"
+    )
     exchanged = f.compare("ne", turned, 0)
     vectors = f.ceil_divide(columns, vector.lanes)
     ragged = f.compare("ne", f.remainder(columns, vector.lanes), 0)
@@ -57,14 +72,31 @@ def panel_product(tile: Tile) -> Function:
         kind = f.add(kind, f.let(f"zext i1 {ragged} to i64"))
     else:
         scratch = f.let(f"alloca [{tile.rows * tile.columns} x {vector.element}], align 64")
-    finishing = f.both(f.compare("ne", finished, 0), is_set(f, epilogue))
-    with f.loop(0, rows, 1, [("ptr", left), ("ptr", out), ("i64", 0)]) as loop:
-        panel, target, inside = loop.carried
+    last = f.compare("ne", finished, 0)
+    finishing = f.both(last, is_set(f, epilogue))
+    warming = f.both(last, is_set(f, warm))
+    warming = f.both(warming, f.compare("sge", depth, PREFETCH_DEPTH))
+    lines = f.multiply(vectors, vector.bytes)
+    first = [("ptr", left), ("ptr", out), ("i64", 0), ("i64", 0)]
+    with f.loop(0, rows, 1, first) as loop:
+        panel, target, inside, line = loop.carried
+        fetching = f.compare("slt", line, lines)
         rest = f.subtract(rows, loop.index)
         height: Operand = _next_of(f, tile.heights, rest)
         if tile.tabled_heights != tile.heights:
             height = f.select(by_table, _next_of(f, tile.tabled_heights, rest), height)
         kernel = KernelTable(tile).load_tile(f, kernels, height, vectors, kind)
+        # In the orientation that the caller knows, as `finish` does.
+        mine = (f.add(row, loop.index), column, height, columns)
+        theirs = (mine[1], mine[0], mine[3], mine[2])
+        place = [f.select(exchanged, a, b) for a, b in zip(theirs, mine, strict=True)]
+        block = (
+            *(("ptr", context), ("ptr", target), ("i64", out_row)),
+            *(("i64", value) for value in place),
+            ("i64", batch),
+        )
+        with f.when(warming):
+            f.call_pointer("void", warm, *block)
         to: tuple[Operand, ...] = (target, out_row, accumulate)
         if not masked:
             row_bytes = tile.columns * vector.element_bytes
@@ -78,6 +110,8 @@ def panel_product(tile: Tile) -> Function:
             f.select(by_table, left, f.at(panel, f.multiply(inside, left_row)), "ptr"),
             *(right, to[0], depth, f.select(by_table, entry, left_row), left_step),
             *(right_step, to[1], columns, to[2]),
+            f.select(fetching, f.at(next_right, line), right, "ptr"),
+            f.select(fetching, next_step, right_step),
         )
         f.call_pointer("void", kernel, *zip(TILE_TYPES, values, strict=True))
         if not masked:
@@ -89,17 +123,7 @@ def panel_product(tile: Tile) -> Function:
                     *(("i64", height), ("i64", columns), ("i64", accumulate)),
                 )
         with f.when(finishing):
-            # In the orientation that the caller knows, as `finish` does.
-            mine = (f.add(row, loop.index), column, height, columns)
-            theirs = (mine[1], mine[0], mine[3], mine[2])
-            place = [f.select(exchanged, a, b) for a, b in zip(theirs, mine, strict=True)]
-            f.call_pointer(
-                "void",
-                epilogue,
-                *(("ptr", context), ("ptr", target), ("i64", out_row)),
-                *(("i64", value) for value in place),
-                ("i64", batch),
-            )
+            f.call_pointer("void", epilogue, *block)
         below = f.add(inside, height)
         next_panel = f.compare("sge", below, tile.rows)
         loop.step = height
@@ -107,6 +131,7 @@ def panel_product(tile: Tile) -> Function:
             f.select(next_panel, f.at(panel, left_panel), panel, "ptr"),
             f.at(target, f.multiply(height, out_row)),
             f.select(next_panel, 0, below),
+            f.add(line, LINE_BYTES),
         ]
     return f
 
@@ -154,8 +179,10 @@ def compute_tiles(tile: Tile) -> Function:
     right_once = f.compare("eq", p["right_source"], ONCE)
     right_by_task = f.compare("eq", p["right_source"], BY_TASK)
     whole_depth = f.compare("sle", f.subtract(depth_end, depth_begin), depth_block)
+    comes_by_lines = f.either(right_once, f.compare("eq", right_column, size))
     with f.loop(begin, end, 1, [("i64", -1)]) as task:
         block = _block(f, p, task.index)
+        other_task = f.compare("slt", f.add(task.index, 1), end)  # mostly of the next columns
         left, right, out = _operands(f, p, block.batch)
         left = f.at(left, f.multiply(block.row, left_row))
         out = f.at(out, f.multiply(block.row, p["out_row"]))
@@ -198,6 +225,7 @@ def compute_tiles(tile: Tile) -> Function:
                 source = f.at(
                     f.at(right, f.multiply(k.index, right_row)), f.multiply(j.index, right_column)
                 )
+                beside = f.at(source, f.multiply(right_column, width))
                 by_task = right_by_task
                 if not tile.machine.has_masks:
                     ragged = f.compare("ne", f.remainder(n, tile.vector.lanes), 0)
@@ -209,17 +237,28 @@ def compute_tiles(tile: Tile) -> Function:
                 there = f.at(shared, f.multiply(number, right_panel))
                 packed = f.select(right_once, there, right_buffer, "ptr")
                 is_packed = f.either(right_once, by_task)
+                right_here = f.select(is_packed, packed, source, "ptr")
+                right_step = f.select(is_packed, width * size, right_row)
+                next_step = f.select(right_once, width * size, right_row)
+                next_right = f.select(right_once, f.at(there, right_panel), beside, "ptr")
+                following = f.add(j.index, width)
+                follows = f.either(
+                    f.compare("slt", following, stop),
+                    f.both(other_task, f.compare("slt", following, p["column_end"])),
+                )
+                follows = f.both(follows, comes_by_lines)
                 f.call(
                     "void",
                     f"{tile.prefix}_panel_product",
                     *(("ptr", plan), ("ptr", kernels), *lefts),
-                    ("ptr", f.select(is_packed, packed, source, "ptr")),
-                    ("i64", f.select(is_packed, width * size, right_row)),
+                    *(("ptr", right_here), ("i64", right_step)),
                     ("ptr", f.at(out, f.multiply(j.index, size))),
                     *(("i64", kc), ("i64", block.rows), ("i64", n), ("i64", accumulate)),
                     *(("i64", finished), ("i64", block.row), ("i64", j.index)),
                     *(("i64", block.batch), ("i64", p["exchanged"])),
                     ("i64", f.let(f"zext i1 {left_tabled} to i64")),
+                    ("ptr", f.select(follows, next_right, right_here, "ptr")),
+                    ("i64", f.select(follows, next_step, right_step)),
                 )
         task.next = [block.identity]
     return f
@@ -254,6 +293,7 @@ def small_products(tile: Tile) -> Function:
                 *(("ptr", j.carried[1]), ("i64", depth), ("i64", rows), ("i64", n)),
                 *(("i64", accumulate), ("i64", 1), ("i64", 0), ("i64", j.index)),
                 *(("i64", batch.index), ("i64", 0), ("i64", 0)),
+                *(("ptr", j.carried[0]), ("i64", right_row)),
             )
             j.next = [f.at(j.carried[0], width), f.at(j.carried[1], width)]
         batch.next = [f.at(a, b) for a, b in zip(batch.carried, strides, strict=True)]
@@ -320,7 +360,7 @@ def compute_streams(tile: Tile) -> Function:
                     *(right_row, out_row, block.columns, accumulate),
                 )
                 kernel = KernelTable(tile).load_stream(f, kernels, i.step)
-                f.call_pointer("void", kernel, *zip(TILE_TYPES, values, strict=True))
+                f.call_pointer("void", kernel, *zip(STREAM_TYPES, values, strict=True))
         _finish(f, tile, plan, block)
     return f
 

@@ -220,9 +220,11 @@ class Function:
     def store(self, type_: str, value: Operand, pointer: Operand, align: int) -> None:
         self.do(f"store {type_} {value}, ptr {pointer}, align {align}")
 
-    def prefetch(self, pointer: Operand) -> None:
-        """Ask for a cache line that will be read; any address is allowed."""
-        hints = (("i32", 0), ("i32", 3), ("i32", 1))  # to read, keep, data
+    def prefetch(self, pointer: Operand, locality: int = 3) -> None:
+        """Ask for a cache line that will be read; any address is allowed. ``locality`` 3 is the
+        first level of cache, 2 the second.
+        """
+        hints = (("i32", 0), ("i32", locality), ("i32", 1))  # to read, data
         self.call("void", "llvm.prefetch.p0", ("ptr", pointer), *hints)
 
     def word(self, base: Operand, index: Operand, type_: str = "i64") -> str:

@@ -27,6 +27,7 @@ SHORT_NAMES = {"float32": "f32", "float64": "f64"}
 DOT_TILE = (4, 2, 1)  # rows and columns of the dot kernels
 STREAM_ROWS = (4, 3, 2, 1)
 # Packing crosses the source in short steps with long strides, which no prefetcher foresees.
+LINE_BYTES = 64
 PREFETCH_ROWS = 8
 PREFETCH_BYTES = 256
 PREFETCH_DEPTH = 64  # a shorter loop over k ends before the lines of out have arrived
@@ -116,12 +117,13 @@ class Tile:
 
 
 # Arguments, in order, of every kernel that computes an out tile: the addresses of the first
-# element of left, right and out; then bytes from row to row (left, out) and from k to k + 1.
+# element of left, right and out; then bytes from row to row (left, out) and from k to k + 1; the
+# address of a line that will be needed soon, and bytes from it to the one to ask for at k + 1.
 TILE_PARAMETERS = (
     "ptr noalias left, ptr noalias right, ptr noalias out, i64 depth, i64 left_row, i64 left_step,"
-    "i64 right_step, i64 out_row, i64 columns, i64 accumulate"
+    "i64 right_step, i64 out_row, i64 columns, i64 accumulate, ptr ahead, i64 ahead_step"
 )
-TILE_TYPES = ("ptr", "ptr", "ptr", "i64", "i64", "i64", "i64", "i64", "i64", "i64")
+TILE_TYPES = ("ptr", "ptr", "ptr", *["i64"] * 7, "ptr", "i64")
 
 
 def tile_kernel(
@@ -132,13 +134,15 @@ def tile_kernel(
     An ``edge`` kernel (for machines with masks) touches only the first ``columns`` columns of it,
     which costs 2 to 4 % of speed; any other ignores ``columns``. ``accumulate`` adds the sums to
     what out holds, otherwise they replace it. For a ``tabled`` kernel ``left_row`` and
-    ``left_step`` are the addresses of tables: of the offset in bytes of each row, and of each k.
+    ``left_step`` are the addresses of tables: of the offset in bytes of each row, and of each k;
+    it has no registers left to ask for lines ahead.
     """
     vector = tile.vector
     f = Function(tile.kernel_name(rows, vectors, edge, tabled), TILE_PARAMETERS)
     left, right, out, depth, left_row, left_step, right_step, out_row, columns, accumulate = (
-        f.parameters
+        f.parameters[:10]
     )
+    ahead, ahead_step = f.parameters[10:]
     masks = [
         f.mask_below(vector, f.subtract(columns, j * vector.lanes)) if edge else None
         for j in range(vectors)
@@ -146,14 +150,18 @@ def tile_kernel(
     out_rows = _rows_from(f, out, out_row, rows)
     # A short loop ends before lines of its own tile have arrived: it fetches those of the next.
     short = f.compare("slt", depth, PREFETCH_DEPTH)
-    ahead = f.select(short, f.multiply(out_row, rows), 0)
+    below = f.select(short, f.multiply(out_row, rows), 0)
     for row in out_rows:
-        _prefetch_row(f, f.at(row, ahead), vectors * vector.bytes)
+        _prefetch_row(f, f.at(row, below), vectors * vector.bytes)
     walk = _WalkByTables(f, tile, rows) if tabled else _WalkBySteps(f, tile, rows)
-    pointers: list[TypedOperand] = [("ptr", start) for start in [*walk.starts, right]]
+    fetched = [] if tabled else [ahead]
+    pointers: list[TypedOperand] = [("ptr", start) for start in [*walk.starts, *fetched, right]]
     zeros: list[TypedOperand] = [(vector.text, "zeroinitializer")] * (rows * vectors)
     with f.repeat(depth, [*pointers, *zeros]) as loop:
         *lefts, here = loop.carried[: len(pointers)]
+        lines = [lefts.pop() for _ in fetched]
+        for line in lines:
+            f.prefetch(line, 2)
         sums = loop.carried[len(pointers) :]
         addresses = walk.addresses(lefts)
         b = [
@@ -164,7 +172,8 @@ def tile_kernel(
             a = f.splat(vector, f.load(vector.element, addresses[i], vector.element_bytes))
             for j in range(vectors):
                 new.append(_multiply_add(f, tile, a, b[j], sums[i * vectors + j]))
-        loop.next = [*walk.moved(lefts), f.at(here, right_step), *new]
+        following = [f.at(line, ahead_step) for line in lines]
+        loop.next = [*walk.moved(lefts), *following, f.at(here, right_step), *new]
     totals = loop.next[len(pointers) :]
     places = [
         (f.at(out_rows[i], j * vector.bytes), masks[j]) for i in range(rows) for j in range(vectors)
@@ -302,6 +311,7 @@ STREAM_PARAMETERS = (
     "ptr noalias left, ptr noalias right, ptr noalias out, i64 depth, i64 left_row, i64 left_step,"
     "i64 right_step, i64 out_row, i64 columns, i64 accumulate"
 )
+STREAM_TYPES = ("ptr", "ptr", "ptr", *["i64"] * 7)
 
 
 def stream_kernel(tile: Tile, rows: int) -> Function:
@@ -714,7 +724,7 @@ def _rows_from(f: Function, first: Operand, stride: Operand, count: int) -> list
 
 
 def _prefetch_row(f: Function, row: Operand, bytes_: int) -> None:
-    for offset in range(0, bytes_, 64):
+    for offset in range(0, bytes_, LINE_BYTES):
         f.prefetch(f.at(row, offset))
 
 

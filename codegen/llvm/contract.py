@@ -13,6 +13,7 @@ scratch.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ from graphc.codegen.loops import (
     Tabled,
     accumulator,
     accumulator_buffer,
+    linear,
     plain_operand,
     product_bytes,
     tabled_operand,
@@ -47,6 +49,7 @@ from graphc.dims import (
     dim_max,
     dim_min,
     substitute,
+    symbols_of,
 )
 
 
@@ -62,6 +65,11 @@ def contract_module(kernel: Kernel, machine: Machine, name: str) -> Text:
         epilogue = _EpiloguePrinter(kernel, machine, contract)
         parts.append(epilogue.text(f"{name}_epilogue"))
         declarations |= epilogue.values.declarations
+        beside = _beside_product(contract)
+        if beside:
+            warm = _WarmPrinter(kernel, machine, contract)
+            parts.append(warm.text(f"{name}_warm", beside))
+            declarations |= warm.values.declarations
         routines |= epilogue.routines
         prelude = epilogue.preludes()
     for side, region in (("left", contract.left), ("right", contract.right)):
@@ -153,6 +161,8 @@ class _JobPrinter(Printer):
         if not is_trivial(contract):
             words["epilogue"] = f"ptr @{name}_epilogue"
             words["epilogue_context"] = "ptr %frame"
+            if _beside_product(contract):
+                words["warm"] = f"ptr @{name}_warm"
         for word, value in words.items():
             at = self.values.fresh("j")
             level.put(f"{at} = getelementptr i64, ptr {job}, i64 {JOB[word]}")
@@ -390,6 +400,78 @@ def _divides(region: Region, variable: str) -> bool:
 _PACKED = object()  # stands at the end of a packer's body: store the operand's value
 
 
+# The arguments of a function of a block of the product.
+_BLOCK = (
+    "ptr %frame, ptr %tile, i64 %tile_row, i64 %row, i64 %column, i64 %rows, i64 %columns, "
+    "i64 %batch"
+)
+
+
+def _beside_product(contract: Contract) -> dict[tuple[Buffer, Extent], None]:
+    """Where an epilogue reads and writes rows beside those of the product: buffers, and places in
+    them. What is the same for all rows stays in cache.
+    """
+    _, row, column = contract.epilogue.variables
+    own = accumulator_buffer(contract)
+    found: dict[tuple[Buffer, Extent], None] = {}
+    for s in contract.epilogue.body.statements:
+        if isinstance(s, Store):
+            buffer, index, args = s.buffer, s.index, s.args
+        elif isinstance(s, Value) and isinstance(s.immediate, Address):
+            buffer, index, args = s.immediate.buffer, s.immediate.index, s.args
+        else:
+            continue
+        position = linear(buffer, index)
+        along = affine(position, column)
+        lies_so = buffer.layout == "contiguous" and along is not None and along[0] == 1
+        if lies_so and not args and buffer is not own and row in symbols_of(position):
+            found[buffer, position] = None
+    return found
+
+
+class _WarmPrinter(Printer):
+    """Writes what asks for the rows beside a tile that an epilogue will read and write."""
+
+    def __init__(self, kernel: Kernel, machine: Machine, contract: Contract) -> None:
+        super().__init__(kernel, machine)
+        self.contract = contract
+
+    def text(self, name: str, places: Iterable[tuple[Buffer, Extent]]) -> str:
+        level = self.open(name, _BLOCK)
+        batch, row, column = self.contract.epilogue.variables
+        level.put("%row_end = add i64 %row, %rows")
+        level.symbols |= {batch: "%batch", column: "%column"}
+        for statement in self.kernel.body.statements:
+            if statement is not self.contract:
+                self.statement(level, statement)
+        asked = Scope()
+        asked.statements += [_Asked(buffer, position) for buffer, position in places]
+        first, end = Dim.symbol("_row"), Dim.symbol("_row_end")
+        self.loops.counted(level, For(row, first, end, "serial", asked, []), "%row", "%row_end")
+        level.put("ret void")
+        level.lines.append("}")
+        return "\n".join(level.lines)
+
+    def statement(self, level: Level, s: Any) -> None:
+        if not isinstance(s, _Asked):
+            super().statement(level, s)
+            return
+        size = s.buffer.item_bytes
+        at = self.indices.pointer(level, s.buffer, s.position, size, {})
+        bytes_ = Tile.of(self.contract.dtype, self.machine).columns * size
+        self.loads.prefetch(level, at, bytes_)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Stands in the body of a loop: ask for what lies from a place in a buffer on, as many elements
+    as a tile has columns.
+    """
+
+    buffer: Buffer
+    position: Extent
+
+
 class _EpiloguePrinter(Printer):
     """Writes what is done with a finished tile: rows in order, columns as lanes."""
 
@@ -401,11 +483,7 @@ class _EpiloguePrinter(Printer):
         self.loops.most_lanes = Tile.of(contract.dtype, machine).columns
 
     def text(self, name: str) -> str:
-        parameters = (
-            "ptr %frame, ptr %tile, i64 %tile_row, i64 %row, i64 %column, i64 %rows, "
-            "i64 %columns, i64 %batch"
-        )
-        level = self.open(name, parameters)
+        level = self.open(name, _BLOCK)
         batch, row, column = self.contract.epilogue.variables
         level.put("%row_end = add i64 %row, %rows")
         level.put("%column_end = add i64 %column, %columns")

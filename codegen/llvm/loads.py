@@ -69,10 +69,14 @@ class Loads:
 
     def _prefetch(self, level: Level, at: str, distance: Extent, size: int) -> None:
         """Ask for so many bytes at a distance: of addresses that do not exist, nothing is asked."""
-        self.values.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         ahead = self.indices.dim(level, distance)
         base = self.values.fresh("p")
         level.put(f"{base} = getelementptr i8, ptr {at}, i64 {ahead}")
+        self.prefetch(level, base, size)
+
+    def prefetch(self, level: Level, base: str, size: int) -> None:
+        """Ask for so many bytes from an address on, to be in the second level of cache."""
+        self.values.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         for offset in range(0, size, LINE_BYTES):
             line = self.values.fresh("p")
             level.put(f"{line} = getelementptr i8, ptr {base}, i64 {offset}")

@@ -716,4 +716,4 @@ def test_tiles_follow_from_registers():
         "avx512": (12, 32),
         "neon": (8, 12),
     }
-    assert gemmtasks.TILE_TYPES.count("ptr") == 3
+    assert gemmtasks.TILE_TYPES.count("ptr") == 4
