@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -211,7 +211,7 @@ class CudaProgram:
     """A program as CUDA C++: kernels, the plan of the main procedure, the arrays of its constants.
 
     `checks` are the graph nodes that status records number, `input_names` what the user calls the
-    inputs.
+    inputs, `dims` what the user calls the named extents.
     """
 
     name: str
@@ -220,6 +220,7 @@ class CudaProgram:
     constants: tuple[Any, ...]
     checks: tuple[Any, ...]
     input_names: tuple[str, ...] = ()
+    dims: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.text
@@ -232,7 +233,7 @@ class CudaProgram:
     @property
     def text(self) -> str:
         """The translation unit, with where each kernel comes from in comments."""
-        return translation_unit(self.kernels, self.name)
+        return translation_unit(self.kernels, self.name, self.dims)
 
     @property
     def code(self) -> str:
@@ -269,8 +270,12 @@ class CudaProgram:
         return "\n".join(_plan_lines(self.plan)) + "\n"
 
 
-def translation_unit(kernels: Iterable[CudaKernel], name: str | None = None) -> str:
-    """The text of kernels, of one program or of several; comments only if it is given a name."""
+def translation_unit(
+    kernels: Iterable[CudaKernel], name: str | None = None, dims: Mapping[str, str] | None = None
+) -> str:
+    """The text of kernels, of one program or of several; comments only if it is given a name.
+    `dims` are the user's names of extents.
+    """
     helpers: dict[str, str] = {}
     functions: dict[str, str] = {}
     for kernel in kernels:
@@ -280,16 +285,24 @@ def translation_unit(kernels: Iterable[CudaKernel], name: str | None = None) -> 
             kernel.name, "\n".join([*(f"// {line}" for line in remarks), kernel.text])
         )
     head = [] if name is None else [f"// {comment(name)}: compile with -fmad=false."]
+    if head and dims:
+        listed = ", ".join(f"{own} = {comment(user)}" for own, user in dims.items())
+        head.append(f"// Extents: {listed}.")
     return "\n\n".join([*head, *helpers.values(), *functions.values()]) + "\n"
 
 
 def cuda_source(
-    program: Program, name: str = "graph", workers: int = 1, input_names: Sequence[str] = ()
+    program: Program,
+    name: str = "graph",
+    workers: int = 1,
+    input_names: Sequence[str] = (),
+    dims: Mapping[str, str] | None = None,
 ) -> CudaProgram:
     """The CUDA C++ of a program, and the plan to run it.
 
     `workers` is what the memory was planned for: kernels that need scratch run as many blocks at
-    most. A program for CUDA is `lower_for_cuda(graph, workers)`.
+    most. A program for CUDA is `lower_for_cuda(graph, workers)`. `input_names` and `dims` are the
+    user's names of inputs and of extents.
     """
     planner = _Planner(workers, _formal_alignments(program), input_names)
     plans = {id(p): planner.procedure(p) for p in program.procedures}
@@ -298,7 +311,8 @@ def cuda_source(
     kernels = tuple(planner.kernels.values())
     constants = tuple(planner.constants)
     main, checks = plans[id(program.main)], tuple(program.checks)
-    return CudaProgram(name, kernels, main, constants, checks, tuple(input_names))
+    names = tuple(input_names)
+    return CudaProgram(name, kernels, main, constants, checks, names, dict(dims or {}))
 
 
 def lower_for_cuda(

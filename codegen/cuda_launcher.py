@@ -5,7 +5,8 @@
 nothing, and waits for the device only where data decide what is launched next: in loops that end
 when a condition is false, and in choices. Constants are part of the translation unit.
 
-Compile it with -fmad=false. The tests compile and link it with nvcc; it has not run on a GPU.
+Compile it with -fmad=false. The tests compile and link it with nvcc, and run it with its kernels on
+a CPU emulator; it has not run on a GPU.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphc.codegen.clike import comment
-from graphc.dims import Compound, Extent
+from graphc.dims import Compound, Dim, Extent, substitute
 
 if TYPE_CHECKING:
     from graphc.codegen.cuda import Argument, CudaProgram, Place, Plan, Step
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 MOST_CONSTANT_BYTES = 1 << 22
 
 _HEADER = """\
-// {name}, launched on a stream. Written by graphc, whose tests compile and link such files; not run
-// on a GPU.
+// {name}, launched on a stream. Written by graphc, whose tests compile and link such files and run
+// them on a CPU emulator; not run on a GPU.
 #pragma once
 
 #include <cstddef>
@@ -123,8 +124,11 @@ class _Launcher:
 
     def texts(self) -> tuple[str, str]:
         plan, name = self.plan, self.name
-        sizes = [f"long long {_word(size)}" for size in plan.sizes]
         output_names = [f"result{i}" for i in range(len(plan.outputs))]
+        words = [_word(self.program.dims.get(size, size)) for size in plan.sizes]
+        users = _distinct(words, (*self.input_names, *output_names))
+        said = {own: Dim.symbol(user) for own, user in zip(plan.sizes, users, strict=True)}
+        sizes = [f"long long {user}" for user in users]
         parameters = [
             *(f"const void* {each}" for each in self.input_names),
             *(f"void* {each}" for each in output_names),
@@ -134,7 +138,8 @@ class _Launcher:
             "cudaStream_t stream",
         ]
         listed = [
-            f"//   {each}: {type_.dtype.name}[{', '.join(map(str, type_.shape))}]"
+            f"//   {each}: {type_.dtype.name}"
+            f"[{', '.join(str(substitute(extent, said)) for extent in type_.shape)}]"
             for each, type_ in zip(
                 (*self.input_names, *output_names), (*plan.inputs, *plan.outputs), strict=True
             )
@@ -148,13 +153,13 @@ class _Launcher:
         source = _LAUNCHER.format(
             kernels=self.program.text + "\n" + "\n".join(self.constant_arrays()),
             procedures="\n".join(map(self.procedure, self.plans)),
-            arena=_extent(plan.arena_bytes),
-            unused="".join(f"(void){_word(size)}; " for size in plan.sizes),
+            arena=_extent(substitute(plan.arena_bytes, said)),
+            unused="".join(f"(void){user}; " for user in users),
             constants="".join(self.constant_addresses()),
             inputs=", ".join(f"(char*){each}" for each in self.input_names) or "nullptr",
             outputs=", ".join(f"(char*){each}" for each in output_names) or "nullptr",
             main=self.function_name(plan),
-            given="".join(f", {_word(size)}" for size in plan.sizes),
+            given="".join(f", {user}" for user in users),
             **common,
         )
         return source, header
@@ -342,12 +347,12 @@ def _word(name: str) -> str:
     return word
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, numbered where one comes again."""
+def _distinct(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
+    """The names, numbered where one comes again or is taken."""
     found: list[str] = []
     for name in names:
         number, fresh = 1, name
-        while fresh in found:
+        while fresh in found or fresh in taken:
             number += 1
             fresh = f"{name}_{number}"
         found.append(fresh)

@@ -490,10 +490,10 @@ def emit_cuda(request: Request) -> Any:
     """The CUDA C++ of a request: text, kernels, launch plan."""
     from graphc.codegen.cuda import SCRATCH_BLOCKS, cuda_source, lower_for_cuda
 
-    graph, _ = canonical(request.graph)
+    graph, dims = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
     program = lower_for_cuda(rewritten, SCRATCH_BLOCKS, fast=_is_fast(request))
-    return cuda_source(program, request.name, SCRATCH_BLOCKS, request.names)
+    return cuda_source(program, request.name, SCRATCH_BLOCKS, request.names, dims)
 
 
 def emit_c(request: Request, strided: Sequence[bool] = ()) -> Any:

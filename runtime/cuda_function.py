@@ -119,7 +119,8 @@ class CudaCompiled(Compiled):
         options, name = self.request.options, self.request.name
         program = self._lowered(strided) if strided else self.program
         with self.recorder.timed("print"):
-            source = cuda_source(program, name, SCRATCH_BLOCKS, self.request.names)
+            names = self.request.names
+            source = cuda_source(program, name, SCRATCH_BLOCKS, names, self.dim_names)
         with self.recorder.timed("nvrtc"):
             arch = architecture(self.device.capability)
             code = compiled(source.code, arch, engine().cache if options.cache else None)

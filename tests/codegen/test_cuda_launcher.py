@@ -1,13 +1,13 @@
-"""Can a C++ program use what graphc prints? The launcher compiles and links, the header reads well.
+"""Can a C++ program use what graphc prints? The launcher runs, compiles and links, the header reads
+well.
 
-Where nvcc is installed a program is built from the two files and one that calls them; elsewhere
-that is skipped, and the text is only looked at. Nothing runs on a GPU.
+It runs with the kernels on the CPU emulator. Where nvcc is installed, by a toolkit or by pip, a
+program is built from the two files and one that calls them. Nothing runs on a GPU.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,12 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from tests.codegen import cuda_launcher_host
+from tests.codegen.cuda_toolkit import nvcc
+from tests.cuda_emulator import emulator
 
 
-def program() -> Any:
+def graph() -> tuple[list[Any], list[Any]]:
     """One of everything that a plan can hold: launches of any size, loops, choices, calls, arrays.
     """
     x, w = gx.symbol("x", ("n", 8), "float32"), gx.symbol("for", (8, 8), "float32")
@@ -27,7 +30,11 @@ def program() -> Any:
     grown = gx.while_loop(lambda s: s.sum() < 100.0, lambda s: s * 2.0, gx.exp(state))
     chosen = gx.cond(grown.sum() > 3.0, lambda a: a + table[0], lambda a: a - table[1], grown)
     called = gx.call(lambda a: gx.softmax(a, axis=1), x)
-    return gx.emit([x, w], [chosen, called], target="cuda", name="everything")
+    return [x, w], [chosen, called]
+
+
+def program() -> Any:
+    return gx.emit(*graph(), target="cuda", name="everything")
 
 
 def test_the_header_says_what_the_function_takes() -> None:
@@ -56,13 +63,40 @@ int main()
 """
 
 
+@emulator.required
+def test_the_launcher_computes_what_the_cpu_computes() -> None:
+    """Loops, choices, calls, constants and named extents, by the very text that nvcc gets."""
+    emitted = program()
+    random = np.random.default_rng(0)
+    arrays = [random.normal(size=(4, 8)).astype("f4"), random.normal(size=(8, 8)).astype("f4")]
+    results, failure, launches = cuda_launcher_host.run(emitted, arrays, {"d0": 4})
+    wanted = gx.compile(*graph())(*arrays)
+    for one, other in zip(results, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    assert failure == (0, 0, 0) and launches > 10
+
+
+@emulator.required
+def test_the_launcher_records_a_failing_check() -> None:
+    x, i = gx.symbol("x", ("rows",), "float64"), gx.symbol("i", (3,), "int64")
+    emitted = gx.emit([x, i], [gx.take(x, i)], target="cuda")
+    arrays = [np.arange(5.0), np.array([4, 0, 1])]
+    results, failure, launches = cuda_launcher_host.run(emitted, arrays, {"d0": 5})
+    assert results[0].tolist() == [4, 0, 1] and failure[0] == 0 and launches == 1
+    arrays[1][2] = 7
+    _, failure, _ = cuda_launcher_host.run(emitted, arrays, {"d0": 5})
+    assert (failure[0], failure[2]) == (1, 7)
+    header = emitted.host()[1]
+    assert "long long rows," in header and "x: float64[rows]" in header
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+@pytest.mark.skipif(nvcc() is None, reason="nvcc is not installed (toolkit, or the pip wheels)")
 def test_nvcc_compiles_and_links_the_launcher(tmp_path: Path) -> None:
     source, _ = program().save(tmp_path, host=True)
     caller = tmp_path / "caller.cpp"
     caller.write_text(_CALLER)
-    command = ["nvcc", "-arch=sm_90", "-std=c++17", "-fmad=false", "-Werror=all-warnings"]
+    command = [*(nvcc() or ()), "-arch=sm_90", "-std=c++17", "-fmad=false", "-Werror=all-warnings"]
     command += ["-Xcompiler", "-Wall,-Wextra,-Werror", "-o", str(tmp_path / "out")]
     done = subprocess.run([*command, str(source), str(caller)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
