@@ -98,6 +98,7 @@ from graphc.dims import Extent, ceildiv, dim_min
 
 __all__ = ["JOB", "SERIAL_WORK", "ProductShape", "Tile", "entry_name", "modules", "workspace"]
 
+SHARED = ("_tasks", "_plans")  # how modules are called that are the same for all sizes
 TASK_WORK = 2**20  # multiplications in a task: about 20 us of one core
 SMALL_WORK = 64**3  # up to this a product is not worth a plan
 SERIAL_WORK = 2**26  # up to this one worker does not ask the pool: a millisecond

@@ -37,7 +37,14 @@ from graphc.runtime.diagnosis import (
 from graphc.runtime.engine import engine
 from graphc.runtime.leaf import Function, make_function
 from graphc.runtime.miss import missed, remember
-from graphc.runtime.native import NativeProgram, Recorder, link, modules, product_scratch
+from graphc.runtime.native import (
+    Module,
+    NativeProgram,
+    Recorder,
+    link,
+    modules,
+    product_scratch,
+)
 from graphc.runtime.plan import Plan, are_sources_unchanged, plan_facts, plan_key
 from graphc.runtime.threads import default_workers
 from graphc.tree import flatten
@@ -67,7 +74,7 @@ class Compiled(Implementation):
         plan = self._variant_plan([])
         self._arena = plan.arena
         self.layout = self._layout(plan.arena, plan.work)
-        self.texts = {module.name: module.text for module in plan.modules}
+        self._modules = plan.modules
         self.native = self._linked(plan)
         self._variants: list[NativeProgram] = [self.native]
         super().__init__(self._spec())
@@ -265,6 +272,11 @@ class Compiled(Implementation):
         """The kernels of the program, in order."""
         return self.program.kernels()
 
+    @functools.cached_property
+    def texts(self) -> dict[str, str]:
+        """The LLVM IR of every module that was linked, by name."""
+        return {module.name: module.source.text for module in self._modules}
+
     @property
     def llvm_ir(self) -> str:
         """The LLVM IR of every kernel, then of the program."""
@@ -439,7 +451,7 @@ class Interpreted(Compiled):
         self.workers = 1
         self.written, self.dim_names = canonical(request.graph)
         self.layout = self._layout(0, 0)
-        self.texts = {}
+        self._modules: tuple[Module, ...] = ()
         self.native = NativeProgram(0, 0, {}, ())
         for kernel in self.program.kernels():
             verify(kernel)

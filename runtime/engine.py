@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -93,6 +93,24 @@ class HostMachine:
     triple: str
     cpu: str
     features: str
+
+
+@dataclass
+class Source:
+    """A module to be compiled, or found under its key: its text, or what knows it, and how.
+
+    The key of what a cache remembers is remembered with it: then the text is not even read.
+    """
+
+    written: str | Callable[[], str]
+    opt_level: int = 2
+    passes: str = "instcombine"
+    key: str = ""
+
+    @property
+    def text(self) -> str:
+        """The LLVM IR."""
+        return self.written if isinstance(self.written, str) else self.written()
 
 
 class Loaded(Mapping[str, int]):
@@ -274,16 +292,35 @@ class Engine:
         symbol that neither `symbols` nor the short list of C functions that LLVM may insert
         provides.
         """
+        return self.link_all([object_bytes], exports, symbols, keep=keep, recorder=recorder)
+
+    def link_all(
+        self,
+        objects: Sequence[bytes],
+        exports: Iterable[str],
+        symbols: Mapping[str, int] | None = None,
+        *,
+        keep: tuple = (),
+        recorder: Recorder | None = None,
+    ) -> Loaded:
+        """Maps objects that may call each other, as `link` does one: together they take hardly
+        longer.
+        """
         start = time.perf_counter()
         exports = tuple(exports)
-        table = read_symbols(object_bytes)
-        self._check_architecture(table)
-        absent = sorted(set(exports) - table.defined)
+        tables = [read_symbols(data) for data in objects]
+        for table in tables:
+            self._check_architecture(table)
+        defined = frozenset().union(*(table.defined for table in tables))
+        absent = sorted(set(exports) - defined)
         if absent:
             raise EngineError(f"the object does not define {', '.join(absent)}")
-        imports = self._resolve(table.undefined, symbols or {})
+        undefined = frozenset().union(*(table.undefined for table in tables)) - defined
+        imports = self._resolve(undefined, symbols or {})
         with self.lock:
-            builder = self._llvm.JITLibraryBuilder().add_object_img(object_bytes)
+            builder = self._llvm.JITLibraryBuilder()
+            for data in objects:
+                builder.add_object_img(data)
             for name, address in imports.items():
                 builder.import_symbol(name, address)
             for name in exports:
@@ -294,7 +331,7 @@ class Engine:
             except RuntimeError as error:
                 raise EngineError(f"LLVM could not link the object: {error}") from None
         addresses = {name: tracker[name] for name in exports}
-        _record(recorder, "link", start, len(object_bytes))
+        _record(recorder, "link", start, sum(map(len, objects)))
         return Loaded(addresses, tracker, compiler, keep)
 
     def load_ir(
@@ -315,23 +352,63 @@ class Engine:
         somebody holds it.  `cache`: True for the engine's own, False for none, or another `Cache`.
         Other arguments as for `compile_ir` and `link`.
         """
+        source = Source(text, opt_level, passes)
+        return self.load([source], exports, symbols, cache=cache, keep=keep, recorder=recorder)
+
+    def load(
+        self,
+        sources: Sequence[Source],
+        exports: Iterable[str],
+        symbols: Mapping[str, int] | None = None,
+        *,
+        cache: Cache | bool = True,
+        keep: tuple = (),
+        recorder: Recorder | None = None,
+    ) -> Loaded:
+        """Modules that may call each other, as one library: as `load_ir` for one of them."""
         start = time.perf_counter()
         exports = tuple(exports)
-        key = self.object_key(text, opt_level=opt_level, passes=passes)
-        identity = (key, exports, tuple(sorted((symbols or {}).items())))
+        keys = tuple(map(self.key_of, sources))
+        identity = (keys, exports, tuple(sorted((symbols or {}).items())))
         with self.lock:
             known = self._loaded.get(identity)
             if known is not None:
                 _record(recorder, "shared", start, 0)
                 return known
             store = {True: self.cache, False: None}[cache] if isinstance(cache, bool) else cache
-            loaded = self._load_cached(store, key, exports, symbols, keep, recorder)
-            if loaded is None:
-                data = self.compile_ir(text, opt_level=opt_level, passes=passes, recorder=recorder)
-                loaded = self.link(data, exports, symbols, keep=keep, recorder=recorder)
-                _store(store, key, data, recorder)
+            objects = [_kept(store, key, recorder) for key in keys]
+            missing = [i for i, data in enumerate(objects) if data is None]
+            made: set[int] = set()
+            while True:
+                for i in missing:
+                    objects[i] = self._compiled(sources[i], recorder)
+                made.update(missing)
+                held = [data for data in objects if data is not None]
+                try:
+                    loaded = self.link_all(held, exports, symbols, keep=keep, recorder=recorder)
+                    break
+                except EngineError:
+                    # Either the request is wrong, and compiling says so in the same words, or some
+                    # entry is sound as a file but not as an object, and is replaced.
+                    missing = [i for i in range(len(sources)) if i not in made]
+                    if not missing:
+                        raise
+            for i in sorted(made):
+                _store(store, keys[i], held[i], recorder)
             self._loaded[identity] = loaded
             return loaded
+
+    def _compiled(self, source: Source, recorder: Recorder | None) -> bytes:
+        return self.compile_ir(
+            source.text, opt_level=source.opt_level, passes=source.passes, recorder=recorder
+        )
+
+    def key_of(self, source: Source) -> str:
+        """The cache key of a module, computed once."""
+        if not source.key:
+            how = {"opt_level": source.opt_level, "passes": source.passes}
+            source.key = self.object_key(source.text, **how)  # type: ignore[arg-type]
+        return source.key
 
     def object_key(
         self,
@@ -358,27 +435,6 @@ class Engine:
         if absent:
             raise EngineError(f"this process has no symbol {', '.join(absent)}")
         return found
-
-    def _load_cached(
-        self,
-        store: Cache | None,
-        key: str,
-        exports: tuple[str, ...],
-        symbols: Mapping[str, int] | None,
-        keep: tuple,
-        recorder: Recorder | None,
-    ) -> Loaded | None:
-        start = time.perf_counter()
-        data = None if store is None else store.get(key)
-        if data is None:
-            return None
-        _record(recorder, "cache read", start, len(data))
-        try:
-            return self.link(data, exports, symbols, keep=keep, recorder=recorder)
-        except EngineError:
-            # Either the request is wrong, and compiling says so in the same words, or the entry is
-            # sound as a file but not as an object, and is replaced.
-            return None
 
     @contextlib.contextmanager
     def _prepared(
@@ -619,6 +675,15 @@ def _llvmlite_version() -> str:
     import llvmlite
 
     return llvmlite.__version__
+
+
+def _kept(store: Cache | None, key: str, recorder: Recorder | None) -> bytes | None:
+    """The object of a key, if it is kept."""
+    start = time.perf_counter()
+    data = None if store is None else store.get(key)
+    if data is not None:
+        _record(recorder, "cache read", start, len(data))
+    return data
 
 
 def _store(store: Cache | None, key: str, data: bytes, recorder: Recorder | None) -> None:

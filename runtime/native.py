@@ -4,14 +4,15 @@ dependency order.
 `modules` prints everything that a program needs, as plain text that a cache can keep: each distinct
 kernel once, the matrix-product family of every dtype in use, the program, its extents. `link`
 compiles or fetches each through the engine's cache of objects and resolves the names between them.
-Nothing in a text is an address.
+Nothing in a text is an address. Modules are cached one by one and linked in groups, for a library
+takes long to map whatever is in it: what programs share, and what belongs to one.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +28,7 @@ from graphc.codegen.program import Program, bodies
 from graphc.codegen.scalar import Routine, walk
 from graphc.dims import Extent
 from graphc.runtime import threads
-from graphc.runtime.engine import engine
+from graphc.runtime.engine import Source, engine
 from graphc.runtime.shared import call_runtime
 
 # Kernels beyond this many statements are compiled at level 0, whose time is linear in the text; in
@@ -43,6 +44,7 @@ LONG_PROGRAM = 32
 ROUTINE_LEVEL = 2
 
 _RUNTIME_SYMBOLS = ("graphc_parallel_for", "graphc_poll")
+_OWN = "program"  # the group of what no other program uses
 
 
 @dataclass
@@ -78,16 +80,16 @@ class _Timed:
 class Module:
     """One module of LLVM text.
 
-    `exports` maps the symbols it defines to the names that other modules know them by, which are
-    those of `imports`. A module that is `kept` stays loaded for programs to come.
+    `exports` are the symbols that modules of other groups call, `imports` those of other groups
+    that it calls. A group is linked as one library, after the groups before it; one that is `kept`
+    stays loaded for programs to come.
     """
 
     name: str
-    text: str
-    exports: tuple[tuple[str, str], ...]
+    source: Source
+    exports: tuple[str, ...]
     imports: tuple[str, ...]
-    opt_level: int
-    passes: str
+    group: str = _OWN
     kept: bool = False
 
 
@@ -157,25 +159,27 @@ def modules(
                     printed.add(symbol)
                     made.append(_routine(symbol, routine, lanes, machine))
             passes = "instcombine" if opt_level and not in_segments else "none"
-            made.append(Module(name, text, (("kernel", name),), imports, level, passes))
+            named = text.replace("@kernel", f"@{name}")
+            made.append(Module(name, Source(named, level, passes), (name,), imports))
         names[id(kernel)] = kernel.name = name
     if found.slots.free:
         text = extents_module(found.slots)
-        made.append(Module("extents", text, (("extents", "extents"),), (), 0, "none"))
+        made.append(Module("extents", Source(text, 0, "none"), ("extents",), ()))
     text, constants = program_module(program, names, workers, found.slots.program_names)
-    imports = (*dict.fromkeys(names.values()), *constants, *_RUNTIME_SYMBOLS)
+    imports = (*constants, *_RUNTIME_SYMBOLS)
     procedures = (program.main, *program.procedures)
     loops = any(bodies(statement) for procedure in procedures for statement in procedure.body)
     careful = loops and sum(1 for _ in program.launches()) <= LONG_PROGRAM
     effort = (min(opt_level, 1), "always-inline") if careful else (0, "none")
-    made.append(Module("main", text, (("main", "main"),), imports, *effort))
+    made.append(Module("main", Source(text, *effort), ("main",), imports))
     return made, {symbol: storage.array for symbol, storage in constants.items()}
 
 
 def _routine(symbol: str, routine: Routine, lanes: int, machine: Machine) -> Module:
     """The module of a routine. Whatever kernel calls it, it is worth compiling well."""
     text = routine_module(routine, lanes, machine, symbol)
-    return Module(symbol, text, ((symbol, symbol),), (), ROUTINE_LEVEL, "instcombine", kept=True)
+    source = Source(text, ROUTINE_LEVEL, "instcombine")
+    return Module(symbol, source, (symbol,), (), group=symbol, kept=True)
 
 
 def _product_modules(program: Program, machine: Machine) -> list[Module]:
@@ -190,10 +194,21 @@ def _product_modules(program: Program, machine: Machine) -> list[Module]:
             shapes.setdefault(nest.dtype, []).append(shape)
     made = []
     for dtype in sorted(shapes):
-        for name, text, exports, imports, level in gemm.modules(dtype, machine, shapes[dtype]):
-            pairs = tuple((symbol, symbol) for symbol in exports)
-            made.append(Module(f"{dtype} {name}", text, pairs, tuple(imports), level, "none"))
+        family = gemm.modules(dtype, machine, shapes[dtype])
+        for name, text, exports, imports, level in sorted(family, key=_is_chosen):
+            group = f"{dtype} chosen" if _is_chosen((name,)) else dtype
+            source = Source(text, level, "none")
+            made.append(
+                Module(f"{dtype} {name}", source, tuple(exports), tuple(imports), group)
+            )
     return made
+
+
+def _is_chosen(module: Sequence[Any]) -> bool:
+    """Whether a module of the matrix-product family goes with the sizes of a program: its kernels,
+    the table of them, and the entry that knows the table.
+    """
+    return not module[0].endswith(gemm.SHARED)
 
 
 def link(
@@ -208,22 +223,30 @@ def link(
     addresses = (pool.address, runtime.poll_address)
     symbols = dict(zip(_RUNTIME_SYMBOLS, addresses, strict=True))
     symbols |= {symbol: array.ctypes.data for symbol, array in constants.items()}
-    held: list[Any] = [*constants.values()]
+    groups: dict[str, list[Module]] = {}
     for module in made:
-        loaded = shared.load_ir(
-            module.text,
-            [symbol for symbol, _ in module.exports],
-            {name: symbols[name] for name in module.imports},
-            opt_level=module.opt_level,
-            passes=module.passes,
+        groups.setdefault(module.group, []).append(module)
+    libraries: list[Any] = []
+    # What a program does not share comes last: it may call anything.
+    for group in sorted(groups, key=lambda name: name == _OWN):
+        members, own = groups[group], group == _OWN
+        called = {name for module in made if module.group != group for name in module.imports}
+        exports = [s for module in members for s in module.exports if own or s in called]
+        wanted = dict.fromkeys(name for module in members for name in module.imports)
+        imports = {name: symbols[name] for name in wanted if name in symbols}
+        held = (*constants.values(), *libraries) if own else tuple(libraries)
+        loaded = shared.load(
+            [module.source for module in members],
+            exports,
+            imports,
             cache=cache,
-            keep=tuple(held) if module.imports else (),
+            keep=held if imports else (),
             recorder=recorder.events,
         )
-        for symbol, name in module.exports:
-            symbols[name] = loaded[symbol]
-        held.append(loaded)
-        if module.kept:
+        symbols |= loaded
+        libraries.append(loaded)
+        if members[0].kept:
             _kept[id(loaded)] = loaded
+    held = (*constants.values(), *libraries)
     kernels = {name: address for name, address in symbols.items() if name.startswith("kernel_")}
-    return NativeProgram(symbols["main"], symbols.get("extents", 0), kernels, tuple(held))
+    return NativeProgram(symbols["main"], symbols.get("extents", 0), kernels, held)

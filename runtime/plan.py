@@ -4,21 +4,22 @@ text.
 The key is the digest of the closed graph, which knows inputs by position and no origins, with the
 options, the processor and the versions. The entry is the *plan*: the modules to link, the constants
 that folding made, the sizes of the arena and of the work. A hit skips rewriting, fusion, lowering
-and printing; the second level, objects by text, then skips LLVM. An entry is data: JSON and arrays,
-read without executing anything.
+and printing; the second level, objects by the key of their text, then skips LLVM.
+
+An entry is data, read without executing anything: a line of JSON, the bytes of the constants, and
+the texts, compressed, which are read only if an object is missing or somebody wants to see them.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import io
 import json
+import math
 import pathlib
-import zipfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,12 @@ from graphc.codegen.machine import Machine
 from graphc.dims import Extent, parse
 from graphc.graph import Graph
 from graphc.options import Options
-from graphc.runtime.engine import ABI_VERSION, engine
+from graphc.runtime.engine import ABI_VERSION, Source, engine
 from graphc.runtime.native import Module
 
-FORMAT = 3
-# Constants of more bytes are kept as they are: compressing takes longer than all that is saved.
-_WORTH_COMPRESSING = 2**18
+FORMAT = 4
+_FASTEST = 1  # a third larger than what takes zlib four times as long
+_BETWEEN = "\0"  # two texts
 
 
 @dataclass(frozen=True)
@@ -47,64 +48,73 @@ class Plan:
     firings: int
 
     def to_bytes(self) -> bytes:
-        """The plan as an archive of one JSON member and one member for each constant."""
+        """The plan as a line of JSON and the bytes that it describes."""
+        texts = _BETWEEN.join(module.source.text for module in self.modules)
         head = {
             "format": FORMAT,
-            "modules": [asdict(module) for module in self.modules],
+            "modules": [_fields(module) for module in self.modules],
             "arena": str(self.arena),
             "work": str(self.work),
             "firings": self.firings,
-            "constants": list(self.constants),
+            "constants": [
+                (symbol, array.dtype.str, array.shape) for symbol, array in self.constants.items()
+            ],
         }
-        text = np.frombuffer(json.dumps(head).encode(), np.uint8)
-        out = io.BytesIO()
-        arrays = {f"constant{i}": array for i, array in enumerate(self.constants.values())}
-        large = sum(array.nbytes for array in arrays.values()) > _WORTH_COMPRESSING
-        write = np.savez if large else np.savez_compressed
-        write(out, plan=text, **arrays)
-        return out.getvalue()
+        arrays = [np.ascontiguousarray(array).tobytes() for array in self.constants.values()]
+        packed = zlib.compress(texts.encode(), _FASTEST)
+        return b"".join([json.dumps(head).encode(), b"\n", *arrays, packed])
 
     @staticmethod
     def from_bytes(data: bytes) -> Plan:
-        """The plan of an archive. Raises `ValueError` for what is none, or is of another format."""
+        """The plan of an entry. Raises `ValueError` for what is none, or is of another format."""
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-                head = json.loads(archive["plan"].tobytes().decode())
-                if head["format"] != FORMAT:
-                    raise ValueError(f"a plan of format {head['format']}, not {FORMAT}")
-                constants = {
-                    symbol: archive[f"constant{i}"] for i, symbol in enumerate(head["constants"])
-                }
-            modules = tuple(map(_module, head["modules"]))
+            line, _, rest = data.partition(b"\n")
+            head = json.loads(line)
+            if head["format"] != FORMAT:
+                raise ValueError(f"a plan of format {head['format']}, not {FORMAT}")
+            constants, at = {}, 0
+            for symbol, dtype, shape in head["constants"]:
+                array = np.frombuffer(rest, dtype, math.prod(shape), at).reshape(shape).copy()
+                constants[symbol], at = array, at + array.nbytes
+            packed = rest[at:]
+            texts = functools.cache(lambda: zlib.decompress(packed).decode().split(_BETWEEN))
+            modules = tuple(_module(i, fields, texts) for i, fields in enumerate(head["modules"]))
             sizes = parse(head["arena"]), parse(head["work"])
             return Plan(modules, constants, *sizes, head["firings"])
         except _DAMAGE as error:
             raise ValueError(f"not a plan: {error}") from None
 
 
-# What reading an archive that is damaged, foreign or short of a member leads to.
-_DAMAGE = (
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    OSError,
-    TypeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+# What reading an entry that is damaged, foreign or too short leads to.
+_DAMAGE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
-def _module(fields: Mapping[str, Any]) -> Module:
-    """A module from its JSON object."""
+def _fields(module: Module) -> dict[str, Any]:
+    """A module as a JSON object, without its text."""
+    source = module.source
+    return {
+        "name": module.name,
+        "key": engine().key_of(source),
+        "opt_level": source.opt_level,
+        "passes": source.passes,
+        "exports": module.exports,
+        "imports": module.imports,
+        "group": module.group,
+        "kept": module.kept,
+    }
+
+
+def _module(number: int, fields: Mapping[str, Any], texts: Callable[[], list[str]]) -> Module:
+    """A module from its JSON object and the texts of all."""
+    source = Source(
+        lambda: texts()[number], fields["opt_level"], fields["passes"], str(fields["key"])
+    )
     return Module(
         fields["name"],
-        fields["text"],
-        tuple((symbol, name) for symbol, name in fields["exports"]),
+        source,
+        tuple(fields["exports"]),
         tuple(fields["imports"]),
-        fields["opt_level"],
-        fields["passes"],
+        fields["group"],
         fields["kept"],
     )
 

@@ -19,6 +19,7 @@ from graphc.runtime.engine import (
     Engine,
     EngineError,
     HostMachine,
+    Source,
     engine,
     pass_names,
     read_symbols,
@@ -452,6 +453,40 @@ def test_no_cache_is_used_when_none_is_wanted(compiler: Engine, tmp_path: Path) 
                      compiler.process_symbols(["labs"]), cache=elsewhere)  # fmt: skip
     assert compiler.cache.size_bytes() == 0
     assert elsewhere.size_bytes() > 0
+
+
+def test_modules_that_call_each_other_are_one_library(compiler: Engine) -> None:
+    sources = [Source(CALLER), Source(TRIPLE)]
+    events: list[tuple[str, float, int]] = []
+    loaded = compiler.load(sources, ["caller"], recorder=events)
+    assert function(loaded["caller"])(-5) == -14
+    assert [phase for phase, _, _ in events].count("link") == 1
+    assert compiler.load([Source(CALLER), Source(TRIPLE)], ["caller"]) is loaded
+    with pytest.raises(EngineError, match="triple"):
+        compiler.load(sources[:1], ["caller"])
+
+
+@pytest.mark.parametrize("lost", ["first", "second", "both", "no object"])
+def test_what_a_group_lacks_is_compiled(compiler: Engine, lost: str) -> None:
+    """By its key alone: the text is asked for where the object is not to be had."""
+    compiler.load([Source(CALLER), Source(TRIPLE)], ["caller"])
+    keys = [compiler.object_key(text) for text in (CALLER, TRIPLE)]
+    asked: list[str] = []
+
+    def source(text: str, key: str) -> Source:
+        return Source(lambda: asked.append(key) or text, key=key)  # type: ignore[func-returns-value]
+
+    for key in {"first": keys[:1], "second": keys[1:], "both": keys}.get(lost, ()):
+        path = compiler.cache.explain(key).path
+        assert path is not None
+        path.unlink()
+    if lost == "no object":
+        compiler.cache.put(keys[1], b"\x7fELF\x02\x01 nonsense")
+    fresh = Engine(Cache(compiler.cache.folder.parent))
+    loaded = fresh.load([source(CALLER, keys[0]), source(TRIPLE, keys[1])], ["caller"])
+    assert function(loaded["caller"])(-5) == -14
+    wanted = {"first": {keys[0]}, "second": {keys[1]}}
+    assert set(asked) == wanted.get(lost, set(keys))
 
 
 @pytest.mark.parametrize("damage", ["file", "object", "foreign object"])
