@@ -163,10 +163,11 @@ class _ProcedurePrinter(IndexPrinter):
             elif isinstance(statement, Switch):
                 self.choose(level, statement)
             elif isinstance(statement, Together):
-                for launch in statement.launches:
-                    self.launch(level, launch)
-            else:
+                self.statements(level, statement.launches)
+            elif isinstance(statement, Call):
                 self.call(level, statement)
+            else:
+                raise NotImplementedError("launches are chained for GPUs alone")
 
     def launch(self, level: Level, launch: Launch) -> None:
         kernel, words = self.printer.kernel(launch)

@@ -97,7 +97,8 @@ class _Chaining:
 
         They come one by one, the latest first: what a launch cannot take along stays where it is.
         """
-        chain, result = [last], []
+        chain = [last]
+        result: list[Statement] = []
         held: list[Storage] = []
         for before in reversed(made[-LOOK_BACK:]):
             launches = before.launches if isinstance(before, Chain) else [before]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from graphc.codegen.gemmtable import BY_TASK, ONCE, TABLED, KernelTable, Plan, is_set
-from graphc.codegen.irtext import Function, Operand, VectorType
+from graphc.codegen.irtext import Function, Operand, TypedOperand, VectorType
 from graphc.codegen.microkernel import (
     DOT_TILE,
     DOT_TYPES,
@@ -77,7 +77,7 @@ def panel_product(tile: Tile) -> Function:
     warming = f.both(last, is_set(f, warm))
     warming = f.both(warming, f.compare("sge", depth, PREFETCH_DEPTH))
     lines = f.multiply(vectors, vector.bytes)
-    first = [("ptr", left), ("ptr", out), ("i64", 0), ("i64", 0)]
+    first: list[TypedOperand] = [("ptr", left), ("ptr", out), ("i64", 0), ("i64", 0)]
     with f.loop(0, rows, 1, first) as loop:
         panel, target, inside, line = loop.carried
         fetching = f.compare("slt", line, lines)

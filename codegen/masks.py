@@ -2,8 +2,8 @@
 
 The derivative of relu asks for `x > 0`, which `relu(x) > 0` answers alike (of NaN both say no).
 Where the kernels of a gradient read `relu(x)` besides, a mask made from it is one array less to
-write and to read. The graph is rewritten in its own ops; that the mask is made where it is read, and not
-where `relu(x)` is, the partition decides (`Tactics.remakes_masks`).
+write and to read. The graph is rewritten in its own ops; that the mask is made where it is read,
+and not where `relu(x)` is, the partition decides (`Tactics.remakes_masks`).
 """
 
 from __future__ import annotations

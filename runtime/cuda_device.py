@@ -236,7 +236,7 @@ class Staging:
         if len(self._chunks) < CHUNKS:
             address = self.device.driver.allocate_pinned(CHUNK_BYTES)
             memory = (ctypes.c_uint8 * CHUNK_BYTES).from_address(address)
-            self._chunks.append(np.frombuffer(memory, np.uint8))
+            self._chunks.append(np.ctypeslib.as_array(memory))
             self._events.append(None)
             return self._chunks[-1], len(self._chunks) - 1
         number = self._turn

@@ -84,7 +84,7 @@ class CudaCompiled(Compiled):
         self.texts = {}
         self.native = NativeProgram(0, 0, {}, ())
         self._last_sizes: dict[str, int] = {}
-        self._made = threading.Lock()
+        self._making = threading.Lock()
         self._by_strides: dict[tuple[bool, ...], Variant] = {}
         with self.recorder.timed("close"):
             self.written, self.dim_names = canonical(request.graph)
@@ -110,7 +110,7 @@ class CudaCompiled(Compiled):
     def variant(self, strided: tuple[bool, ...]) -> Variant:
         """The program for inputs with strides where `strided` says so; none for ()."""
         key = strided if any(strided) else ()
-        with self._made:
+        with self._making:
             if key not in self._by_strides:
                 self._by_strides[key] = self._new_variant(key)
             return self._by_strides[key]

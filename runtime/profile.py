@@ -113,8 +113,10 @@ class _Replay:
                 )
             elif isinstance(statement, Together):
                 self.run(statement.launches, seconds)
-            else:
+            elif isinstance(statement, Launch):
                 self.launch(statement, seconds)
+            else:
+                raise NotImplementedError("launches are chained for GPUs alone")
 
     def scalar(self, operand: Operand, kind: Any) -> int:
         """A number that the program reads to know how to go on."""

@@ -222,10 +222,11 @@ class _ProcedurePrinter:
             elif isinstance(statement, Switch):
                 self.choose(statement)
             elif isinstance(statement, Together):
-                for launch in statement.launches:
-                    self.launch(launch)
-            else:
+                self.statements(statement.launches)
+            elif isinstance(statement, Call):
                 self.call(statement)
+            else:
+                raise NotImplementedError("launches are chained for GPUs alone")
         self.latest = outside
 
     def address(self, operand: Operand) -> str:
