@@ -26,6 +26,7 @@ from graphc.codegen.cuda_contract import ContractPrinter
 from graphc.codegen.cuda_kernel import CudaKernel, KernelPrinter, Parameter
 from graphc.codegen.cuda_lanes import SHARED_SCRATCH, divides
 from graphc.codegen.cuda_launcher import launcher
+from graphc.codegen.cuda_tensor import TensorPrinter, uses_matrix_units
 from graphc.codegen.cuda_together import PART_BLOCK, Part, joined_kernel
 from graphc.codegen.deep import with_more_blocks
 from graphc.codegen.loops import Contract
@@ -297,14 +298,17 @@ def cuda_source(
     workers: int = 1,
     input_names: Sequence[str] = (),
     dims: Mapping[str, str] | None = None,
+    tensor_cores: bool = False,
 ) -> CudaProgram:
     """The CUDA C++ of a program, and the plan to run it.
 
     `workers` is what the memory was planned for: kernels that need scratch run as many blocks at
     most. A program for CUDA is `lower_for_cuda(graph, workers)`. `input_names` and `dims` are the
-    user's names of inputs and of extents.
+    user's names of inputs and of extents. With `tensor_cores` the matrix units do large products
+    (`cuda_tensor`).
     """
     planner = _Planner(workers, _formal_alignments(program), input_names)
+    planner.tensor_cores = tensor_cores
     plans = {id(p): planner.procedure(p) for p in program.procedures}
     planner.in_main = True
     plans[id(program.main)] = planner.procedure(program.main)
@@ -469,6 +473,7 @@ class _Planner:
         self.workers = workers
         self.input_names = input_names
         self.in_main = False
+        self.tensor_cores = False
         self.formal = formal
         self.kernels: dict[str, CudaKernel] = {}
         self.constants: list[Any] = []
@@ -546,8 +551,10 @@ class _Planner:
     def printer(self, launch: Launch, block: int | None = None) -> KernelPrinter:
         groups = memory_groups(launch, self.workers)
         alignments = [_alignment(operand, self.formal) for operand in launch.operands]
-        contract = isinstance(launch.kernel.nest, Contract)
-        kind = ContractPrinter if contract else KernelPrinter
+        kind: type[KernelPrinter] = KernelPrinter
+        if isinstance(launch.kernel.nest, Contract):
+            units = self.tensor_cores and uses_matrix_units(launch.kernel.nest)
+            kind = TensorPrinter if units else ContractPrinter
         return kind(launch.kernel, groups, alignments, block)
 
     def known(self, printed: CudaKernel, launches: Sequence[Launch]) -> CudaKernel:

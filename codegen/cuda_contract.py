@@ -86,14 +86,25 @@ for (int k = 0; k < {depth}; ++k) {{
 class ContractPrinter(KernelPrinter):
     """Writes a contraction."""
 
+    padding = WIDEST  # bytes between rows of shared tiles
+    next_columns = NEXT  # elements of a row that a thread has next to each other
+
+    @property
+    def elements_each(self) -> tuple[int, int]:
+        """Rows and columns of a thread."""
+        return self.tiling.rows_each, self.tiling.columns_each
+
     def body(self, top: Level) -> None:
         contract = self.kernel.nest
         assert isinstance(contract, Contract)
-        self.prepare(top, contract, tiling_of(contract))
+        self.prepare(top, contract, self.chosen_tiling(contract))
         inside = top.inner({"_tile": "tile"}, lanes=True)
         self.one_tile(inside, contract)
         stop, integer = self.task_count(), self.INTEGER
         top.close(f"for ({integer} tile = blockIdx.x; tile < {stop}; tile += gridDim.x)", inside)
+
+    def chosen_tiling(self, contract: Contract) -> Tiling:
+        return tiling_of(contract)
 
     def prepare(self, top: Level, contract: Contract, tiling: Tiling) -> None:
         """What comes before the tiles."""
@@ -131,12 +142,16 @@ class ContractPrinter(KernelPrinter):
         self.finish_tile(inside, contract)
 
     def declare(self, top: Level, dtype: str) -> None:
-        """Shared tiles, and this thread's place. Padding puts columns into different banks."""
+        """Shared tiles, and this thread's place. Padding puts rows into different banks."""
         type_, size = CUDA.types[dtype], BITS[dtype] // 8
         for side in ("left", "right"):
-            padded = self.side_of_tile(side) + WIDEST // size
+            padded = self.side_of_tile(side) + self.padding // size
             top.put(f"__shared__ __align__(16) {type_} {side}[2][{self.depth}][{padded}];")
             self.shared[side] = 2 * self.depth * padded * size
+        self.declare_place(top)
+
+    def declare_place(self, top: Level) -> None:
+        """The first row and column of this thread in a tile."""
         across, rows_next = self.tiling.across, min(NEXT, self.tiling.rows_each)
         top.put(f"const int row = threadIdx.x / {across} * {rows_next};")
         top.put(f"const int column = threadIdx.x % {across} * {NEXT};")
@@ -158,8 +173,8 @@ class ContractPrinter(KernelPrinter):
         return f"{number} % {NEXT} + {number} / {NEXT} * {self.tiling.across * NEXT}"
 
     def sum_up(self, level: Level, contract: Contract) -> None:
-        type_, tiling = CUDA.types[contract.dtype], self.tiling
-        level.put(f"{type_} sums[{tiling.rows_each}][{tiling.columns_each}] = {{}};")
+        type_, (rows, columns) = CUDA.types[contract.dtype], self.elements_each
+        level.put(f"{type_} sums[{rows}][{columns}] = {{}};")
         steps = self.index(level, ceildiv(contract.depth, self.depth))
         inside = level.inner({"_step": "step"})
         inside.put(f"const bool more = step + 1 < {steps};")
@@ -316,13 +331,13 @@ class ContractPrinter(KernelPrinter):
         rows.put(f"const {self.INTEGER} {row} = row0 + row + {self.row_place('m')};")
         loop = For(column, 0, contract.columns, "vector", contract.epilogue.body, [])
         accesses = self.accesses_in_memory(loop)
-        width = common_width((loop.start, loop.stop), accesses, self.alignment, NEXT)
+        width = common_width((loop.start, loop.stop), accesses, self.alignment, self.next_columns)
         if width > 1:
             self.finish_packs(rows, contract, loop, width)
         else:
             self.finish_elements(rows, contract)
         level.put("#pragma unroll")
-        level.close(f"for (int m = 0; m < {self.tiling.rows_each}; ++m)", rows)
+        level.close(f"for (int m = 0; m < {self.elements_each[0]}; ++m)", rows)
 
     def accesses_in_memory(self, loop: For) -> list[Access]:
         """What an epilogue loads and stores."""
@@ -343,7 +358,7 @@ class ContractPrinter(KernelPrinter):
         edges += f" && {column} < {enclosed(self.index(columns, contract.columns))}"
         columns.close(f"if ({edges})", guarded)
         rows.put("#pragma unroll")
-        rows.close(f"for (int n = 0; n < {self.tiling.columns_each}; ++n)", columns)
+        rows.close(f"for (int n = 0; n < {self.elements_each[1]}; ++n)", columns)
 
     def finish_packs(self, rows: Level, contract: Contract, loop: For, width: int) -> None:
         """The epilogue of one row, where elements next to each other are stored at once."""
@@ -353,7 +368,7 @@ class ContractPrinter(KernelPrinter):
         self.names[id(contract.product)] = "sums[m][n + u]"
         self.lanes.widths[loop.start, loop.stop] = width
         packs, first = rows.inner(), self.fresh("first")
-        place = "n" if self.tiling.columns_each == NEXT else "(n)"
+        place = "n" if self.elements_each[1] == NEXT else "(n)"
         packs.put(f"const {self.INTEGER} {first} = column0 + column + {self.column_place(place)};")
         guarded = packs.inner({first: first})
         self.elements(guarded, loop, first, width, self.accesses_in_memory(loop))
@@ -361,7 +376,7 @@ class ContractPrinter(KernelPrinter):
         edges += f" && {first} < {enclosed(self.index(packs, contract.columns))}"
         packs.close(f"if ({edges})", guarded)
         rows.put("#pragma unroll")
-        rows.close(f"for (int n = 0; n < {self.tiling.columns_each}; n += {width})", packs)
+        rows.close(f"for (int n = 0; n < {self.elements_each[1]}; n += {width})", packs)
 
 
 def tiling_of(contract: Contract) -> Tiling:

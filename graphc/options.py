@@ -22,6 +22,8 @@ class Options:
     generation, 0 to 3. `cache`: whether compiled code is kept on disk. `debug`: check every
     intermediate program against its rules. `exclude`: names of rewrite rules to leave out.
     `device`: the number of the GPU that target "cuda" runs on.
+    `tensor_cores`: let a GPU's matrix units do large products of float32, with operands rounded to
+    11 significant bits, and of 16-bit floats (compiled and emulated, never run on a GPU).
     """
 
     threads: int | None = None
@@ -32,6 +34,7 @@ class Options:
     debug: bool = False
     exclude: frozenset[str] = frozenset()
     device: int = 0
+    tensor_cores: bool = False
 
     def __post_init__(self) -> None:
         if self.math not in MATH:
@@ -41,7 +44,7 @@ class Options:
             raise ValueError(f"threads is an int from 1 to {MOST_THREADS} or None, got {threads!r}")
         if type(self.opt_level) is not int or not 0 <= self.opt_level <= 3:
             raise ValueError(f"opt_level is 0, 1, 2 or 3, got {self.opt_level!r}")
-        for name in ("deterministic", "cache", "debug"):
+        for name in ("deterministic", "cache", "debug", "tensor_cores"):
             if type(getattr(self, name)) is not bool:
                 raise ValueError(f"{name} is True or False, got {getattr(self, name)!r}")
         if type(self.device) is not int or self.device < 0:

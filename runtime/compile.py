@@ -505,7 +505,9 @@ def emit_cuda(request: Request) -> Any:
     graph, dims = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
     program = lower_for_cuda(rewritten, SCRATCH_BLOCKS, fast=_is_fast(request))
-    return cuda_source(program, request.name, SCRATCH_BLOCKS, request.names, dims)
+    cores = request.options.tensor_cores
+    names = request.names
+    return cuda_source(program, request.name, SCRATCH_BLOCKS, names, dims, cores)
 
 
 def emit_c(request: Request, strided: Sequence[bool] = ()) -> Any:
