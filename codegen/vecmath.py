@@ -69,6 +69,7 @@ PROCEDURES: dict[str, Procedure] = {
         *(_erf.erf, _erf.erfc, _erf.erfinv, _erf.erfcinv),
         *(_gamma.lgamma, _gamma.gamma, _gamma.digamma, _gamma.polygamma),
         *(_bessel.i0, _bessel.i1, _bessel.i0e, _bessel.i1e, _bessel.j0, _bessel.j1),
+        *(_bessel.y0, _bessel.y1),
     )
 }
 

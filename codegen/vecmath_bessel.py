@@ -1,5 +1,4 @@
-"""How are the Bessel functions of the first kind, J0 and J1, and the modified ones, I0 and I1,
-computed?
+"""How are the Bessel functions J0, J1, Y0 and Y1, and the modified ones, I0 and I1, computed?
 
 The modified ones: up to 16 by a polynomial in x**2, all of whose terms are positive as those of the
 power series are (DLMF 10.25.2); above, exp(x)/sqrt(x) times a polynomial in 1/x (DLMF 10.40.1).
@@ -7,7 +6,8 @@ power series are (DLMF 10.25.2); above, exp(x)/sqrt(x) times a polynomial in 1/x
 The others: up to 8 a polynomial in x**2 times the distances of x**2 from the squares of the first
 three zeros, which are known in two parts, so that values near these are as exact as others; above,
 a cosine and a sine of x with polynomials in 1/x**2 as factors (DLMF 10.17.3). There the error is a
-few last places of the amplitude, sqrt(2/(pi x)), not of the value.
+few last places of the amplitude, sqrt(2/(pi x)), not of the value. Y0 and Y1 are the same waves a
+quarter turn on; up to 8 they are the logarithm times J0 or J1, and a polynomial (DLMF 10.8.1).
 
 float32 computes in float64 with shorter polynomials.
 """
@@ -18,6 +18,7 @@ import math
 
 from graphc.codegen.scalar import Scope, Value
 from graphc.codegen.vecmath_exp import exp, exp_tail, times_power_in_halves
+from graphc.codegen.vecmath_log import log_in_two_parts
 from graphc.codegen.vecmath_parts import (
     FORMATS,
     at_least,
@@ -46,6 +47,9 @@ from graphc.codegen.vecmath_tables import (
     J1_ZERO_1,
     J1_ZERO_2,
     J1_ZERO_3,
+    Y0,
+    Y0_SMALL,
+    Y1,
 )
 from graphc.codegen.vecmath_trig import sine_and_cosine, turn
 
@@ -54,6 +58,7 @@ _WAVES = 8.0  # from here on the others are waves with slowly changing factors
 _MIDDLE = 32.0  # of the squares below that: a polynomial around it cancels least
 _ZEROS = ((J0_ZERO_1, J0_ZERO_2, J0_ZERO_3), (J1_ZERO_1, J1_ZERO_2, J1_ZERO_3))
 _INFINITY = float("inf")
+_TINY = 2.0**-40  # below, only the pole counts
 
 
 def _near(k: Scope, size: Value, order: int, key: str) -> Value:
@@ -129,8 +134,9 @@ def _between_zeros(k: Scope, size: Value, order: int, key: str) -> Value:
     return k.select(k.lt(inside, 1.0), small, result)
 
 
-def _wave(k: Scope, size: Value, order: int, key: str) -> Value:
-    """sqrt(2/(pi x)) (P cos w - Q sin w) for w = x - pi/4 or x - 3 pi/4.
+def _wave(k: Scope, size: Value, order: int, key: str, second: bool = False) -> Value:
+    """sqrt(2/(pi x)) (P cos w - Q sin w) for w = x - pi/4 or x - 3 pi/4; of the second kind it is
+    P sin w + Q cos w.
 
     With the sine s and the cosine c of x less its quarter turns, cos x + sin x and sin x - cos x
     are c + s and s - c, or, for an odd number of turns, c - s and c + s; after two both change
@@ -150,10 +156,12 @@ def _wave(k: Scope, size: Value, order: int, key: str) -> Value:
     odd = k.ne(k.and_(turned.quarter, 1), 0)
     added = k.select(odd, difference, both)
     subtracted = k.select(odd, both, k.neg(difference))
-    if order == 0:
-        wave = k.fma(by_cosine, added, k.neg(k.mul(by_sine, subtracted)))
-    else:
+    if second == (order == 0):
         wave = k.fma(by_cosine, subtracted, k.mul(by_sine, added))
+    elif second:
+        wave = k.fma(by_sine, subtracted, k.neg(k.mul(by_cosine, added)))
+    else:
+        wave = k.fma(by_cosine, added, k.neg(k.mul(by_sine, subtracted)))
     wave = k.select(k.ne(k.and_(turned.quarter, 2), 0), k.neg(wave), wave)
     return k.div(k.mul(wave, 1 / math.sqrt(math.pi)), k.sqrt(inside))
 
@@ -176,3 +184,42 @@ def j1(k: Scope, x: Value, key: str) -> Value:
     of infinity is its result's.
     """
     return k.mul(_oscillating(k, x, 1, key), k.copysign(1.0, x))
+
+
+def _second_near(k: Scope, x: Value, order: int, key: str) -> Value:
+    """2/pi (log(x) J0(x) + R(x**2)), or 2/pi (log(x) J1(x) - 1/x + x R(x**2)), up to 8."""
+    inside = at_most(k, x, _WAVES)
+    square, rest = two_product(k, inside, inside)
+    centred = k.add(k.sub(square, _MIDDLE), rest)
+    series = horner(k, centred, (Y0, Y1)[order][key])
+    upper, lower = log_in_two_parts(k, inside)
+    first = _between_zeros(k, inside, order, key)
+    main, error = two_product(k, upper, first)
+    error = k.fma(lower, first, error)
+    if order == 0:
+        small = horner(k, square, Y0_SMALL[key])  # around the middle terms would cancel
+        total, more = two_sum(k, main, k.select(k.lt(inside, 2.0), small, series))
+        return k.mul(k.add(total, k.add(more, error)), 2 / math.pi)
+    pole = k.div(-1.0, inside)
+    total, more = two_sum(k, pole, main)
+    near = k.mul(k.add(total, k.fma(inside, series, k.add(more, error))), 2 / math.pi)
+    return k.select(k.lt(inside, _TINY), k.mul(pole, 2 / math.pi), near)
+
+
+def _second(k: Scope, x: Value, order: int, key: str) -> Value:
+    wave = k.select(k.eq(x, _INFINITY), 0.0, _wave(k, x, order, key, second=True))
+    found = k.select(k.gt(x, _WAVES), wave, _second_near(k, x, order, key))
+    found = k.select(k.eq(x, 0.0), -_INFINITY, found)
+    return k.select(k.lt(x, 0.0), float("nan"), found)
+
+
+@in_float64
+def y0(k: Scope, x: Value, key: str) -> Value:
+    """Y0(x), within 4 ulp of it or of 1/2, whichever is more; -inf at 0, NaN below."""
+    return _second(k, x, 0, key)
+
+
+@in_float64
+def y1(k: Scope, x: Value, key: str) -> Value:
+    """Y1(x), within 4 ulp of it or of 1/2, whichever is more; -inf at 0, NaN below."""
+    return _second(k, x, 1, key)

@@ -79,6 +79,7 @@ if TYPE_CHECKING:
         subtract,
     )
     from graphc.ops.arrangement import fliplr, flipud, repeat, resize, roll, rot90, tile
+    from graphc.ops.bessel import i0, i0e, i1, i1e, j0, j1, y0, y1
     from graphc.ops.beta import beta, betaln
     from graphc.ops.bitwise import (
         bitwise_and,
@@ -316,12 +317,6 @@ if TYPE_CHECKING:
         erfinv,
         gamma,
         gammaln,
-        i0,
-        i0e,
-        i1,
-        i1e,
-        j0,
-        j1,
         polygamma,
     )
     from graphc.ops.statistics import (
@@ -820,6 +815,8 @@ __all__ = [
     "while_loop",
     "xlog1py",
     "xlogy",
+    "y0",
+    "y1",
     "zeros",
     "zeros_like",
 ]

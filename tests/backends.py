@@ -52,7 +52,7 @@ ULP: dict[str, float] = {
     "gelu": 1.5,
     **dict.fromkeys(("logaddexp", "logaddexp2"), 3.5),
     **dict.fromkeys(("erfinv", "erfcinv", "gammaln", "gamma", "digamma"), 4.0),
-    **dict.fromkeys(("i0", "i1", "i0e", "i1e", "j0", "j1"), 4.0),
+    **dict.fromkeys(("i0", "i1", "i0e", "i1e", "j0", "j1", "y0", "y1"), 4.0),
     "polygamma": 9.0,
     "hypot": 1.0,
 }
@@ -65,7 +65,7 @@ BACKWARD_FACTOR = 8.0
 ZEROS_BELOW = {
     "gammaln": -0.5,
     "digamma": 0.0,
-    **dict.fromkeys(("logaddexp", "logaddexp2", "j0", "j1"), float("inf")),
+    **dict.fromkeys(("logaddexp", "logaddexp2", "j0", "j1", "y0", "y1"), float("inf")),
 }
 # Sums of products and products: the result may be off by this many eps * sum |terms|, or eps *
 # |product|.

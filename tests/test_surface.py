@@ -119,7 +119,8 @@ MEANING: dict[str, Call] = {
         name: getattr(scipy.special, name)
         for name in (
             *("erfc", "erfinv", "erfcinv", "gamma", "gammaln", "digamma", "polygamma", "logit"),
-            *("i0", "i1", "i0e", "i1e", "j0", "j1", "xlogy", "xlog1py", "beta", "betaln"),
+            *("i0", "i1", "i0e", "i1e", "j0", "j1", "y0", "y1", "xlogy", "xlog1py", "beta"),
+            "betaln",
         )
     },
     "celu": lambda x, alpha=1.0: _elu(x, 1.0) if alpha == 1 else alpha * _elu(x / alpha),
@@ -278,8 +279,8 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         name: unary(name, V, M, F, S)
         for name in (
             *("exp2", "sinh", "cosh", "arcsinh", "cbrt", "tan", "arctan", "sinc", "erfc"),
-            *("i0", "i1", "i0e", "i1e", "j0", "j1", "silu", "log_sigmoid", "softsign", "selu"),
-            "mish",
+            *("i0", "i1", "i0e", "i1e", "j0", "j1", "y0", "y1", "silu", "log_sigmoid"),
+            *("softsign", "selu", "mish"),
             *("hard_tanh", "hard_sigmoid", "hard_swish"),
         )
     },

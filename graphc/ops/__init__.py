@@ -10,6 +10,7 @@ MODULES = (
     "all_but_one",
     "arithmetic",
     "arrangement",
+    "bessel",
     "beta",
     "bitwise",
     "branch",

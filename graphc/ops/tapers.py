@@ -16,9 +16,9 @@ from graphc.dims import Dim, Extent, dim_max
 from graphc.errors import GraphError, shortened
 from graphc.node import Node
 from graphc.ops.arithmetic import sqrt
+from graphc.ops.bessel import i0
 from graphc.ops.movement import iota_op
 from graphc.ops.operands import as_node, cast, extent
-from graphc.ops.special_functions import i0
 from graphc.ops.trigonometry import cos
 from graphc.tensor import surface
 

@@ -400,8 +400,8 @@ TAIL = """
 - lgamma below -1/2 and digamma below 0 have zeros between the poles, which are no floating-point
   numbers: there the unit is that of the larger of the result and 1. Near the zeros of lgamma at 1
   and 2, and that of digamma at 1.4616..., the error is relative as everywhere else.
-- j0 and j1 have zeros everywhere: the unit is that of the larger of the result and 1/2. At every
-  argument the error is within 3 units of the amplitude, sqrt(2/(pi x)).
+- j0, j1, y0 and y1 have zeros everywhere: the unit is that of the larger of the result and 1/2. At
+  every argument the error of j0 and j1 is within 3 units of the amplitude, sqrt(2/(pi x)).
 - polygamma of order n is within 4 + n ULP for positive arguments; trigamma is order 1.
 - The gamma and Bessel families and the inverse error functions compute float32 in float64.
 - `Options(math="fast")`: tanh, sigmoid, silu and gelu are within 3 ULP, for gelu of |x|/2 where

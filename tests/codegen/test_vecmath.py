@@ -251,6 +251,10 @@ SPECIAL = {
     "i1e": [(0.0, 0.0), (-0.0, -0.0), (INFINITY, 0.0), (-INFINITY, -0.0)],
     "j0": [(0.0, 1), (-0.0, 1), (INFINITY, 0.0), (-INFINITY, 0.0)],
     "j1": [(0.0, 0.0), (-0.0, -0.0), (INFINITY, 0.0), (-INFINITY, -0.0)],
+    **dict.fromkeys(
+        ("y0", "y1"),
+        [(0.0, -INFINITY), (-0.0, -INFINITY), (INFINITY, 0.0), (-1.0, NAN), (-INFINITY, NAN)],
+    ),
 }  # fmt: skip
 
 
@@ -416,7 +420,7 @@ LIMITS = {
     "cos": 139, "tan": 145, "sinc": 75, "asin": 41, "acos": 51, "atan": 60, "erf": 72,
     "erfc": 146, "erfinv": 93, "erfcinv": 123, "lgamma": 279, "gamma": 295, "digamma": 223,
     "trigamma": 149, "polygamma4": 195, "i0": 89, "i1": 91, "i0e": 86, "i1e": 88, "pow": 153,
-    "j0": 247, "j1": 239,
+    "j0": 247, "j1": 239, "y0": 340, "y1": 326,
     "atan2": 81, "xlogy": 66, "xlog1py": 64,
 }  # fmt: skip
 

@@ -56,19 +56,19 @@ _SCIPY = {
     "sigmoid": "expit", "lgamma": "gammaln", "digamma": "digamma", "gamma": "gamma",
     "erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "erfcinv": "erfcinv", "logit": "logit",
     "i0": "i0", "i1": "i1", "i0e": "i0e", "i1e": "i1e",
-    "j0": "j0", "j1": "j1",
+    "j0": "j0", "j1": "j1", "y0": "y0", "y1": "y1",
 }  # fmt: skip
 # SciPy's own: near zeros, near poles, and where it loses places (its j0 and j1 of 2**53 and more
 # have nothing of the phase; its digamma beside the pole at -6 has nine places).
 _APART = {
     "lgamma": 1e-4, "digamma": 1e-3, "gamma": 1e-4, "trigamma": 1e-4, "polygamma4": 1e-4,
-    "j0": 0.2, "j1": 0.2,
+    "j0": 0.2, "j1": 0.2, "y0": 0.2, "y1": 0.2,
 }  # fmt: skip
 
 
 _NAN_OUTSIDE = frozenset(
     ("log", "log2", "log10", "log1p", "acosh", "atanh", "asin", "acos", "logit", "erfinv")
-    + ("erfcinv",)
+    + ("erfcinv", "y0", "y1")
 )
 _ODD = frozenset(
     ("sinh", "tanh", "asinh", "atanh", "cbrt", "sin", "tan", "asin", "atan", "erf", "erfinv")

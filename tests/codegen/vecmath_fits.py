@@ -187,6 +187,17 @@ def center_of(function: Real, shift: str, center: str) -> tuple[Any, Any]:
     return at(mpmath.mpf(0)), mpmath.diff(at, 0)
 
 
+def without_logarithm(order: int) -> Real:
+    """pi/2 Y0(x) - log(x) J0(x), or (pi/2 Y1(x) - log(x) J1(x) + 1/x)/x, in x**2 - 32."""
+
+    def rest(u: Any) -> Any:
+        x = mpmath.sqrt(u + 32)
+        part = mpmath.pi / 2 * mpmath.bessely(order, x) - mpmath.log(x) * mpmath.besselj(order, x)
+        return (part + 1 / x) / x if order else part
+
+    return rest
+
+
 def beyond_center(function: Real, shift: str, center: str) -> Real:
     """What is left of a function without its value and its slope at the center, over u**2."""
     value, slope = center_of(function, shift, center)
@@ -397,6 +408,18 @@ def fits() -> dict[str, Fit]:
         "J1_SINE": Fit(
             "x times that of -sin(x - 3 pi/4); error of J1 2**-58 and 2**-31",
             modulated(1, True), real("1e-6"), 1 / real("64"), (12, 4), 0, True,
+        ),
+        "Y0_SMALL": Fit(
+            "pi/2 Y0(x) - log(x) J0(x) in z = x**2 <= 4; error 2**-61 and 2**-36",
+            lambda z: without_logarithm(0)(z - 32), tiny, 4, (9, 6), 0, True,
+        ),
+        "Y0": Fit(
+            "pi/2 Y0(x) - log(x) J0(x) in z - 32, z = x**2 <= 64; error 2**-60 and 2**-31",
+            without_logarithm(0), -32, 32, (16, 11), 0, True,
+        ),
+        "Y1": Fit(
+            "(pi/2 Y1(x) - log(x) J1(x) + 1/x)/x in z - 32, z = x**2 <= 64; error 2**-62, 2**-33",
+            without_logarithm(1), -32, 32, (16, 11), 0, True,
         ),
     }  # fmt: skip
 

@@ -140,21 +140,27 @@ def _bessel(order: int) -> Callable[[Any], Any]:
 # What computes float32 in float64 is wrong by half a unit and what the narrower polynomials cost.
 _WIDE = 0.6
 _BESSEL = ((-1, 1), (-9, 9), (15, 17), (15, 700))
-def _oscillating(order: int) -> Callable[[Any], Any]:
-    """J0 or J1; for large arguments by DLMF 10.17.3, from the sine and the cosine of x itself."""
+
+
+def _oscillating(order: int, second: bool = False) -> Callable[[Any], Any]:
+    """J or Y; for large arguments by DLMF 10.17.3, from the sine and the cosine of x itself."""
 
     def exact(x: Any) -> Any:
         size = abs(x)
         if size < 100:
-            return mpmath.besselj(order, x)
-        first, second, term = mpmath.mpf(0), mpmath.mpf(0), mpmath.mpf(1)
+            return (mpmath.bessely if second else mpmath.besselj)(order, x)
+        by_cosine, by_sine, term = mpmath.mpf(0), mpmath.mpf(0), mpmath.mpf(1)
         for k in range(60):
             turned = (1, 1, -1, -1)[k % 4] * term
-            first, second = (first, second + turned) if k % 2 else (first + turned, second)
+            by_cosine, by_sine = (
+                (by_cosine, by_sine + turned) if k % 2 else (by_cosine + turned, by_sine)
+            )
             term *= (4 * order**2 - (2 * k + 1) ** 2) / (8 * (k + 1) * size)
         added, taken = mpmath.cos(size) + mpmath.sin(size), mpmath.sin(size) - mpmath.cos(size)
         cosine, sine = (taken, -added) if order else (added, taken)
-        value = (first * cosine - second * sine) / mpmath.sqrt(mpmath.pi * size)
+        if second:
+            cosine, sine = sine, -cosine
+        value = (by_cosine * cosine - by_sine * sine) / mpmath.sqrt(mpmath.pi * size)
         return -value if order and x < 0 else value
 
     return exact
@@ -265,6 +271,14 @@ REFERENCES: dict[str, Reference] = {
         _oscillating(1), (*_BESSEL, (3.83, 3.84), (7, 9)), 3.0, floor=0.5, floor_below=math.inf,
         slow=True, narrow=_WIDE,
     ),
+    **{
+        f"y{order}": Reference(
+            _oscillating(order, second=True),
+            ((0, 1), (0, 9), (7, 9), (zero - 0.01, zero + 0.01), (15, 700)), 4.0, (0, math.inf),
+            floor=0.5, floor_below=math.inf, slow=True, narrow=_WIDE,
+        )
+        for order, zero in enumerate((0.8936, 2.1971))
+    },
 }  # fmt: skip
 
 

@@ -239,7 +239,7 @@ UNARY = (
     *("mish", "gelu"),
     *("exp2", "log2", "log10", "sinh", "cosh", "arcsinh", "arccosh", "arctanh", "logit", "cbrt"),
     *("tan", "arcsin", "arccos", "arctan", "sinc", "erfc", "erfinv", "erfcinv"),
-    *("gammaln", "gamma", "digamma", "i0", "i1", "i0e", "i1e", "j0", "j1"),
+    *("gammaln", "gamma", "digamma", "i0", "i1", "i0e", "i1e", "j0", "j1", "y0", "y1"),
     *("floor", "ceil", "trunc", "rint", "invert", "bitwise_count", "signbit", "spacing", "frexp"),
 )
 BINARY = (

@@ -48,6 +48,8 @@ SCIPY = {
     "i1e": (scipy.special.i1e, SIGNED),
     "j0": (scipy.special.j0, SIGNED[np.abs(SIGNED) < 1e8]),
     "j1": (scipy.special.j1, SIGNED[np.abs(SIGNED) < 1e8]),
+    "y0": (scipy.special.y0, SIGNED[np.abs(SIGNED) < 1e8]),
+    "y1": (scipy.special.y1, SIGNED[np.abs(SIGNED) < 1e8]),
     "logit": (scipy.special.logit, np.linspace(-0.1, 1.1, 121)),
 }
 
@@ -293,3 +295,16 @@ def test_derivatives_of_bessel_functions_at_zero() -> None:
     first, second = gx.evaluate(made, {x: 0.0})
     np.testing.assert_allclose(first, [1, 0, -1 / 4, 0, 1 / 64, 0], atol=1e-16)
     np.testing.assert_allclose(second, [0, 1 / 2, 0, -1 / 16, 0, 1 / 384], atol=1e-16)
+
+
+def test_derivatives_of_bessel_functions_of_the_second_kind() -> None:
+    x = gx.vector("x", 40)
+    points = np.linspace(0.1, 40, 40)
+    made = [gx.grad(gx.sum(f(x)), x) for f in (gx.y0, gx.y1)]
+    made.append(gx.grad(gx.sum(made[1]), x))
+    found = gx.compile(x, made)(points)
+    for order, times, derivative in ((0, 1, found[0]), (1, 1, found[1]), (1, 2, found[2])):
+        wanted = scipy.special.yvp(order, points, times)
+        np.testing.assert_allclose(derivative, wanted, rtol=1e-12, atol=1e-15)
+    edge = gx.evaluate([gx.grad(f(x)[0], x)[0] for f in (gx.y0, gx.y1)], {x: np.zeros(40)})
+    assert edge[0] == np.inf and np.isnan(edge[1])
