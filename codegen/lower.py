@@ -16,16 +16,10 @@ from graphc import dtypes
 from graphc.codegen import emit
 from graphc.codegen.carried import Rows, State, forward_copies, settle
 from graphc.codegen.emit import copy_operand, framed_operand, part_operand
-from graphc.codegen.fuse import (
-    LINE_BYTES,
-    MOST_TOGETHER,
-    Group,
-    Partition,
-    beneath,
-    parts_of,
-    result_shape,
-    run_bytes,
-)
+from graphc.codegen.fuse import Group, partitioned
+from graphc.codegen.fuse.parts import LINE_BYTES, parts_of, run_bytes
+from graphc.codegen.fuse.reading import beneath, result_shape
+from graphc.codegen.fuse.storing import MOST_TOGETHER
 from graphc.codegen.inplace import protect
 from graphc.codegen.likeness import Written, signature
 from graphc.codegen.loops import Contract as Contraction
@@ -311,7 +305,7 @@ class _Block:
             for node in external
             if node.op is parameter_op and node.attrs["index"] in donated
         }
-        self.partition = Partition(
+        self.partition = partitioned(
             order, graph.outputs, external, strided, overwritten, lowering.tactics
         )
         copies = self._claim_outputs(graph.outputs, results)

@@ -11,7 +11,8 @@ from typing import Any
 
 from graphc.codegen.emit.partial import PartialWriter, partial_results, rows_of_part
 from graphc.codegen.emit.writer import combiner_of, owner_of, placed
-from graphc.codegen.fuse import RECOMPUTE_COST, is_row_member
+from graphc.codegen.fuse.cost import RECOMPUTE_COST
+from graphc.codegen.fuse.group import is_row_member
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value

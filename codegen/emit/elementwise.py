@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from graphc.codegen import segments
 from graphc.codegen.emit.stretches import stretches
 from graphc.codegen.emit.writer import Framed, Writer, placed
-from graphc.codegen.fuse import reads_at, variables
+from graphc.codegen.fuse.reading import reads_at, variables
 from graphc.codegen.loops import CHUNK, TURNED_SIDE
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from graphc.codegen.emit.elementwise import ElementwiseWriter
 from graphc.codegen.emit.writer import Framed, Writer
-from graphc.codegen.fuse import MOST_TOGETHER, PARTS_TOGETHER, Group, Part, parts_of
+from graphc.codegen.fuse import Group
+from graphc.codegen.fuse.parts import PARTS_TOGETHER, Part, parts_of
+from graphc.codegen.fuse.storing import MOST_TOGETHER
 from graphc.codegen.program import Launch, Operand
 from graphc.dims import product
 from graphc.node import Node

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from graphc.codegen.emit.writer import TILE, Writer, combiner_of, owner_of, placed, sums
-from graphc.codegen.fuse import RECOMPUTE_COST, is_row_member, result_shape, variables
+from graphc.codegen.fuse.cost import RECOMPUTE_COST
+from graphc.codegen.fuse.group import is_row_member
+from graphc.codegen.fuse.reading import result_shape, variables
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value

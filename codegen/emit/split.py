@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from graphc.codegen.emit.partial import PartialWriter, partial_results, rows_of_part
 from graphc.codegen.emit.rows import SUMMED_IN_ORDER
 from graphc.codegen.emit.writer import combiner_of, owner_of, placed
-from graphc.codegen.fuse import MOST_CARRIED, is_row_member
+from graphc.codegen.fuse.group import MOST_CARRIED, is_row_member
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Scope

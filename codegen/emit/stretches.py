@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from graphc.codegen.fuse import reads_at, variables
+from graphc.codegen.fuse.reading import reads_at, variables
 from graphc.dims import Extent, affine
 from graphc.lowering import Piece, View
 from graphc.node import Node

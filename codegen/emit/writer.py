@@ -10,14 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from graphc import dtypes
-from graphc.codegen.fuse import (
-    RECOMPUTE_COST,
-    Group,
-    Partition,
-    reads_at,
-    result_shape,
-    variables,
-)
+from graphc.codegen.fuse import Group, Partition
+from graphc.codegen.fuse.cost import RECOMPUTE_COST
+from graphc.codegen.fuse.reading import reads_at, result_shape, variables
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader
 from graphc.codegen.scalar import Scope, Value

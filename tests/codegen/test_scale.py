@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.fuse import Partition
+from graphc.codegen.fuse import partitioned
 from graphc.codegen.lower import expand, lower
 from graphc.codegen.memory import MOST_OF_A_SIZE
 from graphc.codegen.program import Program
@@ -127,7 +127,7 @@ def test_the_steps_of_partitioning_grow_with_the_graph(build: Callable[..., Any]
         graph = closed(x, build(x, length))
         order = topological(graph.outputs)
         external = {node for node in order if node.op is parameter_op}
-        return Partition(order, graph.outputs, external).steps / len(order)
+        return partitioned(order, graph.outputs, external).steps / len(order)
 
     assert steps(12_000) <= 1.5 * steps(3_000) + 1
 

@@ -1,0 +1,20 @@
+"""What does it cost to compute a value once more?  In additions."""
+
+from __future__ import annotations
+
+from graphc.lowering import Elementwise, Gather
+from graphc.node import Node
+
+# An element-wise value dearer than this, needed by several kernels, is stored rather than
+# recomputed.
+RECOMPUTE_COST = 8
+# Costs are not told apart beyond this.
+MOST_COST = 10_000
+
+
+def own_cost(node: Node) -> int:
+    """What a floating node itself takes, in additions: views take nothing."""
+    form = node.op.lowering
+    if isinstance(form, Elementwise):
+        return form.cost
+    return RECOMPUTE_COST if isinstance(form, Gather) else 0

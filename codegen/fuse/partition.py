@@ -1,0 +1,105 @@
+"""Which kernel has which node?  What the passes of fusion find out, and what others ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from graphc.codegen.fuse.group import Group
+from graphc.codegen.fuse.reading import reads_at, renames
+from graphc.codegen.tactics import Tactics
+from graphc.dims import Extent
+from graphc.lowering import Generate, Leaf, View
+from graphc.node import Node
+from graphc.ops.operands import constant_op
+from graphc.ops.special import project_op
+
+
+class Partition:
+    """The groups of a graph in an order in which they can run, and the group of every node that has
+    one. `overwritten` are external nodes over which an output will lie.
+    """
+
+    def __init__(
+        self,
+        order: Sequence[Node],
+        external: set[Node],
+        strided: set[Node] | frozenset[Node],
+        overwritten: Mapping[Node, Node],
+        tactics: Tactics,
+    ) -> None:
+        self.tactics = tactics
+        self.external = external
+        self.overwritten = overwritten
+        self.strided = strided
+        self.group_of: dict[Node, Group] = {}
+        self.groups: list[Group] = []
+        self.users: dict[Node, list[Node]] = {}
+        for node in order:
+            for argument in node.args:
+                self.users.setdefault(argument, []).append(node)
+        self.dependencies: dict[Node, frozenset[Group]] = {}  # the kernels that each waits for
+        self.steps = 0  # nodes and kernels looked at, for tests of how the work grows
+
+    def is_external(self, node: Node) -> bool:
+        """Whether the node is in memory before the procedure starts."""
+        return node in self.external or (node.op is constant_op and node.shape != ())
+
+    def is_virtual(self, node: Node) -> bool:
+        """Whether the node is nothing but index arithmetic, or a literal."""
+        form = node.op.lowering
+        if isinstance(form, Leaf):
+            return not self.is_external(node)
+        return isinstance(form, (View, Generate))
+
+    def floats(self, node: Node) -> bool:
+        """Whether the node is computed inside each of its consumers."""
+        return node not in self.group_of and not self.is_external(node)
+
+    def alias(self, node: Node) -> Node:
+        """The node in whose memory a reshape finds its elements as they lie; the node itself if it
+        has none such.
+        """
+        source = node
+        while renames(source) and source not in self.group_of:
+            source = source.args[0]
+        if source is node:
+            return node
+        in_memory = self.is_external(source) and source not in self.strided
+        return source if in_memory or source in self.group_of or self.is_result(source) else node
+
+    def is_result(self, node: Node) -> bool:
+        """Whether a node is one result of a placed node with several."""
+        return node.op is project_op and node.args[0] in self.group_of
+
+    def after_split(self, group: Group) -> bool:
+        """Whether the group's reduction is one that is split into parts for parallelism."""
+        return group.reduced is not None and self.tactics.splits(group.domain, group.reduced)
+
+    def reads(
+        self, node: Node, index: tuple[Extent, ...]
+    ) -> Iterator[tuple[Node, tuple[Extent, ...]]]:
+        """The placed nodes that `node` reads through virtual and floating ones, and the index at
+        which.
+        """
+        stack: list[tuple[Node, tuple[Extent, ...]]] = []
+        seen: set[tuple[Node, tuple[Extent, ...]]] = set()
+
+        def push(reader: Node, at: tuple[Extent, ...]) -> None:
+            for argument, where in reads_at(reader, at):
+                if (argument, where) not in seen:
+                    seen.add((argument, where))
+                    stack.append((argument, where))
+
+        push(node, index)
+        while stack:
+            current, at = stack.pop()
+            self.steps += 1
+            if current in self.group_of:
+                yield current, at
+            elif self.dependencies[current]:  # nothing that is placed lies beneath a floating one
+                push(current, at)
+
+    def add(self, group: Group) -> Group:
+        group.number = len(self.groups)
+        self.groups.append(group)
+        return group

@@ -1,0 +1,268 @@
+"""Which values that kernels compute inside must be in memory?  Those needed more than once.
+
+Outputs are, operands of regions, and values that are dear and that several kernels read, or one
+reads over and over. Floating work beyond what one kernel should hold is cut into segments of the
+order, whose values cross from one kernel to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from graphc.codegen.fuse.cost import MOST_COST, RECOMPUTE_COST, own_cost
+from graphc.codegen.fuse.group import Group
+from graphc.codegen.fuse.partition import Partition
+from graphc.codegen.fuse.parts import makes_few, without_ones, woven_shape
+from graphc.codegen.fuse.placing import SOURCE_SEARCH
+from graphc.codegen.fuse.reading import beneath, moves, result_shape, windowed_sources
+from graphc.dims import product
+from graphc.lowering import Contract, Gather, Nest, Region, Scatter, View
+from graphc.node import Node
+from graphc.ops.operands import constant_op
+from graphc.ops.special import cast_op, project_op
+from graphc.types import Shape, TupleType
+
+# Unrelated values of one shape that one kernel stores.
+MOST_TOGETHER = 8
+# Kernels that read a floating value, told apart by name; of more only the first and last count.
+MOST_READERS = 16
+
+
+def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) -> None:
+    """Open groups for floating values that must be stored: outputs, operands of regions, dear
+    shared values, and what one segment of the order needs of another.
+    """
+    readers = _readers(partition, order)
+    segments = _segments(partition, order)
+    for group in partition.groups if not segments else ():
+        group.woven = woven_shape(group)
+    crossing = _crossing(partition, order, segments)
+    must: set[Node] = set(outputs)
+    cost: dict[Node, int] = {}  # of computing a floating value once more, up to what is stored
+    moved: set[Node] = set()  # read a floating value at other positions, so work may repeat
+    for node in order:
+        form = node.op.lowering
+        if node in partition.group_of:
+            if isinstance(form, Region):
+                must.update(node.args)
+            elif isinstance(form, (Contract, Scatter)):
+                # what is scattered into is computed once, where the result goes
+                several = node.args[isinstance(form, Scatter) :]
+                must.update(a for a in several if cost.get(a, 0) > RECOMPUTE_COST)
+                if isinstance(form, Contract):
+                    apart = (a for a in several if _is_made_apart(partition, a))
+                    must.update(a for a in apart if cost.get(a, 0))
+                if isinstance(form, Scatter):  # which may then be written over the old array
+                    must.update(a for a in several if _looks_at(partition, a, node.args[0]))
+                least = 0 if partition.tactics.stores_windowed else RECOMPUTE_COST
+                must.update(a for a in windowed_sources(node) if cost.get(a, 0) > least)
+            elif isinstance(form, Nest):
+                must.update(node.args[i] for i in form.stored)
+            elif partition.group_of[node].woven is not None:
+                pass  # one kernel computes all columns, where they go
+            elif isinstance(form, View):  # parts of an array are made together
+                parts = [beneath(a) for a in node.args]
+                least = 0 if segments else RECOMPUTE_COST  # one long kernel makes them all
+                must.update(a for a in parts if cost.get(a, 0) > least)
+            continue
+        if partition.is_external(node):
+            continue
+        own = own_cost(node)
+        cost[node] = min(own + sum(cost.get(a, 0) for a in node.args), MOST_COST)
+        made_before = any(cost.get(argument, 0) > RECOMPUTE_COST for argument in node.args)
+        repeats = made_before and moves(node)
+        if repeats or any(argument in moved for argument in node.args):
+            moved.add(node)
+        if isinstance(form, Gather) and cost.get(node.args[0], 0) > RECOMPUTE_COST:
+            must.add(beneath(node.args[0]))  # a reshape finds its elements there
+        dear = own and cost[node] > RECOMPUTE_COST
+        endless = cost[node] > partition.tactics.most_work
+        if dear and (node in crossing or _is_shared(partition, node, readers)):
+            must.add(node)
+        elif endless and node in moved and node.op is not project_op:
+            if partition.dependencies[node]:
+                _ground_one(partition, node)
+            else:
+                must.add(node)  # with others of its shape
+        else:
+            continue
+        cost[node] = 0
+        moved.discard(node)
+    _ground_all(partition, order, must, set(outputs), segments)
+
+
+def _looks_at(partition: Partition, node: Node, array: Node) -> bool:
+    """Whether a floating value is made of an array in memory, as far as is soon found."""
+    source = partition.alias(array)
+    stack, seen = [node], {node}
+    while stack and len(seen) < SOURCE_SEARCH:
+        current = stack.pop()
+        if current is source:
+            return True
+        fresh = [a for a in current.args if a not in seen] if partition.floats(current) else []
+        seen.update(fresh)
+        stack += fresh
+    return bool(stack)
+
+
+def _is_made_apart(partition: Partition, operand: Node) -> bool:
+    """Whether arithmetic in front of a product is done in lanes, before, rather than one by one
+    while the operand is packed. Conversions are not: they would make it larger.
+    """
+    size = product(operand.shape)
+    small = isinstance(size, int) and size <= partition.tactics.made_apart
+    return small and operand.op is not cast_op
+
+
+def _segments(partition: Partition, order: Sequence[Node]) -> dict[Node, int]:
+    """Runs of the order of at most `most_floating` work, numbered; empty if there is little.
+    """
+    segments: dict[Node, int] = {}
+    number = work = total = 0
+    for node in order:
+        if not partition.floats(node):
+            continue
+        own = own_cost(node)
+        total += own
+        work += own
+        if work > partition.tactics.most_floating:
+            number, work = number + 1, own
+        segments[node] = number
+    return segments if total > partition.tactics.most_work else {}
+
+
+def _crossing(partition: Partition, order: Sequence[Node], segments: dict[Node, int]) -> set[Node]:
+    """Floating values that other floating ones of another segment or another shape read,
+    directly or through views.
+    """
+    crossing: set[Node] = set()
+    read_by: dict[Node, object] = {}  # by what a value is read: one home, or several
+    several = object()
+    for node in reversed(order):
+        if node not in segments:
+            continue
+        home: object = (result_shape(node), segments[node])
+        if own_cost(node) == 0:  # a view is computed where it is read
+            home = read_by.get(node)
+        elif read_by.get(node, home) != home:
+            crossing.add(node)
+        for argument in node.args if home is not None else ():
+            read_by[argument] = home if read_by.get(argument, home) == home else several
+    return crossing
+
+
+def _readers(partition: Partition, order: Sequence[Node]) -> dict[Node, frozenset[Group]]:
+    """The groups that compute or read each node, through whatever floats in between; of very
+    many only the first and the last.
+    """
+    readers: dict[Node, frozenset[Group]] = {}
+    for node in reversed(order):
+        if node in partition.group_of:
+            readers[node] = frozenset((partition.group_of[node],))
+        else:
+            users = {readers[user] for user in partition.users.get(node, ())}
+            readers[node] = _few(frozenset().union(*users))
+    return readers
+
+
+def _is_shared(partition: Partition, node: Node, readers: dict[Node, frozenset[Group]]) -> bool:
+    """Whether storing a floating value saves work: several kernels read it, or one reads it
+    over and over.
+
+    Of a chain that the same kernels read, only the last value is stored.
+    """
+    mine, shape = readers[node], result_shape(node)
+    if shape != () and any(_goes_over_others(group, shape) for group in mine):
+        return True
+    users = partition.users.get(node, ())
+    last = any(user in partition.group_of or readers[user] != mine for user in users)
+    return len(mine) > 1 and last
+
+
+def _ground_all(
+    partition: Partition,
+    order: Sequence[Node],
+    must: set[Node],
+    outputs: set[Node],
+    segments: dict[Node, int],
+) -> None:
+    """Store what must be, several values of one shape in one kernel where none of them waits
+    for a kernel.
+
+    The values of one segment share most of their work: one kernel stores them all.
+    """
+    chosen: list[Node] = []
+    for node in order:
+        literal = node.op is constant_op and node not in outputs
+        if node not in must or literal or not partition.floats(node):
+            continue
+        if partition.alias(node) is not node:
+            continue
+        if partition.dependencies[node]:
+            continue  # a view of what a kernel makes: copied when that is done
+        if isinstance(node.type, TupleType) or node.op is project_op:
+            _ground_one(partition, node)
+        else:
+            chosen.append(node)
+    together: dict[tuple[Shape, int, int], list[Node]] = {}
+    waits = _waits(partition, order, set(chosen))
+    for node in chosen:
+        key = (result_shape(node), waits[node], segments.get(node, 0))
+        together.setdefault(key, []).append(node)
+    for (shape, *_), nodes in together.items():
+        most = len(nodes) if product(shape) == 1 or segments else MOST_TOGETHER
+        for start in range(0, len(nodes), most):
+            group = Group("nest", shape, nodes[start : start + most])
+            group.reasons.append("stored: outputs, or values that several kernels need")
+            partition.add(group)
+            partition.group_of.update(dict.fromkeys(group.members, group))
+
+
+def _waits(partition: Partition, order: Sequence[Node], chosen: set[Node]) -> dict[Node, int]:
+    """How many kernels, each of another shape than the next, must run before one that stores a
+    chosen node. Nodes of one shape and one number of waits never wait for each other through
+    another kernel.
+    """
+    waits: dict[Node, tuple[int, object]] = {}  # and what kind of kernel was waited for last
+    for node in order:
+        below = [waits[argument] for argument in node.args if argument in waits]
+        most = max((count for count, _ in below), default=0)
+        kinds = {kind for count, kind in below if count == most}
+        last = kinds.pop() if len(kinds) == 1 else "several"
+        if node in chosen or node in partition.group_of:
+            mine: object = result_shape(node) if node in chosen else id(node)
+            waits[node] = (most + bool(below and last != mine), mine)
+        elif below:
+            waits[node] = (most, last)
+    return {node: waits[node][0] for node in chosen}
+
+
+def _ground_one(partition: Partition, node: Node) -> None:
+    if node.op is project_op and isinstance(node.args[0].op.lowering, Region):
+        return
+    if node.op is project_op:
+        node = node.args[0]
+        if node in partition.group_of:
+            return
+    group = Group("nest", result_shape(node))
+    group.needs |= partition.dependencies[node]
+    group.members.append(node)
+    group.reasons.append(f"{node.op.name} stored: several kernels or a region need it")
+    partition.add(group)
+    partition.group_of[node] = group
+
+
+def _few(groups: frozenset[Group]) -> frozenset[Group]:
+    """The set, or the first and the last of one that is too large to be carried along."""
+    if len(groups) <= MOST_READERS:
+        return groups
+    ordered = sorted(groups, key=lambda group: group.number)
+    half = MOST_READERS // 2
+    return frozenset((*ordered[:half], *ordered[-half:]))
+
+
+def _goes_over_others(group: Group, shape: Shape) -> bool:
+    """Whether a kernel may need an element of a value of that shape several times."""
+    if group.woven is not None and group.woven == without_ones(shape):
+        return False
+    return group.domain != shape and not makes_few(group)
