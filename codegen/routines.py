@@ -9,8 +9,12 @@ which is compiled once for each number of lanes. The instructions are the same, 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 from graphc.codegen.scalar import FLOATS, HALVES, Routine, Scope, Value
+from graphc.lowering import Elementwise
+from graphc.node import Node
+from graphc.op import Op
 
 # Procedures of fewer instructions are always copied.
 LEAST_INSTRUCTIONS = 16
@@ -32,3 +36,31 @@ def routine(name: str, dtypes: tuple[str, ...], fast: bool = False) -> Routine |
         return None
     speed = ("fast",) if fast else ()
     return Routine("_".join((*speed, name, *dtypes)), parameters, body, result)
+
+
+def work_together(nodes: Sequence[Node], fast: bool = False) -> int:
+    """What element-wise nodes of the same arguments cost in one kernel, in additions: instructions
+    that several of them hold are there once.
+    """
+    forms = [node.op.lowering for node in nodes]
+    alone = sum(form.cost for form in forms if isinstance(form, Elementwise))
+    ops = tuple(node.op for node in nodes if not node.attrs)
+    if len(ops) < 2 or len(ops) < len(nodes):
+        return alone
+    return round(alone * _shared(ops, tuple(a.dtype.name for a in nodes[0].args), fast))
+
+
+@functools.cache
+def _shared(ops: tuple[Op, ...], dtypes: tuple[str, ...], fast: bool) -> float:
+    """Instructions of the kernels of ops at the same arguments, over those of each by itself."""
+    wide = tuple("float32" if dtype in HALVES else dtype for dtype in dtypes)
+    together = _instructions(ops, wide, fast)
+    return together / max(1, sum(_instructions((op,), wide, fast) for op in ops))
+
+
+def _instructions(ops: tuple[Op, ...], dtypes: tuple[str, ...], fast: bool) -> int:
+    body = Scope(fast=fast)
+    parameters = [Value(body, "parameter", (), dtype, i) for i, dtype in enumerate(dtypes)]
+    for op in ops:
+        op.lowering.kernel(body, *parameters)  # type: ignore[union-attr]
+    return sum(each.opcode != "const" for each in body.statements)

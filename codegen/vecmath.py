@@ -60,7 +60,7 @@ PROCEDURES: dict[str, Procedure] = {
     procedure.__name__: _through_float32(procedure)
     for procedure in (
         *(_exp.exp, _exp.exp2, _exp.expm1, _exp.sinh, _exp.cosh, _exp.tanh, _exp.sigmoid),
-        *(_exp.silu, _exp.mish, _erf.gelu),
+        *(_exp.silu, _exp.mish, _erf.gelu, _erf.ndtr, _erf.normal_density),
         *(_log.log, _log.log2, _log.log10, _log.log1p, _log.softplus, _log.logit),
         *(_log.xlogy, _log.xlog1py),
         *(_log.asinh, _log.acosh, _log.atanh, _power.pow, _power.cbrt),
@@ -76,5 +76,5 @@ PROCEDURES: dict[str, Procedure] = {
 # What stands for some of them with `Options(math="fast")`.
 FAST: dict[str, Procedure] = {
     procedure.__name__: _through_float32(procedure)
-    for procedure in (vecmath_fast.tanh, vecmath_fast.sigmoid, vecmath_fast.silu, vecmath_fast.gelu)
+    for procedure in (vecmath_fast.tanh, vecmath_fast.sigmoid, vecmath_fast.silu)
 }

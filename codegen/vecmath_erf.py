@@ -1,10 +1,12 @@
-"""How are the error function, its complement, gelu and the inverses computed?
+"""How are the error function, its complement, the normal distribution and the inverses computed?
 
 In float64 erf is an odd polynomial near 0 and 1 - exp(P(u) - x**2) above; in float32 it is
 1 - exp(-2 x/sqrt(pi) + x**2 P(x)) everywhere, one short path instead of two. erfc is
-exp(-x**2) u Q(u), where u = 1/(x + c) spreads the half line over a short interval, and gelu is
-alike. The inverses are a polynomial near 0 and, for erfcinv(y) with t = sqrt(-log(y)),
-t + P(1/(t + c)): the difference is smooth (DLMF 7.17(iii)).
+exp(-x**2) u Q(u), where u = 1/(x + c) spreads the half line over a short interval, and the normal
+distribution is alike: `ndtr`, its density and gelu are made of the same instructions, so a kernel
+that computes several of them at one argument holds these once. The inverses are a polynomial near 0
+and, for erfcinv(y) with t = sqrt(-log(y)), t + P(1/(t + c)): the difference is smooth (DLMF
+7.17(iii)).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from graphc.codegen.vecmath_parts import (
     Parts,
     at_least,
     at_most,
+    curvature_of,
     fast_two_sum,
     horner,
     in_float64,
@@ -40,10 +43,12 @@ from graphc.codegen.vecmath_tables import (
     ERFINV_FAR,
     ERFINV_NEAR,
     EXP,
-    GELU,
-    GELU_CENTER,
-    GELU_SLOPE,
     LOG_ERFC,
+    NORMAL_DENSITY,
+    NORMAL_TAIL,
+    NORMAL_TAIL_CENTER,
+    NORMAL_TAIL_SLOPE,
+    SHORT_TAIL,
     TWO_OVER_ROOT_PI,
     Table,
 )
@@ -131,7 +136,7 @@ class _Tail:
 
 
 _ERFC = _Tail(3.0, 0.140625, ERFC_CENTER, ERFC_SLOPE, ERFC)
-_GELU = _Tail(4.0, 0.125, GELU_CENTER, GELU_SLOPE, GELU)
+_NORMAL = _Tail(4.0, 0.125, NORMAL_TAIL_CENTER, NORMAL_TAIL_SLOPE, NORMAL_TAIL)
 
 
 def _times_exp(k: Scope, factor: Parts, exponent: Parts) -> Value:
@@ -159,18 +164,90 @@ def erfc(k: Scope, x: Value) -> Value:
     return k.select(k.lt(size, 0.625), near, far)
 
 
+class _Normal:
+    """What the functions of the normal distribution share, of t = |x|.
+
+    `tail`, the distribution function at -t, is in two parts, and both it and `density` are to be
+    multiplied with `unit`, a power of two: the last product is the only rounding of a subnormal
+    result.
+    """
+
+    def __init__(self, k: Scope, x: Value) -> None:
+        self.size = at_most(k, k.abs(x), 1.5 * _ERFC_IS_0[x.dtype])
+        self.unit = k.const(1 / lift_of(x.dtype), x.dtype)
+        self._power = lifted_exp(k, *two_product(k, self.size, k.mul(self.size, -0.5)))
+
+    def tail(self, k: Scope) -> Parts:
+        return product(k, self._power, _NORMAL.at(k, self.size))
+
+    def density(self, k: Scope) -> Value:
+        (main, rest), (factor, factor_rest) = self._power, NORMAL_DENSITY[self.size.dtype]
+        return k.fma(main, factor, k.fma(rest, factor, k.mul(main, factor_rest)))
+
+
+class _ShortNormal(_Normal):
+    """The same for float32, nearly as exact.
+
+    With the reduction of exp, n ln 2 + r, the tail is 2**n (base + P(u)) exp(r)/(t + shift) in
+    u = 1/(t + shift) - center. P and exp(r) - 1 are small against the base and 1, so their rounding
+    errors count little, and the quotient is corrected for what it and its divisor lost.
+    """
+
+    shift, center, base = 1.25, 0.3125, 0.5
+
+    def __init__(self, k: Scope, x: Value) -> None:
+        self.size = at_most(k, k.abs(x), 1.5 * _ERFC_IS_0[x.dtype])
+        r = reduced_by_ln2(k, *two_product(k, self.size, k.mul(self.size, -0.5)))
+        lift = lift_of(x.dtype)  # 2**n may be subnormal, or 0 where the results are
+        self.unit = k.mul(power_of_two(k, r.shifted, FORMATS[x.dtype].bits_of(lift)), 1 / lift)
+        self.high, self.curvature = r.high, curvature_of(k, r)
+
+    def tail(self, k: Scope) -> Parts:
+        t = self.size
+        divisor = k.add(t, self.shift)
+        upper, lower = at_least(k, t, self.shift), at_most(k, t, self.shift)
+        divisor_rest = k.sub(lower, k.sub(divisor, upper))
+        reciprocal = k.div(1.0, divisor)
+        series = polynomial(k, k.sub(reciprocal, self.center), SHORT_TAIL[t.dtype])
+        grown = k.fma(series, k.add(self.high, self.curvature), series)
+        change = k.fma(self.high, self.base, k.fma(self.curvature, self.base, grown))
+        top, top_rest = fast_two_sum(k, k.const(self.base, t.dtype), change)
+        main = k.mul(top, reciprocal)
+        wrong = k.add(k.fma(k.neg(main), divisor, top), top_rest)
+        return main, k.mul(k.fma(k.neg(main), divisor_rest, wrong), reciprocal)
+
+    def density(self, k: Scope) -> Value:
+        factor, rest = NORMAL_DENSITY[self.size.dtype]
+        change = k.fma(self.high, factor, k.fma(self.curvature, factor, rest))
+        return k.add(change, factor)
+
+
+def _normal(k: Scope, x: Value) -> _Normal:
+    return _ShortNormal(k, x) if x.dtype == "float32" else _Normal(k, x)
+
+
+def ndtr(k: Scope, x: Value) -> Value:
+    """erfc(-x/sqrt(2))/2, within 1.5 ulp of the small results too."""
+    normal = _normal(k, x)
+    tail = k.mul(k.add(*normal.tail(k)), normal.unit)
+    return k.select(k.lt(x, 0.0), tail, k.sub(1.0, tail))
+
+
+def normal_density(k: Scope, x: Value) -> Value:
+    """exp(-x**2/2)/sqrt(2 pi), within 1 ulp."""
+    normal = _normal(k, x)
+    return k.mul(normal.density(k), normal.unit)
+
+
 def gelu(k: Scope, x: Value) -> Value:
     """x erfc(-x/sqrt(2))/2, within 1.5 ulp; -0.0 at -inf.
 
-    It is max(x, 0) - |x| exp(-x**2/2) H(|x|), where H is smooth; no root is needed.
+    It is max(x, 0) less |x| times the distribution function at -|x|.
     """
-    size = k.abs(x)
-    inside = at_most(k, size, 1.5 * _ERFC_IS_0[x.dtype])
-    square, square_rest = two_product(k, inside, inside)
-    upper, lower = _GELU.at(k, inside)
-    main, rest = two_product(k, upper, inside)
-    factor = main, k.fma(lower, inside, rest)
-    less = _times_exp(k, factor, (k.mul(square, -0.5), k.mul(square_rest, -0.5)))
+    normal = _normal(k, x)
+    tail, tail_rest = normal.tail(k)
+    main, rest = two_product(k, normal.size, tail)
+    less = k.mul(k.add(main, k.fma(normal.size, tail_rest, rest)), normal.unit)
     return k.select(k.lt(x, 0.0), k.neg(less), k.sub(x, less))
 
 

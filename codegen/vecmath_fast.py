@@ -2,19 +2,17 @@
 
 `Options(math="fast")` takes these in place of the ones within 1 ulp. Each leaves out the rounding
 errors that the exact ones carry along: within 3 ulp; results less than 128 times the least normal
-number may be 0. `gelu` is within 3 ulp of |x|/2 where that is more than its result: it loses the
-digits of what is left of a large negative x. Special values are those of the exact ones. A function
-stands here only if it takes at most three quarters of the time.
+number may be 0. Special values are those of the exact ones. A function stands here only if it takes
+at most three quarters of the time.
 """
 
 from __future__ import annotations
 
 from graphc.codegen.scalar import Scope, Value
-from graphc.codegen.vecmath_erf import erf
 from graphc.codegen.vecmath_exp import exp, exp_tail
 from graphc.codegen.vecmath_parts import FORMATS, at_least, power_of_two
 
-# From here on x sigmoid(x) and x (1 + erf(x/sqrt(2))) are 0.
+# From here on x sigmoid(x) is 0.
 _LEAST = -1000.0
 
 
@@ -41,8 +39,3 @@ def silu(k: Scope, x: Value) -> Value:
 def _decay(k: Scope, x: Value) -> Value:
     """exp(-x)."""
     return exp(k, k.neg(x))
-
-
-def gelu(k: Scope, x: Value) -> Value:
-    """x (1 + erf(x/sqrt(2)))/2; -0.0 at -inf."""
-    return k.mul(at_least(k, x, _LEAST), k.fma(erf(k, k.mul(x, 0.5**0.5)), 0.5, 0.5))

@@ -254,6 +254,7 @@ if TYPE_CHECKING:
     from graphc.ops.movement import (
         transpose as permute_dims,
     )
+    from graphc.ops.normal import ndtr, normal_density
     from graphc.ops.norms import norm
     from graphc.ops.operands import cast, constant, matrix, scalar, symbol, vector
     from graphc.ops.padding import pad
@@ -690,10 +691,12 @@ __all__ = [
     "nanstd",
     "nansum",
     "nanvar",
+    "ndtr",
     "negative",
     "nextafter",
     "nonzero",
     "norm",
+    "normal_density",
     "not_equal",
     "one_hot",
     "ones",

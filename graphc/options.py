@@ -17,7 +17,7 @@ class Options:
 
     `threads`: the most threads a call may use; None for the CPUs that the process may use. `math`:
     the laws that rewriting may rely on, "ieee" (same values), "real" (true over the reals) or
-    "fast" (may lose stated accuracy: so do tanh, sigmoid, silu and gelu, see docs/ulp.md).
+    "fast" (may lose stated accuracy: so do tanh, sigmoid and silu, see docs/ulp.md).
     `deterministic`: the same bits for any number of threads. `opt_level`: effort of machine-code
     generation, 0 to 3. `cache`: whether compiled code is kept on disk. `debug`: check every
     intermediate program against its rules. `exclude`: names of rewrite rules to leave out.

@@ -119,11 +119,12 @@ MEANING: dict[str, Call] = {
         name: getattr(scipy.special, name)
         for name in (
             *("erfc", "erfinv", "erfcinv", "gamma", "gammaln", "digamma", "polygamma", "logit"),
-            *("i0", "i1", "i0e", "i1e", "j0", "j1", "y0", "y1", "xlogy", "xlog1py", "beta"),
+            *("ndtr", "i0", "i1", "i0e", "i1e", "j0", "j1", "y0", "y1", "xlogy", "xlog1py", "beta"),
             "betaln",
         )
     },
     "celu": lambda x, alpha=1.0: _elu(x, 1.0) if alpha == 1 else alpha * _elu(x / alpha),
+    "normal_density": lambda x: np.exp(-x * (x / 2)) / np.sqrt(np.ones_like(x) * (2 * np.pi)),
     "elu": _elu,
     "gelu": lambda x, approximate="none": (
         x * scipy.special.ndtr(x)
@@ -300,6 +301,8 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
     "logaddexp2": binary("logaddexp2", *FLOAT_PAIRS, (V, 2.5)),
     "xlogy": binary("xlogy", (V, W), (M, P), (np.zeros(5), np.zeros(5)), (W, 2.5)),
     "xlog1py": binary("xlog1py", (V, W), (M, P), (np.zeros(5), -np.ones(5)), (W, 2.5)),
+    "ndtr": unary("ndtr", V, M, F, S, W * -5),
+    "normal_density": unary("normal_density", V, M, F, S, W * -5),
     "relu6": unary("relu6", V * 5, G, I, S),
     "gelu": [
         *unary("gelu", V, M, F, S, W * -5),

@@ -15,6 +15,7 @@ from graphc.codegen.fuse.cost import RECOMPUTE_COST
 from graphc.codegen.fuse.reading import reads_at, result_shape, variables
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader
+from graphc.codegen.routines import work_together
 from graphc.codegen.scalar import Scope, Value
 from graphc.dims import Extent, product, symbols_of
 from graphc.lowering import Elementwise, Gather, Generate, Reduce
@@ -25,6 +26,8 @@ from graphc.types import Shape, TupleType
 
 # Work of the mathematical procedures of one kernel, in additions, beyond which they are called.
 MOST_COPIED = 75
+# Beyond this they are called, whatever they share.
+MOST_SHARED = 3 * MOST_COPIED
 # Lanes of a tile, where each lane works alone.
 TILE = 256
 
@@ -111,21 +114,28 @@ class Writer:
         return Draft(title or self.title(), scope)
 
     def _is_dear(self) -> bool:
-        """Whether copies of mathematical procedures would be most of a large kernel."""
+        """Whether copies of mathematical procedures would be most of a large kernel. Instructions
+        that several have in common at the same arguments are there once.
+        """
         copied = 0
+        dear: dict[tuple[Node, ...], list[Node]] = {}  # by the arguments
         stack, seen = list(self.group.members), set(self.group.members)
         while stack:
             node = stack.pop()
             form = node.op.lowering
             if isinstance(form, Elementwise) and form.cost > RECOMPUTE_COST:
+                dear.setdefault(node.args, []).append(node)
                 copied += form.cost
-                if copied > MOST_COPIED:
+                if copied > MOST_SHARED:
                     return True
             for argument in node.args:
                 if argument not in seen and self.readable(argument) is None:
                     seen.add(argument)
                     stack.append(argument)
-        return False
+        if copied <= MOST_COPIED:
+            return False
+        fast = self.partition.tactics.fast
+        return sum(work_together(nodes, fast) for nodes in dear.values()) > MOST_COPIED
 
     def title(self) -> str:
         names: dict[str, None] = {}

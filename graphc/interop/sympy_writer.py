@@ -277,6 +277,8 @@ def _elementwise(sympy: Any) -> dict[str, Callable[..., Any]]:
         "fmod": lambda x, y: x - y * _truncated(sympy, x / y),
         "gammaln": sympy.loggamma,
         "gelu": lambda x: x * sympy.erfc(-x / sympy.sqrt(2)) * half,
+        "ndtr": lambda x: sympy.erfc(-x / sympy.sqrt(2)) * half,
+        "normal_density": lambda x: sympy.exp(-x**2 * half) / sympy.sqrt(2 * sympy.pi),
         "greater": sympy.Gt,
         "greater_equal": sympy.Ge,
         "hypot": lambda x, y: sympy.sqrt(x**2 + y**2),

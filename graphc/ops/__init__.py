@@ -46,6 +46,7 @@ MODULES = (
     "lu",
     "matrices",
     "movement",
+    "normal",
     "norms",
     "operands",
     "padding",

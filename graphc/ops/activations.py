@@ -14,9 +14,9 @@ from typing import Any
 from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.ops.arithmetic import maximum, minimum, relu
+from graphc.ops.normal import gelu_op
 from graphc.ops.operands import operands
 from graphc.ops.special import where
-from graphc.ops.special_functions import gelu_op
 from graphc.ops.transcend import expm1, sigmoid, softplus
 from graphc.tensor import surface
 

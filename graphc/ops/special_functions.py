@@ -116,44 +116,6 @@ erfc_op = real_op(
     facts=lambda node, known: frozenset(("nonnegative",)),
     doc="1 - erf(x), accurate where it is small.",
 )
-
-
-# -sqrt(1/2), and what its nearest float64 lacks.
-_MINUS_ROOT_HALF, _MINUS_ROOT_HALF_REST = -math.sqrt(0.5), 4.833646656726457e-17
-
-
-def _halves(x: Any) -> tuple[Any, Any]:
-    """Two numbers of half the digits whose sum a float64 is."""
-    far = x * 134217729.0  # 2**27 + 1
-    high = far - (far - x)
-    return high, x - high
-
-
-def _gelu_numpy(x: Any) -> Any:
-    """x erfc(-x/sqrt(2))/2 and 0 for what underflows.
-
-    Where erfc falls steeply its argument must be known to more than its own digits: the error of
-    the product comes from its parts (Dekker, Numer. Math. 18, 1971), and moves erfc by its slope.
-    """
-    below = np.isneginf(x)
-    near = np.clip(np.where(below, 0, x), -40, 40)
-    at = near * _MINUS_ROOT_HALF
-    (a, b), (c, d) = _halves(near), _halves(_MINUS_ROOT_HALF)
-    error = ((a * c - at) + a * d + b * c) + b * d + near * _MINUS_ROOT_HALF_REST
-    factor = _erfc(at) - 2 / _ROOT_PI * np.exp(-at * at) * error
-    value = np.where(x < 0, np.where(below, 0, x) * factor / 2, x * (factor / 2))
-    return np.where(below, -0.0, value)
-
-
-gelu_op = real_op(
-    "gelu",
-    as_float64(quiet(_gelu_numpy)),
-    lambda x, y: like(x, 0.5) * erfc_op(x * like(x, -math.sqrt(0.5)))
-    + x * (like(x, 1 / math.sqrt(2 * math.pi)) * exp_op(like(x, -0.5) * (x * x))),
-    90,
-    domain=(Interval(-4, 4),),
-    doc="x erfc(-x/sqrt(2))/2.",
-)
 erfinv_op = real_op(
     "erfinv",
     as_float64(_erfinv_numpy),

@@ -53,6 +53,8 @@ TABLE: dict[str, Entry] = {
     "clip": (lambda x: gx.clip(x, 0, 1), (0.0, 0.5, 1.0), (0.5, 1, 0.5)),
     "relu": (gx.relu, (0.0, 1.0, -1.0), (0, 1, 0)),
     "sign": (gx.sign, (0.0, 1.0, -1.0), ZERO),
+    "gelu and its ends": (gx.gelu, (-INF, 0.0, INF), (0, 0.5, 1)),
+    "ndtr and its ends": (lambda x: x - gx.ndtr(x), (-INF, INF, 50.0), (1, 1, 1)),
     "logsumexp of equals": (gx.logsumexp, ZERO, (1 / 3, 1 / 3, 1 / 3)),
     "logsumexp beside nothing": (gx.logsumexp, (-INF, 1.0, 1.0), (0, 0.5, 0.5)),
     "logsumexp of nothing": (gx.logsumexp, (-INF, -INF, -INF), (1 / 3, 1 / 3, 1 / 3)),

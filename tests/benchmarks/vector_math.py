@@ -52,6 +52,8 @@ FUNCTIONS: dict[str, tuple[Interval, ...]] = {
     "silu": ((-10, 10),),
     "mish": ((-10, 10),),
     "gelu": ((-6, 6),),
+    "ndtr": ((-6, 6),),
+    "normal_density": ((-6, 6),),
     "cbrt": ((-100, 100),),
     "sin": ((-100, 100),),
     "cos": ((-100, 100),),

@@ -404,9 +404,8 @@ TAIL = """
   every argument the error of j0 and j1 is within 3 units of the amplitude, sqrt(2/(pi x)).
 - polygamma of order n is within 4 + n ULP for positive arguments; trigamma is order 1.
 - The gamma and Bessel families and the inverse error functions compute float32 in float64.
-- `Options(math="fast")`: tanh, sigmoid, silu and gelu are within 3 ULP, for gelu of |x|/2 where
-  that is more than its result, and results below 128 times the least normal number may be 0. They
-  take 0.5 to 0.7 of the time; the other functions are the same.
+- `Options(math="fast")`: tanh, sigmoid and silu are within 3 ULP, and results below 128 times the
+  least normal number may be 0. They take 0.5 to 0.7 of the time; the other functions are the same.
 - float16 and bfloat16 compute in float32, each operation rounded: what is one operation has an
   error of 0.5 there, a composition that of several.
 - Exact in every dtype: EXACT.

@@ -45,6 +45,23 @@ def test_small_kernels_hold_copies_and_large_ones_call() -> None:
     assert names == {"sin_float64", "tanh_float64", "pow_float64_float64"}
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_kernel_holds_once_what_functions_of_one_argument_share(dtype: str) -> None:
+    """gelu and its derivative cost little more than gelu alone, and are copied for that."""
+
+    def divisions(made: list[gx.Node]) -> list[Value]:
+        graph, _ = close([x], made)
+        (kernel,) = lower(expand(graph)).kernels()
+        found = [s for s in walk(kernel.body) if isinstance(s, Value)]
+        assert not any(s.opcode == "call" for s in found)
+        return [s for s in found if s.opcode == "div"]
+
+    x = gx.symbol("x", (100,), dtype)
+    y = gx.gelu(x)
+    (slope,) = gx.vjp(y, [x], gx.ones(100, dtype))
+    assert len(divisions([y])) == len(divisions([y, slope])) == 1
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 @pytest.mark.parametrize("shape", [(), (3,), (1000,), (7, 33)])
 def test_calls_give_the_bits_of_copies(

@@ -55,6 +55,7 @@ _SPELLED = {
 _SCIPY = {
     "sigmoid": "expit", "lgamma": "gammaln", "digamma": "digamma", "gamma": "gamma",
     "erf": "erf", "erfc": "erfc", "erfinv": "erfinv", "erfcinv": "erfcinv", "logit": "logit",
+    "ndtr": "ndtr",
     "i0": "i0", "i1": "i1", "i0e": "i0e", "i1e": "i1e",
     "j0": "j0", "j1": "j1", "y0": "y0", "y1": "y1",
 }  # fmt: skip
@@ -74,7 +75,7 @@ _ODD = frozenset(
     ("sinh", "tanh", "asinh", "atanh", "cbrt", "sin", "tan", "asin", "atan", "erf", "erfinv")
     + ("i1", "i1e", "j1")
 )
-_EVEN = frozenset(("cosh", "cos", "sinc", "i0", "i0e", "j0"))
+_EVEN = frozenset(("cosh", "cos", "sinc", "i0", "i0e", "j0", "normal_density"))
 
 
 def _other(name: str) -> tuple[Real | None, float]:

@@ -107,8 +107,11 @@ def far_erfc(x: Any) -> Any:
     return mpmath.erfc(x) * mpmath.exp(x * x) * (x + 3)
 
 
-def far_gelu(x: Any) -> Any:
-    return mpmath.erfc(x / mpmath.sqrt(2)) * mpmath.exp(x * x / 2) * (x + 4) / 2
+def far_normal(shift: str) -> Real:
+    """What ndtr(-x) is over exp(-x**2/2), times x + shift."""
+    return lambda x: (
+        mpmath.erfc(x / mpmath.sqrt(2)) * mpmath.exp(x * x / 2) * (x + real(shift)) / 2
+    )
 
 
 def inverse_erfc(y: Any) -> Any:
@@ -204,7 +207,7 @@ def beyond_center(function: Real, shift: str, center: str) -> Real:
     return lambda u: (shifted(function, shift, center)(u) - value - u * slope) / u**2
 
 
-ERFC_AT, GELU_AT = ("3", "0.140625"), ("4", "0.125")
+ERFC_AT, NORMAL_AT, SHORT_AT = ("3", "0.140625"), ("4", "0.125"), ("1.25", "0.3125")
 ERFINV_NEAR, ERFINV_FAR = ("2", "0.234375"), ("4", "0.0625")
 
 
@@ -317,11 +320,16 @@ def fits() -> dict[str, Fit]:
             beyond_center(far_erfc, *ERFC_AT),
             *shifted_ends("0.5", "27.3", *ERFC_AT), (20, 8), 2,
         ),
-        "GELU": Fit(
-            "erfc(x/sqrt(2)) exp(x**2/2) (x + 4)/2 = center + u (slope + u P(u)) in\n# "
+        "NORMAL_TAIL": Fit(
+            "ndtr(-x) exp(x**2/2) (x + 4) = center + u (slope + u P(u)) in\n# "
             "u = 1/(x + 4) - 0.125 for 0 <= x <= 39: P",
-            beyond_center(far_gelu, *GELU_AT),
-            *shifted_ends("0", "39", *GELU_AT), (21, 10), 2,
+            beyond_center(far_normal("4"), *NORMAL_AT),
+            *shifted_ends("0", "39", *NORMAL_AT), (21, None), 2,
+        ),
+        "SHORT_TAIL": Fit(
+            "ndtr(-x) exp(x**2/2) (x + 1.25) - 1/2 in u = 1/(x + 1.25) - 0.3125 for 0 <= x <= 14.5",
+            shifted(lambda x: far_normal("1.25")(x) - 0.5, *SHORT_AT),
+            *shifted_ends("0", "14.5", *SHORT_AT), (None, 13),
         ),
         "ERFINV": Fit(
             "erfinv(x)/x in x**2 <= 1/4; relative error 2**-58 and 2**-30",
@@ -468,8 +476,9 @@ def constants() -> dict[str, tuple[Any, int, bool]]:
         "PI": (pi, 2, False),
         "ERFC_CENTER": (center_of(far_erfc, *ERFC_AT)[0], 2, False),
         "ERFC_SLOPE": (center_of(far_erfc, *ERFC_AT)[1], 2, False),
-        "GELU_CENTER": (center_of(far_gelu, *GELU_AT)[0], 2, False),
-        "GELU_SLOPE": (center_of(far_gelu, *GELU_AT)[1], 2, False),
+        "NORMAL_TAIL_CENTER": (center_of(far_normal("4"), *NORMAL_AT)[0], 2, False),
+        "NORMAL_TAIL_SLOPE": (center_of(far_normal("4"), *NORMAL_AT)[1], 2, False),
+        "NORMAL_DENSITY": (1 / mpmath.sqrt(2 * pi), 2, False),
         "TWO_OVER_ROOT_PI": (2 / mpmath.sqrt(pi), 2, False),
         "HALF_LOG_TWO_PI": (mpmath.log(2 * pi) / 2, 2, True),
         "LOG_PI": (mpmath.log(pi), 2, True),

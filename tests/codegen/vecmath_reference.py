@@ -55,8 +55,12 @@ def _erfc(x: Any) -> Any:
     return mpmath.erfc(max(min(x, mpmath.mpf(1000)), mpmath.mpf(-1000)))
 
 
+def _ndtr(x: Any) -> Any:
+    return _erfc(-x / mpmath.sqrt(2)) / 2
+
+
 def _gelu(x: Any) -> Any:
-    return x * _erfc(-x / mpmath.sqrt(2)) / 2
+    return x * _ndtr(x)
 
 
 def _erfcinv(y: Any) -> Any:
@@ -190,6 +194,11 @@ REFERENCES: dict[str, Reference] = {
         ((-1, 1), (-40, 40), (-115, -80), (-760, -700)),
     ),
     "gelu": Reference(_gelu, ((-1, 1), (-9, 9), (-0.8, -0.6), (-15, -4), (-39, -30)), 1.5),
+    "ndtr": Reference(_ndtr, ((-1, 1), (-9, 9), (-0.8, -0.6), (-15, -4), (-39, -30)), 1.5),
+    "normal_density": Reference(
+        lambda x: mpmath.exp(-x * x / 2) / mpmath.sqrt(2 * mpmath.pi),
+        ((-1, 1), (-9, 9), (-15, -4), (-39, -30)),
+    ),
     "log": Reference(
         mpmath.log, ((0.7, 0.8), (0.9, 1.1), (1.4, 1.6), (0.3, 3)), domain=(0, math.inf)
     ),

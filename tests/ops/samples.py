@@ -236,7 +236,7 @@ UNARY = (
         "expm1",
     ),
     *("log", "log1p", "tanh", "sigmoid", "silu", "softplus", "sin", "cos", "erf"),
-    *("mish", "gelu"),
+    *("mish", "gelu", "ndtr", "normal_density"),
     *("exp2", "log2", "log10", "sinh", "cosh", "arcsinh", "arccosh", "arctanh", "logit", "cbrt"),
     *("tan", "arcsin", "arccos", "arctan", "sinc", "erfc", "erfinv", "erfcinv"),
     *("gammaln", "gamma", "digamma", "i0", "i1", "i0e", "i1e", "j0", "j1", "y0", "y1"),

@@ -50,6 +50,11 @@ SCIPY = {
     "j1": (scipy.special.j1, SIGNED[np.abs(SIGNED) < 1e8]),
     "y0": (scipy.special.y0, SIGNED[np.abs(SIGNED) < 1e8]),
     "y1": (scipy.special.y1, SIGNED[np.abs(SIGNED) < 1e8]),
+    "ndtr": (scipy.special.ndtr, SIGNED[np.abs(SIGNED) < 37]),
+    "normal_density": (
+        lambda x: np.exp(-0.5 * np.longdouble(x) ** 2) / np.sqrt(2 * np.longdouble(np.pi)),
+        SIGNED[np.abs(SIGNED) < 37],
+    ),
     "logit": (scipy.special.logit, np.linspace(-0.1, 1.1, 121)),
 }
 
@@ -139,6 +144,11 @@ def test_logaddexp2_of_infinities_and_its_derivative() -> None:
 
 TORCH_LIKE: dict[str, tuple[Callable[[Node], Node], Callable[[Any], Any]]] = {
     "gelu": (gx.gelu, lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2),
+    "ndtr": (gx.ndtr, lambda x: mpmath.erfc(-x / mpmath.sqrt(2)) / 2),
+    "normal_density": (
+        gx.normal_density,
+        lambda x: mpmath.exp(-x * x / 2) / mpmath.sqrt(2 * mpmath.pi),
+    ),
     "gelu, tanh": (
         lambda x: gx.gelu(x, approximate="tanh"),
         lambda x: (
