@@ -49,6 +49,7 @@ def panel_product(tile: Tile) -> Function:
     ``next_right`` is where the panel that will be needed next begins, and ``next_step`` the bytes
     from a row of it to the following one. While the first tiles are computed, one line of each row
     at a time, it is fetched into the second level of cache: from the third it would come too late.
+    While the others are computed, so are the rows of left that follow, if nothing lies between them.
     """
     vector, masked = tile.vector, tile.machine.has_masks
     f = Function(
@@ -77,6 +78,8 @@ def panel_product(tile: Tile) -> Function:
     warming = f.both(last, is_set(f, warm))
     warming = f.both(warming, f.compare("sge", depth, PREFETCH_DEPTH))
     lines = f.multiply(vectors, vector.bytes)
+    dense = f.compare("eq", left_row, f.multiply(depth, vector.element_bytes))
+    dense = f.both(dense, f.compare("eq", left_step, vector.element_bytes))
     first: list[TypedOperand] = [("ptr", left), ("ptr", out), ("i64", 0), ("i64", 0)]
     with f.loop(0, rows, 1, first) as loop:
         panel, target, inside, line = loop.carried
@@ -106,12 +109,15 @@ def panel_product(tile: Tile) -> Function:
                 f.select(ragged, 0, accumulate),
             )
         entry = f.add(left_row, f.multiply(loop.index, 8))
+        next_rows = f.at(panel, f.multiply(f.add(inside, height), left_row))
+        below = f.select(dense, next_rows, right, "ptr")
+        below_step = f.select(dense, LINE_BYTES, right_step)
         values = (
             f.select(by_table, left, f.at(panel, f.multiply(inside, left_row)), "ptr"),
             *(right, to[0], depth, f.select(by_table, entry, left_row), left_step),
             *(right_step, to[1], columns, to[2]),
-            f.select(fetching, f.at(next_right, line), right, "ptr"),
-            f.select(fetching, next_step, right_step),
+            f.select(fetching, f.at(next_right, line), below, "ptr"),
+            f.select(fetching, next_step, below_step),
         )
         f.call_pointer("void", kernel, *zip(TILE_TYPES, values, strict=True))
         if not masked:
