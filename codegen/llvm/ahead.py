@@ -3,6 +3,10 @@
 The machine foresees what lies in one run of memory. Where a loop in order takes a short piece of
 every row, each piece would be waited for: the loads of such a loop ask for what the iterations that
 follow will read. Addresses beyond an array are asked for as well, which touches nothing.
+
+Of what fits in the second level of cache little needs to be waited for. But it may be a part of
+something larger, as a step of a loop is, and where much is computed for each load asking costs
+nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +18,11 @@ from graphc.dims import Extent, affine, product, symbols_of
 # Pieces of at most so many bytes are short; so many bytes ahead, the memory has time to answer.
 SHORT_BYTES = 4096
 AHEAD_BYTES = 8192
+# So many instructions for each load are much; a routine is about so many of them. Meanwhile so many
+# bytes ahead are enough.
+MUCH_WORK = 12
+ROUTINE_WORK = 40
+AHEAD_AT_WORK = 512
 # Rows of at most so many bytes are asked for whole.
 LONGEST_ROW = 1 << 16
 
@@ -28,24 +37,35 @@ def tile_ahead(row: For, lanes: For) -> dict[int, Extent]:
 
 
 def pieces_ahead(row: For, large_bytes: int) -> dict[int, Extent]:
-    """For the loads of a loop over short pieces of the rows of an array of at least `large_bytes`:
-    by how many bytes the piece lies ahead that is asked for.
+    """For the loads of a loop over short pieces of the rows of an array of at least `large_bytes`,
+    or of any size where much is computed for each: by how many bytes the piece lies ahead that is
+    asked for.
     """
     inner = [s for s in row.body.statements if isinstance(s, For)]
-    if row.role != "serial" or len(inner) != 1 or inner[0].role != "vector":
+    if row.role not in ("serial", "parallel") or len(inner) != 1 or inner[0].role != "vector":
         return {}
     (lanes,) = inner
     length = most_steps(lanes.start, lanes.stop)
+    steps = _steps(row, lanes)
+    works = _work(lanes) >= MUCH_WORK * len(steps)
     found: dict[int, Extent] = {}
-    for load, step in _steps(row, lanes):
+    for load, step in steps:
         buffer = load.immediate.buffer
         size, total = buffer.item_bytes, product(buffer.shape)
         if length is None or not isinstance(step, int) or not isinstance(total, int):
             continue
         piece = length * size
-        if 0 < piece <= SHORT_BYTES and abs(step) >= 2 * piece and total * size >= large_bytes:
-            found[id(load)] = step * max(1, AHEAD_BYTES // piece)
+        if row.role == "parallel" and not works or not works and total * size < large_bytes:
+            continue
+        if 0 < piece <= SHORT_BYTES and abs(step) >= 2 * piece:
+            found[id(load)] = step * max(1, (AHEAD_AT_WORK if works else AHEAD_BYTES) // piece)
     return found
+
+
+def _work(loop: For) -> int:
+    """The instructions of an iteration."""
+    values = (s for s in loop.body.statements if isinstance(s, Value))
+    return sum(ROUTINE_WORK if value.opcode == "call" else 1 for value in values)
 
 
 def rows_ahead(lanes: For, large_bytes: int) -> dict[int, Extent]:

@@ -221,3 +221,32 @@ def test_short_pieces_of_rows_are_asked_for_ahead() -> None:
     assert "@llvm.prefetch" in summed.llvm_ir
     array = np.random.default_rng(3).random((200, 70, 64), "f4")
     np.testing.assert_allclose(summed(array), array.sum((0, 2), "f8"), rtol=1e-5)
+
+
+def test_what_follows_is_asked_for_where_much_is_computed() -> None:
+    """Also of arrays that fit into caches: they may be steps of larger ones."""
+    x = gx.symbol("x", (40, 96), "float32")
+    parts = gx.split(x, 3, axis=1)
+    heavy = gx.compile(x, gx.tanh(parts[0]) * gx.tanh(parts[1]) + gx.tanh(parts[2]))
+    light = gx.compile(x, parts[0] * parts[1] + parts[2])
+    assert "@llvm.prefetch" in heavy.llvm_ir and "@llvm.prefetch" not in light.llvm_ir
+    array = random_array((40, 96), "float32")
+    one, two, three = np.split(array, 3, axis=1)
+    wanted = np.tanh(one) * np.tanh(two) + np.tanh(three)
+    np.testing.assert_allclose(heavy(array), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_what_an_epilogue_reads_is_asked_for_before() -> None:
+    """Rows beside the product, in any dtype; not what is the same for all rows."""
+    x, w = gx.symbol("x", (130, 70), "float32"), gx.symbol("w", (70, 90), "float32")
+    v, row = gx.symbol("v", (130, 90), "float64"), gx.symbol("row", (90,), "float32")
+    product = x @ w
+    compiled = gx.compile([x, w, v], [v - product, product > 0, product])
+    biased = gx.compile([x, w, row], product + row)
+    assert "_warm(" in compiled.llvm_ir and "_warm" not in biased.llvm_ir
+    arrays = [random_array(s.shape, str(s.dtype)) for s in (x, w, v)]
+    sums = arrays[0] @ arrays[1]
+    difference, positive, given = compiled(*arrays)
+    np.testing.assert_allclose(given, sums, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(difference, arrays[2] - given)
+    np.testing.assert_array_equal(positive, given > 0)
