@@ -19,7 +19,7 @@ from graphc.codegen.emit import copy_operand, framed_operand, part_operand
 from graphc.codegen.fuse import Group, partitioned
 from graphc.codegen.fuse.parts import LINE_BYTES, parts_of, run_bytes
 from graphc.codegen.fuse.reading import beneath, result_shape
-from graphc.codegen.fuse.storing import MOST_TOGETHER
+from graphc.codegen.fuse.storing import most_together
 from graphc.codegen.inplace import protect
 from graphc.codegen.likeness import Written, signature
 from graphc.codegen.loops import Contract as Contraction
@@ -38,6 +38,7 @@ from graphc.codegen.program import (
     While,
 )
 from graphc.codegen.reader import symbol
+from graphc.codegen.records import with_records
 from graphc.codegen.tactics import Tactics
 from graphc.codegen.weights import LEAST_STEPS, turned
 from graphc.dims import Dim, Extent, product
@@ -83,7 +84,7 @@ def expand(graph: Graph) -> Graph:
     """The graph with composed ops replaced by what they are made of, and products that no kernel
     takes written out.
     """
-    outputs = list(graph.outputs)
+    outputs = list(with_records(graph).outputs)
     while True:
         done: dict[Node, Node] = {}
         expanded = False
@@ -325,7 +326,7 @@ class _Block:
 
     def _copy_all(self, copies: Sequence[tuple[Node, Operand]]) -> None:
         for shape, together in _by_shape(copies).items():
-            most = len(together) if product(shape) == 1 else MOST_TOGETHER
+            most = most_together(shape) or len(together)
             for start in range(0, len(together), most):
                 self._copy(together[start : start + most])
 

@@ -13,7 +13,7 @@ from graphc.types import Shape
 
 # Parts of an array that are found by trying one after the other; of more each is stored by itself.
 MOST_PARTS = 8
-# Numbers that one kernel writes into an array of many.
+# Numbers that one kernel writes into an array of many, or short values that it stores.
 PARTS_TOGETHER = 64
 # Pieces that are shorter share their lines of memory with those of other parts: all are written by
 # one kernel, whatever made them.

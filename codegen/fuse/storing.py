@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from graphc.codegen.fuse.cost import MOST_COST, RECOMPUTE_COST, own_cost
 from graphc.codegen.fuse.group import Group
 from graphc.codegen.fuse.partition import Partition
-from graphc.codegen.fuse.parts import makes_few, without_ones, woven_shape
+from graphc.codegen.fuse.parts import PARTS_TOGETHER, makes_few, without_ones, woven_shape
 from graphc.codegen.fuse.placing import SOURCE_SEARCH
 from graphc.codegen.fuse.reading import beneath, moves, result_shape, windowed_sources
 from graphc.dims import product
@@ -24,6 +24,8 @@ from graphc.types import Shape, TupleType
 
 # Unrelated values of one shape that one kernel stores.
 MOST_TOGETHER = 8
+# Elements of short values.
+FEW_ELEMENTS = 64
 # Kernels that read a floating value, told apart by name; of more only the first and last count.
 MOST_READERS = 16
 
@@ -210,12 +212,22 @@ def _ground_all(
         key = (result_shape(node), waits[node], segments.get(node, 0))
         together.setdefault(key, []).append(node)
     for (shape, *_), nodes in together.items():
-        most = len(nodes) if product(shape) == 1 or segments else MOST_TOGETHER
+        most = (None if segments else most_together(shape)) or len(nodes)
         for start in range(0, len(nodes), most):
             group = Group("nest", shape, nodes[start : start + most])
             group.reasons.append("stored: outputs, or values that several kernels need")
             partition.add(group)
             partition.group_of.update(dict.fromkeys(group.members, group))
+
+
+def most_together(shape: Shape) -> int | None:
+    """How many values of a shape one kernel stores: long ones are streams of memory; of short ones
+    most that crosses from kernel to kernel, and is computed twice, would be theirs. None: any.
+    """
+    size = product(shape)
+    if size == 1:
+        return None
+    return PARTS_TOGETHER if isinstance(size, int) and size <= FEW_ELEMENTS else MOST_TOGETHER
 
 
 def _waits(partition: Partition, order: Sequence[Node], chosen: set[Node]) -> dict[Node, int]:

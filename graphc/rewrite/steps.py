@@ -45,13 +45,15 @@ from graphc.types import TensorType, TupleType
 MANY_ROWS = 512
 # Functions of at least this cost, in additions, of at most so many elements.
 DEAR_COST, FEW_ELEMENTS = 16, 256
+# Bytes of the lanes that a processor fills at once.
+VECTOR_BYTES = 64
 # Arrays with a row for each step may grow by so many bytes, or to so many times what the loop has.
 MOST_STACKED_BYTES = 1 << 28
 MOST_GROWTH = 8
 # A sum of smaller rows is taken behind the loop: carried along, it would round at every step. But
 # not if all these rows come to so much that they would have left the cache by then.
 LEAST_CARRIED_BYTES = 1024
-MOST_SUMMED_BEHIND_BYTES = 2 << 20
+MOST_SUMMED_BEHIND_BYTES = 1 << 20
 # What an extent that is not known counts as.
 SOME_EXTENT = 64
 
@@ -218,7 +220,7 @@ class _Loop:
 
     def is_better_together(self, node: Node) -> bool:
         """Whether a node is quicker made for all steps at once than in each of them."""
-        if node in self.varying and is_dear_and_small(node):
+        if node in self.varying and is_dear_and_small(node) and leaves_lanes_empty(node):
             return True
         return self.multiplies_rows(node)
 
@@ -266,6 +268,14 @@ def is_dear_and_small(node: Node) -> bool:
     if not isinstance(form, Elementwise) or form.cost < DEAR_COST:
         return False
     return isinstance(node.type, TensorType) and _product(node.shape) <= FEW_ELEMENTS
+
+
+def leaves_lanes_empty(node: Node) -> bool:
+    """Whether a step uses at most half of the lanes that it takes. Where it fills most of them,
+    what needs no state is done while states are waited for, and takes no memory.
+    """
+    used = _product(node.shape) * node.dtype.itemsize
+    return 2 * used <= -(-used // VECTOR_BYTES) * VECTOR_BYTES
 
 
 def type_bytes(type_: Any) -> int:
