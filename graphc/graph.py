@@ -121,7 +121,7 @@ def close(
     order = topological(outputs)
     bound = set(inputs)
     for node in order:
-        if any(argument in bound for argument in node.args) or node.args and node in inside:
+        if not bound.isdisjoint(node.args) or node.args and node in inside:
             bound.add(node)
     repeated = _stays_inside(order, bound, repeats)
     captured: list[Node] = []
@@ -144,7 +144,7 @@ def _stays_inside(order: Iterable[Node], bound: set[Node], repeats: bool) -> set
     for node in order:
         leaf = node.op in (symbol_op, parameter_op, placeholder_op)
         leaf = leaf or (repeats and isinstance(node.op.lowering, Region))
-        if node not in bound and not leaf and all(argument in inside for argument in node.args):
+        if node not in bound and not leaf and inside.issuperset(node.args):
             inside.add(node)
     return inside
 
@@ -163,7 +163,10 @@ def trace(function: Callable[..., Any], types: Sequence[Type]) -> tuple[tuple[No
 
 def rebuild(node: Node, args: Sequence[Node]) -> Node:
     """The same op with the same attributes over other arguments, keeping the node's origins."""
-    if all(mine is other for mine, other in zip(node.args, args, strict=True)):
+    for mine, other in zip(node.args, args, strict=True):
+        if mine is not other:
+            break
+    else:
         return node
     with origin.origins(False):
         made = intern(node.op, tuple(args), node.attrs)

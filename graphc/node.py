@@ -328,7 +328,8 @@ def digest(node: Node) -> bytes:
             if waiting:
                 stack.extend(waiting)
                 continue
-            parts = [f"{top.op.name}:{top.op.version}".encode(), attributes_bytes(top.attrs)]
+            parts = [f"{top.op.name}:{top.op.version}".encode()]
+            parts.append(b"" if top.attrs is NO_ATTRIBUTES else attributes_bytes(top.attrs))
             parts.append(repr(top.type).encode())
             parts += [argument._digest for argument in top.args]  # type: ignore[misc]
             top._digest = hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()

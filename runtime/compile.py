@@ -372,8 +372,8 @@ def raise_checked(
 
 def _is_ours(graph: Graph) -> bool:
     """Whether every op is graphc's own: the code of a user's op may change under the same name."""
-    for node in graph.nodes():
-        parts = vars(node.op.lowering).values()
+    for op in {node.op for node in graph.nodes()}:
+        parts = vars(op.lowering).values()
         homes = [getattr(part, "__module__", "graphc.") for part in parts if callable(part)]
         if any(not str(home).startswith("graphc.") for home in homes):
             return False
