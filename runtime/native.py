@@ -22,6 +22,7 @@ from graphc.codegen.llvm.contract import contract_module
 from graphc.codegen.llvm.extents import extents_module
 from graphc.codegen.llvm.kernel import Text, kernel_module, longest_function, routine_module
 from graphc.codegen.llvm.program import program_module
+from graphc.codegen.llvm.tables import LAUNCHES, LAUNCHES_MODULE
 from graphc.codegen.loops import Contract, Kernel, product_bytes, tabled_sides
 from graphc.codegen.machine import Machine
 from graphc.codegen.program import Program, bodies
@@ -167,6 +168,11 @@ def modules(
         made.append(Module("extents", Source(text, 0, "none"), ("extents",), ()))
     text, constants = program_module(program, names, workers, found.slots.program_names)
     imports = (*constants, *_RUNTIME_SYMBOLS)
+    if f"@{LAUNCHES}(" in text:
+        source = Source(LAUNCHES_MODULE, ROUTINE_LEVEL, "none")
+        called = ("graphc_parallel_for",)
+        made.append(Module(LAUNCHES, source, (LAUNCHES,), called, group=LAUNCHES, kept=True))
+        imports += (LAUNCHES,)
     procedures = (program.main, *program.procedures)
     loops = any(bodies(statement) for procedure in procedures for statement in procedure.body)
     careful = loops and sum(1 for _ in program.launches()) <= LONG_PROGRAM
@@ -234,13 +240,13 @@ def link(
         exports = [s for module in members for s in module.exports if own or s in called]
         wanted = dict.fromkeys(name for module in members for name in module.imports)
         imports = {name: symbols[name] for name in wanted if name in symbols}
-        held = (*constants.values(), *libraries) if own else tuple(libraries)
+        held = tuple(library for library in libraries if not imports.keys().isdisjoint(library))
         loaded = shared.load(
             [module.source for module in members],
             exports,
             imports,
             cache=cache,
-            keep=held if imports else (),
+            keep=(*constants.values(), *held) if own else held,
             recorder=recorder.events,
         )
         symbols |= loaded

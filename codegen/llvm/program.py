@@ -3,19 +3,22 @@ next kernel.
 
 Every launch has its frame on the stack of the procedure, filled from buffers, strides and extents.
 A launch of one range of tasks calls the kernel; a larger one goes through `graphc_parallel_for`.
-After a launch that can fail or that ran long the status record is looked at. A long procedure is
-cut into parts, functions of the same signature that are called one after the other: the stack holds
-the frames of one part at a time, and LLVM's time stays linear.
+After a launch that can fail or that ran long the status record is looked at. Many launches whose
+sizes are known are a table (`tables`). Otherwise a long procedure is cut into parts, functions of
+the same signature that are called one after the other: the stack holds the frames of one part at a
+time, and LLVM's time stays linear.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from graphc.codegen.llvm.arithmetic import LONG_SUM, Arithmetic
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.pauses import may_run_long
+from graphc.codegen.llvm.tables import DECLARATIONS, LAUNCHES, Table, with_tables, write
 from graphc.codegen.loops import Contract, Kernel, scopes
 from graphc.codegen.program import (
     Call,
@@ -58,6 +61,8 @@ def program_module(
         printer = _ProcedurePrinter(procedure, names, workers, procedure.sizes, constants)
         parts.append(printer.text(procedure.name, "internal "))
     parts.append(_ProcedurePrinter(program.main, names, workers, slots, constants).text("main", ""))
+    if any(f"@{LAUNCHES}(" in part for part in parts):
+        declarations.update(DECLARATIONS)
     declarations |= {f"declare void @{name}(ptr, i64, i64, i64)" for name in names.values()}
     declared = [f"@{symbol} = external global i8" for symbol in constants.storages]
     return "\n".join([*sorted(declarations), *declared, "", *parts]), constants.storages
@@ -103,6 +108,8 @@ class _ProcedurePrinter:
         self.constants = constants
         self.level = Level(None, None)
         self.allocations: list[str] = []
+        self.globals: list[str] = []
+        self.name = procedure.name
         self.buffers: dict[int, str] = {}
         self.stride_base: dict[int, int] = {}
         self.latest: tuple[Dim, str] | None = None  # the last long sum that was computed
@@ -116,7 +123,7 @@ class _ProcedurePrinter:
         self.level.put(line)
 
     def text(self, name: str, linkage: str) -> str:
-        procedure = self.procedure
+        self.name, procedure = name, self.procedure
         words = 0
         for storage in procedure.inputs:
             self.stride_base[id(storage)] = words
@@ -143,17 +150,18 @@ class _ProcedurePrinter:
         ]
         state = [] if linkage else [_STATE]
         entry = ["entry:", *self.allocations, *self.level.lines]
-        return "\n".join([*state, *parts, head, *entry, *tail])
+        return "\n".join([*state, *parts, *self.globals, head, *entry, *tail])
 
     def parts(self, name: str) -> list[str]:
         """The functions into which a long procedure is cut, after writing the calls of them."""
-        procedure, body = self.procedure, self.procedure.body
+        procedure, body = self.procedure, with_tables(self.procedure.body)
         texts: list[str] = []
         if len(body) <= MOST_STATEMENTS:
             return texts
         for start in range(0, len(body), MOST_STATEMENTS):
             called = f"{name}_{start}"
-            part = replace(procedure, body=body[start : start + MOST_STATEMENTS])
+            chosen: Any = body[start : start + MOST_STATEMENTS]
+            part = replace(procedure, body=chosen)
             printer = _ProcedurePrinter(
                 part, self.names, self.workers, self.slots, self.constants
             )
@@ -209,12 +217,14 @@ class _ProcedurePrinter:
 
     # -- statements --------------------------------------------------------------------------------
 
-    def statements(self, body: Sequence[Statement]) -> None:
+    def statements(self, body: Sequence[Statement | Table]) -> None:
         """Write statements. What is computed inside a loop or a branch is unknown after it."""
         outside = self.latest
-        for statement in body:
+        for statement in with_tables(body):
             if isinstance(statement, Launch):
                 self.launch(statement)
+            elif isinstance(statement, Table):
+                self.table(statement)
             elif isinstance(statement, Loop):
                 self.loop(statement)
             elif isinstance(statement, While):
@@ -288,6 +298,16 @@ class _ProcedurePrinter:
                 self.stop_on_failure()
         else:
             self.hand_out(name, frame, tasks, self.dim(launch.grain), launch)
+
+    def table(self, table: Table) -> None:
+        self._count += 1
+        name = f"{self.name}.{self._count}"
+        written = write(table, name, self.names, self.workers, self.constants.symbol)
+        self.globals += written.globals
+        self.allocations.append(f"  {written.allocation}")
+        for line in written.filling:
+            self.put(line)
+        self.go_on_after(written.call)
 
     def hand_out(self, name: str, frame: str, tasks: str, grain: str, launch: Launch) -> None:
         """Run tasks in ranges; a single range is run here and now, with a look at the status record
