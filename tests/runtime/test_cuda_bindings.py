@@ -166,5 +166,38 @@ def test_architectures_are_chosen_by_the_device() -> None:
     known = compiling.supported()
     assert compiling.architecture((9, 0)) == "sm_90"
     assert compiling.architecture((99, 0)) == f"compute_{known[-1]}"
+    assert compiling.architecture((8, 8)) in ("sm_88", "sm_87", "sm_86")  # what is older runs there
     with pytest.raises(CompileError, match="sm_52"):
         compiling.architecture((5, 2))
+
+
+def test_an_entry_of_another_format_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from graphc.runtime.cache import Cache
+
+    bindings = fake_cuda.fake()
+    monkeypatch.setattr(cuda_driver, "bindings", lambda: bindings)
+    cache = Cache(tmp_path)
+    text = 'extern "C" __global__ void f() {}'
+    code = compiling.compiled(text, "sm_90", cache)
+    for wrong in (b"no head", b'{"arch": "sm_90"}' + bytes(1)):
+        cache.put(compiling._key(text, "sm_90", compiling.OPTIONS), wrong)
+        assert compiling.compiled(text, "sm_90", cache) == code
+
+
+def test_nvrtc_that_is_missing_or_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from graphc.errors import CompileError
+
+    bindings = fake_cuda.fake()
+    monkeypatch.setattr(cuda_driver, "bindings", lambda: bindings)
+    monkeypatch.setattr(fake_cuda.FakeNvrtc, "_nvrtcVersion", lambda self: (1, None, None))
+    with pytest.raises(CompileError, match="nvrtcVersion: NVRTC_ERROR_OUT_OF_MEMORY"):
+        compiling.version()
+
+    def refuse(self: Any) -> Any:
+        raise RuntimeError("libnvrtc.so was not found")
+
+    monkeypatch.setattr(fake_cuda.FakeNvrtc, "_nvrtcVersion", refuse)
+    with pytest.raises(CompileError, match="NVRTC is not installed: pip install nvidia-cuda-nvrtc"):
+        compiling.version()

@@ -208,12 +208,17 @@ def test_arrays_on_the_gpu_are_neither_copied_nor_waited_for(gpu: fake_cuda.Fake
 
 def test_results_look_like_arrays(gpu: fake_cuda.FakeDriver) -> None:
     x = gx.symbol("x", (3, 2), "float32")
-    result = on_gpu([x], x + 1)(gpu.array(np.zeros((3, 2), "f4")))
+    function = on_gpu([x], x + 1)
+    result = function(gpu.array(np.zeros((3, 2), "f4")))
     assert (result.ndim, result.size, result.nbytes, len(result)) == (2, 6, 24, 3)
     assert "DeviceArray(cuda:0, float32, (3, 2))" in repr(result)
     assert (np.asarray(result, "f8") == 1).all() and result.device == 0
     with pytest.raises(ValueError, match="copying"):
         np.asarray(result, copy=False)
+    scalar = on_gpu([x], x.sum())(gpu.array(np.zeros((3, 2), "f4")))
+    with pytest.raises(TypeError, match="rank 0"):
+        len(scalar)
+    assert (function.to_device([[1, 2]]).numpy() == [[1, 2]]).all()
     half = on_gpu([x], x.astype("bfloat16"))(gpu.array(np.zeros((3, 2), "f4")))
     assert not hasattr(half, "__cuda_array_interface__")
     assert dlpack.read(half.__dlpack__(max_version=(1, 0))).dtype == half.dtype
@@ -434,6 +439,20 @@ CALLS_THAT_FAIL = {
 COPIES_BACK = ("cuMemcpyDtoHAsync", "cuEventRecord")
 
 
+def test_other_errors_of_memory_are_the_driver_s(gpu: fake_cuda.FakeDriver) -> None:
+    x = gx.symbol("x", (4,), "float32")
+    function = on_gpu([x], x + 1)
+    gpu.fail("cuMemAllocAsync", "UNKNOWN")
+    with pytest.raises(cuda_driver.CudaError, match="cuMemAllocAsync failed with CUDA_ERROR_UNKN"):
+        function(np.zeros(4, "f4"))
+    given = gpu.array(np.zeros(4, "f4"))
+    function(given)
+    gpu.fail("cuEventQuery", "UNKNOWN")
+    with pytest.raises(cuda_driver.CudaError, match="cuEventQuery"):
+        function(given)
+    assert (function(given).numpy() == 1).all()
+
+
 @pytest.mark.parametrize("call", CALLS_THAT_FAIL)
 def test_any_call_of_the_driver_may_fail_at_any_point(
     call: str, gpu: fake_cuda.FakeDriver
@@ -537,6 +556,34 @@ def test_no_more_graphs_are_kept_than_needed(
         for _ in range(2):
             function(np.ones((rows, 4), "f4"))
     assert len(gpu.executables) == cuda_launch.MOST_GRAPHS and not gpu.graphs
+
+
+def test_a_launch_that_fails_in_a_graph_leaves_no_capture(gpu: fake_cuda.FakeDriver) -> None:
+    inputs, outputs = _perceptron()
+    arrays = _arrays(inputs, [(10, 64), (64, 5)])
+    function = on_gpu(inputs, outputs)
+    wanted = function(*arrays)
+    gpu.fail("cuLaunchKernel", "INVALID_VALUE", nth=2)
+    with pytest.raises(cuda_launch.LaunchError):
+        function(*arrays)
+    assert all(stream.capture is None for stream in gpu.streams.values()) and not gpu.graphs
+    gpu.fail("cuLaunchKernel", "INVALID_VALUE", nth=2)
+    gpu.fail("cuStreamEndCapture", "STREAM_CAPTURE_INVALIDATED")
+    with pytest.raises(cuda_launch.LaunchError):
+        function(*arrays)
+    close(function(*arrays), wanted)
+    assert function.counts.graphs == 1
+
+
+def test_a_call_of_very_many_launches_is_no_graph(
+    gpu: fake_cuda.FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_launch, "MOST_NODES", 2)
+    inputs, outputs = _perceptron()
+    function = on_gpu(inputs, outputs)
+    for _ in range(3):
+        function(*_arrays(inputs, [(10, 64), (64, 5)]))
+    assert function.counts.graphs == 0 and "a graph takes 2 to 2" in str(function.report())
 
 
 def test_what_data_decide_is_no_graph(gpu: fake_cuda.FakeDriver) -> None:
