@@ -155,6 +155,14 @@ class CudaCompiled(Compiled):
         """The handle of the stream that calls are put on."""
         return int(self.device.stream)
 
+    def to_device(self, value: Any) -> DeviceArray:
+        """A copy of an array on the GPU, to be passed to any Function that runs there."""
+        array = np.asarray(value, order="C")
+        with self.device.in_use():
+            memory = self.device.allocate(array.nbytes, "the copy of an array")
+            self.device.staging.upload(memory.address, array)
+        return DeviceArray(memory, memory.address, array.shape, array.dtype)
+
     def synchronize(self) -> None:
         """Wait until every call so far is done."""
         with self.device.in_use():

@@ -62,6 +62,7 @@ from graphc.node import Node
 from graphc.op import REGISTRY, Linear, NoDerivative, Op, Partials, Rules
 from graphc.ops.operands import FACTS
 from graphc.rewrite import facts_of
+from graphc.runtime import cuda
 from graphc.tensor import SURFACE
 from graphc.types import TensorType
 from tests.codegen.vecmath_reference import REFERENCES as EXACT
@@ -345,6 +346,15 @@ def check_family(family: str, backend: str, count: Callable[..., None], full: bo
 def test_cuda_agrees(family: str, count: Callable[..., None]) -> None:
     """One translation unit a family: what is compiled for a GPU, executed by the emulator."""
     check_family(family, "cuda-emulator", count, full=True)
+
+
+@pytest.mark.skipif(bool(cuda.missing()), reason="; ".join(cuda.missing()))
+@pytest.mark.parametrize("family", families())
+def test_a_gpu_agrees(family: str, count: Callable[..., None]) -> None:
+    for name in families()[family]:
+        for battery in batteries(name):
+            battery.run("cuda")
+            count("op contract", "on cuda")
 
 
 @pytest.mark.parametrize("family", families())
