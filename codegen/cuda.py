@@ -26,10 +26,11 @@ from graphc.codegen.cuda_contract import ContractPrinter
 from graphc.codegen.cuda_kernel import CudaKernel, KernelPrinter, Parameter
 from graphc.codegen.cuda_lanes import SHARED_SCRATCH, divides
 from graphc.codegen.cuda_launcher import launcher
+from graphc.codegen.cuda_product import Product, product_of
 from graphc.codegen.cuda_tensor import TensorPrinter, uses_matrix_units
 from graphc.codegen.cuda_together import PART_BLOCK, Part, joined_kernel
 from graphc.codegen.deep import with_more_blocks
-from graphc.codegen.loops import Contract
+from graphc.codegen.loops import Contract, Plain
 from graphc.codegen.lower import lower
 from graphc.codegen.masks import masks_of_results
 from graphc.codegen.program import (
@@ -119,7 +120,8 @@ class KernelStep:
     """Launch a kernel on `grid` blocks in a row, of `block` threads; 0 blocks are passed over.
 
     `can_fail` tells whether it may write the status record; `nodes` are the ops that it computes;
-    `bytes` is what it moves, counted as `traffic` says.
+    `bytes` is what it moves, counted as `traffic` says; `product` is set where it is nothing but a
+    matrix product, which a library may do in its place.
     """
 
     kernel: str
@@ -129,6 +131,7 @@ class KernelStep:
     can_fail: bool
     nodes: tuple[str, ...] = ()
     bytes: Extent = 0
+    product: Product | None = None
 
 
 @dataclass(frozen=True)
@@ -546,7 +549,19 @@ class _Planner:
             known.can_fail,
             _names_of([launch]),
             total(self.moved(launch, made)),
+            self.product(launch, inputs),
         )
+
+    def product(self, launch: Launch, inputs: int) -> Product | None:
+        """The matrix product that a launch is, if it is nothing else."""
+        operands = dict(zip(map(id, launch.kernel.buffers), launch.operands, strict=True))
+
+        def place(plain: Plain) -> tuple[Place, tuple[Extent, Extent, Extent]]:
+            operand = operands[id(plain.buffer)]
+            there = Operand(operand.storage, operand.offset + plain.start)
+            return self.place(there, inputs), plain.steps
+
+        return product_of(launch.kernel, place)
 
     def printer(self, launch: Launch, block: int | None = None) -> KernelPrinter:
         groups = memory_groups(launch, self.workers)

@@ -9,6 +9,7 @@ from typing import Any
 
 MATH = ("ieee", "real", "fast")
 MOST_THREADS = 256
+LIBRARIES = ("cublas",)
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Options:
     `deterministic`: the same bits for any number of threads. `opt_level`: effort of machine-code
     generation, 0 to 3. `cache`: whether compiled code is kept on disk. `debug`: check every
     intermediate program against its rules. `exclude`: names of rewrite rules to leave out.
-    `device`: the number of the GPU that target "cuda" runs on.
+    `device`: the number of the GPU that target "cuda" runs on. `library`: "cublas" leaves plain
+    products there to cuBLAS, where it is installed and they are large; None: graphc's own kernels.
     `tensor_cores`: let a GPU's matrix units do large products of float32, with operands rounded to
     11 significant bits, and of 16-bit floats (compiled and emulated, never run on a GPU).
     """
@@ -35,6 +37,7 @@ class Options:
     exclude: frozenset[str] = frozenset()
     device: int = 0
     tensor_cores: bool = False
+    library: str | None = None
 
     def __post_init__(self) -> None:
         if self.math not in MATH:
@@ -49,6 +52,8 @@ class Options:
                 raise ValueError(f"{name} is True or False, got {getattr(self, name)!r}")
         if type(self.device) is not int or self.device < 0:
             raise ValueError(f"device is the number of a GPU, from 0, got {self.device!r}")
+        if self.library is not None and self.library not in LIBRARIES:
+            raise ValueError(f"library is one of {LIBRARIES} or None, got {self.library!r}")
         if isinstance(self.exclude, str):
             raise ValueError(f"exclude is a set of names of rules, got {self.exclude!r}")
         object.__setattr__(self, "exclude", frozenset(self.exclude))

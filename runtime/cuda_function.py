@@ -37,6 +37,8 @@ from graphc.runtime.cuda_launch import (
     Frame,
     LoadedProgram,
 )
+from graphc.runtime.cuda_library import cublas
+from graphc.runtime.cuda_library import reason_missing as no_cublas
 from graphc.runtime.cuda_report import CudaReport
 from graphc.runtime.engine import engine
 from graphc.runtime.leaf import make_function
@@ -125,7 +127,8 @@ class CudaCompiled(Compiled):
             arch = architecture(self.device.capability)
             code = compiled(source.code, arch, engine().cache if options.cache else None)
         with self.recorder.timed("load"):
-            loaded = LoadedProgram(self.device, source, code)
+            library = cublas(self.device) if options.library == "cublas" else None
+            loaded = LoadedProgram(self.device, source, code, library)
             constants = tuple(self._constant(array) for array in source.constants)
         return Variant(source, code, loaded, constants)
 
@@ -184,6 +187,7 @@ class CudaCompiled(Compiled):
             dims=self.dim_names,
             seconds=self.recorder.phases(),
             loaded=variant.loaded,
+            notes=[no_cublas()] if self.request.options.library and no_cublas() else [],
         )
 
     # -- the call ----------------------------------------------------------------------------------

@@ -31,11 +31,13 @@ from graphc.codegen.cuda import (
     SwitchStep,
     WhileStep,
 )
+from graphc.codegen.cuda_product import Gemm, Product, gemm
 from graphc.dims import evaluate
 from graphc.errors import CompileError
 from graphc.runtime.cuda_compile import Code
 from graphc.runtime.cuda_device import Device
 from graphc.runtime.cuda_driver import CudaError, Handle, addresses
+from graphc.runtime.cuda_library import Cublas
 
 # Graphs that a program keeps, and launches that one may hold.
 MOST_GRAPHS, MOST_NODES = 8, 4096
@@ -70,13 +72,14 @@ class Frame:
 @dataclass
 class Counts:
     """What one loaded program did: calls, launches put on the stream one by one, graphs made, and
-    runs of graphs.
+    runs of graphs, and products that a library did (in a graph: those put into it).
     """
 
     calls: int = 0
     launches: int = 0
     graphs: int = 0
     graph_runs: int = 0
+    library_calls: int = 0
 
 
 @dataclass
@@ -92,8 +95,12 @@ class _Graphs:
 class LoadedProgram:
     """The kernels of a program in a device, and its plan. Use it while the device is in use."""
 
-    def __init__(self, device: Device, program: CudaProgram, code: Code) -> None:
+    def __init__(
+        self, device: Device, program: CudaProgram, code: Code, library: Cublas | None = None
+    ) -> None:
+        """`library` does the products that it gains by."""
         self.device = device
+        self._library = library
         self.program = program
         self.counts = Counts()
         self._module = device.driver.load(code.image)
@@ -213,6 +220,11 @@ class LoadedProgram:
         blocks = evaluate(step.grid, frame.sizes)
         if blocks == 0:
             return
+        if self._library is not None and step.product is not None:
+            found = gemm(step.product, frame.sizes)
+            if found is not None:
+                self._multiply(self._library, step.product, found, frame)
+                return
         words = [self._word(argument, frame) for argument in step.arguments]
         parameters, memory = addresses(words)
         function, stream = self._functions[step.kernel], self.device.stream
@@ -222,6 +234,12 @@ class LoadedProgram:
             raise LaunchError(error, step) from None
         del memory
         self.counts.launches += 1
+
+    def _multiply(self, library: Cublas, product: Product, found: Gemm, frame: Frame) -> None:
+        operands = (product.left, product.right, product.out)
+        places = [self._address(operand.place, frame) for operand in operands]
+        library.multiply(found, product.dtype, places)
+        self.counts.library_calls += 1
 
     def _word(self, argument: Argument, frame: Frame) -> int:
         if isinstance(argument, Place):

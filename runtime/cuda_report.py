@@ -33,11 +33,14 @@ CHECKED = "compiled by NVRTC, executed by a CPU emulator in the tests; not run o
 
 @dataclass(frozen=True)
 class LaunchUse:
-    """One launch of the plan: `bytes` are what it moves, by the model."""
+    """One launch of the plan: `bytes` are what it moves, by the model; `is_product` tells whether
+    it is nothing but a matrix product.
+    """
 
     grid: Extent
     block: int
     bytes: Extent
+    is_product: bool
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,10 @@ def _kernel(
     if used is not None and number.isdigit():
         held = occupancy(int(number), kernel.block, used.registers, used.shared_bytes)
     nodes = tuple(dict.fromkeys(node for step in launches for node in step.nodes))
-    shown = tuple(LaunchUse(words.said(s.grid), s.block, words.said(s.bytes)) for s in launches)
+    shown = tuple(
+        LaunchUse(words.said(s.grid), s.block, words.said(s.bytes), s.product is not None)
+        for s in launches
+    )
     return KernelUse(
         kernel.name, nodes, tuple(kernel.comments), shown, used, held, found.get(kernel.name)
     )
@@ -227,7 +233,8 @@ def _kernel_lines(kernel: KernelUse) -> Iterator[str]:
     yield f"  {kernel.name}: {', '.join(kernel.nodes)}"
     yield from (f"      {line}" for line in kernel.lines)
     for launch in kernel.launches:
-        yield f"      <<<{launch.grid}, {launch.block}>>> moves {launch.bytes} bytes"
+        done = ", a plain product: cuBLAS can do it" if launch.is_product else ""
+        yield f"      <<<{launch.grid}, {launch.block}>>> moves {launch.bytes} bytes{done}"
     if kernel.usage is not None:
         used = kernel.usage
         spilled = used.spill_stores + used.spill_loads
@@ -265,7 +272,7 @@ def _calls(loaded: LoadedProgram) -> str:
     counts = loaded.counts
     text = (
         f"calls so far: {counts.calls}, of which {counts.graph_runs} as one of {counts.graphs} "
-        f"CUDA graphs; {counts.launches} single launches"
+        f"CUDA graphs; {counts.launches} single launches; {counts.library_calls} products by cuBLAS"
     )
     return f"{text}; no graphs: {loaded.graph_refusal}" if loaded.graph_refusal else text
 
