@@ -26,6 +26,7 @@ from graphc.codegen.cuda_contract import ContractPrinter
 from graphc.codegen.cuda_kernel import CudaKernel, KernelPrinter, Parameter
 from graphc.codegen.cuda_lanes import SHARED_SCRATCH, divides
 from graphc.codegen.cuda_launcher import launcher
+from graphc.codegen.cuda_loop import LoopPrinter, launches_of, runs_on_device
 from graphc.codegen.cuda_product import Product, product_of
 from graphc.codegen.cuda_tensor import TensorPrinter, uses_matrix_units
 from graphc.codegen.cuda_together import PART_BLOCK, Part, joined_kernel
@@ -503,6 +504,10 @@ class _Planner:
             return self.together(Together([statement]), inputs)
         if isinstance(statement, Together):
             return self.together(statement, inputs)
+        if runs_on_device(statement):
+            made = self.device_loop(statement, inputs)
+            if made is not None:
+                return made
         if isinstance(statement, Loop):
             steps = self.steps(statement.body, inputs)
             return LoopStep(statement.variable, statement.length, statement.reverse, steps)
@@ -623,11 +628,42 @@ class _Planner:
             total(bytes_),
         )
 
-    def part(self, launch: Launch | Chain, inputs: int) -> tuple[Part, list[Moved]]:
-        """A launch as a function that some blocks of another run, and what it moves."""
+    def device_loop(self, loop: Loop | While, inputs: int) -> KernelStep | None:
+        """A loop as one launch of one block; None if it cannot be."""
+        bytes_: list[Moved] = []
+
+        def part(launch: Launch | Chain, lengths: Mapping[str, Extent]) -> Part:
+            made, moved_bytes = self.part(launch, inputs, lone=True)
+            bytes_.extend(each.repeated(lengths) for each in moved_bytes)
+            return made
+
+        printer = LoopPrinter(part, lambda o: self.place(o, inputs), Size, Status())
+        made = printer.kernel(loop)
+        if made is None:
+            return None
+        printed, arguments = made
+        launches = launches_of(loop) or []
+        known = self.known(printed, launches)
+        self.explain(known, arguments)
+        return KernelStep(
+            printed.name,
+            1,
+            printed.block,
+            tuple(arguments),
+            known.can_fail,
+            _names_of(launches),
+            total(bytes_),
+        )
+
+    def part(
+        self, launch: Launch | Chain, inputs: int, lone: bool = False
+    ) -> tuple[Part, list[Moved]]:
+        """A launch as a function that some blocks of another run, or one alone, and what it moves.
+        """
         if isinstance(launch, Chain):
             return self.chain(launch, inputs)
         made = self.printer(launch, PART_BLOCK)
+        made.lone = lone
         function = made.part_function()
         operands = dict(zip(map(id, launch.kernel.buffers), launch.operands, strict=True))
         arguments = tuple(self.argument(w, operands, made.tasks, inputs) for w in made.words)

@@ -117,6 +117,7 @@ class KernelPrinter(StatementPrinter):
         self.parts = 1
         self.tasks: Extent = 0
         self.resident: int | None = None
+        self.lone = False  # whether one block does all tasks
         self.on_chip: set[Buffer] = set()  # scratch that is not in global memory
 
     # -- the function ------------------------------------------------------------------------------
@@ -250,6 +251,8 @@ class KernelPrinter(StatementPrinter):
             self.bounds,
             self.given_block,
         )
+        if self.lone:
+            self.lanes.parts = 1
         self.block, self.parts = self.lanes.block, self.lanes.parts
         self.on_chip = {*self.lanes.shared, *self.lanes.registers}
         self.late = {key for _, key in self.lanes.flushed}
@@ -289,7 +292,8 @@ class KernelPrinter(StatementPrinter):
         first = "blockIdx.x" + share if rows == 1 else f"blockIdx.x * {rows} + warp"
         start = "" if loop.start == 0 else f"{self.index(top, loop.start)} + "
         most = MOST_BLOCKS // parts * rows
-        if isinstance(self.tasks, int) and self.tasks <= most and not self.scratch:
+        once = isinstance(self.tasks, int) and self.tasks <= (1 if self.lone else most)
+        if once and not self.scratch:
             # a block for each task: none comes back for another
             ragged = rows > 1 and self.tasks % rows
             if ragged or any(re.search(rf"\b{variable}\b", line) for line in inside.lines):

@@ -17,7 +17,7 @@ from typing import Any
 from graphc.codegen.loops import Buffer, Contract, Kernel, scopes
 from graphc.codegen.program import Operand
 from graphc.codegen.scalar import For, Scope, Store, Value
-from graphc.dims import Extent, dim_min, product
+from graphc.dims import Extent, dim_min, product, symbols_of
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,14 @@ class Moved:
     key: Any
     writes: bool
     bytes: Extent
+
+    def repeated(self, lengths: Mapping[str, Extent]) -> Moved:
+        """The same in a launch that is a loop of so many rounds: rows that move along count each
+        round, what all rounds touch once.
+        """
+        names = symbols_of(self.key[1]) if isinstance(self.key, tuple) else frozenset()
+        times = product(length for name, length in lengths.items() if name in names)
+        return Moved(self.key, self.writes, self.bytes * times)
 
 
 def moved(

@@ -122,7 +122,8 @@ class CudaCompiled(Compiled):
         program = self._lowered(strided) if strided else self.program
         with self.recorder.timed("print"):
             names = self.request.names
-            source = cuda_source(program, name, SCRATCH_BLOCKS, names, self.dim_names)
+            cores = options.tensor_cores
+            source = cuda_source(program, name, SCRATCH_BLOCKS, names, self.dim_names, cores)
         with self.recorder.timed("nvrtc"):
             arch = architecture(self.device.capability)
             code = compiled(source.code, arch, engine().cache if options.cache else None)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import cuda_host
@@ -33,10 +33,12 @@ class Subject:
 
     inputs: list[gx.Node]
     outputs: list[gx.Node]
+    options: gx.Options = field(default_factory=gx.Options)
+    tolerance: float = 1e-4
 
     @functools.cached_property
     def program(self) -> Any:
-        return gx.emit(self.inputs, self.outputs, target="cuda")
+        return gx.emit(self.inputs, self.outputs, target="cuda", options=self.options)
 
     @functools.cached_property
     def text(self) -> str:
@@ -69,7 +71,9 @@ class Subject:
                     apart=mode != "fast",
                 )
                 for one, other in zip(got.outputs, self.wanted, strict=True):
-                    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+                    np.testing.assert_allclose(
+                        one, other, rtol=self.tolerance, atol=self.tolerance
+                    )
         except (emulator.EmulationError, AssertionError) as error:
             return str(error)
         return None
@@ -107,12 +111,33 @@ def _parts() -> Subject:
     return Subject([x, a], [x @ a, x.sum(axis=1)])
 
 
+def _handed() -> Subject:
+    """A product that goes to the rows of a softmax in registers."""
+    q, k = symbol("q", 9, 8), symbol("k", 8, 140)
+    return Subject([q, k], [gx.softmax(q @ k, axis=1)])
+
+
+def _loop() -> Subject:
+    """A loop on the device, whose launches wait for each other."""
+    x, y, w = symbol("x", 3, 2, 60), symbol("y", 2, 60), symbol("w", 60, 60)
+    last, _ = gx.scan(lambda s, v: ((s @ w + v) / (1 + s.max(axis=1, keepdims=True)), None), y, x)
+    return Subject([x, y, w], [last])
+
+
+def _matrix_units() -> Subject:
+    a, b = symbol("a", 68, 20), symbol("b", 20, 36)
+    return Subject([a, b], [a @ b], gx.Options(tensor_cores=True), 5e-2)
+
+
 SUBJECTS = {
     "rows": functools.cache(_rows),
     "short rows": functools.cache(_short_rows),
     "packs": functools.cache(_packs),
     "product": functools.cache(_product),
     "parts": functools.cache(_parts),
+    "handed": functools.cache(_handed),
+    "loop": functools.cache(_loop),
+    "matrix units": functools.cache(_matrix_units),
 }
 
 
@@ -139,10 +164,27 @@ RULES = {
     "every thread stores": Rule(r"if \((threadIdx\.x|lane) == 0\) (b\d+)", r"\2", "tsan"),
     "a block too early": Rule(r"\(int\)blockIdx\.x - (\d+)", r"(int)blockIdx.x - \1 + 1"),
     "a stride too short": Rule(r"threadIdx\.x \* 4", "threadIdx.x * 3"),
+    "the row of another warp": Rule(r"warp \* (\d)", r"warp * \1 + 1"),
+    "a held element of another row": Rule(r"(held_b\d+\[)m(\]\[0\];)", r"\1m ^ 1\2"),
+    "a fragment of another lane": Rule(r"lane % 4", "(lane + 1) % 4"),
+    "rounds the other way": Rule(r"t1 = 0; t1 < 3; \+\+t1", "t1 = 2; t1 >= 0; --t1"),
 }
-# What a text stays right without: the last barrier of a reduction after which no other comes, and
-# the very maximum of a row, by which softmax only shifts.
-HARMLESS = {("rows", "no barrier", 3), ("parts", "no barrier", 1), ("rows", "too few lanes", 0)}
+# What a text stays right without: the last barrier of a reduction after which no other comes, one
+# between launches of a loop that share nothing, the very maximum of a row, by which softmax only
+# shifts, bounds of elements that are held in registers and go nowhere, and one beyond which are the
+# next row, which is written over again, and the padding between two arrays of the arena.
+HARMLESS = {
+    ("rows", "no barrier", 3),
+    ("parts", "no barrier", 1),
+    ("rows", "too few lanes", 0),
+    ("loop", "no barrier", 3),
+    ("loop", "bound off by one", 22),
+    ("handed", "too few lanes", 0),
+    ("handed", "bound off by one", 18),
+    ("handed", "bound off by one", 19),
+    ("handed", "bound off by one", 22),
+    ("handed", "a held element of another row", 0),
+}
 # Loops over registers, tiles and steps: their bounds are not those of memory.
 _OF_REGISTERS = re.compile(r"for \(int [unmkr] = 0|tile|step")
 
