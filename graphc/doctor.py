@@ -15,7 +15,8 @@ _REQUIRED = ("numpy", "llvmlite", "sympy", "networkx")
 _EXTRAS = {
     "examples": ("scikit-learn", "rich", "fast-sugiyama"),
     "bfloat16": ("ml_dtypes",),
-    "cuda": ("cuda-bindings", "nvidia-cuda-nvrtc"),
+    "cuda": ("cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-nvdisasm"),
+    "cublas": ("nvmath-python", "nvidia-cublas"),
 }
 
 
@@ -23,6 +24,7 @@ def diagnose() -> str:
     """A readable account, one fact a line."""
     import graphc
     from graphc.codegen.machine import Machine
+    from graphc.runtime.cuda import missing
     from graphc.runtime.engine import engine
     from graphc.runtime.shared import call_runtime
     from graphc.runtime.threads import default_workers
@@ -40,6 +42,7 @@ def diagnose() -> str:
         "calls": f"Python, because {runtime.plain_because}" if runtime.plain_because else "native",
         "code cache": _cache(shared.cache),
         "last plan made": _last_miss(shared.cache),
+        'target "cuda"': "; ".join(missing()) or "can run here",
         **{f"extra {name}": _extra(packages) for name, packages in _EXTRAS.items()},
     }
     width = max(map(len, facts)) + 2
