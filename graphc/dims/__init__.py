@@ -28,6 +28,7 @@ Where a divisor is zero an expression has no value; a simplified one may have: `
 from __future__ import annotations
 
 from graphc.dims.bounds import Bounds, interval, joined, proves_nonnegative, simplify
+from graphc.dims.choice import dim_max, dim_min
 from graphc.dims.parsing import parse
 from graphc.dims.polynomial import (
     Compound,
@@ -36,8 +37,6 @@ from graphc.dims.polynomial import (
     affine,
     ceildiv,
     dim,
-    dim_max,
-    dim_min,
     evaluate,
     product,
     separated,

@@ -11,31 +11,32 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
+from graphc.dims.choice import keep_deciding
+from graphc.dims.division import divide_terms, is_multiple
 from graphc.dims.polynomial import (
     CACHED_RESULTS,
-    CONSTANT,
     FUNCTIONS,
-    INFIX,
-    Atom,
     Compound,
     Dim,
     Extent,
-    Monomial,
     atom_extent,
+    from_sums,
+    from_terms,
+    raised,
+    require_extent,
+    terms_of,
+)
+from graphc.dims.terms import (
+    CONSTANT,
+    INFIX,
+    Atom,
+    Monomial,
     atom_key,
     common_monomial,
     divide_monomials,
-    divide_terms,
-    from_sums,
-    from_terms,
-    is_multiple,
-    keep_deciding,
     lone_atom,
-    raised,
-    require_extent,
     shared_monomial,
     term_key,
-    terms_of,
 )
 
 Limit: TypeAlias = "int | Dim | None"

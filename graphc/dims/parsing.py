@@ -6,7 +6,8 @@ import ast
 import operator
 from collections.abc import Callable
 
-from graphc.dims.polynomial import FUNCTIONS, INFIX, LARGEST_POWER, Extent, dim, term_key
+from graphc.dims.polynomial import FUNCTIONS, LARGEST_POWER, Extent, dim
+from graphc.dims.terms import INFIX, term_key
 
 _LARGEST_PARSED_BITS = 4096
 

@@ -1,30 +1,38 @@
 """What is an extent?  A polynomial whose operators apply what holds for all integers.
 
-A `Dim` keeps its terms sorted, so equality of extents is equality of tuples. Sums and products need
-no thought; the rules of floordiv, mod, min and max make most of the file.
+A `Dim` keeps its terms sorted, so equality of extents is equality of tuples. Sums and products are
+here; the rules of floordiv and mod are in `division`, those of min and max in `choice`.
 """
 
 from __future__ import annotations
 
 import functools
 import keyword
-import math
 import operator
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeAlias, final
 
 from graphc import tracing
+from graphc.dims.terms import (
+    CONSTANT,
+    INFIX,
+    Atom,
+    Monomial,
+    Terms,
+    multiply_monomials,
+    operand_text,
+    sum_text,
+    symbols_of_atom,
+    term_key,
+)
 from graphc.tensor import TensorMethods
 
-Atom: TypeAlias = "str | Compound"
-Monomial: TypeAlias = "tuple[tuple[Atom, int], ...]"
-Terms: TypeAlias = "tuple[tuple[Monomial, int], ...]"
-
-CONSTANT: Monomial = ()
 CACHED_RESULTS = 1 << 14
 LARGEST_POWER = 64
-_LARGEST_QUOTIENT = 256
+
+# floordiv and mod of two extents, one of them a Dim: entered by `division`, which has the rules.
+RULES: dict[str, Callable[..., Extent]] = {}
 
 
 @final
@@ -136,7 +144,7 @@ class Dim:
     def __repr__(self) -> str:
         text = self._text
         if text is None:
-            text = _sum_text(self.terms)
+            text = sum_text(self.terms)
             _set_dim_text(self, text)
         return text
 
@@ -183,19 +191,19 @@ class Dim:
 
     def __floordiv__(self, other: Extent) -> Extent:
         other = _extent(other)
-        return NotImplemented if other is NotImplemented else _floordiv(self, other)
+        return NotImplemented if other is NotImplemented else RULES["floordiv"](self, other)
 
     def __rfloordiv__(self, other: Extent) -> Extent:
         other = _extent(other)
-        return NotImplemented if other is NotImplemented else _floordiv(other, self)
+        return NotImplemented if other is NotImplemented else RULES["floordiv"](other, self)
 
     def __mod__(self, other: Extent) -> Extent:
         other = _extent(other)
-        return NotImplemented if other is NotImplemented else _mod(self, other)
+        return NotImplemented if other is NotImplemented else RULES["mod"](self, other)
 
     def __rmod__(self, other: Extent) -> Extent:
         other = _extent(other)
-        return NotImplemented if other is NotImplemented else _mod(other, self)
+        return NotImplemented if other is NotImplemented else RULES["mod"](other, self)
 
     def __divmod__(self, other: Extent) -> tuple[Extent, Extent]:
         return self // other, self % other
@@ -334,7 +342,6 @@ _set_dim_terms = vars(Dim)["terms"].__set__
 _set_dim_hash = vars(Dim)["_hash"].__set__
 _set_dim_text = vars(Dim)["_text"].__set__
 _set_dim_symbols = vars(Dim)["_symbols"].__set__
-INFIX = {"floordiv": "//", "mod": " % "}
 # Sorts behind every identifier.
 _AFTER_SYMBOLS = "\U0010ffff"
 
@@ -374,7 +381,7 @@ def _make_compound(name: str, arguments: tuple[Extent, ...]) -> Compound:
     if infix is None:
         text = f"{name}({', '.join(map(str, arguments))})"
     else:
-        text = infix.join(map(_operand_text, arguments))
+        text = infix.join(map(operand_text, arguments))
     names: frozenset[str] = frozenset().union(*map(symbols_of, arguments))
     for slot, value in (
         ("operator", name),
@@ -432,85 +439,7 @@ def dim(name: str) -> Dim:
     return _make_dim((((((str(name)), 1),), 1),))
 
 
-# Text
-
-
-def _operand_text(extent: Extent) -> str:
-    """Text of one side of // or %."""
-    text = str(extent)
-    if isinstance(extent, int):
-        return text if extent >= 0 else f"({text})"
-    atom = lone_atom(extent)
-    plain = atom is not None and (isinstance(atom, str) or atom.operator not in INFIX)
-    return text if plain else f"({text})"
-
-
-def lone_atom(extent: Extent) -> Atom | None:
-    """The atom that `extent` is, if it is nothing more."""
-    if isinstance(extent, int) or len(extent.terms) != 1:
-        return None
-    monomial, coefficient = extent.terms[0]
-    if coefficient != 1 or len(monomial) != 1 or monomial[0][1] != 1:
-        return None
-    return monomial[0][0]
-
-
-def _factor_text(atom: Atom, power: int) -> str:
-    text = _atom_text(atom)
-    if isinstance(atom, Compound) and atom.operator in INFIX:
-        text = f"({text})"
-    return text if power == 1 else f"{text}**{power}"
-
-
-def _term_text(monomial: Monomial, magnitude: int, negated: bool) -> str:
-    if magnitude == 1 and len(monomial) == 1 and monomial[0][1] == 1 and not negated:
-        return _atom_text(monomial[0][0])
-    factors = [_factor_text(atom, power) for atom, power in monomial]
-    if magnitude != 1 or not factors:
-        factors.insert(0, str(magnitude))
-    return "*".join(factors)
-
-
-def _sum_text(terms: Terms) -> str:
-    # Only a leading minus binds tighter than // and %: only there a lone n//2 needs parentheses.
-    monomial, coefficient = terms[0]
-    pieces = ["-"] if coefficient < 0 else []
-    pieces.append(_term_text(monomial, abs(coefficient), coefficient < 0))
-    for monomial, coefficient in terms[1:]:
-        pieces.append(" - " if coefficient < 0 else " + ")
-        pieces.append(_term_text(monomial, abs(coefficient), False))
-    return "".join(pieces)
-
-
 # Sums and products
-
-
-def _atom_text(atom: Atom) -> str:
-    return atom if isinstance(atom, str) else atom.text
-
-
-def atom_key(atom: Atom) -> str:
-    return atom if isinstance(atom, str) else atom.key
-
-
-def _factor_key(factor: tuple[Atom, int]) -> str:
-    atom = factor[0]
-    return atom if isinstance(atom, str) else atom.key
-
-
-def term_key(term: tuple[Monomial, int]) -> tuple[int, tuple[tuple[str, int], ...]]:
-    """Graded lexicographic order.
-
-    It is a monomial order (the leading term of a product is the product of the leading terms),
-    which polynomial division relies on; see Cox, Little, O'Shea, "Ideals, Varieties, and
-    Algorithms", 2.2.
-    """
-    degree = 0
-    keys = []
-    for atom, power in term[0]:
-        degree -= power
-        keys.append((atom if isinstance(atom, str) else atom.key, -power))
-    return degree, tuple(keys)
 
 
 def from_terms(terms: Iterable[tuple[Monomial, int]]) -> Extent:
@@ -555,23 +484,12 @@ def _scale(extent: Dim, factor: int) -> Dim:
     return _make_dim(tuple([(monomial, c * factor) for monomial, c in extent.terms]))
 
 
-def _multiply_monomials(left: Monomial, right: Monomial) -> Monomial:
-    if not left:
-        return right
-    if not right:
-        return left
-    powers = dict(left)
-    for atom, power in right:
-        powers[atom] = powers.get(atom, 0) + power
-    return tuple(sorted(powers.items(), key=_factor_key))
-
-
 @functools.lru_cache(maxsize=CACHED_RESULTS)
 def _multiply(left: Dim, right: Dim) -> Extent:
     sums: dict[Monomial, int] = {}
     for left_monomial, left_coefficient in left.terms:
         for right_monomial, right_coefficient in right.terms:
-            monomial = _multiply_monomials(left_monomial, right_monomial)
+            monomial = multiply_monomials(left_monomial, right_monomial)
             sums[monomial] = sums.get(monomial, 0) + left_coefficient * right_coefficient
     return from_sums(sums)
 
@@ -594,319 +512,8 @@ def atom_extent(atom: Atom) -> Dim:
     return _make_dim(((((atom, 1),), 1),))
 
 
-def _compound(name: str, *arguments: Extent) -> Dim:
+def compound(name: str, *arguments: Extent) -> Dim:
     return atom_extent(_make_compound(name, arguments))
-
-
-# Division. Each rule hands its result to the operators again, and an atom is made only where no
-# rule applies: so normal forms are fixed points, and text can be read back.
-
-
-@functools.lru_cache(maxsize=CACHED_RESULTS)
-def _floordiv(dividend: Extent, divisor: Extent) -> Extent:
-    if isinstance(divisor, int):
-        if divisor == 0:
-            raise ZeroDivisionError(f"division of the extent {dividend} by zero")
-        if isinstance(dividend, int):
-            return dividend // divisor
-        return _floordiv_by_int(dividend, divisor)
-    if dividend == 0:
-        return 0
-    if divisor.terms[0][1] < 0:
-        return -dividend // -divisor
-    cancelled = _cancel_common_factor(dividend, divisor)
-    if cancelled is not None:
-        _, x, y = cancelled
-        return x // y
-    quotient, remainder = _divide_out(dividend, divisor)
-    if quotient != 0:
-        return quotient + remainder // divisor
-    return _compound("floordiv", dividend, divisor)
-
-
-@functools.lru_cache(maxsize=CACHED_RESULTS)
-def _mod(dividend: Extent, divisor: Extent) -> Extent:
-    if isinstance(divisor, int):
-        if divisor == 0:
-            raise ZeroDivisionError(f"division of the extent {dividend} by zero")
-        if isinstance(dividend, int):
-            return dividend % divisor
-        return _mod_by_int(dividend, divisor)
-    if dividend == 0:
-        return 0
-    if divisor.terms[0][1] < 0:
-        return -(-dividend % -divisor)
-    cancelled = _cancel_common_factor(dividend, divisor)
-    if cancelled is not None:
-        factor, x, y = cancelled
-        return factor * (x % y)
-    quotient, remainder = _divide_out(dividend, divisor)
-    if quotient != 0:
-        return remainder % divisor
-    unwrapped = _drop_inner_mods(dividend, divisor)
-    if unwrapped is not None:
-        return unwrapped % divisor
-    return _compound("mod", dividend, divisor)
-
-
-def _floordiv_by_int(dividend: Dim, divisor: int) -> Extent:
-    if divisor < 0:
-        return -dividend // -divisor
-    quotient, remainder = _split_multiples(dividend, divisor)
-    if quotient != 0:
-        return quotient + remainder // divisor
-    common = math.gcd(divisor, *(c for monomial, c in dividend.terms if monomial))
-    if common > 1:
-        # x//(g*b) = (x//g)//b for positive g and b, and x//g is exact up to the constant.
-        return (dividend // common) // (divisor // common)
-    if dividend.terms[0][1] < 0:
-        # floor(-x/b) = -ceil(x/b): makes the idiom -(-n//b) equal to ceildiv(n, b).
-        return -((-dividend + (divisor - 1)) // divisor)
-    inner = [atom for atom in map(_inner_floordiv, dividend.terms) if atom is not None]
-    if len(inner) == 1:
-        # x//a + r = (x + a*r)//a, then nested division by positive integers merges.
-        numerator, inner_divisor = inner[0].arguments
-        rest = dividend - atom_extent(inner[0])
-        return (numerator + inner_divisor * rest) // (inner_divisor * divisor)
-    atom = lone_atom(dividend)
-    if isinstance(atom, Compound) and atom.operator == "mod" and isinstance(atom.arguments[1], int):
-        numerator, modulus = atom.arguments
-        if modulus % divisor == 0:
-            return (numerator // divisor) % (modulus // divisor)
-    return _compound("floordiv", dividend, divisor)
-
-
-def _inner_floordiv(term: tuple[Monomial, int]) -> Compound | None:
-    """The atom of a term that is just x//a with a constant a."""
-    monomial, coefficient = term
-    if coefficient != 1 or len(monomial) != 1 or monomial[0][1] != 1:
-        return None
-    atom = monomial[0][0]
-    if isinstance(atom, str) or atom.operator != "floordiv":
-        return None
-    return atom if isinstance(atom.arguments[1], int) else None
-
-
-def _mod_by_int(dividend: Dim, divisor: int) -> Extent:
-    if divisor < 0:
-        return -(-dividend % -divisor)
-    quotient, remainder = _split_multiples(dividend, divisor)
-    if quotient != 0:
-        return remainder % divisor
-    common = math.gcd(divisor, *(c for monomial, c in dividend.terms if monomial))
-    if common > 1:
-        # (g*x + s) % (g*b) = g*(x % b) + s for 0 <= s < g.
-        offset = _constant_of(dividend) % common
-        return common * ((dividend // common) % (divisor // common)) + offset
-    unwrapped = _drop_inner_mods(dividend, divisor)
-    if unwrapped is not None:
-        return unwrapped % divisor
-    return _compound("mod", dividend, divisor)
-
-
-def _constant_of(extent: Dim) -> int:
-    monomial, coefficient = extent.terms[-1]
-    return 0 if monomial else coefficient
-
-
-def _split_multiples(dividend: Dim, divisor: int) -> tuple[Extent, Extent]:
-    """(q, r) with dividend = q*divisor + r, where q takes the terms that are multiples.
-
-    The constant is divided with remainder.
-    """
-    quotient = []
-    remainder = []
-    for monomial, coefficient in dividend.terms:
-        whole, rest = divmod(coefficient, divisor)
-        if rest == 0:
-            quotient.append((monomial, whole))
-        elif monomial:
-            remainder.append((monomial, coefficient))
-        else:
-            remainder.append((monomial, rest))
-            if whole:
-                quotient.append((monomial, whole))
-    return from_terms(quotient), from_terms(remainder)
-
-
-def _drop_inner_mods(dividend: Extent, divisor: Extent) -> Extent | None:
-    """`dividend` with c*(x % m) replaced by c*x where c*m is a multiple of `divisor`, or None."""
-    for monomial, coefficient in terms_of(dividend):
-        for atom, power in monomial:
-            if not isinstance(atom, Compound) or atom.operator != "mod" or power != 1:
-                continue
-            rest = tuple(factor for factor in monomial if factor[0] is not atom)
-            outer = from_terms([(rest, coefficient)])
-            numerator, modulus = atom.arguments
-            if is_multiple(outer * modulus, divisor):
-                return dividend + outer * (numerator - atom_extent(atom))
-    return None
-
-
-def is_multiple(extent: Extent, divisor: Extent) -> bool:
-    if isinstance(divisor, int):
-        return all(coefficient % divisor == 0 for _, coefficient in terms_of(extent))
-    return isinstance(extent, Dim) and _exact_quotient(extent, divisor) is not None
-
-
-def _cancel_common_factor(dividend: Extent, divisor: Dim) -> tuple[Extent, Extent, Extent] | None:
-    """(f, x, y) with dividend = f*x and divisor = f*y for the largest single term f, None if f = 1.
-
-    floor(f*x / (f*y)) = floor(x/y) and (f*x) % (f*y) = f*(x % y) for f of either sign.
-    """
-    terms = (*terms_of(dividend), *divisor.terms)
-    content = math.gcd(*(coefficient for _, coefficient in terms))
-    shared = shared_monomial(terms)
-    if content == 1 and not shared:
-        return None
-    factor = from_terms([(shared, content)])
-    return factor, divide_terms(dividend, shared, content), divide_terms(divisor, shared, content)
-
-
-def shared_monomial(terms: Terms) -> Monomial:
-    """The largest monomial that divides every term."""
-    return functools.reduce(common_monomial, (monomial for monomial, _ in terms))
-
-
-def common_monomial(left: Monomial, right: Monomial) -> Monomial:
-    powers = dict(right)
-    return tuple((atom, min(power, powers[atom])) for atom, power in left if atom in powers)
-
-
-def divide_monomials(dividend: Monomial, divisor: Monomial) -> Monomial | None:
-    if not divisor:
-        return dividend
-    powers = dict(dividend)
-    for atom, power in divisor:
-        left = powers.get(atom, 0) - power
-        if left < 0:
-            return None
-        if left:
-            powers[atom] = left
-        else:
-            del powers[atom]
-    return tuple(powers.items())
-
-
-def divide_terms(extent: Extent, monomial: Monomial, coefficient: int) -> Extent:
-    """`extent` divided by a term that divides each of its terms (which stay sorted)."""
-    divided = ((divide_monomials(own, monomial), c // coefficient) for own, c in terms_of(extent))
-    return from_terms((quotient, c) for quotient, c in divided if quotient is not None)
-
-
-def _quotient_of_terms(
-    dividend: tuple[Monomial, int], divisor: tuple[Monomial, int]
-) -> Extent | None:
-    """The exact quotient of two terms, None if there is none."""
-    whole, rest = divmod(dividend[1], divisor[1])
-    if rest:
-        return None
-    monomial = divide_monomials(dividend[0], divisor[0])
-    return None if monomial is None else from_terms([(monomial, whole)])
-
-
-def _exact_quotient(dividend: Dim, divisor: Dim) -> Extent | None:
-    """q with dividend = q*divisor as polynomials; None if there is none of moderate length."""
-    quotient: Extent = 0
-    remainder: Extent = dividend
-    for _ in range(_LARGEST_QUOTIENT):
-        if isinstance(remainder, int):
-            break
-        piece = _quotient_of_terms(remainder.terms[0], divisor.terms[0])
-        if piece is None:
-            return None
-        quotient = quotient + piece
-        remainder = remainder - piece * divisor
-    return quotient if remainder == 0 else None
-
-
-def _divide_out(dividend: Extent, divisor: Dim) -> tuple[Extent, Extent]:
-    """(q, r) with dividend = q*divisor + r: exact, else every step leaves fewer terms."""
-    if isinstance(dividend, int):
-        return 0, dividend
-    exact = _exact_quotient(dividend, divisor)
-    if exact is not None:
-        return exact, 0
-    quotient: Extent = 0
-    remainder: Extent = dividend
-    while True:
-        for term in terms_of(remainder):
-            piece = _quotient_of_terms(term, divisor.terms[0])
-            if piece is None:
-                continue
-            candidate = remainder - piece * divisor
-            if len(terms_of(candidate)) < len(terms_of(remainder)):
-                quotient, remainder = quotient + piece, candidate
-                break
-        else:
-            return quotient, remainder
-
-
-# min and max
-
-
-def dim_min(first: Extent, *others: Extent) -> Extent:
-    """The smallest of the extents."""
-    return _choose("min", tuple(map(require_extent, (first, *others))))
-
-
-def dim_max(first: Extent, *others: Extent) -> Extent:
-    """The largest of the extents."""
-    return _choose("max", tuple(map(require_extent, (first, *others))))
-
-
-_OPPOSITE = {"min": "max", "max": "min"}
-
-
-@functools.lru_cache(maxsize=CACHED_RESULTS)
-def _choose(name: str, candidates: tuple[Extent, ...]) -> Extent:
-    """min or max: nested ones are flattened, what cannot decide is dropped, the rest is sorted."""
-    kept: list[Extent] = []
-    for candidate in _flat_candidates(name, candidates):
-        kept = keep_deciding(name, kept, candidate, _constant_difference_decides)
-    # Absorption: min(a, max(a, b)) = a.
-    absorbing = set(kept)
-    kept = [
-        candidate
-        for candidate in kept
-        if absorbing.isdisjoint(_arguments_of(candidate, _OPPOSITE[name]))
-    ]
-    if len(kept) == 1:
-        return kept[0]
-    return _compound(name, *sorted(kept, key=_candidate_key))
-
-
-def _candidate_key(candidate: Extent) -> tuple[bool, str]:
-    return isinstance(candidate, int), str(candidate)
-
-
-def _arguments_of(extent: Extent, name: str) -> tuple[Extent, ...]:
-    """The arguments if `extent` is just the compound `name`, else nothing."""
-    atom = lone_atom(extent)
-    return atom.arguments if isinstance(atom, Compound) and atom.operator == name else ()
-
-
-def _flat_candidates(name: str, candidates: Iterable[Extent]) -> Iterator[Extent]:
-    for candidate in candidates:
-        yield from _arguments_of(candidate, name) or (candidate,)
-
-
-def keep_deciding(
-    name: str,
-    kept: list[Extent],
-    candidate: Extent,
-    at_most: Callable[[Extent, Extent], bool],
-) -> list[Extent]:
-    """`kept` with `candidate`, less what another one makes superfluous; `at_most(a, b)`: a <= b."""
-    loses = at_most if name == "max" else lambda a, b: at_most(b, a)
-    if any(loses(candidate, other) for other in kept):
-        return kept
-    return [other for other in kept if not loses(other, candidate)] + [candidate]
-
-
-def _constant_difference_decides(left: Extent, right: Extent) -> bool:
-    difference = right - left
-    return isinstance(difference, int) and difference >= 0
 
 
 # Functions of extents, integers included
@@ -967,20 +574,14 @@ def separated(extent: Extent, names: Sequence[str]) -> list[Extent] | None:
     return [from_terms(part) for part in parts]
 
 
-def symbols_of_atom(atom: Atom) -> frozenset[str]:
-    """Names of all symbols in an atom."""
-    return frozenset((atom,)) if isinstance(atom, str) else atom.symbols
-
-
 def _as_function(apply: Callable[[Extent, Extent], Extent]) -> Callable[..., Extent]:
     return lambda left, right: apply(require_extent(left), require_extent(right))
 
 
+# min and max are entered by `choice`.
 FUNCTIONS: dict[str, Callable[..., Extent]] = {
     "floordiv": _as_function(operator.floordiv),
     "mod": _as_function(operator.mod),
-    "min": dim_min,
-    "max": dim_max,
 }
 
 
