@@ -25,7 +25,7 @@ from graphc.autodiff.pattern import Pattern
 from graphc.autodiff.regions import TRANSFORM
 from graphc.autodiff.reverse import grad, real_inputs
 from graphc.autodiff.sparse_matrix import SparseMatrix, taken
-from graphc.autodiff.sparsity import linear_pattern
+from graphc.autodiff.sparsity import linear_pattern, require_numbers
 from graphc.autodiff.star_coloring import color_symmetric
 from graphc.autodiff.sweep import pull_back, push_forward
 from graphc.errors import GraphError
@@ -67,6 +67,7 @@ def sparse_jacobian(output: Node, wrt: Node, mode: str = "auto") -> SparseMatrix
             f"jacobian: {output.type} does not vary smoothly; differentiate floats\n"
             + describe([output])
         )
+    require_numbers([wrt, output])
     tangent, direction = tangent_of(output, wrt)
     pattern = linear_pattern(tangent, direction)
     plan = plan_of(pattern, wrt.shape, output.shape, mode)  # type: ignore[arg-type]
@@ -87,6 +88,7 @@ def sparse_jacobian(output: Node, wrt: Node, mode: str = "auto") -> SparseMatrix
 def sparse_hessian(cost: Node, wrt: Node) -> SparseMatrix:
     """The Hessian of a rank-0 `cost` by one node, which is flattened in C order."""
     real_inputs([wrt], "hessian")
+    require_numbers([wrt])
     slope = grad(cost, wrt)
     tangent, direction = tangent_of(slope, wrt)
     pattern = symmetric_part(linear_pattern(tangent, direction))

@@ -61,7 +61,7 @@ def linear_pattern(output: Node, given: Node) -> Pattern:
     `GraphError` where an extent is not a number.
     """
     order = topological([output])
-    _require_numbers([*order, output, given])
+    require_numbers([*order, output, given])
     size = _size(given)
     scope = _Scope(deps={given: [identity(size)]})
     found = _Tracing(size).run([output], scope)[0]
@@ -79,17 +79,22 @@ def dependences(output: Node, given: Node) -> dict[Node, list[Maybe]]:
     return scope.deps
 
 
-def _require_numbers(nodes: Sequence[Node]) -> None:
+def require_numbers(nodes: Sequence[Node]) -> None:
+    """`GraphError` where an extent of a node is not a number."""
     for node in nodes:
         for type_ in result_types(node):
             names = sorted({name for extent in type_.shape for name in symbols_of(extent)})
             if names:
-                listed = ", ".join(f"{name}=..." for name in names)
                 raise GraphError(
-                    f"a sparse derivative needs numbers for all extents; {', '.join(names)} "
-                    f"is a name\n" + describe([node]) + "\nThe pattern is part of what is "
-                    f"compiled: make the symbols with numbers for {listed}, or use gx.jvp, gx.vjp "
-                    "or gx.hvp, which need none."
+                    "a sparse derivative needs numbers for all extents; "
+                    f"{' and '.join(names)} {'is a name' if len(names) == 1 else 'are names'}\n"
+                    + describe([node])
+                    + "\nThe pattern is part of what is compiled. A function under gx.jit is "
+                    "compiled, with its pattern, for each size that it is called with, and kept:\n"
+                    "  @gx.jit\n"
+                    "  def matrix(x): return gx.jacobian(f(x), x, sparse=True)\n"
+                    "Or make the symbols with numbers, or use gx.jvp, gx.vjp or gx.hvp, which "
+                    "need none."
                 )
 
 

@@ -388,8 +388,10 @@ def test_bad_input() -> None:
     with pytest.raises(GraphError, match="hessian: differentiate with respect to nodes"):
         gx.hessian(gx.sum(x), [x], sparse=True)  # type: ignore[arg-type]
     n = gx.vector("n", "size")
-    with pytest.raises(GraphError, match="numbers for all extents; size is a name"):
+    with pytest.raises(GraphError, match=r"(?s)all extents; size is a name.*n, built.*@gx.jit"):
         gx.jacobian(n * n, n, sparse=True)
+    with pytest.raises(GraphError, match=r"(?s)all extents; size is a name.*n, built.*@gx.jit"):
+        gx.hessian(gx.sum(n * n), n, sparse=True)
     large = gx.vector("large", 100_000)
     with pytest.raises(GraphError, match=r"dense Jacobian of 100000 x 100000 elements takes 80 GB"):
         gx.jacobian(gx.sin(large), large)
@@ -404,3 +406,25 @@ def test_scipy_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ImportError, match=r"graphc-compiler\[scipy\]"):
         gx.evaluate(matrix, {x: np.ones(3)})
     np.testing.assert_array_equal(gx.evaluate(matrix.values, {x: np.ones(3)}), [2, 2, 2])
+
+
+def test_any_size_under_jit() -> None:
+    """A pattern for each size, made once."""
+    traced = []
+
+    @gx.jit
+    def matrices(x: Any) -> Any:
+        traced.append(x.shape)
+        y = x[1:] * gx.sin(x[:-1])
+        return gx.jacobian(y, x, sparse=True), gx.hessian(gx.sum(y), x, sparse=True)
+
+    for size in (4, 7, 4, 7):
+        point = np.linspace(0.1, 0.9, size)
+        jacobian, hessian = matrices(point)
+        x = gx.vector("x", size)
+        y = x[1:] * gx.sin(x[:-1])
+        wanted = gx.evaluate([gx.jacobian(y, x), gx.hessian(gx.sum(y), x)], {x: point})
+        np.testing.assert_allclose(jacobian.toarray(), wanted[0], atol=1e-15)
+        np.testing.assert_allclose(hessian.toarray(), wanted[1], atol=1e-15)
+        assert jacobian.nnz == 2 * (size - 1)
+    assert [shape for shape in traced if isinstance(shape[0], int)] == [(4,), (7,)]
