@@ -203,7 +203,8 @@ def _second_near(k: Scope, x: Value, order: int, key: str) -> Value:
     pole = k.div(-1.0, inside)
     total, more = two_sum(k, pole, main)
     near = k.mul(k.add(total, k.fma(inside, series, k.add(more, error))), 2 / math.pi)
-    return k.select(k.lt(inside, _TINY), k.mul(pole, 2 / math.pi), near)
+    alone = k.div(-2 / math.pi, inside)  # it overflows later than 1/x does
+    return k.select(k.lt(inside, _TINY), alone, near)
 
 
 def _second(k: Scope, x: Value, order: int, key: str) -> Value:

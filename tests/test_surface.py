@@ -120,7 +120,7 @@ MEANING: dict[str, Call] = {
         for name in (
             *("erfc", "erfinv", "erfcinv", "gamma", "gammaln", "digamma", "polygamma", "logit"),
             *("ndtr", "i0", "i1", "i0e", "i1e", "j0", "j1", "y0", "y1", "xlogy", "xlog1py", "beta"),
-            "betaln",
+            *("betaln", "gammainc", "gammaincc"),
         )
     },
     "celu": lambda x, alpha=1.0: _elu(x, 1.0) if alpha == 1 else alpha * _elu(x / alpha),
@@ -878,6 +878,10 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
         (lambda xp, x: xp.custom_derivative(lambda v: v * v, vjp=lambda a, y, ct: (ct,))(x), (V,))
     ],
     "beta": binary("beta", (P, P[0]), (W, W)),
+    **{
+        name: binary(name, (P, P[0]), (W, W[::-1]), (W.astype("float32"), W.astype("float32")))
+        for name in ("gammainc", "gammaincc")
+    },
     "betaln": binary("betaln", (P, P[0]), (W, W[::-1]), (W.astype("float32"), W.astype("float32"))),
     "checkpoint": [(lambda xp, x, y: xp.checkpoint(lambda a, b: (a * b, a))(x, y), (V, W))],
     "cond": [(_first_is_negative, (V,)), (_first_is_negative, (W,))],

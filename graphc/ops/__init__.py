@@ -39,6 +39,8 @@ MODULES = (
     "flat_positions",
     "floating",
     "gather",
+    "incomplete_gamma",
+    "incomplete_gamma_tables",
     "indexing",
     "iteration",
     "jacobi",

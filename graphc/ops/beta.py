@@ -29,7 +29,7 @@ _STIRLING = (
 _HALF_LOG_TWO_PI = math.log(2 * math.pi) / 2
 
 
-def _rest(x: Node) -> Node:
+def stirling_rest(x: Node) -> Node:
     """What log gamma(x) is more than (x - 1/2) log x - x + log(2 pi)/2, for x of at least 10."""
     inverse = like(x, 1) / x
     square = inverse * inverse
@@ -46,13 +46,13 @@ def _of_small(a: Node, b: Node) -> Node:
 def _of_small_and_large(a: Node, b: Node) -> Node:
     """log gamma(b) - log gamma(a + b) without their large terms."""
     both = a + b
-    apart = _rest(b) - _rest(both) - (b - like(b, 0.5)) * log1p_op(a / b)
+    apart = stirling_rest(b) - stirling_rest(both) - (b - like(b, 0.5)) * log1p_op(a / b)
     return gammaln_op(a) + apart - a * log_op(both) + a
 
 
 def _of_large(a: Node, b: Node) -> Node:
     both = a + b
-    rests = _rest(a) + _rest(b) - _rest(both) + like(a, _HALF_LOG_TWO_PI)
+    rests = stirling_rest(a) + stirling_rest(b) - stirling_rest(both) + like(a, _HALF_LOG_TWO_PI)
     shares = (a - like(a, 0.5)) * log_op(a / both) - b * log1p_op(a / b)
     return shares + rests - log_op(b) * like(b, 0.5)
 
