@@ -49,7 +49,7 @@ def panel_product(tile: Tile) -> Function:
     ``next_right`` is where the panel that will be needed next begins, and ``next_step`` the bytes
     from a row of it to the following one. While the first tiles are computed, one line of each row
     at a time, it is fetched into the second level of cache: from the third it would come too late.
-    While the others are computed, so are the rows of left that follow, if nothing lies between them.
+    While others are computed, so are the rows of left that follow, if nothing lies between them.
     """
     vector, masked = tile.vector, tile.machine.has_masks
     f = Function(
@@ -76,7 +76,18 @@ def panel_product(tile: Tile) -> Function:
     last = f.compare("ne", finished, 0)
     finishing = f.both(last, is_set(f, epilogue))
     warming = f.both(last, is_set(f, warm))
-    warming = f.both(warming, f.compare("sge", depth, PREFETCH_DEPTH))
+    short = f.compare("slt", depth, PREFETCH_DEPTH)
+
+    def block_at(
+        first: Operand, height: Operand, target: Operand
+    ) -> list[tuple[str, Operand]]:
+        """Arguments for a function of a block, in the orientation that the caller knows."""
+        mine = (first, column, height, columns)
+        theirs = (mine[1], mine[0], mine[3], mine[2])
+        place = [f.select(exchanged, a, b) for a, b in zip(theirs, mine, strict=True)]
+        words: list[tuple[str, Operand]] = [("i64", value) for value in place]
+        return [("ptr", context), ("ptr", target), ("i64", out_row), *words, ("i64", batch)]
+
     lines = f.multiply(vectors, vector.bytes)
     dense = f.compare("eq", left_row, f.multiply(depth, vector.element_bytes))
     dense = f.both(dense, f.compare("eq", left_step, vector.element_bytes))
@@ -89,17 +100,11 @@ def panel_product(tile: Tile) -> Function:
         if tile.tabled_heights != tile.heights:
             height = f.select(by_table, _next_of(f, tile.tabled_heights, rest), height)
         kernel = KernelTable(tile).load_tile(f, kernels, height, vectors, kind)
-        # In the orientation that the caller knows, as `finish` does.
-        mine = (f.add(row, loop.index), column, height, columns)
-        theirs = (mine[1], mine[0], mine[3], mine[2])
-        place = [f.select(exchanged, a, b) for a, b in zip(theirs, mine, strict=True)]
-        block = (
-            *(("ptr", context), ("ptr", target), ("i64", out_row)),
-            *(("i64", value) for value in place),
-            ("i64", batch),
-        )
+        first_row = f.add(row, loop.index)
         with f.when(warming):
-            f.call_pointer("void", warm, *block)
+            # A short tile is done before what it asks for is there: that of the next one is.
+            asked_row = f.add(first_row, f.select(short, height, 0))
+            f.call_pointer("void", warm, *block_at(asked_row, height, target))
         to: tuple[Operand, ...] = (target, out_row, accumulate)
         if not masked:
             row_bytes = tile.columns * vector.element_bytes
@@ -129,7 +134,7 @@ def panel_product(tile: Tile) -> Function:
                     *(("i64", height), ("i64", columns), ("i64", accumulate)),
                 )
         with f.when(finishing):
-            f.call_pointer("void", epilogue, *block)
+            f.call_pointer("void", epilogue, *block_at(first_row, height, target))
         below = f.add(inside, height)
         next_panel = f.compare("sge", below, tile.rows)
         loop.step = height
