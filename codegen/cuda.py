@@ -13,7 +13,7 @@ It has not run on a GPU.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -216,7 +216,7 @@ class CudaProgram:
     """A program as CUDA C++: kernels, the plan of the main procedure, the arrays of its constants.
 
     `checks` are the graph nodes that status records number, `input_names` what the user calls the
-    inputs, `dims` what the user calls the named extents.
+    inputs, `dims` what the user calls the named extents; `describe` makes the report.
     """
 
     name: str
@@ -226,6 +226,7 @@ class CudaProgram:
     checks: tuple[Any, ...]
     input_names: tuple[str, ...] = ()
     dims: Mapping[str, str] = field(default_factory=dict)
+    describe: Callable[[CudaProgram, str, Mapping[str, int]], Any] | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -263,6 +264,14 @@ class CudaProgram:
             paths.append(pathlib.Path(folder) / f"{self.name}.{end}")
             paths[-1].write_text(text, encoding="utf-8")
         return paths
+
+    def report(self, arch: str = "sm_90", **sizes: int) -> Any:
+        """Launches, modelled bytes beside the ideal, and of each kernel registers, occupancy and
+        instructions on `arch`, for extents by the user's names. It needs no GPU.
+        """
+        if self.describe is None:
+            raise ValueError("only what gx.emit made has a report")
+        return self.describe(self, arch, sizes)
 
     def totals(self, sizes: Mapping[str, int] | None = None) -> Totals:
         """Launches and modelled bytes of one call, for the named extents `sizes`."""

@@ -218,6 +218,8 @@ class Arguments:
             raise TypeError(
                 f"{self.title}() argument {path} is a masked array: fill it first, array.filled(0)"
             )
+        if hasattr(value, "__cuda_array_interface__") and isinstance(value.dtype, np.dtype):
+            return value  # on a GPU: a Function for "cuda" reads it there
         if hasattr(value, "__array__"):
             return np.asarray(value)
         if hasattr(value, "__dlpack__"):

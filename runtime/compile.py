@@ -505,9 +505,16 @@ def emit_cuda(request: Request) -> Any:
     graph, dims = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
     program = lower_for_cuda(rewritten, SCRATCH_BLOCKS, fast=_is_fast(request))
-    cores = request.options.tensor_cores
-    names = request.names
-    return cuda_source(program, request.name, SCRATCH_BLOCKS, names, dims, cores)
+    cores, names = request.options.tensor_cores, request.names
+    source = cuda_source(program, request.name, SCRATCH_BLOCKS, names, dims, cores)
+    source.describe = _described
+    return source
+
+
+def _described(program: Any, arch: str, sizes: Mapping[str, int]) -> Any:
+    from graphc.runtime.cuda_report import described
+
+    return described(program, arch, sizes)
 
 
 def emit_c(request: Request, strided: Sequence[bool] = ()) -> Any:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,11 +185,25 @@ class CudaCompiled(Compiled):
             variant.code.arch,
             variant.code,
             sizes=self._last_sizes,
-            dims=self.dim_names,
             seconds=self.recorder.phases(),
             loaded=variant.loaded,
             notes=[no_cublas()] if self.request.options.library and no_cublas() else [],
         )
+
+    def _arrays(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
+        """The arguments of a call as arrays on the host, where graphs are evaluated."""
+        with self.device.in_use():
+            arrays = super()._arrays(args, named)
+            for position, given in enumerate(arrays):
+                if not isinstance(given, Given):
+                    continue
+                if not given.is_contiguous:
+                    self._refuse_argument(
+                        ValueError, position, "is on the GPU and not C-contiguous", "pass a copy"
+                    )
+                arrays[position] = np.empty(given.shape, given.dtype)
+                self.device.staging.download(arrays[position], given.view.address)
+        return arrays
 
     # -- the call ----------------------------------------------------------------------------------
 
@@ -209,7 +223,7 @@ class CudaCompiled(Compiled):
     def _convert(self, position: int, value: Any) -> Any:
         try:
             given = on_device(value, self.device)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, BufferError) as error:
             headline, *lines = str(error).splitlines()
             self._refuse_argument(type(error), position, headline, *lines)
         if given is None:

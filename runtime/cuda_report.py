@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from graphc.codegen.cuda import CallStep, CudaProgram, KernelStep, LoopStep, Step, SwitchStep
 from graphc.codegen.cuda_occupancy import Occupancy, occupancy
-from graphc.codegen.extents import canonical
 from graphc.dims import Dim, Extent, evaluate, product, substitute, symbols_of
 from graphc.errors import CompileError
 from graphc.options import Options
@@ -86,13 +85,12 @@ class CudaReport:
         code: Code | None,
         *,
         sizes: Mapping[str, int] | None = None,
-        dims: Mapping[str, str] | None = None,
         seconds: Mapping[str, float] | None = None,
         loaded: LoadedProgram | None = None,
         notes: Sequence[str] = (),
     ) -> CudaReport:
         """`code` is the program compiled for `arch`, if it could be; `sizes` are values of named
-        extents, and `dims` the user's names of them.
+        extents.
         """
         is_cubin = code is not None and code.arch.startswith("sm_")
         found = mixes(code.image) if code is not None and is_cubin else {}
@@ -100,7 +98,7 @@ class CudaReport:
         if is_cubin and reason_missing():
             said.append(f"no instruction counts: {reason_missing()}")
         usage = code.usage if code is not None else {}
-        words = _Words(dict(sizes or {}), dict(dims or {}))
+        words = _Words(dict(sizes or {}), dict(program.dims))
         launches = _launches(program.plan.steps)
         kernels = tuple(
             _kernel(kernel, launches.get(kernel.name, []), arch, usage, found, words)
@@ -177,33 +175,28 @@ def shown(inputs: Any, outputs: Any, arch: str, sizes: Mapping[str, int]) -> str
     """The launch plan and the report of a graph, for no GPU in particular; `sizes` are by the
     user's names of dimensions.
     """
-    if not re.fullmatch(r"sm_\d+[af]?", arch):
-        raise ValueError(f"an architecture is written like sm_90, got {arch!r}")
-    request = prepare(inputs, outputs, Options(), (), "graph")
-    _, names = canonical(request.graph)
-    own = {user: name for name, user in names.items()}
-    unknown = sorted(set(sizes) - set(own))
-    if unknown:
-        raise ValueError(f"the graph has no dimension {unknown[0]!r}; it has {sorted(own)}")
-    program = emit_cuda(request)
-    given = {own[user]: value for user, value in sizes.items()}
-    report = described(program, arch, given, names)
+    program = emit_cuda(prepare(inputs, outputs, Options(), (), "graph"))
+    report = described(program, arch, sizes)
     return f"{program.launch_plan_text()}\n{report}"
 
 
-def described(
-    program: CudaProgram,
-    arch: str,
-    sizes: Mapping[str, int] | None = None,
-    dims: Mapping[str, str] | None = None,
-) -> CudaReport:
-    """The report of a program that need not be loaded: for no GPU in particular."""
+def described(program: CudaProgram, arch: str, sizes: Mapping[str, int]) -> CudaReport:
+    """The report of a program that need not be loaded, for no GPU in particular; `sizes` are by the
+    user's names of dimensions.
+    """
+    if not re.fullmatch(r"sm_\d+[af]?", arch):
+        raise ValueError(f"an architecture is written like sm_90, got {arch!r}")
+    own = {user: name for name, user in program.dims.items()}
+    unknown = sorted(set(sizes) - set(own))
+    if unknown:
+        raise ValueError(f"the graph has no dimension {unknown[0]!r}; it has {sorted(own)}")
     code, notes = None, []
     try:
         code = compiled(program.code, arch, engine().cache)
     except (CompileError, ImportError) as error:
         notes.append(f"not compiled: {str(error).splitlines()[0]}")
-    return CudaReport.of(program, arch, code, sizes=sizes, dims=dims, notes=notes)
+    given = {own[user]: value for user, value in sizes.items()}
+    return CudaReport.of(program, arch, code, sizes=given, notes=notes)
 
 
 def _kernel(

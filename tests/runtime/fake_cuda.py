@@ -430,6 +430,7 @@ class FakeArray:
         driver.owner_device[self.buffer.address] = device
         self.offset = content.__array_interface__["data"][0] - base.__array_interface__["data"][0]
         self.content = content
+        self.dtype, self.shape = content.dtype, content.shape
         self.stream: int | None = None
         self.read_only = False
 

@@ -16,7 +16,7 @@ import graphc as gx
 from graphc import cli
 from graphc.codegen.cuda_occupancy import MULTIPROCESSORS, occupancy
 from graphc.runtime import cuda_compile, cuda_disassembly
-from graphc.runtime.cuda_report import CudaReport, described
+from graphc.runtime.cuda_report import CudaReport
 from tests.codegen.cuda_toolkit import include_folder
 from tests.cuda_emulator import nvrtc
 
@@ -105,7 +105,7 @@ def _softmax() -> Any:
 @nvrtc.required
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90", "sm_100"])
 def test_the_report_of_a_program(arch: str) -> None:
-    report = described(_softmax(), arch, {"d0": 4096}, {"d0": "n"})
+    report = _softmax().report(arch, n=4096)
     assert (report.launches, report.ideal_bytes) == (1, 2 * 4096 * 1024 * 4)
     assert report.of_ideal == pytest.approx(1.0, abs=0.02)
     [kernel] = report.kernels
@@ -123,7 +123,7 @@ def test_the_report_of_a_program(arch: str) -> None:
 
 @nvrtc.required
 def test_extents_that_are_not_known_stay_formulas() -> None:
-    report = described(_softmax(), "sm_90", None, {"d0": "n"})
+    report = _softmax().report("sm_90")
     assert report.bytes is None and report.of_ideal is None
     assert str(report.ideal_bytes) == "8192*n" and "moves 8192*n bytes" in str(report)
 
@@ -133,7 +133,7 @@ def test_a_missing_compiler_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError("no module named cuda")
 
     monkeypatch.setattr(cuda_compile.cuda_driver, "bindings", refuse)
-    report = described(_softmax(), "sm_90", {"d0": 8})
+    report = _softmax().report("sm_90", n=8)
     assert report.kernels[0].usage is None and "not compiled: no module" in str(report)
 
 

@@ -206,6 +206,27 @@ def test_arrays_on_the_gpu_are_neither_copied_nor_waited_for(gpu: fake_cuda.Fake
         results[0][1].__dlpack__(copy=True)
 
 
+def test_traced_functions_and_checks_take_arrays_on_the_gpu(gpu: fake_cuda.FakeDriver) -> None:
+    @gx.jit(target="cuda", options=PLAIN)
+    def scaled(x: Any) -> Any:
+        return x * 2.0 - x.sum()
+
+    array = np.arange(4, dtype="f4")
+    given = gpu.array(array)
+    result = scaled(scaled(given))
+    assert isinstance(result, DeviceArray) and not gpu.copies
+    wanted = array * 2 - array.sum()
+    close([result.numpy()], [wanted * 2 - wanted.sum()])
+    close([scaled(array)], [wanted])
+    x = gx.symbol("x", (4,), "float32")
+    function = on_gpu([x], gx.log(x - 1))
+    assert function.verify(gpu.array(array + 2))
+    origin = function.explain_nan(given)
+    assert origin is not None and origin.index == (0,)
+    with pytest.raises(ValueError, match="not C-contiguous"):
+        function.verify(gpu.array(array[::-1]))
+
+
 def test_results_look_like_arrays(gpu: fake_cuda.FakeDriver) -> None:
     x = gx.symbol("x", (3, 2), "float32")
     function = on_gpu([x], x + 1)
