@@ -38,6 +38,9 @@ from graphc.dims import Bounds, Compound, Dim, Extent, ceildiv, dim_min, product
 
 # Blocks of a launch; more tasks than this are taken in turns.
 MOST_BLOCKS = 1 << 16
+# Values from which the compiler is told that one block on a multiprocessor will do: left to itself
+# it spills a little of what is alive at once, to hold two.
+MANY_VALUES = 800
 # Indices below this, sums and products on the way included, fit an int with room to spare.
 NARROW_INDEX = 1 << 30
 
@@ -261,6 +264,8 @@ class KernelPrinter(StatementPrinter):
                 self.parallel_loop(top, nest)
             else:
                 self.statement(top, statement)
+        if len(self.live) > MANY_VALUES:  # those of routines are known now
+            self.resident = 1
 
     @property
     def scratch(self) -> bool:
