@@ -9,7 +9,7 @@ and those that `gx.call` made, each lowered once however often it is called.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -225,6 +225,29 @@ def bodies(statement: Statement) -> list[list[Statement]]:
     if isinstance(statement, While):
         return [statement.test, statement.body]
     return statement.branches if isinstance(statement, Switch) else []
+
+
+# What the rounds of a loop whose number is not known are taken to be: enough to release the GIL,
+# for the loop may never end.
+UNKNOWN_ROUNDS = 1 << 16
+
+
+def total_work(body: Sequence[Statement]) -> Extent:
+    """The element operations of statements, loops included, all branches of a choice too."""
+    total: Extent = 0
+    for statement in body:
+        if isinstance(statement, Launch):
+            total = total + statement.work
+        elif isinstance(statement, Call):
+            total = total + total_work(statement.procedure.body)
+        else:
+            rounds: Extent = 1
+            if isinstance(statement, Loop):
+                rounds = statement.length
+            elif isinstance(statement, While):
+                rounds = UNKNOWN_ROUNDS
+            total = total + rounds * sum((total_work(b) for b in bodies(statement)), 0)
+    return total
 
 
 def operands_of(statement: Statement) -> list[Operand]:

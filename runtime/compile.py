@@ -1,7 +1,8 @@
 """From a closed graph to a Function on this machine: rewrite, lower, compile, wrap.
 
 The strided variant of a program is compiled the first time an argument asks for it. Errors that
-native code reports become Python errors here, with the user's line.
+native code reports become Python errors here, with the user's line. What lowers and prints is
+imported when a plan must be made: a hit in the cache does without.
 """
 
 from __future__ import annotations
@@ -9,15 +10,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from graphc.codegen import tactics
 from graphc.codegen.extents import Constraint, Layout, Wording, canonical, derive, layout
-from graphc.codegen.loops import verify
-from graphc.codegen.lower import expand, lower
-from graphc.codegen.program import Call, Checked, Launch, Loop, Program, Statement, While, bodies
 from graphc.codegen.status import Code, Status
 from graphc.codegen.tactics import Tactics
 from graphc.dims import Extent
@@ -37,17 +35,13 @@ from graphc.runtime.diagnosis import (
 from graphc.runtime.engine import engine
 from graphc.runtime.leaf import Function, make_function
 from graphc.runtime.miss import missed, remember
-from graphc.runtime.native import (
-    Module,
-    NativeProgram,
-    Recorder,
-    link,
-    modules,
-    product_scratch,
-)
+from graphc.runtime.native import Module, NativeProgram, Recorder, link
 from graphc.runtime.plan import Plan, are_sources_unchanged, plan_facts, plan_key
 from graphc.runtime.threads import default_workers
 from graphc.tree import flatten
+
+if TYPE_CHECKING:
+    from graphc.codegen.program import Checked, Program
 
 
 class CompiledFunction(Function):
@@ -122,6 +116,9 @@ class Compiled(Implementation):
         return plan
 
     def _made(self, strided: Sequence[bool]) -> Plan:
+        from graphc.codegen.program import total_work
+        from graphc.runtime.printing import modules
+
         program = self._lowered(strided)
         if not strided:
             self.__dict__["program"] = program
@@ -132,6 +129,10 @@ class Compiled(Implementation):
         return Plan(tuple(made), constants, *sizes, len(self.firings))
 
     def _lowered(self, strided: Sequence[bool]) -> Program:
+        from graphc.codegen.loops import verify
+        from graphc.codegen.lower import lower
+        from graphc.runtime.printing import product_scratch
+
         rewritten = self.rewritten
         with self.recorder.timed("lower"):
             program = lower(
@@ -165,6 +166,9 @@ class Compiled(Implementation):
     @functools.cached_property
     def program(self) -> Program:
         """The program, with its kernels and what they compute."""
+        from graphc.codegen.program import total_work
+        from graphc.runtime.printing import modules
+
         program = self._lowered([])
         found = self._layout(program.main.arena, total_work(program.main.body))
         modules(program, found, self.workers, self.request.options.opt_level)  # names the kernels
@@ -381,6 +385,7 @@ def _is_ours(graph: Graph) -> bool:
 
 
 def _rewritten(graph: Graph, request: Request) -> tuple[Graph, Sequence[Any]]:
+    from graphc.codegen.lower import expand
     from graphc.rewrite import rewrite
 
     result = rewrite(graph.outputs, math=request.options.math, exclude=request.options.exclude)
@@ -393,29 +398,6 @@ def _growth(compiled: Compiled) -> Any:
 
     options = compiled.request.options
     return growth(compiled.written.outputs, options.math, options.exclude)
-
-
-# What the rounds of a loop whose number is not known are taken to be: enough to release the GIL,
-# for the loop may never end.
-UNKNOWN_ROUNDS = 1 << 16
-
-
-def total_work(body: Sequence[Statement]) -> Extent:
-    """The element operations of statements, loops included, all branches of a choice too."""
-    total: Extent = 0
-    for statement in body:
-        if isinstance(statement, Launch):
-            total = total + statement.work
-        elif isinstance(statement, Call):
-            total = total + total_work(statement.procedure.body)
-        else:
-            rounds: Extent = 1
-            if isinstance(statement, Loop):
-                rounds = statement.length
-            elif isinstance(statement, While):
-                rounds = UNKNOWN_ROUNDS
-            total = total + rounds * sum((total_work(b) for b in bodies(statement)), 0)
-    return total
 
 
 def _packing(request: Request) -> Any:
@@ -446,6 +428,8 @@ class Interpreted(Compiled):
     """
 
     def __init__(self, request: Request) -> None:
+        from graphc.codegen.loops import verify
+
         self.request = request
         self.recorder = Recorder()
         self.workers = 1
@@ -460,6 +444,8 @@ class Interpreted(Compiled):
     @functools.cached_property
     def program(self) -> Program:
         """The program, with its kernels and what they compute."""
+        from graphc.codegen.lower import lower
+
         return lower(self.rewritten, self.workers, tactics=_tactics(tactics.CPU, self.request))
 
     def _derive(self, slots: Any) -> None:
@@ -524,6 +510,7 @@ def emit_c(request: Request, strided: Sequence[bool] = ()) -> Any:
     from graphc.codegen.c import c_source
     from graphc.codegen.c import product_scratch as c_scratch
     from graphc.codegen.c_interface import Signature, program_name
+    from graphc.codegen.lower import lower
     from graphc.codegen.machine import Machine
 
     graph, dims = canonical(request.graph)
@@ -539,8 +526,9 @@ def emit_c(request: Request, strided: Sequence[bool] = ()) -> Any:
 
 def emit_llvm(request: Request) -> str:
     """The LLVM IR of a request's kernels for this machine."""
+    from graphc.codegen.lower import lower
     from graphc.codegen.machine import Machine
-    from graphc.runtime.native import kernel_text
+    from graphc.runtime.printing import kernel_text
 
     graph, _ = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)

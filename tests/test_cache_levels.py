@@ -134,6 +134,23 @@ def test_no_cache_if_none_is_wanted(folder: Path) -> None:
     assert entries(folder) == before
 
 
+_IMPORTED = """
+import sys
+import numpy as np
+import graphc as gx
+x = gx.vector("x", 3)
+print(gx.compile([x], gx.tanh(x) @ x)(np.ones(3)))
+heavy = {"graphc.codegen.lower", "graphc.codegen.gemm", "graphc.rewrite"}
+print(len(heavy & sys.modules.keys()))
+"""
+
+
+def test_a_hit_imports_nothing_that_makes_plans(folder: Path) -> None:
+    made, found = _run(folder, _IMPORTED), _run(folder, _IMPORTED)
+    assert made[0] == found[0]
+    assert made[1] == "3" and found[1] == "0"
+
+
 def damage_half(content: bytes) -> bytes:
     return content[: len(content) // 2]
 

@@ -12,7 +12,7 @@ import graphc as gx
 from graphc.codegen import lanes
 from graphc.codegen.lanes import SUMS_UNDER_WAY
 from graphc.codegen.machine import Machine
-from graphc.runtime.native import modules
+from graphc.runtime.printing import modules
 
 OPTIONS = gx.Options(threads=1, cache=False)
 
@@ -47,8 +47,8 @@ def test_no_effort_means_none_in_any_module() -> None:
         options = OPTIONS.replace(opt_level=level)
         compiled = gx.compile(x, gx.cumsum(x) * 2, options=options)._impl  # type: ignore[attr-defined]
         made, _ = modules(compiled.program, compiled.layout, 1, level)
-        assert max(module.opt_level for module in made) == level
-        assert any("instcombine" in module.passes for module in made) == (level > 0)
+        assert max(module.source.opt_level for module in made) == level
+        assert any("instcombine" in module.source.passes for module in made) == (level > 0)
 
 
 @pytest.mark.parametrize("upper", [False, True])
