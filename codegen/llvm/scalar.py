@@ -153,6 +153,7 @@ _TEMPLATES = {
     ("div", "float"): "fdiv {t} {0}, {1}",
     ("neg", "float"): "fneg {t} {0}",
     ("neg", "integer"): "sub {t} zeroinitializer, {0}",
+    ("apart", "float"): "call {t} @llvm.arithmetic.fence.{s}({t} {0})",
     ("abs", "float"): "call {t} @llvm.fabs.{s}({t} {0})",
     ("abs", "signed"): "call {t} @llvm.abs.{s}({t} {0}, i1 false)",
     ("fma", "float"): "call {t} @llvm.fma.{s}({t} {0}, {t} {1}, {t} {2})",
@@ -337,18 +338,31 @@ class _Block:
             wide = self._widen_half(operand, source)
             return self.convert(wide, "float32", target)
         if target == "float64":
-            return self.let(f"fpext {self.type(source)} {operand} to {self.type(target)}")
+            return self._extended(operand, source, target)
         if source == "float32":
             return self._narrow(operand, target)
         if target == "float16":
             return self._narrow(self._float32_to_odd(operand), "float16")
-        single = self.let(f"fptrunc {self.type('float64')} {operand} to {self.type('float32')}")
-        return self.convert(single, "float32", target)
+        return self.convert(self._truncated(operand, source, "float32"), "float32", target)
+
+    def _extended(self, operand: str, source: str, target: str) -> str:
+        """A float in a wider dtype, apart from what it is made of.
+
+        LLVM 20 moves a select in front of the conversion of what it gives, when the conversion is
+        compared, too, as if the sign of a zero did not matter: `x > 0 ? 0 : x` of -0 would be 0.
+        """
+        wide = self.let(f"fpext {self.type(source)} {operand} to {self.type(target)}")
+        return self.plain("apart", target, wide)
+
+    def _truncated(self, operand: str, source: str, target: str) -> str:
+        """A float in a narrower dtype, by the processor; apart, as an extended one is."""
+        operand = self.plain("apart", source, operand)
+        return self.let(f"fptrunc {self.type(source)} {operand} to {self.type(target)}")
 
     def _widen_half(self, operand: str, source: str) -> str:
         """float32 of a 16-bit float, exactly. A bfloat16 is the upper half of a float32."""
         if source == "float16" and self.converts_halves:
-            return self.let(f"fpext {self.type(source)} {operand} to {self.type('float32')}")
+            return self._extended(operand, source, "float32")
         if source == "float16":
             return self._widen_by_bits(operand)
         bits = self._resize_integer(operand, "uint16", "uint32")
@@ -358,7 +372,7 @@ class _Block:
     def _narrow(self, operand: str, target: str) -> str:
         """A 16-bit float of a float32, to nearest even."""
         if target == "float16" and self.converts_halves:
-            return self.let(f"fptrunc {self.type('float32')} {operand} to {self.type(target)}")
+            return self._truncated(operand, "float32", target)
         if target == "float16":
             return self._narrow_by_bits(operand)
         bits = self.bitcast(operand, "float32", "uint32")
@@ -414,7 +428,7 @@ class _Block:
 
         LLVM has a library call for float64 to float16 and no instruction before AVX512-FP16.
         """
-        single = self.let(f"fptrunc {self.type('float64')} {operand} to {self.type('float32')}")
+        single = self._truncated(operand, "float64", "float32")
         back = self.convert(single, "float32", "float64")
         inexact = self.let(f"fcmp one {self.type('float64')} {back}, {operand}")
         sizes = [self.plain("abs", "float64", each) for each in (back, operand)]

@@ -61,7 +61,8 @@ def softsign(x: Any) -> Node:
 def elu(x: Any, alpha: Any = 1.0) -> Node:
     """x above 0, alpha (exp(x) - 1) below (Clevert, Unterthiner & Hochreiter 2015)."""
     x = _float("elu", x)
-    return where(x > 0, x, alpha * expm1(minimum(x, 0)))
+    above = x > 0
+    return where(above, x, alpha * expm1(where(above, 0, x)))
 
 
 _SELU_ALPHA, _SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
@@ -77,7 +78,8 @@ def selu(x: Any) -> Node:
 def celu(x: Any, alpha: Any = 1.0) -> Node:
     """max(x, 0) + min(alpha (exp(x/alpha) - 1), 0), smooth for every alpha (Barron 2017)."""
     x = _float("celu", x)
-    return where(x > 0, x, alpha * expm1(minimum(x, 0) / alpha))
+    above = x > 0
+    return where(above, x, alpha * expm1(where(above, 0, x) / alpha))
 
 
 @surface
