@@ -26,6 +26,8 @@ from graphc.types import Shape, TupleType
 MOST_TOGETHER = 8
 # Elements of short values.
 FEW_ELEMENTS = 64
+# A gather that reads every element so often, on average, is given an array in its order.
+LEAST_READS = 4
 # Kernels that read a floating value, told apart by name; of more only the first and last count.
 MOST_READERS = 16
 
@@ -47,6 +49,8 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
         if node in partition.group_of:
             if isinstance(form, Region):
                 must.update(node.args)
+            elif isinstance(form, Gather) and _is_read_over(partition, node):
+                _ground_one(partition, node.args[0])
             elif isinstance(form, (Contract, Scatter)):
                 # what is scattered into is computed once, where the result goes
                 several = node.args[isinstance(form, Scatter) :]
@@ -91,6 +95,20 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
         cost[node] = 0
         moved.discard(node)
     _ground_all(partition, order, must, set(outputs), segments)
+
+
+def _is_read_over(partition: Partition, node: Node) -> bool:
+    """Whether a gather reads all of what a kernel made several times, but not as it lies in memory.
+    """
+    source = node.args[0]
+    form = source.op.lowering
+    if not isinstance(form, View) or partition.alias(source) is not source:
+        return False
+    if not partition.dependencies.get(source) or source in partition.group_of:
+        return False
+    read, held = product(node.shape), product(source.shape)
+    known = isinstance(read, int) and isinstance(held, int)
+    return known and read >= LEAST_READS * held  # type: ignore[operator]
 
 
 def _looks_at(partition: Partition, node: Node, array: Node) -> bool:
