@@ -169,7 +169,12 @@ def rebuild(node: Node, args: Sequence[Node]) -> Node:
     else:
         return node
     with origin.origins(False):
-        made = intern(node.op, tuple(args), node.attrs)
+        return _over(node, tuple(args))
+
+
+def _over(node: Node, args: tuple[Node, ...]) -> Node:
+    """The same op over other arguments; nobody records where that happens."""
+    made = intern(node.op, args, node.attrs)
     made._origins = origin.unite(made._origins, node._origins)
     return made
 
@@ -177,8 +182,15 @@ def rebuild(node: Node, args: Sequence[Node]) -> Node:
 def replace(outputs: Sequence[Node], mapping: Mapping[Node, Node]) -> list[Node]:
     """`outputs` with every node in `mapping` replaced; what does not depend on one is shared."""
     done: dict[Node, Node] = dict(mapping)
-    for node in topological(outputs, known=mapping):
-        done[node] = rebuild(node, [done[argument] for argument in node.args])
+    with origin.origins(False):
+        for node in topological(outputs, known=mapping):
+            args = node.args
+            for argument in args:
+                if done[argument] is not argument:
+                    done[node] = _over(node, tuple([done[a] for a in args]))
+                    break
+            else:
+                done[node] = node
     return [done[node] for node in outputs]
 
 

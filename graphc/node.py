@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,6 +48,17 @@ class Attributes(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    # Those of the dictionary: what a Mapping has of its own calls `__getitem__` for every item.
+
+    def keys(self) -> KeysView[str]:
+        return self._items.keys()
+
+    def values(self) -> ValuesView[Any]:
+        return self._items.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        return self._items.items()
 
     def __hash__(self) -> int:
         return self._hash
@@ -345,7 +356,12 @@ def attributes_bytes(attrs: Attributes) -> bytes:
     return b";".join(name.encode() + b"=" + _value_bytes(value) for name, value in attrs.items())
 
 
+_WRITTEN = frozenset((bool, int, float, str, type(None)))  # plainly
+
+
 def _value_bytes(value: Any) -> bytes:
+    if type(value) in _WRITTEN:
+        return repr(value).encode()
     if hasattr(value, "digest"):  # constants and graphs
         held = value.digest
         return held if isinstance(held, bytes) else held.encode()

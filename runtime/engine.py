@@ -756,12 +756,12 @@ def _read_elf_symbols(data: bytes) -> ObjectSymbols:
         names_at = sections[link][4]
         for at in range(offset, offset + size, _ELF_SYMBOL.size):
             name_at, info, _, section, _, _ = _ELF_SYMBOL.unpack_from(data, at)
-            name = _text(data, names_at + name_at)
             is_local = info >> 4 == 0
-            if name and section == 0:
-                undefined.add(name)
-            elif name and not is_local:
-                defined.add(name)
+            if is_local and section != 0:
+                continue
+            name = _text(data, names_at + name_at)
+            if name:
+                (defined if section else undefined).add(name)
     return ObjectSymbols("ELF", machine, frozenset(defined), frozenset(undefined))
 
 
