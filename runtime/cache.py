@@ -206,22 +206,25 @@ class Cache:
         return None if self.folder is None else self.folder / key[:2] / key
 
     def _write(self, path: Path, content: bytes) -> None:
+        unique = f"{os.getpid()}-{next(self._serial)}-{os.urandom(6).hex()}"
+        temporary = f"{path.parent}{os.sep}{path.name[:16]}-{unique}{_TEMPORARY_SUFFIX}"
+        try:
+            try:
+                _fill(temporary, content)
+            except FileNotFoundError:
+                self._make_folder(path)
+                _fill(temporary, content)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+    def _make_folder(self, path: Path) -> None:
         if self._private:
             # `makedirs` gives its mode to the last folder only: close the outermost one first.
             path.parent.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unique = f"{os.getpid()}-{next(self._serial)}-{os.urandom(6).hex()}"
-        temporary = path.with_name(f"{path.name[:16]}-{unique}{_TEMPORARY_SUFFIX}")
-        # 0o666 and the umask, unlike `tempfile`: a folder may be meant to be read by a group.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        try:
-            with os.fdopen(os.open(temporary, flags, 0o666), "wb") as file:
-                file.write(content)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
         """Every file two levels down; files and folders that vanish meanwhile are passed over."""
@@ -259,6 +262,13 @@ class Cache:
         if self.folder is not None:
             with contextlib.suppress(OSError):
                 (self.folder / _TRIM_MARK).touch()
+
+
+def _fill(path: str, content: bytes) -> None:
+    """A new file. 0o666 and the umask, unlike `tempfile`: a folder may be read by a group."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
+        file.write(content)
 
 
 def _header(key: str, data: bytes) -> tuple[bytes, int, int, bytes]:
