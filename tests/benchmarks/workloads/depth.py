@@ -65,7 +65,8 @@ def of_jax(variant: str, x: Any, **weights: Any) -> Any:
     import jax.numpy as jnp
 
     value, gradients = jax.value_and_grad(lambda w: loss(jnp, x, **w))(weights)
-    return [value, *[gradients[name] for name in weights]]
+    # The arguments of a jitted function come sorted by name.
+    return [value, *[gradients[f"{kind}{i}"] for i in range(LAYERS) for kind in "wb"]]
 
 
 def of_torch(variant: str, x: Any, **weights: Any) -> Any:
