@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.codegen import cuda_loop
 from graphc.runtime import cuda, cuda_device, cuda_driver, cuda_launch, dlpack
 from graphc.runtime.cache import Cache
 from graphc.runtime.cuda_array import DeviceArray
@@ -99,6 +100,38 @@ def _arrays(inputs: Sequence[Any], shapes: Sequence[Any]) -> list[np.ndarray]:
     ]
 
 
+@pytest.fixture
+def loops_on_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops of little work stay in the plan, as those of more work do."""
+    for name in ("MOST_WORK_OF_ROUND", "MOST_WORK_OF_TEST"):
+        monkeypatch.setattr(cuda_loop, name, 0)
+
+
+@pytest.mark.usefixtures("loops_on_host")
+def test_loops_and_choices_of_the_plan(gpu: fake_cuda.FakeDriver) -> None:
+    inputs, outputs = _control()
+    arrays = _arrays(inputs, [(4, 8), (8, 8)])
+    function = on_gpu(inputs, outputs)
+    kinds = {type(step).__name__ for step in function.cuda.plan.steps}
+    assert {"LoopStep", "WhileStep", "SwitchStep", "CallStep"} <= kinds
+    for _ in range(3):
+        close(function(*arrays), gx.compile(inputs, outputs)(*arrays))
+    assert function.counts.graphs == 0 and not gpu.calls["cuStreamBeginCapture"]
+    assert "no graphs: data decide" in str(function.report())
+
+
+@pytest.mark.usefixtures("loops_on_host")
+def test_a_check_that_fails_ends_a_loop(gpu: fake_cuda.FakeDriver) -> None:
+    x = gx.symbol("x", (4,), "float32")
+    grown = gx.while_loop(
+        lambda s: s.sum() < 1e6, lambda s: gx.check(s + 1, s.max() < 3, "too large"), x
+    )
+    function = on_gpu([x], grown)
+    with pytest.raises(ValueError, match="too large"):
+        function(np.zeros(4, "f4"))
+    assert function.counts.launches < 40
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_results_are_those_of_the_cpu(name: str, gpu: fake_cuda.FakeDriver) -> None:
     make, shapes = PROGRAMS[name]
@@ -151,8 +184,6 @@ def test_the_report_of_a_function(gpu: fake_cuda.FakeDriver) -> None:
     assert report.kernels[0].usage.registers == 24  # what the stand-in for NVRTC says
     text = str(report)
     assert "calls so far: 3, of which 2 as one of 1 CUDA graphs" in text and "nvrtc" in text
-    inputs, outputs = _control()
-    assert "no graphs: data decide" in str(on_gpu(inputs, outputs).report())
 
 
 # -- arrays on the GPU -----------------------------------------------------------------------------
@@ -605,15 +636,6 @@ def test_a_call_of_very_many_launches_is_no_graph(
     for _ in range(3):
         function(*_arrays(inputs, [(10, 64), (64, 5)]))
     assert function.counts.graphs == 0 and "a graph takes 2 to 2" in str(function.report())
-
-
-def test_what_data_decide_is_no_graph(gpu: fake_cuda.FakeDriver) -> None:
-    inputs, outputs = _control()
-    function = on_gpu(inputs, outputs)
-    arrays = _arrays(inputs, [(4, 8), (8, 8)])
-    for _ in range(3):
-        function(*arrays)
-    assert function.counts.graphs == 0 and not gpu.calls["cuStreamBeginCapture"]
 
 
 def test_a_driver_that_makes_no_graphs_is_asked_once(gpu: fake_cuda.FakeDriver) -> None:
