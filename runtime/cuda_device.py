@@ -67,6 +67,9 @@ class Device:
         self._dropped: collections.deque[Callable[[], None]] = collections.deque()
         with self.in_use():
             self.stream = driver.new_stream()
+            # While a stream is captured nobody may use what would wait for it, and other libraries
+            # use the default stream when they like: graphs are made on a stream apart.
+            self.capture_stream = driver.new_stream(apart=True)
             driver.keep_freed_memory(self.handle, int(driver.memory()[1] * _KEPT_SHARE))
         self.arena = Arena(self)
         self.staging = Staging(self)

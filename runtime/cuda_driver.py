@@ -109,9 +109,12 @@ class Driver:
 
     # -- streams and events ------------------------------------------------------------------------
 
-    def new_stream(self) -> Handle:
-        """A stream that waits for the legacy default stream, and that one for it."""
-        flag = self.api.CUstream_flags.CU_STREAM_DEFAULT
+    def new_stream(self, apart: bool = False) -> Handle:
+        """A stream that waits for the legacy default stream, and that one for it; one `apart` does
+        not.
+        """
+        flags = self.api.CUstream_flags
+        flag = flags.CU_STREAM_NON_BLOCKING if apart else flags.CU_STREAM_DEFAULT
         return self._call("cuStreamCreate", int(flag))
 
     def stream(self, handle: int) -> Handle:

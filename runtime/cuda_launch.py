@@ -101,6 +101,7 @@ class LoadedProgram:
         """`library` does the products that it gains by."""
         self.device = device
         self._library = library
+        self._stream = device.stream  # where launches go
         self.program = program
         self.counts = Counts()
         self._module = device.driver.load(code.image)
@@ -196,8 +197,9 @@ class LoadedProgram:
             return None
         driver = self.device.driver
         before = self.counts.launches
+        self._stream = self.device.capture_stream
         try:
-            with driver.captured(self.device.stream) as made:
+            with driver.captured(self._stream) as made:
                 self._steps(self.program.plan.steps, frame)
             graph = driver.executable(made[0])
         except CudaError as error:
@@ -206,6 +208,7 @@ class LoadedProgram:
             self._graphs.refusal = str(error)
             return None
         finally:
+            self._stream = self.device.stream
             self.counts.launches = before  # put into a graph, not on the stream
         self.counts.graphs += 1
         return graph
@@ -227,9 +230,9 @@ class LoadedProgram:
                 return
         words = [self._word(argument, frame) for argument in step.arguments]
         parameters, memory = addresses(words)
-        function, stream = self._functions[step.kernel], self.device.stream
+        function = self._functions[step.kernel]
         try:
-            self.device.driver.launch(function, blocks, step.block, parameters, stream)
+            self.device.driver.launch(function, blocks, step.block, parameters, self._stream)
         except CudaError as error:
             raise LaunchError(error, step) from None
         del memory
@@ -238,7 +241,7 @@ class LoadedProgram:
     def _multiply(self, library: Cublas, product: Product, found: Gemm, frame: Frame) -> None:
         operands = (product.left, product.right, product.out)
         places = [self._address(operand.place, frame) for operand in operands]
-        library.multiply(found, product.dtype, places)
+        library.multiply(found, product.dtype, places, self._stream)
         self.counts.library_calls += 1
 
     def _word(self, argument: Argument, frame: Frame) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 from graphc.codegen.cuda_product import Gemm
 from graphc.runtime.cuda_device import Device
+from graphc.runtime.cuda_driver import Handle
 
 WORKSPACE_BYTES = 32 << 20
 _MISSING = "cuBLAS is not installed: pip install nvmath-python nvidia-cublas"
@@ -32,19 +33,20 @@ def bindings() -> Any:
 
 
 class Cublas:
-    """The library on the stream of a device."""
+    """The library for the streams of a device."""
 
     def __init__(self, api: Any, device: Device) -> None:
         self.api = api
         self.handle = api.create()
-        api.set_stream(self.handle, int(device.stream))
         # With a workspace of its own the library allocates nothing, also inside of graphs.
         self._workspace = device.allocate(WORKSPACE_BYTES, "the workspace of cuBLAS")
-        api.set_workspace(self.handle, self._workspace.address, WORKSPACE_BYTES)
         self.calls = 0
 
-    def multiply(self, gemm: Gemm, dtype: str, addresses: Sequence[int]) -> None:
-        """Put a product on the stream; `addresses` are those of left, right and out."""
+    def multiply(self, gemm: Gemm, dtype: str, addresses: Sequence[int], stream: Handle) -> None:
+        """Put a product on a stream; `addresses` are those of left, right and out."""
+        self.api.set_stream(self.handle, int(stream))
+        # A change of stream takes the workspace away.
+        self.api.set_workspace(self.handle, self._workspace.address, WORKSPACE_BYTES)
         left, right, out = addresses
         one, zero = _SCALARS[dtype](1), _SCALARS[dtype](0)
         kinds = [int(self.api.Operation.T if t else self.api.Operation.N) for t in gemm.transposed]

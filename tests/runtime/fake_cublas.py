@@ -34,17 +34,18 @@ class FakeCublas:
 
     def __init__(self, driver: FakeDriver) -> None:
         self.driver = driver
-        self.stream = 0
+        self.stream = self.workspace = 0
         self.products: list[tuple[Any, ...]] = []
 
     def create(self) -> int:
         return 77
 
     def set_stream(self, handle: int, stream_id: int) -> None:
-        self.stream = stream_id
+        self.stream, self.workspace = stream_id, 0
 
     def set_workspace(self, handle: int, workspace: int, size: int) -> None:
         self.driver.find(workspace, size)
+        self.workspace = workspace
 
     def gemm_strided_batched_ex(
         self, handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, a: int,
@@ -52,6 +53,8 @@ class FakeCublas:
         c: int, ctype: int, ldc: int, stride_c: int, batch_count: int, compute_type: int, algo: int,
     ) -> None:  # fmt: skip
         assert atype == btype == ctype and handle == 77
+        if not self.workspace:
+            raise Misuse("the library would allocate")
         dtype = {0: np.dtype("f4"), 1: np.dtype("f8")}[atype]
         scalar = {0: ctypes.c_float, 1: ctypes.c_double}[atype]
         scales = scalar.from_address(alpha).value, scalar.from_address(beta).value

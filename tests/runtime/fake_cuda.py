@@ -44,7 +44,8 @@ class Misuse(AssertionError):
 
 
 class _Stream:
-    def __init__(self) -> None:
+    def __init__(self, is_blocking: bool = True) -> None:
+        self.is_blocking = is_blocking  # it waits for the legacy default stream, and that for it
         self.waiting: collections.deque[Callable[[], None]] = collections.deque()
         self.put = self.done = 0
         self.capture: list[Callable[[], None]] | None = None
@@ -95,8 +96,9 @@ class FakeDriver:
 
     def fail_on_device(self, result: str) -> None:
         """What runs next on the device fails there: the host learns it when it waits."""
-        self.streams[max(self.streams)].waiting.append(lambda: self._break(result))
-        self.streams[max(self.streams)].put += 1
+        stream = next(s for n, s in self.streams.items() if n > PER_THREAD and s.is_blocking)
+        stream.waiting.append(lambda: self._break(result))
+        stream.put += 1
 
     def _break(self, result: str) -> None:
         self._sticky = getattr(RESULT, f"CUDA_ERROR_{result}")
@@ -185,7 +187,7 @@ class FakeDriver:
 
     def _cuStreamCreate(self, flags: int) -> Any:
         handle = self._new()
-        self.streams[handle] = _Stream()
+        self.streams[handle] = _Stream(flags == int(real.CUstream_flags.CU_STREAM_DEFAULT))
         return OK, real.CUstream(handle)
 
     def _put(self, stream: Any, work: Callable[[], None]) -> None:
@@ -387,7 +389,10 @@ class FakeDriver:
     # -- graphs ------------------------------------------------------------------------------------
 
     def _cuStreamBeginCapture(self, stream: Any, mode: Any) -> Any:
-        self.streams[int(stream)].capture = []
+        found = self.streams[int(stream)]
+        if found.is_blocking:
+            raise Misuse("whoever uses the default stream meanwhile would break the capture")
+        found.capture, found.is_capture_broken = [], False
         return (OK,)
 
     def _cuStreamEndCapture(self, stream: Any) -> Any:

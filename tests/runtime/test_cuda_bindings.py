@@ -102,11 +102,11 @@ def test_the_bindings_take_every_call_of_a_workload(monkeypatch: pytest.MonkeyPa
     function(array[:3], index), function(array[:3], index)
     with pytest.raises(IndexError):
         function(array, index + 100)
-    stream = real.CUstream(1)
-    with pytest.raises(RuntimeError), cuda_driver.Driver(gpu).captured(stream):
+    device = cuda_device.device(0)
+    capture = device.driver.captured(device.capture_stream)
+    with device.in_use(), pytest.raises(RuntimeError), capture:
         raise RuntimeError
     del function, result
-    device = cuda_device.device(0)
     with device.in_use():
         device.tidy()
     made = {name for name, *_ in gpu.seen}
