@@ -2,7 +2,9 @@
 
 The machine foresees what lies in one run of memory. Where a loop in order takes a short piece of
 every row, each piece would be waited for: the loads of such a loop ask for what the iterations that
-follow will read. Addresses beyond an array are asked for as well, which touches nothing.
+follow will read. Where it passes over each row several times, memory would rest during all passes
+but the first: that one asks for the next row. Addresses beyond an array are asked for as well,
+which touches nothing.
 
 Of what fits in the second level of cache little needs to be waited for. But it may be a part of
 something larger, as a step of a loop is, and where much is computed for each load asking costs
@@ -11,7 +13,7 @@ nothing.
 
 from __future__ import annotations
 
-from graphc.codegen.loops import TURNED_SIDE, linear, most_steps
+from graphc.codegen.loops import TURNED_SIDE, Buffer, linear, most_steps
 from graphc.codegen.scalar import For, Value
 from graphc.dims import Extent, affine, product, symbols_of
 
@@ -66,6 +68,29 @@ def _work(loop: For) -> int:
     """The instructions of an iteration."""
     values = (s for s in loop.body.statements if isinstance(s, Value))
     return sum(ROUTINE_WORK if value.opcode == "call" else 1 for value in values)
+
+
+def next_row_ahead(row: For, large_bytes: int) -> dict[int, Extent]:
+    """For the loads of a loop that passes several times over every row of arrays of at least
+    `large_bytes`, those that are the first to read an array: how far the next row lies ahead.
+    """
+    passes = [s for s in row.body.statements if isinstance(s, For)]
+    if row.role != "serial" or len(passes) < 2 or any(s.role != "vector" for s in passes):
+        return {}
+    found: dict[int, Extent] = {}
+    seen: set[Buffer] = set()
+    for lanes in passes:
+        length = most_steps(lanes.start, lanes.stop)
+        for load, step in _steps(row, lanes):
+            buffer = load.immediate.buffer
+            size, total = buffer.item_bytes, product(buffer.shape)
+            if buffer in seen or not isinstance(step, int) or not isinstance(total, int):
+                continue
+            seen.add(buffer)
+            whole = length is not None and length * size == abs(step) <= LONGEST_ROW
+            if whole and total * size >= large_bytes:
+                found[id(load)] = step
+    return found
 
 
 def rows_ahead(lanes: For, large_bytes: int) -> dict[int, Extent]:

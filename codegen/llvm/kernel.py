@@ -21,7 +21,7 @@ from graphc.codegen.llvm.loops import Loops
 from graphc.codegen.llvm.pauses import PAUSE, Pauses, may_run_long
 from graphc.codegen.llvm.scalar import llvm_type
 from graphc.codegen.llvm.stores import Stores
-from graphc.codegen.llvm.stream import is_large
+from graphc.codegen.llvm.stream import Traffic, all_of, is_large
 from graphc.codegen.llvm.turned import routine
 from graphc.codegen.llvm.values import Values
 from graphc.codegen.loops import Buffer, Kernel, stride_name
@@ -174,7 +174,7 @@ class Printer:
         level = Level(body, top, block=top.block)
         level.lines, level.symbols = top.lines, {}
         self.pauses.allowed = may_run_long(self.kernel)
-        self.loops.streamed = []
+        self.loops.traffic = Traffic.of(self.kernel, self.machine)
         for statement in body.statements:
             if statement is nest:
                 self.loops.counted(level, nest, "%begin", "%end")
@@ -190,8 +190,9 @@ class Printer:
 
     def _finish_streams(self, level: Level) -> None:
         """What went past the caches is seen by the others before they see that the task is done."""
-        for buffer in dict.fromkeys(self.loops.streamed or ()):
-            large = is_large(self.indices, level, buffer, self.machine.l3)
+        traffic = self.loops.traffic
+        for buffer in dict.fromkeys(traffic.streamed if traffic else ()):
+            large = all_of(self.indices, level, is_large(self.indices, level, buffer, traffic))
             tag = self.values.tag()
             level.put(f"br i1 {large}, label %fence{tag}, label %done{tag}, !prof !2")
             level.label(f"fence{tag}")

@@ -13,15 +13,15 @@ from typing import Any
 
 from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.llvm.accumulators import Accumulators
-from graphc.codegen.llvm.ahead import pieces_ahead, rows_ahead, tile_ahead
+from graphc.codegen.llvm.ahead import next_row_ahead, pieces_ahead, rows_ahead, tile_ahead
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.loads import Loads
 from graphc.codegen.llvm.pauses import Pauses, steps_between_pauses
 from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.llvm.stores import Stores
-from graphc.codegen.llvm.stream import may_stream, streaming_stores
+from graphc.codegen.llvm.stream import Traffic, may_stream, streaming_stores
 from graphc.codegen.llvm.turned import fill, turned_loads
-from graphc.codegen.loops import Buffer, linear
+from graphc.codegen.loops import linear
 from graphc.codegen.recurrence import carried_loads
 from graphc.codegen.scalar import For, Scope, Store, Value, walk
 from graphc.dims import affine
@@ -46,7 +46,7 @@ class Loops:
         self.indices, self.values = loads.indices, loads.values
         self.write = write
         self.turning: set[int] = set()  # the sizes of elements of which tiles are turned
-        self.streamed: list[Buffer] | None = None  # past the caches; None: that is not for here
+        self.traffic: Traffic | None = None  # None: nothing goes past the caches here
 
     def counted(self, level: Level, loop: For, start: str, stop: str) -> None:
         """A loop in order, with accumulators carried in registers."""
@@ -88,11 +88,12 @@ class Loops:
         """Turn what the lanes in a loop in order would read across the rows of memory, and ask for
         what lies in short pieces of them.
         """
-        if self.streamed is None:
+        if self.traffic is None:
             return
         found = turned_loads(loop)
         if found is None:
             self.loads.ahead |= pieces_ahead(loop, self.values.machine.l2)
+            self.loads.ahead |= next_row_ahead(loop, self.values.machine.l2)
             return
         lanes, turned = found
         self.turning |= {each.load.immediate.buffer.item_bytes for each in turned}
@@ -192,7 +193,7 @@ class Loops:
             # vectors of addresses gain nothing, and cost tens of milliseconds to compile. Sums keep
             # their lanes, on which their order depends.
             count = min(count, max(2, self.values.machine.vector_bytes // 4))
-        if self.streamed is not None:
+        if self.traffic is not None:
             self.loads.ahead |= rows_ahead(loop, self.values.machine.l2)
         static = isinstance(loop.start, int) and isinstance(loop.stop, int)
         length = loop.stop - loop.start if static else None  # type: ignore[operator]
@@ -225,24 +226,31 @@ class Loops:
     ) -> dict[Any, str]:
         """The whole vectors of a loop; in two versions where its stores may go past the caches."""
         given = (loop, start, stop, count, count, initial)
-        stores = streaming_stores(loop, count, self.values.machine.l3)
-        if self.streamed is None or not stores:
+        stores = streaming_stores(loop, count, self.traffic) if self.traffic else []
+        if self.traffic is None or not stores:
             return self._carried(level, *given)
-        self.streamed += [store.buffer for store in stores]
-        condition = may_stream(self.indices, level, loop, stores, self.values.machine.l3)
+        self.traffic.streamed += [store.buffer for store in stores]
+        condition = may_stream(self.indices, level, loop, stores, self.traffic)
         tag = self.values.tag()
-        versions = {}
+        versions, made = {}, {}
         for name, past in (("past", stores), ("through", [])):
             versions[name] = Level(level.scope, level, block=f"{name}{tag}")
             self.stores.streaming = {id(store) for store in past}
-            self._carried(versions[name], *given)
+            made[name] = self._carried(versions[name], *given)
+        self.stores.streaming = set()
         level.put(f"br i1 {condition}, label %past{tag}, label %through{tag}")
         for name, version in versions.items():
             level.label(f"{name}{tag}")
             level.lines.extend(version.lines)
             level.put(f"br label %joined{tag}")
         level.label(f"joined{tag}")
-        return {}
+        results = {}
+        for accumulator in initial:
+            results[accumulator] = self.values.fresh("m")
+            ends = [(made[name][accumulator], version.block) for name, version in versions.items()]
+            typed = llvm_type(accumulator.dtype, count)
+            level.put(f"{results[accumulator]} = phi {typed} {_incoming(ends)}")
+        return results
 
     def _masked(self, level: Level, loop: For, count: int) -> None:
         """All vectors under a mask, so that a long body is written once."""

@@ -1,21 +1,24 @@
-"""Which stores go past the caches, and when?  Those of large arrays, where lines are filled whole.
+"""Which stores go past the caches, and when?  Those of kernels that the last cache cannot hold.
 
-A store reads the line that it writes to, and an array that the last cache cannot hold comes back
-out of it a line at a time: half as much traffic again as the elements themselves. A non-temporal
-store does neither. It pays where memory is what a loop waits for and where whole lines are written
-one after the other, so the loop is written twice, and at its start the size of the array and the
-alignment of the first element decide between the two.
+A store reads the line that it writes to, and what the last cache cannot hold comes back out of it a
+line at a time: half as much traffic again as the elements themselves. A non-temporal store does
+neither. What a kernel writes is gone from the cache before anybody reads it if its arrays together
+are larger than that. It pays where memory is what a loop waits for and where whole lines are
+written one after the other, so the loop is written twice, and at its start the sizes of the arrays
+and the alignment of the first element decide between the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from graphc.codegen.lanes import UNROLL_BELOW
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Level
-from graphc.codegen.loops import Buffer, linear
-from graphc.codegen.scalar import Check, For, Store, Value
+from graphc.codegen.loops import Buffer, Kernel, linear
+from graphc.codegen.machine import Machine
+from graphc.codegen.scalar import Address, For, Store, Value, walk
 from graphc.dims import Extent, affine, product, substitute
 
 LINE_BYTES = 64
@@ -23,33 +26,52 @@ LINE_BYTES = 64
 LEAST_BYTES = 16
 
 
-def streaming_stores(loop: For, lanes: int, least_bytes: int) -> list[Store]:
-    """The stores of a vector loop that may go past the caches: all of them, or none.
+@dataclass
+class Traffic:
+    """The bytes of a kernel's arrays, those that it reads, and what its stores send past the caches
+    of a machine.
+    """
 
-    `least_bytes` is the size of an array that is worth it. The loop does little else than load and
-    store, and each store writes neighbouring elements, all of them, to an array that it only
-    writes.
+    size: Extent
+    read: frozenset[Buffer]
+    machine: Machine
+    streamed: list[Buffer]
+
+    @staticmethod
+    def of(kernel: Kernel, machine: Machine) -> Traffic:
+        loads = (s.immediate for s in walk(kernel.body) if isinstance(s, Value))
+        read = frozenset(each.buffer for each in loads if isinstance(each, Address))
+        size: Extent = 0
+        for buffer in kernel.buffers:
+            if buffer.space == "global":
+                size = size + _size(buffer)
+        return Traffic(size, read, machine, [])
+
+    def least(self, buffer: Buffer) -> list[tuple[Extent, int]]:
+        """Sizes that must be so large if an array is to be written past the caches."""
+        return [(self.size, self.machine.l3), (_size(buffer), self.machine.l2)]
+
+
+def streaming_stores(loop: For, lanes: int, traffic: Traffic) -> list[Store]:
+    """The stores of a vector loop that may go past the caches.
+
+    The loop does little else than load, store and add up, and each of these stores writes
+    neighbouring elements, all of them, to an array that the kernel only writes.
     """
     statements = loop.body.statements
-    if loop.accumulators or len(statements) > UNROLL_BELOW:
+    if len(statements) > UNROLL_BELOW or any(isinstance(s, For) for s in statements):
         return []
-    if not all(isinstance(s, (Value, Store, Check)) for s in statements):
+    if any(isinstance(s, Value) and s.opcode == "call" for s in statements):
         return []
-    values = [s for s in statements if isinstance(s, Value)]
-    if any(value.opcode == "call" for value in values):
-        return []
-    read = {value.immediate.buffer for value in values if value.opcode == "load"}
     stores = [s for s in statements if isinstance(s, Store)]
-    fit = all(_fits(s, loop, lanes, least_bytes) and s.buffer not in read for s in stores)
-    return stores if fit else []
+    return [s for s in stores if s.buffer not in traffic.read and _fits(s, loop, lanes, traffic)]
 
 
-def _fits(store: Store, loop: For, lanes: int, least_bytes: int) -> bool:
+def _fits(store: Store, loop: For, lanes: int, traffic: Traffic) -> bool:
     buffer = store.buffer
     if store.mask is not None or store.args or (buffer.layout, buffer.space) != _WHOLE:
         return False
-    size = _size(buffer)
-    if isinstance(size, int) and size < least_bytes:
+    if any(isinstance(size, int) and size < least for size, least in traffic.least(buffer)):
         return False
     split = affine(linear(buffer, store.index), loop.variable)
     together = lanes * buffer.item_bytes
@@ -68,28 +90,32 @@ def alignment(store: Store, lanes: int) -> int:
     return min(LINE_BYTES, lanes * store.buffer.item_bytes)
 
 
-def is_large(indices: Indices, level: Level, buffer: Buffer, least_bytes: int) -> str:
-    """Whether an array is worth it, as an i1 that is known from the start of the function."""
-    size = _size(buffer)
-    if isinstance(size, int):
-        return "true" if size >= least_bytes else "false"
+def is_large(indices: Indices, level: Level, buffer: Buffer, traffic: Traffic) -> list[str]:
+    """What must hold for an array to be written past the caches, each an i1 that is known from the
+    start of the function.
+    """
+    found = []
     top = next(each for each in level.chain() if each.parent is None)
-    key = ("large", size)
-    if key not in top.dims:
-        name = indices.values.fresh("c")
-        top.put(f"{name} = icmp sge i64 {indices.dim(top, size)}, {least_bytes}")
-        top.dims[key] = name
-    return top.dims[key]
+    for size, least in traffic.least(buffer):
+        key = ("large", size, least)
+        if isinstance(size, int):
+            top.dims[key] = "true" if size >= least else "false"
+        elif key not in top.dims:
+            name = indices.values.fresh("c")
+            top.put(f"{name} = icmp sge i64 {indices.dim(top, size)}, {least}")
+            top.dims[key] = name
+        found.append(top.dims[key])
+    return found
 
 
 def may_stream(
-    indices: Indices, level: Level, loop: For, stores: Sequence[Store], least_bytes: int
+    indices: Indices, level: Level, loop: For, stores: Sequence[Store], traffic: Traffic
 ) -> str:
     """Whether the stores of a loop go past the caches, as an i1 at its start."""
     conditions = []
     for store in stores:
         buffer, size = store.buffer, store.buffer.item_bytes
-        conditions.append(is_large(indices, level, buffer, least_bytes))
+        conditions += is_large(indices, level, buffer, traffic)
         first = substitute(linear(buffer, store.index), {loop.variable: loop.start})
         at = indices.pointer(level, buffer, first, size, {})
         address, rest, aligned = (indices.values.fresh() for _ in range(3))
@@ -97,8 +123,13 @@ def may_stream(
         level.put(f"{rest} = and i64 {address}, {LINE_BYTES - 1}")
         level.put(f"{aligned} = icmp eq i64 {rest}, 0")
         conditions.append(aligned)
-    total = conditions[0]
-    for condition in conditions[1:]:
+    return all_of(indices, level, conditions)
+
+
+def all_of(indices: Indices, level: Level, conditions: Sequence[str]) -> str:
+    """Whether all of several conditions hold."""
+    total, *others = dict.fromkeys(conditions)
+    for condition in others:
         both = indices.values.fresh("c")
         level.put(f"{both} = and i1 {total}, {condition}")
         total = both

@@ -141,6 +141,22 @@ def test_rows_of_any_length_go_past_the_caches() -> None:
 
 
 @pytest.mark.usefixtures("small_caches")
+@pytest.mark.parametrize("columns", [256, 260])
+def test_rows_that_are_added_up_go_past_the_caches_too(columns: int) -> None:
+    """As all arrays of the kernel together do not fit; passes over a row ask for the next one."""
+    shape = (300, columns)
+    x, gain = gx.symbol("x", shape), gx.symbol("g", shape[1:])
+    y = (x - x.mean(1, keepdims=True)) * gain
+    outputs = [y, *gx.vjp(gx.sum(y * y, axis=1), [x, gain], gx.ones(300))]
+    compiled = gx.compile([x, gain], outputs, options=OPTIONS)
+    assert "!nontemporal" in compiled.llvm_ir and "@llvm.prefetch" in compiled.llvm_ir
+    a, b = random_array(shape, "float64"), random_array(shape[1:], "float64")
+    wanted = gx.compile([x, gain], outputs, target="interpret")(a, b)
+    for got, each in zip(compiled(a, b), wanted, strict=True):
+        np.testing.assert_allclose(got, each, rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.usefixtures("small_caches")
 def test_small_or_masked_or_reread_results_stay_in_the_caches() -> None:
     x = gx.symbol("x", (100,), "float32")
     y = gx.symbol("y", ("n",), "float32")
