@@ -305,9 +305,12 @@ def _shares(node: Node) -> tuple[Node, Node]:
 
 def _factor_shares(node: Node) -> tuple[Node, Node]:
     """For each factor the product of all others, exact with zeros: zeros are counted and left out.
+
+    A choice on zero does not move, so from the second order on this would be silently wrong beside
+    a factor of 0. There a term is added that is 0 and has the derivative NaN.
     """
-    from graphc.ops.arithmetic import like
-    from graphc.ops.special import where_op
+    from graphc.ops.arithmetic import difference_op, like, strong_multiply_op
+    from graphc.ops.special import stop_gradient_op, where_op
 
     x, updates, *positions = node.args
     where = [v == like(v, 0) for v in (x, updates)]
@@ -321,8 +324,14 @@ def _factor_shares(node: Node) -> tuple[Node, Node]:
         if_zero = where_op(count == one, rest, none)
         return where_op(zero, if_zero, where_op(count == none, rest / value, none))
 
-    taken = [gather_op(v, *positions, **node.attrs) for v in (rest, count)]
-    return others(where[0], filled[0], rest, count), others(where[1], filled[1], *taken)
+    both = scatter_op["add"](x, updates, *positions, **node.attrs)
+    unknown = where_op(count == like(count, 0), like(count, 0), like(count, float("nan")))
+    guard = strong_multiply_op(difference_op(both, stop_gradient_op(both)), unknown)
+    taken = [gather_op(v, *positions, **node.attrs) for v in (rest, count, guard)]
+    return (
+        others(where[0], filled[0], rest, count) + guard,
+        others(where[1], filled[1], *taken[:2]) + taken[2],
+    )
 
 
 def _extremum_shares(node: Node) -> tuple[Node, Node]:
@@ -372,6 +381,7 @@ _DERIVATIVES: dict[str, Derivative] = {
 }
 _DOCS = {
     "set": "; of updates at one position the last one stays",
+    "mul": "; beside a factor of 0 its derivatives are NaN from the second order on",
     "max": "; what ties shares the derivative equally",
     "min": "; what ties shares the derivative equally",
 }

@@ -307,3 +307,23 @@ def test_at_edges_the_ways_to_second_derivatives_agree(name: str) -> None:
                 np.testing.assert_allclose(found[inside], ways[0][inside], rtol=1e-12, atol=1e-300)
             if name != "power":
                 assert not np.isnan(ways[0][inside]).any()
+
+
+def test_factors_at_positions_have_second_derivatives_or_none_but_no_wrong_ones() -> None:
+    """Beside a factor of 0 the second derivative of a product at positions is NaN, never 0."""
+    positions = np.array([0, 0, 1, 1])
+    x = gx.vector("x", 4)
+    slope = gx.grad(gx.sum(gx.at(gx.ones(2))[positions].multiply(x)), x)
+    made = [slope, gx.jacobian(slope, x, mode="forward"), gx.jacobian(slope, x, mode="reverse")]
+    compiled = gx.compile(x, made, options=OPTIONS)
+    for point in (np.array([2.0, 3, 4, 5]), np.array([0.0, 3, 4, 5])):
+        with np.errstate(all="ignore"):
+            evaluated = gx.evaluate(made, {x: point})
+        for first, *second in (evaluated, compiled(point)):
+            np.testing.assert_array_equal(first, point[[1, 0, 3, 2]])
+            for matrix in second:
+                whole = np.kron(np.eye(2), np.ones((2, 2)))
+                if point[0] == 0:
+                    assert np.isnan(matrix[:2, :2]).all()
+                    matrix, whole = matrix[2:, 2:], whole[2:, 2:]
+                np.testing.assert_allclose(matrix, whole - np.eye(len(whole)), atol=1e-15)
