@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen import interpret
 from graphc.codegen.interpret import Failure, InterpreterError, run_kernel, run_program
+from graphc.codegen.interpret import kernel as kernels
+from graphc.codegen.interpret.context import polynomial
 from graphc.codegen.loops import Buffer, Contract, Kernel, Region, product_bytes, verify
 from graphc.codegen.lower import expand, lower
 from graphc.codegen.memory import plan
@@ -36,10 +37,10 @@ def symbol(name: str) -> Dim:
     return Dim.symbol(name)
 
 
-@pytest.fixture(params=[interpret.LOCKSTEP, 3], ids=["wide", "narrow"])
+@pytest.fixture(params=[kernels.LOCKSTEP, 3], ids=["wide", "narrow"])
 def lockstep(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Whatever is run in lockstep at a time, results are the same."""
-    monkeypatch.setattr(interpret, "LOCKSTEP", request.param)
+    monkeypatch.setattr(kernels, "LOCKSTEP", request.param)
     return request.param
 
 
@@ -164,7 +165,7 @@ def test_index_expressions_are_those_of_dims() -> None:
     ]
     values = {"i": rng.integers(-9, 9, 40), "p": rng.integers(-9, 9, 40), "n": 4}
     for expression in expressions:
-        found = interpret.polynomial(expression, values.__getitem__)
+        found = polynomial(expression, values.__getitem__)
         wanted = [
             evaluate(expression, {"i": int(a), "p": int(b), "n": 4})
             for a, b in zip(values["i"], values["p"], strict=True)
@@ -178,9 +179,9 @@ def test_an_index_divided_by_an_extent_of_zero_counts_it_as_one(operator: str) -
     i, n = symbol("i"), symbol("n")
     expression = i // n if operator == "floordiv" else i % n
     values = {"i": np.array([3, 4, 5]), "n": np.array([1, 0, 2])}
-    found = interpret.polynomial(expression, values.__getitem__)
+    found = polynomial(expression, values.__getitem__)
     np.testing.assert_array_equal(found, [3, 4, 2] if operator == "floordiv" else [0, 0, 1])
-    nothing = interpret.polynomial(expression, {"i": np.arange(0), "n": np.arange(0)}.__getitem__)
+    nothing = polynomial(expression, {"i": np.arange(0), "n": np.arange(0)}.__getitem__)
     assert nothing.size == 0
 
 
