@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from graphc.codegen.cuda_kernel import CudaKernel, Parameter, launch_bounds
 from graphc.codegen.cuda_together import PART_BLOCK, Parameters, Part
@@ -37,7 +37,7 @@ MOST_WORK_OF_ROUND, MOST_WORK_OF_TEST = 1 << 18, 1 << 20
 MOST_LAUNCHES = 24
 
 
-def runs_on_device(statement: Statement) -> bool:
+def runs_on_device(statement: Statement) -> TypeGuard[Loop | While]:
     """Whether one block may do a loop by itself."""
     if not isinstance(statement, (Loop, While)):
         return False

@@ -101,8 +101,11 @@ class TensorPrinter(ContractPrinter):
         kind, terms = KINDS[dtype]
         given = ("__uint_as_float(a)", "__uint_as_float(b)")
         if dtype != "float32":
-            halves = [f"(unsigned short)({name} >> k % 2 * 16)" for name in "ab"]
-            given = tuple(self.instruction("convert", [h], [dtype], "float32") for h in halves)
+            left, right = (f"(unsigned short)({name} >> k % 2 * 16)" for name in "ab")
+            given = (
+                self.instruction("convert", [left], [dtype], "float32"),
+                self.instruction("convert", [right], [dtype], "float32"),
+            )
         each = terms // 8
         return _MULTIPLY_ADD.format(kind=kind, terms=terms, each=each, a=given[0], b=given[1])
 

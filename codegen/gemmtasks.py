@@ -135,13 +135,13 @@ def panel_product(tile: Tile) -> Function:
                 )
         with f.when(finishing):
             f.call_pointer("void", epilogue, *block_at(first_row, height, target))
-        below = f.add(inside, height)
-        next_panel = f.compare("sge", below, tile.rows)
+        through = f.add(inside, height)
+        next_panel = f.compare("sge", through, tile.rows)
         loop.step = height
         loop.next = [
             f.select(next_panel, f.at(panel, left_panel), panel, "ptr"),
             f.at(target, f.multiply(height, out_row)),
-            f.select(next_panel, 0, below),
+            f.select(next_panel, 0, through),
             f.add(line, LINE_BYTES),
         ]
     return f

@@ -191,7 +191,9 @@ class Printer:
     def _finish_streams(self, level: Level) -> None:
         """What went past the caches is seen by the others before they see that the task is done."""
         traffic = self.loops.traffic
-        for buffer in dict.fromkeys(traffic.streamed if traffic else ()):
+        if traffic is None:
+            return
+        for buffer in dict.fromkeys(traffic.streamed):
             large = all_of(self.indices, level, is_large(self.indices, level, buffer, traffic))
             tag = self.values.tag()
             level.put(f"br i1 {large}, label %fence{tag}, label %done{tag}, !prof !2")

@@ -99,7 +99,8 @@ def all_columns(result: Node, direction: Node) -> Node:
         known, start = {}, 0
         for node, rows in zip(cut.nodes, found, strict=True):
             stop = start + int(node.size)
-            known[node] = _spread_out(rows, cut, start, stop)
+            each = spread(node, few) if rows is None else rows
+            known[node] = _spread_out(each, cut, start, stop)
             start = stop
     (rows,) = push_rows([result], known, count)
     return spread(result, count) if rows is None else rows
@@ -149,7 +150,7 @@ def cheapest_cut(result: Node, direction: Node) -> Cut | None:
         before = sum(work[node] for node in inside)
         if most * before + count * behind >= least:
             continue
-        pattern = _stacked([held[node][0].pattern() for node in edge], count)
+        pattern = _stacked([dep.pattern() for node in edge for dep in held[node] if dep], count)
         coloring = color_columns(pattern)
         total = coloring.count * before + count * behind
         if total < least:
@@ -200,7 +201,7 @@ def _work(node: Node) -> int:
     if node.op is placeholder_op or isinstance(form, View):
         return 0
     if isinstance(form, Reduce):
-        return _elements(node.args[0].type)
+        return _elements(result_types(node.args[0])[0])
     elements = sum(map(_elements, result_types(node)))
     if isinstance(form, Contract):
         terms = math.prod(node.args[0].shape[axis] for axis in node.attrs["contracted"][0])
@@ -211,4 +212,4 @@ def _work(node: Node) -> int:
 def _elements(type_: TensorType) -> int:
     """The elements of an array, its rows filled up to whole vectors."""
     *rows, last = type_.shape or (1,)
-    return math.prod(rows) * -(-last // _VECTOR) * _VECTOR
+    return int(math.prod(rows) * -(-last // _VECTOR) * _VECTOR)

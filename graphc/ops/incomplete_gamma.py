@@ -145,8 +145,8 @@ def _at_ends(a: Node, x: Node, upper: bool) -> Node:
 
 def _function(name: str, a: Any, x: Any, upper: bool) -> Node:
     first, second = operands(name, a, x, real=True)
-    wide = (cast(each, dtypes.FLOAT64) for each in (first, second))
-    return cast(_at_ends(*wide, upper), first.dtype)
+    wide = _at_ends(cast(first, dtypes.FLOAT64), cast(second, dtypes.FLOAT64), upper)
+    return cast(wide, first.dtype)
 
 
 @surface

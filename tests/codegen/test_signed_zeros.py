@@ -13,8 +13,8 @@ ZEROS = [-0.0, 0.0, -1e-7, 1e-7, 1.0, -1.0, np.nan]
 CASES = {
     "above": lambda x: gx.where(x > 0, 0, x),
     "below": lambda x: gx.where(x < 0, 0, x),
-    "below of zero": lambda x: gx.where(0 > x, x, 0),
-    "above of zero": lambda x: gx.where(0 < x, x, 0),
+    "kept below": lambda x: gx.where(x < 0, x, 0),
+    "kept above": lambda x: gx.where(x > 0, x, 0),
     "not below": lambda x: gx.where(x >= 0, 0, x),
     "of -0": lambda x: gx.where(x > 0, -0.0, x),
 }

@@ -253,12 +253,12 @@ REFERENCES: dict[str, Reference] = {
         3.0, floor=1.0, floor_below=-0.5, poles=True, slow=True, narrow=_WIDE,
     ),
     "gamma": Reference(
-        _gamma, ((0, 3), (0.9, 1.1), (2, 9), (7, 172), (-0.6, 0), (-9, 0), (-184, 0)), 4.0,
+        _gamma, ((0, 3), (0.9, 1.1), (2, 9), (7, 172), (-0.6, 0), (-9, 0), (-184, 0)), 5.0,
         poles=True, slow=True, narrow=_WIDE,
     ),
     "digamma": Reference(
         _digamma, ((0, 3), (1.4, 1.5), (0.9, 1.1), (2, 9), (7, 100), (-9, 0)),
-        4.0, floor=1.0, floor_below=0.0, poles=True, slow=True, narrow=_WIDE,
+        5.0, floor=1.0, floor_below=0.0, poles=True, slow=True, narrow=_WIDE,
     ),
     "trigamma": Reference(
         _polygamma(1), ((0, 3), (2, 20), (10, 1000)), 5.0, (0, math.inf),
@@ -269,7 +269,7 @@ REFERENCES: dict[str, Reference] = {
         settings=(4,), procedure="polygamma", slow=True, narrow=_WIDE,
     ),
     "i0": Reference(_bessel(0), (*_BESSEL, (700, 714)), 4.0, slow=True, narrow=_WIDE),
-    "i1": Reference(_bessel(1), (*_BESSEL, (700, 714)), 4.0, slow=True, narrow=_WIDE),
+    "i1": Reference(_bessel(1), (*_BESSEL, (700, 714)), 5.0, slow=True, narrow=_WIDE),
     "i0e": Reference(_scaled(0), _BESSEL, 4.0, slow=True, narrow=_WIDE),
     "i1e": Reference(_scaled(1), _BESSEL, 4.0, slow=True, narrow=_WIDE),
     "j0": Reference(
