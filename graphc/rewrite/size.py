@@ -3,8 +3,8 @@
 Two counts. `nodes` are the nodes that there are, those of the Graphs that nodes carry once each.
 `operations` are the element operations that kernels have to do, in additions: an element-wise node
 does what its op says that it costs for each element, a reduction one for each element that it
-reads, a contraction a product and a sum for each pair; views and leaves do none, and a loop does
-its body as often as it runs.
+reads, a contraction a product and a sum for each pair, a composed op what it is made of; views and
+leaves do none, and a loop does its body as often as it runs.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.dims import Extent, evaluate, product, symbols_of
-from graphc.graph import Graph, graphs_of
-from graphc.lowering import Contract, Elementwise, Gather, Generate, Nest, Reduce, Scatter
+from graphc.graph import Graph, graphs_of, parameter_op, placeholder_op, symbol_op
+from graphc.lowering import Compose, Contract, Elementwise, Gather, Generate, Nest, Reduce, Scatter
 from graphc.node import Node, topological
 from graphc.rewrite.pipeline import rewrite
 from graphc.types import TensorType, Type
 
 # A named extent counts as so many elements where numbers are compared.
 _TYPICAL = 1000
+# What is not known before a call.
+_GIVEN = (symbol_op, parameter_op, placeholder_op)
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,9 @@ def _operations(node: Node) -> Extent:
         return max((_elements(each.type) for each in (node, *node.args)), key=_number)
     if isinstance(form, Elementwise):
         return form.cost * _elements(node.type)
+    if isinstance(form, Compose):
+        made = topological([form.build(*node.args, **node.attrs)], known=set(node.args))
+        return sum(map(_operations, made), start=0)
     return _elements(node.type) if isinstance(form, (Gather, Generate)) else 0
 
 
@@ -126,13 +131,17 @@ def growth(
     """
     order = topological(outputs)
     derived: set[Node] = set()
+    fixed: set[Node] = set()  # made of constants: whoever made them first, they are anybody's
     for node in order:
-        if _is_derived(node) or not derived.isdisjoint(node.args):
+        if all(argument in fixed for argument in node.args) and node.op not in _GIVEN:
+            fixed.add(node)
+        elif _is_derived(node) or not derived.isdisjoint(node.args):
             derived.add(node)
     if not derived:
         return None
     ends = [node for node in outputs if node not in derived]
-    ends += [a for node in order if node in derived for a in node.args if a not in derived]
+    within = (a for node in order if node in derived for a in node.args)
+    ends += [a for a in within if a not in derived and a not in fixed]
     ends = list(dict.fromkeys(ends))
 
     def simplified(nodes: Sequence[Node]) -> Any:
