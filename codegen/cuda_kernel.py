@@ -18,7 +18,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphc.codegen.clike import Level, StatementPrinter, enclosed
-from graphc.codegen.cuda_lanes import LANE, WARP, Access, Kept, Lanes, accesses_of, divides, packs
+from graphc.codegen.cuda_lanes import (
+    LANE,
+    LONG_BLOCKS,
+    WARP,
+    Access,
+    Kept,
+    Lanes,
+    accesses_of,
+    divides,
+    packs,
+)
 from graphc.codegen.cuda_lanes import planned as planned_lanes
 from graphc.codegen.cuda_scalar import CUDA
 from graphc.codegen.loops import Buffer, Contract, Kernel, identity, linear, scopes
@@ -39,8 +49,8 @@ from graphc.dims import Bounds, Compound, Dim, Extent, ceildiv, dim_min, product
 # Blocks of a launch; more tasks than this are taken in turns.
 MOST_BLOCKS = 1 << 16
 # Values from which the compiler is told that one block on a multiprocessor will do: left to itself
-# it spills a little of what is alive at once, to hold two.
-MANY_VALUES = 800
+# it spills a little of what is alive at once, to hold two; doubles in blocks of 1,024 too.
+MANY_VALUES = 600
 # Indices below this, sums and products on the way included, fit an int with room to spare.
 NARROW_INDEX = 1 << 30
 
@@ -264,7 +274,9 @@ class KernelPrinter(StatementPrinter):
                 self.parallel_loop(top, nest)
             else:
                 self.statement(top, statement)
-        if len(self.live) > MANY_VALUES:  # those of routines are known now
+        many = len(self.live) > MANY_VALUES  # those of routines are known now
+        wide = self.block == LONG_BLOCKS[-1] and any(b.dtype == "float64" for b in self.group)
+        if many or wide:
             self.resident = 1
 
     @property

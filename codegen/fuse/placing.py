@@ -17,6 +17,7 @@ from graphc.codegen.fuse.reading import (
     asks,
     beneath_views,
     index_rank,
+    is_at,
     reads_at,
     result_shape,
     variables,
@@ -340,7 +341,8 @@ class Placing:
             if member in group.carried:
                 return False
             is_row = group.reduced is not None and is_row_member(member, group)
-            if at != (left if is_row else index) or (not full and not is_row):
+            own = left if is_row else index
+            if not is_at(at, own, result_shape(member)) or (not full and not is_row):
                 return False
         return True
 

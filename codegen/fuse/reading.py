@@ -20,6 +20,13 @@ def variables(count: int) -> tuple[Dim, ...]:
     return tuple(Dim.symbol(f"_axis{axis}") for axis in range(count))
 
 
+def is_at(place: tuple[Extent, ...], own: tuple[Extent, ...], shape: Shape) -> bool:
+    """Whether two indices into a shape are one: along an axis of extent 1 there is but one."""
+    if len(place) != len(own) or len(own) != len(shape):
+        return place == own
+    return all(a == b or extent == 1 for a, b, extent in zip(place, own, shape, strict=True))
+
+
 def result_shape(node: Node) -> Shape:
     """The shape of a node's results; those of an element-wise node with several are equal."""
     if isinstance(node.type, TupleType):

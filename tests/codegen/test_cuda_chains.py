@@ -74,6 +74,7 @@ GRAPHS: dict[str, Callable[[], Graphs]] = {
     "masked rows": masked_rows,
     "centred rows": centred_rows,
     "few rows": lambda: scores(3, 3, 128),
+    "one head": lambda: scores(1, 5, 128),
     "ragged rows": lambda: scores(2, 45, 200),
     "wide rows": lambda: scores(2, 18, 512, 9),
     "rows of unknown number": lambda: scores("h", "n", 128),
