@@ -20,7 +20,6 @@ from typing import Any
 from graphc.codegen.clike import Level, StatementPrinter, enclosed
 from graphc.codegen.cuda_lanes import (
     LANE,
-    LONG_BLOCKS,
     WARP,
     Access,
     Kept,
@@ -48,9 +47,10 @@ from graphc.dims import Bounds, Compound, Dim, Extent, ceildiv, dim_min, product
 
 # Blocks of a launch; more tasks than this are taken in turns.
 MOST_BLOCKS = 1 << 16
-# Values from which the compiler is told that one block on a multiprocessor will do: left to itself
-# it spills a little of what is alive at once, to hold two; doubles in blocks of 1,024 too.
+# Left to itself the compiler spills a little to hold more threads on a multiprocessor: of this many
+# values one block will do, and of doubles so many threads.
 MANY_VALUES = 600
+THREADS_OF_DOUBLES = 512
 # Indices below this, sums and products on the way included, fit an int with room to spare.
 NARROW_INDEX = 1 << 30
 
@@ -275,9 +275,10 @@ class KernelPrinter(StatementPrinter):
             else:
                 self.statement(top, statement)
         many = len(self.live) > MANY_VALUES  # those of routines are known now
-        wide = self.block == LONG_BLOCKS[-1] and any(b.dtype == "float64" for b in self.group)
-        if many or wide:
+        if many:
             self.resident = 1
+        elif any(buffer.dtype == "float64" for buffer in self.group):
+            self.resident = max(1, THREADS_OF_DOUBLES // self.block)
 
     @property
     def scratch(self) -> bool:
