@@ -15,8 +15,9 @@ linear in the graph.
 
 Each decision leaves a reason on the group, for the report.
 
-- `placing`: which kernel takes a node; `storing`: which other values must be in memory; `order`: in
-  which order the kernels run. These are the passes, over a `partition` of `group`s.
+- `waiting`: when a node is placed; `placing`: which kernel takes it; `storing`: which other values
+  must be in memory; `order`: in which order the kernels run. These are the passes, over a
+  `partition` of `group`s.
 - `reading`: which elements of its arguments a node reads; `parts`: what an array is put together
   of; `cost`: what a value takes to compute.
 """
@@ -31,6 +32,7 @@ from graphc.codegen.fuse.order import sort
 from graphc.codegen.fuse.partition import Partition
 from graphc.codegen.fuse.placing import Placing
 from graphc.codegen.fuse.storing import store
+from graphc.codegen.fuse.waiting import rows_first
 from graphc.codegen.tactics import CPU, Tactics
 from graphc.node import Node
 
@@ -50,7 +52,7 @@ def partitioned(
     """
     found = Partition(order, external, strided, overwritten, tactics or CPU)
     placing = Placing(found, order)
-    for node in order:
+    for node in rows_first(order):
         placing.place(node)
     store(found, order, outputs)
     sort(found, outputs)

@@ -180,19 +180,24 @@ class Placing:
             group.carried.add(node)
         if group not in self._sources:
             self._reducing.setdefault(group.domain, []).append(group)
-        self._sources.setdefault(group, set()).update(self._read_sources(node))
+        self._sources.setdefault(group, set()).update(self._read_sources(node, group))
 
-    def _read_sources(self, node: Node) -> set[Node]:
-        """What a reduction reads from memory at its own index, as far as it is soon found."""
+    def _read_sources(self, node: Node, group: Group | None = None) -> set[Node]:
+        """What a reduction reads from memory at its own index, as far as it is soon found: by
+        itself or, in a group, by what the group computes for it.
+        """
         index: tuple[Extent, ...] = variables(node.args[0].ndim)
         stack, seen = [(node.args[0], index)], {node.args[0]}
         found: set[Node] = set()
         while stack and len(seen) < SOURCE_SEARCH:
             current, at = stack.pop()
-            if self.partition.is_external(current) or current in self.partition.group_of:
+            owner = self.partition.group_of.get(current)
+            if self.partition.is_external(current) or owner is not None:
                 if at == index:
                     found.add(current)
-                continue
+                inside = owner is not None and owner is group
+                if not inside or not isinstance(current.op.lowering, Elementwise):
+                    continue
             for argument, where in reads_at(current, at):
                 if argument not in seen:
                     seen.add(argument)

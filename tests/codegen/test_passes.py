@@ -133,3 +133,16 @@ def test_the_report_says_what_is_fused_and_what_is_not() -> None:
     assert "fused: add (2 times), relu, exp, which reads values of the kernel where" in reasons
     assert "not fused: sum, which needs whole rows, and a product is made in tiles" in reasons
     assert "not fused: add, which reads values of the kernel elsewhere" in reasons
+
+
+def test_a_sum_over_rows_waits_for_the_kernel_of_the_rows() -> None:
+    """It is the first reduction of the graph, but the array is read once."""
+    x, seed = gx.symbol("x", (700, 128)), gx.symbol("seed", (700, 128))
+    unit = x / gx.sqrt(gx.mean(x * x, axis=1, keepdims=True))
+    outputs = [gx.sum(seed, axis=0), unit, gx.sum(unit * (seed * 2), axis=1)]
+    made = gx.compile([x, seed], outputs, options=gx.Options(cache=False))
+    assert len(made.kernels) == 2  # the second adds up the parts
+    a, b = np.random.default_rng(4).normal(size=(2, 700, 128))
+    wanted = a / np.sqrt((a * a).mean(1, keepdims=True))
+    for got, each in zip(made(a, b), [b.sum(0), wanted, (wanted * b * 2).sum(1)], strict=True):
+        np.testing.assert_allclose(got, each, rtol=1e-12, atol=1e-12)
