@@ -39,6 +39,7 @@ from graphc.ops.arithmetic import (
     like,
     multiply_op,
     square_op,
+    strong_divide_op,
     strong_multiply,
     strong_multiply_op,
 )
@@ -51,6 +52,7 @@ from graphc.types import TupleType
 # Whole exponents up to this are products of series, which are exact where the base is 0.
 MOST_FACTORS = 64
 _MANY = sys.maxsize
+_QUOTIENTS = (divide_op, strong_divide_op)
 
 Column = list[Maybe]  # the coefficients of a value, from 0
 Expand = Callable[[Node, list[Column], int], list[Column]]
@@ -153,7 +155,7 @@ class Series:
         if node.op is power_op and self._product(node) is not None:
             return [*needs, (self._products[node], order)]
         derivative = node.op.derivative
-        if _is_product(node) or node.op is divide_op or _is_region(node):
+        if _is_product(node) or node.op in _QUOTIENTS or _is_region(node):
             return needs
         if isinstance(derivative, Partials):
             rows = self._partials_of(node)
@@ -191,7 +193,7 @@ class Series:
             return [self.at(self._products[node], m)]
         if _is_product(node):
             return [self._product_at(node, m)]
-        if node.op is divide_op:
+        if node.op in _QUOTIENTS:
             return [self._quotient_at(node, m)]
         derivative = node.op.derivative
         if isinstance(derivative, Linear) and not derivative.multi:
@@ -247,7 +249,7 @@ class Series:
         top = self.at(above, m)
         if taken is not None:
             top = -taken if top is None else top - taken
-        return None if top is None else divide_op(top, below)
+        return None if top is None else node.op(top, below)
 
     # -- derivatives that ops state ----------------------------------------------------------------
 

@@ -89,8 +89,8 @@ def eigh(a: Any, UPLO: str = "L") -> EighResult:  # noqa: N803
     as columns; only the triangle `UPLO`, lower or upper, is read.
 
     In each vector the first component of at least 0.37 of the largest is positive. Derivatives of
-    vectors take the vectors of equal eigenvalues as not turning into each other. `LinAlgError` at
-    run time for NaN and infinities.
+    vectors take the vectors of equal eigenvalues as not turning into each other: where values are
+    equal, theirs are those of first order only. `LinAlgError` at run time for NaN and infinities.
     """
     both = eigh_op(_symmetric("eigh", a, UPLO))
     return EighResult(project(both, 0), project(both, 1))

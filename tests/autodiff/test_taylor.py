@@ -235,3 +235,30 @@ def test_a_direction_of_a_wrong_shape_is_called_a_direction() -> None:
         gx.jvp(x * x, x, np.ones((3, 1)))
     with pytest.raises(gx.GraphError, match=r"a cotangent of type float64\[2\]"):
         gx.vjp(x * x, x, np.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("function", "exact"),
+    [
+        (lambda t: gx.xlogy(t * t, t + 1), lambda t: t * t * mpmath.log(t + 1)),
+        (lambda t: gx.logaddexp(t, t * t), lambda t: mpmath.log(mpmath.exp(t) + mpmath.exp(t * t))),
+        (lambda t: gx.y1(t + 1), lambda t: mpmath.bessely(1, t + 1)),
+        (lambda t: gx.prod(gx.stack([t, t * t, t + 2])), lambda t: t**3 * (t + 2)),
+    ],
+)
+@pytest.mark.parametrize("point", [0.0, 0.7])
+def test_series_of_functions_of_several_arguments(function: Any, exact: Any, point: float) -> None:
+    t = gx.scalar("t")
+    with np.errstate(all="ignore"):
+        found = gx.evaluate(gx.taylor(function(t), t, 1.0, 6), {t: point})
+    with mpmath.workprec(150):
+        wanted = [float(c) for c in mpmath.taylor(exact, mpmath.mpf(point), 6)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-13, atol=1e-14)
+
+
+def test_the_graph_of_a_product_with_a_logarithm_grows_with_the_square_of_the_order() -> None:
+    t = gx.scalar("t")
+    short, long = (
+        len(topological(gx.taylor(gx.xlogy(t * t, t + 1), t, 1.0, order)[1:])) for order in (6, 12)
+    )
+    assert long < 3 * short
