@@ -43,19 +43,18 @@ class Level:
     latest: tuple[Dim, str] | None = None  # the last long sum, from which the next may follow
     lanes: Lanes | None = None  # of the enclosing vector loop, if there is one
     introduces_lanes: bool = False
+    lane_count: int = 1  # of every value here, 1 outside of vector loops
     finished: str | None = None  # whether the loop whose body this is needs no further iteration
 
     def __post_init__(self) -> None:
         self.introduces_lanes = self.lanes is not None
         if self.lanes is None and self.parent is not None:
             self.lanes = self.parent.lanes
+        if self.lanes is not None:
+            self.lane_count = self.lanes.count
 
-    @property
-    def lane_count(self) -> int:
-        return self.lanes.count if self.lanes else 1
-
-    def put(self, *lines: str) -> None:
-        self.lines.extend("  " + line for line in lines)
+    def put(self, line: str) -> None:
+        self.lines.append("  " + line)
 
     def label(self, name: str) -> None:
         self.lines.append(f"{name}:")

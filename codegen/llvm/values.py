@@ -38,7 +38,8 @@ class Values:
         return self._count
 
     def fresh(self, prefix: str = "t") -> str:
-        return f"%{prefix}{self.tag()}"
+        self._count += 1
+        return f"%{prefix}{self._count}"
 
     def operand(self, level: Level, value: Value, lanes: int | None = None) -> str:
         """A value as an operand at this level: a literal, a name, or a splat of what was computed
@@ -100,7 +101,8 @@ class Values:
         lines, result, declarations = instruction(
             *(opcode, operands, dtypes, dtype, lanes, self.fresh), self.machine.converts_halves
         )
-        level.put(*lines)
+        for line in lines:
+            level.put(line)
         if declarations:
             self.declarations |= declarations
         return result
@@ -108,13 +110,15 @@ class Values:
     def from_memory(self, level: Level, name: str, dtype: str, lanes: int) -> str:
         """The value in registers of one that was loaded."""
         lines, result = from_memory(name, dtype, lanes, self.fresh)
-        level.put(*lines)
+        for line in lines:
+            level.put(line)
         return result
 
     def to_memory(self, level: Level, name: str, dtype: str, lanes: int) -> str:
         """The value to be stored of one in registers."""
         lines, result = to_memory(name, dtype, lanes, self.fresh)
-        level.put(*lines)
+        for line in lines:
+            level.put(line)
         return result
 
 
