@@ -110,7 +110,7 @@ def _read(operands: Sequence[Any]) -> tuple[list[Any], list[list[Any]], list[Any
     """The operands, the labels of each with `_DOTS` for an ellipsis, and those of the result, None
     if they are implied.
     """
-    if not operands:
+    if not operands or len(operands) == 1 and not isinstance(operands[0], str):
         raise GraphError('einsum needs subscripts and operands: einsum("ij,jk->ik", x, y)')
     if not isinstance(operands[0], str):
         return _read_lists(operands)

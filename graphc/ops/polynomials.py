@@ -95,7 +95,7 @@ def polymul(a1: Any, a2: Any) -> Node:
 def polyder(p: Any, m: int = 1) -> Node:
     """The coefficients of the derivative of order m; none are left of a constant."""
     coefficients = _coefficients("polyder", p)
-    for _ in range(_order("polyder", m)):
+    for _ in range(min(_order("polyder", m), len(coefficients))):
         powers = np.arange(len(coefficients) - 1, 0, -1)
         coefficients = coefficients[:-1] * powers
     return coefficients

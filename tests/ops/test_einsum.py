@@ -123,6 +123,8 @@ def test_dtypes() -> None:
 @pytest.mark.parametrize(
     ("call", "said"),
     [
+        (lambda x: gx.einsum(x), "needs subscripts"),
+        (lambda x: gx.einsum((0, 1)), "needs subscripts"),
         (lambda x: gx.einsum("ij,jk", x), "for 2 operands, got 1"),
         (lambda x: gx.einsum("ijk", x), "of rank 2"),
         (lambda x: gx.einsum("i.j", x), "letters and one"),

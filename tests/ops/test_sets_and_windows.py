@@ -67,6 +67,10 @@ def test_numpy_names_reach_them() -> None:
         np.testing.assert_allclose(got, want, 1e-14)
 
 
+def test_the_derivative_of_a_huge_order_is_found_at_once() -> None:
+    assert gx.polyder(gx.vector("w", 3), 2**60).shape == (0,)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
