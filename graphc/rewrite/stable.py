@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from graphc.node import Node
 from graphc.ops.arithmetic import difference_op, like, subtract_op
-from graphc.ops.movement import reshape_op
+from graphc.ops.movement import reshape_op, transpose_op
 from graphc.ops.operands import broadcast_op
 from graphc.ops.reduce import max_op, remaining, spread, sum_op
 from graphc.ops.special import stop_gradient_op, where_op
@@ -141,7 +141,7 @@ def is_shifted(x: Node, axes: tuple[int, ...]) -> bool:
 
 _MOST_BEHIND = 8  # ops that the maximum is looked for behind
 # Which argument of these is still the maximum.
-_BEHIND = {broadcast_op: 0, reshape_op: 0, stop_gradient_op: 0, where_op: 2}
+_BEHIND = {broadcast_op: 0, reshape_op: 0, transpose_op: 0, stop_gradient_op: 0, where_op: 2}
 
 
 def _plain(x: Node, total: Node) -> bool:

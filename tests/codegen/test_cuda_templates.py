@@ -18,7 +18,8 @@ import pytest
 from test_cuda_budget import TEMPLATES
 
 import graphc as gx
-from graphc.codegen import cuda, cuda_contract, cuda_lanes, fuse
+from graphc.codegen import cuda, cuda_contract, cuda_lanes
+from graphc.codegen.fuse import group as fused
 from graphc.codegen.tactics import GPU
 from tests.cuda_emulator import emulator
 
@@ -186,7 +187,7 @@ def chosen_when_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Templates for large arrays are chosen for small ones."""
     tactics = replace(GPU, split_elements=512, part_elements=128, least_parts=2)
     monkeypatch.setattr(cuda, "GPU", tactics)
-    monkeypatch.setattr(fuse, "LEAST_CARRIED", 64)
+    monkeypatch.setattr(fused, "LEAST_CARRIED", 64)
     monkeypatch.setattr(cuda_lanes, "MANY_TASKS", 4)
     monkeypatch.setattr(cuda_contract, "LARGE_TILES", 2)
 
