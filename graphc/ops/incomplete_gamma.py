@@ -65,13 +65,20 @@ def _fraction(a: Node, x: Node) -> Node:
 
 
 def _small_complement(a: Node, x: Node) -> Node:
-    """Q for a up to 1.25 and x up to 1.5: 1 - x**a/gamma(1 + a) (1 + a sum), without the 1s."""
+    """Q for a up to 1.25 and x up to 1.5: 1 - x**a/gamma(1 + a) (1 + a sum), without the 1s.
+
+    Where nothing cancels the 1 stands there: expm1 has itself and 1 for its derivative, which has
+    lost its places where it is close to -1, and is multiplied by the derivative of x**a.
+    """
     total, power = like(x, 0), like(x, 1)
     for n in range(1, _SMALL + 1):
         power = power * x * like(x, -1 / n)
         total = total + power / (a + like(a, n))
     exponent = a * (log_op(x) - _polynomial(a, LGAMMA_SLOPE))
-    return -expm1_op(exponent) - exp_op(exponent) * a * total
+    power = exp_op(exponent)
+    far = exponent < like(x, -1)
+    near = expm1_op(where_op(far, like(x, 0), exponent))
+    return where_op(far, like(x, 1) - power, -near) - power * a * total
 
 
 def _uniform(a: Node, mu: Node) -> tuple[Node, Node]:

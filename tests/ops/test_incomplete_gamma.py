@@ -148,6 +148,19 @@ def test_derivatives_by_both_arguments_of_first_and_second_order() -> None:
             assert abs(got[i] - want) <= 1e-11 * scale, (first, second, order)
 
 
+def test_next_to_zero_the_density_is_not_what_is_left_of_one() -> None:
+    """Its derivative by x is -x**(a - 1) exp(-x)/gamma(a), where Q is 1 in all its places."""
+    a, x = (v.ravel() for v in np.meshgrid((0.01, 0.1, 0.5, 1.0, 1.25), (1e-200, 1e-10, 1e-3, 0.5)))
+    by_x = gx.grad(gx.sum(gx.gammaincc(A, X)), X)
+    found = gx.evaluate([by_x, gx.grad(gx.sum(by_x), X)], {A: a, X: x})
+    density = np.array([-(v ** (u - 1)) * mpmath.exp(-v) / mpmath.gamma(u)
+                        for u, v in zip(map(mpmath.mpf, a), map(mpmath.mpf, x), strict=True)])
+    wanted = density, density * ((a - 1) / x - 1)
+    second = x > 1e-100  # 1/x**2 is finite
+    np.testing.assert_allclose(found[0], wanted[0].astype(float), rtol=1e-12)
+    np.testing.assert_allclose(found[1][second], wanted[1][second].astype(float), rtol=1e-9)
+
+
 def test_ends_are_scipys_and_a_masked_branch_is_zero() -> None:
     inf, nan = np.inf, np.nan
     ends = [0.0, 1e-300, 0.5, 30.0, 1e20, inf, -1.0, -inf, nan]
