@@ -149,10 +149,11 @@ class Case:
     @contextlib.contextmanager
     def sizes_of_work(self) -> Iterator[None]:
         """The constants that decide on splitting, small: a strided variant is lowered when it is
-        first called.
+        first called. What reads them is imported first: it would keep what it found.
         """
-        for name in ("lower", "lanes"):
-            importlib.import_module(f"graphc.codegen.{name}")
+        for name in ("codegen.lower", "codegen.lanes", "codegen.c", "codegen.cuda"):
+            importlib.import_module(f"graphc.{name}")
+        importlib.import_module("graphc.runtime.printing")
         changed = _constants_of_work(len(sys.modules)) if self.split else ()
         for module, name, _ in changed:
             setattr(module, name, SMALL_WORK[name])
