@@ -19,7 +19,7 @@ from graphc.errors import GraphError
 from graphc.lowering import Nest
 from graphc.node import Node
 from graphc.op import Leading, Op, Rules, register
-from graphc.ops.arithmetic import difference_op, like
+from graphc.ops.arithmetic import difference_op, like, multiply_op, strong_multiply_op
 from graphc.ops.operands import as_node, broadcast_together, cast, describe, normalize_axis
 from graphc.ops.reduce import lowest, refuse_out
 from graphc.tensor import surface
@@ -186,7 +186,8 @@ def _cumulate_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any
     if node.attrs["combiner"] in ("max", "min"):
         return [add_along_axis(_attaining(node), cotangents[0], axis)]
     a, g = _coefficients(node)
-    return [g * _pulled_back(a, cotangents[0], axis, reverse)]
+    pulled = _pulled_back(a, cotangents[0], axis, reverse, transform.masked)
+    return [_product(transform.masked)(pulled, g)]
 
 
 def add_along_axis(positions: Node, updates: Node, axis: int) -> Node:
@@ -197,9 +198,24 @@ def add_along_axis(positions: Node, updates: Node, axis: int) -> Node:
     return scatter_op["add"](like(updates, 0), updates, moved, **attrs)
 
 
-def _pulled_back(a: Node, cotangent: Node, axis: int, reverse: bool) -> Node:
-    """The cotangent of b in z[i] = a[i] z[i-1] + b[i]: the recurrence run from the other end."""
-    return recurrence_op(shifted(a, axis, not reverse), cotangent, axis=axis, reverse=not reverse)
+def _pulled_back(a: Node, cotangent: Node, axis: int, reverse: bool, masked: bool) -> Node:
+    """The cotangent of b in z[i] = a[i] z[i-1] + b[i]: the recurrence run from the other end.
+
+    Beneath a branch of a `where` it is 0 until a cotangent is not, whatever the factors are.
+    """
+    from graphc.ops.special import where_op
+
+    factors = shifted(a, axis, not reverse)
+    if masked:
+        zero, one = like(a, 0), like(a, 1)
+        given = where_op(cotangent == zero, zero, one)
+        given = cumulate_op(given, combiner="max", axis=axis, reverse=not reverse)
+        factors = where_op(shifted(given, axis, not reverse) == zero, zero, factors)
+    return recurrence_op(factors, cotangent, axis=axis, reverse=not reverse)
+
+
+def _product(masked: bool) -> Op:
+    return strong_multiply_op if masked else multiply_op
 
 
 def _recurrence_jvp(node: Node, tangents: list[Any], transform: Any) -> list[Any]:
@@ -213,8 +229,9 @@ def _recurrence_jvp(node: Node, tangents: list[Any], transform: Any) -> list[Any
 
 def _recurrence_vjp(node: Node, cotangents: list[Any], wanted: Any, transform: Any) -> list[Any]:
     (a, _), axis, reverse = node.args, node.attrs["axis"], node.attrs["reverse"]
-    pulled = _pulled_back(a, cotangents[0], axis, reverse)
-    return [pulled * shifted(node, axis, reverse) if wanted[0] else None, pulled]
+    pulled = _pulled_back(a, cotangents[0], axis, reverse, transform.masked)
+    product = _product(transform.masked)
+    return [product(pulled, shifted(node, axis, reverse)) if wanted[0] else None, pulled]
 
 
 cumulate_op: Op = register(

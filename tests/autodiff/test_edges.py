@@ -335,3 +335,22 @@ def test_a_masked_product_of_vectors_is_zero_in_directions() -> None:
         found = gx.evaluate(made, {X: point, v: along})
     for got, wanted in zip(found, (2 * along, 2 * along, 2 * along @ along), strict=True):
         np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("combiner", ["mul", "logaddexp"])
+def test_a_masked_running_combination_is_zero(combiner: str, reverse: bool) -> None:
+    def running(x: Any) -> Any:
+        return gx.cumulate(gx.log(x), combiner, 0, reverse=reverse)
+
+    all_masked = gx.sum(gx.where(X[0] > 0, running(X), X))
+    kept = gx.constant([not reverse, False, reverse])
+    one_kept = gx.sum(gx.where(kept, running(X), 0))
+    alone = gx.sum(gx.where(kept, gx.log(X), 0))
+    made = [gx.grad(c, X) for c in (all_masked, one_kept, alone)]
+    point = {X: np.array([-1.0, -1.0, 2.0] if reverse else [2.0, -1.0, -1.0])}
+    with np.errstate(all="ignore"):
+        _, one, single = gx.evaluate(made, point)
+        none, _, _ = gx.evaluate(made, {X: np.array([-1.0, 0.0, 2.0])})
+    np.testing.assert_array_equal(none, np.ones(3))
+    np.testing.assert_array_equal(one, single)
