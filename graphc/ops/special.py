@@ -150,7 +150,12 @@ check_op = register(
 
 @surface
 def where(condition: Any, x: Any, y: Any) -> Node:
-    """x where `condition` (bool) holds, else y; all three broadcast."""
+    """x where `condition` (bool) holds, else y; all three broadcast.
+
+    To the gradient what is not chosen contributes an exact zero, even if it is infinite or NaN. But
+    beneath products of matrices, convolutions and factorisations 0 times NaN is NaN: keep it out of
+    their operands, as in `A @ gx.log(gx.where(x > 0, x, 1))`.
+    """
     mask = as_node(condition)
     if mask.dtype != dtypes.BOOL:
         mask = mask != 0

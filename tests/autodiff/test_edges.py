@@ -354,3 +354,12 @@ def test_a_masked_running_combination_is_zero(combiner: str, reverse: bool) -> N
         none, _, _ = gx.evaluate(made, {X: np.array([-1.0, 0.0, 2.0])})
     np.testing.assert_array_equal(none, np.ones(3))
     np.testing.assert_array_equal(one, single)
+
+
+def test_a_choice_in_front_of_a_product_keeps_its_gradient_zero() -> None:
+    matrix = gx.matrix("m", (3, 3))
+    above = X[0] > 0
+    cost = gx.sum(gx.where(above, matrix @ gx.log(gx.where(above, X, 1)), 0))
+    made = gx.grad(cost, [matrix, X])
+    for found in gx.evaluate(made, {X: np.array([-1.0, -2.0, 3.0]), matrix: np.ones((3, 3))}):
+        np.testing.assert_array_equal(found, np.zeros(found.shape))
