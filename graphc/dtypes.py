@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.errors import GraphError, missing_extra
+from graphc.errors import GraphError, missing_extra, shortened
 
 BOOL = np.dtype("bool")
 INT64 = np.dtype("int64")
@@ -56,7 +56,7 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
     try:
         found = np.dtype(dtype)
     except TypeError:
-        raise GraphError(f"{dtype!r} is not a dtype") from None
+        raise GraphError(f"{shortened(repr(dtype))} is not a dtype") from None
     if found.name == "bfloat16":
         return _bfloat16()
     if found.name not in _BY_NAME:

@@ -267,3 +267,9 @@ def test_nobody_asks_numpy_whether_a_dtype_is_a_float() -> None:
         if re.search(r"dtype\.kind\b[^(].*\"[biu]*f", line)
     ]
     assert not askers
+
+
+def test_what_is_no_dtype_is_named_in_one_line() -> None:
+    with pytest.raises(gx.GraphError, match="is not a dtype") as refused:
+        gx.zeros((2,), np.ones((3, 3, 3)))
+    assert len(str(refused.value).splitlines()) == 1
