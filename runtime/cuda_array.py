@@ -84,7 +84,7 @@ class DeviceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        if self.dtype.kind not in "biuf":
+        if self.dtype.isbuiltin != 1:  # bfloat16 is none of NumPy's own
             raise AttributeError(f"__cuda_array_interface__ has no {self.dtype}: use DLPack")
         return {
             "shape": self.shape,

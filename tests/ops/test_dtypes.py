@@ -22,6 +22,7 @@ import pytest
 import graphc as gx
 import graphc.codegen
 import graphc.ops  # noqa: F401
+import graphc.runtime
 from graphc import dtypes
 from graphc.node import Node
 
@@ -256,8 +257,8 @@ def test_byte_order_is_not_part_of_a_type() -> None:
 
 def test_nobody_asks_numpy_whether_a_dtype_is_a_float() -> None:
     """For bfloat16 `dtype.kind` is "V": `dtypes.kind` knows better."""
-    rooms = (Path(gx.__file__).parent, Path(graphc.codegen.__file__).parent)
-    files = [file for room in rooms for file in sorted(room.rglob("*.py"))]
+    rooms = {Path(room.__file__).parent for room in (gx, graphc.codegen, graphc.runtime)}
+    files = [file for room in sorted(rooms) for file in sorted(room.rglob("*.py"))]
     assert len(files) > 50
     askers = [
         f"{file.name}: {line.strip()}"
