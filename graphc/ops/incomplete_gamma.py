@@ -162,7 +162,8 @@ def gammainc(a: Any, x: Any) -> Node:
 
     It has derivatives by both arguments, of every order. All float dtypes compute in float64; the
     relative error is within 24 units in the last place, times the size of the logarithm of the
-    result where that is more than 1. The graph is large: it takes a second or more to compile. As
+    result where that is more than 1; for a far below 1 the derivative by x is right to a unit in
+    the last place of 1 only. The graph is large: it takes a second or more to compile. As
     SciPy's, it is 1 at a = 0, and NaN where both are 0, both infinite, or one is below 0. In a
     float dtype: integers and bool become the float dtype that NumPy's ufuncs choose.
     """
