@@ -157,13 +157,13 @@ def write(view: View, versioned: bool) -> Any:
     tensor.bits, tensor.lanes = 8 * view.dtype.itemsize, 1
     tensor.shape = ctypes.cast(extents, ctypes.POINTER(ctypes.c_int64))
     tensor.strides = ctypes.cast(steps, ctypes.POINTER(ctypes.c_int64))
-    managed.deleter = ctypes.cast(_LET_GO, ctypes.c_void_p)
+    managed.deleter = ctypes.cast(_let_go, ctypes.c_void_p)
     if versioned:
         managed.major, managed.minor = _VERSION
         managed.flags = _READ_ONLY * view.read_only
     address = ctypes.addressof(managed)
     _GIVEN[address] = (managed, extents, steps, view.owner)
-    return _new_capsule(address, name, _DROPPED)
+    return _new_capsule(address, name, _dropped)
 
 
 # What consumers of capsules hold: the structure at an address, with what it points to.
@@ -171,12 +171,12 @@ _GIVEN: dict[int, Any] = {}
 
 
 @_DELETER
-def _LET_GO(address: int) -> None:  # noqa: N802
+def _let_go(address: int) -> None:
     _GIVEN.pop(address, None)
 
 
 @ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
-def _DROPPED(capsule: int) -> None:  # noqa: N802
+def _dropped(capsule: int) -> None:
     """A capsule goes: if nobody took what is in it, that goes too."""
     for name, _ in _FORMS:
         if _is_valid(capsule, name):
