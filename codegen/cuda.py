@@ -49,7 +49,6 @@ from graphc.codegen.program import (
     While,
     bodies,
 )
-from graphc.codegen.scalar import BITS
 from graphc.codegen.tactics import GPU
 from graphc.codegen.together import put_together
 from graphc.codegen.traffic import Moved, moved, total
@@ -366,7 +365,7 @@ def _may_join(launch: Launch | Chain) -> bool:
     if isinstance(launch, Chain):
         return True
     sizes = [
-        product(buffer.shape) * max(1, BITS[buffer.dtype] // 8)
+        product(buffer.shape) * buffer.item_bytes
         for buffer in launch.kernel.buffers
         if buffer.space == "worker"
     ]

@@ -18,7 +18,7 @@ from graphc.codegen.cuda_kernel import _PACK, KernelPrinter
 from graphc.codegen.cuda_lanes import WIDEST, Access, accesses_of, common_width, divides
 from graphc.codegen.cuda_scalar import CUDA
 from graphc.codegen.loops import Contract, Kernel, Plain, Region, plain_operand, scopes
-from graphc.codegen.scalar import BITS, For, Store, Value, walk
+from graphc.codegen.scalar import For, Store, Value, item_bytes, walk
 from graphc.dims import Bounds, Dim, Extent, ceildiv, symbols_of
 
 BLOCK = 256
@@ -143,7 +143,7 @@ class ContractPrinter(KernelPrinter):
 
     def declare(self, top: Level, dtype: str) -> None:
         """Shared tiles, and this thread's place. Padding puts rows into different banks."""
-        type_, size = CUDA.types[dtype], BITS[dtype] // 8
+        type_, size = CUDA.types[dtype], item_bytes(dtype)
         for side in ("left", "right"):
             padded = self.side_of_tile(side) + self.padding // size
             top.put(f"__shared__ __align__(16) {type_} {side}[2][{self.depth}][{padded}];")
@@ -207,7 +207,7 @@ class ContractPrinter(KernelPrinter):
     def product_text(self, contract: Contract) -> str:
         """The multiply-adds of one step."""
         tiling = self.tiling
-        v = WIDEST // (BITS[contract.dtype] // 8)
+        v = WIDEST // item_bytes(contract.dtype)
         u = min(v, tiling.rows_each)
         return _PRODUCT.format(
             type=CUDA.types[contract.dtype],
@@ -240,13 +240,13 @@ class ContractPrinter(KernelPrinter):
             along: contract.depth,
             across: contract.rows if side == "left" else contract.columns,
         }
-        width = WIDEST // (BITS[contract.dtype] // 8)
+        width = WIDEST // item_bytes(contract.dtype)
         whole = self.side_of_tile(side) * self.depth % (BLOCK * width) == 0
         return depth_first, whole and self.is_aligned(plain, fast, slow, extents[fast])
 
     def is_aligned(self, plain: Plain, fast: int, slow: int, extent: Extent) -> bool:
         """Whether an operand comes in packs that begin at multiples of 16 bytes and end with it."""
-        size = BITS[self.contract.dtype] // 8
+        size = item_bytes(self.contract.dtype)
         width = WIDEST // size
         steps = (plain.start, plain.steps[0], plain.steps[slow], extent)
         return (
@@ -259,7 +259,7 @@ class ContractPrinter(KernelPrinter):
 
     def place_in_tile(self, level: Level, side: str, depth_first: bool, packs: bool) -> int:
         """Name the place (k, n) in a tile of element e; returns how many a thread takes at once."""
-        width = WIDEST // (BITS[self.contract.dtype] // 8) if packs else 1
+        width = WIDEST // item_bytes(self.contract.dtype) if packs else 1
         fast, slow = ("k", "n") if depth_first else ("n", "k")
         along = (self.depth if depth_first else self.side_of_tile(side)) // width
         times = f" * {width}" if packs else ""

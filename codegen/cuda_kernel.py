@@ -41,6 +41,7 @@ from graphc.codegen.scalar import (
     Scope,
     Store,
     Value,
+    item_bytes,
     walk,
 )
 from graphc.dims import Bounds, Compound, Dim, Extent, ceildiv, dim_min, product, substitute
@@ -105,7 +106,7 @@ class KernelPrinter(StatementPrinter):
         the size of a block, if something else than this kernel decides it.
         """
         super().__init__(kernel, groups)
-        known = alignments or [max(1, BITS[b.dtype] // 8) for b in kernel.buffers]
+        known = alignments or [b.item_bytes for b in kernel.buffers]
         self.alignment = dict(zip(kernel.buffers, known, strict=True))
         self.given_block = block
         self.lanes = Lanes()
@@ -163,7 +164,7 @@ class KernelPrinter(StatementPrinter):
                 line = f"    {type_} (&{name}){extents} = {place};"
                 dtype = next(d for d, text in CUDA.types.items() if text == type_)
                 count = math.prod(map(int, re.findall(r"\d+", extents)))
-                offset += -(-count * _bytes(dtype) // 16) * 16
+                offset += -(-count * item_bytes(dtype) // 16) * 16
             moved_lines.append(line)
         listed += also
         listed += ["unsigned char* shared"] if offset else []
@@ -191,7 +192,7 @@ class KernelPrinter(StatementPrinter):
         if len(text.split("\n", 1)[0]) > 100:
             joined = ",\n    ".join(listed)
             text = f"{head}{name}(\n    {joined})\n{body}"
-        widest = max((_bytes(name) for name in self.shared if name in BITS), default=1)
+        widest = max((item_bytes(name) for name in self.shared if name in BITS), default=1)
         shared = -(-sum(self.shared.values()) // widest) * widest  # as the widest is aligned
         failing = ("status", None) in self.used
         return CudaKernel(name, self.block, shared, tuple(parameters), text, self.helpers, failing)
@@ -240,7 +241,7 @@ class KernelPrinter(StatementPrinter):
         top = self.top()
         for buffer in self.kernel.buffers:
             if buffer.space == "worker" and ("buffer", buffer) in self.used:
-                size = max(1, BITS[buffer.dtype] // 8)
+                size = buffer.item_bytes
                 elements = aligned(product(buffer.shape) * size) // size
                 copy = enclosed(self.index(top, elements))
                 const = "" if buffer in self.stored else "const "  # as that of the parameter
@@ -570,7 +571,7 @@ class KernelPrinter(StatementPrinter):
         if buffer not in self.lanes.shared:
             return super().element(level, buffer, index, args)
         if buffer.name not in self.shared:
-            size = product(buffer.shape) * _bytes(buffer.dtype)
+            size = product(buffer.shape) * buffer.item_bytes
             self.shared[buffer.name] = int(-(-size // 16) * 16)  # type: ignore[operator]
         position = self.index(level, linear(buffer, index), self.argument_names(args))
         return f"{buffer.name}[{position}]"
@@ -583,7 +584,7 @@ class KernelPrinter(StatementPrinter):
         result, state = self.fresh(f"{accumulator.combiner}_"), self.states[accumulator]
         call = f"{name}({state})"
         if self.lanes.threads > WARP:
-            self.shared[dtype] = self.block // WARP * _bytes(dtype)
+            self.shared[dtype] = self.block // WARP * item_bytes(dtype)
             name = f"block_{accumulator.combiner}_{dtype}"
             self.reduction(name, accumulator.combiner, dtype)
             call = f"{name}({state}, partials_{dtype})"
@@ -883,8 +884,3 @@ def _deeper(level: Level) -> Level:
     """A level whose lines stand one step further in."""
     level.lines = ["    " + line for line in level.lines]
     return level
-
-
-def _bytes(dtype: str) -> int:
-    """Of one element, a truth value's too."""
-    return max(1, BITS[dtype] // 8)

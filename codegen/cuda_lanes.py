@@ -197,7 +197,7 @@ def may_be_packed(access: Access, alignment: Mapping[Buffer, int]) -> bool:
     if not access.plain or not _is_next(access):
         return False
     start = substitute(access.place, {LANE: 0})
-    bytes_ = ROW_WIDTH * max(1, BITS[access.buffer.dtype] // 8)
+    bytes_ = ROW_WIDTH * access.buffer.item_bytes
     aligned = min(bytes_, WIDEST) <= alignment[access.buffer]
     return bytes_ <= WIDEST and aligned and divides(start, ROW_WIDTH)
 
@@ -257,7 +257,7 @@ def common_width(
     if not any(access.plain for access in near):
         return 1
     start, stop = range_
-    sizes = [max(1, BITS[access.buffer.dtype] // 8) for access in near]
+    sizes = [access.buffer.item_bytes for access in near]
     width = min(WIDEST // max(sizes), MOST_ELEMENTS)
     while width > most:
         width //= 2
@@ -468,7 +468,7 @@ def _place_scratch(lanes: Lanes, kernel: Kernel) -> None:
     for buffer in kernel.buffers:
         if buffer.space != "worker" or buffer in lanes.registers:
             continue
-        size = product(buffer.shape) * max(1, BITS[buffer.dtype] // 8)
+        size = product(buffer.shape) * buffer.item_bytes
         if isinstance(size, int) and 0 < size <= room:
             lanes.shared.append(buffer)
             room -= -(-size // WIDEST) * WIDEST

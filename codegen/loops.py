@@ -310,7 +310,7 @@ def product_bytes(contract: Contract) -> Extent:
     """Bytes of scratch for the product itself, rounded up to 64: 0 when an output serves."""
     if accumulator_buffer(contract) is not None:
         return 0
-    size = BITS[contract.dtype] // 8
+    size = item_bytes(contract.dtype)
     return ceildiv(contract.batch * contract.rows * contract.columns * size, 64) * 64
 
 
