@@ -4,7 +4,8 @@
 
 Each line that it reads is a request, each line that it writes the answer, both JSON. `{"build":
 variant}` is answered with how long that took and how wrong the results are, `{"measure": seconds}`
-with the times of calls of what was built last.
+with the times of calls of what was built last, `{"memory": variant}` with the memory that calls
+need.
 """
 
 from __future__ import annotations
@@ -80,6 +81,29 @@ def hold_to(cpus: set[int]) -> None:
             os.sched_setaffinity(int(thread), cpus)
 
 
+def in_memory(field: str) -> int:
+    """Bytes of this process that lie in memory: now, "VmRSS", or at the most, "VmHWM"."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
+
+
+def memory(workload: Any, participant: str, variant: str) -> dict:
+    """The most bytes in memory during calls, beyond what was there before the variant was built.
+
+    So the inputs do not count; what a compiler leaves behind does.
+    """
+    if not Path("/proc/self/clear_refs").exists():
+        raise Skip("memory is read from Linux's /proc")
+    values = workload.inputs(variant)
+    before = in_memory("VmRSS")
+    run = workload.PARTICIPANTS[participant](values, variant)
+    run()
+    Path("/proc/self/clear_refs").write_text("5")  # the most is counted from here on
+    for _ in range(3):
+        run()
+    return {"memory": in_memory("VmHWM") - before}
+
+
 def build(workload: Any, participant: str, variant: str) -> tuple[Callable[[], Any], dict]:
     """A variant ready to be measured, and what it took."""
     values = workload.inputs(variant)
@@ -126,6 +150,8 @@ def main() -> None:
             variant, run = request["build"], None
             run, told = answered(lambda: build(workload, participant, variant))  # noqa: B023
             calls = 1
+        elif "memory" in request:
+            _, told = answered(lambda: (None, memory(workload, participant, request["memory"])))  # noqa: B023
         else:
             samples = measured(run, request["measure"], calls)
             calls = max(1, round(SAMPLE / statistics.median(samples)))

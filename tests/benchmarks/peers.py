@@ -10,8 +10,10 @@ is measured in turn, so that what else the machine does meets all of them. Libra
 installed are said to be missing. Results are compared with a float64 reference before anything is
 timed. `build` is the time from a function or graph to its first result, the library itself warmed
 up. With `--cold` every variant is built twice: `cold` with empty caches, `build` in a second
-process with what the first one left. On one thread, times are the processor's, which other
-processes disturb less than those of the clock on the wall.
+process with what the first one left. With `--memory` every variant is run once more in a process of
+its own: `memory` is the most that lay in memory during calls, beyond library and inputs. On one
+thread, times are the processor's, which other processes disturb less than those of the clock on the
+wall.
 
 The ratio is graphc's time over that of the fastest other participant whose results agree: by
 minima, and the median over the rounds. The roofline fraction is the least time in which the machine
@@ -61,11 +63,14 @@ def main() -> None:
         variants = [v for v in workload.VARIANTS if arguments.variants in v]
         participants = _participants(name, workload, arguments)
         cold = _cold(participants, variants) if arguments.cold else {}
+        needed = _memory(participants, variants) if arguments.memory else {}
         for variant in variants:
             bound = workload.tolerance(variant)
             rows = _compared(participants, variant, bound, arguments)
             for participant, seconds in cold.items():
                 rows[participant]["cold"] = seconds.get(variant)
+            for participant, held in needed.items():
+                rows[participant]["memory"] = held.get(variant)
             _add_roofline(rows, roofline, workload.operations(variant), variant)
             print(_table(variant, rows), flush=True)
             kept[f"{name} {variant}"] = rows
@@ -87,6 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=float, default=120, help="seconds for building one")
     parser.add_argument("--python", action="append", default=[], help="one more interpreter")
     parser.add_argument("--cold", action="store_true", help="build twice, first with empty caches")
+    parser.add_argument("--memory", action="store_true", help="the most memory of calls, too")
     parser.add_argument("--json", help="where to keep all figures")
     arguments = parser.parse_args()
     arguments.threads = None if arguments.threads == "all" else int(arguments.threads)
@@ -166,13 +172,13 @@ class Participant:
         line = self.process.stdout.readline()
         return json.loads(line) if line else self._failed()
 
-    def build(self, variant: str) -> dict[str, Any]:
+    def build(self, variant: str, asked: str = "build") -> dict[str, Any]:
         """Build a variant, under the next interpreter if this one lacks the library."""
-        told = self.ask(build=variant)
+        told = self.ask(**{asked: variant})
         while "not installed" in told.get("skipped", "") and len(self.pythons) > 1:
             self.stop()
             self.pythons.pop(0)
-            told = self.ask(build=variant)
+            told = self.ask(**{asked: variant})
         return told
 
     def _start(self) -> None:
@@ -235,6 +241,17 @@ def _cold(participants: dict[str, Participant], variants: list[str]) -> dict[str
     return seconds
 
 
+def _memory(participants: dict[str, Participant], variants: list[str]) -> dict[str, dict[str, int]]:
+    """Bytes that calls of every variant need, each in a process of its own."""
+    needed: dict[str, dict[str, int]] = {name: {} for name in participants}
+    for name, participant in participants.items():
+        for variant in variants:
+            told = participant.build(variant, asked="memory")
+            needed[name] |= {variant: told["memory"]} if "memory" in told else {}
+            participant.stop()
+    return needed
+
+
 def _compared(
     participants: dict[str, Participant], variant: str, tolerance: float, arguments: Any
 ) -> dict[str, dict]:
@@ -290,18 +307,19 @@ def _ratio(rows: dict[str, dict]) -> tuple[float, float, str] | None:
 def _table(variant: str, rows: dict[str, dict]) -> str:
     best = min((r["best"] for r in rows.values() if r.get("agrees")), default=1.0)
     lines = [f"### {variant}", "", f"| {'participant':<16} | median | best | x best | roofline | "
-             "cold | build | error |", "|" + " --- |" * 8]
+             "cold | build | memory | error |", "|" + " --- |" * 9]
     for name, row in sorted(rows.items(), key=lambda item: item[1].get("best", 1e9)):
         if "best" not in row:
             what = f"skipped: {row['skipped']}" if "skipped" in row else f"failed: {row['failed']}"
-            lines.append(f"| {name:<16} | {what} |" + " |" * 6)
+            lines.append(f"| {name:<16} | {what} |" + " |" * 7)
             continue
         cold = _time(row["cold"]) if row.get("cold") else ""
         wrong = "" if row["agrees"] else " **disagrees**"
         lines.append(
             f"| {name:<16} | {_time(row['median'])} | {_time(row['best'])} | "
             f"{row['best'] / best:.2f} | {row['roofline']:.2f} | {cold} | "
-            f"{_time(row['compile'])} | {row['error']:.1e}{wrong} |"
+            f"{_time(row['compile'])} | {_megabytes(row.get('memory'))} | "
+            f"{row['error']:.1e}{wrong} |"
         )
     found = _ratio(rows)
     if found is not None:
@@ -312,20 +330,26 @@ def _table(variant: str, rows: dict[str, dict]) -> str:
 def _summary(kept: dict[str, dict[str, dict]]) -> str:
     """One line a variant: graphc's time, its ratio to the best other, its part of the roofline."""
     lines = ["## summary", "", "| workload | graphc | best other | ratio | by rounds | roofline | "
-             "cold | build |", "|" + " --- |" * 8]
+             "cold | build | memory, of others |", "|" + " --- |" * 9]
     for variant, rows in kept.items():
         ours = rows.get("graphc", {})
         if "best" not in ours:
-            lines.append(f"| {variant} | {ours.get('failed') or ours.get('skipped')} |" + " |" * 6)
+            lines.append(f"| {variant} | {ours.get('failed') or ours.get('skipped')} |" + " |" * 7)
             continue
         found = _ratio(rows)
         ratio = f"{found[2]} | {found[0]:.2f} | {found[1]:.2f}" if found else " | | "
         cold = _time(ours["cold"]) if ours.get("cold") else ""
+        others = {row.get("memory") for name, row in rows.items() if name != "graphc"} - {None}
+        memory = [_megabytes(each) for each in (ours.get("memory"), min(others, default=None))]
         lines.append(
             f"| {variant} | {_time(ours['best'])} | {ratio} | {ours['roofline']:.2f} | {cold} | "
-            f"{_time(ours['compile'])} |"
+            f"{_time(ours['compile'])} | {', '.join(filter(None, memory))} |"
         )
     return "\n".join(lines)
+
+
+def _megabytes(held: int | None) -> str:
+    return "" if held is None else f"{held / 1e6:.3g} MB"
 
 
 def _time(seconds: float) -> str:
