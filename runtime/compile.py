@@ -24,7 +24,8 @@ from graphc.graph import Graph
 from graphc.lowering import Elementwise, Nest
 from graphc.origin import location
 from graphc.request import Request
-from graphc.runtime.callable import CallSpec, Implementation, Input, Output
+from graphc.runtime.callable import Implementation
+from graphc.runtime.callspec import CallSpec, Input, Output
 from graphc.runtime.diagnosis import (
     NanOrigin,
     Verification,

@@ -30,7 +30,8 @@ import pytest
 
 from graphc.codegen.status import Code
 from graphc.runtime import entry, layout, memory
-from graphc.runtime.callable import CallSpec, Implementation, Input, Output
+from graphc.runtime.callable import Implementation
+from graphc.runtime.callspec import CallSpec, Input, Output
 from graphc.runtime.descriptor import Word
 from graphc.runtime.engine import Engine
 from graphc.runtime.leaf import Function, make_function

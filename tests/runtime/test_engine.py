@@ -22,8 +22,8 @@ from graphc.runtime.engine import (
     Source,
     engine,
     pass_names,
-    read_symbols,
 )
+from graphc.runtime.objectfile import read_symbols
 
 ROOT = Path(__file__).resolve().parents[2]
 INT = ctypes.c_int64

@@ -20,7 +20,8 @@ import pytest
 from graphc.codegen.status import Status
 from graphc.runtime import threads
 from graphc.runtime.cache import Cache
-from graphc.runtime.engine import Engine, HostMachine, Loaded, read_symbols
+from graphc.runtime.engine import Engine, HostMachine, Loaded
+from graphc.runtime.objectfile import read_symbols
 from graphc.runtime.threads import Platform, Pool, default_workers, host_platform, pool_text
 
 ROOT = Path(__file__).resolve().parents[2]
