@@ -57,6 +57,8 @@ def _argument(b: Builder, value: Any) -> Any:
     if value.dtype.kind in "iu":
         return gx.constant(value)
     node = fitted(b, value.shape, value.dtype.name)
+    if value.dtype == bool and value.all():  # what holds everywhere may be demanded
+        return node | ~node
     if value.ndim == 0 or value.shape[-1] < 2:
         return node
     steps = np.sign(np.diff(value.astype("float64")))

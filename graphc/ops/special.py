@@ -174,6 +174,9 @@ def stop_gradient(x: Any) -> Node:
 def check(x: Any, condition: Any, message: str) -> Node:
     """x, after checking at run time that `condition` holds everywhere; a ValueError with `message`
     otherwise.
+
+    The check belongs to the value: where no result needs the value (a function that is called does
+    not use that argument, say), it need not be made.
     """
     mask = as_node(condition)
     if mask.dtype != dtypes.BOOL:
