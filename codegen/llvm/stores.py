@@ -1,16 +1,18 @@
 """How is memory written?  Wide where lanes lie side by side, scattered elsewhere, under masks.
 
-Stores of whole vectors to large arrays go past the caches, see `stream`.
+Stores of whole vectors to large arrays go past the caches, see `stream`; those of a loop whose
+lanes have a row each are written together, see `rows`.
 """
 
 from __future__ import annotations
 
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Lanes, Level
+from graphc.codegen.llvm.rows import Rows, RowWriter, rows_of
 from graphc.codegen.llvm.scalar import llvm_type, memory_type
 from graphc.codegen.llvm.stream import alignment
 from graphc.codegen.llvm.values import vector_suffix
-from graphc.codegen.scalar import Store
+from graphc.codegen.scalar import Scope, Store
 
 # Dtypes that a wider integer may be narrowed to.
 _NARROW = frozenset(("bool", "int8", "int16", "int32", "uint8", "uint16", "uint32"))
@@ -23,9 +25,16 @@ class Stores:
         self.indices = indices
         self.values = indices.values
         self.streaming: set[int] = set()  # stores that go past the caches, in this loop
+        self.rows: dict[tuple[Scope, int], Rows] = {}  # that loops write, by bodies and lanes
+        self.row_writer = RowWriter(indices)
 
     def store(self, level: Level, s: Store) -> None:
         lanes = level.lanes
+        rows = self._rows(level)
+        if rows is not None and id(s) in rows.waiting:
+            for block in rows.due.get(id(s), ()):
+                self.row_writer.write(level, block)
+            return
         count = level.lane_count
         dtype, size = s.value.dtype, s.buffer.item_bytes
         how, at = self.indices.place(level, s.buffer, s.index, s.args)
@@ -59,6 +68,18 @@ class Stores:
                 f"call void @{function}({typed} {value}, <{count} x ptr> {pointers}, i32 {size}, "
                 f"{flags} {live})"
             )
+
+    def _rows(self, level: Level) -> Rows | None:
+        """The rows that the innermost loop writes, if its lanes are all live."""
+        lanes = level.lanes
+        if lanes is None or lanes.mask is not None or not level.introduces_lanes:
+            return None
+        assert level.scope is not None
+        key = (level.scope, lanes.count)
+        if key not in self.rows:
+            bytes_ = self.values.machine.vector_bytes
+            self.rows[key] = rows_of(level.scope, lanes.variable, lanes.count, bytes_)
+        return self.rows[key]
 
     def wide(
         self, level: Level, value: str, at: str, dtype: str, lanes: Lanes, size: int
