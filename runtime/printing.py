@@ -33,6 +33,8 @@ BIG_PROGRAM, BIG_PART = 4000, 150
 # Long kernels in segments take three times as long with care as without, and run in two thirds of
 # the time: in programs of at most so many statements that is worth it.
 MOST_SEGMENTS = 20_000
+# Level 2 schedules once more after registers are given: a sixth of the time, and no faster code.
+SEGMENT_LEVEL = 1
 # What stands between kernels takes LLVM a quarter of the time at level 0, and costs a nanosecond a
 # launch. Only loops of few launches are worth more.
 LONG_PROGRAM = 32
@@ -81,7 +83,8 @@ def modules(
             printed.add(name)
             size = sizes[id(kernel)]
             in_segments = total <= MOST_SEGMENTS and longest_function(kernel) < size
-            level = opt_level if size <= big or in_segments else 0
+            most = SEGMENT_LEVEL if in_segments else opt_level
+            level = min(opt_level, most) if size <= big or in_segments else 0
             imports: tuple[str, ...] = ()
             if isinstance(nest, Contract):
                 imports = (gemm.entry_name(nest.dtype),)

@@ -49,9 +49,9 @@ class ElementwiseWriter(Writer):
     def _elementwise(self, results: Sequence[tuple[Node, Operand]], domain: Shape) -> Launch:
         draft = self.draft()
         nodes = [node for node, _ in results]
-        if not domain:
+        if product(domain) == 1:  # lanes would be masked off, all but one
             with draft.scope.loop("parallel", 0, 1, "p") as once:
-                self._store_all(Reader(self, draft, once.body), results, ())
+                self._store_all(Reader(self, draft, once.body), results, (0,) * len(domain))
                 if self._is_cut(segments.of_one(draft, once)):
                     segments.in_order(draft, once)
             return draft.launch(1, 1, self.group.members, self.reason())
