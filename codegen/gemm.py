@@ -106,6 +106,8 @@ LARGE = 2  # times a level of cache: a right operand of this size is not used as
 CHEAP_ROWS = 240  # unless packing it would cost too much, which up to here takes twice that size
 RUN_BYTES = 128  # a row of a panel of this size is worth reading from afar: two cache lines
 WIDE_COLUMNS = 256  # from here on packing left, which every group of columns repeats, is cheap
+SHARES = 8  # tasks for each worker, where every task packs rows of left
+LEAST_PANELS = 8  # of right that make packing those rows worth while
 MANY_PANELS = 16  # from here on there are enough tasks that each take all rows
 CONFLICT_BYTES = 4096  # rows at multiples of this compete for the same lines of the first level
 TURNED_AREA = 2**18  # elements of out up to which it can be computed the other way round
@@ -593,7 +595,12 @@ def _choose_blocks(f: Function, b: Blocking, p: Plan, sources: Sources) -> Opera
     panels = f.ceil_divide(columns, width)
     most = f.minimum(panels, f.select(sources.right_once, b.columns // width, panels))
     panel_work = f.multiply(f.multiply(height, f.minimum(columns, width)), depth)
-    fair = f.maximum(f.divide(TASK_WORK, panel_work), f.select(sources.left_repeated, 8, 1))
+    # Each group of columns packs the rows of left again: as few as keep the workers busy.
+    shares = f.ceil_divide(f.multiply(p["workers"], SHARES), p["row_blocks"])
+    shares = f.select(f.compare("sgt", p["workers"], 1), shares, 1)
+    apart = f.maximum(f.ceil_divide(most, shares), LEAST_PANELS)
+    least = f.select(sources.left_repeated, apart, 1)
+    fair = f.maximum(f.divide(TASK_WORK, panel_work), least)
     group = f.select(sources.own_left, most, f.minimum(fair, most))
     p["column_group"] = f.multiply(group, width)
 

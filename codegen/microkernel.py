@@ -603,25 +603,33 @@ def _transpose_panel(f: Function, tile: Tile, width: int) -> Operand:
     source, across, _, count, depth, destination = f.parameters
     vector, size = tile.vector, tile.vector.element_bytes
     lanes, masked = vector.lanes, tile.machine.has_masks
-    squares = -(-width // lanes)
+    whole, rest = divmod(width, lanes)
     done = depth if masked else f.multiply(f.divide(depth, lanes), lanes)
     last = f.subtract(count, 1)
-    with f.loop(0, done, lanes) as k, f.loop(0, squares) as square:
-        mask = f.mask_below(vector, f.subtract(depth, k.index)) if masked else None
-        first = f.multiply(f.subtract(squares - 1, square.index), lanes)
-        corner = f.at(source, f.multiply(k.index, size))
+
+    def square(k: Operand, first: Operand, height: int) -> None:
+        mask = f.mask_below(vector, f.subtract(depth, k)) if masked else None
+        corner = f.at(source, f.multiply(k, size))
         here = f.at(corner, f.multiply(f.minimum(first, last), across))
         rows: list[Operand] = []
-        for i in range(min(lanes, width)):
+        for i in range(height):
             rows.append(f.load_lanes(vector, here, mask))
             f.prefetch(f.at(here, PREFETCH_BYTES))
             more = f.compare("slt", f.add(first, i), last)
             here = f.at(here, f.select(more, across, 0))
-        rows += ["zeroinitializer"] * (lanes - len(rows))
-        there = f.at(destination, f.multiply(f.add(f.multiply(k.index, width), first), size))
+        rows += ["zeroinitializer"] * (lanes - height)
+        there = f.at(destination, f.multiply(f.add(f.multiply(k, width), first), size))
         for column in _transposed(f, vector, rows):
             f.store(vector.text, column, there, size)
             there = f.at(there, width * size)
+
+    with f.loop(0, done, lanes) as k:
+        if rest:
+            square(k.index, whole * lanes, rest)
+        if whole:
+            with f.loop(0, whole) as number:
+                first = f.multiply(f.subtract(whole - 1, number.index), lanes)
+                square(k.index, first, lanes)
     return done
 
 
