@@ -1,10 +1,10 @@
 """What is a kernel?  A loop nest over buffers, in a closed language with stated rules.
 
 The statements are those of `scalar` (values, loads, stores, loops with roles, accumulators, checks,
-barriers) plus one tile contraction. A `Kernel` binds them to an ordered list of buffers and to the
-extents it needs; the order of both is the layout of the frame that a launch fills in. `verify` is
-the executable statement of the rules; tests run it after every pass. `text` prints a kernel with
-canonical names: equal text means equal kernels.
+barriers, routines of a library) plus one tile contraction. A `Kernel` binds them to an ordered list
+of buffers and to the extents it needs; the order of both is the layout of the frame that a launch
+fills in. `verify` is the executable statement of the rules; tests run it after every pass. `text`
+prints a kernel with canonical names: equal text means equal kernels.
 
 Meaning: see `docs/decisions/0002-kernel-languages.md` and the interpreter, which is the reference.
 """
@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from graphc.codegen.lapack import ROUTINES
 from graphc.codegen.scalar import (
     BITS,
     FLOATS,
@@ -27,6 +28,7 @@ from graphc.codegen.scalar import (
     Barrier,
     Check,
     For,
+    Library,
     Routine,
     Scope,
     Store,
@@ -177,7 +179,13 @@ class Kernel:
 
     def written(self) -> list[Buffer]:
         """The buffers that the kernel stores to."""
-        stores = {s.buffer for scope in scopes(self) for s in walk(scope) if isinstance(s, Store)}
+        stores: set[Buffer] = set()
+        for scope in scopes(self):
+            for s in walk(scope):
+                if isinstance(s, Store):
+                    stores.add(s.buffer)
+                elif isinstance(s, Library):
+                    stores.update(s.buffers)
         return [buffer for buffer in self.buffers if buffer in stores]
 
     def text(self) -> str:
@@ -349,6 +357,8 @@ def free_extents(kernel: Kernel) -> set[str]:
                 note(statement.batch, statement.rows, statement.columns, statement.depth)
             elif isinstance(statement, Store):
                 note(*statement.index)
+            elif isinstance(statement, Library):
+                note(*statement.sizes)
             elif isinstance(statement, Value):
                 if isinstance(statement.immediate, Address):
                     note(*statement.immediate.index)
@@ -395,6 +405,8 @@ class _Printer:
                 what += f" {self.name(s.immediate, 'a')}"
             elif isinstance(s.immediate, Contract):
                 what += " product"
+            elif isinstance(s.immediate, Library):
+                what += " outcome"
             elif isinstance(s.immediate, Routine):
                 what += f" of {s.immediate.name}"
             elif s.immediate is not None:
@@ -417,6 +429,14 @@ class _Printer:
             self.put(indent, "barrier")
         elif isinstance(s, Until):
             self.put(indent, f"until {self.name(s.condition, 'v')}")
+        elif isinstance(s, Library):
+            buffers = ", ".join(buffer.name for buffer in s.buffers)
+            sizes, condition = ", ".join(map(str, s.sizes)), self.name(s.condition, "v")
+            self.put(
+                indent,
+                f"{self.name(s.outcome, 'v')}: int64 = {s.routine} {s.dtype} of {buffers} "
+                f"sizes ({sizes}) if {condition}",
+            )
         elif isinstance(s, For):
             self.put(indent, f"for {s.variable} in {s.start}..{s.stop} {s.role}:")
             self.scope(s.body, indent + 1)
@@ -440,7 +460,8 @@ def verify(kernel: Kernel) -> None:
     Structure: one parallel loop, outermost, or one contraction, in no loop; roles are known; no
     vector loop inside a vector loop; a parallel loop has no accumulators, for its iterations are
     tasks; prologues of a contraction do not store; a barrier stands in a task and in no vector
-    loop; `until` ends the body of a loop in order that has no accumulators.
+    loop; `until` ends the body of a loop in order that has no accumulators; a routine of a library
+    stands where a barrier may, and works on scratch.
     Scopes: every value is defined before its uses, in a scope that encloses them; buffers are
     declared; indices have the buffer's rank and name only variables in scope; accumulators belong
     to an enclosing loop.
@@ -549,6 +570,25 @@ class _Verifier:
         elif loop.body.statements[-1] is not s:
             self.fail("until is the last statement of its loop")
 
+    def library(self, s: Library) -> None:
+        if not self.loops or any(loop.role == "vector" for loop in self.loops):
+            self.fail("a routine is called inside of a task, and outside of its vector loops")
+        self.uses(s.condition)
+        self.dtype(s.condition, "bool", "the condition of a routine")
+        routine = ROUTINES.get(s.routine)
+        if routine is None:
+            self.fail(f"no routine {s.routine}")
+        wanted = [routine.dtype_of(name, s.dtype) for name in routine.arrays]
+        if [buffer.dtype for buffer in s.buffers] != wanted:
+            self.fail(f"{s.routine} works on {', '.join(routine.arrays)}: {', '.join(wanted)}")
+        for buffer in s.buffers:
+            if buffer not in self.kernel.buffers or buffer.space != "worker":
+                self.fail(f"{s.routine} works on scratch, which {buffer.name} is not")
+        if len(s.sizes) != len(routine.sizes):
+            self.fail(f"{s.routine} takes the sizes {', '.join(routine.sizes)}")
+        self.names(s.sizes, 0)
+        self.defined.add(id(s.outcome))
+
     def loop(self, s: For) -> None:
         if s.role not in ROLES:
             self.fail(f"unknown role {s.role} of a loop")
@@ -627,6 +667,7 @@ _RULES: dict[type, Callable[[_Verifier, Any], None]] = {
     Check: _Verifier.check,
     Barrier: _Verifier.barrier,
     Until: _Verifier.until,
+    Library: _Verifier.library,
     For: _Verifier.loop,
     Contract: _Verifier.contract,
 }

@@ -42,6 +42,13 @@ class Array:
     shape: Shape
 
 
+def results_of(node: Node) -> list[Node]:
+    """The results of a node, in order: itself, if it has one."""
+    if not isinstance(node.type, TupleType):
+        return [node]
+    return [project_op(node, index=i) for i in range(len(node.type.items))]
+
+
 class NestBuilder:
     """The kernel of one node under construction.
 
@@ -50,8 +57,15 @@ class NestBuilder:
     """
 
     def __init__(
-        self, source: Source, draft: Draft, node: Node, places: Mapping[Node, Operand]
+        self,
+        source: Source,
+        draft: Draft,
+        node: Node,
+        places: Mapping[Node, Operand],
+        share: Extent = 1,
     ) -> None:
+        """`share` is 1, or 0 for sizes at which another kernel does the work."""
+        self._share = share
         self._source = source
         self._draft = draft
         self._node = node
@@ -59,9 +73,7 @@ class NestBuilder:
         self._inner: Extent = 1
         self.shapes = [argument.shape for argument in node.args]
         self.dtypes = [argument.dtype.name for argument in node.args]
-        parts = [node]
-        if isinstance(node.type, TupleType):
-            parts = [project_op(node, index=i) for i in range(len(node.type.items))]
+        parts = results_of(node)
         self.results: list[Array | None] = []
         for part in parts:
             place = places.get(part)
@@ -81,8 +93,8 @@ class NestBuilder:
     @contextmanager
     def parallel(self, tasks: Extent, inner: Extent) -> Iterator[Loop]:
         """The one parallel loop; `inner` estimates the elements that a task handles."""
-        self._tasks, self._inner = tasks, inner
-        with self._draft.scope.loop("parallel", 0, tasks, "p") as opened:
+        self._tasks, self._inner = tasks * self._share, inner
+        with self._draft.scope.loop("parallel", 0, self._tasks, "p") as opened:
             index = self._draft.bind(opened.variable, 0, tasks)
             yield Loop(self, opened, index, Reader(self._source, self._draft, opened.body))
 
@@ -185,6 +197,19 @@ class Loop:
         """Fail the call, as the form's `refusal` says, unless a condition holds."""
         number = self._reader.source.number(self._nest._node)
         self.k.check(holds, UNFIT_MATRIX, number, self.position(index))
+
+    def library(
+        self,
+        routine: str,
+        dtype: str,
+        arrays: Sequence[Array],
+        sizes: Sequence[Extent],
+        condition: Value,
+    ) -> Value:
+        """The outcome of a routine of a library (`graphc.codegen.lapack`) that works on scratch
+        where a condition holds. Only a form's `by_library` may ask for one.
+        """
+        return self.k.library(routine, dtype, [a.buffer for a in arrays], sizes, condition)
 
     def accumulate(self, combiner: str, value: Value) -> Accumulator:
         """Combine over the iterations of this loop; `total` has the result once it is closed."""

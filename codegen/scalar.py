@@ -12,8 +12,8 @@ The NumPy function beside each opcode is its meaning; the kernel interpreter cal
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -229,6 +229,25 @@ class Until:
     condition: Value
 
 
+@dataclass(eq=False)
+class Library:
+    """Let a routine of a library (`graphc.codegen.lapack`) work on scratch of the task, if
+    `condition` holds: what lanes have stored there it sees, what it stores there lanes may load.
+
+    `routine` names an entry of the table for `dtype`; `buffers` and `sizes` are what it asks for.
+    `outcome`, a value of opcode "result" whose immediate is this statement, is what it says, an
+    int64: 0 for success, and `NOT_ASKED` where the condition does not hold; the scratch may then be
+    loaded, whatever is in it.
+    """
+
+    routine: str
+    dtype: str
+    buffers: tuple[Any, ...]
+    sizes: tuple[Extent, ...]
+    condition: Value
+    outcome: Value = field(init=False)
+
+
 ROLES = ("parallel", "vector", "serial")
 
 
@@ -249,7 +268,8 @@ class For:
     segment: bool = False
 
 
-Statement = Any  # Value | Store | Accumulate | Check | Barrier | Until | For | loops.Contract
+# Value | Store | Accumulate | Check | Barrier | Until | Library | For | loops.Contract
+Statement = Any
 
 
 class Scope:
@@ -378,6 +398,21 @@ class Scope:
 
     def until(self, condition: Value) -> None:
         self.statements.append(Until(condition))
+
+    def library(
+        self,
+        routine: str,
+        dtype: str,
+        buffers: Sequence[Any],
+        sizes: Sequence[Extent],
+        condition: Value,
+    ) -> Value:
+        """The outcome of a routine of a library, which works where `condition` holds."""
+        self.written.update(buffers)
+        asked = Library(routine, dtype, tuple(buffers), tuple(sizes), condition)
+        asked.outcome = Value(self, "result", (), "int64", asked)
+        self.statements.append(asked)
+        return asked.outcome
 
     def convert(self, value: Value, dtype: str) -> Value:
         return value if value.dtype == dtype else self.emit("convert", value, dtype=dtype)

@@ -27,8 +27,9 @@ class Tactics:
 
     One kernel has at most `most_work` of element-wise work, in additions: compile time grows faster
     than its text. A target with few registers and a cache may be given long kernels in `segments`
-    (see there), of floating work up to `work_in_segments`. `fast` is no matter of the target, but
-    of the request: it takes the cheaper mathematical functions (`codegen.vecmath_fast`).
+    (see there), of floating work up to `work_in_segments`. `fast` and `library` are no matter of
+    the target, but of the request: the cheaper mathematical functions (`codegen.vecmath_fast`), and
+    the library to which decompositions are left ("lapack", or "" for none).
     """
 
     few_results: int = 64
@@ -57,6 +58,7 @@ class Tactics:
     segments: bool = False
     work_in_segments: int = 25_000
     fast: bool = False
+    library: str = ""
 
     @property
     def most_floating(self) -> int:

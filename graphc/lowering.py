@@ -161,6 +161,19 @@ class Scatter:
 
 
 @dataclass(frozen=True)
+class ByLibrary:
+    """The kernel of a `Nest` that leaves the work to a routine of a library, by `Loop.library`.
+
+    `write` is that of a `Nest`; `share(types, wanted)`, of the arguments' types and which results
+    somebody reads, is 1 where this kernel is the faster one, else 0: an extent, for sizes that only
+    a call knows.
+    """
+
+    write: Callable[..., None]
+    share: Callable[[Sequence[Any], Sequence[bool]], Extent]
+
+
+@dataclass(frozen=True)
 class Nest:
     """`write(nest, **attrs)` writes the loops of a kernel of its own: sorts, searches, recurrences.
 
@@ -173,12 +186,14 @@ class Nest:
     of the `numpy.linalg.LinAlgError` where a matrix does not fulfil what the loops demand of it.
     `reach(**attrs)` says on which elements of an argument of its shape a result depends: for each
     axis along which it does, on those "before" its own, "after" it, or "all". None: on everything.
+    `by_library` is another kernel, for `Options(library="lapack")`.
     """
 
     write: Callable[..., None]
     stored: tuple[int, ...] = ()
     refusal: str = ""
     reach: Callable[..., dict[int, str]] | None = None
+    by_library: ByLibrary | None = None
 
 
 @dataclass(frozen=True)

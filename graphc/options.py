@@ -9,7 +9,7 @@ from typing import Any
 
 MATH = ("ieee", "real", "fast")
 MOST_THREADS = 256
-LIBRARIES = ("cublas",)
+LIBRARIES = ("cublas", "lapack")
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,11 @@ class Options:
     `deterministic`: the same bits for any number of threads. `opt_level`: effort of machine-code
     generation, 0 to 3. `cache`: whether compiled code is kept on disk. `debug`: check every
     intermediate program against its rules. `exclude`: names of rewrite rules to leave out.
-    `device`: the number of the GPU that target "cuda" runs on. `library`: "cublas" leaves plain
-    products there to cuBLAS, where it is installed and they are large; None: graphc's own kernels.
+    `device`: the number of the GPU that target "cuda" runs on. `library`: None for graphc's own
+    kernels; "lapack" leaves decompositions on the CPU to SciPy's LAPACK (extra "scipy") from the
+    size on from which it is faster, with last bits, and threads, of its own (decision 16); "cublas"
+    leaves plain products on a GPU to cuBLAS, where it is installed and they are large. Other
+    targets run the kernels, whatever it says.
     `tensor_cores`: let a GPU's matrix units do large products of float32, with operands rounded to
     11 significant bits, and of 16-bit floats (compiled and emulated, never run on a GPU).
     """

@@ -24,6 +24,7 @@ from graphc.graph import Graph
 from graphc.lowering import Elementwise, Nest
 from graphc.origin import location
 from graphc.request import Request
+from graphc.runtime import lapack
 from graphc.runtime.callable import Implementation
 from graphc.runtime.callspec import CallSpec, Input, Output
 from graphc.runtime.diagnosis import (
@@ -61,6 +62,8 @@ class Compiled(Implementation):
     plan_story = "made anew, without the cache"
 
     def __init__(self, request: Request) -> None:
+        if request.options.library == "lapack":
+            lapack.require()
         self.request = request
         self.recorder = Recorder()
         self.workers = request.options.threads or default_workers()
@@ -142,7 +145,7 @@ class Compiled(Implementation):
                 strided,
                 self.request.donated,
                 product_scratch(self.workers),
-                tactics=_tactics(tactics.NATIVE, self.request),
+                tactics=_native_tactics(self.request),
             )
             if self.request.options.debug:
                 for kernel in program.kernels():
@@ -480,6 +483,12 @@ def _tactics(target: Tactics, request: Request) -> Tactics:
     return replace(target, fast=_is_fast(request))
 
 
+def _native_tactics(request: Request) -> Tactics:
+    """The same for native code of this process, which may call a library's."""
+    library = "lapack" if request.options.library == "lapack" else ""
+    return replace(_tactics(tactics.NATIVE, request), library=library)
+
+
 def _is_fast(request: Request) -> bool:
     """Whether accuracy may be lost, by a stated amount."""
     return request.options.math == "fast"
@@ -533,5 +542,5 @@ def emit_llvm(request: Request) -> str:
 
     graph, _ = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
-    kernels = lower(rewritten, 1, tactics=_tactics(tactics.NATIVE, request)).kernels()
+    kernels = lower(rewritten, 1, tactics=_native_tactics(request)).kernels()
     return "\n".join(f"; {k.title}\n{kernel_text(k, Machine.host()).text}" for k in kernels)

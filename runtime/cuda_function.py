@@ -180,6 +180,7 @@ class CudaCompiled(Compiled):
         extents of the last call.
         """
         variant = self.variant(())
+        wants_cublas = self.request.options.library == "cublas"
         return CudaReport.of(
             variant.program,
             variant.code.arch,
@@ -187,7 +188,7 @@ class CudaCompiled(Compiled):
             sizes=self._last_sizes,
             seconds=self.recorder.phases(),
             loaded=variant.loaded,
-            notes=[no_cublas()] if self.request.options.library and no_cublas() else [],
+            notes=[no_cublas()] if wants_cublas and no_cublas() else [],
         )
 
     def _arrays(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphc.runtime import threads
+from graphc.runtime import lapack, threads
 from graphc.runtime.engine import Source, engine
 from graphc.runtime.shared import call_runtime
 
@@ -92,6 +92,7 @@ def link(
     addresses = (pool.address, runtime.poll_address)
     symbols = dict(zip(RUNTIME_SYMBOLS, addresses, strict=True))
     symbols |= {symbol: array.ctypes.data for symbol, array in constants.items()}
+    symbols |= lapack.addresses(name for module in made for name in module.imports)
     groups: dict[str, list[Module]] = {}
     for module in made:
         groups.setdefault(module.group, []).append(module)

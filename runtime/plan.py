@@ -203,6 +203,7 @@ def plan_facts(
         "Options.math": options.math,
         "Options.deterministic": str(options.deterministic),
         "Options.opt_level": str(options.opt_level),
+        "Options.library": str(options.library),
         "Options.exclude": str(sorted(options.exclude)),
         "the processor": repr(Machine.host()),
         "the compiler": engine().versions,

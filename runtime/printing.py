@@ -88,6 +88,7 @@ def modules(
             imports: tuple[str, ...] = ()
             if isinstance(nest, Contract):
                 imports = (gemm.entry_name(nest.dtype),)
+            imports += written.foreign
             for symbol, (routine, lanes) in written.routines.items():
                 imports += (symbol,)
                 if symbol not in printed:

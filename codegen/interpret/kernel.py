@@ -18,6 +18,7 @@ from graphc.codegen.interpret.memory import (
     keep_ledgers,
 )
 from graphc.codegen.interpret.states import combine, first_state
+from graphc.codegen.lapack import NOT_ASKED, ROUTINES
 from graphc.codegen.loops import Buffer, Contract, Kernel, Region
 from graphc.codegen.scalar import (
     OPCODES,
@@ -27,6 +28,7 @@ from graphc.codegen.scalar import (
     Barrier,
     Check,
     For,
+    Library,
     Routine,
     Scope,
     Store,
@@ -325,6 +327,25 @@ class KernelRun:
     def until(self, s: Until, context: Context) -> None:
         """Looked at by the loop, when its body has run."""
 
+    def library(self, s: Library, context: Context) -> None:
+        """The routine's meaning, task by task; to a ledger it is the whole task that has worked, and
+        it has where the routine is not asked: then there is in the scratch what was there.
+        """
+        routine = ROUTINES[s.routine]
+        self.barrier(Barrier(), context)
+        sizes = dict(zip(routine.sizes, map(context.extent, s.sizes), strict=True))
+        memories = dict(zip(routine.arrays, (self.memories[b] for b in s.buffers), strict=True))
+        asked = np.broadcast_to(context.get(s.condition), context.size)
+        owners = np.broadcast_to(context.task, context.size)
+        outcomes = np.full(context.size, NOT_ASKED, np.int64)
+        for i in range(context.size):
+            slot = (owners[i] >> LANE_BITS) - 1 - self.first_task
+            arrays = {name: memory.taken(slot, owners[i]) for name, memory in memories.items()}
+            known = {n: int(np.broadcast_to(size, context.size)[i]) for n, size in sizes.items()}
+            if asked[i]:
+                outcomes[i] = routine.meaning(arrays, known)
+        context.values[s.outcome] = outcomes
+
     # -- contraction ------------------------------------------------------------------------------
 
     def contract(self, s: Contract, context: Context) -> None:
@@ -384,6 +405,7 @@ _STATEMENTS: dict[type, Callable[[KernelRun, Any, Context], None]] = {
     Check: KernelRun.check,
     Barrier: KernelRun.barrier,
     Until: KernelRun.until,
+    Library: KernelRun.library,
     For: KernelRun.loop,
     Contract: KernelRun.contract,
 }

@@ -124,6 +124,18 @@ class Memory:
             value = value[0]  # one iteration, or the ledger would have refused
         self.array[tuple(index)] = value
 
+    def taken(self, slot: int, task: int) -> Any:
+        """The scratch of a task, as an array to work on: from now on the task has written it all,
+        as if before a barrier.
+        """
+        mine = self.array[slot]
+        if self.ledger is not None and mine.size:
+            unit = self.array.itemsize // self.width
+            first = self.start + slot * (self.array.strides[0] // unit)
+            units = slice(first, first + mine.nbytes // unit)
+            self.ledger.writer[units] = self.ledger.reader[units] = _marked(task, _JOINED)
+        return mine
+
     def _checked(self, index: list[Any], active: Any) -> list[Any]:
         """The index of the active iterations, all of it inside the array."""
         if self.buffer.shape == () and self.buffer.space != "worker":

@@ -16,6 +16,7 @@ from graphc.codegen.llvm.accumulators import Accumulators
 from graphc.codegen.llvm.checks import RECORD, Checks
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Lanes, Level
+from graphc.codegen.llvm.library import Libraries
 from graphc.codegen.llvm.loads import Loads
 from graphc.codegen.llvm.loops import Loops
 from graphc.codegen.llvm.pauses import PAUSE, Pauses, may_run_long
@@ -34,6 +35,7 @@ from graphc.codegen.scalar import (
     Barrier,
     Check,
     For,
+    Library,
     Routine,
     Scope,
     Store,
@@ -49,10 +51,13 @@ WORKER = "%worker"
 
 @dataclass(frozen=True)
 class Text:
-    """The text of a module, and the routines that it calls, by symbol, with the lanes of each."""
+    """The text of a module, the routines that it calls, by symbol, with the lanes of each, and the
+    symbols of a library that it calls.
+    """
 
     text: str
     routines: Mapping[str, tuple[Routine, int]]
+    foreign: tuple[str, ...] = ()
 
 
 def kernel_module(kernel: Kernel, machine: Machine, name: str) -> Text:
@@ -108,6 +113,7 @@ class Printer:
         self.loads, self.stores = Loads(self.indices), Stores(self.indices)
         self.checks = Checks(self.values, self.words)
         self.accumulators = Accumulators(self.values)
+        self.libraries = Libraries(self.values, self.indices)
         self.pauses = Pauses(self.values, self.words, WORKER)
         self.loops = Loops(self.loads, self.stores, self.accumulators, self.pauses, self.block)
 
@@ -115,7 +121,7 @@ class Printer:
         """The module of a finished function."""
         preludes = self.preludes()
         lines = [*sorted(self.values.declarations), "", *preludes, function]
-        return Text("\n".join(lines) + "\n", self.routines)
+        return Text("\n".join(lines) + "\n", self.routines, self.libraries.symbols)
 
     def preludes(self) -> list[str]:
         """What the text of the function needs before it."""
@@ -125,7 +131,7 @@ class Printer:
             text, declarations = routine(size, self.machine)
             self.values.declarations |= declarations
             texts.append(text)
-        return [*texts, *self.segments]
+        return [*texts, *self.libraries.texts.values(), *self.segments]
 
     # -- the function ------------------------------------------------------------------------------
 
@@ -257,6 +263,8 @@ class Printer:
             self.checks.check(level, s)
         elif isinstance(s, Until):
             level.finished = self.checks.all_lanes(level, s.condition)
+        elif isinstance(s, Library):
+            self.libraries.call(level, s)
         elif isinstance(s, Barrier):
             pass  # a task is done by one thread, in order
         elif isinstance(s, For):

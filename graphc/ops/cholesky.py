@@ -16,6 +16,7 @@ from graphc.op import Leading, Op, Rules, register
 from graphc.ops.arithmetic import like
 from graphc.ops.contract import matmul
 from graphc.ops.diagonal import tril, triu
+from graphc.ops.lapack import CHOLESKY
 from graphc.ops.matrices import matrix_type, teams
 from graphc.ops.movement import matrix_transpose
 from graphc.types import Type
@@ -129,7 +130,7 @@ cholesky_op: Op = register(
         "cholesky",
         _infer_cholesky,
         _numpy_cholesky,
-        Nest(_write_cholesky, stored=(0,), refusal=NOT_POSITIVE),
+        Nest(_write_cholesky, stored=(0,), refusal=NOT_POSITIVE, by_library=CHOLESKY),
         Rules(_cholesky_jvp, _cholesky_vjp),
         attributes=("upper",),
         batch=Leading(),

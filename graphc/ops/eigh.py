@@ -20,6 +20,7 @@ from graphc.ops.cholesky import one_triangle, symmetric
 from graphc.ops.contract import matmul
 from graphc.ops.diagonal import diagonal_op, embed_diagonal_op
 from graphc.ops.jacobi import numpy_signs, orthogonalise, sign_of
+from graphc.ops.lapack import EIGH
 from graphc.ops.matrices import SMALL_FOR_ROTATIONS, matrix_type, power_of_two, teams
 from graphc.ops.movement import matrix_transpose
 from graphc.ops.operands import broadcast
@@ -198,7 +199,7 @@ eigh_op: Op = register(
         "eigh",
         _infer_eigh,
         _numpy_eigh,
-        Nest(_write_eigh, stored=(0,), refusal=NOT_CONVERGED),
+        Nest(_write_eigh, stored=(0,), refusal=NOT_CONVERGED, by_library=EIGH),
         Rules(_eigh_jvp, _eigh_vjp),
         batch=Leading(),
         result_names=("eigenvalues", "eigenvectors"),

@@ -125,14 +125,15 @@ def orthogonalise(
     Rotations(task, rows, count, length, followers).orthogonalise(task)
 
 
-def sign_of(team: Any, length: Extent, component: Any) -> Any:
+def sign_of(team: Any, length: Extent, component: Any, in_order: bool = False) -> Any:
     """1 or -1: the sign of the first component of a vector that is not much smaller than the
-    largest. `component(team, i)` is component i.
+    largest. `component(team, i)` is component i. With `in_order` no lanes share a vector.
     """
-    with team.each(0, length) as each:
+    loop = team.steps if in_order else team.each
+    with loop(0, length) as each:
         found = each.accumulate("max", each.k.abs(component(each, each.index)))
     bound = team.k.mul(each.total(found), LARGE)
-    with team.each(0, length) as each:
+    with loop(0, length) as each:
         k, value = each.k, component(each, each.index)
         here, end = each.position(each.index), each.position(length)
         large = k.select(k.ge(k.abs(value), bound), here, end)

@@ -22,6 +22,7 @@ from graphc.op import Leading, Op, Rules, register
 from graphc.ops.arithmetic import like
 from graphc.ops.contract import matmul
 from graphc.ops.diagonal import tril, triu
+from graphc.ops.lapack import LU
 from graphc.ops.matrices import least, matrix_type, teams
 from graphc.ops.movement import iota_op, matrix_transpose
 from graphc.ops.operands import broadcast
@@ -248,7 +249,7 @@ lu_op: Op = register(
         "lu",
         _infer_lu,
         _numpy_lu,
-        Nest(_write_lu, stored=(0,)),
+        Nest(_write_lu, stored=(0,), by_library=LU),
         Rules(_lu_jvp, _lu_vjp),
         batch=Leading(),
         result_names=("packed", "pivots", "order"),

@@ -96,6 +96,12 @@ class Team:
     def demand(self, holds: Any, index: Extent = 0) -> None:
         self.loop.demand(holds, index)
 
+    def library(
+        self, routine: str, dtype: str, arrays: Any, sizes: tuple[Extent, ...], condition: Any
+    ) -> Any:
+        """The outcome of a routine of a library, if a condition holds; for a matrix of one task."""
+        return self.loop.library(routine, dtype, arrays, sizes, condition)
+
     def until(self, condition: Any) -> None:
         self.loop.until(condition)
 

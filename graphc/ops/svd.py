@@ -21,6 +21,7 @@ from graphc.ops.contract import matmul
 from graphc.ops.diagonal import diagonal_op, embed_diagonal_op
 from graphc.ops.eigh import as_columns, as_rows, nearness, reciprocal_gaps
 from graphc.ops.jacobi import numpy_signs, orthogonalise, sign_of
+from graphc.ops.lapack import SVD
 from graphc.ops.matrices import (
     SMALL_FOR_ROTATIONS,
     least,
@@ -242,7 +243,7 @@ svd_op: Op = register(
         "svd",
         _infer_svd,
         _numpy_svd,
-        Nest(_write_svd, stored=(0,), refusal=NOT_CONVERGED),
+        Nest(_write_svd, stored=(0,), refusal=NOT_CONVERGED, by_library=SVD),
         Rules(_svd_jvp, _svd_vjp),
         batch=Leading(),
         result_names=("u", "s", "vh"),
