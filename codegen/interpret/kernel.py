@@ -328,8 +328,8 @@ class KernelRun:
         """Looked at by the loop, when its body has run."""
 
     def library(self, s: Library, context: Context) -> None:
-        """The routine's meaning, task by task; to a ledger it is the whole task that has worked, and
-        it has where the routine is not asked: then there is in the scratch what was there.
+        """The routine's meaning, task by task; to a ledger it is the whole task that has worked,
+        and it has where the routine is not asked: then there is in the scratch what was there.
         """
         routine = ROUTINES[s.routine]
         self.barrier(Barrier(), context)

@@ -131,8 +131,9 @@ def _write_svd(nest: Any) -> None:
         integers = task.memory("int32", 8 * order)
         if alone:
             work = task.memory(dtype, 3 * order + larger + 7 * order + _BLOCK * (m + n))
-            given = (matrix, found, work, integers)
-            outcome = task.library("svdvals", dtype, given, (n, m), finite)
+            outcome = task.library(
+                "svdvals", dtype, (matrix, found, work, integers), (n, m), finite
+            )
         else:
             work = task.memory(dtype, 4 * order * order + 7 * order + _BLOCK * (m + n))
             rights, lefts = task.memory(dtype, order, n), task.memory(dtype, m, order)
