@@ -14,6 +14,7 @@ _REQUIRED = ("numpy", "llvmlite", "sympy", "networkx")
 # What each extra of setup.cfg brings.
 _EXTRAS = {
     "examples": ("scikit-learn", "rich", "fast-sugiyama"),
+    "scipy": ("scipy",),
     "bfloat16": ("ml_dtypes",),
     "cuda": ("cuda-bindings", "nvidia-cuda-nvrtc", "nvidia-cuda-nvdisasm"),
     "cublas": ("nvmath-python", "nvidia-cublas"),

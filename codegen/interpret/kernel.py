@@ -328,8 +328,8 @@ class KernelRun:
         """Looked at by the loop, when its body has run."""
 
     def library(self, s: Library, context: Context) -> None:
-        """The routine's meaning, task by task; to a ledger it is the whole task that has worked,
-        and it has where the routine is not asked: then there is in the scratch what was there.
+        """The routine's meaning, task by task. To a ledger it is the whole task that has worked,
+        also where the routine is not asked: then there is in the scratch what was there.
         """
         routine = ROUTINES[s.routine]
         self.barrier(Barrier(), context)
@@ -341,7 +341,7 @@ class KernelRun:
         for i in range(context.size):
             slot = (owners[i] >> LANE_BITS) - 1 - self.first_task
             arrays = {name: memory.taken(slot, owners[i]) for name, memory in memories.items()}
-            known = {n: int(np.broadcast_to(size, context.size)[i]) for n, size in sizes.items()}
+            known = {n: int(np.broadcast_to(e, context.size)[i]) for n, e in sizes.items()}
             if asked[i]:
                 outcomes[i] = routine.meaning(arrays, known)
         context.values[s.outcome] = outcomes
