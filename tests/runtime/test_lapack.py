@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg.cython_lapack as home
+import threadpoolctl
 from places import run_python
 
 import graphc as gx
 from graphc import linalg
 from graphc.codegen import lapack as routines
-from graphc.codegen.interpret import run_program
-from graphc.codegen.loops import scopes
-from graphc.codegen.scalar import Library, walk
+from graphc.codegen.interpret import run_kernel, run_program
+from graphc.codegen.lapack import NOT_ASKED
+from graphc.codegen.loops import Buffer, Kernel, KernelError, scopes, verify
+from graphc.codegen.scalar import Library, Scope, walk
+from graphc.dims import Dim
 from graphc.errors import CompileError
 from graphc.ops import lapack as decompositions
 from graphc.runtime import lapack
@@ -30,6 +34,14 @@ from tests.ops.test_linear_algebra import close, positive
 from tests.ops.test_spectra import check_orthonormal, random_matrices, transposed
 
 OPTIONS = gx.Options(library="lapack", cache=False, debug=True, threads=2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread_of_openblas() -> Iterator[None]:
+    """Its threads wait for each other at work, for seconds where others use the processor."""
+    with threadpoolctl.threadpool_limits(1), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OPENBLAS_NUM_THREADS", "1")
+        yield
 
 
 def compiled(make: Callable[..., Any], *arrays: Any, options: Any = OPTIONS) -> Any:
@@ -182,6 +194,52 @@ def test_the_interpreter_runs_what_routines_mean(name: str, from_three: None) ->
         check(a, function(a))
     results, failures = run_program(function.program, [a * np.nan], {}, workers=2)
     assert bool(failures) == (name != "lu")
+
+
+def kernel_of(
+    routine: str = "lu",
+    dtypes: tuple[str, ...] = ("float64", "int32"),
+    sizes: int = 2,
+    role: str = "serial",
+    space: str = "worker",
+) -> Kernel:
+    """A kernel that lets a routine work on scratch, and says 1 where it was asked."""
+    out = Buffer("out", "int64", (3,))
+    shapes = ((1, 1), (1,))
+    scratch = [Buffer(f"s{i}", d, shapes[i], space=space) for i, d in enumerate(dtypes)]
+    scope = Scope()
+    with scope.loop("parallel", 0, 3, "p") as tasks:
+        task, number = tasks.body, Dim.symbol(tasks.variable)
+        with task.loop(role, 0, 1) as inner:
+            condition = inner.body.eq(inner.body.index(number), 1)
+            found = inner.body.library(routine, "float64", scratch, (1,) * sizes, condition)
+            inner.body.store(out, (number,), found)
+    return Kernel([out, *scratch], scope)
+
+
+def test_where_a_routine_is_not_asked_its_outcome_says_so() -> None:
+    kernel = kernel_of(dtypes=("float64", "int32"))
+    verify(kernel)
+    out = np.zeros(3, np.int64)
+    run_kernel(kernel, [out, np.zeros((1, 1)), np.zeros(1, np.int32)], {})
+    assert [value == NOT_ASKED for value in out] == [True, False, True]
+    assert "= lu float64 of s0, s1 sizes (1, 1) if v" in kernel.text()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "story"),
+    [
+        ({"role": "vector"}, "outside of its vector loops"),
+        ({"routine": "fft"}, "no routine fft"),
+        ({"dtypes": ("float64", "float64")}, "lu works on a, ipiv: float64, int32"),
+        ({"dtypes": ("float64",)}, "lu works on"),
+        ({"space": "global"}, "which s0 is not"),
+        ({"sizes": 1}, "lu takes the sizes m, n"),
+    ],
+)
+def test_rules_of_the_statement(wrong: dict[str, Any], story: str) -> None:
+    with pytest.raises(KernelError, match=story):
+        verify(kernel_of(**wrong))
 
 
 # -- failures --------------------------------------------------------------------------------------
@@ -399,8 +457,6 @@ print("scipy" in sys.modules)
 
 
 def test_another_signature_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import scipy.linalg.cython_lapack as home
-
     routine = routines.ROUTINES["lu"]
     assert lapack._fits(lapack._name_of(home.__pyx_capi__["dgetrf"]), routine, "float64")
     assert not lapack._fits(lapack._name_of(home.__pyx_capi__["sgetrf"]), routine, "float64")
