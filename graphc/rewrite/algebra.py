@@ -279,7 +279,7 @@ rule(
     x / broadcast(y),
     x * broadcast(1 / y),
     law="fast",
-    guard=lambda y: y.op is not constant_op and not never_zero(y),
+    guard=lambda x, y: y.op is not constant_op and not never_zero(y, x.shape),
     example=lambda x, u: x / u,
 )
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from graphc import dtypes
 from graphc.node import Node
-from graphc.types import TensorType
+from graphc.types import Shape, TensorType
 
 Facts = frozenset[str]
 Known = Callable[[Node], Facts]
@@ -72,10 +72,22 @@ def facts_of(node: Node) -> Facts:
 NEVER_ZERO = ("exp", "sigmoid")
 
 
-def never_zero(node: Node) -> bool:
-    """Whether a node is visibly an exponential, a sigmoid, or a sum of such, perhaps broadcast."""
+def never_zero(node: Node, shape: Shape | None = None) -> bool:
+    """Whether a node is visibly an exponential, a sigmoid, or a sum of such, perhaps broadcast.
+
+    A sum over no elements is 0. So every extent that is summed over is a number above 0, or one of
+    the `shape` that the node is looked at in (its own, if none is given): if that extent is 0 there
+    is no element at which anything could be 0.
+    """
+    around = node.shape if shape is None else shape
     while node.op.name in ("broadcast", "sum"):
-        node = node.args[0]
+        inner = node.args[0]
+        if node.op.name == "sum":
+            summed = [inner.shape[axis] for axis in node.attrs["axes"]]
+            if any(extent == 0 if isinstance(extent, int) else extent not in around
+                   for extent in summed):
+                return False
+        node = inner
     return node.op.name in NEVER_ZERO
 
 

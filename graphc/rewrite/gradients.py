@@ -270,7 +270,7 @@ def _divisors(node: Node, depth: int = _DEEPEST) -> Iterator[Node]:
     elif (
         node.op is broadcast_op
         and node.args[0].op is divide_op
-        and never_zero(node.args[0].args[1])
+        and never_zero(node.args[0].args[1], node.shape)
     ):
         yield broadcast_op(node.args[0].args[1], **node.attrs)
     elif node.op in (multiply_op, strong_multiply_op):

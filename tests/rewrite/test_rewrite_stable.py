@@ -340,3 +340,24 @@ def test_log_sum_exp_of_infinities(row: list[float]) -> None:
     with np.errstate(all="ignore"):
         expected = np.logaddexp.reduce(np.array(row))
     np.testing.assert_allclose(found, expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize("extent", [0, "n"])
+def test_a_sum_over_nothing_is_no_factor_that_cancels(extent: Any) -> None:
+    """A sum of exponentials is never 0 unless there are none."""
+    x, y = gx.vector("x", extent), gx.scalar("y")
+    total = gx.sum(gx.exp(x))
+    made = [total * y / total, (y / total) * total]
+    given = {x: np.zeros(0), y: np.array(3.0)}
+    for before, after in zip(
+        values_of(made, given), values_of(rewrite(made).outputs, given), strict=True
+    ):
+        assert np.isnan(before) and np.isnan(after)
+
+
+def test_a_sum_that_is_spread_along_what_it_sums_still_cancels() -> None:
+    """Where there is nothing to sum, there is no element to be wrong."""
+    x, y = gx.vector("x", "n"), gx.vector("y", "n")
+    total = gx.sum(gx.exp(x))
+    (made,) = rewrite([total * (y / total)]).outputs
+    assert made is y
