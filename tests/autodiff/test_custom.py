@@ -134,6 +134,11 @@ def _uses(outside: Node) -> Node:
             lambda: gx.custom_derivative(gx.exp, vjp=lambda a, y, ct: (ct.sum(),))(x),
             r"vjp of exp: result 0 is float64, it should be float64\[3\]",
         ),
+        (lambda: gx.custom_derivative(gx.exp, jvp=lambda a, y, t: t[0], by=1)(x), "in a tuple"),
+        (
+            lambda: gx.custom_derivative(gx.exp, jvp=lambda a, y, t: t[0], by=(1,))(x),
+            r"there are 1, got \(1,\)",
+        ),
         (
             lambda: gx.custom_derivative(gx.exp, jvp=lambda a, y, t: gx.cast(t[0], "float32"))(x),
             "it should be float64",
@@ -159,3 +164,41 @@ def test_a_rule_may_use_the_results() -> None:
     s = 1 / (1 + np.exp(-A))
     np.testing.assert_allclose(found[0], s * (1 - s), 1e-14)
     np.testing.assert_allclose(found[1], s * (1 - s) * (1 - 2 * s), 1e-13)
+
+
+def doubled_by_w(args: Any, result: Any, tangents: Any) -> Any:
+    """Twice what the derivative by w is, so that it shows where the rule was asked."""
+    assert tangents[0] is None
+    return 2 * gx.sin(args[0]) * tangents[1]
+
+
+def doubled_cotangent(args: Any, result: Any, cotangent: Any) -> Any:
+    return cotangent * 1e9, 2 * gx.sin(args[0]) * cotangent  # what is said of x does not count
+
+
+@pytest.mark.parametrize("rule", [{"jvp": doubled_by_w}, {"vjp": doubled_cotangent}])
+def test_a_rule_about_one_argument_leaves_the_others_to_the_function(rule: Any) -> None:
+    f = gx.custom_derivative(product, by=(1,), **rule)
+    cost = f(x, w).sum()
+    by_x, by_w = gx.grad(cost, [x, w])
+    compiled = gx.compile(
+        [x, w],
+        {
+            "both": [by_x, by_w],
+            "one": [gx.grad(cost, x), gx.grad(cost, w)],
+            "tangents": [
+                gx.jvp(f(x, w), [x, w], [w, x]),
+                gx.jvp(f(x, w), x, w),
+                gx.jvp(f(x, w), w, x),
+            ],
+            "second": [gx.grad(by_x.sum(), x), gx.grad(by_w.sum(), x)],
+            "examples": gx.vmap(lambda a, b: gx.grad(f(a, b), [a, b]))(x, w),
+        },
+    )
+    found = compiled(A, B)
+    s, c = np.sin(A), np.cos(A)
+    for name in ("both", "one", "examples"):
+        np.testing.assert_allclose(found[name], [c * B, 2 * s], 1e-13)
+    wanted = [c * B * B + 2 * s * A, c * B * B, 2 * s * A]
+    np.testing.assert_allclose(found["tangents"], wanted, 1e-13)
+    np.testing.assert_allclose(found["second"], [-s * B, 2 * c], 1e-13)
