@@ -189,6 +189,7 @@ if TYPE_CHECKING:
     from graphc.ops.filters import convolve, correlate
     from graphc.ops.flat_positions import ravel_multi_index, unravel_index
     from graphc.ops.floating import copysign, frexp, hypot, ldexp, nextafter, signbit, spacing
+    from graphc.ops.incomplete_beta import betainc, betaincc
     from graphc.ops.incomplete_gamma import gammainc, gammaincc
     from graphc.ops.indexing import (
         argwhere,
@@ -477,6 +478,8 @@ __all__ = [
     "avg_pool",
     "bartlett",
     "beta",
+    "betainc",
+    "betaincc",
     "betaln",
     "bincount",
     "bitwise_and",

@@ -120,7 +120,7 @@ MEANING: dict[str, Call] = {
         for name in (
             *("erfc", "erfinv", "erfcinv", "gamma", "gammaln", "digamma", "polygamma", "logit"),
             *("ndtr", "i0", "i1", "i0e", "i1e", "j0", "j1", "y0", "y1", "xlogy", "xlog1py", "beta"),
-            *("betaln", "gammainc", "gammaincc"),
+            *("betaln", "betainc", "betaincc", "gammainc", "gammaincc"),
         )
     },
     "celu": lambda x, alpha=1.0: _elu(x, 1.0) if alpha == 1 else alpha * _elu(x / alpha),
@@ -881,6 +881,12 @@ TABLE: dict[str, list[tuple[Call, tuple[Any, ...]]]] = {
     **{
         name: binary(name, (P, P[0]), (W, W[::-1]), (W.astype("float32"), W.astype("float32")))
         for name in ("gammainc", "gammaincc")
+    },
+    **{
+        name: [
+            (lambda xp, a, b, x, name=name: getattr(xp, name)(a, b, x), (P, P[0], P / (P + 1)))
+        ]
+        for name in ("betainc", "betaincc")
     },
     "betaln": binary("betaln", (P, P[0]), (W, W[::-1]), (W.astype("float32"), W.astype("float32"))),
     "checkpoint": [(lambda xp, x, y: xp.checkpoint(lambda a, b: (a * b, a))(x, y), (V, W))],

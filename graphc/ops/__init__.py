@@ -39,6 +39,7 @@ MODULES = (
     "flat_positions",
     "floating",
     "gather",
+    "incomplete_beta",
     "incomplete_gamma",
     "incomplete_gamma_tables",
     "indexing",

@@ -22,7 +22,7 @@ from graphc.tensor import surface
 
 _LARGE = 10.0
 # B(2k) / (2k (2k - 1)), the coefficients of x**(1 - 2k) in log gamma.
-_STIRLING = (
+STIRLING = (
     *(1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188),
     *(-691 / 360360, 1 / 156, -3617 / 122400),
 )
@@ -33,8 +33,8 @@ def stirling_rest(x: Node) -> Node:
     """What log gamma(x) is more than (x - 1/2) log x - x + log(2 pi)/2, for x of at least 10."""
     inverse = like(x, 1) / x
     square = inverse * inverse
-    total = like(x, _STIRLING[-1])
-    for coefficient in reversed(_STIRLING[:-1]):
+    total = like(x, STIRLING[-1])
+    for coefficient in reversed(STIRLING[:-1]):
         total = total * square + like(x, coefficient)
     return total * inverse
 

@@ -4,8 +4,8 @@ P(a, x) = gamma(a, x)/gamma(a) is found from the power series (DLMF 8.11.4) up t
 complement Q from the continued fraction (DLMF 8.9.2) above; Q of small a and x, where P is nearly
 1, from the series of what is left (DLMF 8.7.3, as Didonato and Morris, ACM Transactions on
 Mathematical Software 12, 1986, arrange it). From a = 20 on, while x is neither far below nor far
-above a, both are Temme's uniform expansion (DLMF 8.12). Derivatives are those of the formulas, by
-both arguments and of every order.
+above a, both are Temme's uniform expansion (DLMF 8.12). The derivative by x is the density; that by
+a is one of the formulas.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from graphc import dtypes
 from graphc.node import Node
 from graphc.ops.arithmetic import like, maximum_op, minimum_op, sqrt_op
 from graphc.ops.beta import stirling_rest
+from graphc.ops.custom import custom_derivative
 from graphc.ops.incomplete_gamma_tables import ATANH_REST, LGAMMA_SLOPE, UNIFORM
 from graphc.ops.operands import cast, operands
 from graphc.ops.special import where_op
-from graphc.ops.special_functions import erfc_op, gamma_op
+from graphc.ops.special_functions import erfc_op, gamma_op, gammaln_op
 from graphc.ops.transcend import exp_op, expm1_op, log_op, power_op
 from graphc.tensor import surface
 
@@ -35,7 +36,7 @@ _MOST_A, _MOST_X = 1600.0, 4000.0
 _SERIES, _FRACTION, _SMALL = 54, 74, 20  # terms
 
 
-def _polynomial(x: Node, coefficients: tuple[float, ...]) -> Node:
+def polynomial(x: Node, coefficients: tuple[float, ...]) -> Node:
     total = like(x, coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):
         total = total * x + like(x, coefficient)
@@ -74,23 +75,28 @@ def _small_complement(a: Node, x: Node) -> Node:
     for n in range(1, _SMALL + 1):
         power = power * x * like(x, -1 / n)
         total = total + power / (a + like(a, n))
-    exponent = a * (log_op(x) - _polynomial(a, LGAMMA_SLOPE))
+    exponent = a * (log_op(x) - polynomial(a, LGAMMA_SLOPE))
     power = exp_op(exponent)
     far = exponent < like(x, -1)
     near = expm1_op(where_op(far, like(x, 0), exponent))
     return where_op(far, like(x, 1) - power, -near) - power * a * total
 
 
-def _uniform(a: Node, mu: Node) -> tuple[Node, Node]:
-    """P and Q for x = a (1 + mu)."""
+def _bend(mu: Node) -> Node:
+    """(mu - log(1 + mu)) / mu**2, for 1 + mu between the bounds."""
     both = mu + like(mu, 2)
     r = mu / both
-    ratio = (like(mu, 1) - like(mu, 2) * r * _polynomial(r * r, ATANH_REST) / both) / both
+    return (like(mu, 1) - like(mu, 2) * r * polynomial(r * r, ATANH_REST) / both) / both
+
+
+def _uniform(a: Node, mu: Node) -> tuple[Node, Node]:
+    """P and Q for x = a (1 + mu)."""
+    ratio = _bend(mu)
     eta = mu * sqrt_op(ratio + ratio)
     inverse = like(a, 1) / a
-    total = _polynomial(eta, UNIFORM[-1])
+    total = polynomial(eta, UNIFORM[-1])
     for row in reversed(UNIFORM[:-1]):
-        total = total * inverse + _polynomial(eta, row)
+        total = total * inverse + polynomial(eta, row)
     rest = total * exp_op(-(a * mu * mu * ratio)) / sqrt_op(a * like(a, 2 * math.pi))
     z = eta * sqrt_op(a * like(a, 0.5))
     half = like(a, 0.5)
@@ -104,8 +110,7 @@ def _factor(a: Node, x: Node) -> Node:
     half = exp_op(x * like(x, -0.5))  # exp(-x) may underflow where the product does not
     small = power_op(x, small_a) * half * half / gamma_op(small_a + like(a, 1))
     large_a = where_op(large, a, like(a, _STIRLING_FROM))
-    mu = (x - large_a) / large_a
-    apart = large_a * (log_op(x / large_a) - mu) - stirling_rest(large_a)
+    apart = _log_apart(large_a, x)
     root = sqrt_op(large_a * like(a, 2 * math.pi))
     return where_op(large, exp_op(apart) / root, small)
 
@@ -145,27 +150,67 @@ def _at_ends(a: Node, x: Node, upper: bool) -> Node:
     inner = _both(where_op(usual, a, one), where_op(usual, x, one))[upper]
     found = where_op(usual, inner, end)  # a is 0, or x infinite
     found = where_op((x == none) | (a == infinity), start, found)
+    return where_op(_is_outside(a, x), like(a, math.nan), found)
+
+
+def _is_outside(a: Node, x: Node) -> Node:
+    none, infinity = like(a, 0), like(a, math.inf)
     nothing = (x == none) & (a == none) | (x == infinity) & (a == infinity)
-    outside = nothing | (a < none) | (x < none) | (a != a) | (x != x)
-    return where_op(outside, like(a, math.nan), found)
+    return nothing | (a < none) | (x < none) | (a != a) | (x != x)
+
+
+def _density(a: Node, x: Node) -> Node:
+    """x**(a - 1) exp(-x) / gamma(a); 0 where an a of 0 or infinity makes a step."""
+    one, none, infinity = like(a, 1), like(a, 0), like(a, math.inf)
+    positive = (a > none) & (a < infinity)
+    usual = positive & (x > none) & (x < infinity)
+    first, at = where_op(usual, a, one), where_op(usual, x, one)
+    ten, log_x = like(a, _STIRLING_FROM), log_op(at)
+    small_a, large_a = minimum_op(first, ten), maximum_op(first, ten)
+    small = small_a * log_x - at - gammaln_op(small_a)
+    large = _log_apart(large_a, at) + log_op(large_a * like(a, 0.5 / math.pi)) * like(a, 0.5)
+    found = exp_op(where_op(first >= ten, large, small) - log_x)
+    # at 0: 1 where a is 1, infinite below
+    start = where_op(a == one, one, where_op(a > one, none, infinity))
+    end = where_op(positive & (x == none), start, none)
+    return where_op(_is_outside(a, x), like(a, math.nan), where_op(usual, found, end))
+
+
+def _log_apart(a: Node, x: Node) -> Node:
+    """log(x**a exp(-x)/gamma(a + 1)) + log(2 pi a)/2, for a from 10 on."""
+    mu = (x - a) / a
+    ratio = x / a
+    near = (ratio > like(a, _LOWEST)) & (ratio < like(a, _HIGHEST))
+    inside = where_op(near, mu, like(a, 0))
+    bend = where_op(near, inside * inside * _bend(inside), mu - log_op(ratio))
+    return -(a * bend) - stirling_rest(a)
 
 
 def _function(name: str, a: Any, x: Any, upper: bool) -> Node:
     first, second = operands(name, a, x, real=True)
-    wide = _at_ends(cast(first, dtypes.FLOAT64), cast(second, dtypes.FLOAT64), upper)
-    return cast(wide, first.dtype)
+
+    def value(a: Node, x: Node) -> Node:
+        return _at_ends(a, x, upper)
+
+    def moved(args: Any, result: Node, tangents: Any) -> Node:
+        slope = _density(*args) * tangents[1]
+        return -slope if upper else slope
+
+    value.__name__ = name
+    wide = [cast(each, dtypes.FLOAT64) for each in (first, second)]
+    return cast(custom_derivative(value, jvp=moved, by=(1,))(*wide), first.dtype)
 
 
 @surface
 def gammainc(a: Any, x: Any) -> Node:
     """The regularised lower incomplete gamma function P(a, x), for a and x of at least 0.
 
-    It has derivatives by both arguments, of every order. All float dtypes compute in float64; the
-    relative error is within 24 units in the last place, times the size of the logarithm of the
-    result where that is more than 1; for a far below 1 the derivative by x is right to a unit in
-    the last place of 1 only. The graph is large: it takes a second or more to compile. As
-    SciPy's, it is 1 at a = 0, and NaN where both are 0, both infinite, or one is below 0. In a
-    float dtype: integers and bool become the float dtype that NumPy's ufuncs choose.
+    It has derivatives by both arguments, of every order; that by x is the density. All float dtypes
+    compute in float64; the relative error is within 24 units in the last place, times the size of
+    the logarithm of the result where that is more than 1. The graph is large: it takes a second or
+    more to compile. As SciPy's, it is 1 at a = 0, and NaN where both are 0, both infinite, or one
+    is below 0. In a float dtype: integers and bool become the float dtype that NumPy's ufuncs
+    choose.
     """
     return _function("gammainc", a, x, False)
 
