@@ -89,6 +89,49 @@ def reaction_diffusion(shape: Sequence[int], species: int = 1) -> Case:
     return Case(title, size, one if species == 1 else two, _point(size), grid=grid)
 
 
+def convection(shape: Sequence[int]) -> Case:
+    """Burgers' equation with a value of 0 around, differences upwind and diagonal neighbours."""
+    padded = tuple(n + 2 for n in shape)
+    inner = np.arange(int(np.prod(padded))).reshape(padded)[(slice(1, -1),) * len(shape)].ravel()
+    strides = [int(np.prod(padded[axis + 1 :])) for axis in range(len(shape))]
+    places = np.full(int(np.prod(padded)), -1)
+    points = int(np.prod(shape))
+    places[inner] = np.arange(points)
+
+    def residual(of: Language, x: Any) -> Any:
+        def beside(step: int) -> Any:
+            found = places[inner + step]
+            return of.take(x, np.maximum(found, 0)) * (found >= 0).astype(float)
+
+        change = x - beside(-strides[0])
+        for stride in strides[1:]:
+            change = change + x - beside(-stride)
+        diagonal = sum(strides)
+        spread = beside(diagonal) + beside(-diagonal) - 2 * x
+        for stride in strides:
+            spread = spread + beside(stride) + beside(-stride) - 2 * x
+        return x + 0.1 * (x * change - spread * of.sqrt(1 + x * x))
+
+    title = f"convection and diffusion with an edge, {' x '.join(map(str, shape))}"
+    return Case(title, points, residual, _point(points), grid=tuple(shape))
+
+
+def control(points: int) -> Case:
+    """A state along a line, a force that all of it feels, and the mean that is asked of it: one
+    full column and one full row.
+    """
+
+    def residual(of: Language, x: Any) -> Any:
+        state, force = of.take(x, np.arange(points)), of.take(x, np.full(points, points))
+        left = of.take(x, np.maximum(np.arange(points) - 1, 0))
+        right = of.take(x, np.minimum(np.arange(points) + 1, points - 1))
+        balance = 2 * state - left - right + 0.1 * of.exp(-state) * force
+        return of.join([balance, of.total(state * state) - of.take(x, np.array([points]))])
+
+    return Case("a line with one full column and one full row", points + 1, residual,
+                _point(points + 1))  # fmt: skip
+
+
 def surface_energy(shape: Sequence[int]) -> Case:
     """The Hessian of the area of a surface over a grid, with a quartic well."""
     points = int(np.prod(shape))
@@ -285,7 +328,13 @@ def cases(size: int) -> dict[str, Callable[[], Case]]:
         "grid_2d": lambda: reaction_diffusion((side, side)),
         "species": lambda: reaction_diffusion((pair, pair), 2),
         "grid_3d": lambda: reaction_diffusion((edge, edge, edge)),
+        "edge_1d": lambda: convection((size,)),
+        "edge_2d": lambda: convection((side, side)),
+        "edge_3d": lambda: convection((edge, edge, edge)),
+        "control": lambda: control(size // 50),
+        "surface_1d": lambda: surface_energy((size,)),
         "surface": lambda: surface_energy((side, side)),
+        "surface_3d": lambda: surface_energy((edge, edge, edge)),
         "chain": lambda: chain_energy(size // 20),
         "bundle": bundle_adjustment,
     }
