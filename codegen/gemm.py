@@ -12,7 +12,9 @@ the index of each; every stride is in bytes and may be zero or negative in left 
 - ``accumulate``: nonzero adds to out.
 - ``epilogue, epilogue_context``: null, or ``void epilogue(ptr context, ptr tile, i64 out_row, i64
   row, i64 column, i64 m, i64 n, i64 batch)``, called once for each finished block of out, while it
-  is in cache. Blocks are disjoint and cover out; nothing bounds m and n but the size of out.
+  is in cache. Blocks are disjoint and cover out; nothing bounds m and n but the size of out. The
+  block is at ``tile``, its rows ``out_row`` bytes apart: in out, or in memory of the worker's own.
+  So what out holds in the end is what the epilogue has written there, if it has.
 - ``warm``: null, or a function with the same arguments that asks for what the epilogue of a block
   will read and write beside out: called before a register tile is computed, so that it is there
   when the tile is finished. The block may lie below out.

@@ -43,8 +43,9 @@ def panel_product(tile: Tile) -> Function:
 
     ``left_panel`` is the distance in bytes of groups of as many rows as the largest tile has. If
     left is ``tabled``, ``left_row`` and ``left_step`` are the addresses of tables of offsets.
-    Without masks a panel whose columns are not whole vectors must be packed; its tiles then go
-    through a scratch tile.
+    Tiles that an epilogue finishes are handed to it in a scratch tile, which stays in the first
+    level of cache: lines of out are written once, by the epilogue. Without masks a panel whose
+    columns are not whole vectors must be packed; its tiles then go through the scratch tile to out.
 
     ``next_right`` is where the panel that will be needed next begins, and ``next_step`` the bytes
     from a row of it to the following one. While the first tiles are computed, one line of each row
@@ -71,11 +72,16 @@ def panel_product(tile: Tile) -> Function:
     kind: Operand = f.select(by_table, 2, 0)
     if masked:
         kind = f.add(kind, f.let(f"zext i1 {ragged} to i64"))
-    else:
-        scratch = f.let(f"alloca [{tile.rows * tile.columns} x {vector.element}], align 64")
+    scratch = f.let(f"alloca [{tile.rows * tile.columns} x {vector.element}], align 64")
+    row_bytes = tile.columns * vector.element_bytes
     last = f.compare("ne", finished, 0)
     finishing = f.both(last, is_set(f, epilogue))
     warming = f.both(last, is_set(f, warm))
+    aside = finishing if masked else f.both(finishing, f.negate(ragged))
+    by_scratch = finishing if masked else f.either(finishing, ragged)
+    to_row = f.select(by_scratch, row_bytes, out_row)
+    # A tile the other way round is a single row, whose elements are the rows that the caller knows.
+    given_row = f.select(f.both(aside, f.negate(exchanged)), row_bytes, out_row)
     short = f.compare("slt", depth, PREFETCH_DEPTH)
 
     def block_at(
@@ -86,7 +92,7 @@ def panel_product(tile: Tile) -> Function:
         theirs = (mine[1], mine[0], mine[3], mine[2])
         place = [f.select(exchanged, a, b) for a, b in zip(theirs, mine, strict=True)]
         words: list[tuple[str, Operand]] = [("i64", value) for value in place]
-        return [("ptr", context), ("ptr", target), ("i64", out_row), *words, ("i64", batch)]
+        return [("ptr", context), ("ptr", target), ("i64", given_row), *words, ("i64", batch)]
 
     lines = f.multiply(vectors, vector.bytes)
     dense = f.compare("eq", left_row, f.multiply(depth, vector.element_bytes))
@@ -105,24 +111,18 @@ def panel_product(tile: Tile) -> Function:
             # A short tile is done before what it asks for is there: that of the next one is.
             asked_row = f.add(first_row, f.select(short, height, 0))
             f.call_pointer("void", warm, *block_at(asked_row, height, target))
-        to: tuple[Operand, ...] = (target, out_row, accumulate)
-        if not masked:
-            row_bytes = tile.columns * vector.element_bytes
-            to = (
-                f.select(ragged, scratch, target, "ptr"),
-                f.select(ragged, row_bytes, out_row),
-                f.select(ragged, 0, accumulate),
-            )
+        adding = accumulate if masked else f.select(ragged, 0, accumulate)
         entry = f.add(left_row, f.multiply(loop.index, 8))
         next_rows = f.at(panel, f.multiply(f.add(inside, height), left_row))
         below = f.select(dense, next_rows, right, "ptr")
         below_step = f.select(dense, LINE_BYTES, right_step)
         values = (
             f.select(by_table, left, f.at(panel, f.multiply(inside, left_row)), "ptr"),
-            *(right, to[0], depth, f.select(by_table, entry, left_row), left_step),
-            *(right_step, to[1], columns, to[2]),
+            *(right, target, depth, f.select(by_table, entry, left_row), left_step),
+            *(right_step, out_row, columns, adding),
             f.select(fetching, f.at(next_right, line), below, "ptr"),
             f.select(fetching, next_step, below_step),
+            *(f.select(by_scratch, scratch, target, "ptr"), to_row),
         )
         f.call_pointer("void", kernel, *zip(TILE_TYPES, values, strict=True))
         if not masked:
@@ -134,7 +134,8 @@ def panel_product(tile: Tile) -> Function:
                     *(("i64", height), ("i64", columns), ("i64", accumulate)),
                 )
         with f.when(finishing):
-            f.call_pointer("void", epilogue, *block_at(first_row, height, target))
+            finished_tile = f.select(aside, scratch, target, "ptr")
+            f.call_pointer("void", epilogue, *block_at(first_row, height, finished_tile))
         through = f.add(inside, height)
         next_panel = f.compare("sge", through, tile.rows)
         loop.step = height

@@ -118,12 +118,14 @@ class Tile:
 
 # Arguments, in order, of every kernel that computes an out tile: the addresses of the first
 # element of left, right and out; then bytes from row to row (left, out) and from k to k + 1; the
-# address of a line that will be needed soon, and bytes from it to the one to ask for at k + 1.
+# address of a line that will be needed soon, and bytes from it to the one to ask for at k + 1;
+# where the sums are stored, which may be out, and bytes from row to row there.
 TILE_PARAMETERS = (
-    "ptr noalias left, ptr noalias right, ptr noalias out, i64 depth, i64 left_row, i64 left_step,"
-    "i64 right_step, i64 out_row, i64 columns, i64 accumulate, ptr ahead, i64 ahead_step"
+    "ptr noalias left, ptr noalias right, ptr out, i64 depth, i64 left_row, i64 left_step,"
+    "i64 right_step, i64 out_row, i64 columns, i64 accumulate, ptr ahead, i64 ahead_step,"
+    "ptr to, i64 to_row"
 )
-TILE_TYPES = ("ptr", "ptr", "ptr", *["i64"] * 7, "ptr", "i64")
+TILE_TYPES = ("ptr", "ptr", "ptr", *["i64"] * 7, "ptr", "i64", "ptr", "i64")
 
 
 def tile_kernel(
@@ -132,8 +134,8 @@ def tile_kernel(
     """A ``rows`` by ``vectors`` register tile; ``depth >= 1``.
 
     An ``edge`` kernel (for machines with masks) touches only the first ``columns`` columns of it,
-    which costs 2 to 4 % of speed; any other ignores ``columns``. ``accumulate`` adds the sums to
-    what out holds, otherwise they replace it. For a ``tabled`` kernel ``left_row`` and
+    which costs 2 to 4 % of speed; any other ignores ``columns``. ``accumulate`` adds what out holds
+    to the sums. For a ``tabled`` kernel ``left_row`` and
     ``left_step`` are the addresses of tables: of the offset in bytes of each row, and of each k;
     it has no registers left to ask for lines ahead.
     """
@@ -142,17 +144,16 @@ def tile_kernel(
     left, right, out, depth, left_row, left_step, right_step, out_row, columns, accumulate = (
         f.parameters[:10]
     )
-    ahead, ahead_step = f.parameters[10:]
+    ahead, ahead_step, to, to_row = f.parameters[10:]
     masks = [
         f.mask_below(vector, f.subtract(columns, j * vector.lanes)) if edge else None
         for j in range(vectors)
     ]
-    out_rows = _rows_from(f, out, out_row, rows)
     # A short loop ends before lines of its own tile have arrived: it fetches those of the next.
     short = f.compare("slt", depth, PREFETCH_DEPTH)
     below = f.select(short, f.multiply(out_row, rows), 0)
-    for row in out_rows:
-        _prefetch_row(f, f.at(row, below), vectors * vector.bytes)
+    for row in _rows_from(f, f.at(out, below), out_row, rows):
+        _prefetch_row(f, row, vectors * vector.bytes)
     walk = _WalkByTables(f, tile, rows) if tabled else _WalkBySteps(f, tile, rows)
     fetched = [] if tabled else [ahead]
     pointers: list[TypedOperand] = [("ptr", start) for start in [*walk.starts, *fetched, right]]
@@ -175,16 +176,18 @@ def tile_kernel(
         following = [f.at(line, ahead_step) for line in lines]
         loop.next = [*walk.moved(lefts), *following, f.at(here, right_step), *new]
     totals = loop.next[len(pointers) :]
-    places = [
-        (f.at(out_rows[i], j * vector.bytes), masks[j]) for i in range(rows) for j in range(vectors)
-    ]
+
+    def places(first: Operand, row: Operand) -> list[tuple[Operand, str | None]]:
+        starts = _rows_from(f, first, row, rows)
+        return [(f.at(p, j * vector.bytes), masks[j]) for p in starts for j in range(vectors)]
+
     with f.when(f.compare("ne", accumulate, 0)) as adding:
         added = [
             f.let(f"fadd {vector.text} {f.load_lanes(vector, address, mask)}, {total}")
-            for (address, mask), total in zip(places, totals, strict=True)
+            for (address, mask), total in zip(places(out, out_row), totals, strict=True)
         ]
     values = [adding.merge(vector.text, a, b) for a, b in zip(added, totals, strict=True)]
-    for (address, mask), value in zip(places, values, strict=True):
+    for (address, mask), value in zip(places(to, to_row), values, strict=True):
         f.store_lanes(vector, value, address, mask)
     return f
 
