@@ -17,6 +17,7 @@ from graphc.codegen.llvm.contract import contract_module
 from graphc.codegen.llvm.extents import extents_module
 from graphc.codegen.llvm.kernel import Text, kernel_module, longest_function, routine_module
 from graphc.codegen.llvm.program import program_module
+from graphc.codegen.llvm.short_product import is_short, short_product_module
 from graphc.codegen.llvm.tables import LAUNCHES, LAUNCHES_MODULE
 from graphc.codegen.loops import Contract, Kernel, product_bytes, tabled_sides
 from graphc.codegen.machine import Machine
@@ -57,7 +58,9 @@ def product_scratch(workers: int) -> Callable[[Contract], Extent]:
 
 def kernel_text(kernel: Kernel, machine: Machine) -> Text:
     """The LLVM module of a kernel, under the name `kernel`, and the routines that it calls."""
-    printer = contract_module if isinstance(kernel.nest, Contract) else kernel_module
+    if not isinstance(kernel.nest, Contract):
+        return kernel_module(kernel, machine, "kernel")
+    printer = short_product_module if is_short(kernel.nest, machine) else contract_module
     return printer(kernel, machine, "kernel")
 
 
@@ -86,7 +89,7 @@ def modules(
             most = SEGMENT_LEVEL if in_segments else opt_level
             level = min(opt_level, most) if size <= big or in_segments else 0
             imports: tuple[str, ...] = ()
-            if isinstance(nest, Contract):
+            if isinstance(nest, Contract) and not is_short(nest, machine):
                 imports = (gemm.entry_name(nest.dtype),)
             imports += written.foreign
             for symbol, (routine, lanes) in written.routines.items():
@@ -130,7 +133,7 @@ def _product_modules(program: Program, machine: Machine) -> list[Module]:
     shapes: dict[str, list[gemm.ProductShape]] = {}
     for kernel in program.kernels():
         nest = kernel.nest
-        if isinstance(nest, Contract):
+        if isinstance(nest, Contract) and not is_short(nest, machine):
             shape = (nest.rows, nest.columns, nest.depth, tabled_sides(nest))
             shapes.setdefault(nest.dtype, []).append(shape)
     made = []

@@ -1,0 +1,265 @@
+"""How is a product written that is so short that its call would count?  Whole, as one function.
+
+Where all sizes are known and a few microseconds are all there is to do, a job for the family of
+products takes as long to fill in and to take apart as some of its tiles. Here its register tiles
+are written for these very sizes, with strides as displacements; the epilogue takes the sums from
+the registers. Every element is summed in the order in which the family sums it, to the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from graphc.codegen.gemm import SMALL_WORK, TASK_WORK
+from graphc.codegen.llvm.indices import unit_bytes
+from graphc.codegen.llvm.kernel import Printer, Text
+from graphc.codegen.llvm.level import Lanes, Level
+from graphc.codegen.loops import Contract, Kernel, Plain, plain_operand
+from graphc.codegen.machine import Machine
+from graphc.codegen.microkernel import Tile
+from graphc.codegen.scalar import For, Scope, Value, walk
+from graphc.dims import Dim, Extent
+
+MOST_STATEMENTS = 32  # of an epilogue that is written once for each row of a tile
+
+
+def is_short(contract: Contract, machine: Machine) -> bool:
+    """Whether a product is written whole: small, of known sizes, of operands read in place."""
+    sizes = (contract.batch, contract.rows, contract.columns, contract.depth)
+    batch, rows, columns, depth = sizes
+    if not all(isinstance(size, int) for size in sizes):
+        return False
+    tile, work = Tile.of(contract.dtype, machine), batch * rows * columns * depth
+    # One row is for stream kernels, few columns are for dot products; longer ones have more ways.
+    whole = rows >= tile.rows and columns >= tile.columns and work <= TASK_WORK
+    if not (work > 0 and (whole or work <= SMALL_WORK and rows > 1 and columns > 4)):
+        return False
+    left, right = plain_operand(contract.left), plain_operand(contract.right)
+    if left is None or right is None:
+        return False
+    if not all(isinstance(step, int) for step in (*left.steps, *right.steps)):
+        return False
+    vector = tile.vector
+    runs = right.steps[2] * unit_bytes(right.buffer) == vector.element_bytes
+    fits = machine.has_masks or columns % vector.lanes == 0
+    statements = list(walk(contract.epilogue.body))
+    plain = len(statements) <= MOST_STATEMENTS and not any(isinstance(s, For) for s in statements)
+    return runs and fits and plain
+
+
+def short_product_module(kernel: Kernel, machine: Machine, name: str) -> Text:
+    """The LLVM module of such a product, with the signature of every kernel."""
+    contract = kernel.nest
+    assert isinstance(contract, Contract)
+    printer = _ShortPrinter(kernel, machine, contract)
+    text = printer.module(printer.text(name))
+    return Text(text.text + "!0 = !{}\n", text.routines)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Stands in the body of a loop: a register tile of so many rows and columns, from a row and a
+    column on.
+    """
+
+    rows: int
+    columns: int
+    row: Extent
+    column: Extent
+
+
+class _ShortPrinter(Printer):
+    """Writes all tiles of a product, those of one shape as loops."""
+
+    def __init__(self, kernel: Kernel, machine: Machine, contract: Contract) -> None:
+        super().__init__(kernel, machine)
+        self.contract = contract
+        self.tile = Tile.of(contract.dtype, machine)
+        left, right = plain_operand(contract.left), plain_operand(contract.right)
+        assert left is not None and right is not None
+        self.left, self.right = left, right
+        self.values.product = self.product
+        self.sums = ""  # of the row whose epilogue is being written
+
+    def text(self, name: str) -> str:
+        level = self.open(name, "ptr noalias %frame, i64 %begin, i64 %end, i64 %worker")
+        for statement in self.kernel.body.statements:
+            if statement is not self.contract:
+                self.statement(level, statement)
+        tiles = Scope()
+        batch = self.contract.epilogue.variables[0]
+        for columns, column, panels in self._widths():
+            for rows, row, count in self._heights():
+                tiles.statements.append(_tiles(rows, row, count, columns, column, panels))
+        everything = For(batch, 0, self.contract.batch, "serial", tiles, [])
+        self.loops.counted(level, everything, "0", str(self.contract.batch))
+        level.put("ret void")
+        level.lines.append("}")
+        return "\n".join(level.lines)
+
+    def _widths(self) -> Iterator[tuple[int, int, int]]:
+        """Columns of tiles, where the first of them is, and their number."""
+        whole, rest = divmod(self.contract.columns, self.tile.columns)
+        if whole:
+            yield self.tile.columns, 0, whole
+        if rest:
+            yield rest, whole * self.tile.columns, 1
+
+    def _heights(self) -> Iterator[tuple[int, int, int]]:
+        row = 0
+        for height in self.tile.heights:
+            count = (self.contract.rows - row) // height
+            if count:
+                yield height, row, count
+            row += count * height
+
+    def statement(self, level: Level, s: Any) -> None:
+        if isinstance(s, _Part):
+            self._part(level, s)
+        else:
+            super().statement(level, s)
+
+    def _part(self, level: Level, part: _Part) -> None:
+        """The sums of a tile, in a loop over k, and what becomes of them, row by row."""
+        vector = self.tile.vector
+        vectors = -(-part.columns // vector.lanes)
+        count = vectors * vector.lanes
+        live = None if part.columns == count else [j < part.columns for j in range(count)]
+        rows = self._sums(level, part, vectors, live)
+        _, row, column = self.contract.epilogue.variables
+        first, position = self.indices.dim(level, part.row), self.indices.dim(level, part.column)
+        mask = None if live is None else _mask(live)
+        for number, sums in enumerate(rows):
+            lanes = Lanes(column, count, position, mask)
+            body = Level(self.contract.epilogue.body, level, block=level.block, lanes=lanes)
+            here = self.values.fresh()
+            level.put(f"{here} = add nuw nsw i64 {first}, {number}")
+            body.symbols |= {row: here, column: position}
+            self.sums = sums
+            self.block(body, self.contract.epilogue.body)
+            level.lines.extend(body.lines)
+            level.block = body.block
+
+    def _sums(
+        self, level: Level, part: _Part, vectors: int, live: list[bool] | None
+    ) -> list[str]:
+        """A loop over k; the sums of each row of the tile, all vectors of it as one."""
+        vector, fresh = self.tile.vector, self.values.fresh
+        batch, depth = Dim.symbol(self.contract.epilogue.variables[0]), self.contract.depth
+        steps, jumps = self.left.steps, self.right.steps
+        left = self._start(level, self.left, batch * steps[0] + part.row * steps[1])
+        right = self._start(level, self.right, batch * jumps[0] + part.column * jumps[2])
+        left_row, left_step = (step * unit_bytes(self.left.buffer) for step in steps[1:])
+        right_step = jumps[1] * unit_bytes(self.right.buffer)
+        tag, before = self.values.tag(), level.block
+        a, b, k = f"%left{tag}", f"%right{tag}", f"%k{tag}"
+        places = [(i, j) for i in range(part.rows) for j in range(vectors)]
+        old = {place: f"%s{tag}_{n}" for n, place in enumerate(places)}
+        new = {place: f"%n{tag}_{n}" for n, place in enumerate(places)}
+        level.put(f"br label %depth{tag}")
+        level.label(f"depth{tag}")
+        for name, typed, start in ((a, "ptr", left), (b, "ptr", right), (k, "i64", "0")):
+            level.put(f"{name} = phi {typed} [{start}, %{before}], [{name}n, %depth{tag}]")
+        for place in places:
+            ends = f"[zeroinitializer, %{before}], [{new[place]}, %depth{tag}]"
+            level.put(f"{old[place]} = phi {vector.text} {ends}")
+        masks = [None if live is None else live[j * vector.lanes :] for j in range(vectors)]
+        rights = [
+            self._right(level, b, j * vector.bytes, mask[: vector.lanes] if mask else None)
+            for j, mask in enumerate(masks)
+        ]
+        for i in range(part.rows):
+            at, scalar = fresh("p"), fresh("l")
+            level.put(f"{at} = getelementptr i8, ptr {a}, i64 {i * left_row}")
+            level.put(f"{scalar} = load {vector.element}, ptr {at}, align {vector.element_bytes}")
+            spread = self.values.broadcast(level, scalar, vector.element, vector.lanes)
+            for j in range(vectors):
+                self._multiply_add(level, new[i, j], spread, rights[j], old[i, j])
+        level.put(f"{a}n = getelementptr i8, ptr {a}, i64 {left_step}")
+        level.put(f"{b}n = getelementptr i8, ptr {b}, i64 {right_step}")
+        level.put(f"{k}n = add nuw nsw i64 {k}, 1")
+        more = fresh("c")
+        level.put(f"{more} = icmp ult i64 {k}n, {depth}")
+        level.put(f"br i1 {more}, label %depth{tag}, label %sums{tag}")
+        level.label(f"sums{tag}")
+        return [
+            self._joined(level, [new[i, j] for j in range(vectors)]) for i in range(part.rows)
+        ]
+
+    def _start(self, level: Level, operand: Plain, moved: Extent) -> str:
+        """The address of an element of an operand, by how far it is from the first."""
+        offset = self.indices.dim(level, (operand.start + moved) * unit_bytes(operand.buffer))
+        base = self.values.fresh("p")
+        pointer = self.indices.pointers[operand.buffer]
+        level.put(f"{base} = getelementptr i8, ptr {pointer}, i64 {offset}")
+        return base
+
+    def _right(self, level: Level, base: str, offset: int, live: list[bool] | None) -> str:
+        vector, at, loaded = self.tile.vector, self.values.fresh("p"), self.values.fresh("l")
+        size = vector.element_bytes
+        level.put(f"{at} = getelementptr i8, ptr {base}, i64 {offset}")
+        if live is None or all(live):
+            level.put(f"{loaded} = load {vector.text}, ptr {at}, align {size}")
+            return loaded
+        function = f"llvm.masked.load.{vector.suffix}.p0"
+        self.values.declarations.add(
+            f"declare {vector.text} @{function}(ptr, i32, {vector.mask}, {vector.text})"
+        )
+        level.put(
+            f"{loaded} = call {vector.text} @{function}(ptr align {size} {at}, i32 {size}, "
+            f"{vector.mask} {_mask(live)}, {vector.text} zeroinitializer)"
+        )
+        return loaded
+
+    def _multiply_add(self, level: Level, name: str, a: str, b: str, c: str) -> None:
+        typed = self.tile.vector.text
+        function = f"llvm.{'fma' if self.machine.has_fma else 'fmuladd'}.{self.tile.vector.suffix}"
+        self.values.declarations.add(f"declare {typed} @{function}({typed}, {typed}, {typed})")
+        level.put(f"{name} = call {typed} @{function}({typed} {a}, {typed} {b}, {typed} {c})")
+
+    def _joined(self, level: Level, parts: list[str]) -> str:
+        """Vectors of as many lanes as registers have, as one."""
+        lanes = self.tile.vector.lanes
+        joined = parts[0]
+        for number, part in enumerate(parts[1:], 1):
+            have = number * lanes
+            typed = f"<{have} x {self.tile.vector.element}>"
+            if number > 1:
+                part = self._widened(level, part, have)
+            indices = ", ".join(f"i32 {i}" for i in range(have + lanes))
+            name = self.values.fresh()
+            level.put(
+                f"{name} = shufflevector {typed} {joined}, {typed} {part}, "
+                f"<{have + lanes} x i32> <{indices}>"
+            )
+            joined = name
+        return joined
+
+    def _widened(self, level: Level, part: str, lanes: int) -> str:
+        own, typed = self.tile.vector.lanes, self.tile.vector.text
+        picks = ", ".join(f"i32 {i}" if i < own else "i32 poison" for i in range(lanes))
+        name = self.values.fresh()
+        level.put(
+            f"{name} = shufflevector {typed} {part}, {typed} poison, <{lanes} x i32> <{picks}>"
+        )
+        return name
+
+    def product(self, level: Level, value: Value) -> str:
+        """The sums of the row whose epilogue is being written, in lanes."""
+        level.names[id(value)] = self.sums
+        return self.sums
+
+
+def _tiles(rows: int, row: int, count: int, columns: int, column: int, panels: int) -> For:
+    """Tiles of one shape: panel by panel, from top to bottom."""
+    inner, outer = Scope(), Scope()
+    down, across = Dim.symbol("_down"), Dim.symbol("_across")
+    inner.statements.append(_Part(rows, columns, down * rows + row, across * columns + column))
+    outer.statements.append(For("_down", 0, count, "serial", inner, []))
+    return For("_across", 0, panels, "serial", outer, [])
+
+
+def _mask(live: list[bool]) -> str:
+    return f"<{', '.join('i1 true' if lane else 'i1 false' for lane in live)}>"
