@@ -13,6 +13,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
+from operator import is_
 from typing import Any
 
 from graphc import origin
@@ -163,34 +164,18 @@ def trace(function: Callable[..., Any], types: Sequence[Type]) -> tuple[tuple[No
 
 def rebuild(node: Node, args: Sequence[Node]) -> Node:
     """The same op with the same attributes over other arguments, keeping the node's origins."""
-    for mine, other in zip(node.args, args, strict=True):
-        if mine is not other:
-            break
-    else:
+    if all(map(is_, node.args, args)):
         return node
-    with origin.origins(False):
-        return _over(node, tuple(args))
-
-
-def _over(node: Node, args: tuple[Node, ...]) -> Node:
-    """The same op over other arguments; nobody records where that happens."""
-    made = intern(node.op, args, node.attrs)
-    made._origins = origin.unite(made._origins, node._origins)
-    return made
+    return intern(node.op, tuple(args), node.attrs, like=node)
 
 
 def replace(outputs: Sequence[Node], mapping: Mapping[Node, Node]) -> list[Node]:
     """`outputs` with every node in `mapping` replaced; what does not depend on one is shared."""
     done: dict[Node, Node] = dict(mapping)
-    with origin.origins(False):
-        for node in topological(outputs, known=mapping):
-            args = node.args
-            for argument in args:
-                if done[argument] is not argument:
-                    done[node] = _over(node, tuple([done[a] for a in args]))
-                    break
-            else:
-                done[node] = node
+    for node in topological(outputs, known=mapping):
+        args = tuple([done[argument] for argument in node.args])
+        same = all(map(is_, args, node.args))
+        done[node] = node if same else intern(node.op, args, node.attrs, like=node)
     return [done[node] for node in outputs]
 
 

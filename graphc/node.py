@@ -16,6 +16,7 @@ import hashlib
 import threading
 import weakref
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -208,21 +209,21 @@ def _forget(reference: _Reference) -> None:
 def _matches(node: Node | None, op: Op, args: tuple[Node, ...], attrs: Attributes) -> bool:
     if node is None or node.op is not op or len(node.args) != len(args):
         return False
-    for mine, other in zip(node.args, args, strict=True):
-        if mine is not other:
-            return False
-    return node.attrs is attrs or node.attrs == attrs
+    return all(map(is_, node.args, args)) and (node.attrs is attrs or node.attrs == attrs)
 
 
-def intern(op: Op, args: tuple[Node, ...], attrs: Attributes, depth: int = 2) -> Node:
+def intern(
+    op: Op, args: tuple[Node, ...], attrs: Attributes, depth: int = 2, like: Node | None = None
+) -> Node:
     """The node of `op` over `args` with `attrs`: the one that exists, or a new one of the type that
     the op infers.
 
     Raises `GraphError` if the op's type rule refuses the arguments. `depth` is how many frames of
-    graphc lie above.
+    graphc lie above. `like` is a node of the same op and attributes over other arguments, which
+    this one takes the place of: it has the origins, and the type if the arguments have theirs.
     """
-    key = hash((op, attrs, *args)) & _KEY_BITS
-    events = origin.current(depth)
+    key = hash((op, args, attrs._hash)) & _KEY_BITS
+    events = origin.current(depth) if like is None else like._origins
     held = _table.get(key)  # a look needs no lock: entries are replaced, never changed
     if held is not None:
         for entry in held if isinstance(held, tuple) else (held,):
@@ -232,7 +233,10 @@ def intern(op: Op, args: tuple[Node, ...], attrs: Attributes, depth: int = 2) ->
                 node._origins = origin.unite(node._origins, events)
                 return node
     types = [argument.type for argument in args]
-    type_ = op.infer(*types) if attrs is NO_ATTRIBUTES else op.infer(*types, **attrs)
+    if like is not None and types == [argument.type for argument in like.args]:
+        type_ = like.type
+    else:
+        type_ = op.infer(*types) if attrs is NO_ATTRIBUTES else op.infer(*types, **attrs)
     node = Node.__new__(Node)
     node.op, node.args, node.attrs, node.type = op, args, attrs, type_
     node._digest, node._origins = None, events
@@ -308,19 +312,21 @@ def topological(roots: Iterable[Node], known: Iterable[Node] = ()) -> list[Node]
     for root in roots:
         if root in done:
             continue
-        stack: list[tuple[Node, int]] = [(root, 0)]
         done.add(root)
-        while stack:
-            node, position = stack.pop()
-            args = node.args
-            while position < len(args):
-                argument = args[position]
-                position += 1
-                if argument not in done:
-                    done.add(argument)
-                    stack.append((node, position))
-                    node, args, position = argument, argument.args, 0
-            order.append(node)
+        path, rests = [root], [iter(root.args)]
+        while path:
+            for argument in rests[-1]:
+                if argument in done:
+                    continue
+                done.add(argument)
+                if argument.args:
+                    path.append(argument)
+                    rests.append(iter(argument.args))
+                    break
+                order.append(argument)
+            else:
+                order.append(path.pop())
+                rests.pop()
     return order
 
 

@@ -233,6 +233,10 @@ def _rounded(result: Any, half: Any) -> Any:
         return result.astype(half)
 
 
+# Types of arguments for which an element-wise op knows the type of its result.
+_TYPES_REMEMBERED = 32
+
+
 def elementwise(
     name: str,
     *,
@@ -259,17 +263,19 @@ def elementwise(
 
     arity = len(inspect.signature(kernel).parameters) - 1 - len(attributes)
 
-    def infer_same(*types: Type, **_: Any) -> Type:
+    @functools.lru_cache(_TYPES_REMEMBERED)
+    def infer_same(*types: Type) -> Type:
         if len(types) != arity:
             raise GraphError(f"{name} takes {arity} arguments, got {len(types)}")
         common = same_types(name, types, kinds)
         return common if result is None else TensorType(result, common.shape)
 
+    infer_any = (lambda *types, **_: infer_same(*types)) if attributes else infer_same
     derivative = partials if isinstance(partials, NoDerivative) else Partials(partials, singular)
     return register(
         Op(
             name,
-            infer or infer_same,
+            infer or infer_any,
             _evaluator(numpy, native, demand),
             Elementwise(kernel, cost, native, demand),
             derivative,

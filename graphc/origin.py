@@ -156,8 +156,10 @@ def unite(first: Events, second: Events) -> Events:
         return first
     if not first:
         return second
-    added = tuple(event for event in second if event not in first)
-    return (first + added)[:LIMIT] if added and len(first) < LIMIT else first
+    if len(first) >= LIMIT:
+        return first
+    added = tuple([event for event in second if event not in first])
+    return (first + added)[:LIMIT] if added else first
 
 
 def location(events: Events) -> str:

@@ -17,6 +17,7 @@ import functools
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any
 
 from graphc import dtypes, origin
@@ -165,16 +166,14 @@ class Engine:
         if attrs and isinstance(node.op.lowering, Region):
             self.has_regions = True
             attrs = self._with_bodies(attrs)
-        for argument in args:
-            if normal[argument] is not argument:
-                break
-        else:
-            if attrs is node.attrs:
-                return node
-        made = intern(node.op, tuple([normal[argument] for argument in args]), attrs)
-        if node._origins:
+        settled = tuple([normal[argument] for argument in args])
+        if attrs is not node.attrs:
+            made = intern(node.op, settled, attrs)
             add_origin(made, node._origins)
-        return made
+            return made
+        if all(map(is_, args, settled)):
+            return node
+        return intern(node.op, settled, attrs, like=node)
 
     def _with_bodies(self, attrs: Attributes) -> Attributes:
         changed = {
