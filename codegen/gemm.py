@@ -69,6 +69,7 @@ from graphc.codegen.gemmtable import (
     ONCE,
     PLAN,
     TABLED,
+    WIDE_COLUMNS,
     KernelTable,
     Plan,
     ProductShape,
@@ -107,7 +108,6 @@ SERIAL_WORK = 2**26  # up to this one worker does not ask the pool: a millisecon
 LARGE = 2  # times a level of cache: a right operand of this size is not used as it lies
 CHEAP_ROWS = 240  # unless packing it would cost too much, which up to here takes twice that size
 RUN_BYTES = 128  # a row of a panel of this size is worth reading from afar: two cache lines
-WIDE_COLUMNS = 256  # from here on packing left, which every group of columns repeats, is cheap
 SHARES = 8  # tasks for each worker, where every task packs rows of left
 LEAST_PANELS = 8  # of right that make packing those rows worth while
 MANY_PANELS = 16  # from here on there are enough tasks that each take all rows
@@ -262,12 +262,14 @@ def workspace(
 def _driver(b: Blocking) -> list[tuple[str, Module, int]]:
     """What calls the kernels, as modules with names and levels: each calls what is before it.
 
-    The way of a small product is compiled with care. What cuts up larger ones, and what seldom
-    runs, would take ten times as long as at level 0 and gain a hundredth.
+    The way of a small product is compiled with care. What cuts up larger ones, hands out their
+    panels, or seldom runs would take seven to ten times as long as at level 0 and gain less than a
+    hundredth.
     """
     tile = b.tile
-    often = [small_products, panel_product, copy_lines, finish, compute_tiles, compute_small]
-    seldom = [compute_streams, compute_dots, pack_panels, combine, combine_turned, clear_rows]
+    often = [small_products, panel_product, copy_lines, finish]
+    seldom = [compute_tiles, compute_small, compute_streams, compute_dots]
+    seldom += [pack_panels, combine, combine_turned, clear_rows]
     inner = [write(tile) for write in often]
     if not tile.machine.has_masks:
         inner.append(copy_tile(tile))

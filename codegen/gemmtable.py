@@ -56,6 +56,7 @@ PLAN = {name: index for index, name in enumerate(PLAN_WORDS)}
 
 IN_PLACE, BY_TASK, ONCE, TABLED = 0, 1, 2, 3
 FEW_ROWS = 12  # up to here a large right operand is streamed over, not packed
+WIDE_COLUMNS = 256  # from here on packing left, which every group of columns repeats, is cheap
 DOT_ROWS = 8  # up to here a transposed right operand takes dot products
 CODE_WORD, CANCEL_WORD = 0, 4  # of the status record: nonzero asks every loop to stop
 
@@ -183,8 +184,10 @@ def kernels(tile: Tile) -> Iterator[tuple[str, Callable[[], Function], int]]:
 def reachable(table: KernelTable, shapes: Iterable[ProductShape]) -> set[str]:
     """Names of the kernels that products of these shapes can call."""
     tile = table.tile
-    used = {tile.pack_name("left"), tile.pack_name("right")}
+    used = {tile.pack_name("right")}
     for rows, columns, _, tabled in shapes:
+        if _may_be_wide(rows, columns):
+            used.add(tile.pack_name("left"))
         if "right" in tabled:
             used.add(tile.lay_name)
         if not isinstance(rows, int) or not isinstance(columns, int):
@@ -206,6 +209,15 @@ def reachable(table: KernelTable, shapes: Iterable[ProductShape]) -> set[str]:
         if min(rows, columns) <= max(DOT_ROWS, tile.vector.lanes):
             used |= {tile.dot_name(i, j) for i in DOT_TILE for j in DOT_TILE}
     return used
+
+
+def _may_be_wide(rows: object, columns: object) -> bool:
+    """Whether a product may have so many columns, its operands exchanged or not, that its left
+    operand is packed.
+    """
+    if not isinstance(rows, int) or not isinstance(columns, int):
+        return True
+    return columns >= WIDE_COLUMNS or columns <= FEW_ROWS and rows >= WIDE_COLUMNS
 
 
 def _reached_tiles(tile: Tile, rows: int, columns: int, tabled: bool = False) -> set[str]:
