@@ -43,7 +43,18 @@ from graphc.codegen.tactics import Tactics
 from graphc.codegen.weights import LEAST_STEPS, turned
 from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph, parameter_op, rebuild
-from graphc.lowering import Compose, Contract, Form, Nest, Reduce, Region, Scatter
+from graphc.lowering import (
+    Compose,
+    Contract,
+    Elementwise,
+    Form,
+    Leaf,
+    Nest,
+    Reduce,
+    Region,
+    Scatter,
+    View,
+)
 from graphc.node import Node, topological
 from graphc.ops.contract import free_axes
 from graphc.ops.movement import transpose
@@ -89,7 +100,7 @@ def expand(graph: Graph) -> Graph:
         done: dict[Node, Node] = {}
         expanded = False
         for node in topological(outputs):
-            same = rebuild(node, [done[argument] for argument in node.args])
+            same = rebuild(node, [done[a] for a in node.args]) if expanded else node
             made = _expansion(same)
             expanded = expanded or made is not None
             done[node] = same if made is None else made
@@ -100,6 +111,8 @@ def expand(graph: Graph) -> Graph:
 
 def _expansion(node: Node) -> Node | None:
     form = node.op.lowering
+    if isinstance(form, Elementwise | View | Leaf):
+        return None
     if isinstance(form, Compose):
         return form.build(*node.args, **node.attrs)
     if isinstance(form, Contract) and not dtypes.is_float(node.dtype):
@@ -311,6 +324,7 @@ class _Block:
         )
         copies = self._claim_outputs(graph.outputs, results)
         self.copied = {node for node, _ in copies}
+        self._readers = self._kernels_reading(order)
         self._claim_parts(order)
         self._allocate(order)
         self.storages = {id(operand.storage) for operand in self.places.values()}
@@ -386,23 +400,27 @@ class _Block:
         return self._crosses(node, group)
 
     def _crosses(self, node: Node, group: Group) -> bool:
-        """Whether a kernel other than its own reads the node, through whatever views, or it is
-        copied at the end.
+        """Whether a kernel other than its own reads the node, or it is copied at the end."""
+        return not self._readers[node] <= {group}
+
+    def _kernels_reading(self, order: Sequence[Node]) -> dict[Node, frozenset[Group | None]]:
+        """The kernels that read each node, through whatever is computed where it is read; None
+        stands for a copy at the end. Two are told of many.
         """
-        stack, seen = [node], {node}
-        while stack:
-            current = stack.pop()
-            if current in self.copied:
-                return True
-            for user in self.partition.users.get(current, ()):
-                owner = self.partition.group_of.get(user)
-                if owner is not None:
-                    if owner is not group:
-                        return True
-                elif user not in seen:
-                    seen.add(user)
-                    stack.append(user)
-        return False
+        found: dict[Node, frozenset[Group | None]] = {}
+        group_of, users = self.partition.group_of, self.partition.users
+        for node in reversed(order):
+            readers: set[Group | None] = {None} if node in self.copied else set()
+            for user in users.get(node, ()):
+                owner = group_of.get(user)
+                if owner is None:
+                    readers |= found[user]
+                else:
+                    readers.add(owner)
+                if len(readers) > 1:
+                    break
+            found[node] = frozenset(readers)
+        return found
 
     def place(self, node: Node) -> Operand | None:
         """Where a node is in memory, if it is."""

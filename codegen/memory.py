@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.codegen.inplace import Overwriting
-from graphc.codegen.loops import Contract
+from graphc.codegen.loops import Contract, Kernel
 from graphc.codegen.program import (
     Call,
     Launch,
@@ -65,10 +65,13 @@ def plan(program: Program, workers: int, product_scratch: Callable[[Contract], E
 
     `product_scratch` is the workspace in bytes that a target needs for a contraction.
     """
+    sizes: dict[Kernel, Extent] = {}  # launches share kernels
     for launch in program.launches():
-        nest = launch.kernel.nest
-        if isinstance(nest, Contract):
-            size = product_scratch(nest)
+        kernel = launch.kernel
+        if isinstance(kernel.nest, Contract):
+            if kernel not in sizes:
+                sizes[kernel] = product_scratch(kernel.nest)
+            size = sizes[kernel]
             launch.scratch = None if size == 0 else Storage("temporary", np.dtype("uint8"), (size,))
     for procedure in (*program.procedures, program.main):
         _plan_procedure(procedure, workers)

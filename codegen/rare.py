@@ -91,6 +91,8 @@ def _rare_groups(scope: Scope) -> list[list[Value]]:
 
 def used_values(statement: Any) -> list[Value]:
     """The values that a statement uses, whatever its fields are called."""
+    if type(statement) is Value:
+        return list(statement.args)
     found: list[Value] = []
     for value in (getattr(statement, name, None) for name in _OPERAND_FIELDS):
         if isinstance(value, Value):

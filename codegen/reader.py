@@ -173,13 +173,19 @@ class Reader:
         root: Key = (node, index, mask)
         stack = [root]
         asked: set[Key] = set()  # what they need is further up the stack
-        find = self.find
+        known = self.known
+        find = known.get if self.outer is None else self.find
         while stack:
             key = stack[-1]
             if find(key) is not None:
                 stack.pop()
                 continue
             if key not in asked:
+                value = self._held(*key)
+                if value is not None:
+                    stack.pop()
+                    known[key] = value
+                    continue
                 waiting = [needed for needed in self._needs(*key) if find(needed) is None]
                 if waiting:
                     if not isinstance(key[0].op.lowering, Gather):  # that may need more then
@@ -187,15 +193,26 @@ class Reader:
                     stack += waiting
                     continue
             stack.pop()
-            self.known[key] = self._compute(*key)
+            known[key] = self._compute(*key)
         return find(root)
 
-    def _needs(self, node: Node, index: Index, mask: Value | None) -> list[Key]:
+    def _held(self, node: Node, index: Index, mask: Value | None) -> Any:
+        """The value of a node that was computed before, loaded if it is in memory; None if there is
+        none.
+        """
         source = self.source
-        if source.readable(node) is not None or source.row_value(node) is not None:
-            return []
+        row = source.row_value(node)
+        if row is not None:
+            return row
+        stored = source.readable(node)
+        if stored is not None:
+            return self.load(stored, node.shape, index, mask)
         if node in source.saved:
-            return []
+            operand, where, shape = source.saved[node]
+            return self.load(operand, shape, where(index), mask)
+        return None
+
+    def _needs(self, node: Node, index: Index, mask: Value | None) -> list[Key]:
         form = node.op.lowering
         if isinstance(form, Elementwise):
             return [(argument, index, mask) for argument in node.args]
@@ -214,16 +231,7 @@ class Reader:
         return [(node.args[0], index, mask)] if node.op is project_op else []
 
     def _compute(self, node: Node, index: Index, mask: Value | None) -> Any:
-        row = self.source.row_value(node)
-        if row is not None:
-            return row
         scope, draft = self.scope, self.draft
-        stored = self.source.readable(node)
-        if stored is not None:
-            return self.load(stored, node.shape, index, mask)
-        if node in self.source.saved:
-            operand, where, shape = self.source.saved[node]
-            return self.load(operand, shape, where(index), mask)
         form = node.op.lowering
         if isinstance(form, Elementwise):
             values = [self.find((argument, index, mask)) for argument in node.args]

@@ -321,7 +321,7 @@ class Scope:
         else:
             home = self._home(args, immediate)
         told_apart = None if immediate is None else _immediate_key(immediate)
-        key = (opcode, tuple(map(id, args)), result, told_apart)
+        key = (opcode, args, result, told_apart)
         found = home._numbers.get(key)
         if found is None:
             found = Value(home, opcode, args, result, immediate)
@@ -331,7 +331,7 @@ class Scope:
 
     def _home(self, args: tuple[Value, ...], immediate: Any) -> Scope:
         """The outermost scope in which the arguments, and the loop variables of an index, exist."""
-        depth = max((value.scope.depth for value in args), default=0)
+        depth = max([value.scope.depth for value in args], default=0)
         names: frozenset[str] = frozenset()
         if isinstance(immediate, Address):
             if immediate.buffer in self.written:

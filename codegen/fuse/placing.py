@@ -58,6 +58,8 @@ CYCLE_SEARCH = 256
 SOURCE_SEARCH = 64
 MOST_SIBLINGS = 16
 
+NOTHING: frozenset[Group] = frozenset()
+
 # Why a node joins a kernel.
 READS_VALUES = "which reads values of the kernel where it makes them"
 READS_ARRAYS = "which reduces an array that the kernel reads anyway"
@@ -78,11 +80,10 @@ class Placing:
     def place(self, node: Node) -> None:
         """Put a node into a kernel, or leave it to those that read it."""
         form = node.op.lowering
-        below_it = (self.partition.dependencies[argument] for argument in node.args)
-        needed = frozenset().union(*below_it)
         if self.partition.is_external(node):
-            self.partition.dependencies[node] = frozenset()
+            self.partition.dependencies[node] = NOTHING
             return
+        needed = self._needed(node)
         if isinstance(form, View) and (
             self._is_joined(node) or self._folds_too_much(node) or self._is_windowed(node)
         ):
@@ -92,14 +93,14 @@ class Placing:
             group.needs |= needed
             self.partition.group_of[node] = group
             return
-        below = sum(self._work.get(argument, 0) for argument in node.args)
+        below = sum([self._work.get(argument, 0) for argument in node.args])
         if isinstance(form, (Leaf, View, Generate)):
             self._work[node] = min(below, MOST_COST)
             self.partition.dependencies[node] = needed
             return
         if isinstance(form, (Elementwise, Gather)) and not needed:
             self._work[node] = min(below + own_cost(node), MOST_COST)
-            self.partition.dependencies[node] = frozenset()
+            self.partition.dependencies[node] = NOTHING
             return
         if self.partition.tactics.remakes_masks and self._is_remade(node):
             self.partition.dependencies[node] = needed
@@ -121,6 +122,14 @@ class Placing:
         group.needs |= needed - {group}
         self.partition.group_of[node] = group
         self.partition.dependencies[node] = frozenset((group,))
+
+    def _needed(self, node: Node) -> frozenset[Group]:
+        """The kernels that a node waits for; nodes that wait for the same share the set."""
+        dependencies = self.partition.dependencies
+        below = [d for argument in node.args if (d := dependencies[argument])]
+        if not below:
+            return NOTHING
+        return below[0] if len(below) == 1 else below[0].union(*below[1:])
 
     def _is_inlined(self, node: Node) -> bool:
         """Whether a value that no kernel takes is computed anew in each that reads it: if that is

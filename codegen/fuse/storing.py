@@ -74,10 +74,10 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
         if partition.is_external(node):
             continue
         own = own_cost(node)
-        cost[node] = min(own + sum(cost.get(a, 0) for a in node.args), MOST_COST)
-        made_before = any(cost.get(argument, 0) > RECOMPUTE_COST for argument in node.args)
-        repeats = made_before and moves(node)
-        if repeats or any(argument in moved for argument in node.args):
+        below = [cost.get(argument, 0) for argument in node.args]
+        cost[node] = min(own + sum(below), MOST_COST)
+        repeats = max(below, default=0) > RECOMPUTE_COST and moves(node)
+        if repeats or not moved.isdisjoint(node.args):
             moved.add(node)
         if isinstance(form, Gather) and cost.get(node.args[0], 0) > RECOMPUTE_COST:
             must.add(beneath(node.args[0]))  # a reshape finds its elements there
@@ -156,6 +156,8 @@ def _crossing(partition: Partition, order: Sequence[Node], segments: dict[Node, 
     directly or through views.
     """
     crossing: set[Node] = set()
+    if not segments:
+        return crossing
     read_by: dict[Node, object] = {}  # by what a value is read: one home, or several
     several = object()
     for node in reversed(order):
@@ -181,7 +183,8 @@ def _readers(partition: Partition, order: Sequence[Node]) -> dict[Node, frozense
             readers[node] = frozenset((partition.group_of[node],))
         else:
             users = {readers[user] for user in partition.users.get(node, ())}
-            readers[node] = _few(frozenset().union(*users))
+            # nodes that the same kernels read share the set
+            readers[node] = users.pop() if len(users) == 1 else _few(frozenset().union(*users))
     return readers
 
 
@@ -256,13 +259,15 @@ def _waits(partition: Partition, order: Sequence[Node], chosen: set[Node]) -> di
     waits: dict[Node, tuple[int, object]] = {}  # and what kind of kernel was waited for last
     for node in order:
         below = [waits[argument] for argument in node.args if argument in waits]
-        most = max((count for count, _ in below), default=0)
+        if not below and node not in chosen and node not in partition.group_of:
+            continue
+        most = max([count for count, _ in below], default=0)
         kinds = {kind for count, kind in below if count == most}
         last = kinds.pop() if len(kinds) == 1 else "several"
         if node in chosen or node in partition.group_of:
             mine: object = result_shape(node) if node in chosen else id(node)
             waits[node] = (most + bool(below and last != mine), mine)
-        elif below:
+        else:
             waits[node] = (most, last)
     return {node: waits[node][0] for node in chosen}
 
