@@ -1,7 +1,7 @@
 """How are the error function, its complement, the normal distribution and the inverses computed?
 
-In float64 erf is an odd polynomial near 0 and 1 - exp(P(u) - x**2) above; in float32 it is
-1 - exp(-2 x/sqrt(pi) + x**2 P(x)) everywhere, one short path instead of two. erfc is
+erf is an odd polynomial near 0; above, it is 1 - exp(P(u) - x**2) in float64 and 1 - P(x)**2 in
+float32, where a root of erfc takes fewer terms than erfc and no exponential is needed. erfc is
 exp(-x**2) u Q(u), where u = 1/(x + c) spreads the half line over a short interval, and the normal
 distribution is alike: `ndtr`, its density and gelu are made of the same instructions, so a kernel
 that computes several of them at one argument holds these once. The inverses are a polynomial near 0
@@ -35,15 +35,15 @@ from graphc.codegen.vecmath_parts import (
 )
 from graphc.codegen.vecmath_tables import (
     ERF_FAR,
+    ERF_NEAR,
     ERF_SMALL,
     ERFC,
     ERFC_CENTER,
+    ERFC_ROOT,
     ERFC_SLOPE,
     ERFINV,
     ERFINV_FAR,
     ERFINV_NEAR,
-    EXP,
-    LOG_ERFC,
     NORMAL_DENSITY,
     NORMAL_TAIL,
     NORMAL_TAIL_CENTER,
@@ -74,7 +74,7 @@ def erf(k: Scope, x: Value) -> Value:
     """The error function, within 1 ulp; the sign of a zero is kept."""
     size = k.abs(x)
     if x.dtype == "float32":
-        return k.copysign(_erf_by_log(k, at_most(k, size, 4.0)), x)
+        return k.copysign(_short_erf(k, size), x)
     near = k.add(*_near_erf(k, size, size))
     inside = at_most(k, size, 6.0)
     u = _reciprocal(k, inside, 4.5, 0.185546875)  # 0 near 0.89, where errors count most
@@ -85,22 +85,11 @@ def erf(k: Scope, x: Value) -> Value:
     return k.copysign(k.select(k.lt(size, 0.875), near, far), x)
 
 
-def _erf_by_log(k: Scope, x: Value) -> Value:
-    """1 - exp(log(erfc(x))) for 0 <= x <= 4, where erf is 1 within half an ulp."""
-    factor, factor_rest = TWO_OVER_ROOT_PI[x.dtype]
-    linear, lost = two_product(k, x, -factor)
-    series = horner(k, x, LOG_ERFC[x.dtype])  # exacter than in two chains
-    beyond = k.fma(x, k.fma(x, series, -factor_rest), lost)
-    r = reduced_by_ln2(k, linear, beyond)
-    # The rounding error of the sum counts here: the exponential is subtracted from a power of two.
-    rest = k.add(k.sub(r.high, r.both), r.low)
-    rest = k.fma(rest, r.both, rest)
-    half, *others = EXP[x.dtype]
-    cube = k.mul(k.mul(r.both, r.both), r.both)
-    cubic = k.fma(cube, polynomial(k, r.both, tuple(others)), rest)
-    tail = k.add(r.both, k.fma(k.mul(r.both, half), r.both, cubic))
-    scale = power_of_two(k, r.shifted, FORMATS[x.dtype].bits_of_one)
-    return k.fma(k.neg(scale), tail, k.sub(1.0, scale))
+def _short_erf(k: Scope, size: Value) -> Value:
+    """erf(x) for x >= 0 in float32, by polynomials alone; beyond 4 it is 1 within half an ulp."""
+    near = k.fma(size, horner(k, k.mul(size, size), ERF_NEAR[size.dtype]), size)
+    root = horner(k, k.sub(at_most(k, size, 4.0), 1.5), ERFC_ROOT[size.dtype])
+    return k.select(k.lt(size, 0.96875), near, k.fma(k.neg(root), root, 1.0))
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,24 @@ def rounded(values: Any, dtype: str) -> tuple[float, ...]:
     return tuple(as_float if dtype == "float64" else (float(np.float32(each)) for each in as_float))
 
 
+def rounded_in_turn(
+    function: Real, weight: Real, low: Any, high: Any, degree: int, count: int, dtype: str
+) -> tuple[float, ...]:
+    """`least_squares`, rounded; the others make up for what the first `count` lose by it."""
+    known: tuple[float, ...] = ()
+    for order in range(count + 1):
+        rest = _beyond(function, known), lambda x, order=order: weight(x) * abs(x) ** order
+        found = rounded(least_squares(*rest, low, high, degree - order), dtype)
+        known += found[:1] if order < count else found
+    return known
+
+
+def _beyond(function: Real, known: tuple[float, ...]) -> Real:
+    """What follows the first coefficients of a function."""
+    terms = known[::-1] or (0,)
+    return lambda x: (function(x) - mpmath.polyval(terms, x)) / x ** len(known)
+
+
 def in_parts(value: Any, count: int, dtype: str) -> tuple[float, ...]:
     """A number as the nearest one of the dtype, the nearest to what is left, and so on."""
     parts: list[float] = []
@@ -450,16 +468,28 @@ def far_erf() -> tuple[float, ...]:
     return rounded(found, "float64")
 
 
-def log_erfc() -> tuple[float, ...]:
-    """(log(erfc(x))/x + 2/sqrt(pi))/x, weighted with its part in erf(x) = 1 - erfc(x)."""
-    found = least_squares(
-        lambda x: (mpmath.log(mpmath.erfc(x)) / x + 2 / mpmath.sqrt(mpmath.pi)) / x,
-        lambda x: x * x * mpmath.erfc(x) / mpmath.erf(x) + mpmath.mpf(2) ** -40,
-        real("1e-6"),
-        4,
-        9,
+def near_erf() -> tuple[float, ...]:
+    """erf(x)/x - 1 in z = x**2."""
+
+    def excess(z: Any) -> Any:
+        return mpmath.erf(mpmath.sqrt(z)) / mpmath.sqrt(z) - 1
+
+    high = real("0.96875") ** 2
+    return rounded_in_turn(excess, lambda z: mpmath.mpf(1), real("1e-9"), high, 6, 3, "float32")
+
+
+def root_of_erfc() -> tuple[float, ...]:
+    """sqrt(erfc(x)) in x - 1.5. Errors count as much as the root is large, because the result is
+    1 - erfc, and a little more where x is small and those of rounding are largest.
+    """
+
+    def erfc(t: Any) -> Any:
+        return mpmath.erfc(t + real("1.5"))
+
+    weight, low = real("0.55"), real("-0.53125")
+    return rounded_in_turn(
+        lambda t: mpmath.sqrt(erfc(t)), lambda t: erfc(t) ** weight, low, 2.5, 10, 2, "float32"
     )
-    return rounded(found, "float32")
 
 
 def constants() -> dict[str, tuple[Any, int, bool]]:
@@ -518,9 +548,14 @@ def tables() -> Iterator[tuple[str, str, dict[str, tuple[float, ...]]]]:
         {"float64": far_erf()},
     )
     yield (
-        "LOG_ERFC",
-        "(log(erfc(x))/x + 2/sqrt(pi))/x for 0 < x <= 4",
-        {"float32": log_erfc()},
+        "ERF_NEAR",
+        "erf(x)/x - 1 in x**2 for |x| <= 0.96875",
+        {"float32": near_erf()},
+    )
+    yield (
+        "ERFC_ROOT",
+        "sqrt(erfc(x)) in x - 1.5 for 0.96875 <= x <= 4",
+        {"float32": root_of_erfc()},
     )
 
 
