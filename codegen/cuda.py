@@ -49,6 +49,7 @@ from graphc.codegen.program import (
     While,
     bodies,
 )
+from graphc.codegen.shallow import shallow_written_out
 from graphc.codegen.tactics import GPU
 from graphc.codegen.together import put_together
 from graphc.codegen.traffic import Moved, moved, total
@@ -338,7 +339,7 @@ def lower_for_cuda(
     fast: bool = False,
 ) -> Program:
     """The program of a closed, rewritten, expanded graph, as a GPU should run it."""
-    graph = masks_of_results(with_more_blocks(graph))
+    graph = shallow_written_out(masks_of_results(with_more_blocks(graph)))
     return lower(
         graph,
         workers,

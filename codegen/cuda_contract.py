@@ -26,6 +26,9 @@ BLOCK = 256
 ACROSS, NEXT = 16, 4
 # Tiles of 8 x 8 elements for each thread are worth while if there are so many.
 LARGE_TILES = 128
+# What is computed on the way to shared memory needs registers: left to itself ptxas spills a few to
+# hold four blocks.
+RESIDENT_WITH_ARITHMETIC = 3
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,10 @@ class ContractPrinter(KernelPrinter):
         """What comes before the tiles."""
         self.contract, self.tiling, self.depth = contract, tiling, tiling.depth
         self.block, self.resident = BLOCK, tiling.resident
+        if self.resident is None and not all(
+            plain_operand(side) for side in (contract.left, contract.right)
+        ):
+            self.resident = RESIDENT_WITH_ARITHMETIC
         row_tiles, column_tiles = tiling.tiles(contract)
         self.tasks = contract.batch * row_tiles * column_tiles
         self.helpers.setdefault("pack", _PACK)

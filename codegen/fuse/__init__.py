@@ -15,9 +15,9 @@ linear in the graph.
 
 Each decision leaves a reason on the group, for the report.
 
-- `waiting`: when a node is placed; `placing`: which kernel takes it; `storing`: which other values
-  must be in memory; `order`: in which order the kernels run. These are the passes, over a
-  `partition` of `group`s.
+- `waiting`: when a node is placed; `placing`: which kernel takes it; `remaking`: which values are
+  computed again by those who read them; `storing`: which other values must be in memory; `order`:
+  in which order the kernels run. These are the passes, over a `partition` of `group`s.
 - `reading`: which elements of its arguments a node reads; `parts`: what an array is put together
   of; `cost`: what a value takes to compute.
 """
@@ -31,6 +31,7 @@ from graphc.codegen.fuse.group import Group
 from graphc.codegen.fuse.order import sort
 from graphc.codegen.fuse.partition import Partition
 from graphc.codegen.fuse.placing import Placing
+from graphc.codegen.fuse.remaking import remade
 from graphc.codegen.fuse.storing import store
 from graphc.codegen.fuse.waiting import rows_first
 from graphc.codegen.tactics import CPU, Tactics
@@ -50,10 +51,18 @@ def partitioned(
     """The kernels of a graph whose nodes come in `order`. `overwritten` are external nodes over
     which an output will lie; `tactics` are those of a CPU if none are given.
     """
-    found = Partition(order, external, strided, overwritten, tactics or CPU)
-    placing = Placing(found, order)
-    for node in rows_first(order):
-        placing.place(node)
+    asked = order, external, strided, overwritten, tactics or CPU
+    found = _placed(Partition(*asked), order, outputs)
+    anew = remade(found, outputs)
+    if anew:
+        found = _placed(Partition(*asked, anew), order, outputs)
     store(found, order, outputs)
     sort(found, outputs)
     return found
+
+
+def _placed(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) -> Partition:
+    placing = Placing(partition, order, outputs)
+    for node in rows_first(order):
+        placing.place(node)
+    return partition

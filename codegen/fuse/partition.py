@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from graphc.codegen.fuse.group import Group
 from graphc.codegen.fuse.reading import reads_at, renames
@@ -16,7 +16,8 @@ from graphc.ops.special import project_op
 
 class Partition:
     """The groups of a graph in an order in which they can run, and the group of every node that has
-    one. `overwritten` are external nodes over which an output will lie.
+    one. `overwritten` are external nodes over which an output will lie, `remade` those that
+    no kernel takes (`remaking`).
     """
 
     def __init__(
@@ -26,8 +27,10 @@ class Partition:
         strided: set[Node] | frozenset[Node],
         overwritten: Mapping[Node, Node],
         tactics: Tactics,
+        remade: Set[Node] = frozenset(),
     ) -> None:
         self.tactics = tactics
+        self.remade = remade
         self.external = external
         self.overwritten = overwritten
         self.strided = strided

@@ -68,8 +68,11 @@ READS_ARRAYS = "which reduces an array that the kernel reads anyway"
 class Placing:
     """The first pass over a graph, in `order`."""
 
-    def __init__(self, partition: Partition, order: Sequence[Node]) -> None:
+    def __init__(
+        self, partition: Partition, order: Sequence[Node], outputs: Sequence[Node] = ()
+    ) -> None:
         self.partition = partition
+        self._outputs = frozenset(outputs)
         self._work: dict[Node, int] = {}  # of computing a floating value, in additions
         self._inlined: dict[Node, int] = {}  # what computing a value anew costs
         self._folded: dict[Node, int] = {}  # reshapes in the index of a view
@@ -102,7 +105,8 @@ class Placing:
             self._work[node] = min(below + own_cost(node), MOST_COST)
             self.partition.dependencies[node] = NOTHING
             return
-        if self.partition.tactics.remakes_masks and self._is_remade(node):
+        masks = self.partition.tactics.remakes_masks
+        if node in self.partition.remade or masks and self._is_remade(node):
             self.partition.dependencies[node] = needed
             return
         joined = self._join(node, needed)
@@ -220,12 +224,18 @@ class Placing:
         if isinstance(node.op.lowering, Elementwise):
             latest = self.partition.groups[-MOST_SIBLINGS:]
             alike = (g for g in latest if g.kind == "nest" and g.domain == result_shape(node))
-            return [group for group in alike if group.reduced is None and group.needs & needed]
+            return [g for g in alike if g.needs & needed and self._takes_besides(g)]
         if not isinstance(node.op.lowering, Reduce):
             return []
         groups = self._reducing.get(node.args[0].shape, [])[-MOST_SIBLINGS:]
         sources = self._read_sources(node) if groups else set()
         return [group for group in reversed(groups) if sources & self._sources[group]]
+
+    def _takes_besides(self, group: Group) -> bool:
+        """Whether a kernel takes element-wise work only because it reads the same arrays."""
+        if group.reduced is None:
+            return True
+        return self.partition.tactics.rows_take_besides and not self.partition.after_split(group)
 
     def _is_joined(self, node: Node) -> bool:
         """Whether each part of an array is made where it belongs: very many, single elements of
@@ -236,6 +246,8 @@ class Placing:
         spared = sum(self._work.get(argument, 0) for argument in node.args)
         spared -= spared // len(node.args)
         several = len(node.args) > MOST_PARTS or spared > SPARED_COST or interleaves(node)
+        if self.partition.tactics.joins_outputs and node in self._outputs:
+            several = several or any(self.partition.dependencies[part] for part in node.args)
         return several and bool(parts_of(node))
 
     def _folds_too_much(self, node: Node) -> bool:
@@ -295,7 +307,7 @@ class Placing:
             group = needs
             while group.work > self.partition.tactics.most_work and group.continuation is not None:
                 group = group.continuation
-            why = self._refusal(node, group, needed)
+            why = self._refusal(node, group, needed) or self._delay(node, group, needed)
             if why is None:
                 if isinstance(form, Reduce) and group.reduced is None:
                     group.reduced = node.attrs["axes"]
@@ -338,6 +350,17 @@ class Placing:
         if any(self._reaches(other, group) for other in needed if other is not group):
             return "which also needs a kernel that needs this one"
         return None
+
+    def _delay(self, node: Node, group: Group, needed: frozenset[Group]) -> str | None:
+        """Why a few numbers should not make a kernel wait for others that it could run beside."""
+        few, size = self.partition.tactics.few_delaying, product(result_shape(node))
+        if not isinstance(node.op.lowering, Elementwise) or not isinstance(size, int):
+            return None
+        if size > few or not any(other not in group.needs for other in needed - {group}):
+            return None
+        if all(self._reaches(group, other) for other in needed - {group}):
+            return None
+        return "for which the kernel would have to wait"
 
     def _reads_in_place(self, node: Node, group: Group, shape: Shape) -> bool:
         """Whether every value of `group` that `node` reads is read at the node's own index, or what

@@ -71,7 +71,7 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
                 least = 0 if segments else RECOMPUTE_COST  # one long kernel makes them all
                 must.update(a for a in parts if cost.get(a, 0) > least)
             continue
-        if partition.is_external(node):
+        if partition.is_external(node) or node in partition.remade:
             continue
         own = own_cost(node)
         below = [cost.get(argument, 0) for argument in node.args]

@@ -21,6 +21,7 @@ from graphc.ops.branch import cond, switch_op
 from graphc.ops.control import call, call_op, scan, scan_op
 from graphc.ops.creation import iota
 from graphc.ops.iteration import while_loop, while_op
+from graphc.ops.movement import reshape
 from graphc.ops.operands import broadcast, constant
 from graphc.ops.special import project, project_op
 from graphc.rewrite import steps
@@ -66,7 +67,7 @@ PRUNE_SCAN = rule(
     _SCAN,
     None,
     law="ieee",
-    doc="a scan without results and states that nobody needs",
+    doc="what a scan of one step computes; a scan without results and states that nobody needs",
     example=_sum_beside_count,
 )
 PRUNE_CALL = rule(
@@ -446,6 +447,8 @@ def _constantly(result: Node, args: Sequence[Node]) -> Node:
 
 
 def _plan_scan(node: Node, used: tuple[int, ...]) -> Plan | None:
+    if node.attrs["length"] == 1:
+        return Plan((), {}, {}, {i: partial(_only_step, node, i) for i in used})
     graph, carry = node.attrs["graph"], node.attrs["carry"]
     constant = {i for i in range(carry) if graph.outputs[i] is parameter(i, graph.parameters[i])}
     forwards = {i: _forward(node, i, constant) for i in used}
@@ -475,6 +478,18 @@ def _plan_scan(node: Node, used: tuple[int, ...]) -> Plan | None:
     places |= {i: place for place, i in enumerate(states) if i in kept}
     changed = {"graph": body, "carry": len(states), "steps": len(slices)}
     return Plan(arguments, changed, places, forwarded)
+
+
+def _only_step(node: Node, i: int, args: Sequence[Node]) -> Node:
+    """Result i of a scan of one step over `args`."""
+    graph, carry = node.attrs["graph"], node.attrs["carry"]
+    slices = _role(node, 1)
+    given = [
+        reshape(arg, parameter_.shape) if j in slices else arg  # type: ignore[union-attr]
+        for j, (arg, parameter_) in enumerate(zip(args, graph.parameters, strict=True))
+    ]
+    (output,) = Graph(graph.parameters, [graph.outputs[i]])(*given)
+    return output if i < carry else reshape(output, (1, *output.shape))
 
 
 def _plan_while(node: Node, used: tuple[int, ...]) -> Plan | None:

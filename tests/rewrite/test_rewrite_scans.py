@@ -206,13 +206,20 @@ def test_merging_and_pruning_are_explained_and_can_be_excluded() -> None:
     assert len(scans(result.outputs)) == 3
 
 
-@pytest.mark.parametrize("length", [1, 4])
-def test_a_loop_without_data(length: int) -> None:
-    last, ys = gx.scan(lambda s, _: (s * 0.5, (s, s + 1.0)), h0, length=length)
+def test_a_loop_without_data() -> None:
+    last, ys = gx.scan(lambda s, _: (s * 0.5, (s, s + 1.0)), h0, length=4)
     after = rewritten([last, ys[0]])
     (only,) = scans(after)
     assert len(only.type.items) == 2
     assert project(only, 0).type is h0.type
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_loop_of_one_step_is_what_it_computes(reverse: bool) -> None:
+    """Its gradient is, too, and shares what the step has computed."""
+    last, ys = gx.scan(rnn, h0, gx.symbol("row", (1, 3)), reverse=reverse)
+    cost = ys.sum() + last.sum()
+    assert not scans(rewritten([last, ys, *gx.grad(cost, [h0, w])]))
 
 
 def _small_network(steps: int, width: int) -> tuple[list[Any], list[Any], list[np.ndarray]]:

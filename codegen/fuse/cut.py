@@ -1,0 +1,100 @@
+"""Which places separate the sources of a network from its goals for the least price?  A minimum
+cut, by augmenting paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from typing import TypeVar
+
+Place = TypeVar("Place", bound=Hashable)
+
+
+def minimum_cut(
+    before: Mapping[Place, Collection[Place]],
+    price: Mapping[Place, int | None],
+    goals: Collection[Place],
+) -> tuple[set[Place], set[Place]] | None:
+    """The places that, taken away, leave no way from a source to a goal, and those behind them.
+
+    `before` gives what leads to each place, `price` what it costs to take it away: None if it
+    cannot be. A source has nothing before it and a price. Of equally cheap cuts it is the one next
+    to the goals. None if no cut is possible.
+    """
+    flow: dict[Place, int] = dict.fromkeys(before, 0)  # through a place
+    along: dict[tuple[Place, Place], int] = {}  # from a place to the next
+    after: dict[Place, list[Place]] = {place: [] for place in before}
+    for place, earlier in before.items():
+        for each in earlier:
+            after[each].append(place)
+
+    def steps(place: Place, entered: bool) -> list[tuple[Place, bool]]:
+        """Where a search from the goals goes on: sides of places, True for the one that flow enters
+        by.
+        """
+        if entered:  # what may send more to this place, or what it sends back
+            found = [(each, False) for each in before[place]]
+            return [*found, (place, False)] if flow[place] else found
+        free = price[place]
+        found = [(each, True) for each in after[place] if along.get((place, each), 0)]
+        return [(place, True), *found] if free is None or flow[place] < free else found
+
+    def search() -> tuple[dict[tuple[Place, bool], tuple[Place, bool] | None], Place | None]:
+        """All that can still reach a goal, and a source among it."""
+        came: dict[tuple[Place, bool], tuple[Place, bool] | None]
+        came = {(goal, False): None for goal in goals}
+        waiting = list(came)
+        while waiting:
+            at = waiting.pop()
+            place, entered = at
+            if entered and not before[place]:
+                return came, place
+            for step in steps(place, entered):
+                if step not in came:
+                    came[step] = at
+                    waiting.append(step)
+        return came, None
+
+    while True:
+        came, source = search()
+        if source is None:
+            break
+        path: list[tuple[Place, bool]] = []
+        at: tuple[Place, bool] | None = (source, True)
+        while at is not None:
+            path.append(at)
+            at = came[at]
+        pairs = list(zip(path, path[1:], strict=False))
+        rooms = [_room(one, other, price, flow, along) for one, other in pairs]
+        known = [room for room in rooms if room is not None]
+        if not known:
+            return None
+        for (one, entered), (other, _) in pairs:
+            if one is other:
+                flow[one] += min(known) if entered else -min(known)
+            elif entered:
+                along[other, one] -= min(known)
+            else:
+                along[one, other] = along.get((one, other), 0) + min(known)
+    cut = {place for place in before if (place, False) in came and (place, True) not in came}
+    return cut, {place for place in before if (place, True) in came}
+
+
+def _room(
+    one: tuple[Place, bool],
+    other: tuple[Place, bool],
+    price: Mapping[Place, int | None],
+    flow: Mapping[Place, int],
+    along: Mapping[tuple[Place, Place], int],
+) -> int | None:
+    """How much more can go from one side of a place to another; None if any amount."""
+    (place, entered), (following, _) = one, other
+    if place is following:
+        most = price[place]
+        if not entered:
+            return flow[place]
+        return None if most is None else most - flow[place]
+    return along[following, place] if entered else None
+
+
+__all__ = ["minimum_cut"]
