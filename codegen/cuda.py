@@ -30,6 +30,7 @@ from graphc.codegen.cuda_loop import LoopPrinter, launches_of, runs_on_device
 from graphc.codegen.cuda_product import Product, product_of
 from graphc.codegen.cuda_tensor import TensorPrinter, uses_matrix_units
 from graphc.codegen.cuda_together import PART_BLOCK, Part, joined_kernel
+from graphc.codegen.cuda_touch import touches
 from graphc.codegen.deep import with_more_blocks
 from graphc.codegen.loops import Contract, Plain
 from graphc.codegen.lower import lower
@@ -117,12 +118,22 @@ Argument = Place | Stride | Size | Status
 
 
 @dataclass(frozen=True)
+class Touched:
+    """Memory that a launch reads, or also writes: so many bytes from a place on."""
+
+    place: Place
+    bytes: Extent
+    writes: bool
+
+
+@dataclass(frozen=True)
 class KernelStep:
     """Launch a kernel on `grid` blocks in a row, of `block` threads; 0 blocks are passed over.
 
     `can_fail` tells whether it may write the status record; `nodes` are the ops that it computes;
     `bytes` is what it moves, counted as `traffic` says; `product` is set where it is nothing but a
-    matrix product, which a library may do in its place.
+    matrix product, which a library may do in its place. `touches` is all memory by which it may
+    depend on another launch, but for the status record.
     """
 
     kernel: str
@@ -133,6 +144,7 @@ class KernelStep:
     nodes: tuple[str, ...] = ()
     bytes: Extent = 0
     product: Product | None = None
+    touches: tuple[Touched, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -564,7 +576,16 @@ class _Planner:
             _names_of([launch]),
             total(self.moved(launch, made)),
             self.product(launch, inputs),
+            self.touched(launch, inputs),
         )
+
+    def touched(self, statement: Statement, inputs: int) -> tuple[Touched, ...]:
+        """What a statement that is one launch touches, each place once."""
+        found: dict[tuple[Place, Extent], bool] = {}
+        for operand, size, writes in touches(statement, self.workers):
+            key = self.place(operand, inputs), size
+            found[key] = found.get(key, False) or writes
+        return tuple(Touched(place, size, writes) for (place, size), writes in found.items())
 
     def product(self, launch: Launch, inputs: int) -> Product | None:
         """The matrix product that a launch is, if it is nothing else."""
@@ -635,6 +656,7 @@ class _Planner:
             known.can_fail,
             _names_of(launches),
             total(bytes_),
+            touches=self.touched(statement, inputs),
         )
 
     def device_loop(self, loop: Loop | While, inputs: int) -> KernelStep | None:
@@ -662,6 +684,7 @@ class _Planner:
             known.can_fail,
             _names_of(launches),
             total(bytes_),
+            touches=self.touched(loop, inputs),
         )
 
     def part(
@@ -728,6 +751,7 @@ __all__ = [
     "Stride",
     "SwitchStep",
     "Totals",
+    "Touched",
     "WhileStep",
     "cuda_source",
     "lower_for_cuda",

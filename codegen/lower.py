@@ -87,7 +87,7 @@ def lower(
     protect(main, donated or {})
     if arrange is not None:
         arrange(program)
-    plan(program, workers, product_scratch)
+    plan(program, workers, product_scratch, 1 if tactics is None else tactics.branches)
     return program
 
 

@@ -11,12 +11,15 @@ written over it, the result takes its place.
 
 from __future__ import annotations
 
+import bisect
+import collections
 import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from graphc.codegen.beside import ticks
 from graphc.codegen.inplace import Overwriting
 from graphc.codegen.loops import Contract, Kernel
 from graphc.codegen.program import (
@@ -33,11 +36,15 @@ from graphc.codegen.program import (
     bodies,
     operands_of,
 )
-from graphc.dims import Extent, ceildiv, substitute
+from graphc.dims import Extent, ceildiv, evaluate, substitute, symbols_of
 
 ALIGNMENT = 64
 # Temporaries of one size beyond which they share a slab.
 MOST_OF_A_SIZE = 256
+# Keeping apart what could run side by side may cost a quarter of the arena, or any share of one of
+# at most so many bytes; extents that are not known count as so many.
+SMALL_ARENA = 64 << 20
+NOMINAL_EXTENT = 1024
 
 
 @dataclass(eq=False)
@@ -60,10 +67,16 @@ class _Life:
             storage.offset = offset
 
 
-def plan(program: Program, workers: int, product_scratch: Callable[[Contract], Extent]) -> None:
+def plan(
+    program: Program,
+    workers: int,
+    product_scratch: Callable[[Contract], Extent],
+    streams: int = 1,
+) -> None:
     """Give every temporary an offset in bytes, and every procedure the size of its arena.
 
-    `product_scratch` is the workspace in bytes that a target needs for a contraction.
+    `product_scratch` is the workspace in bytes that a target needs for a contraction; statements
+    that do not need each other may run on so many `streams`.
     """
     sizes: dict[Kernel, Extent] = {}  # launches share kernels
     for launch in program.launches():
@@ -74,7 +87,7 @@ def plan(program: Program, workers: int, product_scratch: Callable[[Contract], E
             size = sizes[kernel]
             launch.scratch = None if size == 0 else Storage("temporary", np.dtype("uint8"), (size,))
     for procedure in (*program.procedures, program.main):
-        _plan_procedure(procedure, workers)
+        _plan_procedure(procedure, workers, streams)
 
 
 def aligned(size: Extent) -> Extent:
@@ -102,15 +115,78 @@ def _reserve_callees(body: list[Statement]) -> None:
             )
 
 
-def _plan_procedure(procedure: Procedure, workers: int) -> None:
+def _plan_procedure(procedure: Procedure, workers: int, streams: int) -> None:
     _reserve_callees(procedure.body)
-    lives = _overwrite(procedure.body, _lifetimes(procedure.body))
+    wider = _side_by_side(procedure, workers, streams) if streams > 1 else None
+    body = procedure.body
+    lives = _overwrite(body, _lifetimes(body))
+    procedure.arena = _placed(lives, workers)
+    if wider is not None and _is_worth(wider.arena, procedure.arena):
+        wider.put()
+
+
+def _placed(lives: list[_Life], workers: int) -> Extent:
+    """Put every life somewhere; the bytes of the arena."""
     static = [life for life in lives if isinstance(storage_bytes(life.storage, workers), int)]
     known = set(static)
     dynamic = [life for life in lives if life not in known]
-    total: Extent = _place_static(static, workers)
-    total = _place_dynamic(dynamic, total, workers)
-    procedure.arena = total
+    return _place_dynamic(dynamic, _place_static(static, workers), workers)
+
+
+def _is_worth(wider: Extent, arena: Extent) -> bool:
+    sizes = dict.fromkeys(symbols_of(wider) | symbols_of(arena), NOMINAL_EXTENT)
+    first, second = evaluate(wider, sizes), evaluate(arena, sizes)
+    return first <= SMALL_ARENA or first <= second + second // 4
+
+
+@dataclass
+class _Order:
+    """Another order of the statements of a procedure, in which those that may run side by side
+    follow one another, and the memory plan for it.
+    """
+
+    procedure: Procedure
+    body: list[Statement]
+    lives: list[_Life]
+    workers: int
+    arena: Extent
+
+    def put(self) -> None:
+        self.procedure.body[:] = self.body
+        self.procedure.arena = _placed(self.lives, self.workers)
+
+
+def _side_by_side(procedure: Procedure, workers: int, streams: int) -> _Order | None:
+    """The statements in the order of the time at which they run on so many streams, with no place
+    shared by those of one time; None if one stream is enough.
+    """
+    times = dict(zip(procedure.body, ticks(procedure.body, streams), strict=True))
+    if len(set(times.values())) == len(times):
+        return None
+    body = sorted(procedure.body, key=times.__getitem__)
+    ends = dict[int, tuple[int, int]]()  # the first and last clock of each time
+    clock = 0
+    for statement in body:
+        start, _ = ends.get(times[statement], (clock + 1, clock))
+        clock += _length(statement)
+        ends[times[statement]] = start, clock
+    alone = {time for time, count in collections.Counter(times.values()).items() if count == 1}
+    bounds = [end for time, end in sorted(ends.items()) if time not in alone]
+    starts = [start for start, _ in bounds]
+    wide = [_widened(life, bounds, starts) for life in _overwrite(body, _lifetimes(body))]
+    return _Order(procedure, body, wide, workers, _placed(wide, workers))
+
+
+def _widened(life: _Life, bounds: list[tuple[int, int]], starts: list[int]) -> _Life:
+    """A life that takes all of a time that it has a part of, if several statements have it."""
+    first, last = life.first, life.last
+    before = bisect.bisect_right(starts, first) - 1
+    if before >= 0 and bounds[before][1] >= first:
+        first = bounds[before][0]
+    after = bisect.bisect_right(starts, last) - 1
+    if after >= 0 and bounds[after][1] >= last:
+        last = bounds[after][1]
+    return _Life(life.storages, first, last, life.loops)
 
 
 def _lifetimes(body: list[Statement]) -> list[_Life]:

@@ -59,6 +59,7 @@ class Tactics:
     remakes_masks: bool = False  # what relu gives is asked for its sign where that is wanted
     flat_columns: bool = False  # lanes run over all that a reduction leaves, not only the last axis
     narrow_rows: int = 0  # results of at most so many elements are lanes too
+    branches: int = 1  # launches that may run side by side: their temporaries are kept apart
     most_work: int = 2_000
     segments: bool = False
     work_in_segments: int = 25_000
@@ -135,4 +136,5 @@ GPU = Tactics(
     remakes_masks=True,
     flat_columns=True,
     narrow_rows=16,
+    branches=4,
 )

@@ -371,6 +371,7 @@ if TYPE_CHECKING:
     from graphc.options import Options
     from graphc.origin import origins
     from graphc.rewrite.explain import explain
+    from graphc.runtime.cuda_stream import cuda_stream
     from graphc.tree import register_container
     from graphc.types import TensorType as Type
 
@@ -393,6 +394,7 @@ _HOMES = {
     "check_grad": "graphc.autodiff.check",
     "check_op": "graphc.op_check",
     "compile": "graphc.function",
+    "cuda_stream": "graphc.runtime.cuda_stream",
     "dim": "graphc.dims",
     "emit": "graphc.emission",
     "evaluate": "graphc.evaluator",
@@ -524,6 +526,7 @@ __all__ = [
     "count_nonzero",
     "cov",
     "cross",
+    "cuda_stream",
     "cummax",
     "cummin",
     "cumprod",

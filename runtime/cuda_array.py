@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from graphc.dtypes import as_dtype
-from graphc.runtime.cuda_device import Device, Memory
+from graphc.runtime.cuda_device import Device, Lane, Memory
+from graphc.runtime.cuda_stream import LEGACY_STREAM
 from graphc.runtime.dlpack import CUDA, CUDA_MANAGED, View, contiguous_strides, is_contiguous
+from graphc.runtime.dlpack import VERSION as DLPACK_VERSION
 from graphc.runtime.dlpack import read as read_capsule
 from graphc.runtime.dlpack import write as write_capsule
 
-# Handles of streams with a meaning of their own.
-_LEGACY_STREAM, _NO_STREAM = 1, -1
+_NO_STREAM = -1  # a consumer that orders by itself
 _INTERFACE_VERSION = 3
 
 
@@ -58,11 +59,15 @@ class DeviceArray:
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 
+    def written_on(self, lane: Lane) -> None:
+        """Note that its values are those that `lane` gives it."""
+        self._memory.lane = lane
+
     def numpy(self) -> np.ndarray:
         """A copy on the host, once the values are there."""
         result = np.empty(self.shape, self.dtype)
         device = self._memory.device
-        with device.in_use():
+        with device.in_use(lane=self._memory.lane):
             device.staging.download(result, self.address)
         return result
 
@@ -92,7 +97,7 @@ class DeviceArray:
             "data": (self.address if self.size else 0, False),
             "strides": None,
             "version": _INTERFACE_VERSION,
-            "stream": int(self._memory.device.stream),
+            "stream": int(self._memory.lane.stream),
         }
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -109,8 +114,9 @@ class DeviceArray:
         if copy or (dl_device is not None and tuple(dl_device) != self.__dlpack_device__()):
             raise BufferError(f"this array is given out where it lies, on cuda:{self.device}")
         if stream != _NO_STREAM:
-            with self._memory.device.in_use():
-                self._memory.device.make_stream_wait(stream or _LEGACY_STREAM)
+            device = self._memory.device
+            with device.in_use(lane=self._memory.lane):
+                device.make_stream_wait(stream or LEGACY_STREAM)
         return write_capsule(self._view(), max_version is not None and max_version[0] >= 1)
 
     def _view(self) -> View:
@@ -165,12 +171,12 @@ def on_device(value: Any, device: Device) -> Given | None:
         return None
     if isinstance(value, DeviceArray):
         _check_device(value.device, device)
+        device.come_after(value._memory)
         return Given(value._view())
     kind, number = _dlpack_device(value)
     if kind in (CUDA, CUDA_MANAGED):
         _check_device(number, device)
-        capsule = value.__dlpack__(stream=int(device.stream))
-        return Given(read_capsule(capsule))
+        return Given(read_capsule(_exported(value, int(device.stream))))
     interface = getattr(value, "__cuda_array_interface__", None)
     return None if interface is None else _from_interface(interface, value, device)
 
@@ -181,6 +187,16 @@ def _dlpack_device(value: Any) -> tuple[int, int]:
         return 0, 0
     kind, number = value.__dlpack_device__()
     return int(kind), int(number)
+
+
+def _exported(value: Any, stream: int) -> Any:
+    """The capsule of an array, for use on a stream: of the form that tells read-only arrays apart,
+    if its library knows that.
+    """
+    try:
+        return value.__dlpack__(stream=stream, max_version=DLPACK_VERSION)
+    except TypeError:  # a library older than the argument
+        return value.__dlpack__(stream=stream)
 
 
 def _from_interface(interface: dict[str, Any], owner: Any, device: Device) -> Given:

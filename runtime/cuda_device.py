@@ -1,13 +1,15 @@
-"""Where do calls on a GPU take place?  On one stream of the device, with memory that is ordered by
-it.
+"""Where do calls on a GPU take place?  On a stream of the device, with memory ordered by it.
 
-All Functions of a process that use a device share its primary context, one stream, one arena and
-one set of staging buffers. Since the stream does one thing after the other, the arena of a call is
-free again for the next as soon as that is put on the stream, and nobody waits for it. What a call
-reads must stay where it is until the device has read it: `keep` holds it until an event has passed.
+All Functions of a process that use a device share its primary context, its lanes and one set of
+staging buffers. A lane is a stream with an arena: since the stream does one thing after the other,
+the arena of a call is free again for the next as soon as that is put on the stream, and nobody
+waits for it. What a call reads must stay where it is until the device has read it: `keep` holds it
+until an event has passed.
 
-The stream is one that the legacy default stream waits for, and that waits for it, so arrays of
-libraries which work there need no further synchronisation.
+Calls are on the first lane, unless the caller names a stream of its own: each of those has a lane,
+up to `MOST_LANES`, and events order the two. Nothing is ever put on a stream that its owner might
+destroy. The streams are ones that the legacy default stream waits for, and that wait for it, so
+arrays of libraries which work there need no further synchronisation.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.codegen.tactics import GPU
 from graphc.errors import CompileError
 from graphc.runtime import cuda_driver
 from graphc.runtime.cuda_driver import CudaError, Driver, Handle
@@ -30,6 +33,9 @@ from graphc.runtime.cuda_driver import CudaError, Driver, Handle
 LINE = 256
 # Bytes and number of the host buffers that copies go through.
 CHUNK_BYTES, CHUNKS = 4 << 20, 3
+# Streams that calls of a process can be on at a time, and streams that a graph is made on: so many
+# of its launches can run side by side.
+MOST_LANES, BRANCHES = 4, GPU.branches
 # Of the memory of a device, what its pool keeps rather than give back at a synchronisation.
 _KEPT_SHARE = 0.5
 
@@ -39,7 +45,7 @@ def rounded(nbytes: int, unit: int = LINE) -> int:
 
 
 class Device:
-    """A GPU: what it can take, its stream, arena and staging. Calls hold `in_use` throughout."""
+    """A GPU: what it can take, its lanes and staging. Calls hold `in_use` throughout."""
 
     def __init__(self, driver: Driver, ordinal: int) -> None:
         count = driver.device_count()
@@ -63,32 +69,80 @@ class Device:
         self._lock = threading.RLock()
         self._context = driver.primary_context(self.handle)
         self._held: collections.deque[tuple[Handle, Any]] = collections.deque()
-        self._given_back: collections.deque[int] = collections.deque()
         self._dropped: collections.deque[Callable[[], None]] = collections.deque()
-        with self.in_use():
-            self.stream = driver.new_stream()
+        with self._lock, driver.current(self._context):
+            self.lane = Lane(self)
+            self.lanes = [self.lane]
             # While a stream is captured nobody may use what would wait for it, and other libraries
-            # use the default stream when they like: graphs are made on a stream apart.
-            self.capture_stream = driver.new_stream(apart=True)
+            # use the default stream when they like: graphs are made on streams apart.
+            self.capture_streams = [driver.new_stream(apart=True) for _ in range(BRANCHES)]
             driver.keep_freed_memory(self.handle, int(driver.memory()[1] * _KEPT_SHARE))
-        self.arena = Arena(self)
+        self._lane_of: collections.OrderedDict[int, Lane] = collections.OrderedDict()
         self.staging = Staging(self)
 
     def attribute(self, name: str) -> int:
         return self.driver.device_attribute(self.handle, name)
 
     @contextlib.contextmanager
-    def in_use(self) -> Iterator[None]:
-        """The device is this thread's, and its context the current one."""
+    def in_use(self, caller: int | None = None, lane: Lane | None = None) -> Iterator[None]:
+        """The device is this thread's, and its context the current one. What is done inside comes
+        after what the stream `caller` has to do now, and before what is put on that later.
+        """
         with self._lock, self.driver.current(self._context):
+            before = self.lane
+            self.lane = lane or self._lane(caller)
+            try:
+                if caller is None:
+                    yield
+                else:
+                    with self._ordered_with(caller):
+                        yield
+            finally:
+                self.lane = before
+
+    @contextlib.contextmanager
+    def _ordered_with(self, caller: int) -> Iterator[None]:
+        self.wait_for_stream(caller)
+        try:
             yield
+        except BaseException:
+            with contextlib.suppress(CudaError):  # the first error is the one to tell
+                self.make_stream_wait(caller)
+            raise
+        self.make_stream_wait(caller)
+
+    def _lane(self, caller: int | None) -> Lane:
+        """The lane of a caller's stream: where it was the last time, a new one, or that of the
+        stream that was not used for longest.
+        """
+        if caller is None:
+            return self.lanes[0]
+        found = self._lane_of.pop(caller, None)
+        if found is None and len(self.lanes) <= MOST_LANES:
+            found = Lane(self)
+            self.lanes.append(found)
+        if found is None:
+            self.driver.synchronize_context()  # what a caller had from a lane may still be read
+            _, found = self._lane_of.popitem(last=False)
+        self._lane_of[caller] = found
+        return found
+
+    @property
+    def stream(self) -> Handle:
+        """The stream of the lane in use: what calls put their work on."""
+        return self.lane.stream
+
+    @property
+    def arena(self) -> Arena:
+        """The arena of the lane in use."""
+        return self.lane.arena
 
     # -- memory ------------------------------------------------------------------------------------
 
     def allocate(self, nbytes: int, what: str) -> Memory:
         """Device memory; raises MemoryError, saying what it is for, if there is not enough."""
         self.tidy()
-        return Memory(self, self.address_of_new(nbytes, what), nbytes)
+        return Memory(self.lane, self.address_of_new(nbytes, what), nbytes)
 
     def address_of_new(self, nbytes: int, what: str) -> int:
         """The address of new memory that the caller gives back."""
@@ -100,18 +154,17 @@ class Device:
                     raise
                 if is_last:
                     break
-            self.synchronize()  # calls that are under way may hold arrays that nobody else does
-            self.driver.synchronize(self.stream)  # and now they are freed
+            # Calls that are under way may hold arrays that nobody else does, and what was given
+            # back on another lane may still be read on a stream of that lane's caller.
+            self.driver.synchronize_context()
+            self.tidy()
+            for lane in self.lanes:
+                lane.tidy()
+            self.wait_for_all()  # and now they are freed
         free, there = self.driver.memory()
         raise MemoryError(
             f"{what} takes {nbytes} bytes on {self.name}, of whose {there} bytes {free} are free"
         )
-
-    def give_back(self, address: int) -> None:
-        """Note memory that nobody refers to any more. This runs wherever Python drops an object, so
-        it neither waits nor calls the driver: the next call frees it.
-        """
-        self._given_back.append(address)
 
     def drop(self, *releases: Callable[[], None]) -> None:
         """Note calls of the driver that release what calls under way may still use."""
@@ -126,16 +179,21 @@ class Device:
         while self._held and self.driver.has_passed(self._held[0][0]):
             event, _ = self._held.popleft()
             self.driver.drop_event(event)
-        while self._given_back:
-            self.driver.free(self._given_back.popleft(), self.stream)
+        self.lane.tidy()
         if self._dropped:
-            self.driver.synchronize(self.stream)
+            self.wait_for_all()
         while self._dropped:
             self._dropped.popleft()()
 
+    def wait_for_all(self) -> None:
+        """Wait until the device has done all that is on its streams."""
+        for lane in self.lanes:
+            self.driver.synchronize(lane.stream)
+
     def synchronize(self) -> None:
-        """Wait until the device has done all that is on its stream."""
-        self.driver.synchronize(self.stream)
+        """Wait until the device has done all that is on its streams, and let go of what that used.
+        """
+        self.wait_for_all()
         self.tidy()
 
     # -- other streams -----------------------------------------------------------------------------
@@ -148,6 +206,19 @@ class Device:
         """What is put on the stream `other` from now on begins after what this one has to do."""
         self._order(self.stream, self.driver.stream(other))
 
+    def come_after(self, memory: Memory) -> None:
+        """What is put on the stream from now on begins after what is under way in memory that
+        another lane has written.
+        """
+        if memory.lane is not self.lane:
+            self._order(memory.lane.stream, self.stream)
+
+    def come_after_all(self) -> None:
+        """The same of all that is under way on any lane."""
+        for lane in self.lanes:
+            if lane is not self.lane:
+                self._order(lane.stream, self.stream)
+
     def _order(self, first: Handle, then: Handle) -> None:
         event = self.driver.record(first)
         try:
@@ -156,15 +227,40 @@ class Device:
             self.driver.drop_event(event)  # the driver keeps it until it has passed
 
 
-class Memory:
-    """Device memory that is given back when the last reference to it goes."""
+class Lane:
+    """A stream of the device, and the memory that is ordered by it."""
 
-    def __init__(self, device: Device, address: int, nbytes: int) -> None:
+    def __init__(self, device: Device) -> None:
         self.device = device
+        self.stream = device.driver.new_stream()
+        self.arena = Arena(self)
+        self._given_back: collections.deque[int] = collections.deque()
+
+    def give_back(self, address: int) -> None:
+        """Note memory that nobody refers to any more. This runs wherever Python drops an object, so
+        it neither waits nor calls the driver. The next call on this lane frees it, which by then is
+        ordered after what its caller has put on a stream of its own.
+        """
+        self._given_back.append(address)
+
+    def tidy(self) -> None:
+        """Free what was given back."""
+        while self._given_back:
+            self.device.driver.free(self._given_back.popleft(), self.stream)
+
+
+class Memory:
+    """Device memory that is given back when the last reference to it goes. `lane` is the one that
+    has written to it last.
+    """
+
+    def __init__(self, lane: Lane, address: int, nbytes: int) -> None:
+        self.lane = lane
+        self.device = lane.device
         self.address = address
         self.nbytes = nbytes
         # At exit the driver frees everything, and may be gone already.
-        weakref.finalize(self, device.give_back, address).atexit = False
+        weakref.finalize(self, lane.give_back, address).atexit = False
 
 
 class Arena:
@@ -174,8 +270,8 @@ class Arena:
     old one to itself until it is done.
     """
 
-    def __init__(self, device: Device) -> None:
-        self.device = device
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
         self.nbytes = 0
         self._address = 0
 
@@ -184,9 +280,9 @@ class Arena:
         if nbytes > self.nbytes or not self._address:
             if self._address:
                 address, self._address, self.nbytes = self._address, 0, 0
-                self.device.driver.free(address, self.device.stream)
+                self.lane.device.driver.free(address, self.lane.stream)
             wanted = max(rounded(nbytes), LINE)
-            self._address = self.device.address_of_new(wanted, "what a call needs at a time")
+            self._address = self.lane.device.address_of_new(wanted, "what a call needs at a time")
             self.nbytes = wanted
         return self._address
 
@@ -276,4 +372,4 @@ def device(ordinal: int) -> Device:
         return _DEVICES[id(api), ordinal]
 
 
-__all__ = ["Arena", "Device", "Memory", "Staging", "device", "rounded"]
+__all__ = ["Arena", "Device", "Lane", "Memory", "Staging", "device", "rounded"]

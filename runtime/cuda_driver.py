@@ -107,6 +107,10 @@ class Driver:
         finally:
             self._call("cuCtxPopCurrent")
 
+    def synchronize_context(self) -> None:
+        """Wait for everything in the current context, of other libraries as well."""
+        self._call("cuCtxSynchronize")
+
     # -- streams and events ------------------------------------------------------------------------
 
     def new_stream(self, apart: bool = False) -> Handle:

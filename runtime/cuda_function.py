@@ -30,16 +30,12 @@ from graphc.runtime.compile import Compiled, CompiledFunction, raise_checked
 from graphc.runtime.cuda_array import DeviceArray, Given, on_device
 from graphc.runtime.cuda_compile import Code, architecture, compiled
 from graphc.runtime.cuda_device import Device, Memory, device, rounded
-from graphc.runtime.cuda_launch import (
-    STATUS_BYTES,
-    Array,
-    Counts,
-    Frame,
-    LoadedProgram,
-)
+from graphc.runtime.cuda_frame import STATUS_BYTES, Array, Frame
+from graphc.runtime.cuda_launch import Counts, LoadedProgram
 from graphc.runtime.cuda_library import cublas
 from graphc.runtime.cuda_library import reason_missing as no_cublas
 from graphc.runtime.cuda_report import CudaReport
+from graphc.runtime.cuda_stream import callers_stream, handle_of
 from graphc.runtime.engine import engine
 from graphc.runtime.leaf import make_function
 from graphc.runtime.native import NativeProgram, Recorder
@@ -131,6 +127,8 @@ class CudaCompiled(Compiled):
             library = cublas(self.device) if options.library == "cublas" else None
             loaded = LoadedProgram(self.device, source, code, library)
             constants = tuple(self._constant(array) for array in source.constants)
+            if constants:
+                self.device.wait_for_all()  # calls on any stream may read them
         return Variant(source, code, loaded, constants)
 
     def _constant(self, array: Any) -> Memory:
@@ -156,8 +154,8 @@ class CudaCompiled(Compiled):
 
     @property
     def stream(self) -> int:
-        """The handle of the stream that calls are put on."""
-        return int(self.device.stream)
+        """The handle of the stream that calls are put on, if the caller names none."""
+        return int(self.device.lanes[0].stream)
 
     def to_device(self, value: Any) -> DeviceArray:
         """A copy of an array on the GPU, to be passed to any Function that runs there."""
@@ -209,15 +207,23 @@ class CudaCompiled(Compiled):
     # -- the call ----------------------------------------------------------------------------------
 
     def slow(self, /, *args: Any, out: Any = None, **named: Any) -> Any:
-        """The whole call: checks with full messages, copies, the launches, the results."""
+        """The whole call: checks with full messages, copies, the launches, the results.
+
+        `stream` (by name, unless an input has it) is that of the caller, as `gx.cuda_stream` says.
+        """
+        stream = None
+        if "stream" in named and all(entry.name != "stream" for entry in self.spec.inputs):
+            stream = named.pop("stream")
         values = self.arguments(args, named)
-        with self.device.in_use():
+        with self.device.in_use(callers_stream() if stream is None else handle_of(stream)):
             self.device.tidy()
             arrays: list[Any] = [self._convert(i, value) for i, value in enumerate(values)]
             slots = self._bind(arrays)
             on_host = [a for a in arrays if isinstance(a, np.ndarray)]
             self._check_donated(values, arrays)
             results = self._placed(values, arrays, slots, out, len(on_host) == len(arrays))
+            if any(results.on_device):
+                self.device.come_after_all()  # they may be read on other streams
             self._call(arrays, results, slots)
         return self._pack(results.packed)
 
@@ -360,7 +366,10 @@ class CudaCompiled(Compiled):
         finally:
             # The device may still read what the caller is free to drop.
             held = [a for a in (*arrays, *results.on_device) if isinstance(a, Given)]
-            if held or any(isinstance(each, DeviceArray) for each in results.packed):
+            made = [each for each in results.packed if isinstance(each, DeviceArray)]
+            for each in made:
+                each.written_on(self.device.lane)
+            if held or made:
                 self.device.keep(held, results.packed)
 
     def _frame(

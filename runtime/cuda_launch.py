@@ -3,7 +3,9 @@ again.
 
 Launches are put on the stream one after the other, and the host waits only where data decide what
 comes next. A plan without such places that is run again on the same addresses and extents is
-captured: from then on it is one call of the driver.
+captured: from then on it is one call of the driver. In the graph launches that need not wait for
+each other are branches, which the device may run at the same time (`cuda_branches`); before, when
+the host puts them on the stream one by one, that takes longer than most of them run.
 """
 
 from __future__ import annotations
@@ -12,67 +14,41 @@ import collections
 import functools
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from graphc.codegen.beside import laid_out
 from graphc.codegen.cuda import (
-    Argument,
     CallStep,
     CudaProgram,
     KernelStep,
     LoopStep,
     Place,
-    Size,
-    Status,
     Step,
-    Stride,
     SwitchStep,
     WhileStep,
 )
 from graphc.codegen.cuda_product import Gemm, Product, gemm
 from graphc.dims import evaluate
 from graphc.errors import CompileError
+from graphc.runtime.cuda_branches import dependencies, longest_chain
 from graphc.runtime.cuda_compile import Code
 from graphc.runtime.cuda_device import Device
 from graphc.runtime.cuda_driver import CudaError, Handle, addresses
+from graphc.runtime.cuda_frame import STATUS_BYTES, Frame, Span, launches, rounds
 from graphc.runtime.cuda_library import Cublas
 
 # Graphs that a program keeps, and launches that one may hold.
 MOST_GRAPHS, MOST_NODES = 8, 4096
-STATUS_BYTES = 24
-
-
-@dataclass(frozen=True)
-class Array:
-    """Where an input or output lies, and its strides in bytes if it has its own."""
-
-    address: int
-    strides: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What the steps of a plan refer to: addresses, the values of extents and loop variables."""
-
-    inputs: tuple[Array, ...]
-    outputs: tuple[Array, ...]
-    constants: tuple[int, ...]
-    arena: int
-    status: int
-    sizes: Mapping[str, int]
-
-    def key(self) -> tuple[Any, ...]:
-        """Runs with equal keys are the same launches with the same arguments."""
-        sizes = tuple(sorted(self.sizes.items()))
-        return self.inputs, self.outputs, self.constants, self.arena, self.status, sizes
 
 
 @dataclass
 class Counts:
     """What one loaded program did: calls, launches put on the stream one by one, graphs made, and
-    runs of graphs, and products that a library did (in a graph: those put into it).
+    runs of graphs, and products that a library did (in a graph: those put into it). Of the last
+    graph: its launches, those of them on the longest way through it, and its branches.
     """
 
     calls: int = 0
@@ -80,6 +56,9 @@ class Counts:
     graphs: int = 0
     graph_runs: int = 0
     library_calls: int = 0
+    graph_launches: int = 0
+    longest_chain: int = 0
+    branches: int = 0
 
 
 @dataclass
@@ -101,7 +80,7 @@ class LoadedProgram:
         """`library` does the products that it gains by."""
         self.device = device
         self._library = library
-        self._stream = device.stream  # where launches go
+        self._stream: Handle | None = None  # where launches go, if not on the device's own
         self.program = program
         self.counts = Counts()
         self._module = device.driver.load(code.image)
@@ -161,6 +140,8 @@ class LoadedProgram:
     def run(self, frame: Frame) -> None:
         """Put everything on the stream; what fails leaves nothing behind that waits."""
         self.counts.calls += 1
+        if self._library is not None:
+            self._library.workspace(self.device.lane)  # nothing can be reserved inside of a graph
         graph = self._graph(frame)
         if graph is None:
             self._steps(self.program.plan.steps, frame)
@@ -187,20 +168,19 @@ class LoadedProgram:
         if len(found) > MOST_GRAPHS:
             _, oldest = found.popitem(last=False)
             if oldest is not None:
-                self.device.driver.synchronize(self.device.stream)  # it may be running
+                self.device.wait_for_all()  # it may be running
                 self.device.driver.drop_executable(oldest)
 
     def _captured(self, frame: Frame) -> Handle | None:
-        launches = self.program.totals(frame.sizes).launches
-        if not 1 < launches <= MOST_NODES:
-            self._graphs.refusal = f"a call is {launches} launches; a graph takes 2 to {MOST_NODES}"
+        count = self.program.totals(frame.sizes).launches
+        if not 1 < count <= MOST_NODES:
+            self._graphs.refusal = f"a call is {count} launches; a graph takes 2 to {MOST_NODES}"
             return None
         driver = self.device.driver
         before = self.counts.launches
-        self._stream = self.device.capture_stream
         try:
-            with driver.captured(self._stream) as made:
-                self._steps(self.program.plan.steps, frame)
+            with driver.captured(self.device.capture_streams[0]) as made:
+                self._branches(frame)
             graph = driver.executable(made[0])
         except CudaError as error:
             if error.is_sticky:
@@ -208,10 +188,45 @@ class LoadedProgram:
             self._graphs.refusal = str(error)
             return None
         finally:
-            self._stream = self.device.stream
+            self._stream = None
             self.counts.launches = before  # put into a graph, not on the stream
         self.counts.graphs += 1
         return graph
+
+    def _branches(self, frame: Frame) -> None:
+        """Put every launch on the first of the capture streams or one that begins and ends there.
+        """
+        driver, streams = self.device.driver, self.device.capture_streams
+        found = list(launches(self.program.plan.steps, frame))
+        needs = dependencies([*self._spans(step, inner)] for step, inner in found)
+        slots = laid_out(needs, len(streams))
+        events: dict[int, Handle] = {}
+        used = 1 + max(slot.branch for slot in slots)
+        try:
+            if used > 1:
+                events[-1] = driver.record(streams[0])
+            for stream in streams[1:used]:
+                driver.make_wait(stream, events[-1])
+            for number, ((step, inner), slot) in enumerate(zip(found, slots, strict=True)):
+                self._stream = streams[slot.branch]
+                for other in slot.waits:
+                    driver.make_wait(self._stream, events[other])
+                self._launch(step, inner)
+                if slot.is_awaited:
+                    events[number] = driver.record(self._stream)
+            for branch, stream in enumerate(streams[1:used]):
+                events[-2 - branch] = driver.record(stream)
+                driver.make_wait(streams[0], events[-2 - branch])
+        finally:
+            for event in events.values():
+                driver.drop_event(event)
+        self.counts.graph_launches = len(found)
+        self.counts.longest_chain, self.counts.branches = longest_chain(needs), used
+
+    def _spans(self, step: KernelStep, frame: Frame) -> Iterator[Span]:
+        yield from frame.spans(step)
+        if self._product(step, frame) is not None and self._library is not None:
+            yield self._library.workspace(self.device.lane)
 
     # -- steps -------------------------------------------------------------------------------------
 
@@ -219,54 +234,41 @@ class LoadedProgram:
         for step in steps:
             _HANDLERS[type(step)](self, step, frame)
 
+    def _product(self, step: KernelStep, frame: Frame) -> Gemm | None:
+        """The product that the library does in place of a launch."""
+        if self._library is None or step.product is None:
+            return None
+        return gemm(step.product, frame.sizes)
+
     def _launch(self, step: KernelStep, frame: Frame) -> None:
         blocks = evaluate(step.grid, frame.sizes)
         if blocks == 0:
             return
-        if self._library is not None and step.product is not None:
-            found = gemm(step.product, frame.sizes)
-            if found is not None:
-                self._multiply(self._library, step.product, found, frame)
-                return
-        words = [self._word(argument, frame) for argument in step.arguments]
-        parameters, memory = addresses(words)
+        stream = self._stream or self.device.stream
+        found = self._product(step, frame)
+        if found is not None and self._library is not None and step.product is not None:
+            self._multiply(self._library, step.product, found, frame, stream)
+            return
+        parameters, memory = addresses([frame.word(argument) for argument in step.arguments])
         function = self._functions[step.kernel]
         try:
-            self.device.driver.launch(function, blocks, step.block, parameters, self._stream)
+            self.device.driver.launch(function, blocks, step.block, parameters, stream)
         except CudaError as error:
             raise LaunchError(error, step) from None
         del memory
         self.counts.launches += 1
 
-    def _multiply(self, library: Cublas, product: Product, found: Gemm, frame: Frame) -> None:
+    def _multiply(
+        self, library: Cublas, product: Product, found: Gemm, frame: Frame, stream: Handle
+    ) -> None:
         operands = (product.left, product.right, product.out)
-        places = [self._address(operand.place, frame) for operand in operands]
-        library.multiply(found, product.dtype, places, self._stream)
+        places = [frame.address(operand.place) for operand in operands]
+        library.multiply(found, product.dtype, places, stream)
         self.counts.library_calls += 1
 
-    def _word(self, argument: Argument, frame: Frame) -> int:
-        if isinstance(argument, Place):
-            return self._address(argument, frame)
-        if isinstance(argument, Size):
-            return evaluate(argument.extent, frame.sizes)
-        if isinstance(argument, Stride):
-            return frame.inputs[argument.index].strides[argument.axis]
-        assert isinstance(argument, Status)
-        return frame.status
-
-    def _address(self, place: Place, frame: Frame) -> int:
-        offset = evaluate(place.offset, frame.sizes)
-        if place.space == "arena":
-            return frame.arena + offset
-        if place.space == "constant":
-            return frame.constants[place.index] + offset
-        arrays = frame.inputs if place.space == "input" else frame.outputs
-        return arrays[place.index].address + offset
-
     def _loop(self, step: LoopStep, frame: Frame) -> None:
-        numbers = range(evaluate(step.length, frame.sizes))
-        for number in reversed(numbers) if step.reverse else numbers:
-            self._steps(step.steps, replace(frame, sizes={**frame.sizes, step.variable: number}))
+        for inner in rounds(step, frame):
+            self._steps(step.steps, inner)
 
     def _repeat(self, step: WhileStep, frame: Frame) -> None:
         self._steps(step.test, frame)
@@ -281,21 +283,12 @@ class LoadedProgram:
         self._steps(step.branches[min(max(index, 0), len(step.branches) - 1)], frame)
 
     def _call(self, step: CallStep, frame: Frame) -> None:
-        places = tuple(Array(self._address(place, frame)) for place in step.operands)
-        count = len(step.plan.inputs)
-        inner = replace(
-            frame,
-            inputs=places[:count],
-            outputs=places[count:],
-            arena=self._address(step.arena, frame),
-            sizes={name: evaluate(extent, frame.sizes) for name, extent in step.sizes.items()},
-        )
-        self._steps(step.plan.steps, inner)
+        self._steps(step.plan.steps, frame.within(step))
 
     def _scalar(self, place: Place, frame: Frame, dtype: str) -> int:
         """What kernels have left at an address: for this the host waits."""
         value = np.empty((), dtype)
-        self.device.staging.download(value, self._address(place, frame))
+        self.device.staging.download(value, frame.address(place))
         return int(value)
 
     def failure(self, status: int) -> tuple[int, int, int]:
@@ -351,4 +344,4 @@ def _all_steps(steps: Sequence[Step]) -> Iterator[Step]:
         waiting += inner
 
 
-__all__ = ["Array", "Counts", "Frame", "LaunchError", "LoadedProgram"]
+__all__ = ["Counts", "LaunchError", "LoadedProgram"]

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.codegen.cuda_product import Gemm
-from graphc.runtime.cuda_device import Device
+from graphc.runtime.cuda_device import Device, Lane, Memory
 from graphc.runtime.cuda_driver import Handle
+from graphc.runtime.cuda_frame import Span
 
 WORKSPACE_BYTES = 32 << 20
 _MISSING = "cuBLAS is not installed: pip install nvmath-python nvidia-cublas"
@@ -37,16 +38,27 @@ class Cublas:
 
     def __init__(self, api: Any, device: Device) -> None:
         self.api = api
+        self.device = device
         self.handle = api.create()
-        # With a workspace of its own the library allocates nothing, also inside of graphs.
-        self._workspace = device.allocate(WORKSPACE_BYTES, "the workspace of cuBLAS")
+        self._workspaces: dict[Lane, Memory] = {}
         self.calls = 0
+
+    def workspace(self, lane: Lane) -> Span:
+        """Where products on a lane have their workspace, reserved when it is first asked for: with
+        one of its own the library allocates nothing, also inside of graphs.
+        """
+        if lane not in self._workspaces:
+            memory = self.device.allocate(WORKSPACE_BYTES, "the workspace of cuBLAS")
+            self._workspaces[lane] = memory
+        address = self._workspaces[lane].address
+        return address, address + WORKSPACE_BYTES, True
 
     def multiply(self, gemm: Gemm, dtype: str, addresses: Sequence[int], stream: Handle) -> None:
         """Put a product on a stream; `addresses` are those of left, right and out."""
         self.api.set_stream(self.handle, int(stream))
         # A change of stream takes the workspace away.
-        self.api.set_workspace(self.handle, self._workspace.address, WORKSPACE_BYTES)
+        start, _, _ = self.workspace(self.device.lane)
+        self.api.set_workspace(self.handle, start, WORKSPACE_BYTES)
         left, right, out = addresses
         one, zero = _SCALARS[dtype](1), _SCALARS[dtype](0)
         kinds = [int(self.api.Operation.T if t else self.api.Operation.N) for t in gemm.transposed]

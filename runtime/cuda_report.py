@@ -267,6 +267,11 @@ def _calls(loaded: LoadedProgram) -> str:
         f"calls so far: {counts.calls}, of which {counts.graph_runs} as one of {counts.graphs} "
         f"CUDA graphs; {counts.launches} single launches; {counts.library_calls} products by cuBLAS"
     )
+    if counts.branches > 1:
+        text += (
+            f"; the last graph has {counts.graph_launches} launches in {counts.branches} branches, "
+            f"{counts.longest_chain} one after the other"
+        )
     return f"{text}; no graphs: {loaded.graph_refusal}" if loaded.graph_refusal else text
 
 

@@ -20,7 +20,7 @@ from graphc.dtypes import as_dtype
 
 CPU, CUDA, CUDA_HOST, CUDA_MANAGED = 1, 2, 3, 13
 _READ_ONLY = 1
-_VERSION = (1, 0)
+VERSION = (1, 0)
 # Kinds of elements.
 _CODES = {"i": 0, "u": 1, "f": 2, "b": 6}
 _BFLOAT = 4
@@ -103,7 +103,7 @@ def read(capsule: Any) -> View:
     name, structure = form
     address = _pointer(id(capsule), name)
     managed = structure.from_address(address)
-    if structure is _Versioned and managed.major != _VERSION[0]:
+    if structure is _Versioned and managed.major != VERSION[0]:
         raise TypeError(f"DLPack {managed.major}.{managed.minor} is not known: 1 is")
     tensor = managed.tensor
     dtype = _dtype(tensor)  # before the capsule is used up: it still belongs to its maker
@@ -159,7 +159,7 @@ def write(view: View, versioned: bool) -> Any:
     tensor.strides = ctypes.cast(steps, ctypes.POINTER(ctypes.c_int64))
     managed.deleter = ctypes.cast(_let_go, ctypes.c_void_p)
     if versioned:
-        managed.major, managed.minor = _VERSION
+        managed.major, managed.minor = VERSION
         managed.flags = _READ_ONLY * view.read_only
     address = ctypes.addressof(managed)
     _GIVEN[address] = (managed, extents, steps, view.owner)
@@ -209,5 +209,5 @@ _new_capsule = _function(
 )
 
 
-__all__ = ["CPU", "CUDA", "CUDA_HOST", "CUDA_MANAGED", "View", "contiguous_strides"]
-__all__ += ["is_contiguous", "read", "write"]
+__all__ = ["CPU", "CUDA", "CUDA_HOST", "CUDA_MANAGED", "VERSION", "View"]
+__all__ += ["contiguous_strides", "is_contiguous", "read", "write"]

@@ -3,13 +3,17 @@
 A host needs nothing but a `CudaProgram`: the text of its kernels, its constants, and a plan of
 launches. Memory that nobody has written is NaN (all bits set), so what a kernel should have written
 and did not shows. The arena is one buffer; kernels see it through pointers of their own types.
+
+A step says which memory its launch touches, by which hosts let launches run side by side. Here all
+else in the arena and the outputs is NaN while it runs, and must stay so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import ctypes
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,6 +45,10 @@ from tests.cuda_emulator import emulator
 _POINTEES = {
     CUDA.memory_type(dtype): dtype for dtype in DTYPES if "float16" not in dtype and dtype != "bool"
 }
+
+
+# Bytes of memory beyond which it is not looked at what launches touch: it would take too long.
+MOST_LOOKED_AT = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -261,15 +269,42 @@ class _Host:
             self.argument(argument, parameter.type, frame, copies)
             for argument, parameter in zip(step.arguments, kernel.parameters, strict=True)
         ]
-        self.module.launch(
-            step.kernel,
-            grid=(blocks, 1, 1),
-            block=(step.block, 1, 1),
-            arguments=arguments,
-            **self.order,
-        )
+        with self.hidden(step, frame) if copies is None else contextlib.nullcontext():
+            self.module.launch(
+                step.kernel,
+                grid=(blocks, 1, 1),
+                block=(step.block, 1, 1),
+                arguments=arguments,
+                **self.order,
+            )
         if copies is not None:
             copies.write_back()
+
+    @contextlib.contextmanager
+    def hidden(self, step: KernelStep, frame: _Frame) -> Iterator[None]:
+        """Memory that a launch is not said to touch is NaN, and must be afterwards."""
+        buffers = {id(m.buffer): m.buffer for m in (frame.arena, *frame.outputs)}
+        if sum(buffer.nbytes for buffer in buffers.values()) > MOST_LOOKED_AT:
+            yield
+            return
+        read = {key: np.zeros(buffer.nbytes, bool) for key, buffer in buffers.items()}
+        written = {key: np.zeros(buffer.nbytes, bool) for key, buffer in buffers.items()}
+        for touched in step.touches:
+            memory = self.moved(touched.place, frame)
+            key, size = id(memory.buffer), evaluate(touched.bytes, frame.sizes)
+            if key in buffers:
+                for mask in (read[key], written[key])[: 1 + touched.writes]:
+                    mask[memory.offset : memory.offset + size] = True
+        before = {key: buffer.bytes.copy() for key, buffer in buffers.items()}
+        for key, buffer in buffers.items():
+            buffer.bytes[~read[key]] = 0xFF
+        shown = {key: buffer.bytes.copy() for key, buffer in buffers.items()}
+        yield
+        for key, buffer in buffers.items():
+            kept = ~written[key]
+            if not np.array_equal(buffer.bytes[kept], shown[key][kept]):
+                raise emulator.EmulationError(f"{step.kernel} writes what it is not said to touch")
+            buffer.bytes[~read[key]] = before[key][~read[key]]
 
     def argument(
         self, argument: Argument, type_: str, frame: _Frame, copies: _Copies | None

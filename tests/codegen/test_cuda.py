@@ -104,7 +104,8 @@ def case(function: Callable[[str], Case]) -> Callable[[str], Case]:
 @functools.cache
 def made(name: str) -> Case:
     """A case, with the same values whatever has been drawn before."""
-    RANDOM.bit_generator.state = np.random.default_rng(zlib.crc32(name.encode())).bit_generator.state
+    drawn = np.random.default_rng(zlib.crc32(name.encode()))
+    RANDOM.bit_generator.state = drawn.bit_generator.state
     return CASES[name]()
 
 

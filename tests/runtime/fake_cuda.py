@@ -48,13 +48,41 @@ class _Stream:
         self.is_blocking = is_blocking  # it waits for the legacy default stream, and that for it
         self.waiting: collections.deque[Callable[[], None]] = collections.deque()
         self.put = self.done = 0
-        self.capture: list[Callable[[], None]] | None = None
-        self.is_capture_broken = False
+        self.capture: _Capture | None = None
+        self.tails: frozenset[int] = frozenset()  # nodes that what is captured next comes after
 
     def drain(self, until: int | None = None) -> None:
         while self.waiting and (until is None or self.done < until):
             self.done += 1
             self.waiting.popleft()()
+
+
+class _Capture:
+    """A graph that is being made: each piece of work, and those that it comes after."""
+
+    def __init__(self, origin: _Stream) -> None:
+        self.streams = [origin]
+        self.nodes: list[tuple[Callable[[], None], frozenset[int]]] = []
+        self.is_broken = False
+        self.join(origin, frozenset(), first=True)
+
+    def join(self, stream: _Stream, tails: frozenset[int], first: bool = False) -> None:
+        if stream.is_blocking:
+            raise Misuse("whoever uses the default stream meanwhile would break the capture")
+        stream.capture, stream.tails = self, tails
+        self.streams += [] if first else [stream]
+
+    def end(self) -> bool:
+        """Whether all that was put on other streams has come back to the first."""
+        waiting, known = list(self.streams[0].tails), set[int]()
+        while waiting:
+            node = waiting.pop()
+            if node not in known:
+                known.add(node)
+                waiting += self.nodes[node][1]
+        for stream in self.streams:
+            stream.capture = None
+        return len(known) == len(self.nodes)
 
 
 class FakeDriver:
@@ -74,14 +102,16 @@ class FakeDriver:
         self.seen: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # the arguments of one call a kind
         self.returned: dict[tuple[Any, ...], tuple[Any, ...]] = {}  # and its values
         self.streams: dict[int, _Stream] = {LEGACY: _Stream(), PER_THREAD: _Stream()}
-        self.events: dict[int, tuple[_Stream, int] | None] = {}
+        self.events: dict[int, tuple[_Stream, int] | tuple[_Capture, frozenset[int]] | None] = {}
         self.modules: dict[int, emulator.Module] = {}
         self.functions: dict[int, tuple[emulator.Module, str]] = {}
-        self.graphs: dict[int, list[Callable[[], None]]] = {}
-        self.executables: dict[int, list[Callable[[], None]]] = {}
+        self.graphs: dict[int, _Capture] = {}
+        self.executables: dict[int, _Capture] = {}
         self.contexts: list[int] = []
         self.limits: dict[str, int] = {"MAX_THREADS_PER_BLOCK": 1024, "SHARED_SIZE_BYTES": 0}
         self.order = {"order": "forward", "seed": 0}
+        # Which of the nodes of a graph that may run is next: by its position among them.
+        self.pick: Callable[[int], int] = lambda count: 0
         self.owner_device: dict[int, int] = {}
         self.skips_kernels = False
         self._faults: dict[str, list[Any]] = {}
@@ -128,8 +158,11 @@ class FakeDriver:
                 fault[0] -= 1
                 if fault[0] <= 0 and fault[1] > 0:
                     fault[1] -= 1
+                    capture = None
                     if name == "cuStreamEndCapture":  # the capture is over all the same
-                        self.streams[int(arguments[0])].capture = None
+                        capture = self.streams[int(arguments[0])].capture
+                    if capture is not None:
+                        capture.end()
                     return (fault[2], None)
             if name.startswith(_IN_CONTEXT) and not self.contexts:
                 return (RESULT.CUDA_ERROR_INVALID_CONTEXT, None)
@@ -183,6 +216,15 @@ class FakeDriver:
     def _cuCtxPopCurrent(self) -> Any:
         return OK, real.CUcontext(self.contexts.pop())
 
+    def _cuCtxSynchronize(self) -> Any:
+        for stream in self.streams.values():
+            if not self._no_capture(stream):
+                return (RESULT.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,)
+        while any(stream.waiting for stream in self.streams.values()):
+            for stream in self.streams.values():
+                stream.drain()
+        return (self._sticky or OK,)
+
     # -- streams and events ------------------------------------------------------------------------
 
     def _cuStreamCreate(self, flags: int) -> Any:
@@ -193,14 +235,16 @@ class FakeDriver:
     def _put(self, stream: Any, work: Callable[[], None]) -> None:
         found = self.streams[int(stream)]
         if found.capture is not None:
-            found.capture.append(work)
+            found.capture.nodes.append((work, found.tails))
+            found.tails = frozenset([len(found.capture.nodes) - 1])
             return
         found.put += 1
         found.waiting.append(work)
 
     def _no_capture(self, stream: _Stream) -> bool:
         """Whether the host may wait: during a capture it may not, and that ends the capture."""
-        stream.is_capture_broken = stream.capture is not None
+        if stream.capture is not None:
+            stream.capture.is_broken = True
         return stream.capture is None
 
     def _cuStreamSynchronize(self, stream: Any) -> Any:
@@ -218,16 +262,24 @@ class FakeDriver:
     def _cuEventRecord(self, event: Any, stream: Any) -> Any:
         found = self.streams[int(stream)]
         if found.capture is not None:
-            return (RESULT.CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED,)
-        self.events[int(event)] = found, found.put
+            self.events[int(event)] = found.capture, found.tails
+        else:
+            self.events[int(event)] = found, found.put
         return (OK,)
 
     def _cuEventQuery(self, event: Any) -> Any:
-        stream, until = self.events[int(event)]
+        stream, until = self._recorded(event)
         return (OK if stream.done >= until else RESULT.CUDA_ERROR_NOT_READY,)
 
+    def _recorded(self, event: Any) -> tuple[_Stream, int]:
+        """Where the event stands, for the host: not inside of a graph."""
+        stream, until = self.events[int(event)] or (None, 0)
+        if not isinstance(stream, _Stream):
+            raise Misuse("the host waits for an event that was captured, or never recorded")
+        return stream, until  # type: ignore[return-value]
+
     def _cuEventSynchronize(self, event: Any) -> Any:
-        stream, until = self.events[int(event)]
+        stream, until = self._recorded(event)
         stream.drain(until)
         return (self._sticky or OK,)
 
@@ -236,7 +288,20 @@ class FakeDriver:
         return (OK,)
 
     def _cuStreamWaitEvent(self, stream: Any, event: Any, flags: int) -> Any:
-        other, until = self.events[int(event)]
+        found = self.streams[int(stream)]
+        other, until = self.events[int(event)] or (None, 0)
+        if isinstance(other, _Capture):
+            assert isinstance(until, frozenset)
+            if found.capture is None:
+                other.join(found, until)
+            elif found.capture is not other:
+                raise Misuse("an event of another graph")
+            found.tails |= until
+            return (OK,)
+        if found.capture is not None:
+            found.capture.is_broken = True
+            return (RESULT.CUDA_ERROR_STREAM_CAPTURE_ISOLATION,)
+        other, until = self._recorded(event)
         self._put(stream, lambda: other.drain(until))
         return (OK,)
 
@@ -254,8 +319,8 @@ class FakeDriver:
             return RESULT.CUDA_ERROR_INVALID_VALUE, None
         if self.used + nbytes > MEMORY_BYTES:
             return RESULT.CUDA_ERROR_OUT_OF_MEMORY, None
-        if self.streams[int(stream)].capture is not None:
-            raise Misuse("memory is allocated inside a graph")
+        if any(each.capture is not None for each in self.streams.values()):
+            raise Misuse("memory is allocated while a graph is made")
         buffer = emulator.Buffer.empty(-(-nbytes // 16) * 16, np.uint8)
         self.live[buffer.address] = buffer
         self.peak = max(self.peak, self.used)
@@ -389,17 +454,18 @@ class FakeDriver:
     # -- graphs ------------------------------------------------------------------------------------
 
     def _cuStreamBeginCapture(self, stream: Any, mode: Any) -> Any:
-        found = self.streams[int(stream)]
-        if found.is_blocking:
-            raise Misuse("whoever uses the default stream meanwhile would break the capture")
-        found.capture, found.is_capture_broken = [], False
+        _Capture(self.streams[int(stream)])
         return (OK,)
 
     def _cuStreamEndCapture(self, stream: Any) -> Any:
-        found = self.streams[int(stream)]
-        taken, found.capture = found.capture, None
-        if found.is_capture_broken or taken is None:
+        taken = self.streams[int(stream)].capture
+        if taken is None:
+            return RESULT.CUDA_ERROR_ILLEGAL_STATE, None
+        has_joined = taken.end()
+        if taken.is_broken:
             return RESULT.CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, None
+        if not has_joined:
+            return RESULT.CUDA_ERROR_STREAM_CAPTURE_UNJOINED, None
         handle = self._new()
         self.graphs[handle] = taken
         return OK, real.CUgraph(handle)
@@ -414,8 +480,17 @@ class FakeDriver:
         return (OK,)
 
     def _cuGraphLaunch(self, executable: Any, stream: Any) -> Any:
-        for work in self.executables[int(executable)]:
-            self._put(stream, work)
+        nodes = self.executables[int(executable)].nodes
+
+        def run() -> None:
+            done: set[int] = set()
+            while len(done) < len(nodes):
+                ready = [i for i, (_, needs) in enumerate(nodes) if i not in done and needs <= done]
+                chosen = ready[self.pick(len(ready))]
+                nodes[chosen][0]()
+                done.add(chosen)
+
+        self._put(stream, run)
         return (OK,)
 
     def _cuGraphExecDestroy(self, executable: Any) -> Any:

@@ -103,9 +103,11 @@ def test_the_bindings_take_every_call_of_a_workload(monkeypatch: pytest.MonkeyPa
     with pytest.raises(IndexError):
         function(array, index + 100)
     device = cuda_device.device(0)
-    capture = device.driver.captured(device.capture_stream)
+    capture = device.driver.captured(device.capture_streams[0])
     with device.in_use(), pytest.raises(RuntimeError), capture:
         raise RuntimeError
+    with pytest.raises(MemoryError):  # after a wait for everything
+        function.to_device(np.empty(2 * fake_cuda.MEMORY_BYTES, "u1"))
     del function, result
     with device.in_use():
         device.tidy()
