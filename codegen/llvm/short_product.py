@@ -101,6 +101,7 @@ class _ShortPrinter(Printer):
 
     def _widths(self) -> Iterator[tuple[int, int, int]]:
         """Columns of tiles, where the first of them is, and their number."""
+        assert isinstance(self.contract.columns, int)
         whole, rest = divmod(self.contract.columns, self.tile.columns)
         if whole:
             yield self.tile.columns, 0, whole
@@ -108,6 +109,7 @@ class _ShortPrinter(Printer):
             yield rest, whole * self.tile.columns, 1
 
     def _heights(self) -> Iterator[tuple[int, int, int]]:
+        assert isinstance(self.contract.rows, int)
         row = 0
         for height in self.tile.heights:
             count = (self.contract.rows - row) // height
