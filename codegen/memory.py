@@ -14,7 +14,7 @@ from __future__ import annotations
 import bisect
 import collections
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,8 +86,17 @@ def plan(
                 sizes[kernel] = product_scratch(kernel.nest)
             size = sizes[kernel]
             launch.scratch = None if size == 0 else Storage("temporary", np.dtype("uint8"), (size,))
+    _find_lone_scratch(list(program.launches()))
     for procedure in (*program.procedures, program.main):
         _plan_procedure(procedure, workers, streams)
+
+
+def _find_lone_scratch(launches: Sequence[Launch]) -> None:
+    """Mark the scratch that only launches of one task use: whoever runs them is worker 0."""
+    several = {o.storage for launch in launches if launch.tasks != 1 for o in launch.operands}
+    for launch in launches:
+        for storage in {operand.storage for operand in launch.operands} - several:
+            storage.alone = storage.kind == "worker"
 
 
 def aligned(size: Extent) -> Extent:
@@ -97,7 +106,7 @@ def aligned(size: Extent) -> Extent:
 
 def storage_bytes(storage: Storage, workers: int) -> Extent:
     """Bytes that a temporary takes in the arena."""
-    copies = workers if storage.kind == "worker" else 1
+    copies = workers if storage.kind == "worker" and not storage.alone else 1
     return aligned(storage.bytes) * copies
 
 

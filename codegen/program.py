@@ -26,7 +26,8 @@ class Storage:
 
     `kind`: "input" and "output" (formal parameters of the procedure, numbered by `position`),
     "constant" (with its `array`), "temporary" (planned), "worker" (scratch: one copy of `shape`
-    for each worker), or "held" (what launches of a `Chain` hand on, of which blocks hold tiles).
+    for each worker, or one if it is `alone`, of launches of one task), or "held" (what launches of
+    a `Chain` hand on, of which blocks hold tiles).
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Storage:
     array: Any = None
     strided: bool = False
     offset: Extent = 0
+    alone: bool = False
 
     @property
     def bytes(self) -> Extent:

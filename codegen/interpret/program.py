@@ -152,7 +152,8 @@ class ProgramRun:
             raise InterpreterError(f"{tasks} tasks in grains of {grain} for\n{kernel.text()}")
         if launch.scratch is not None:
             self._scratch(launch.scratch, activation)[:] = POISON
-        self.failures += run_kernel(kernel, arrays, sizes, self.workers)
+        workers = 1 if tasks == 1 else self.workers
+        self.failures += run_kernel(kernel, arrays, sizes, workers)
         if self.trace is not None:
             self.trace(launch, arrays)
 

@@ -1359,6 +1359,22 @@ def test_a_check_that_does_not_hold_is_a_failure() -> None:
     np.testing.assert_array_equal(made[0], 2 * array)
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_single_task_has_a_single_copy_of_its_scratch(count: int) -> None:
+    """However many workers there are: only of several tasks does each worker need its own."""
+    x = gx.symbol("x", (count, 6, 6))
+    graph, _ = close([x], [gx.linalg.eigh(x)[0]])
+    arenas = {w: lower(expand(graph), workers=w).main.arena for w in (1, 2, 64)}
+    assert (arenas[64] == arenas[1]) == (count == 1)
+    assert count == 1 or arenas[64] > 30 * arenas[2] // 2
+    a = rng.normal(size=(count, 6, 6))
+    a = a + np.swapaxes(a, -1, -2)
+    program = lower(expand(graph), workers=64)
+    (values,), failures = run_program(program, [a], {}, workers=64)
+    assert not failures
+    np.testing.assert_allclose(values, np.linalg.eigvalsh(a), atol=1e-12)
+
+
 # -- graphs at random ------------------------------------------------------------------------------
 
 
