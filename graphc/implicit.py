@@ -66,7 +66,7 @@ def root(
     def step(state: Sequence[Node], given: Sequence[Any]) -> tuple[list[Node], Node]:
         (x,) = state
         value = problem.value(x, given)
-        change = solve(jacobian(value, x), value)
+        change = solve(jacobian(value, x, unused="zero"), value)
         return [x - change], _size(change, x)
 
     limit = problem.precision**0.5 if tolerance is None else tolerance
@@ -139,13 +139,13 @@ def minimize(
     problem = _Problem("minimize", function, guess)
 
     def slope(x: Node, given: Sequence[Any]) -> Node:
-        return grad(problem.cost(x, given), x)
+        return grad(problem.cost(x, given), x, unused="zero")
 
     def step(state: Sequence[Node], given: Sequence[Any]) -> tuple[list[Node], Node]:
         x, damping = state
         here = problem.cost(x, given)
-        down = grad(here, x)
-        curvatures, ways = eigh(jacobian(down, x))
+        down = grad(here, x, unused="zero")
+        curvatures, ways = eigh(jacobian(down, x, unused="zero"))
         steepest = max_(abs(curvatures))
         least = problem.precision * where(steepest == 0, like(steepest, 1), steepest)
         divisor = maximum(abs(curvatures), least) + damping * steepest
@@ -283,7 +283,8 @@ class _Problem:
             if not ways:
                 return like(x, 0)
             value = residual(x, given)
-            return -solve(jacobian(value, x), jvp(value, real, ways))
+            slope = jacobian(value, x, unused="zero")
+            return -solve(slope, jvp(value, real, ways, unused="zero"))
 
         found = custom_derivative(search, jvp=moved)(self.start, *args)
         return self.parts(found)

@@ -361,8 +361,8 @@ def check_gradients(made: Program, choices: list[dict[str, int]]) -> None:
         return
     cotangents = [gx.symbol(f"c{i}", o.shape) for i, o in enumerate(outputs)]
     tangents = [gx.symbol(f"t{i}", s.shape) for i, s in enumerate(inputs)]
-    pulled = gx.vjp(outputs, inputs, cotangents)
-    pushed = gx.jvp(outputs, inputs, tangents)
+    pulled = gx.vjp(outputs, inputs, cotangents, unused="zero")
+    pushed = gx.jvp(outputs, inputs, tangents, unused="zero")
     pull_inputs = (*inputs, *cotangents)
     function = compiled("llvm-1", Case(pull_inputs, pulled, math="ieee"))
     for choice in choices:

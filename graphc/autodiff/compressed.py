@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.autodiff.chain import is_real, zero
+from graphc.autodiff.chain import zero
 from graphc.autodiff.coefficients import apart
 from graphc.autodiff.coloring import Coloring, color_columns
 from graphc.autodiff.pattern import Pattern
@@ -33,7 +33,7 @@ from graphc.graph import placeholder
 from graphc.lowering import Gather
 from graphc.node import Node, topological
 from graphc.ops.movement import iota_op, ravel, reshape_op
-from graphc.ops.operands import broadcast, cast, constant, constant_op, describe
+from graphc.ops.operands import broadcast, cast, constant, constant_op
 from graphc.types import TensorType
 
 # Directions times elements: more are refused.
@@ -61,12 +61,6 @@ def sparse_jacobian(output: Node, wrt: Node, mode: str = "auto") -> SparseMatrix
 
     `mode` is "forward", "reverse" or "auto": whatever needs the fewest directions.
     """
-    real_inputs([wrt], "jacobian")
-    if not isinstance(output.type, TensorType) or not is_real(output.type):
-        raise GraphError(
-            f"jacobian: {output.type} does not vary smoothly; differentiate floats\n"
-            + describe([output])
-        )
     require_numbers([wrt, output])
     tangent, direction = tangent_of(output, wrt)
     pattern = linear_pattern(tangent, direction)
@@ -85,11 +79,11 @@ def sparse_jacobian(output: Node, wrt: Node, mode: str = "auto") -> SparseMatrix
     return SparseMatrix(_collected(found, places, output), pattern)
 
 
-def sparse_hessian(cost: Node, wrt: Node) -> SparseMatrix:
+def sparse_hessian(cost: Node, wrt: Node, unused: str = "error") -> SparseMatrix:
     """The Hessian of a rank-0 `cost` by one node, which is flattened in C order."""
     real_inputs([wrt], "hessian")
     require_numbers([wrt])
-    slope = grad(cost, wrt)
+    slope = grad(cost, wrt, unused=unused)
     tangent, direction = tangent_of(slope, wrt)
     pattern = symmetric_part(linear_pattern(tangent, direction))
     coloring, swapped = color_symmetric(pattern, wrt.shape)  # type: ignore[arg-type]

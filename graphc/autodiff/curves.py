@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.autodiff.chain import Maybe, is_real, zero
+from graphc.autodiff.membership import remembered, require_members
 from graphc.autodiff.regions import TRANSFORM
 from graphc.autodiff.reverse import filled, real_inputs, seed_like
 from graphc.autodiff.series import Column, Series
@@ -31,7 +32,9 @@ Pattern = tuple[tuple[int, ...], ...]  # which coefficients of each argument the
 
 
 @paused()
-def taylor(outputs: Any, inputs: Any, directions: Any, order: int) -> list[Any]:
+def taylor(
+    outputs: Any, inputs: Any, directions: Any, order: int, *, unused: str = "error"
+) -> list[Any]:
     """The Taylor coefficients 0 to `order` of `outputs` along a curve through `inputs`: number k is
     the k-th derivative by t, divided by k!, at t = 0.
 
@@ -39,7 +42,8 @@ def taylor(outputs: Any, inputs: Any, directions: Any, order: int) -> list[Any]:
     list of such containers, the coefficients of t, t**2 and so on of the curve. Each item of the
     result has the structure of `outputs`; the first is `outputs` itself. The graph grows as
     order**2, where nested `jvp` grow exponentially; the coefficients are nodes like others, to be
-    differentiated in any mode. `GraphError` for an op without a derivative on the way.
+    differentiated in any mode. `GraphError` for an op without a derivative on the way, and for an
+    input that is in the graph of no output, unless `unused` is "zero".
 
     >>> import graphc as gx
     >>> t = gx.scalar("t")
@@ -53,6 +57,7 @@ def taylor(outputs: Any, inputs: Any, directions: Any, order: int) -> list[Any]:
     in_leaves, in_structure = flatten(inputs)
     nodes = real_inputs(in_leaves, "taylor")
     results = [as_node(leaf) for leaf in out_leaves]
+    require_members("taylor", results, nodes, range(len(nodes)), in_structure, unused)
     curve = _curve(directions, in_structure)
     given = [
         [seed_like(n, v, "direction") for n, v in zip(nodes, c, strict=True)] for c in curve[:order]
@@ -60,9 +65,9 @@ def taylor(outputs: Any, inputs: Any, directions: Any, order: int) -> list[Any]:
     columns: list[Column] = [list(column) for column in zip(*given, strict=True)]
     series = Series(nodes, columns or [[] for _ in nodes], TRANSFORM, expand)
     found = series.coefficients(results, order)
-    rows: list[list[Node | None]] = [list(results)]
-    rows += [[column[m] for column in found] for m in range(order)]
-    return [out_structure.unflatten(filled(results, row)) for row in rows]
+    rows = [[column[m] for column in found] for m in range(order)]
+    made = [results, *(remembered(filled(results, row)) for row in rows)]
+    return [out_structure.unflatten(row) for row in made]
 
 
 def _curve(directions: Any, structure: Structure) -> list[list[Any]]:

@@ -13,13 +13,14 @@ from typing import Any
 from graphc.autodiff.chain import is_real
 from graphc.autodiff.columns import all_columns, fits
 from graphc.autodiff.forward import jvp
+from graphc.autodiff.membership import remembered, require_members
 from graphc.autodiff.reverse import grad, real_inputs, vjp
 from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.ops.control import scan
 from graphc.ops.creation import iota
 from graphc.ops.movement import moveaxis_last, reshape
-from graphc.ops.operands import as_node, constant
+from graphc.ops.operands import as_node, constant, describe
 from graphc.ops.special import where
 from graphc.tree import flatten
 from graphc.types import TensorType
@@ -36,7 +37,14 @@ def _basis(k: Node, like: Node) -> Node:
     return reshape(where(hit, one, none), like.shape)
 
 
-def jacobian(outputs: Node, inputs: Any, mode: str = "auto", sparse: bool = False) -> Any:
+def jacobian(
+    outputs: Node,
+    inputs: Any,
+    mode: str = "auto",
+    sparse: bool = False,
+    *,
+    unused: str = "error",
+) -> Any:
     """The Jacobian of one real output with respect to a node or a container of nodes.
 
     The result has the structure of `inputs`; each leaf has shape `outputs.shape + input.shape`.
@@ -49,17 +57,25 @@ def jacobian(outputs: Node, inputs: Any, mode: str = "auto", sparse: bool = Fals
     or rows, that do not meet are computed together; "auto" is what needs the fewest directions, of
     both kinds if that is it. All extents must be numbers.
 
-    `GraphError` if a dense Jacobian would take more than 16 GiB.
+    `GraphError` if a dense Jacobian would take more than 16 GiB, and for an input that is not in
+    the graph of the output, unless `unused` is "zero".
     """
     if mode not in ("auto", "forward", "reverse"):
         raise GraphError(f'jacobian: mode is "auto", "forward" or "reverse", got {mode!r}')
     output = as_node(outputs)
+    if not isinstance(output.type, TensorType) or not is_real(output.type):
+        raise GraphError(
+            f"jacobian: {output.type} does not vary smoothly; differentiate floats\n"
+            + describe([output])
+        )
     leaves, structure = flatten(inputs)
+    nodes = real_inputs(leaves, "jacobian")
+    require_members("jacobian", [output], nodes, range(len(nodes)), structure, unused)
     if sparse:
         from graphc.autodiff.compressed import sparse_jacobian
 
-        return structure.unflatten([sparse_jacobian(output, leaf, mode) for leaf in leaves])
-    return structure.unflatten([_jacobian(output, leaf, mode) for leaf in leaves])
+        return structure.unflatten([sparse_jacobian(output, node, mode) for node in nodes])
+    return structure.unflatten(remembered([_jacobian(output, node, mode) for node in nodes]))
 
 
 def _refuse_large(rows: Any, columns: Any, dtype: Any) -> None:
@@ -81,36 +97,37 @@ def _jacobian(output: Node, wrt: Node, mode: str) -> Node:
     _refuse_large(rows, columns, output.dtype)
     fewer_columns = isinstance(rows, int) and isinstance(columns, int) and columns < rows
     forward = mode == "forward" or (mode == "auto" and fewer_columns)
-    varies = isinstance(output.type, TensorType) and is_real(output.type)
-    if varies and isinstance(rows, int) and isinstance(columns, int) and rows and columns:
-        real_inputs([wrt], "jacobian")
+    if isinstance(rows, int) and isinstance(columns, int) and rows and columns:
         found = (tangent_of if forward else cotangent_of)(output, wrt)
         if fits(*found):
             every = all_columns(*found)
             stacked = moveaxis_last(every) if forward else every
             return reshape(stacked, (*output.shape, *wrt.shape))
-    if forward:
-        _, stacked = scan(lambda s, k: (s, jvp(output, wrt, _basis(k, wrt))), (), iota((columns,)))
-        return reshape(moveaxis_last(stacked), (*output.shape, *wrt.shape))
-    _, stacked = scan(lambda s, k: (s, vjp(output, wrt, _basis(k, output))), (), iota((rows,)))
+    along, count, derivative = (wrt, columns, jvp) if forward else (output, rows, vjp)
+
+    def one(state: Any, k: Node) -> tuple[Any, Node]:
+        return state, derivative(output, wrt, _basis(k, along), unused="zero")
+
+    _, stacked = scan(one, (), iota((count,)))
+    stacked = moveaxis_last(stacked) if forward else stacked
     return reshape(stacked, (*output.shape, *wrt.shape))
 
 
-def hvp(cost: Node, wrt: Any, vector: Any) -> Any:
+def hvp(cost: Node, wrt: Any, vector: Any, *, unused: str = "error") -> Any:
     """The Hessian of a rank-0 `cost` times `vector`, which has the structure of `wrt`: forward over
-    reverse.
+    reverse. `unused` is that of `grad`.
     """
-    return jvp(grad(cost, wrt), wrt, vector)
+    return jvp(grad(cost, wrt, unused=unused), wrt, vector, unused="zero")
 
 
-def hessian(cost: Node, wrt: Node, sparse: bool = False) -> Any:
+def hessian(cost: Node, wrt: Node, sparse: bool = False, *, unused: str = "error") -> Any:
     """The Hessian of a rank-0 `cost` by one node: shape `wrt.shape + wrt.shape`.
 
     With `sparse` it is a `SparseMatrix` of shape (wrt.size, wrt.size), see `jacobian`; columns are
-    computed together by a star colouring, which uses the symmetry.
+    computed together by a star colouring, which uses the symmetry. `unused` is that of `grad`.
     """
     if sparse:
         from graphc.autodiff.compressed import sparse_hessian
 
-        return sparse_hessian(cost, wrt)
-    return jacobian(grad(cost, wrt), wrt, mode="forward")
+        return sparse_hessian(cost, wrt, unused)
+    return jacobian(grad(cost, wrt, unused=unused), wrt, mode="forward", unused="zero")

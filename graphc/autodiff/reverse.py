@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.autodiff.chain import Maybe, is_real, zero
+from graphc.autodiff.membership import remembered, require_members
 from graphc.autodiff.regions import TRANSFORM
 from graphc.autodiff.sweep import pull_back
 from graphc.errors import GraphError
@@ -22,12 +23,13 @@ from graphc.types import TensorType
 from graphc.weak import WeakScalar
 
 
-def vjp(outputs: Any, inputs: Any, cotangents: Any) -> Any:
+def vjp(outputs: Any, inputs: Any, cotangents: Any, *, unused: str = "error") -> Any:
     """Cotangents of `inputs`, given those of `outputs`: vector-Jacobian products as graphs.
 
     All three are nodes or nested containers; cotangents have the structure, shapes and dtypes of
     the outputs. The result has the structure of `inputs`, zeros where an input has no influence.
-    Raises `GraphError` for an op without a derivative on the way.
+    Raises `GraphError` for an op without a derivative on the way, and for an input that is in the
+    graph of no output, unless `unused` is "zero".
     """
     out_leaves, out_structure = flatten(outputs)
     in_leaves, in_structure = flatten(inputs)
@@ -42,7 +44,8 @@ def vjp(outputs: Any, inputs: Any, cotangents: Any) -> Any:
         seed_like(node, value, "cotangent") for node, value in zip(out_nodes, given, strict=True)
     ]
     answer = pull_back(out_nodes, in_nodes, seeds, TRANSFORM)
-    return in_structure.unflatten(filled(in_nodes, answer))
+    require_members("vjp", out_nodes, in_nodes, absent(answer), in_structure, unused)
+    return in_structure.unflatten(remembered(filled(in_nodes, answer)))
 
 
 def seed_like(node: Node, value: Any, what: str) -> Node:
@@ -83,15 +86,24 @@ def filled(nodes: Sequence[Node], answer: Sequence[Maybe]) -> list[Node]:
     return [zero(n.type) if a is None else a for n, a in zip(nodes, answer, strict=True)]  # type: ignore[arg-type]
 
 
-def value_and_grad(cost: Node, wrt: Any, memory: float | None = None) -> tuple[Node, Any]:
+def absent(answer: Sequence[Maybe]) -> list[int]:
+    """The numbers of the inputs that nothing came back to."""
+    return [i for i, each in enumerate(answer) if each is None]
+
+
+def value_and_grad(
+    cost: Node, wrt: Any, memory: float | None = None, *, unused: str = "error"
+) -> tuple[Node, Any]:
     """`cost` and its gradient; see `grad`."""
-    return cost, grad(cost, wrt, memory)
+    return cost, grad(cost, wrt, memory, unused=unused)
 
 
-def grad(cost: Node, wrt: Any, memory: float | None = None) -> Any:
+def grad(cost: Node, wrt: Any, memory: float | None = None, *, unused: str = "error") -> Any:
     """The gradient of a rank-0 real `cost` with respect to a node or a nested container of nodes.
 
-    The result has the structure of `wrt`; a node that has no influence gets zeros.
+    The result has the structure of `wrt`; a node without influence, behind `stop_gradient` say, has
+    zeros. A node that is not in the graph of `cost` is an error, or with `unused="zero"` zeros too.
+    The derivative of a derivative is no such error: that of a linear function is a constant.
 
     With `memory` only so many bytes of intermediate values are kept for the backward computation,
     those that are dearest to compute again (a minimum cut; needs networkx); inputs do not count. An
@@ -113,9 +125,12 @@ def grad(cost: Node, wrt: Any, memory: float | None = None) -> Any:
     nodes = real_inputs(leaves, "grad")
     one = like(node, 1)
     if memory is None:
-        return structure.unflatten(filled(nodes, pull_back([node], nodes, [one], TRANSFORM)))
+        answer = pull_back([node], nodes, [one], TRANSFORM)
+        require_members("grad", [node], nodes, absent(answer), structure, unused)
+        return structure.unflatten(remembered(filled(nodes, answer)))
     from graphc.autodiff.rematerialise import within
 
     seed = placeholder(node.type)
-    answer = filled(nodes, pull_back([node], nodes, [seed], TRANSFORM))
-    return structure.unflatten(within(node, seed, answer, memory))
+    answer = pull_back([node], nodes, [seed], TRANSFORM)
+    require_members("grad", [node], nodes, absent(answer), structure, unused)
+    return structure.unflatten(remembered(within(node, seed, filled(nodes, answer), memory)))

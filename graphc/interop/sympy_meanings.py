@@ -357,7 +357,7 @@ def _derivative(reader: Any, item: Any, values: list[Any]) -> Any:
         for _ in range(int(count)):
             if not isinstance(result, gx.Node):
                 return reader.plain(0)
-            result = gx.grad(result, variable)
+            result = gx.grad(result, variable, unused="zero")
     return result
 
 
