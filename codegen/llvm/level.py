@@ -40,6 +40,7 @@ class Level:
     names: dict[int, str] = field(default_factory=dict)
     splats: dict[str, str] = field(default_factory=dict)
     symbols: dict[str, str] = field(default_factory=dict)
+    ready: dict[int, str] = field(default_factory=dict)  # what was read for loads that follow
     latest: tuple[Dim, str] | None = None  # the last long sum, from which the next may follow
     lanes: Lanes | None = None  # of the enclosing vector loop, if there is one
     introduces_lanes: bool = False

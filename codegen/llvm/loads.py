@@ -1,23 +1,21 @@
 """How is memory read?  Wide where lanes lie side by side, once where they share, else gathered.
 
 Lanes that are off touch nothing. Where lanes lie a few elements apart, whole vectors are loaded and
-each lane picks its own. Some loads ask for what the next iterations read, see `ahead`, and some
-find what they read turned, see `turned`.
+each lane picks its own; where each has a row, parts of rows are read, see `rows`. Some loads ask
+for what the next iterations read, see `ahead`, and some find what they read turned, see `turned`.
 """
 
 from __future__ import annotations
 
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Lanes, Level
+from graphc.codegen.llvm.rows import MOST_INTERLEAVED, ReadBlock, RowReader, rows_read
 from graphc.codegen.llvm.scalar import constant, llvm_type, memory_type
 from graphc.codegen.llvm.stream import LINE_BYTES
 from graphc.codegen.llvm.values import vector_suffix
 from graphc.codegen.loops import linear
-from graphc.codegen.scalar import Address, Value
+from graphc.codegen.scalar import Address, Scope, Value
 from graphc.dims import Dim, Extent, affine
-
-# Lanes that lie so many elements apart are picked out of whole vectors; others are gathered.
-MOST_STEP = 4
 
 
 class Loads:
@@ -28,6 +26,8 @@ class Loads:
         self.values = indices.values
         self.moved: dict[int, Address] = {}  # where loads find what they read, turned
         self.ahead: dict[int, Extent] = {}  # by how many bytes what is read next lies ahead
+        self.rows: dict[tuple[Scope, int], dict[int, ReadBlock]] = {}  # by bodies and lanes
+        self.row_reader = RowReader(indices)
 
     def address(self, load: Value) -> Address:
         """Where a load finds what it reads."""
@@ -39,6 +39,12 @@ class Loads:
         lanes = level.lanes
         count = level.lane_count
         args = value.args[: address.count]
+        block = self._rows(level).get(id(value))
+        if block is not None:
+            if id(value) not in level.ready:
+                read = self.row_reader.read(level, block)
+                level.ready |= {id(v): name for v, name in zip(block.loads, read, strict=True)}
+            return self.values.from_memory(level, level.ready[id(value)], dtype, count)
         slope = self._step(level, value)
         if slope is not None:
             return self._stepped(level, value, slope)
@@ -67,6 +73,18 @@ class Loads:
             self._gather(level, name, at, dtype, count, size, mask or "splat (i1 true)", fill)
         return self.values.from_memory(level, name, dtype, count)
 
+    def _rows(self, level: Level) -> dict[int, ReadBlock]:
+        """The rows that the innermost loop reads, if its lanes are all live; by loads."""
+        lanes = level.lanes
+        if lanes is None or lanes.mask is not None or not level.introduces_lanes or self.moved:
+            return {}
+        assert level.scope is not None
+        key = (level.scope, lanes.count)
+        if key not in self.rows:
+            bytes_ = self.values.machine.vector_bytes
+            self.rows[key] = rows_read(level.scope, lanes.variable, lanes.count, bytes_)
+        return self.rows[key]
+
     def _prefetch(self, level: Level, at: str, distance: Extent, size: int) -> None:
         """Ask for so many bytes at a distance: of addresses that do not exist, nothing is asked."""
         ahead = self.indices.dim(level, distance)
@@ -93,7 +111,7 @@ class Loads:
         split = affine(linear(buffer, address.index), lanes.variable)
         if split is None or not isinstance(split[0], int):
             return None
-        return split[0] if split[0] != 1 and 1 <= abs(split[0]) <= MOST_STEP else None
+        return split[0] if split[0] != 1 and 1 <= abs(split[0]) <= MOST_INTERLEAVED else None
 
     def _stepped(self, level: Level, value: Value, slope: int) -> str:
         """Lanes a few elements apart: whole vectors of memory, of which each lane picks its own.
@@ -135,24 +153,8 @@ class Loads:
                 )
                 chosen = picked
             pieces.append(chosen)
-        joined = self._joined(level, pieces, element, width)
+        joined = self.row_reader.shuffles.joined(level, pieces, element, width)
         return self.values.from_memory(level, joined, dtype, count)
-
-    def _joined(self, level: Level, pieces: list[str], element: str, width: int) -> str:
-        """Vectors one after the other as one, pair by pair."""
-        while len(pieces) > 1:
-            typed = f"<{width} x {element}>"
-            order = ", ".join(f"i32 {k}" for k in range(2 * width))
-            halves = pieces
-            pieces = []
-            for low, high in zip(halves[::2], halves[1::2], strict=True):
-                pieces.append(self.values.fresh())
-                level.put(
-                    f"{pieces[-1]} = shufflevector {typed} {low}, {typed} {high}, "
-                    f"<{2 * width} x i32> <{order}>"
-                )
-            width *= 2
-        return pieces[0]
 
     def _mapped(self, level: Level, value: Value, at: str) -> str:
         """The address of a masked load, or the buffer's own where the mask is off for all lanes

@@ -1,15 +1,18 @@
-"""How do lanes write short rows?  A row at a time, turned in registers.
+"""How do lanes read and write short rows?  A row at a time, turned in registers.
 
 Where each lane of a loop has a row of an array for itself, as where the columns of many small
-Jacobians are computed side by side, a store reaches one element of every row: an instruction that
-takes as long as as many stores, or is one for each lane. But a loop that stores several
-neighbouring columns has the rows already. So they are written together, when the last of them is
-known: blocks of columns are turned by shuffles, and a lane's part of a block is one store. Blocks
-are as long as a power of two; the last may overlap the one before it, and writes the same again.
-Rows of few elements that follow one another without a gap are one run of memory, which is written
-in whole vectors.
+Jacobians are computed side by side, a load or a store reaches one element of every row: an
+instruction that takes as long as as many of them, or is one for each lane. But a loop that asks for
+several neighbouring columns asks for parts of rows. Those are read together when the first of them
+is needed, and written together when the last of them is known: a lane's part of a block of columns
+is one load or store, and blocks are turned by shuffles. They are as long as a power of two; the
+last may overlap the one before it, and is read, or written, twice.
 
-The nest means what it meant; nothing that it reads is written by it.
+Rows of few elements that follow one another without a gap are one run of memory, which is written
+in whole vectors (`loads` reads it so).
+
+The nest means what it meant: no array that it writes in blocks is read by it, or the other way
+round.
 """
 
 from __future__ import annotations
@@ -20,12 +23,15 @@ from dataclasses import dataclass, field
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.scalar import memory_type
+from graphc.codegen.llvm.values import Values
 from graphc.codegen.loops import Buffer, linear
 from graphc.codegen.scalar import Address, Scope, Store, Value, walk
 from graphc.dims import Dim, Extent, affine
 
-# Columns of a block, and of rows that are interleaved: the shuffles of these grow as the square.
+# Columns of a block, and of whole rows that are interleaved: for those shuffles grow as the square.
 MOST_COLUMNS, MOST_INTERLEAVED = 16, 4
+# Rows of fewer elements are read as one run of memory.
+_LEAST_STEP = 4
 # Smaller elements stay scattered: a block of them is not much more than one of these.
 _LEAST_BYTES = 4
 
@@ -92,12 +98,20 @@ def _blocks(stores: Sequence[Store], variable: str, width: int) -> Iterator[Bloc
     columns = sorted(places)
     if columns[-1] - columns[0] >= step:  # rows that reach into each other
         return
+    if len(columns) == step <= MOST_INTERLEAVED:
+        yield Block(tuple(places[k][0] for k in columns), step, places[columns[0]][1], True)
+        return
+    for begin, end in _cut(columns, width):
+        own = tuple(places[k][0] for k in range(begin, end))
+        yield Block(own, step, places[begin][1], False)
+
+
+def _cut(columns: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
+    """Runs of columns cut in pieces of as many as a power of two, of which the last may overlap."""
     for first, stop in _runs(columns):
-        whole = stop - first == step <= MOST_INTERLEAVED
-        length = stop - first if whole else _power(min(stop - first, width))
+        length = _power(min(stop - first, width))
         for begin in dict.fromkeys(min(k, stop - length) for k in range(first, stop, length)):
-            own = tuple(places[k][0] for k in range(begin, begin + length))
-            yield Block(own, step, places[begin][1], whole)
+            yield begin, begin + length
 
 
 def _runs(columns: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -115,11 +129,12 @@ def _power(most: int) -> int:
 
 
 class RowWriter:
-    """Writes blocks of one function."""
+    """Writes the blocks of one function."""
 
     def __init__(self, indices: Indices) -> None:
         self.indices = indices
         self.values = indices.values
+        self.shuffles = Shuffles(indices.values)
 
     def write(self, level: Level, block: Block) -> None:
         lanes = level.lanes
@@ -132,22 +147,111 @@ class RowWriter:
         for store in block.stores:
             value = self.values.operand(level, store.value)
             columns.append(self.values.to_memory(level, value, dtype, lanes.count))
-        width = min(lanes.count, max(4, self.values.machine.vector_bytes // size))
+        width = register_lanes(lanes.count, size, self.values.machine.vector_bytes)
+        write = self.shuffles.interleaved if block.whole else self.shuffles.turned_apart
         for first in range(0, lanes.count, width):
-            parts = [self._part(level, c, element, lanes.count, first, width) for c in columns]
-            write = self._interleaved if block.whole else self._turned
-            for lane, offset, vector, count in write(level, parts, element, width):
+            part = range(first, first + width)
+            own = [self.shuffles.part(level, c, element, lanes.count, part) for c in columns]
+            for lane, offset, vector, count in write(level, own, element, width):
                 place = ((first + lane) * block.step + offset) * size
-                self._store(level, at, place, vector, f"<{count} x {element}>", size)
+                pointer = self.values.fresh("p")
+                level.put(f"{pointer} = getelementptr i8, ptr {at}, i64 {place}")
+                level.put(f"store <{count} x {element}> {vector}, ptr {pointer}, align {size}")
 
-    def _store(
-        self, level: Level, at: str, place: int, vector: str, typed: str, size: int
-    ) -> None:
-        pointer = self.values.fresh("p")
-        level.put(f"{pointer} = getelementptr i8, ptr {at}, i64 {place}")
-        level.put(f"store {typed} {vector}, ptr {pointer}, align {size}")
 
-    def _shuffled(
+# -- rows that are read ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class ReadBlock:
+    """Loads of neighbouring elements, in the order of these; `start` and `step` as in `Block`."""
+
+    loads: tuple[Value, ...]
+    step: int
+    start: Extent
+
+
+def rows_read(scope: Scope, variable: str, lanes: int, vector_bytes: int
+              ) -> dict[int, ReadBlock]:  # fmt: skip
+    """The rows that a vector loop over `variable` reads in blocks: by each load, its block."""
+    written = {s.buffer for s in walk(scope) if isinstance(s, Store)}
+    found: dict[tuple[Buffer, int], list[tuple[Value, Extent]]] = {}
+    for load in scope.statements:
+        if not isinstance(load, Value) or load.opcode != "load" or load.args:
+            continue
+        address: Address = load.immediate
+        buffer = address.buffer
+        if buffer in written or buffer.layout != "contiguous" or buffer.item_bytes < _LEAST_BYTES:
+            continue
+        split = affine(linear(buffer, address.index), variable)
+        if split is not None and isinstance(split[0], int) and split[0] >= _LEAST_STEP:
+            found.setdefault((buffer, split[0]), []).append((load, split[1]))
+    made: dict[int, ReadBlock] = {}
+    for (buffer, step), own in found.items():
+        width = min(lanes, vector_bytes // buffer.item_bytes, MOST_COLUMNS)
+        places: dict[int, tuple[Value, Extent]] = {}
+        for load, start in own:
+            offset = start - own[0][1]
+            if isinstance(offset, int):
+                places.setdefault(offset, (load, start))
+        for begin, stop in _cut(sorted(places), width):
+            loads = tuple(places[k][0] for k in range(begin, stop))
+            if len(loads) > 1:
+                block = ReadBlock(loads, step, places[begin][1])
+                made |= {id(load): made.get(id(load), block) for load in loads}
+    return made
+
+
+class RowReader:
+    """Reads the blocks of one function."""
+
+    def __init__(self, indices: Indices) -> None:
+        self.indices = indices
+        self.values = indices.values
+        self.shuffles = Shuffles(indices.values)
+
+    def read(self, level: Level, block: ReadBlock) -> list[str]:
+        """What the loads of a block give, in the form of memory."""
+        lanes = level.lanes
+        assert lanes is not None
+        buffer = block.loads[0].immediate.buffer
+        size, element = buffer.item_bytes, memory_type(block.loads[0].dtype)
+        position = block.step * Dim.symbol(lanes.variable) + block.start
+        at = self.indices.pointer(level, buffer, position, size, {})
+        width = register_lanes(lanes.count, size, self.values.machine.vector_bytes)
+        count = len(block.loads)
+        parts: list[list[str]] = [[] for _ in block.loads]
+        for first in range(0, lanes.count, width):
+            rows: list[list[str]] = [[] for _ in block.loads]
+            for lane in range(width):
+                pointer, loaded = self.values.fresh("p"), self.values.fresh("l")
+                place = (first + lane) * block.step * size
+                level.put(f"{pointer} = getelementptr i8, ptr {at}, i64 {place}")
+                level.put(f"{loaded} = load <{count} x {element}>, ptr {pointer}, align {size}")
+                rows[lane % count].append(loaded)
+            squares = [self.shuffles.joined(level, row, element, count) for row in rows]
+            for part, column in zip(
+                parts, self.shuffles.turned(level, squares, element, width), strict=True
+            ):
+                part.append(column)
+        return [self.shuffles.joined(level, part, element, width) for part in parts]
+
+
+# -- shuffles --------------------------------------------------------------------------------------
+
+
+def register_lanes(lanes: int, size: int, vector_bytes: int) -> int:
+    """Of how many lanes one register has the elements."""
+    return min(lanes, max(4, vector_bytes // size))
+
+
+class Shuffles:
+    """What moves elements between vectors."""
+
+    def __init__(self, values: Values) -> None:
+        self.values = values
+
+    def shuffled(
         self, level: Level, pair: tuple[str, str], typed: str, picks: Sequence[int]
     ) -> str:
         name = self.values.fresh()
@@ -158,25 +262,31 @@ class RowWriter:
         )
         return name
 
-    def _part(
-        self, level: Level, vector: str, element: str, lanes: int, first: int, width: int
-    ) -> str:
+    def part(self, level: Level, vector: str, element: str, lanes: int, part: range) -> str:
         """Some neighbouring lanes."""
-        if lanes == width:
+        if lanes == len(part):
             return vector
-        typed = f"<{lanes} x {element}>"
-        return self._shuffled(level, (vector, "poison"), typed, range(first, first + width))
+        return self.shuffled(level, (vector, "poison"), f"<{lanes} x {element}>", part)
 
-    def _turned(
-        self, level: Level, columns: Sequence[str], element: str, width: int
-    ) -> Iterator[tuple[int, int, str, int]]:
-        """Lanes' parts of a block: (lane, 0, vector, its length).
+    def joined(self, level: Level, parts: Sequence[str], element: str, width: int) -> str:
+        """Vectors one after the other as one, pair by pair."""
+        while len(parts) > 1:
+            typed, picks = f"<{width} x {element}>", range(2 * width)
+            pairs = zip(parts[::2], parts[1::2], strict=True)
+            parts = [self.shuffled(level, pair, typed, picks) for pair in pairs]
+            width *= 2
+        return parts[0]
 
-        Quarters change places, then quarters of those, down to elements, as in `turned`; columns
-        that are longer than they are many lie in several squares side by side.
+    def turned(
+        self, level: Level, vectors: Sequence[str], element: str, width: int
+    ) -> list[str]:
+        """A power of two of vectors, at most as many as each has lanes, as squares side by side:
+        each of these is transposed.
+
+        Quarters change places, then quarters of those, down to elements, as in `turned`.
         """
-        typed, count = f"<{width} x {element}>", len(columns)
-        rows, half = list(columns), len(columns) // 2
+        typed, count = f"<{width} x {element}>", len(vectors)
+        rows, half = list(vectors), len(vectors) // 2
         while half:
             changed = list(rows)
             for k in range(count):
@@ -185,13 +295,21 @@ class RowWriter:
                 low = [i if not i & half else width + i - half for i in range(width)]
                 high = [i + half if not i & half else width + i for i in range(width)]
                 for place, picks in ((k, low), (k + half, high)):
-                    changed[place] = self._shuffled(level, (rows[k], rows[k + half]), typed, picks)
+                    changed[place] = self.shuffled(level, (rows[k], rows[k + half]), typed, picks)
             rows, half = changed, half // 2
-        for square in range(0, width, count):
-            for k, row in enumerate(rows):
-                yield square + k, 0, self._part(level, row, element, width, square, count), count
+        return rows
 
-    def _interleaved(
+    def turned_apart(
+        self, level: Level, columns: Sequence[str], element: str, width: int
+    ) -> Iterator[tuple[int, int, str, int]]:
+        """Lanes' parts of some columns: (lane, 0, vector, its length)."""
+        rows, count = self.turned(level, columns, element, width), len(columns)
+        for first in range(0, width, count):
+            for k, row in enumerate(rows):
+                own = self.part(level, row, element, width, range(first, first + count))
+                yield first + k, 0, own, count
+
+    def interleaved(
         self, level: Level, columns: Sequence[str], element: str, width: int
     ) -> Iterator[tuple[int, int, str, int]]:
         """Whole vectors of rows without gaps: (0, the first element, vector, its length)."""
@@ -203,5 +321,5 @@ class RowWriter:
                 for i in range(width):
                     lane, wanted = divmod(first + i, count)
                     picks.append(width + lane if wanted == column else i)
-                chosen = self._shuffled(level, (chosen, vector), typed, picks)
+                chosen = self.shuffled(level, (chosen, vector), typed, picks)
             yield 0, first, chosen, width

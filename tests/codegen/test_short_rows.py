@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.llvm.rows import rows_of
+from graphc.codegen.llvm.rows import rows_of, rows_read
 from graphc.codegen.loops import Buffer
 from graphc.codegen.machine import PRESETS, Machine
 from graphc.codegen.scalar import Scope
@@ -99,6 +99,78 @@ def test_a_donated_array_is_read_before_it_is_overwritten() -> None:
     np.testing.assert_array_equal(gx.compile(x, rows, options=OPTIONS, donate=[x])(array), wanted)
 
 
+# -- rows that are read ----------------------------------------------------------------------------
+
+
+def mixed(x: gx.Node, columns: Any) -> gx.Node:
+    """What needs some columns of rows, one after the other."""
+    y = x[:, columns[0]]
+    for k in columns[1:]:
+        y = gx.where(x[:, k] > y, y * 2 - x[:, k], y + x[:, k])
+    return y
+
+
+@pytest.mark.parametrize("step", [4, 5, 8, 11, 16, 30])
+def test_rows_of_any_length_are_read(step: int) -> None:
+    x = gx.symbol("x", ("n", step))
+    compiled = gx.compile(x, mixed(x, range(step)), options=OPTIONS)
+    for length in (0, 1, 7, 8, 31, 33, 200):
+        array = np.random.default_rng(step).normal(size=(length, step))
+        wanted = gx.evaluate(mixed(x, range(step)), {x: array})
+        np.testing.assert_array_equal(compiled(array), wanted)
+        wide = np.zeros((length, step + 3))
+        wide[:, 1:-2] = array
+        np.testing.assert_array_equal(compiled(wide[:, 1:-2]), wanted)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_any_dtype_are_read(dtype: str) -> None:
+    if dtype == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    x = gx.symbol("x", ("n", 9), dtype)
+    y = gx.stack([x[:, k] for k in (8, 3, 4, 0, 1, 2, 7)], 0)
+    array = np.stack([given(77, dtype)[::-1] if k % 2 else given(77, dtype) for k in range(9)], -1)
+    array = np.ascontiguousarray(array)
+    found = gx.compile(x, y, options=OPTIONS)(array)
+    np.testing.assert_array_equal(found.astype("f8"), array.T[[8, 3, 4, 0, 1, 2, 7]].astype("f8"))
+
+
+@pytest.mark.parametrize("name", ["sse2", "avx2"])
+def test_rows_are_read_by_machines_of_shorter_vectors(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = Machine.host()
+    if name == "avx2" and host.vector_bytes < 32 or not host.triple.startswith("x86_64"):
+        pytest.skip(f"this machine has no {name}")
+    machine = dataclasses.replace(PRESETS[name], triple=host.triple)
+    monkeypatch.setattr(Machine, "host", staticmethod(lambda: machine))
+    for dtype in ("float32", "float64"):
+        x = gx.symbol("x", ("n", 7), dtype)
+        array = np.random.default_rng(1).normal(size=(45, 7)).astype(dtype)
+        found = gx.compile(x, mixed(x, range(7)), options=OPTIONS)(array)
+        np.testing.assert_array_equal(found, gx.evaluate(mixed(x, range(7)), {x: array}))
+
+
+def test_the_last_row_ends_where_its_array_does() -> None:
+    """At the end of a page that nobody may read beyond."""
+    import ctypes
+    import mmap
+
+    page = mmap.PAGESIZE
+    room = mmap.mmap(-1, 2 * page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(room))
+    protect = getattr(ctypes.CDLL(None), "mprotect", None)
+    if protect is None or protect(ctypes.c_void_p(start + page), page, 0) != 0:
+        pytest.skip("no pages can be protected here")
+    count = 16
+    array = np.frombuffer(room, "f8", count * 11, page - 8 * count * 11).reshape(count, 11)
+    array[:] = np.arange(count * 11).reshape(count, 11)
+    x = gx.symbol("x", ("n", 11))
+    for columns in (range(11), (9, 10), (0, 1, 2, 10)):
+        found = gx.compile(x, mixed(x, columns), options=OPTIONS)(array)
+        np.testing.assert_array_equal(found, gx.evaluate(mixed(x, columns), {x: array}))
+
+
 # -- which stores wait -----------------------------------------------------------------------------
 
 
@@ -131,3 +203,12 @@ def test_what_is_read_or_reaches_into_each_other_does_not_wait() -> None:
     assert sizes(a_body((i, 0), (i, 0))[0]) == []
     assert sizes(a_body((2 * i, 0), (i, 1))[0]) == []
     assert sizes(a_body((0, i), (1, i))[0]) == []
+
+
+def test_runs_of_loads_are_read_in_blocks() -> None:
+    i, buffer, body = Dim.symbol("i"), Buffer("b", "float64", (Dim.symbol("n"), 30)), Scope()
+    loads = [body.load(buffer, (i, k)) for k in (0, 1, 2, 3, 4, 9, 20, 21)]
+    found = rows_read(body, "i", 8, 64)
+    assert [len(found[id(v)].loads) if id(v) in found else 1 for v in loads] == [4] * 5 + [1, 2, 2]
+    body.store(buffer, (i, 29), loads[0])
+    assert not rows_read(body, "i", 8, 64)
