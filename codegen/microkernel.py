@@ -623,7 +623,11 @@ def _transpose_panel(f: Function, tile: Tile, width: int) -> Operand:
         rows += ["zeroinitializer"] * (lanes - height)
         there = f.at(destination, f.multiply(f.add(f.multiply(k, width), first), size))
         for column in _transposed(f, vector, rows):
-            f.store(vector.text, column, there, size)
+            # A whole vector would lie across lines of the cache, and be overwritten in part.
+            for start, count in _pieces(height, lanes):
+                piece = VectorType(vector.element, count)
+                part = f.shuffle(vector.text, column, "poison", range(start, start + count))
+                f.store(piece.text, part, f.at(there, start * size), size)
             there = f.at(there, width * size)
 
     with f.loop(0, done, lanes) as k:
