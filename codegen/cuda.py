@@ -22,6 +22,7 @@ import numpy as np
 from graphc.codegen.chains import chain_products
 from graphc.codegen.clike import comment, memory_groups, remarks
 from graphc.codegen.cuda_chain import ChainPrinter, fits
+from graphc.codegen.cuda_columns import ColumnPrinter, reduces_columns
 from graphc.codegen.cuda_contract import ContractPrinter
 from graphc.codegen.cuda_kernel import CudaKernel, KernelPrinter, Parameter
 from graphc.codegen.cuda_lanes import SHARED_SCRATCH, divides
@@ -605,7 +606,10 @@ class _Planner:
         if isinstance(launch.kernel.nest, Contract):
             units = self.tensor_cores and uses_matrix_units(launch.kernel.nest)
             kind = TensorPrinter if units else ContractPrinter
-        return kind(launch.kernel, groups, alignments, block)
+        made = kind(launch.kernel, groups, alignments, block)
+        if kind is KernelPrinter and reduces_columns(made):
+            return ColumnPrinter(launch.kernel, groups, alignments, block)
+        return made
 
     def known(self, printed: CudaKernel, launches: Sequence[Launch]) -> CudaKernel:
         """The kernel of that text, with where it comes from."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,7 +122,7 @@ class KernelPrinter(StatementPrinter):
             if isinstance(s, Value) and s.opcode == "load" and id(s) in self.live
         }
         self.unread = {b for b in kernel.buffers if b.space == "worker" and b not in loaded}
-        self.merged = _merged_reductions(kernel.body, self.live)
+        self.merged = merged_reductions(kernel.body, self.live, self.reduces_in_lanes)
         self.shared: dict[str, int] = {}
         self.touched: dict[int, set[tuple[Toucher, bool]]] = {}
         self.task_touched: dict[int, set[tuple[Toucher, bool]]] = {}
@@ -228,9 +228,8 @@ class KernelPrinter(StatementPrinter):
         """Declarations at the head of a function: shared arrays, this block's copies of scratch."""
         lines = []
         for dtype in sorted(name for name in self.shared if name in BITS):
-            lines.append(
-                f"    __shared__ {CUDA.types[dtype]} partials_{dtype}[{self.block // WARP}];"
-            )
+            count = self.block // WARP * self.partials_of_warp
+            lines.append(f"    __shared__ {CUDA.types[dtype]} partials_{dtype}[{count}];")
         for buffer in self.lanes.shared:
             if buffer.name in self.shared:
                 type_ = CUDA.memory_type(buffer.dtype)
@@ -256,15 +255,7 @@ class KernelPrinter(StatementPrinter):
         nest = self.kernel.nest
         assert isinstance(nest, For)
         self.tasks = nest.stop - nest.start
-        self.lanes = planned_lanes(
-            self.kernel,
-            self.live,
-            self.group,
-            self.writes,
-            self.alignment,
-            self.bounds,
-            self.given_block,
-        )
+        self.lanes = self.plan_lanes()
         if self.lone:
             self.lanes.parts = 1
         self.block, self.parts = self.lanes.block, self.lanes.parts
@@ -280,6 +271,18 @@ class KernelPrinter(StatementPrinter):
             self.resident = 1
         elif any(buffer.dtype == "float64" for buffer in self.group):
             self.resident = max(1, THREADS_OF_DOUBLES // self.block)
+
+    def plan_lanes(self) -> Lanes:
+        """Who does what of the vector loops."""
+        return planned_lanes(
+            self.kernel,
+            self.live,
+            self.group,
+            self.writes,
+            self.alignment,
+            self.bounds,
+            self.given_block,
+        )
 
     @property
     def scratch(self) -> bool:
@@ -373,17 +376,27 @@ class KernelPrinter(StatementPrinter):
             inside = level.inner({variable: variable})
             start, stop = self.index(level, loop.start), self.index(level, loop.stop)
             self.scope(inside, loop.body)
-            head = f"{self.INTEGER} {variable} = {start}; {variable} < {stop}; ++{variable}"
-            level.close(f"for ({head})", inside)
+            level.close(f"for ({self.serial_head(loop, start, stop)})", inside)
         for group, touchers in before.items():  # a loop of no iterations has no barriers either
             self.touched.setdefault(group, set()).update(touchers)
         partial = set(self.merged.values())
         for accumulator in mine:
             if accumulator not in self.merged:
-                spread = vector or accumulator in partial
+                spread = self.reduces_in_lanes(loop) or accumulator in partial
                 name = self.reduced(level, accumulator) if spread else self.states[accumulator]
                 for value in self.results[accumulator]:
                     self.names[id(value)] = name
+
+    def reduces_in_lanes(self, loop: For) -> bool:
+        """Whether several threads share the rounds of a loop."""
+        return loop.role == "vector"
+
+    partials_of_warp = 1  # numbers that each warp leaves for the others of its block
+
+    def serial_head(self, loop: For, start: str, stop: str) -> str:
+        """The head of a loop in order."""
+        variable = loop.variable
+        return f"{self.INTEGER} {variable} = {start}; {variable} < {stop}; ++{variable}"
 
     def vector_loop(self, level: Level, loop: For) -> None:
         """A loop whose elements are shared out to the threads of the task."""
@@ -592,12 +605,17 @@ class KernelPrinter(StatementPrinter):
         level.put(f"const {CUDA.types[dtype]} {result} = {call};")
         return result
 
+    @staticmethod
+    def is_wide(dtype: str) -> bool:
+        """Whether a warp can shuffle numbers of a dtype as they are."""
+        return dtype in ("float32", "float64") or BITS[dtype] >= 32
+
     def warp_reduction(self, name: str, combiner: str, dtype: str) -> None:
         if name in self.helpers:
             return
         text = self.instruction(combiner, ["value", "other"], [dtype, dtype], dtype)
         type_ = CUDA.types[dtype]
-        wide = dtype in ("float32", "float64") or BITS[dtype] >= 32
+        wide = self.is_wide(dtype)
         shuffled = "value" if wide else "(int)value"
         back = "" if wide else f"({type_})"
         self.helpers[name] = _WARP_REDUCTION.format(
@@ -636,10 +654,14 @@ class KernelPrinter(StatementPrinter):
         if not level.lanes:
             self.order(level, [(self.group[s.buffer], _FIRST, True)])
         element = self.element(level, s.buffer, s.index, s.args)
-        guards = [] if level.lanes else [f"{self.thread} == 0"]
-        guards += [] if s.mask is None else [self.operand(s.mask)]
+        guards = self.store_guards(level)
+        guards = guards if s.mask is None else [*guards, self.operand(s.mask)]
         guard = f"if ({' && '.join(guards)}) " if guards else ""
         level.put(f"{guard}{element} = {self.operand(s.value)};")
+
+    def store_guards(self, level: Level) -> list[str]:
+        """The conditions under which a thread stores what all compute."""
+        return [] if level.lanes else [f"{self.thread} == 0"]
 
     def order_memory(self, level: Level, loop: For) -> None:
         """A barrier before a loop that touches what other threads have touched, if either wrote.
@@ -775,11 +797,13 @@ __device__ inline void record(
 # -- what is known of a kernel before it is written ------------------------------------------------
 
 
-def _merged_reductions(scope: Scope, live: set[int]) -> dict[Accumulator, Accumulator]:
+def merged_reductions(
+    scope: Scope, live: set[int], shared: Callable[[For], bool]
+) -> dict[Accumulator, Accumulator]:
     """Accumulators whose results only go on into one of the enclosing loop, by the same combiner.
 
-    If the innermost loop is one of lanes, every thread can carry its part through all of them, and
-    the block reduces once.
+    If several threads share the innermost loop, every thread can carry its part through all of
+    them, and the block reduces once.
     """
     uses: dict[int, int] = {}
     for s in walk(scope):
@@ -812,7 +836,7 @@ def _merged_reductions(scope: Scope, live: set[int]) -> dict[Accumulator, Accumu
                 into[source] = outer
     merged: dict[Accumulator, Accumulator] = {}
     for loop in loops:
-        if loop.role == "vector":
+        if shared(loop):
             for accumulator in loop.accumulators:
                 while accumulator in into:
                     merged[accumulator] = accumulator = into[accumulator]

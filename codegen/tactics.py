@@ -39,6 +39,7 @@ class Tactics:
     whole_elements: int = 0
     split_columns: int = 0
     split_rows: int = 0
+    shared_columns: int = 0  # so many columns are not split: lanes share the rows of each
     long_column: int | None = 1024
     wide_row: int = 256
     summed_in_lanes: int = 4096
@@ -83,6 +84,9 @@ class Tactics:
             return False
         each = product(domain[axis] for axis in reduced)
         last = len(domain) - 1 in reduced
+        shared = kept >= self.shared_columns and not _exceeds(each, self.whole_elements)
+        if not last and shared and self.shared_columns:
+            return False
         if not last and kept <= self.split_columns and _exceeds(each, self.split_rows):
             return _exceeds(total, self.split_elements)
         if kept > self.few_results:
@@ -116,6 +120,7 @@ GPU = Tactics(
     whole_results=16,
     whole_elements=65536,
     split_columns=16384,
+    shared_columns=1024,
     split_rows=256,
     long_column=None,
     summed_in_lanes=1 << 22,

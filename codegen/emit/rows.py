@@ -27,6 +27,11 @@ from graphc.types import Shape, TupleType
 # Terms that are summed one by one before the sum is added to what came before. Sums of sums round
 # less often: the error grows with the longest chain of additions, not with the terms.
 SUMMED_IN_ORDER = 128
+# Rows from which lanes share a column, how many columns are then a task (a sector of memory at
+# least), and how many tasks keep a GPU busy.
+LONG_COLUMN = 32
+MOST_SHARED_COLUMNS, LEAST_SHARED_COLUMNS = 32, 8
+ENOUGH_TASKS = 128
 
 
 class RowWriter(Writer):
@@ -86,15 +91,18 @@ class RowWriter(Writer):
         group = self.group
         draft = self.draft()
         total = product(group.kept)
-        tasks = ceildiv(total, TILE)
+        tile = columns_together(total, product(group.domain[axis] for axis in group.reduced or ()))
+        tasks = ceildiv(total, tile)
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
-            start = draft.bind(outer.variable, 0, tasks) * TILE
-            with outer.body.loop("vector", start, dim_min(total, start + TILE)) as lanes:
+            start = draft.bind(outer.variable, 0, tasks) * tile
+            whole = isinstance(total, int) and total % tile == 0
+            stop = start + tile if whole else dim_min(total, start + tile)
+            with outer.body.loop("vector", start, stop) as lanes:
                 j = draft.bind(lanes.variable, 0, total)
-                self.lane_offset, self.lane_count = j - start, TILE
+                self.lane_offset, self.lane_count = j - start, tile
                 kept = unravel(j, group.kept, draft.bounds)
                 self._run_stages(draft, lanes.body, kept, vector=False)
-        inner = product(group.domain[axis] for axis in group.reduced or ()) * TILE
+        inner = product(group.domain[axis] for axis in group.reduced or ()) * tile
         return draft.launch(tasks, inner, group.members, self.reason())
 
     # -- stages ------------------------------------------------------------------------------------
@@ -379,6 +387,20 @@ class RowWriter(Writer):
                         state.combiner, results[member]
                     )
         return results
+
+
+def columns_together(columns: Extent, rows: Extent) -> int:
+    """How many columns are one task, where lanes are all that stays: few where they are long, so
+    that several lanes can share the rows of each.
+    """
+    if not isinstance(columns, int) or not isinstance(rows, int) or rows < LONG_COLUMN:
+        return TILE
+    if columns >= ENOUGH_TASKS * TILE:
+        return TILE
+    tile = MOST_SHARED_COLUMNS
+    while tile > LEAST_SHARED_COLUMNS and columns < ENOUGH_TASKS * tile:
+        tile //= 2
+    return tile
 
 
 def _blocks(length: Extent, role: str, in_lanes: int) -> list[int]:

@@ -93,6 +93,12 @@ def columns() -> Any:
 
 
 @template
+def columns_in_strips() -> Any:
+    x = symbol("x", 4096, 2048)
+    return [x], [gx.logsumexp(x, axis=0), gx.std(x, axis=0)]
+
+
+@template
 def split_columns() -> Any:
     x = symbol("x", 100000, 64)
     return [x], [x.sum(axis=0)]

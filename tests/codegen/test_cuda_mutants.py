@@ -124,6 +124,12 @@ def _loop() -> Subject:
     return Subject([x, y, w], [last])
 
 
+def _columns() -> Subject:
+    """Strips of threads that share the rows of a column."""
+    x = symbol("x", 40, 13)
+    return Subject([x], [x.sum(axis=0)])
+
+
 def _matrix_units() -> Subject:
     a, b = symbol("a", 68, 20), symbol("b", 20, 36)
     return Subject([a, b], [a @ b], gx.Options(tensor_cores=True), 5e-2)
@@ -137,6 +143,7 @@ SUBJECTS = {
     "parts": functools.cache(_parts),
     "handed": functools.cache(_handed),
     "loop": functools.cache(_loop),
+    "columns": functools.cache(_columns),
     "matrix units": functools.cache(_matrix_units),
 }
 
@@ -162,6 +169,11 @@ RULES = {
     "the wrong half of the tile": Rule(r"\(step \+ 1\) % 2", "step % 2"),
     "too few lanes": Rule(r"int lanes = 16", "int lanes = 8"),
     "every thread stores": Rule(r"if \((threadIdx\.x|lane) == 0\) (b\d+)", r"\2", "tsan"),
+    "every strip stores": Rule(r"if \(strip == 0 && ", "if (", "tsan"),
+    "a column of the next block": Rule(r"( && .*?) < (q\d+|\d+)\) b", r"\1 <= \2) b", "tsan"),
+    "rows of another strip": Rule(r"= strip;", "= strip + 1;"),
+    "rows twice": Rule(r"\+= 32\)", "+= 31)"),
+    "partial sums of another column": Rule(r"partials\[column\]", "partials[column ^ 1]"),
     "a block too early": Rule(r"\(int\)blockIdx\.x - (\d+)", r"(int)blockIdx.x - \1 + 1"),
     "a stride too short": Rule(r"threadIdx\.x \* 4", "threadIdx.x * 3"),
     "the row of another warp": Rule(r"warp \* (\d)", r"warp * \1 + 1"),
@@ -176,6 +188,7 @@ RULES = {
 HARMLESS = {
     ("rows", "no barrier", 3),
     ("parts", "no barrier", 1),
+    ("columns", "no barrier", 1),
     ("rows", "too few lanes", 0),
     ("loop", "no barrier", 3),
     ("loop", "bound off by one", 22),

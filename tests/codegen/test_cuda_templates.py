@@ -33,6 +33,7 @@ SHOWS = {
     "row_in_registers": "kept0",
     "row_for_a_warp": "lane = threadIdx.x % 32",
     "rows_and_columns": "kept",
+    "columns_in_strips": "strip = threadIdx.x / 8",
     "large_product": "sums[8][8]",
     "handed_rows": "tile0",
     "handed_sums": "tile0",
@@ -40,6 +41,7 @@ SHOWS = {
 }
 # The cheap ones, of each kind of kernel, run always.
 ALWAYS = {("handed_rows", "tsan"), ("product_in_packs", "tsan"), ("row_in_registers", "asan")}
+ALWAYS |= {("columns_in_strips", "tsan")}
 
 
 def small(function: Callable[[], Any]) -> Callable[[], Any]:
@@ -102,6 +104,12 @@ def long_rows() -> Any:
 def columns() -> Any:
     x = symbol("x", 8, 40)
     return [x], [gx.std(x, axis=0)]
+
+
+@small
+def columns_in_strips() -> Any:
+    x = symbol("x", 36, 13)
+    return [x], [gx.logsumexp(x, axis=0), x.sum(axis=0)]
 
 
 @small
