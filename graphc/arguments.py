@@ -181,7 +181,7 @@ class Arguments:
         if type(leaf) in (int, float):
             return Leaf(dtypes.weak_dtype(leaf), weak=True)
         try:
-            dtype = dtypes.as_dtype(leaf.dtype)
+            dtype = dtypes.as_dtype(_numpy_spelling(leaf.dtype))
         except GraphError as error:
             raise TypeError(f"{self.title}() argument {path}: {error}") from None
         return Leaf(dtype, tuple(extent == 1 for extent in leaf.shape))
@@ -218,8 +218,8 @@ class Arguments:
             raise TypeError(
                 f"{self.title}() argument {path} is a masked array: fill it first, array.filled(0)"
             )
-        if hasattr(value, "__cuda_array_interface__") and isinstance(value.dtype, np.dtype):
-            return value  # on a GPU: a Function for "cuda" reads it there
+        if _is_on_gpu(value):
+            return value  # a Function for "cuda" reads it there
         if hasattr(value, "__array__"):
             return np.asarray(value)
         if hasattr(value, "__dlpack__"):
@@ -277,6 +277,23 @@ class Arguments:
                 if parameter.kind is not parameter.KEYWORD_ONLY:
                     chosen.add(index)
         return frozenset(chosen), frozenset(labels)
+
+
+def _is_on_gpu(value: Any) -> bool:
+    """Whether an array says by a protocol that it lies on a GPU, and what it is."""
+    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
+        return False
+    if hasattr(value, "__dlpack_device__"):  # first: an array that has both may refuse the other
+        return int(value.__dlpack_device__()[0]) in _DLPACK_GPU
+    return hasattr(value, "__cuda_array_interface__")
+
+
+_DLPACK_GPU = (2, 13)  # memory of CUDA, and managed memory
+
+
+def _numpy_spelling(dtype: Any) -> Any:
+    """A dtype of NumPy's, or the name of another library's: "float32" of `torch.float32`."""
+    return dtype if isinstance(dtype, np.dtype) else str(dtype).rpartition(".")[2]
 
 
 _MOVABLE = inspect.Parameter.POSITIONAL_OR_KEYWORD

@@ -176,9 +176,18 @@ def on_device(value: Any, device: Device) -> Given | None:
     kind, number = _dlpack_device(value)
     if kind in (CUDA, CUDA_MANAGED):
         _check_device(number, device)
-        return Given(read_capsule(_exported(value, int(device.stream))))
+        return _given(read_capsule(_exported(value, int(device.stream))), value)
     interface = getattr(value, "__cuda_array_interface__", None)
-    return None if interface is None else _from_interface(interface, value, device)
+    return None if interface is None else _given(_from_interface(interface, value, device), value)
+
+
+# Libraries whose arrays nobody may change, though their capsules do not say so.
+_IMMUTABLE = ("jax", "jaxlib")
+
+
+def _given(view: View, value: Any) -> Given:
+    library = type(value).__module__.partition(".")[0]
+    return Given(dataclasses.replace(view, read_only=view.read_only or library in _IMMUTABLE))
 
 
 def _dlpack_device(value: Any) -> tuple[int, int]:
@@ -199,7 +208,7 @@ def _exported(value: Any, stream: int) -> Any:
         return value.__dlpack__(stream=stream)
 
 
-def _from_interface(interface: dict[str, Any], owner: Any, device: Device) -> Given:
+def _from_interface(interface: dict[str, Any], owner: Any, device: Device) -> View:
     if interface.get("mask") is not None:
         raise TypeError("a masked array on a GPU: fill it first")
     dtype = as_dtype(np.dtype(interface["typestr"]))
@@ -213,7 +222,7 @@ def _from_interface(interface: dict[str, Any], owner: Any, device: Device) -> Gi
         device.wait_for_stream(stream)
     steps = contiguous_strides(shape, dtype.itemsize) if strides is None else tuple(strides)
     place = CUDA, device.ordinal
-    return Given(View(address or 0, place, dtype, shape, steps, bool(read_only), owner))
+    return View(address or 0, place, dtype, shape, steps, bool(read_only), owner)
 
 
 def _check_device(number: int, device: Device) -> None:
