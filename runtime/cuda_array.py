@@ -9,12 +9,15 @@ and waited for.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 
 from graphc.dtypes import as_dtype
+from graphc.errors import GraphError
 from graphc.runtime.cuda_device import Device, Lane, Memory
+from graphc.runtime.cuda_driver import CudaError
 from graphc.runtime.cuda_stream import LEGACY_STREAM
 from graphc.runtime.dlpack import CUDA, CUDA_MANAGED, View, contiguous_strides, is_contiguous
 from graphc.runtime.dlpack import VERSION as DLPACK_VERSION
@@ -186,6 +189,9 @@ _IMMUTABLE = ("jax", "jaxlib")
 
 
 def _given(view: View, value: Any) -> Given:
+    size = view.dtype.itemsize
+    if any(stride % size for stride in view.strides):
+        raise ValueError(f"its strides {view.strides} are not all multiples of {size}")
     library = type(value).__module__.partition(".")[0]
     return Given(dataclasses.replace(view, read_only=view.read_only or library in _IMMUTABLE))
 
@@ -209,20 +215,46 @@ def _exported(value: Any, stream: int) -> Any:
 
 
 def _from_interface(interface: dict[str, Any], owner: Any, device: Device) -> View:
+    try:
+        elements, (address, read_only) = np.dtype(interface["typestr"]), interface["data"]
+        shape = tuple(int(extent) for extent in interface["shape"])
+    except (TypeError, ValueError, KeyError) as error:
+        text = f"its __cuda_array_interface__ has no typestr, shape and data as it should: {error}"
+        raise TypeError(text) from None
     if interface.get("mask") is not None:
         raise TypeError("a masked array on a GPU: fill it first")
-    dtype = as_dtype(np.dtype(interface["typestr"]))
-    shape = tuple(int(extent) for extent in interface["shape"])
+    if not elements.isnative:
+        raise TypeError("its elements are in the other byte order\nconvert them before the call")
+    try:
+        dtype = as_dtype(elements)
+    except GraphError as error:
+        raise TypeError(str(error)) from None
+    if any(extent < 0 for extent in shape):
+        raise ValueError(f"its shape {shape} has a negative extent")
     strides = interface.get("strides")
-    address, read_only = interface["data"]
+    steps = contiguous_strides(shape, dtype.itemsize) if strides is None else tuple(strides)
+    if len(steps) != len(shape):
+        raise ValueError(f"it has {len(steps)} strides for {len(shape)} axes")
     if address:
-        _check_device(device.driver.device_of(address), device)
+        _check_device(_device_of(address, device), device)
+    elif math.prod(shape):
+        raise ValueError("it has elements and no address")
     stream = interface.get("stream")
     if stream is not None:
         device.wait_for_stream(stream)
-    steps = contiguous_strides(shape, dtype.itemsize) if strides is None else tuple(strides)
     place = CUDA, device.ordinal
     return View(address or 0, place, dtype, shape, steps, bool(read_only), owner)
+
+
+def _device_of(address: int, device: Device) -> int:
+    try:
+        return device.driver.device_of(address)
+    except CudaError as error:
+        if error.is_sticky:
+            raise
+        raise ValueError(
+            f"its address {address:#x} is no memory of a GPU\nwas it freed?  {error}"
+        ) from None
 
 
 def _check_device(number: int, device: Device) -> None:

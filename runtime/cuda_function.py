@@ -13,6 +13,7 @@ program is made once more, with their strides as arguments.
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from graphc.codegen.cuda import ALIGNED, SCRATCH_BLOCKS, CudaProgram, cuda_sourc
 from graphc.codegen.extents import canonical, derive
 from graphc.codegen.program import Program
 from graphc.dims import evaluate
+from graphc.dtypes import as_dtype
+from graphc.errors import GraphError
 from graphc.request import Request
 from graphc.runtime.callable import Implementation
 from graphc.runtime.compile import Compiled, CompiledFunction, raise_checked
@@ -158,8 +161,14 @@ class CudaCompiled(Compiled):
         return int(self.device.lanes[0].stream)
 
     def to_device(self, value: Any) -> DeviceArray:
-        """A copy of an array on the GPU, to be passed to any Function that runs there."""
+        """A copy of an array on the GPU, to be passed to any Function that runs there. Raises
+        TypeError for elements that graphc has no dtype for, MemoryError if there is too little.
+        """
         array = np.asarray(value, order="C")
+        try:
+            array = array.astype(as_dtype(array.dtype), copy=False)
+        except GraphError as error:
+            raise TypeError(f"{self.spec.name}.to_device: {error}") from None
         with self.device.in_use():
             memory = self.device.allocate(array.nbytes, "the copy of an array")
             self.device.staging.upload(memory.address, array)
@@ -308,7 +317,16 @@ class CudaCompiled(Compiled):
                 taken += [each for each in results.on_device[-1:] if each is not None]
         written = [np.empty(0) if array is None else array for array in results.from_host]
         self._not_direct([], written, list(range(len(written))))  # refuses those that overlap
+        self._check_apart(results.on_device)
         return results
+
+    def _check_apart(self, given: Sequence[Given | None]) -> None:
+        """Refuse arrays on the GPU that are to hold more than one result."""
+        targets = [(position, each) for position, each in enumerate(given) if each is not None]
+        for (first, one), (second, other) in itertools.combinations(targets, 2):
+            if _overlap(one, other):
+                both = f"out[{first}] and out[{second}] overlap"
+                self._refuse(ValueError, both, "pass arrays of their own")
 
     def _shape_of(self, position: int, slots: Any) -> tuple[int, ...]:
         axes = self.spec.outputs[position].shape
@@ -330,8 +348,12 @@ class CudaCompiled(Compiled):
     ) -> None:
         """An array on the GPU that is to hold a result."""
         entry = self.spec.outputs[position]
-        given = on_device(target, self.device)
         which = "out" if len(self.spec.outputs) == 1 else f"out[{position}]"
+        try:
+            given = on_device(target, self.device)
+        except (TypeError, ValueError, BufferError) as error:
+            headline, *lines = str(error).splitlines()
+            self._refuse(type(error), f"{which}: {headline}", *lines)
         expected = f"expected a C-contiguous {entry.dtype} array of shape {shape}"
         if given is None:
             self._refuse(TypeError, f"{which}: {expected}, got a {type(target).__name__}")

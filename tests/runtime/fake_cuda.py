@@ -346,7 +346,10 @@ class FakeDriver:
         return OK, ctypes.addressof(memory)
 
     def _cuPointerGetAttribute(self, attribute: Any, address: int) -> Any:
-        buffer, _ = self.find(address, 1)
+        try:
+            buffer, _ = self.find(address, 1)
+        except Misuse:
+            return RESULT.CUDA_ERROR_INVALID_VALUE, None
         return OK, self.owner_device.get(buffer.address, 0)
 
     def find(self, address: int, nbytes: int) -> tuple[emulator.Buffer, int]:
