@@ -3,7 +3,7 @@
 One small graph for each template that `gx.emit` has. What ptxas reports for each architecture must
 stay within the budget that is checked in (`cuda_budget.json`), and nothing may spill. 64 registers
 leave room for 1,024 threads on a multiprocessor, 128 for 512; large products take more. With nvcc
-on the machine the same texts must not spill there either. None of this has run on a GPU.
+on the machine the same texts must keep the same budgets. None of this has run on a GPU.
 
     python tests/codegen/test_cuda_budget.py    # writes the budgets anew
 """
@@ -12,21 +12,22 @@ from __future__ import annotations
 
 import functools
 import json
-import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import graphc as gx
+from graphc.runtime.cuda_compile import usage_of, version
+from tests.codegen.cuda_toolkit import nvcc
 from tests.cuda_emulator import nvrtc
 
 BUDGETS = Path(__file__).with_name("cuda_budget.json")
 MOST_REGISTERS = 160
+REGISTERS_AT_A_TIME = 8  # of each thread
 TEMPLATES: dict[str, Callable[[], tuple[Sequence[gx.Node], Sequence[gx.Node]]]] = {}
 
 
@@ -174,7 +175,7 @@ def program(name: str) -> Any:
     return gx.emit(list(inputs), list(outputs), target="cuda", name=name)
 
 
-def usage_by_title(usages: dict[str, Any]) -> dict[str, list[int]]:
+def usage_by_title(usages: Mapping[str, Any]) -> dict[str, list[int]]:
     """For each kernel, by its name without the digest: registers, and shared bytes."""
     found: dict[str, list[int]] = {}
     for name, usage in usages.items():
@@ -189,32 +190,51 @@ def usage_by_title(usages: dict[str, Any]) -> dict[str, list[int]]:
 @nvrtc.required
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_a_template_stays_within_its_budget(name: str) -> None:
-    budgets = json.loads(BUDGETS.read_text())
     for arch in nvrtc.ARCHITECTURES:
-        usages = nvrtc.compile(program(name).text, arch).usage
-        for kernel, usage in usages.items():
-            local = (usage.spill_stores, usage.spill_loads, usage.stack)
-            assert local == (0, 0, 0), (arch, kernel, usage)
-            assert usage.registers <= MOST_REGISTERS, (arch, kernel, usage)
-        taken = usage_by_title(usages)
-        assert set(taken) == set(budgets[name]), "run this file to write the budgets anew"
-        for title, (registers, shared) in taken.items():
-            most = budgets[name][title]
-            assert registers <= most[0] and shared <= most[1], (arch, title, registers, shared)
+        check_budget(name, arch, nvrtc.compile(program(name).text, arch).usage)
+
+
+def check_budget(name: str, arch: str, usages: Mapping[str, Any], more: int = 0) -> None:
+    """Nothing in local memory, and no more registers and shared memory than checked in; `more` are
+    registers that may be taken on top.
+    """
+    budgets = json.loads(BUDGETS.read_text())
+    for kernel, usage in usages.items():
+        local = (usage.spill_stores, usage.spill_loads, usage.stack)
+        assert local == (0, 0, 0), (arch, kernel, usage)
+        assert usage.registers <= MOST_REGISTERS, (arch, kernel, usage)
+    taken = usage_by_title(usages)
+    assert set(taken) == set(budgets[name]), "run this file to write the budgets anew"
+    for title, (registers, shared) in taken.items():
+        most = budgets[name][title]
+        within = registers <= most[0] + more and shared <= most[1]
+        assert within, (arch, title, registers, shared)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not installed")
+@pytest.mark.skipif(nvcc() is None, reason="nvcc is not installed (toolkit, or the pip wheels)")
+@pytest.mark.parametrize("arch", nvrtc.ARCHITECTURES)
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_nvcc_keeps_the_budget(name: str, tmp_path: Path) -> None:
+def test_nvcc_keeps_the_budget(name: str, arch: str, tmp_path: Path) -> None:
+    """By the compiler of the toolkit. One of another version than NVRTC's may take a step more of
+    what registers come in.
+    """
     source = tmp_path / "kernels.cu"
     source.write_text(program(name).text)
-    command = ["nvcc", "-arch=sm_90", "-std=c++17", "-fmad=false", "-Werror=all-warnings"]
-    command += ["-Xptxas", "-v", "-cubin", "-o", str(tmp_path / "out"), str(source)]
+    command = [*(nvcc() or ()), f"-arch={arch}", "-std=c++17", "-fmad=false"]
+    command += ["-Werror=all-warnings", "-Xptxas", "-v", "-cubin"]
+    command += ["-o", str(tmp_path / "out"), str(source)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert re.findall(r"(\d+) bytes spill", done.stderr)
-    assert set(re.findall(r"(\d+) bytes spill", done.stderr)) == {"0"}
+    usages = usage_of(done.stderr)
+    assert set(usages) == {kernel.name for kernel in program(name).kernels}
+    check_budget(name, arch, usages, more=0 if _is_of_nvrtc() else REGISTERS_AT_A_TIME)
+
+
+def _is_of_nvrtc() -> bool:
+    """Whether nvcc and NVRTC are of one release."""
+    done = subprocess.run([*(nvcc() or ())[:1], "--version"], capture_output=True, text=True)
+    return f"release {version()}," in done.stdout
 
 
 def write_budgets() -> None:
@@ -226,7 +246,8 @@ def write_budgets() -> None:
             taken = usage_by_title(nvrtc.compile(program(name).text, arch).usage)
             for title, (registers, shared) in taken.items():
                 before = mine.get(title, [0, 0])
-                mine[title] = [max(before[0], -(-registers // 8) * 8), max(before[1], shared)]
+                whole = -(-registers // REGISTERS_AT_A_TIME) * REGISTERS_AT_A_TIME
+                mine[title] = [max(before[0], whole), max(before[1], shared)]
     BUDGETS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 

@@ -357,6 +357,24 @@ def test_a_gpu_agrees(family: str, count: Callable[..., None]) -> None:
             count("op contract", "on cuda")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif("cuda-emulator" not in backends(), reason="the emulator needs g++ on Linux")
+def test_what_runs_on_a_gpu_runs_on_the_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An op of each family, by the very calls that `test_a_gpu_agrees` makes."""
+    pytest.importorskip("cuda.bindings", reason="the stand-in uses the types of cuda-bindings")
+    from graphc.runtime import cuda_device, cuda_driver
+    from tests.runtime import fake_cuda
+
+    bindings = fake_cuda.fake()
+    monkeypatch.setattr(fake_cuda, "MEMORY_BYTES", 1 << 30)
+    monkeypatch.setattr(cuda_driver, "bindings", lambda: bindings)
+    monkeypatch.setattr(cuda_device, "_DEVICES", {})
+    monkeypatch.setattr(cuda, "missing", list)
+    for names in families().values():
+        batteries(names[0])[0].run("cuda")
+    assert bindings.driver.launches
+
+
 @pytest.mark.parametrize("family", families())
 def test_c_agrees(family: str, count: Callable[..., None]) -> None:
     """One library a family, of each op one dtype in turn: the slow test has the others."""

@@ -6,9 +6,11 @@ can watch; `--seconds` times repeated calls. The tests run the same on the stand
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -92,6 +94,41 @@ def check(name: str, n: int = 33, calls: int = 3) -> None:
                 np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4, err_msg=name)
 
 
+@dataclass(frozen=True)
+class Library:
+    """One whose arrays lie on the GPU: how an ndarray becomes one of them and a result an ndarray
+    again, and a stream of its own, with what makes its calls go there.
+    """
+
+    make: Callable[[np.ndarray], Any]
+    back: Callable[[Any], np.ndarray]
+    stream: Any
+    entered: Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+def exchange(library: Library) -> None:
+    """Arrays of a library in and out of traced functions, on its default stream and on another."""
+
+    @gx.jit(target="cuda")
+    def step(x: Any, w: Any) -> tuple[Any, Any]:
+        y = gx.softmax(x @ w, axis=1)
+        return y, w - 0.5 * gx.grad((y * y).sum(), w)
+
+    random = np.random.default_rng(2)
+    x, w = random.normal(size=(33, 20)).astype("f4"), random.normal(size=(20, 9)).astype("f4")
+    wanted = gx.jit(step.__wrapped__)(x, w)
+    for _ in range(3):
+        given = [library.make(x), library.make(w)]
+        turned = [library.make(np.ascontiguousarray(x.T)).T, given[1]]
+        for arguments in (given, turned):
+            for got, want in zip(step(*arguments), wanted, strict=True):
+                np.testing.assert_allclose(library.back(got), want, rtol=1e-4, atol=1e-5)
+        with library.entered(), gx.cuda_stream(library.stream):
+            results = step(library.make(x), library.make(w))
+            for got, want in zip(results, wanted, strict=True):
+                np.testing.assert_allclose(library.back(got), want, rtol=1e-4, atol=1e-5)
+
+
 def seconds(name: str, n: int, calls: int = 50) -> float:
     """The least seconds of a call on arrays in place, of a few rounds of repeated calls."""
     inputs, outputs, shapes = CASES[name](n)
@@ -108,12 +145,12 @@ def seconds(name: str, n: int, calls: int = 50) -> float:
     return min(rounds)
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str], n: int = 1024, calls: int = 50) -> None:
     for name in CASES:
         check(name)
         text = "right"
         if "--seconds" in arguments:
-            text = f"{seconds(name, 1024) * 1e6:9.1f} microseconds"
+            text = f"{seconds(name, n, calls) * 1e6:9.1f} microseconds"
         print(f"{name:<14}{text}")
 
 

@@ -6,14 +6,16 @@ the stand-in: so what would be run on a GPU has been run. `test_contract.py` has
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from graphc.runtime import cuda, cuda_device, cuda_driver
@@ -44,6 +46,67 @@ def test_the_cases_are_right_on_the_stand_in(name: str, stand_in: Any) -> None:
     assert stand_in.launches
 
 
+@pytest.mark.slow
+@emulator.required
+def test_what_is_timed_runs_on_the_stand_in(
+    stand_in: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cuda_cases.main(["--seconds"], n=17, calls=2)
+    assert capsys.readouterr().out.count("microseconds") == len(cuda_cases.CASES)
+
+
+@pytest.mark.slow
+@emulator.required
+def test_what_is_exchanged_runs_on_the_stand_in(stand_in: Any) -> None:
+    from tests.runtime import gpu_arrays
+
+    stream = int(stand_in._cuStreamCreate(1)[1])
+
+    class Tensor(gpu_arrays.TorchTensor):
+        @property
+        def T(self) -> Tensor:  # noqa: N802
+            return Tensor(stand_in, self._array.content.T, stream)
+
+    library = cuda_cases.Library(
+        make=lambda array: Tensor(stand_in, array, stream),
+        back=np.asarray,
+        stream=stream,
+        entered=contextlib.nullcontext,
+    )
+    cuda_cases.exchange(library)
+    assert stand_in.launches
+
+
+def _torch() -> cuda_cases.Library:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch has no CUDA")
+    stream = torch.cuda.Stream()
+    return cuda_cases.Library(
+        make=lambda array: torch.from_numpy(array).cuda(),
+        back=lambda result: torch.from_dlpack(result).cpu().numpy(),
+        stream=stream.cuda_stream,
+        entered=lambda: torch.cuda.stream(stream),
+    )
+
+
+def _cupy() -> cuda_cases.Library:
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    stream = cupy.cuda.Stream(non_blocking=True)
+    return cuda_cases.Library(
+        make=cupy.asarray,
+        back=lambda result: cupy.asarray(result).get(),
+        stream=stream.ptr,
+        entered=lambda: stream,
+    )
+
+
+@gpu_required
+@pytest.mark.parametrize("library", [_torch, _cupy])
+def test_arrays_of_libraries_on_a_gpu(library: Callable[[], cuda_cases.Library]) -> None:
+    cuda_cases.exchange(library())
+
+
 @gpu_required
 @pytest.mark.parametrize("name", cuda_cases.CASES)
 def test_the_cases_are_right_on_a_gpu(name: str) -> None:
@@ -62,6 +125,9 @@ def test_the_sanitizer_finds_nothing(tool: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
+    assert "COMPUTE-SANITIZER" in done.stdout and done.stdout.count("right") == len(
+        cuda_cases.CASES
+    )
 
 
 @gpu_required
