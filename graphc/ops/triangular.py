@@ -89,8 +89,10 @@ def _substitute(
     with team.steps(0, n) as row:
         i = row.index if forwards else n - 1 - row.index
         loop = row.each if by_terms else row.steps
-        with loop(0, row.index) as term:
-            j = term.index if forwards else n - 1 - term.index
+        # Upwards in either case: as elements of a row lie in memory.
+        before = (0, i) if forwards else (i + 1, n)
+        with loop(*before, (0, n)) as term:
+            j = term.index
             factor = term.read(0, j, i) if transposed else term.read(0, i, j)
             known = term.loop.load(result, (*term._at, j, column))
             total = term.accumulate("add", term.k.mul(factor, known))
