@@ -1,7 +1,8 @@
 """What solves a system whose matrix is a triangle?  Substitution, an unknown after the other.
 
 Columns of the right-hand side are independent of each other: they are lanes, and nothing passes
-between lanes. A single column has no such lanes; there the terms of each sum are.
+between lanes. A single column has no such lanes; there the terms of each sum are, or, where the
+matrix is transposed and a sum would run down one of its columns, the sums.
 """
 
 from __future__ import annotations
@@ -59,7 +60,10 @@ def _write_solve(nest: Any, lower: bool, transposed: bool, unit: bool) -> None:
             if not unit:
                 _demand_regular(task, n)
             with task.steps(0, columns) as column:
-                _substitute(column, result, n, column.index, by_terms=not lanes, **options)
+                if transposed and not lanes:
+                    _take_out(column, result, n, column.index, lower != transposed, unit)
+                else:
+                    _substitute(column, result, n, column.index, by_terms=not lanes, **options)
         return
     with nest.lines((*shape[:-2], columns), n * n, lanes=True) as (lane, (*at, column)):
         from graphc.ops.matrices import Team
@@ -100,6 +104,28 @@ def _substitute(
         if not unit:
             value = row.k.div(value, row.read(0, i, i))
         row.give(result, value, i, column)
+
+
+def _take_out(
+    team: Any, result: Any, n: Any, column: Any, forwards: bool, unit: bool
+) -> None:
+    """One column of a transposed system: each unknown is taken out of what is left of the others'
+    right-hand sides, for its coefficients are a row, which lies together in memory.
+    """
+    with team.each(0, n) as row:
+        row.give(result, row.read(1, row.index, column), row.index, column)
+    with team.steps(0, n) as step:
+        i = step.index if forwards else n - 1 - step.index
+        step.barrier()
+        value = step.loop.load(result, (*step._at, i, column))
+        if not unit:
+            value = step.k.div(value, step.read(0, i, i))
+        step.barrier()
+        step.give(result, value, i, column)
+        with step.each(*((i + 1, n) if forwards else (0, i)), (0, n)) as row:
+            left = row.loop.load(result, (*row._at, row.index, column))
+            known = row.k.mul(row.read(0, i, row.index), value)
+            row.give(result, row.k.sub(left, known), row.index, column)
 
 
 def _reach(lower: bool, transposed: bool, unit: bool) -> dict[int, str]:

@@ -17,6 +17,7 @@ import scipy.linalg
 import graphc as gx
 from graphc import linalg
 from graphc.autodiff.check import check_grad
+from tests.backends import Case, backends, run
 
 OPTIONS = gx.Options(cache=False, threads=1)
 # One matrix, small ones as lanes, larger ones as tasks, two leading axes, and nothing.
@@ -179,6 +180,23 @@ def test_solve_triangular(lower: bool, trans: int, unit: bool) -> None:
         close(compiled(make, a, b), want, 1e5)
         if len(shape) == 2:
             close(compiled(make, a, b[:, 0]), want[:, 0], 1e5)
+
+
+@pytest.mark.parametrize("backend", backends())
+def test_a_single_column_on_every_backend(backend: str) -> None:
+    """Where lanes share a column: what one of them stores another one loads, a step later."""
+    b = np.random.default_rng(2).standard_normal((2, 41, 1))
+    a = regular((2, 41, 41)) / 9 + np.eye(41)
+    x, y = gx.symbol("x", a.shape), gx.symbol("y", b.shape)
+    made, wanted = [], []
+    for lower in (False, True):
+        for trans in (0, 1):
+            triangle = np.tril(a) if lower else np.triu(a)
+            turned = np.swapaxes(triangle, -1, -2) if trans else triangle
+            made.append(linalg.solve_triangular(x, y, trans, lower))
+            wanted.append(np.linalg.solve(turned, b))
+    for got, want in zip(run(backend, Case([x, y], made), [a, b]), wanted, strict=True):
+        close(got, want, 1e5)
 
 
 @pytest.mark.parametrize(("shape", "dtype"), CASES)
