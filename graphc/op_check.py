@@ -303,7 +303,8 @@ def derivative(op: Op, example: Example) -> bool | None:
     arrays, random = example.arrays(), np.random.default_rng(1)
     point = dict(zip(example.symbols, arrays, strict=True))
     check = check_grad(_weighted(outputs, 2), inputs, point)
-    demand(check, f"{example}: the gradient is off by {check.worst:.2g} at {check.where}")
+    fault = f": {check.fault}" if check.fault else ""
+    demand(check, f"{example}: the gradient is off by {check.worst:.2g} at {check.where}{fault}")
     tangents = [random.uniform(-1, 1, each.shape) for each in inputs]
     cotangents = [random.uniform(-1, 1, each.shape).astype(each.dtype) for each in outputs]
     pushed = example.values(jvp(outputs, inputs, list(map(constant, tangents))), arrays)
