@@ -23,7 +23,6 @@ from graphc.autodiff.coefficients import apart
 from graphc.autodiff.coloring import Coloring, color_columns
 from graphc.autodiff.pattern import Pattern
 from graphc.autodiff.regions import TRANSFORM
-from graphc.autodiff.reverse import grad, real_inputs
 from graphc.autodiff.sparse_matrix import SparseMatrix, taken
 from graphc.autodiff.sparsity import linear_pattern, require_numbers
 from graphc.autodiff.star_coloring import color_symmetric
@@ -79,11 +78,9 @@ def sparse_jacobian(output: Node, wrt: Node, mode: str = "auto") -> SparseMatrix
     return SparseMatrix(_collected(found, places, output), pattern)
 
 
-def sparse_hessian(cost: Node, wrt: Node, unused: str = "error") -> SparseMatrix:
-    """The Hessian of a rank-0 `cost` by one node, which is flattened in C order."""
-    real_inputs([wrt], "hessian")
+def sparse_hessian(slope: Node, wrt: Node) -> SparseMatrix:
+    """The Hessian by one node, which is flattened in C order, of what has the gradient `slope`."""
     require_numbers([wrt])
-    slope = grad(cost, wrt, unused=unused)
     tangent, direction = tangent_of(slope, wrt)
     pattern = symmetric_part(linear_pattern(tangent, direction))
     coloring, swapped = color_symmetric(pattern, wrt.shape)  # type: ignore[arg-type]

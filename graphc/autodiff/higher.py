@@ -78,13 +78,16 @@ def jacobian(
     return structure.unflatten(remembered([_jacobian(output, node, mode) for node in nodes]))
 
 
-def _refuse_large(rows: Any, columns: Any, dtype: Any) -> None:
+def _refuse_large(output: Node, wrt: Node) -> None:
+    rows, columns = output.size, wrt.size
     if not isinstance(rows, int) or not isinstance(columns, int):
         return
-    size = rows * columns * dtype.itemsize
+    size = rows * columns * output.dtype.itemsize
     if size > _MOST_BYTES:
         raise GraphError(
             f"a dense Jacobian of {rows} x {columns} elements takes {size / 1e9:.4g} GB\n"
+            + describe([output, wrt])
+            + "\n"
             "Pass sparse=True if most of them are zero, or use gx.jvp, gx.vjp or gx.hvp, which "
             "need no matrix."
         )
@@ -94,7 +97,7 @@ def _jacobian(output: Node, wrt: Node, mode: str) -> Node:
     from graphc.autodiff.compressed import cotangent_of, tangent_of
 
     rows, columns = output.size, wrt.size
-    _refuse_large(rows, columns, output.dtype)
+    _refuse_large(output, wrt)
     fewer_columns = isinstance(rows, int) and isinstance(columns, int) and columns < rows
     forward = mode == "forward" or (mode == "auto" and fewer_columns)
     if isinstance(rows, int) and isinstance(columns, int) and rows and columns:
@@ -120,14 +123,32 @@ def hvp(cost: Node, wrt: Any, vector: Any, *, unused: str = "error") -> Any:
     return jvp(grad(cost, wrt, unused=unused), wrt, vector, unused="zero")
 
 
-def hessian(cost: Node, wrt: Node, sparse: bool = False, *, unused: str = "error") -> Any:
-    """The Hessian of a rank-0 `cost` by one node: shape `wrt.shape + wrt.shape`.
+def hessian(cost: Node, wrt: Any, sparse: bool = False, *, unused: str = "error") -> Any:
+    """The Hessian of a rank-0 `cost` by a node or a container of nodes.
 
-    With `sparse` it is a `SparseMatrix` of shape (wrt.size, wrt.size), see `jacobian`; columns are
-    computed together by a star colouring, which uses the symmetry. `unused` is that of `grad`.
+    For one node it has the shape `wrt.shape + wrt.shape`. For a container each leaf of its
+    structure is a container like it again: the derivatives of that part of the gradient by all
+    leaves.
+
+    With `sparse` blocks are `SparseMatrix`es, see `jacobian`; those on the diagonal, of shape
+    (leaf.size, leaf.size), are computed by a star colouring, which uses the symmetry. `unused` is
+    that of `grad`.
     """
-    if sparse:
-        from graphc.autodiff.compressed import sparse_hessian
+    leaves, structure = flatten(wrt)
+    slopes, _ = flatten(grad(cost, wrt, unused=unused))
+    rows = []
+    for i, slope in enumerate(slopes):
+        row = [_second(slope, leaf, i == j, sparse) for j, leaf in enumerate(leaves)]
+        rows.append(structure.unflatten(row))
+    return structure.unflatten(rows)
 
-        return sparse_hessian(cost, wrt, unused)
-    return jacobian(grad(cost, wrt, unused=unused), wrt, mode="forward", unused="zero")
+
+def _second(slope: Node, leaf: Any, same: bool, sparse: bool) -> Any:
+    """A block of a Hessian: the derivative of a part of the gradient, by the `same` leaf or not."""
+    from graphc.autodiff.compressed import sparse_hessian
+
+    (node,) = real_inputs([leaf], "hessian")
+    if same and sparse:
+        return sparse_hessian(slope, node)
+    mode = "forward" if same else "auto"
+    return jacobian(slope, node, mode, sparse, unused="zero")

@@ -449,6 +449,28 @@ def test_a_deep_chain() -> None:
     assert np.isfinite(value(gx.grad(y, x), x=0.3))
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_hessian_by_a_container_has_its_structure_twice(sparse: bool) -> None:
+    x, s, m = gx.vector("x", 3), gx.scalar("s"), gx.symbol("m", (2, 3))
+    cost = (gx.sin(x) * s**2).sum() + (m @ x).sum() * s + (m * m).sum()
+    wrt = {"x": x, "rest": (s, m)}
+    given = {x: np.array([0.3, -0.2, 1.1]), s: np.float64(1.5), m: RANDOM.normal(size=(2, 3))}
+    found = gx.hessian(cost, wrt, sparse=sparse)
+    leaves = {"x": x, "s": s, "m": m}
+
+    def block(first: str, second: str) -> Any:
+        row = found["x"] if first == "x" else found["rest"]["sm".index(first)]
+        return row["x"] if second == "x" else row["rest"]["sm".index(second)]
+
+    for first, one in leaves.items():
+        for second, other in leaves.items():
+            got = gx.evaluate(block(first, second), given)
+            wanted = gx.evaluate(gx.jacobian(gx.grad(cost, one), other), given)
+            shape = (int(one.size), int(other.size))
+            got = got.toarray() if sparse else np.reshape(got, shape)
+            np.testing.assert_allclose(got, np.reshape(wanted, shape), rtol=1e-13, atol=1e-13)
+
+
 def test_check_grad() -> None:
     x = gx.vector("x", 3)
     point = {x: np.array([0.3, -0.2, 1.1])}

@@ -385,15 +385,15 @@ def test_bad_input() -> None:
         gx.jacobian(x * x, x, mode="sideways", sparse=True)
     with pytest.raises(GraphError, match="rank 0"):
         gx.hessian(x * x, x, sparse=True)
-    with pytest.raises(GraphError, match="hessian: differentiate with respect to nodes"):
-        gx.hessian(gx.sum(x), [x], sparse=True)  # type: ignore[arg-type]
+    with pytest.raises(GraphError, match="grad: differentiate with respect to nodes"):
+        gx.hessian(gx.sum(x), [x, 3.0], sparse=True)
     n = gx.vector("n", "size")
     with pytest.raises(GraphError, match=r"(?s)all extents; size is a name.*n, built.*@gx.jit"):
         gx.jacobian(n * n, n, sparse=True)
     with pytest.raises(GraphError, match=r"(?s)all extents; size is a name.*n, built.*@gx.jit"):
         gx.hessian(gx.sum(n * n), n, sparse=True)
     large = gx.vector("large", 100_000)
-    with pytest.raises(GraphError, match=r"dense Jacobian of 100000 x 100000 elements takes 80 GB"):
+    with pytest.raises(GraphError, match=r"100000 x 100000 elements takes 80 GB\n.*built"):
         gx.jacobian(gx.sin(large), large)
     with pytest.raises(GraphError, match="no sparse Jacobian"):
         gx.jacobian(gx.softmax(large), large, sparse=True)
