@@ -15,7 +15,14 @@ from graphc import dtypes
 from graphc.errors import GraphError
 from graphc.node import Node
 from graphc.op import Linear, NoDerivative, Partials, Rules
-from graphc.ops.arithmetic import add_op, like, multiply_op, negative_op, strong_multiply_op
+from graphc.ops.arithmetic import (
+    add_op,
+    like,
+    multiply_op,
+    negative_op,
+    strong_multiply_op,
+    subtract_op,
+)
 from graphc.ops.operands import broadcast_op, constant_op, to_shape
 from graphc.origin import location
 from graphc.types import TensorType, TupleType, Type
@@ -36,9 +43,13 @@ def result_types(node: Node) -> tuple[TensorType, ...]:
 
 
 def plus(first: Maybe, second: Maybe) -> Maybe:
-    """The sum of two tangents or cotangents."""
+    """The sum of two tangents or cotangents; of one and the opposite of another, the difference."""
     if first is None or second is None:
         return second if first is None else first
+    if second.op is negative_op:
+        return subtract_op(first, second.args[0])
+    if first.op is negative_op:
+        return subtract_op(second, first.args[0])
     return add_op(first, second)
 
 
@@ -62,17 +73,27 @@ def literal(node: Node) -> float | None:
 
 
 def times(direction: Node, partial: Maybe, singular: bool) -> Maybe:
-    """A tangent or cotangent times a partial derivative."""
+    """A tangent or cotangent times a partial derivative. Signs are taken out in front, for `plus`.
+    """
     if partial is None:
         return None
+    opposite = False
+    while partial.op is negative_op:
+        partial, opposite = partial.args[0], not opposite
+    while direction.op is negative_op:
+        direction, opposite = direction.args[0], not opposite
     number = literal(partial)
-    if number == 1:
-        return direction
-    if number == -1:
-        return negative_op(direction)
     if number == 0:
         return None
-    return (strong_multiply_op if singular else multiply_op)(direction, partial)
+    if number == -1:
+        opposite = not opposite
+    if number in (1, -1):
+        product = direction
+    elif singular:
+        product = strong_multiply_op(direction, partial)
+    else:
+        product = partial if literal(direction) == 1 else multiply_op(direction, partial)
+    return negative_op(product) if opposite else product
 
 
 def partials_of(node: Node, derivative: Partials) -> list[tuple[Maybe, ...]]:
@@ -164,6 +185,9 @@ def push_linear(node: Node, derivative: Linear, tangents: Sequence[Maybe]) -> Ma
     if derivative.multi:
         total: Maybe = None
         for i in moving:
+            if node.op is multiply_op:
+                total = plus(total, times(tangents[i], node.args[1 - i], False))  # type: ignore[arg-type]
+                continue
             args = [tangents[j] if j == i else arg for j, arg in enumerate(node.args)]
             total = plus(total, node.op(*args, **node.attrs))  # type: ignore[arg-type]
         return total

@@ -84,7 +84,7 @@ divide_op = elementwise(
     "divide",
     numpy=np.divide,
     kernel=lambda k, x, y: k.div(x, y),
-    partials=lambda x, y, result: (like(y, 1) / y, -result / y),
+    partials=lambda x, y, result: (like(y, 1) / y, -(result / y)),
     singular=(0, 1),
     kinds="f",
     cost=8,
