@@ -16,7 +16,7 @@ from typing import Any
 from graphc.dims import Bounds, Dim, Extent, affine, evaluate, substitute, symbols_of
 from graphc.errors import CompileError
 from graphc.graph import Graph, graphs_of, parameter_op, substitute_dims, substitute_in
-from graphc.node import NO_ATTRIBUTES, Node, topological
+from graphc.node import NO_ATTRIBUTES, Node
 from graphc.ops.control import scan_op
 from graphc.ops.movement import slice_op
 from graphc.ops.operands import restate_op
@@ -138,7 +138,7 @@ def everywhere(graph: Graph) -> Iterator[Node]:
     """
     waiting, seen = [graph], {graph}
     while waiting:
-        for node in topological(waiting.pop().outputs):
+        for node in waiting.pop().order:
             yield node
             if node.attrs is NO_ATTRIBUTES:
                 continue

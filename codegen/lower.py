@@ -55,7 +55,7 @@ from graphc.lowering import (
     Scatter,
     View,
 )
-from graphc.node import Node, topological
+from graphc.node import Node
 from graphc.ops.contract import free_axes
 from graphc.ops.movement import transpose
 from graphc.ops.operands import cast, constant_op
@@ -95,18 +95,18 @@ def expand(graph: Graph) -> Graph:
     """The graph with composed ops replaced by what they are made of, and products that no kernel
     takes written out.
     """
-    outputs = list(with_records(graph).outputs)
+    graph = with_records(graph)
     while True:
         done: dict[Node, Node] = {}
         expanded = False
-        for node in topological(outputs):
+        for node in graph.order:
             same = rebuild(node, [done[a] for a in node.args]) if expanded else node
             made = _expansion(same)
             expanded = expanded or made is not None
             done[node] = same if made is None else made
         if not expanded:
-            return Graph(graph.parameters, outputs)
-        outputs = [done[output] for output in outputs]
+            return graph
+        graph = Graph(graph.parameters, [done[output] for output in graph.outputs])
 
 
 def _expansion(node: Node) -> Node | None:
@@ -278,7 +278,7 @@ def parameter_dims(graph: Graph) -> tuple[str, ...]:
 
     for type_ in graph.parameters:
         note(type_)
-    for node in graph.nodes():
+    for node in graph.order:
         note(node.type)
         for value in node.attrs.values():
             note(value)
@@ -303,7 +303,7 @@ class _Block:
         self.statements: list[Statement] = []
         self.places: dict[Node, Operand] = {}
         self.own: set[Storage] = set()  # temporaries of this block
-        order = topological(graph.outputs)
+        order = graph.order
         external = set()
         for node in order:
             if node.op is parameter_op:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from graphc.dims import product
 from graphc.graph import Graph, parameter, parameter_op, rebuild, replace
 from graphc.lowering import Elementwise
-from graphc.node import Node, topological
+from graphc.node import Node
 from graphc.ops.control import scan_op
 from graphc.ops.movement import concatenate_op, reshape, slice_op
 from graphc.ops.special import project, project_op
@@ -34,7 +34,7 @@ LEAST_BYTES, MOST_BYTES = 64, 2048
 
 def with_records(graph: Graph) -> Graph:
     """The graph with what its loops hand on put together."""
-    order = topological(graph.outputs)
+    order = graph.order
     loops = [node for node in order if node.op is scan_op and _is_long(node)]
     if not loops:
         return graph

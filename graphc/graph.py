@@ -77,7 +77,12 @@ class Graph:
 
     def nodes(self) -> list[Node]:
         """Every node, arguments before users."""
-        return topological(self.outputs)
+        return list(self.order)
+
+    @cached_property
+    def order(self) -> tuple[Node, ...]:
+        """Every node, arguments before users: found once, for every phase of compiling asks."""
+        return tuple(topological(self.outputs))
 
     def __hash__(self) -> int:
         return hash(self.digest)

@@ -380,7 +380,7 @@ def raise_checked(
 
 def _is_ours(graph: Graph) -> bool:
     """Whether every op is graphc's own: the code of a user's op may change under the same name."""
-    for op in {node.op for node in graph.nodes()}:
+    for op in {node.op for node in graph.order}:
         parts = vars(op.lowering).values()
         homes = [getattr(part, "__module__", "graphc.") for part in parts if callable(part)]
         if any(not str(home).startswith("graphc.") for home in homes):
