@@ -82,7 +82,7 @@ def in_order(draft: Draft, once: LoopBuilder) -> None:
 
 
 def _is_load(statement: Statement) -> bool:
-    return isinstance(statement, Value) and isinstance(statement.immediate, Address)
+    return isinstance(statement, Value) and statement.opcode == "load"
 
 
 # -- order -----------------------------------------------------------------------------------------
@@ -100,8 +100,7 @@ def used(statement: Statement) -> tuple[Value, ...]:
 
 def ordered(statements: Sequence[Statement]) -> list[Statement]:
     """What is stored or checked, in order, each after what it needs; what nobody needs is gone."""
-    inside = {id(s) for s in statements if isinstance(s, Value)}
-    done: set[int] = set()
+    waiting = {id(s) for s in statements if isinstance(s, Value)}
     order: list[Statement] = []
     for root in statements:
         if isinstance(root, Value):
@@ -109,13 +108,13 @@ def ordered(statements: Sequence[Statement]) -> list[Statement]:
         stack: list[tuple[Statement, Iterator[Value]]] = [(root, iter(used(root)))]
         while stack:
             statement, rest = stack[-1]
-            following = next((v for v in rest if id(v) in inside and id(v) not in done), None)
-            if following is not None:
-                stack.append((following, iter(used(following))))
-                continue
-            stack.pop()
-            if id(statement) not in done:
-                done.add(id(statement))
+            for following in rest:
+                if id(following) in waiting:
+                    waiting.discard(id(following))
+                    stack.append((following, iter(following.args)))
+                    break
+            else:
+                stack.pop()
                 order.append(statement)
     return order
 
@@ -140,8 +139,11 @@ def _segments(
     home = {id(s): number for number, part in enumerate(parts) for s in part}
     last: dict[int, int] = {}  # the last segment that uses a value
     for number, part in enumerate(parts):
-        for value in (v for statement in part for v in _needed(statement)):
-            last[id(value)] = number
+        for statement in part:
+            for value in used(statement):
+                last[id(value)] = number
+                if is_made_again(value):
+                    last.update((id(each), number) for each in _needed(value))
     scratch = _Scratch(draft, parts, home, last, shape)
     for number, part in enumerate(parts):
         yield _segment(parent, part, number, variables, scratch, at)
@@ -191,12 +193,12 @@ def is_made_again(value: Statement) -> bool:
     """Whether every segment that needs a value makes it: by one load or one comparison."""
     if not isinstance(value, Value):
         return False
-    return value.opcode in _COMPARISONS or (_is_load(value) and not value.args)
+    return value.opcode in _COMPARISONS or (value.opcode == "load" and not value.args)
 
 
-def _needed(statement: Statement) -> Iterator[Value]:
-    """What a statement uses, and what is needed to make that again."""
-    stack = list(used(statement))
+def _needed(value: Value) -> Iterator[Value]:
+    """What is needed to make a value again."""
+    stack = list(value.args)
     while stack:
         value = stack.pop()
         yield value
