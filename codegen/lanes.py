@@ -11,11 +11,11 @@ from typing import Any
 from graphc.codegen.loops import most_steps
 from graphc.codegen.scalar import BITS, FLOATS, Accumulate, For, Store, Value, walk
 
-# A vector loop whose body has at most this many instructions is run several vectors at a time.
-UNROLL_BELOW = 48
+# A vector loop whose body has at most this many instructions is run several vectors at a time:
+# mathematical procedures are long chains of instructions, and other vectors fill the gaps.
+UNROLL_BELOW = 160
 UNROLL = 4
-# One that calls routines is run two vectors at a time if it is not longer than this: a routine has
-# long chains of instructions, and another vector fills the gaps.
+# One that calls routines may be longer: what its own instructions need is put aside by each call.
 CALLING_BELOW = 256
 # Routines of more instructions need every register for one vector.
 LONG_ROUTINE = 250
@@ -59,9 +59,7 @@ def _vectors(statements: list[Any], weight: int) -> int:
     called = [s.immediate for s in statements if isinstance(s, Value) and s.opcode == "call"]
     if any(len(routine.body.statements) > LONG_ROUTINE for routine in called):
         return 1
-    if weight <= UNROLL_BELOW:
-        return UNROLL
-    return 2 if called and weight <= CALLING_BELOW else 1
+    return UNROLL if weight <= (CALLING_BELOW if called else UNROLL_BELOW) else 1
 
 
 def _sums_inside(loop: For) -> int:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphc.codegen.lanes import UNROLL_BELOW
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.loops import Buffer, Kernel, linear
@@ -22,6 +21,8 @@ from graphc.codegen.scalar import Address, For, Store, Value, walk
 from graphc.dims import Extent, affine, product, substitute
 
 LINE_BYTES = 64
+# A loop of more instructions waits for those, not for memory.
+LITTLE_WORK = 48
 # The least bytes of a store that may go past the caches.
 LEAST_BYTES = 16
 
@@ -59,7 +60,7 @@ def streaming_stores(loop: For, lanes: int, traffic: Traffic) -> list[Store]:
     neighbouring elements, all of them, to an array that the kernel only writes.
     """
     statements = loop.body.statements
-    if len(statements) > UNROLL_BELOW or any(isinstance(s, For) for s in statements):
+    if len(statements) > LITTLE_WORK or any(isinstance(s, For) for s in statements):
         return []
     if any(isinstance(s, Value) and s.opcode == "call" for s in statements):
         return []
