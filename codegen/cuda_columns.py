@@ -1,8 +1,8 @@
 """How is a reduction of columns written as CUDA C++?  Strips of rows, side by side in a block.
 
 Lanes along a row are neighbours in memory, and each adds up a column: with a column for each thread
-most of a GPU would be idle where columns are long and few. So a block takes 8 to 32 columns next to
-each other, which fill sectors of 32 bytes, and its threads take the rows in turns, a strip of
+most of a GPU would be idle where columns are long and few. So a block takes 8 to 128 columns next
+to each other, which fill sectors of 32 bytes, and its threads take the rows in turns, a strip of
 threads for each row. What the strips of a column have found is combined in a fixed order by
 shuffles and through shared memory, and the first strip stores.
 """
@@ -31,6 +31,8 @@ from graphc.dims import symbols_of
 
 # Threads of a block, and of one whose strips go round often.
 BLOCK, LONG_BLOCK, LONG_ROUNDS = 256, 512, 8
+# Threads of a strip: of so many columns, those that are fewer included.
+WIDTHS = (8, 16, 32, 64, 128)
 
 
 class ColumnPrinter(KernelPrinter):
@@ -52,7 +54,7 @@ class ColumnPrinter(KernelPrinter):
 
     def plan_lanes(self) -> Lanes:
         length = longest_range((self.columns_loop.start, self.columns_loop.stop), self.bounds)
-        self.columns = next(size for size in (8, 16, 32) if size >= (length or 1))
+        self.columns = next(size for size in WIDTHS if size >= (length or 1))
         block = self.given_block or self._block()
         return Lanes(block=block, threads=block)
 
@@ -107,7 +109,7 @@ class ColumnPrinter(KernelPrinter):
     def reduced(self, level: Level, accumulator: Accumulator) -> str:
         """What the strips of a column combine to, in every thread of the column."""
         dtype, columns = accumulator.dtype, self.columns
-        self.shared[dtype] = self.block // WARP * columns * item_bytes(dtype)
+        self.shared[dtype] = self.block // WARP * self.partials_of_warp * item_bytes(dtype)
         name = f"columns_{accumulator.combiner}_{dtype}"
         if name not in self.helpers:
             text = self.instruction(
@@ -128,10 +130,10 @@ class ColumnPrinter(KernelPrinter):
 
     @property
     def partials_of_warp(self) -> int:
-        return self.columns
+        return min(self.columns, WARP)
 
 
-# Strips of one warp onto each other, then the warps in order.
+# Strips of one warp onto each other, then those of the block in order.
 _COLUMN_REDUCTION = """\
 template <int Columns> __device__ inline {type} {name}({type} value, {type}* partials)
 {{
@@ -140,12 +142,14 @@ template <int Columns> __device__ inline {type} {name}({type} value, {type}* par
         const {type} other = {back}__shfl_xor_sync(0xffffffffu, {value}, lanes);
         value = {combined};
     }}
+    constexpr int threads = Columns < 32 ? 32 : Columns;  // leave one result of a column
     const int column = threadIdx.x % Columns;
-    if (threadIdx.x % 32 < Columns) partials[threadIdx.x / 32 * Columns + column] = value;
+    if (threadIdx.x % threads < Columns)
+        partials[threadIdx.x / threads * Columns + column] = value;
     __syncthreads();
     value = partials[column];
-    for (unsigned warp = 1; warp < blockDim.x / 32; ++warp) {{
-        const {type} other = partials[warp * Columns + column];
+    for (unsigned strip = 1; strip < blockDim.x / threads; ++strip) {{
+        const {type} other = partials[strip * Columns + column];
         value = {combined};
     }}
     __syncthreads();
@@ -184,11 +188,12 @@ def reduces_columns(printer: KernelPrinter) -> bool:
     if lanes.role != "vector" or lanes.accumulators:
         return False
     longest = longest_range((lanes.start, lanes.stop), printer.bounds)
-    if longest is None or not 0 < longest <= WARP:
+    if longest is None or not 0 < longest <= WIDTHS[-1]:
         return False
     inner = [s for s in walk(lanes.body) if isinstance(s, For)]
-    variables = {loop.variable for loop in (nest, lanes)}
-    if any(_depends(loop, variables) for loop in inner) or not any(s.accumulators for s in inner):
+    if not any(loop.accumulators for loop in inner):
+        return False
+    if any(_depends(loop, lanes.variable) for loop in inner):
         return False
     if any(isinstance(s, Until) for s in walk(lanes.body)):
         return False
@@ -198,9 +203,8 @@ def reduces_columns(printer: KernelPrinter) -> bool:
     return not worker and not written & read
 
 
-def _depends(loop: For, variables: set[str]) -> bool:
-    extents = (loop.start, loop.stop)
-    return any(name in variables for e in extents for name in symbols_of(e))
+def _depends(loop: For, variable: str) -> bool:
+    return any(variable in symbols_of(extent) for extent in (loop.start, loop.stop))
 
 
 def _loads(scope: Scope, live: set[int]) -> Iterator[Value]:

@@ -13,6 +13,9 @@ from dataclasses import dataclass, replace
 from graphc.dims import Extent, product
 from graphc.types import Shape
 
+# Lanes that work on the columns of one task, where they share them.
+LANES_OF_TASK = 256
+
 
 @dataclass(frozen=True)
 class Tactics:
@@ -95,6 +98,11 @@ class Tactics:
         if whole and not _exceeds(each, self.whole_elements):
             return False
         return _exceeds(total, self.split_elements)
+
+    def lanes_of_column(self, columns: Extent) -> int:
+        """How many lanes, at least, share the rows of each of so many columns of a task."""
+        shared = self.shared_columns and isinstance(columns, int) and columns > 0
+        return max(1, LANES_OF_TASK // columns) if shared else 1  # type: ignore[operator]
 
     def streams(self, domain: Shape, reduced: tuple[int, ...]) -> bool:
         """Whether a reduction of long columns adds up rows as they lie in memory."""

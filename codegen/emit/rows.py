@@ -28,8 +28,8 @@ from graphc.types import Shape, TupleType
 # less often: the error grows with the longest chain of additions, not with the terms.
 SUMMED_IN_ORDER = 128
 # Rows from which lanes share a column, how many columns are then a task (a sector of memory at
-# least), and how many tasks keep a GPU busy.
-LONG_COLUMN = 32
+# least), how many of them share it at the least, and how many tasks keep a GPU busy.
+LONG_COLUMN, LEAST_STRIPS = 32, 8
 MOST_SHARED_COLUMNS, LEAST_SHARED_COLUMNS = 32, 8
 ENOUGH_TASKS = 128
 
@@ -39,6 +39,7 @@ class RowWriter(Writer):
 
     lane_offset: Extent = 0
     lane_count: Extent | None = None
+    summed_in_order = SUMMED_IN_ORDER
     # Where what is carried from row to row waits, and which part of the rows this is.
     partials: dict[Node, Operand]
     part: Extent = 0
@@ -100,6 +101,8 @@ class RowWriter(Writer):
             with outer.body.loop("vector", start, stop) as lanes:
                 j = draft.bind(lanes.variable, 0, total)
                 self.lane_offset, self.lane_count = j - start, tile
+                if tile < TILE:
+                    self.summed_in_order = LEAST_STRIPS * SUMMED_IN_ORDER
                 kept = unravel(j, group.kept, draft.bounds)
                 self._run_stages(draft, lanes.body, kept, vector=False)
         inner = product(group.domain[axis] for axis in group.reduced or ()) * tile
@@ -349,7 +352,9 @@ class RowWriter(Writer):
         for position, (axis, (low, high)) in enumerate(zip(axes, spans, strict=True)):
             role = innermost if position == len(axes) - 1 else "serial"
             if summing and position == len(axes) - 1:
-                for block in _blocks(high - low, role, self.partition.tactics.summed_in_lanes):
+                in_lanes = self.partition.tactics.summed_in_lanes
+                least = in_lanes if role == "vector" else self.summed_in_order
+                for block in _blocks(high - low, least):
                     count = ceildiv(high - low, block)
                     outer = scope.loop("serial", 0, count)
                     start = low + draft.bind(outer.variable, 0, count) * block
@@ -403,8 +408,7 @@ def columns_together(columns: Extent, rows: Extent) -> int:
     return tile
 
 
-def _blocks(length: Extent, role: str, in_lanes: int) -> list[int]:
+def _blocks(length: Extent, least: int) -> list[int]:
     """Into blocks of how many terms a sum is cut, and those into which again; the largest first."""
-    least = in_lanes if role == "vector" else SUMMED_IN_ORDER
     sizes = (32 * least, least)
     return [size for size in sizes if not isinstance(length, int) or length > size]

@@ -59,7 +59,7 @@ class SplitWriter(PartialWriter):
         most = tactics.part_elements
         depth: Extent = max(1, most // rest) if isinstance(rest, int) and rest else 1
         if len(shape) - 1 not in reduced:  # lanes stay: each adds up one by one
-            depth = min(depth, SUMMED_IN_ORDER)
+            depth = min(depth, SUMMED_IN_ORDER * tactics.lanes_of_column(shape[-1]))
         if tactics.streams(domain, reduced):
             others = product(domain[other] for other in reduced[1:])
             depth = dim_max(1, ceildiv(rows_of_part(shape[axis] * others, tactics), others))

@@ -54,6 +54,8 @@ GRAPHS: dict[str, Callable[[], Graphs]] = {
     "whole blocks": lambda: moments(64, 16),
     "few rows in the last round": lambda: moments(33, 9),
     "one column": lambda: beside_a_product(40, 1),
+    "parts of few columns": lambda: moments(1700, 40),
+    "parts of single columns": lambda: moments(30011, 3),
     "an axis between": lambda: between(45),
     "several axes": lambda: outer_axes(40),
     "a part of a launch": lambda: beside_a_product(50, 20),
