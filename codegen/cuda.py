@@ -33,7 +33,7 @@ from graphc.codegen.cuda_tensor import TensorPrinter, uses_matrix_units
 from graphc.codegen.cuda_together import PART_BLOCK, Part, joined_kernel
 from graphc.codegen.cuda_touch import touches
 from graphc.codegen.deep import with_more_blocks
-from graphc.codegen.loops import Contract, Plain
+from graphc.codegen.loops import Buffer, Contract, Plain
 from graphc.codegen.lower import lower
 from graphc.codegen.masks import masks_of_results
 from graphc.codegen.program import (
@@ -500,6 +500,7 @@ class _Planner:
         self.input_names = input_names
         self.in_main = False
         self.tensor_cores = False
+        self.on_chip: set[Buffer] = set()  # scratch of the parts of a launch that is being made
         self.formal = formal
         self.kernels: dict[str, CudaKernel] = {}
         self.constants: list[Any] = []
@@ -577,13 +578,17 @@ class _Planner:
             _names_of([launch]),
             total(self.moved(launch, made)),
             self.product(launch, inputs),
-            self.touched(launch, inputs),
+            self.touched(launch, inputs, made.on_chip),
         )
 
-    def touched(self, statement: Statement, inputs: int) -> tuple[Touched, ...]:
-        """What a statement that is one launch touches, each place once."""
+    def touched(
+        self, statement: Statement, inputs: int, on_chip: Iterable[Buffer]
+    ) -> tuple[Touched, ...]:
+        """What a statement that is one launch touches, each place once, but for scratch that is on
+        the chip.
+        """
         found: dict[tuple[Place, Extent], bool] = {}
-        for operand, size, writes in touches(statement, self.workers):
+        for operand, size, writes in touches(statement, self.workers, frozenset(on_chip)):
             key = self.place(operand, inputs), size
             found[key] = found.get(key, False) or writes
         return tuple(Touched(place, size, writes) for (place, size), writes in found.items())
@@ -640,6 +645,7 @@ class _Planner:
     def together(self, statement: Together, inputs: int) -> KernelStep:
         """One launch of which each part has some of the blocks; equal parts have one text."""
         parts, bytes_ = [], []
+        self.on_chip = set()
         for launch in statement.launches:
             part, moved_bytes = self.part(launch, inputs)
             parts.append(part)
@@ -660,12 +666,13 @@ class _Planner:
             known.can_fail,
             _names_of(launches),
             total(bytes_),
-            touches=self.touched(statement, inputs),
+            touches=self.touched(statement, inputs, self.on_chip),
         )
 
     def device_loop(self, loop: Loop | While, inputs: int) -> KernelStep | None:
         """A loop as one launch of one block; None if it cannot be."""
         bytes_: list[Moved] = []
+        self.on_chip = set()
 
         def part(launch: Launch | Chain, lengths: Mapping[str, Extent]) -> Part:
             made, moved_bytes = self.part(launch, inputs, lone=True)
@@ -688,7 +695,7 @@ class _Planner:
             known.can_fail,
             _names_of(launches),
             total(bytes_),
-            touches=self.touched(loop, inputs),
+            touches=self.touched(loop, inputs, self.on_chip),
         )
 
     def part(
@@ -701,6 +708,7 @@ class _Planner:
         made = self.printer(launch, PART_BLOCK)
         made.lone = lone
         function = made.part_function()
+        self.on_chip |= made.on_chip
         operands = dict(zip(map(id, launch.kernel.buffers), launch.operands, strict=True))
         arguments = tuple(self.argument(w, operands, made.tasks, inputs) for w in made.words)
         return Part(function, arguments, made.grid(self.workers)), self.moved(launch, made)
@@ -717,6 +725,7 @@ class _Planner:
         made = ChainPrinter(chain, place, resolve)
         bytes_: list[Moved] = []
         for launch, on_chip in zip(chain.launches, made.on_chip(), strict=True):
+            self.on_chip |= on_chip
             by_buffer = dict(zip(launch.kernel.buffers, launch.operands, strict=True))
             bytes_ += moved(launch.kernel, by_buffer, launch.tasks, on_chip)
         return made.part(), bytes_

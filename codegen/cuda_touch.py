@@ -7,8 +7,9 @@ Constants, and inputs with strides of their own, are written by nobody and left 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
+from graphc.codegen.loops import Buffer
 from graphc.codegen.memory import storage_bytes
 from graphc.codegen.program import (
     Chain,
@@ -26,33 +27,40 @@ from graphc.dims import Extent, product, symbols_of
 Touch = tuple[Operand, Extent, bool]
 
 
-def touches(statement: Statement, workers: int) -> Iterator[Touch]:
+def touches(
+    statement: Statement, workers: int, on_chip: Set[Buffer] = frozenset()
+) -> Iterator[Touch]:
     """Where the touched memory begins, its bytes, and whether it is written; of a loop that is one
-    launch, what all its rounds touch. `workers` is what the memory was planned for.
+    launch, what all its rounds touch. `workers` is what the memory was planned for; scratch that is
+    `on_chip` is none.
     """
-    yield from _of(statement, workers, frozenset())
+    yield from _of(statement, workers, on_chip, frozenset())
 
 
-def _of(statement: Statement, workers: int, within: frozenset[str]) -> Iterator[Touch]:
+def _of(
+    statement: Statement, workers: int, on_chip: Set[Buffer], within: frozenset[str]
+) -> Iterator[Touch]:
     if isinstance(statement, Loop):
         within |= {statement.variable}
     for body in bodies(statement):
         for inner in body:
-            yield from _of(inner, workers, within)
+            yield from _of(inner, workers, on_chip, within)
     if isinstance(statement, (Chain, Together)):
         for launch in statement.launches:
-            yield from _of(launch, workers, within)
+            yield from _of(launch, workers, on_chip, within)
     elif isinstance(statement, Launch):
-        yield from _of_launch(statement, workers, within)
+        yield from _of_launch(statement, workers, on_chip, within)
     elif isinstance(statement, While):
         yield from (_whole(operand, workers, True) for operand in operands_of(statement))
 
 
-def _of_launch(launch: Launch, workers: int, within: frozenset[str]) -> Iterator[Touch]:
+def _of_launch(
+    launch: Launch, workers: int, on_chip: Set[Buffer], within: frozenset[str]
+) -> Iterator[Touch]:
     written = set(launch.kernel.written())
     for buffer, operand in zip(launch.kernel.buffers, launch.operands, strict=True):
         storage = operand.storage
-        if storage.kind in ("constant", "held") or storage.strided:
+        if storage.kind in ("constant", "held") or storage.strided or buffer in on_chip:
             continue
         size = product(buffer.shape) * storage.dtype.itemsize
         moves = symbols_of(operand.offset) & within

@@ -7,6 +7,8 @@ its dependencies allow and a test picks.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import gc
 import random
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +21,16 @@ from hypothesis import strategies as st
 
 import graphc as gx
 from graphc.codegen.beside import laid_out
-from graphc.runtime import cuda, cuda_device, cuda_driver, cuda_stream
+from graphc.runtime import (
+    cuda,
+    cuda_device,
+    cuda_driver,
+    cuda_frame,
+    cuda_launch,
+    cuda_stream,
+)
 from graphc.runtime.cuda_branches import dependencies, longest_chain
+from tests.codegen import cuda_host
 from tests.cuda_emulator import emulator
 
 pytest.importorskip("cuda.bindings", reason="the stand-in uses the types of cuda-bindings")
@@ -282,6 +292,67 @@ def test_branches_compute_what_the_plan_does_in_any_order(
     assert counts.graphs == 1 and counts.branches > 1
     assert counts.longest_chain < counts.graph_launches
     assert f"{counts.branches} branches" in str(function.report())
+
+
+@emulator.required
+def test_an_order_that_is_left_out_is_seen(
+    gpu: fake_cuda.FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each launch in turn is said to touch nothing: it runs too early or too late, and that shows.
+    """
+    monkeypatch.setattr(cuda_launch, "MOST_GRAPHS", 1000)
+    inputs, outputs, shapes = _scans()
+    source = np.random.default_rng(1)
+    values = [[source.normal(size=shape).astype("f4") for shape in shapes] for _ in range(3)]
+    wanted = [gx.compile(inputs, outputs)(*arrays) for arrays in values]
+    whole = cuda_frame.Frame.spans
+
+    def is_right(blind: str) -> bool:
+        monkeypatch.setattr(
+            cuda_frame.Frame,
+            "spans",
+            lambda self, step: iter(()) if step.kernel == blind else whole(self, step),
+        )
+        function = gx.compile(inputs, outputs, target="cuda", options=PLAIN)
+        picks = (lambda count: 0, lambda count: 0, lambda count: count - 1)
+        for pick, arrays, wants in zip(picks, values, wanted, strict=True):
+            gpu.pick = pick
+            pairs = zip(function(*arrays), wants, strict=True)
+            if not all(np.allclose(one, other, rtol=1e-4) for one, other in pairs):
+                return False
+        return True
+
+    assert is_right("none of them")
+    program = gx.emit(inputs, outputs, target="cuda")
+    assert [kernel.name for kernel in program.kernels if is_right(kernel.name)] == []
+
+
+@emulator.required
+def test_what_a_launch_is_not_said_to_touch_is_hidden_from_it() -> None:
+    """The emulator's host finds a step that says too little."""
+    x = gx.symbol("x", (6, 8), "float32")
+    outputs = [gx.sort(gx.softmax(x @ x.T, axis=1), axis=0)]
+    program = gx.emit([x], outputs, target="cuda")
+    arrays = [np.random.default_rng(0).normal(size=(6, 8)).astype("f4")]
+    wanted = gx.evaluate(outputs, {x: arrays[0]})[0]
+    np.testing.assert_allclose(cuda_host.run(program, arrays).outputs[0], wanted, rtol=1e-4)
+    found = 0
+    for number, step in enumerate(program.plan.steps):
+        for left_out in step.touches:
+            if left_out.place.space == "input":
+                continue
+            found += 1
+            fewer = tuple(each for each in step.touches if each is not left_out)
+            steps = list(program.plan.steps)
+            steps[number] = dataclasses.replace(step, touches=fewer)
+            broken = copy.copy(program)
+            broken.plan = dataclasses.replace(program.plan, steps=tuple(steps))
+            try:
+                got = cuda_host.run(broken, arrays).outputs[0]
+            except emulator.EmulationError:
+                continue
+            assert not np.allclose(got, wanted, rtol=1e-4), left_out
+    assert found > 3
 
 
 @emulator.required
