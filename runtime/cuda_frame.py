@@ -4,6 +4,7 @@ launch touches.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from graphc.codegen.cuda import (
     KernelStep,
     LoopStep,
     Place,
+    Plan,
     Size,
     Status,
     Step,
@@ -22,6 +24,7 @@ from graphc.codegen.cuda import (
 from graphc.dims import evaluate
 
 STATUS_BYTES = 24
+MOST_NODES = 4096  # launches that a CUDA graph may hold
 # The first byte, the one after the last, and whether it is written.
 Span = tuple[int, int, bool]
 
@@ -95,6 +98,19 @@ class Frame:
         )
 
 
+def imagined(plan: Plan, constants: int, sizes: Mapping[str, int]) -> Frame:
+    """A frame in which all arrays are apart, for a look at a plan that does not run."""
+    apart = itertools.count(_APART, _APART)
+    inputs, outputs = (
+        tuple(Array(next(apart)) for _ in arrays) for arrays in (plan.inputs, plan.outputs)
+    )
+    places = tuple(next(apart) for _ in range(constants))
+    return Frame(inputs, outputs, places, next(apart), next(apart), sizes)
+
+
+_APART = 1 << 48
+
+
 def rounds(step: LoopStep, frame: Frame) -> Iterator[Frame]:
     """The frame of each round of a loop."""
     numbers = range(evaluate(step.length, frame.sizes))
@@ -102,8 +118,12 @@ def rounds(step: LoopStep, frame: Frame) -> Iterator[Frame]:
         yield replace(frame, sizes={**frame.sizes, step.variable: number})
 
 
+class Undecided(Exception):
+    """What is launched next is known only once the launches before have run."""
+
+
 def launches(steps: Sequence[Step], frame: Frame) -> Iterator[tuple[KernelStep, Frame]]:
-    """Every launch of a plan without choices, in order."""
+    """Every launch of a plan, in order; raises Undecided where data decide which there are."""
     for step in steps:
         if isinstance(step, KernelStep):
             if evaluate(step.grid, frame.sizes):
@@ -114,7 +134,8 @@ def launches(steps: Sequence[Step], frame: Frame) -> Iterator[tuple[KernelStep, 
         elif isinstance(step, CallStep):
             yield from launches(step.plan.steps, frame.within(step))
         else:
-            raise TypeError("data decide what is launched next")
+            raise Undecided("data decide what is launched next")
 
 
-__all__ = ["STATUS_BYTES", "Array", "Frame", "Span", "launches", "rounds"]
+__all__ = ["MOST_NODES", "STATUS_BYTES", "Array", "Frame", "Span", "Undecided", "imagined"]
+__all__ += ["launches", "rounds"]

@@ -37,11 +37,17 @@ from graphc.runtime.cuda_branches import dependencies, longest_chain
 from graphc.runtime.cuda_compile import Code
 from graphc.runtime.cuda_device import Device
 from graphc.runtime.cuda_driver import CudaError, Handle, addresses
-from graphc.runtime.cuda_frame import STATUS_BYTES, Frame, Span, launches, rounds
+from graphc.runtime.cuda_frame import (
+    MOST_NODES,
+    STATUS_BYTES,
+    Frame,
+    Span,
+    launches,
+    rounds,
+)
 from graphc.runtime.cuda_library import Cublas
 
-# Graphs that a program keeps, and launches that one may hold.
-MOST_GRAPHS, MOST_NODES = 8, 4096
+MOST_GRAPHS = 8  # that a program keeps
 
 
 @dataclass

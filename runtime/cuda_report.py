@@ -20,8 +20,10 @@ from graphc.errors import CompileError
 from graphc.options import Options
 from graphc.request import prepare
 from graphc.runtime.compile import emit_cuda
+from graphc.runtime.cuda_branches import dependencies, longest_chain
 from graphc.runtime.cuda_compile import Code, Usage, compiled
 from graphc.runtime.cuda_disassembly import Mix, mixes, reason_missing
+from graphc.runtime.cuda_frame import MOST_NODES, Undecided, imagined, launches
 from graphc.runtime.engine import engine
 
 if TYPE_CHECKING:
@@ -63,7 +65,9 @@ class CudaReport:
     """The story of a program on a GPU. `print` it, or read its fields.
 
     `ideal_bytes` are those of all inputs and outputs, each once.  `launches` and `bytes` are those
-    of one call; None where extents are needed that are not given. `notes` say what is missing.
+    of one call, `in_turn` the most launches of which each waits for the one before; None where
+    extents are needed that are not given, `in_turn` also where data decide what is launched.
+    `notes` say what is missing.
     """
 
     name: str
@@ -73,6 +77,7 @@ class CudaReport:
     ideal_bytes: Extent
     launches: int | None
     bytes: int | None
+    in_turn: int | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     device: str = ""
     calls: str = ""
@@ -99,9 +104,9 @@ class CudaReport:
             said.append(f"no instruction counts: {reason_missing()}")
         usage = code.usage if code is not None else {}
         words = _Words(dict(sizes or {}), dict(program.dims))
-        launches = _launches(program.plan.steps)
+        by_kernel = _launches(program.plan.steps)
         kernels = tuple(
-            _kernel(kernel, launches.get(kernel.name, []), arch, usage, found, words)
+            _kernel(kernel, by_kernel.get(kernel.name, []), arch, usage, found, words)
             for kernel in program.kernels
         )
         ideal: Extent = 0
@@ -117,6 +122,7 @@ class CudaReport:
             words.said(ideal),
             None if totals is None else totals.launches,
             None if totals is None else totals.bytes,
+            None if totals is None else _in_turn(program, words.sizes, totals.launches),
             dict(seconds or {}),
             "" if loaded is None else loaded.device.name,
             "" if loaded is None else _calls(loaded),
@@ -144,8 +150,11 @@ class CudaReport:
             yield f"bytes: ideal {self.ideal_bytes}"
         else:
             ratio = "" if self.of_ideal is None else f", {self.of_ideal:.2f} of the ideal"
+            several = self.in_turn is not None and self.in_turn != self.launches
+            turns = f" ({self.in_turn} one after the other)" if several else ""
             yield (
-                f"one call: {self.launches} launches, {_megabytes(self.bytes)} modelled{ratio} "
+                f"one call: {self.launches} launches{turns}, "
+                f"{_megabytes(self.bytes)} modelled{ratio} "
                 f"({self.ideal_bytes} bytes: inputs and outputs once)"
             )
         yield f"arena: {self.arena_bytes} bytes"
@@ -259,6 +268,18 @@ def _launches(steps: Sequence[Step]) -> dict[str, list[KernelStep]]:
             inner = step.steps if isinstance(step, LoopStep) else (*step.test, *step.steps)
         waiting += reversed(inner)
     return found
+
+
+def _in_turn(program: CudaProgram, sizes: Mapping[str, int], count: int) -> int | None:
+    """The launches on the longest way through a plan; None where data decide, or of very many."""
+    if count > MOST_NODES:
+        return None
+    try:
+        frame = imagined(program.plan, len(program.constants), sizes)
+        found = list(launches(program.plan.steps, frame))
+    except Undecided:
+        return None
+    return longest_chain(dependencies([*inner.spans(step)] for step, inner in found))
 
 
 def _calls(loaded: LoadedProgram) -> str:

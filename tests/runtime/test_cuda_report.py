@@ -128,6 +128,17 @@ def test_extents_that_are_not_known_stay_formulas() -> None:
     assert str(report.ideal_bytes) == "8192*n" and "moves 8192*n bytes" in str(report)
 
 
+def test_launches_that_need_not_wait_are_told() -> None:
+    x = [gx.symbol(f"x{i}", ("n", 8), "float32") for i in range(2)]
+    ends = [gx.scan(lambda s, row: (gx.tanh(s + row), s.sum()), each[0], each)[0] for each in x]
+    program = gx.emit(x, [*ends, ends[0] * ends[1]], target="cuda")
+    report = CudaReport.of(program, "sm_90", None, sizes=dict.fromkeys(program.plan.sizes, 4))
+    assert report.in_turn is not None and report.launches is not None
+    assert 1 < report.in_turn < report.launches
+    assert f"{report.launches} launches ({report.in_turn} one after the other)" in str(report)
+    assert CudaReport.of(program, "sm_90", None).in_turn is None
+
+
 def test_a_missing_compiler_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse() -> Any:
         raise ImportError("no module named cuda")
