@@ -132,10 +132,25 @@ def _elements(body: str, name: str) -> str:
 
 
 _NOTED = r"""
+template <int N, typename T> __device__ inline Pack<T, N> take(const T* from, long long count);
+template <int N, typename T>
+__device__ inline void put(T* to, const Pack<T, N>& pack, long long count);
 template <int N, typename T> inline auto noted_take(unsigned site, counting::Array<T> from)
 {
     counting::note(from.base, sizeof(T) * N, site, false);
     return take<N>(from.base);
+}
+template <int N, typename T>
+inline auto noted_take(unsigned site, counting::Array<T> from, long long rest)
+{
+    counting::note(from.base, sizeof(T) * (rest < N ? unsigned(rest) : N), site, false);
+    return take<N>(from.base, rest);
+}
+template <int N, typename T>
+inline void noted_put(unsigned site, counting::Array<T> to, const Pack<T, N>& pack, long long rest)
+{
+    counting::note(to.base, sizeof(T) * (rest < N ? unsigned(rest) : N), site, true);
+    put(to.base, pack, rest);
 }
 template <int N, typename T>
 inline void noted_put(unsigned site, counting::Array<T> to, const Pack<T, N>& pack)

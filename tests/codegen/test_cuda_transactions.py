@@ -2,24 +2,31 @@
 
 The emulator counts the 32-byte sectors that each warp touches by each access. Where a kernel reads
 each array once and every access is coalesced, that is the model's count to the byte; anything read
-twice, or with gaps, shows as more.
+twice, or with gaps, shows as more. What each kernel template moves at a small size is checked in
+(`cuda_sectors.json`, written anew by `pytest --regenerate`) beside what the model says.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cuda_host
 import cuda_transactions
 import numpy as np
 import pytest
+from test_cuda_templates import SMALL, arrays_of, chosen_when_small
 
 import graphc as gx
 from graphc.codegen.cuda import translation_unit
 from tests.cuda_emulator import emulator
 
 pytestmark = emulator.required
+__all__ = ["chosen_when_small"]  # a fixture
+
+SECTORS = Path(__file__).with_name("cuda_sectors.json")
 
 
 def symbol(name: str, *shape: int) -> gx.Node:
@@ -86,3 +93,32 @@ def test_a_product_reads_tiles() -> None:
     sectors, _ = moved([a, b], [a @ b])
     assert sectors.reads * 32 == 2 * (128 * 64 * 4) * 2
     assert sectors.writes * 32 == 128 * 128 * 4
+
+
+@pytest.mark.slow
+def test_each_template_moves_no_more_than_it_did(
+    chosen_when_small: None, request: pytest.FixtureRequest
+) -> None:
+    """Counted bytes of whole sectors, and modelled bytes, of each template. Small arrays and those
+    that blocks share make the count the larger; the model counts scratch that caches keep.
+    """
+    found = {name: sectors_of(name) for name in SMALL}
+    if request.config.getoption("--regenerate"):
+        SECTORS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
+    known = json.loads(SECTORS.read_text())
+    assert set(found) == set(known), "pytest --regenerate writes the file anew"
+    for name, (counted, modelled) in found.items():
+        assert counted <= known[name][0], (name, counted)
+        assert modelled == known[name][1], (name, modelled)
+
+
+def sectors_of(name: str) -> list[int]:
+    """Counted and modelled bytes of a template's small graph."""
+    inputs, outputs = SMALL[name]()
+    program = gx.emit(list(inputs), list(outputs), target="cuda")
+    text = cuda_transactions.with_counts(translation_unit(program.kernels))
+    module = emulator.compile(text, [kernel.name for kernel in program.kernels])
+    arrays = arrays_of(inputs)
+    sizes = cuda_host.sizes_of(program, arrays)
+    cuda_host.run(program, arrays, sizes, module=module)
+    return [cuda_transactions.counted(module).bytes, program.totals(sizes).bytes]
