@@ -36,9 +36,10 @@ the index of each; every stride is in bytes and may be zero or negative in left 
   least 1. ``status``: null or the address of the status record; a code or a cancel word in it
   stops the product between tasks.
 
-Work is handed out by ``graphc_parallel_for(function, plan, tasks, grain, workers, status)``. How it
+Work is handed out by ``graphc_parallel_for(function, plan, tasks, grain, workers, status)``. How k
 is cut depends on sizes, strides, dtype and machine alone, and every element of out is summed in the
-same order whoever computes it: the same bits for any number of workers. Below ``SERIAL_WORK``
+same order whoever computes it: the same bits for any number of workers, though columns are dealt
+out in wider groups to few where each group packs rows of left again. Below ``SERIAL_WORK``
 multiplications a single worker runs all tasks without asking the pool; above, the pool is
 asked even then, because it polls for signals.
 

@@ -1,7 +1,8 @@
 """How are kernels written as LLVM IR?  Text, one module a kernel, in explicit vectors.
 
 - `kernel`: a loop nest, a routine, and the dispatch of statements;
-- `contract`: a contraction, as a job for the matrix-product family;
+- `contract`: a contraction, as a job for the matrix-product family; `short_product`: a short one
+  of known sizes, whole;
 - `program`: what launches the kernels; `extents`: what derives and checks the extents of a call.
 
 What a function is made of, each from those before it:
