@@ -36,6 +36,7 @@ class FakeCublas:
         self.driver = driver
         self.stream = self.workspace = 0
         self.products: list[tuple[Any, ...]] = []
+        self.workspaces: list[int] = []  # of each product
 
     def create(self) -> int:
         return 77
@@ -61,6 +62,7 @@ class FakeCublas:
         if scales != (1.0, 0.0) or ldc < m:
             raise Misuse("scales, or a leading dimension that is too small")
         self.products.append((transa, transb, m, n, k, lda, ldb, ldc, batch_count))
+        self.workspaces.append(self.workspace)
 
         def run() -> None:
             for i in range(batch_count):

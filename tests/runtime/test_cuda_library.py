@@ -89,6 +89,22 @@ def test_products_are_those_of_numpy(
 
 
 @emulator.required
+def test_products_that_may_run_at_once_share_no_workspace(library: FakeCublas) -> None:
+    a, b = gx.symbol("a", (64, 64), "float32"), gx.symbol("b", (64, 64), "float32")
+    function = gx.compile([a, b], gx.sort(a @ b, axis=1) @ b, target="cuda", options=OPTIONS)
+    random = np.random.default_rng(0)
+    one, other = (random.normal(size=(64, 64)).astype("f4") for _ in range(2))
+    wanted = np.sort(one @ other, axis=1) @ other
+    streams = [None, *(int(library.driver._cuStreamCreate(1)[1]) for _ in range(2))]
+    for _ in range(3):
+        for stream in streams:
+            with gx.cuda_stream(stream):
+                np.testing.assert_allclose(function(one, other), wanted, rtol=1e-3, atol=1e-3)
+    assert function.counts.graphs == len(streams) == len(set(library.workspaces))
+    assert len(library.workspaces) == 2 * 2 * len(streams)  # on the stream once, in a graph once
+
+
+@emulator.required
 def test_what_is_more_than_a_product_stays_a_kernel(library: FakeCublas) -> None:
     a, b = gx.symbol("a", (64, 64), "float32"), gx.symbol("b", (64, 64), "float32")
     array = np.eye(64, dtype="f4")
