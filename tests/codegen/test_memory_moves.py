@@ -254,8 +254,8 @@ def test_what_follows_is_asked_for_where_much_is_computed() -> None:
 
 def test_what_an_epilogue_reads_is_asked_for_before() -> None:
     """Rows beside the product, in any dtype; not what is the same for all rows."""
-    x, w = gx.symbol("x", (130, 70), "float32"), gx.symbol("w", (70, 90), "float32")
-    v, row = gx.symbol("v", (130, 90), "float64"), gx.symbol("row", (90,), "float32")
+    x, w = gx.symbol("x", (330, 270), "float32"), gx.symbol("w", (270, 290), "float32")
+    v, row = gx.symbol("v", (330, 290), "float64"), gx.symbol("row", (290,), "float32")
     product = x @ w
     compiled = gx.compile([x, w, v], [v - product, product > 0, product])
     biased = gx.compile([x, w, row], product + row)
