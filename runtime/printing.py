@@ -107,7 +107,7 @@ def modules(
     text, constants = program_module(program, names, workers, found.slots.program_names)
     imports = (*constants, *RUNTIME_SYMBOLS)
     if f"@{LAUNCHES}(" in text:
-        source = Source(LAUNCHES_MODULE, ROUTINE_LEVEL, "none")
+        source = Source(LAUNCHES_MODULE, 0, "none")  # as what else stands between kernels
         called = ("graphc_parallel_for",)
         made.append(Module(LAUNCHES, source, (LAUNCHES,), called, group=LAUNCHES, kept=True))
         imports += (LAUNCHES,)
