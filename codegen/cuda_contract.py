@@ -11,6 +11,7 @@ it from its register.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from graphc.codegen.clike import Level, enclosed
@@ -26,11 +27,6 @@ BLOCK = 256
 ACROSS, NEXT = 16, 4
 # Tiles of 8 x 8 elements for each thread are worth while if there are so many.
 LARGE_TILES = 128
-# What is computed on the way to shared memory needs registers: left to itself ptxas spills a few to
-# hold four blocks.
-RESIDENT_WITH_ARITHMETIC = 3
-
-
 @dataclass(frozen=True)
 class Tiling:
     """How the threads of a block share a tile, `across` of them along its columns.
@@ -89,6 +85,10 @@ for (int k = 0; k < {depth}; ++k) {{
 class ContractPrinter(KernelPrinter):
     """Writes a contraction."""
 
+    # What is computed on the way to shared memory needs registers: left to itself ptxas spills some
+    # of them, to hold four blocks.
+    resident_with_arithmetic: int | None = 3
+    asks_for_edges = False  # even where tiles fill an extent
     padding = WIDEST  # bytes between rows of shared tiles
     next_columns = NEXT  # elements of a row that a thread has next to each other
 
@@ -116,7 +116,7 @@ class ContractPrinter(KernelPrinter):
         if self.resident is None and not all(
             plain_operand(side) for side in (contract.left, contract.right)
         ):
-            self.resident = RESIDENT_WITH_ARITHMETIC
+            self.resident = self.resident_with_arithmetic
         row_tiles, column_tiles = tiling.tiles(contract)
         self.tasks = contract.batch * row_tiles * column_tiles
         self.helpers.setdefault("pack", _PACK)
@@ -166,18 +166,13 @@ class ContractPrinter(KernelPrinter):
     def side_of_tile(self, side: str) -> int:
         return self.tiling.rows if side == "left" else self.tiling.columns
 
-    def row_place(self, number: str) -> str:
-        """Where row `number` of a thread is in the tile, from the thread's first one on."""
-        if self.tiling.rows_each <= NEXT:
-            return number
-        apart = BLOCK // self.tiling.across * NEXT
-        return f"{number} % {NEXT} + {number} / {NEXT} * {apart}"
+    def row_place(self, number: str, step: int = 1) -> str:
+        """Where row `number` times `step` of a thread is in the tile, from its first one on."""
+        return _place_of(number, step, self.tiling.rows_each, BLOCK // self.tiling.across)
 
-    def column_place(self, number: str) -> str:
+    def column_place(self, number: str, step: int = 1) -> str:
         """The same of a column."""
-        if self.tiling.columns_each == NEXT:
-            return number
-        return f"{number} % {NEXT} + {number} / {NEXT} * {self.tiling.across * NEXT}"
+        return _place_of(number, step, self.tiling.columns_each, self.tiling.across)
 
     def sum_up(self, level: Level, contract: Contract) -> None:
         type_, (rows, columns) = CUDA.types[contract.dtype], self.elements_each
@@ -225,8 +220,8 @@ class ContractPrinter(KernelPrinter):
             v=v,
             row_packs=tiling.rows_each // u,
             column_packs=tiling.columns_each // v,
-            row=self.row_place(f"m * {u}" if tiling.rows_each <= NEXT else f"(m * {u})"),
-            column=self.column_place(f"n * {v}" if tiling.columns_each == NEXT else f"(n * {v})"),
+            row=self.row_place("m", u),
+            column=self.column_place("n", v),
             fused="fmaf" if contract.dtype == "float32" else "fma",
         )
 
@@ -288,8 +283,11 @@ class ContractPrinter(KernelPrinter):
         width = self.place_in_tile(element, side, depth_first, packs)
         element.put(f"const {self.INTEGER} {outer} = {origin} + n, {inner} = k0 + k;")
         type_ = CUDA.types[self.contract.dtype]
-        edges = f"{outer} < {enclosed(self.index(element, extent))}"
-        edges += f" && {inner} < {enclosed(self.index(element, self.contract.depth))}"
+        edges = self.edges(
+            element,
+            (outer, extent, self.side_of_tile(side)),
+            (inner, self.contract.depth, self.depth),
+        )
         guarded = element.inner()
         assert region.value is not None
         if packs:
@@ -300,9 +298,11 @@ class ContractPrinter(KernelPrinter):
             for name, step in zip(region.variables, plain.steps, strict=True):
                 position = position + Dim.symbol(name) * step
             at = f"{plain.buffer.name} + {self.index(guarded, position)}"
-            element.put(f"Pack<{type_}, {width}> pack = {{}};")
-            guarded.put(f"pack = take<{width}>({at});")
-            element.close(f"if ({edges})", guarded)
+            if edges:
+                element.put(f"Pack<{type_}, {width}> pack = {{}};")
+                element.put(f"if ({edges}) pack = take<{width}>({at});")
+            else:
+                element.put(f"const Pack<{type_}, {width}> pack = take<{width}>({at});")
             element.put("#pragma unroll")
             first = "u" if self.rounds(side, width) == 1 else f"r * {width} + u"
             element.put(f"for (int u = 0; u < {width}; ++u) next_{side}[{first}] = pack.at[u];")
@@ -310,9 +310,19 @@ class ContractPrinter(KernelPrinter):
             element.put(f"{type_} element = 0;")
             self.scope(guarded, region.body, [region.value])
             guarded.put(f"element = {self.operand(region.value)};")
-            element.close(f"if ({edges})", guarded)
+            close_within(element, edges, guarded)
             element.put(f"next_{side}[{'0' if self.rounds(side, 1) == 1 else 'r'}] = element;")
         self.close_rounds(level, element, self.rounds(side, width))
+
+    def edges(self, level: Level, *axes: tuple[str, Extent, int]) -> str:
+        """The condition that a place lies within extents, of which tiles take so many at a time: a
+        number that they divide needs none.
+        """
+        return " && ".join(
+            f"{place} < {enclosed(self.index(level, extent))}"
+            for place, extent, size in axes
+            if self.asks_for_edges or not isinstance(extent, int) or extent % size
+        )
 
     def put_tile(self, level: Level, region: Region, side: str) -> None:
         """What `take_tile` has taken, to the shared tile that nobody reads now."""
@@ -343,6 +353,7 @@ class ContractPrinter(KernelPrinter):
             self.finish_packs(rows, contract, loop, width)
         else:
             self.finish_elements(rows, contract)
+        drop_unused(rows, row)
         level.put("#pragma unroll")
         level.close(f"for (int m = 0; m < {self.elements_each[0]}; ++m)", rows)
 
@@ -361,9 +372,13 @@ class ContractPrinter(KernelPrinter):
         name = self.names[id(contract.product)] = self.fresh("v")
         guarded.put(f"const {CUDA.types[contract.dtype]} {name} = sums[m][n];")
         self.scope(guarded, contract.epilogue.body)
-        edges = f"{row} < {enclosed(self.index(columns, contract.rows))}"
-        edges += f" && {column} < {enclosed(self.index(columns, contract.columns))}"
-        columns.close(f"if ({edges})", guarded)
+        edges = self.edges(
+            columns,
+            (row, contract.rows, self.side_of_tile("left")),
+            (column, contract.columns, self.side_of_tile("right")),
+        )
+        close_within(columns, edges, guarded)
+        drop_unused(columns, column)
         rows.put("#pragma unroll")
         rows.close(f"for (int n = 0; n < {self.elements_each[1]}; ++n)", columns)
 
@@ -375,15 +390,48 @@ class ContractPrinter(KernelPrinter):
         self.names[id(contract.product)] = "sums[m][n + u]"
         self.lanes.widths[loop.start, loop.stop] = width
         packs, first = rows.inner(), self.fresh("first")
-        place = "n" if self.elements_each[1] == NEXT else "(n)"
-        packs.put(f"const {self.INTEGER} {first} = column0 + column + {self.column_place(place)};")
+        place = self.column_place("n")
+        packs.put(f"const {self.INTEGER} {first} = column0 + column + {place};")
         guarded = packs.inner({first: first})
         self.elements(guarded, loop, first, width, self.accesses_in_memory(loop))
-        edges = f"{row} < {enclosed(self.index(packs, contract.rows))}"
-        edges += f" && {first} < {enclosed(self.index(packs, contract.columns))}"
-        packs.close(f"if ({edges})", guarded)
+        edges = self.edges(
+            packs,
+            (row, contract.rows, self.side_of_tile("left")),
+            (first, contract.columns, self.side_of_tile("right")),
+        )
+        close_within(packs, edges, guarded)
+        drop_unused(packs, first)
         rows.put("#pragma unroll")
         rows.close(f"for (int n = 0; n < {self.elements_each[1]}; n += {width})", packs)
+
+
+def close_within(level: Level, edges: str, inner: Level) -> None:
+    """Add what is done within edges, if there are some."""
+    if edges:
+        level.close(f"if ({edges})", inner)
+    else:
+        level.lines.extend(line.removeprefix("    ") for line in inner.lines)
+
+
+def drop_unused(level: Level, variable: str) -> None:
+    """Take away the declaration of an index that nothing else mentions."""
+    name = level.variables.get(variable, variable)
+    lines = [line for line in level.lines if re.search(rf"\b{name}\b", line)]
+    if len(lines) == 1:
+        level.lines.remove(lines[0])
+
+
+def _place_of(number: str, step: int, each: int, threads: int) -> str:
+    """Where element `number` times `step` of a thread is along a side of the tile, of which the
+    thread has `each`, in groups of `NEXT`.
+    """
+    at = number if step == 1 else f"{number} * {step}"
+    if each <= NEXT:
+        return at
+    if step == NEXT:
+        return f"{number} * {threads * NEXT}"
+    at = at if step == 1 else f"({at})"
+    return f"{at} % {NEXT} + {at} / {NEXT} * {threads * NEXT}"
 
 
 def tiling_of(contract: Contract) -> Tiling:

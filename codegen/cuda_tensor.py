@@ -57,6 +57,8 @@ class TensorPrinter(ContractPrinter):
 
     padding = 32  # bytes: four lanes that read next to each other in depth meet in no bank
     next_columns = 2
+    resident_with_arithmetic = None
+    asks_for_edges = True  # without, ptxas takes loads together that fill all registers
 
     @property
     def elements_each(self) -> tuple[int, int]:
@@ -73,10 +75,10 @@ class TensorPrinter(ContractPrinter):
         top.put("const int row = warp_row + lane / 4;")
         top.put("const int column = warp_column + lane % 4 * 2;")
 
-    def row_place(self, number: str) -> str:
+    def row_place(self, number: str, step: int = 1) -> str:
         return f"{number} * {PIECE_ROWS // 2}"
 
-    def column_place(self, number: str) -> str:
+    def column_place(self, number: str, step: int = 1) -> str:
         return f"{number} / 2 * {PIECE_COLUMNS} + {number} % 2"
 
     def product_text(self, contract: Contract) -> str:
