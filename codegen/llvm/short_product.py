@@ -133,8 +133,9 @@ class _ShortPrinter(Printer):
         _, row, column = self.contract.epilogue.variables
         first, position = self.indices.dim(level, part.row), self.indices.dim(level, part.column)
         mask = None if live is None else _mask(live)
+        single = "true" if part.columns == 1 else ""
         for number, sums in enumerate(rows):
-            lanes = Lanes(column, count, position, mask)
+            lanes = Lanes(column, count, position, mask, single)
             body = Level(self.contract.epilogue.body, level, block=level.block, lanes=lanes)
             here = self.values.fresh()
             level.put(f"{here} = add nuw nsw i64 {first}, {number}")

@@ -82,6 +82,20 @@ def test_short_products_have_the_bits_of_the_family(dtype, sizes, monkeypatch):
         assert one.tobytes() == other.tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["bool", "int8", "int16", "uint16", "int32"])
+@pytest.mark.parametrize(("source", "columns"), [("float32", 33), ("float64", 17)])
+def test_a_last_column_writes_nothing_beside_its_element(dtype, source, columns):
+    x, w = gx.symbol("x", (24, 5), source), gx.symbol("w", (5, columns), source)
+    product = (x @ w).astype(dtype)
+    f = gx.compile([x, w], product, options=gx.Options(cache=False, threads=1))
+    a, b = (np.ones(each.shape, source) for each in (x, w))
+    room = np.full(24 * columns + 16, 77).astype(dtype)
+    kept = room[24 * columns :].copy()
+    found = f(a, b, out=room[: 24 * columns].reshape(24, columns))
+    np.testing.assert_array_equal(found, np.full((24, columns), 5).astype(dtype))
+    np.testing.assert_array_equal(room[24 * columns :], kept)
+
+
 @pytest.mark.parametrize("batched", [False, True])
 def test_transposed_and_batched_operands(batched):
     generator = np.random.default_rng(5)
