@@ -6,8 +6,8 @@ the same memory, by which the interpreter runs it and tests compare it.
 
 LAPACK reads columns. A matrix in C order is the transpose of what LAPACK sees, so every entry is
 the routine for the transposed problem, and no matrix is copied for the sake of its order: of a
-symmetric matrix the other triangle is named, the factors of an SVD are exchanged, and an RQ of rows
-is an LQ of columns. Only rows that are exchanged have to be columns (`getrf`).
+symmetric matrix the other triangle is named, and the factors of an SVD are exchanged. Only rows
+that change places have to be columns (`getrf`).
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from graphc.codegen.fuse.group import Group
 from graphc.codegen.fuse.reading import reads_at, renames
 from graphc.codegen.tactics import Tactics
 from graphc.dims import Extent
-from graphc.lowering import Generate, Leaf, View
 from graphc.node import Node
 from graphc.ops.operands import constant_op
 from graphc.ops.special import project_op
@@ -46,13 +45,6 @@ class Partition:
     def is_external(self, node: Node) -> bool:
         """Whether the node is in memory before the procedure starts."""
         return node in self.external or (node.op is constant_op and node.shape != ())
-
-    def is_virtual(self, node: Node) -> bool:
-        """Whether the node is nothing but index arithmetic, or a literal."""
-        form = node.op.lowering
-        if isinstance(form, Leaf):
-            return not self.is_external(node)
-        return isinstance(form, (View, Generate))
 
     def floats(self, node: Node) -> bool:
         """Whether the node is computed inside each of its consumers."""

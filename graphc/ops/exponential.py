@@ -35,8 +35,6 @@ _COEFFICIENTS: dict[str, tuple[float, ...]] = {
     "float32": (17297280.0, 8648640.0, 1995840.0, 277200.0, 25200.0, 1512.0, 56.0, 1.0),
 }
 _LARGEST = {"float64": 5.371920351148152, "float32": 3.925724783138660}
-# More halvings than a finite matrix can need.
-_MOST_HALVINGS = 1100
 
 
 def _infer_expm(a: Type) -> Type:
