@@ -101,8 +101,9 @@ class Tactics:
 
     def lanes_of_column(self, columns: Extent) -> int:
         """How many lanes, at least, share the rows of each of so many columns of a task."""
-        shared = self.shared_columns and isinstance(columns, int) and columns > 0
-        return max(1, LANES_OF_TASK // columns) if shared else 1  # type: ignore[operator]
+        if not self.shared_columns or not isinstance(columns, int) or columns <= 0:
+            return 1
+        return max(1, LANES_OF_TASK // columns)
 
     def streams(self, domain: Shape, reduced: tuple[int, ...]) -> bool:
         """Whether a reduction of long columns adds up rows as they lie in memory."""
