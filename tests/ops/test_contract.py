@@ -362,17 +362,13 @@ def test_a_gpu_agrees(family: str, count: Callable[..., None]) -> None:
 def test_what_runs_on_a_gpu_runs_on_the_stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """An op of each family, by the very calls that `test_a_gpu_agrees` makes."""
     pytest.importorskip("cuda.bindings", reason="the stand-in uses the types of cuda-bindings")
-    from graphc.runtime import cuda_device, cuda_driver
     from tests.runtime import fake_cuda
 
-    bindings = fake_cuda.fake()
     monkeypatch.setattr(fake_cuda, "MEMORY_BYTES", 1 << 30)
-    monkeypatch.setattr(cuda_driver, "bindings", lambda: bindings)
-    monkeypatch.setattr(cuda_device, "_DEVICES", {})
-    monkeypatch.setattr(cuda, "missing", list)
+    gpu = fake_cuda.put_in_place(monkeypatch)
     for names in families().values():
         batteries(names[0])[0].run("cuda")
-    assert bindings.driver.launches
+    assert gpu.launches
 
 
 @pytest.mark.parametrize("family", families())

@@ -19,9 +19,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from cuda.bindings import driver as real
 from cuda.bindings import nvrtc as real_nvrtc
 
+from graphc.runtime import cuda, cuda_device, cuda_driver
 from graphc.runtime.cuda_driver import Bindings
 from tests.cuda_emulator import emulator
 
@@ -140,6 +142,10 @@ class FakeDriver:
     def array(self, content: Any) -> FakeArray:
         """Somebody else's array on the GPU."""
         return FakeArray(self, np.asarray(content))
+
+    def new_stream(self) -> int:
+        """A stream of somebody else's that nothing waits for by itself."""
+        return int(self._cuStreamCreate(int(real.CUstream_flags.CU_STREAM_NON_BLOCKING))[1])
 
     def __getattribute__(self, name: str) -> Any:
         """Calls of the driver are counted, checked and made to fail where a test wants it."""
@@ -615,3 +621,12 @@ class FakeNvrtc:
 
 def fake(devices: int = 2) -> Bindings:
     return Bindings(FakeDriver(devices), FakeNvrtc())
+
+
+def put_in_place(monkeypatch: pytest.MonkeyPatch, devices: int = 2) -> FakeDriver:
+    """Let all that asks for a GPU in a test find the stand-in, with nothing on it yet."""
+    bindings = fake(devices)
+    monkeypatch.setattr(cuda_driver, "bindings", lambda: bindings)
+    monkeypatch.setattr(cuda_device, "_DEVICES", {})
+    monkeypatch.setattr(cuda, "missing", list)
+    return bindings.driver

@@ -6,7 +6,6 @@ With stand-ins of the libraries' arrays (`gpu_arrays`) and of the driver; not ru
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from typing import Any
 
 import ml_dtypes
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.runtime import cuda, cuda_device, cuda_driver, dlpack
+from graphc.runtime import dlpack
 from graphc.runtime.cuda_array import DeviceArray
 from tests.cuda_emulator import emulator
 
@@ -24,26 +23,12 @@ from tests.runtime import fake_cuda, gpu_arrays
 PLAIN = gx.Options(cache=False)
 
 
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_cuda.FakeDriver]:
-    bindings = fake_cuda.fake()
-    monkeypatch.setattr(cuda_driver, "bindings", lambda: bindings)
-    monkeypatch.setattr(cuda_device, "_DEVICES", {})
-    monkeypatch.setattr(cuda, "missing", list)
-    yield bindings.driver
-    assert not bindings.driver.contexts
-
-
-def new_stream(gpu: fake_cuda.FakeDriver) -> int:
-    return int(gpu._cuStreamCreate(1)[1])
-
-
 @emulator.required
 @pytest.mark.parametrize("kind", gpu_arrays.KINDS)
 def test_traced_functions_take_them_in_place(kind: str, gpu: fake_cuda.FakeDriver) -> None:
     """In containers, beside Python numbers and ndarrays, at sizes of a trace, with strides."""
     make = gpu_arrays.KINDS[kind]
-    stream = new_stream(gpu)
+    stream = gpu.new_stream()
 
     @gx.jit(target="cuda", options=PLAIN)
     def step(parameters: dict[str, Any], x: Any, rate: float) -> Any:
@@ -76,7 +61,7 @@ def test_dtypes_are_read_as_the_library_spells_them(
         pytest.skip("the protocol has no bfloat16")
     elements = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     content = np.array([0, 1, 1, 0, 1], elements)
-    array = gpu_arrays.KINDS[kind](gpu, content, new_stream(gpu))
+    array = gpu_arrays.KINDS[kind](gpu, content, gpu.new_stream())
     double = gx.jit(lambda x: x | x if dtype == "bool" else x + x, target="cuda", options=PLAIN)
     result = double(array)
     assert isinstance(result, DeviceArray) and result.dtype == elements and not gpu.copies
@@ -85,7 +70,7 @@ def test_dtypes_are_read_as_the_library_spells_them(
 
 @emulator.required
 def test_what_cannot_be_taken_is_told_by_name(gpu: fake_cuda.FakeDriver) -> None:
-    stream = new_stream(gpu)
+    stream = gpu.new_stream()
     function = gx.jit(lambda x: x + 1, target="cuda", options=PLAIN)
     learning = gpu_arrays.TorchTensor(gpu, np.zeros(4, "f4"), stream)
     learning.requires_grad = True
@@ -110,7 +95,7 @@ def test_out_is_written_in_place_unless_it_may_not_be(
 ) -> None:
     x = gx.symbol("x", (4,), "float32")
     function = gx.compile([x], x * 2, target="cuda", options=PLAIN)
-    stream = new_stream(gpu)
+    stream = gpu.new_stream()
     make = gpu_arrays.KINDS[kind]
     array, target = make(gpu, np.ones(4, "f4"), stream), make(gpu, np.zeros(4, "f4"), stream)
     if kind == "JaxArray":
@@ -132,7 +117,7 @@ def test_results_go_to_consumers_by_either_protocol(gpu: fake_cuda.FakeDriver) -
     x = gx.symbol("x", (2, 3), "float32")
     function = gx.compile([x], x + 1, target="cuda", options=PLAIN)
     result = function(gpu.array(np.zeros((2, 3), "f4")))
-    consumer = new_stream(gpu)
+    consumer = gpu.new_stream()
     assert result.__dlpack_device__() == (2, 0)
     capsule = result.__dlpack__(stream=consumer, max_version=(1, 1), dl_device=None, copy=None)
     view = dlpack.read(capsule)

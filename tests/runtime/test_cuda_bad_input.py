@@ -6,14 +6,13 @@ With the stand-in for the driver; `test_cuda_runtime.py` has the failures of the
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.runtime import cuda, cuda_device, cuda_driver
+from graphc.runtime import cuda_device
 from tests.cuda_emulator import emulator
 
 pytest.importorskip("cuda.bindings", reason="the stand-in uses the types of cuda-bindings")
@@ -22,16 +21,6 @@ from tests.runtime import fake_cuda
 pytestmark = emulator.required
 
 PLAIN = gx.Options(cache=False)
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_cuda.FakeDriver]:
-    bindings = fake_cuda.fake()
-    monkeypatch.setattr(cuda_driver, "bindings", lambda: bindings)
-    monkeypatch.setattr(cuda_device, "_DEVICES", {})
-    monkeypatch.setattr(cuda, "missing", list)
-    yield bindings.driver
-    assert not bindings.driver.contexts
 
 
 def plus_one(shape: Any = (4,), dtype: str = "float32") -> Any:
@@ -180,11 +169,7 @@ def test_a_device_that_is_not_there(number: int, gpu: fake_cuda.FakeDriver) -> N
 
 
 def test_no_device_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    bindings = fake_cuda.fake()
-    bindings.driver.devices = 0
-    monkeypatch.setattr(cuda_driver, "bindings", lambda: bindings)
-    monkeypatch.setattr(cuda_device, "_DEVICES", {})
-    monkeypatch.setattr(cuda, "missing", list)
+    fake_cuda.put_in_place(monkeypatch, devices=0)
     with pytest.raises(gx.CompileError, match="no GPU number 0: there is none"):
         plus_one()
 

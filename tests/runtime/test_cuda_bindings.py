@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.runtime import cuda, cuda_device, cuda_driver
 from graphc.runtime import cuda_compile as compiling
+from graphc.runtime import cuda_device, cuda_driver
 from tests.cuda_emulator import emulator, nvrtc
 
 pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed")
@@ -80,11 +80,7 @@ def _works_without_a_driver() -> bool:
 
 @emulator.required
 def test_the_bindings_take_every_call_of_a_workload(monkeypatch: pytest.MonkeyPatch) -> None:
-    bindings = fake_cuda.fake()
-    monkeypatch.setattr(cuda_driver, "bindings", lambda: bindings)
-    monkeypatch.setattr(cuda_device, "_DEVICES", {})
-    monkeypatch.setattr(cuda, "missing", list)
-    gpu = bindings.driver
+    gpu = fake_cuda.put_in_place(monkeypatch)
     x, i = gx.symbol("x", ("n", 4), "float32"), gx.symbol("i", (2,), "int64")
     y = gx.softmax(x @ x.T, axis=1) @ x
     function = gx.compile(

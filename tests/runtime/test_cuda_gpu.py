@@ -11,14 +11,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from graphc.runtime import cuda, cuda_device, cuda_driver
+from graphc.runtime import cuda
 from tests.cuda_emulator import emulator
 from tests.runtime import cuda_cases
 
@@ -27,29 +27,17 @@ MISSING = cuda.missing()
 gpu_required = pytest.mark.skipif(bool(MISSING), reason="; ".join(MISSING))
 
 
-@pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    pytest.importorskip("cuda.bindings", reason="the stand-in uses the types of cuda-bindings")
-    from tests.runtime import fake_cuda
-
-    bindings = fake_cuda.fake()
-    monkeypatch.setattr(cuda_driver, "bindings", lambda: bindings)
-    monkeypatch.setattr(cuda_device, "_DEVICES", {})
-    monkeypatch.setattr(cuda, "missing", list)
-    yield bindings.driver
-
-
 @emulator.required
 @pytest.mark.parametrize("name", cuda_cases.CASES)
-def test_the_cases_are_right_on_the_stand_in(name: str, stand_in: Any) -> None:
+def test_the_cases_are_right_on_the_stand_in(name: str, gpu: Any) -> None:
     cuda_cases.check(name, n=19)
-    assert stand_in.launches
+    assert gpu.launches
 
 
 @pytest.mark.slow
 @emulator.required
 def test_what_is_timed_runs_on_the_stand_in(
-    stand_in: Any, capsys: pytest.CaptureFixture[str]
+    gpu: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cuda_cases.main(["--seconds"], n=17, calls=2)
     assert capsys.readouterr().out.count("microseconds") == len(cuda_cases.CASES)
@@ -57,24 +45,24 @@ def test_what_is_timed_runs_on_the_stand_in(
 
 @pytest.mark.slow
 @emulator.required
-def test_what_is_exchanged_runs_on_the_stand_in(stand_in: Any) -> None:
+def test_what_is_exchanged_runs_on_the_stand_in(gpu: Any) -> None:
     from tests.runtime import gpu_arrays
 
-    stream = int(stand_in._cuStreamCreate(1)[1])
+    stream = gpu.new_stream()
 
     class Tensor(gpu_arrays.TorchTensor):
         @property
         def T(self) -> Tensor:  # noqa: N802
-            return Tensor(stand_in, self._array.content.T, stream)
+            return Tensor(gpu, self._array.content.T, stream)
 
     library = cuda_cases.Library(
-        make=lambda array: Tensor(stand_in, array, stream),
+        make=lambda array: Tensor(gpu, array, stream),
         back=np.asarray,
         stream=stream,
         entered=contextlib.nullcontext,
     )
     cuda_cases.exchange(library)
-    assert stand_in.launches
+    assert gpu.launches
 
 
 def _torch() -> cuda_cases.Library:

@@ -13,7 +13,7 @@ import pytest
 
 import graphc as gx
 from graphc.codegen import cuda_product
-from graphc.runtime import cuda, cuda_device, cuda_driver, cuda_library
+from graphc.runtime import cuda_library
 from tests.cuda_emulator import emulator
 
 pytest.importorskip("cuda.bindings", reason="the stand-in uses the types of cuda-bindings")
@@ -25,15 +25,11 @@ OPTIONS = gx.Options(cache=False, library="cublas")
 
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCublas]:
-    bindings = fake_cuda.fake()
-    found = FakeCublas(bindings.driver)
-    monkeypatch.setattr(cuda_driver, "bindings", lambda: bindings)
-    monkeypatch.setattr(cuda_device, "_DEVICES", {})
+    found = FakeCublas(fake_cuda.put_in_place(monkeypatch))
     monkeypatch.setattr(cuda_library, "bindings", lambda: found)
     monkeypatch.setattr(cuda_library, "_LOADED", {})
     monkeypatch.setattr(cuda_library, "WORKSPACE_BYTES", 1024)
     monkeypatch.setattr(cuda_product, "LEAST_OPERATIONS", 2 * 33 * 40 * 36)
-    monkeypatch.setattr(cuda, "missing", list)
     yield found
 
 

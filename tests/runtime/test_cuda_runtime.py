@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import pytest
 
 import graphc as gx
 from graphc.codegen import cuda_loop
-from graphc.runtime import cuda, cuda_device, cuda_driver, cuda_launch, dlpack
+from graphc.runtime import cuda_device, cuda_driver, cuda_launch, dlpack
 from graphc.runtime.cache import Cache
 from graphc.runtime.cuda_array import DeviceArray
 from tests.cuda_emulator import emulator
@@ -29,16 +29,6 @@ from tests.runtime import fake_cuda
 pytestmark = emulator.required
 
 PLAIN = gx.Options(cache=False)
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_cuda.FakeDriver]:
-    bindings = fake_cuda.fake()
-    monkeypatch.setattr(cuda_driver, "bindings", lambda: bindings)
-    monkeypatch.setattr(cuda_device, "_DEVICES", {})
-    monkeypatch.setattr(cuda, "missing", list)
-    yield bindings.driver
-    assert not bindings.driver.contexts  # every push of a context has its pop
 
 
 def on_gpu(inputs: Any, outputs: Any, **named: Any) -> Any:

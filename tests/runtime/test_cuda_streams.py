@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import gc
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 import graphc as gx
 from graphc.codegen.beside import laid_out
 from graphc.runtime import (
-    cuda,
     cuda_device,
     cuda_driver,
     cuda_frame,
@@ -37,21 +36,6 @@ pytest.importorskip("cuda.bindings", reason="the stand-in uses the types of cuda
 from tests.runtime import fake_cuda
 
 PLAIN = gx.Options(cache=False)
-
-
-@pytest.fixture
-def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_cuda.FakeDriver]:
-    bindings = fake_cuda.fake()
-    monkeypatch.setattr(cuda_driver, "bindings", lambda: bindings)
-    monkeypatch.setattr(cuda_device, "_DEVICES", {})
-    monkeypatch.setattr(cuda, "missing", list)
-    yield bindings.driver
-    assert not bindings.driver.contexts
-
-
-def new_stream(gpu: fake_cuda.FakeDriver) -> int:
-    """A stream of the caller's that nothing waits for by itself."""
-    return int(gpu._cuStreamCreate(1)[1])
 
 
 def doubled() -> Any:
@@ -79,7 +63,7 @@ class Seen:
 @emulator.required
 @pytest.mark.parametrize("how", ["keyword", "block", "protocol", "jit"])
 def test_a_call_is_ordered_with_the_callers_stream(how: str, gpu: fake_cuda.FakeDriver) -> None:
-    stream = new_stream(gpu)
+    stream = gpu.new_stream()
     array = gpu.array(np.zeros(4, "f4"))
     gpu._put(stream, lambda: array.buffer.array.fill(5))  # somebody's kernel that makes it
     function = doubled()
@@ -102,7 +86,7 @@ def test_a_call_is_ordered_with_the_callers_stream(how: str, gpu: fake_cuda.Fake
 @emulator.required
 def test_blocks_nest_and_end(gpu: fake_cuda.FakeDriver) -> None:
     function = doubled()
-    streams = [new_stream(gpu), new_stream(gpu)]
+    streams = [gpu.new_stream(), gpu.new_stream()]
     array = np.ones(4, "f4")
     with gx.cuda_stream(streams[0]):
         with gx.cuda_stream(streams[1]):
@@ -147,7 +131,7 @@ def test_streams_have_arenas_of_their_own(gpu: fake_cuda.FakeDriver) -> None:
     y = gx.softmax(x @ x.T, axis=1) @ x
     function = gx.compile([x], y, target="cuda", options=PLAIN)
     wanted = gx.compile([x], y)
-    streams = [new_stream(gpu) for _ in range(3)]
+    streams = [gpu.new_stream() for _ in range(3)]
     rows = [np.random.default_rng(i).normal(size=(6, 8)).astype("f4") for i in range(3)]
     given = [gpu.array(row) for row in rows]
     results = [gpu.array(row) for row in rows]
@@ -166,7 +150,7 @@ def test_streams_have_arenas_of_their_own(gpu: fake_cuda.FakeDriver) -> None:
 @emulator.required
 def test_results_go_from_stream_to_stream(gpu: fake_cuda.FakeDriver) -> None:
     function = doubled()
-    streams = [new_stream(gpu) for _ in range(2 * cuda_device.MOST_LANES)]
+    streams = [gpu.new_stream() for _ in range(2 * cuda_device.MOST_LANES)]
     array = gpu.array(np.ones(4, "f4"))
     result: Any = array
     for stream in streams:
@@ -186,7 +170,7 @@ def test_results_go_from_stream_to_stream(gpu: fake_cuda.FakeDriver) -> None:
 @emulator.required
 def test_memory_comes_back_after_what_the_caller_does_with_it(gpu: fake_cuda.FakeDriver) -> None:
     function = doubled()
-    stream = new_stream(gpu)
+    stream = gpu.new_stream()
     array = gpu.array(np.ones(4, "f4"))
     for _ in range(3):
         with gx.cuda_stream(stream):
@@ -208,7 +192,7 @@ def test_memory_of_other_streams_is_found_when_there_is_no_more(gpu: fake_cuda.F
     array = gpu.array(np.zeros(1 << 22, "u1"))
     gpu.skips_kernels = True
     for _ in range(6):  # there is room for three, and each is dropped at once
-        with gx.cuda_stream(new_stream(gpu)):
+        with gx.cuda_stream(gpu.new_stream()):
             function(array)
     assert gpu.calls["cuCtxSynchronize"]
 
@@ -218,7 +202,7 @@ def test_a_producers_stream_and_the_callers_are_both_waited_for(
     gpu: fake_cuda.FakeDriver,
 ) -> None:
     function = doubled()
-    streams = [new_stream(gpu), new_stream(gpu)]
+    streams = [gpu.new_stream(), gpu.new_stream()]
     array = gpu.array(np.zeros(4, "f4"))
     array.stream = streams[0]
     gpu._put(streams[0], lambda: array.buffer.array.fill(3))
@@ -235,7 +219,7 @@ def test_an_order_that_cannot_be_made_is_an_error(call: str, gpu: fake_cuda.Fake
     function = doubled()
     array = np.ones(4, "f4")
     function(array)
-    stream = new_stream(gpu)
+    stream = gpu.new_stream()
     for nth in (1, 2, 3):
         gpu.fail(call, "INVALID_HANDLE", nth)
         out = np.full(4, 7, "f4")
