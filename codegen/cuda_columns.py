@@ -9,7 +9,7 @@ shuffles and through shared memory, and the first strip stores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from graphc.codegen.clike import Level
 from graphc.codegen.cuda_kernel import KernelPrinter
@@ -55,6 +55,7 @@ class ColumnPrinter(KernelPrinter):
     def plan_lanes(self) -> Lanes:
         length = longest_range((self.columns_loop.start, self.columns_loop.stop), self.bounds)
         self.columns = next(size for size in WIDTHS if size >= (length or 1))
+        self.partials_of_warp = min(self.columns, WARP)
         block = self.given_block or self._block()
         return Lanes(block=block, threads=block)
 
@@ -93,11 +94,11 @@ class ColumnPrinter(KernelPrinter):
         first = "strip" if start == "0" else f"{start} + strip"
         return f"{self.INTEGER} {variable} = {first}; {variable} < {stop}; {variable} += {strips}"
 
-    def scope(self, level: Level, scope: Scope) -> None:
+    def scope(self, level: Level, scope: Scope, results: Iterable[Value] = ()) -> None:
         before = self.within_strip
         bodies = (loop.body for loop in self.strip_loops.values())
         self.within_strip = before or any(scope is body for body in bodies)
-        super().scope(level, scope)
+        super().scope(level, scope, results)
         self.within_strip = before
 
     def store_guards(self, level: Level) -> list[str]:
@@ -127,10 +128,6 @@ class ColumnPrinter(KernelPrinter):
         call = f"{name}<{columns}>({state}, partials_{dtype})"
         level.put(f"const {CUDA.types[dtype]} {result} = {call};")
         return result
-
-    @property
-    def partials_of_warp(self) -> int:
-        return min(self.columns, WARP)
 
 
 # Strips of one warp onto each other, then those of the block in order.
