@@ -17,7 +17,7 @@ from graphc.codegen import emit
 from graphc.codegen.carried import Rows, State, forward_copies, settle
 from graphc.codegen.emit import copy_operand, framed_operand, part_operand
 from graphc.codegen.fuse import Group, partitioned
-from graphc.codegen.fuse.parts import LINE_BYTES, parts_of, run_bytes
+from graphc.codegen.fuse.parts import LINE_BYTES, WRITE_WHOLE, parts_of, run_bytes
 from graphc.codegen.fuse.reading import beneath, result_shape
 from graphc.codegen.fuse.storing import most_together
 from graphc.codegen.inplace import protect
@@ -372,12 +372,16 @@ class _Block:
                 continue
             for part in parts_of(node):
                 source = beneath(node.args[part.argument])
+                maker = self.partition.group_of.get(source)
+                if maker is None:
+                    continue
                 where = part_operand(node, part, place)
                 alone = source is node.args[part.argument] and source not in self.copied
                 alone = alone and run_bytes(node, part) >= LINE_BYTES
+                alone = alone and maker.kind not in WRITE_WHOLE
                 if where is None and alone and len(self.partition.users[source]) == 1:
                     where = framed_operand(node, part, place)
-                if where is not None and source in self.partition.group_of:
+                if where is not None:
                     self.places.setdefault(source, where)
 
     def _allocate(self, order: Sequence[Node]) -> None:

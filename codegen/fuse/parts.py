@@ -18,6 +18,8 @@ PARTS_TOGETHER = 64
 # Pieces that are shorter share their lines of memory with those of other parts: all are written by
 # one kernel, whatever made them.
 LINE_BYTES = 64
+# Kinds of groups that write their array as one that lies in one piece, and may read it again.
+WRITE_WHOLE = frozenset(("own", "scatter", "parts"))
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,30 @@ def test_parts_are_made_where_they_belong() -> None:
     assert len(gx.compile([w], gx.stack(rows)).report().kernels) <= 2
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda x: gx.cumsum(x, -1),
+        lambda x: gx.linalg.cholesky(x @ x.T + 9 * gx.eye(10)),
+        lambda x: x.at[np.array([2, 0, 1])].add(1.0),
+        lambda x: gx.concatenate([gx.exp(x[[i]] * i) @ gx.ones((8, 8)) for i in range(10)], 0),
+        lambda x: gx.softmax(x, -1),
+        lambda x: x @ x.T,
+    ],
+    ids=["running sum", "factor", "scatter", "parts of its own", "rows", "product"],
+)
+def test_a_part_between_others_is_where_it_belongs(part: Callable[[gx.Node], gx.Node]) -> None:
+    """Whoever makes it: its rows lie apart in the array that it is a part of."""
+    x = gx.symbol("x", (10, 8))
+    scaled = [x * k for k in range(2, 12)]
+    whole = gx.concatenate([*scaled[:4], part(x), *scaled[4:]], 1)
+    given = np.random.default_rng(6).normal(size=(10, 8))
+    wanted = gx.evaluate(whole, {x: given})
+    for target in ("cpu", "interpret"):
+        made = gx.compile(x, whole, target=target, options=gx.Options(cache=False, threads=1))
+        np.testing.assert_allclose(made(given), wanted, rtol=1e-12, atol=1e-12)
+
+
 def test_the_report_says_what_is_fused_and_what_is_not() -> None:
     x, w = gx.symbol("x", (64, 64)), gx.symbol("w", (64, 64))
     y = gx.exp(gx.relu(x @ w + 1) + 1)
