@@ -66,7 +66,8 @@ def taylor(
     series = Series(nodes, columns or [[] for _ in nodes], TRANSFORM, expand)
     found = series.coefficients(results, order)
     rows = [[column[m] for column in found] for m in range(order)]
-    made = [results, *(remembered(filled(results, row)) for row in rows)]
+    of = [*results, *nodes, *(node for column in columns for node in column)]
+    made = [results, *(remembered(filled(results, row), of) for row in rows)]
     return [out_structure.unflatten(row) for row in made]
 
 

@@ -33,4 +33,5 @@ def jvp(outputs: Any, inputs: Any, tangents: Any, *, unused: str = "error") -> A
     seeds = [seed_like(node, value, "tangent") for node, value in zip(in_nodes, given, strict=True)]
     require_members("jvp", out_nodes, in_nodes, range(len(in_nodes)), in_structure, unused)
     answer = push_forward(out_nodes, in_nodes, seeds, TRANSFORM)
-    return out_structure.unflatten(remembered(filled(out_nodes, answer)))
+    of = [*out_nodes, *in_nodes, *seeds]
+    return out_structure.unflatten(remembered(filled(out_nodes, answer), of))

@@ -74,8 +74,11 @@ def jacobian(
     if sparse:
         from graphc.autodiff.compressed import sparse_jacobian
 
-        return structure.unflatten([sparse_jacobian(output, node, mode) for node in nodes])
-    return structure.unflatten(remembered([_jacobian(output, node, mode) for node in nodes]))
+        found = [sparse_jacobian(output, node, mode) for node in nodes]
+        remembered([matrix.values for matrix in found], [output, *nodes])
+        return structure.unflatten(found)
+    dense = [_jacobian(output, node, mode) for node in nodes]
+    return structure.unflatten(remembered(dense, [output, *nodes]))
 
 
 def _refuse_large(output: Node, wrt: Node) -> None:

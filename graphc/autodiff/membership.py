@@ -6,9 +6,10 @@ reads: their derivative would be zeros, and training would silently leave them w
 
 What is in the graph and has no influence, behind `stop_gradient` or a rounding, has zeros. So has
 what a derivative was taken by before: that of a linear function is free of its arguments, and the
-derivative of a derivative must not depend on how many orders a function has. A derivative is
-therefore remembered as such, and nothing is said about a graph that contains one, nor about one
-that is a constant.
+derivative of a derivative must not depend on how many orders a function has. Of a derivative it is
+therefore remembered which variables it may be free of, those of the graph that was differentiated:
+about them nothing is said where a graph contains it. Not about others, for the derivative may be a
+node of everybody's: of `(x * w).sum()` by w it is x. About a constant nothing is said either.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 from graphc.autodiff.chain import literal
 from graphc.errors import GraphError, shortened
 from graphc.graph import placeholder_op
-from graphc.node import Node
+from graphc.node import Node, topological
 from graphc.ops.operands import describe, symbol_op
 from graphc.tree import Structure
 
@@ -28,9 +29,17 @@ _UNUSED = ("error", "zero")
 _VARIABLES = (symbol_op, placeholder_op)
 
 
+_Variables = dict[int, weakref.ref[Node]] | None
+
+
 class _Remembered(weakref.ref[Node]):
-    __slots__ = ("key",)
+    """A derivative, and the variables that it may be free of: by identity, for `==` of nodes builds
+    a graph; None for all, where a variable of a body stood for others.
+    """
+
+    __slots__ = ("free", "key")
     key: int
+    free: _Variables
 
 
 def _forget(reference: weakref.ref[Node]) -> None:
@@ -38,22 +47,43 @@ def _forget(reference: weakref.ref[Node]) -> None:
     _derivatives.pop(reference.key, None)
 
 
-# By identity: `==` of nodes builds a graph, so they cannot be the keys of a weak dictionary.
 _derivatives: dict[int, _Remembered] = {}
 
 
-def remembered(nodes: list[Node]) -> list[Node]:
-    """The same nodes, of which note is taken that they are derivatives.
+def remembered(nodes: list[Node], of: Sequence[Node]) -> list[Node]:
+    """The same nodes, of which note is taken that they are derivatives of the nodes `of`, or by
+    them.
 
     Not of constants: anybody may build the same ones.
     """
-    for node in nodes:
-        key = id(node)
-        if key not in _derivatives and literal(node) is None:
-            reference = _Remembered(node, _forget)
-            reference.key = key
-            _derivatives[key] = reference
+    moving = [node for node in nodes if literal(node) is None]
+    if not moving:
+        return nodes
+    free = _variables(of)
+    for node in moving:
+        known = _derivatives.get(id(node))
+        if known is None:
+            known = _derivatives[id(node)] = _Remembered(node, _forget)
+            known.key, known.free = id(node), free
+        elif known.free is not None:
+            known.free = None if free is None else {**known.free, **free}
     return nodes
+
+
+def _variables(nodes: Sequence[Node]) -> _Variables:
+    """The variables of a graph, and those that derivatives in it may be free of."""
+    found: dict[int, weakref.ref[Node]] = {}
+    for node in topological(nodes):
+        if node.op is placeholder_op:
+            return None
+        if node.op is symbol_op:
+            found[id(node)] = weakref.ref(node)
+        derivative = _derivatives.get(id(node))
+        if derivative is not None:
+            if derivative.free is None:
+                return None
+            found.update(derivative.free)
+    return found
 
 
 def require_members(
@@ -98,17 +128,29 @@ def _line(node: Node, path: str) -> str:
 
 
 def _missing(outputs: Sequence[Node], wanted: dict[Node, int]) -> list[int]:
-    """The numbers of those that the outputs do not lead to; none if that may well be so."""
+    """The numbers of those that the outputs do not lead to, but should; none of a constant."""
     left = dict(wanted)
     seen, stack = set(outputs), list(outputs)
     constant = True
+    free: dict[int, weakref.ref[Node]] = {}
     while stack and left:
         node = stack.pop()
         left.pop(node, None)
-        if id(node) in _derivatives:
-            return []
+        derivative = _derivatives.get(id(node))
+        if derivative is not None:
+            if derivative.free is None:
+                return []
+            free.update(derivative.free)
         constant = constant and node.op not in _VARIABLES
         new = [argument for argument in node.args if argument not in seen]
         seen.update(new)
         stack += new
-    return [] if constant else sorted(left.values())
+    if constant:
+        return []
+    return sorted(i for node, i in left.items() if not _among(node, free))
+
+
+def _among(node: Node, free: dict[int, weakref.ref[Node]]) -> bool:
+    """Whether all variables that a node depends on are among those."""
+    own = _variables([node])
+    return own is not None and all(k in free and free[k]() is each() for k, each in own.items())

@@ -45,7 +45,8 @@ def vjp(outputs: Any, inputs: Any, cotangents: Any, *, unused: str = "error") ->
     ]
     answer = pull_back(out_nodes, in_nodes, seeds, TRANSFORM)
     require_members("vjp", out_nodes, in_nodes, absent(answer), in_structure, unused)
-    return in_structure.unflatten(remembered(filled(in_nodes, answer)))
+    of = [*out_nodes, *in_nodes, *seeds]
+    return in_structure.unflatten(remembered(filled(in_nodes, answer), of))
 
 
 def seed_like(node: Node, value: Any, what: str) -> Node:
@@ -127,10 +128,11 @@ def grad(cost: Node, wrt: Any, memory: float | None = None, *, unused: str = "er
     if memory is None:
         answer = pull_back([node], nodes, [one], TRANSFORM)
         require_members("grad", [node], nodes, absent(answer), structure, unused)
-        return structure.unflatten(remembered(filled(nodes, answer)))
+        return structure.unflatten(remembered(filled(nodes, answer), [node, *nodes]))
     from graphc.autodiff.rematerialise import within
 
     seed = placeholder(node.type)
     answer = pull_back([node], nodes, [seed], TRANSFORM)
     require_members("grad", [node], nodes, absent(answer), structure, unused)
-    return structure.unflatten(remembered(within(node, seed, filled(nodes, answer), memory)))
+    found = within(node, seed, filled(nodes, answer), memory)
+    return structure.unflatten(remembered(found, [node, *nodes]))

@@ -97,8 +97,12 @@ def test_a_derivative_of_a_derivative_may_be_free_of_what_it_is_taken_by() -> No
     assert not np.any(gx.evaluate(gx.grad((slope * slope).sum(), x), given))
     apart = (x * x).sum() + (y * y).sum()
     assert not np.any(gx.evaluate(gx.jacobian(gx.grad(apart, x), y), given))
-    tangent = gx.jvp(x * y, x, x)
-    assert not np.any(gx.evaluate(gx.jvp(tangent, s, s), given))
+    tangent = gx.jvp(s * x, x, y)
+    assert not np.any(gx.evaluate(gx.jvp(tangent, x, x), given))
+    sparse = gx.jacobian(y * x, x, sparse=True)
+    assert not np.any(gx.evaluate(gx.grad(sparse.values.sum(), x), given))
+    by_rows = gx.vmap(lambda row: gx.grad(s * row, row))(x)
+    assert not np.any(gx.evaluate(gx.grad(by_rows.sum(), x), given))
     fourth = s**2
     for _ in range(4):
         fourth = gx.grad(fourth, s)
@@ -106,11 +110,16 @@ def test_a_derivative_of_a_derivative_may_be_free_of_what_it_is_taken_by() -> No
 
 
 def test_a_graph_beside_a_derivative_is_still_checked() -> None:
-    """Ones are the derivative of a sum, and what anybody else may write."""
+    """Ones are the derivative of a sum, and what anybody else may write; x is that of x * y."""
     slope = gx.grad(x.sum(), x)
     assert slope is not None
     with pytest.raises(GraphError, match="not in it"):
         gx.grad((y * gx.ones(3)).sum(), x)
+    seen, weight = gx.vector("seen", 3), gx.vector("weight", 3)
+    assert gx.grad((seen * weight).sum(), weight) is seen
+    with pytest.raises(GraphError, match="not in it"):
+        gx.grad((seen * seen).sum(), y)
+    assert gx.grad(gx.grad((seen * weight).sum(), weight).sum(), weight) is not None
 
 
 def test_nothing_is_kept_alive() -> None:
