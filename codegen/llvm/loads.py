@@ -11,6 +11,7 @@ from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.rows import MOST_INTERLEAVED, ReadBlock, RowReader, rows_read
 from graphc.codegen.llvm.scalar import constant, llvm_type, memory_type
+from graphc.codegen.llvm.shuffles import Shuffles, register_lanes
 from graphc.codegen.llvm.stream import LINE_BYTES
 from graphc.codegen.llvm.values import vector_suffix
 from graphc.codegen.loops import linear
@@ -28,6 +29,7 @@ class Loads:
         self.ahead: dict[int, Extent] = {}  # by how many bytes what is read next lies ahead
         self.rows: dict[tuple[Scope, int], dict[int, ReadBlock]] = {}  # by bodies and lanes
         self.row_reader = RowReader(indices)
+        self.shuffles = Shuffles(indices.values)
 
     def address(self, load: Value) -> Address:
         """Where a load finds what it reads."""
@@ -123,7 +125,7 @@ class Loads:
         buffer, dtype, lanes = address.buffer, value.dtype, level.lanes
         assert lanes is not None
         size, count, step = buffer.item_bytes, lanes.count, abs(slope)
-        width = min(count, max(4, self.values.machine.vector_bytes // size))
+        width = register_lanes(count, size, self.values.machine.vector_bytes)
         split = affine(linear(buffer, address.index), lanes.variable)
         assert split is not None
         first_lane = slope * Dim.symbol(lanes.variable) + split[1]
@@ -137,23 +139,19 @@ class Loads:
             starts = [min(k * width, span - width) for k in range(step)]
             chosen = "poison"
             for k, start in enumerate(starts):
-                pointer, loaded, picked = fresh("p"), fresh("l"), fresh()
+                pointer, loaded = fresh("p"), fresh("l")
                 level.put(f"{pointer} = getelementptr i8, ptr {at}, i64 {(low + start) * size}")
                 level.put(f"{loaded} = load {typed}, ptr {pointer}, align {size}")
                 picks = []
                 for lane in range(width):
                     wanted = lane * step if slope > 0 else (width - 1 - lane) * step
                     if k * width <= wanted < (k + 1) * width:
-                        picks.append(f"i32 {width + wanted - start}")
+                        picks.append(width + wanted - start)
                     else:
-                        picks.append(f"i32 {lane}")
-                level.put(
-                    f"{picked} = shufflevector {typed} {chosen}, {typed} {loaded}, "
-                    f"<{width} x i32> <{', '.join(picks)}>"
-                )
-                chosen = picked
+                        picks.append(lane)
+                chosen = self.shuffles.shuffled(level, (chosen, loaded), typed, picks)
             pieces.append(chosen)
-        joined = self.row_reader.shuffles.joined(level, pieces, element, width)
+        joined = self.shuffles.joined(level, pieces, element, width)
         return self.values.from_memory(level, joined, dtype, count)
 
     def _mapped(self, level: Level, value: Value, at: str) -> str:

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.scalar import memory_type
-from graphc.codegen.llvm.values import Values
+from graphc.codegen.llvm.shuffles import Shuffles, register_lanes
 from graphc.codegen.loops import Buffer, linear
 from graphc.codegen.scalar import Address, Scope, Store, Value, walk
 from graphc.dims import Dim, Extent, affine
@@ -235,91 +235,3 @@ class RowReader:
             ):
                 part.append(column)
         return [self.shuffles.joined(level, part, element, width) for part in parts]
-
-
-# -- shuffles --------------------------------------------------------------------------------------
-
-
-def register_lanes(lanes: int, size: int, vector_bytes: int) -> int:
-    """Of how many lanes one register has the elements."""
-    return min(lanes, max(4, vector_bytes // size))
-
-
-class Shuffles:
-    """What moves elements between vectors."""
-
-    def __init__(self, values: Values) -> None:
-        self.values = values
-
-    def shuffled(
-        self, level: Level, pair: tuple[str, str], typed: str, picks: Sequence[int]
-    ) -> str:
-        name = self.values.fresh()
-        order = ", ".join(f"i32 {k}" for k in picks)
-        level.put(
-            f"{name} = shufflevector {typed} {pair[0]}, {typed} {pair[1]}, "
-            f"<{len(picks)} x i32> <{order}>"
-        )
-        return name
-
-    def part(self, level: Level, vector: str, element: str, lanes: int, part: range) -> str:
-        """Some neighbouring lanes."""
-        if lanes == len(part):
-            return vector
-        return self.shuffled(level, (vector, "poison"), f"<{lanes} x {element}>", part)
-
-    def joined(self, level: Level, parts: Sequence[str], element: str, width: int) -> str:
-        """Vectors one after the other as one, pair by pair."""
-        while len(parts) > 1:
-            typed, picks = f"<{width} x {element}>", range(2 * width)
-            pairs = zip(parts[::2], parts[1::2], strict=True)
-            parts = [self.shuffled(level, pair, typed, picks) for pair in pairs]
-            width *= 2
-        return parts[0]
-
-    def turned(
-        self, level: Level, vectors: Sequence[str], element: str, width: int
-    ) -> list[str]:
-        """A power of two of vectors, at most as many as each has lanes, as squares side by side:
-        each of these is transposed.
-
-        Quarters change places, then quarters of those, down to elements, as in `turned`.
-        """
-        typed, count = f"<{width} x {element}>", len(vectors)
-        rows, half = list(vectors), len(vectors) // 2
-        while half:
-            changed = list(rows)
-            for k in range(count):
-                if k & half:
-                    continue
-                low = [i if not i & half else width + i - half for i in range(width)]
-                high = [i + half if not i & half else width + i for i in range(width)]
-                for place, picks in ((k, low), (k + half, high)):
-                    changed[place] = self.shuffled(level, (rows[k], rows[k + half]), typed, picks)
-            rows, half = changed, half // 2
-        return rows
-
-    def turned_apart(
-        self, level: Level, columns: Sequence[str], element: str, width: int
-    ) -> Iterator[tuple[int, int, str, int]]:
-        """Lanes' parts of some columns: (lane, 0, vector, its length)."""
-        rows, count = self.turned(level, columns, element, width), len(columns)
-        for first in range(0, width, count):
-            for k, row in enumerate(rows):
-                own = self.part(level, row, element, width, range(first, first + count))
-                yield first + k, 0, own, count
-
-    def interleaved(
-        self, level: Level, columns: Sequence[str], element: str, width: int
-    ) -> Iterator[tuple[int, int, str, int]]:
-        """Whole vectors of rows without gaps: (0, the first element, vector, its length)."""
-        typed, count = f"<{width} x {element}>", len(columns)
-        for first in range(0, count * width, width):
-            chosen = "poison"
-            for column, vector in enumerate(columns):
-                picks = []
-                for i in range(width):
-                    lane, wanted = divmod(first + i, count)
-                    picks.append(width + lane if wanted == column else i)
-                chosen = self.shuffled(level, (chosen, vector), typed, picks)
-            yield 0, first, chosen, width

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Level
+from graphc.codegen.llvm.shuffles import exchanges
 from graphc.codegen.loops import TURNED_SIDE as SIDE
 from graphc.codegen.loops import Buffer, linear, most_steps
 from graphc.codegen.machine import Machine
@@ -249,26 +250,16 @@ class _Writer:
         )
 
     def turned(self, rows: list[str]) -> list[str]:
-        """The columns of a block: quarters change places, then quarters of those, down to elements.
-
-        (The method of Eklundh, A fast computer method for matrix transposing, 1972.)
-        """
+        """The columns of a block."""
         vector, n = self.vector, self.count
-        half = n // 2
-        while half:
+        for number, stage in enumerate(exchanges(n, n)):
             changed = list(rows)
-            for k in range(n):
-                if k & half:
-                    continue
-                low = [i if not i & half else n + i - half for i in range(n)]
-                high = [i + half if not i & half else n + i for i in range(n)]
-                for place, picks in ((k, low), (k + half, high)):
-                    name = f"%x{half}_{place}"
-                    order = ", ".join(f"i32 {i}" for i in picks)
-                    self.put(
-                        f"{name} = shufflevector {vector} {rows[k]}, {vector} {rows[k + half]}, "
-                        f"<{n} x i32> <{order}>"
-                    )
-                    changed[place] = name
-            rows, half = changed, half // 2
+            for place, (first, second), picks in stage:
+                changed[place] = f"%x{number}_{place}"
+                order = ", ".join(f"i32 {i}" for i in picks)
+                self.put(
+                    f"{changed[place]} = shufflevector {vector} {rows[first]}, "
+                    f"{vector} {rows[second]}, <{n} x i32> <{order}>"
+                )
+            rows = changed
         return rows
