@@ -128,19 +128,16 @@ class OlderTorchTensor(TorchTensor):
         return super().__dlpack__(stream=stream)
 
 
-class CupyArray(_Array):
-    """`cupy.ndarray`"""
+class _OfNumPy(_Array):
+    """With NumPy's dtypes."""
 
     @property
     def dtype(self) -> np.dtype[Any]:
         return self._array.content.dtype
 
-    def __array__(self, dtype: Any = None) -> Any:
-        raise TypeError("Implicit conversion to a NumPy array is not allowed. Use `.get()`")
 
-    @property
-    def __cuda_array_interface__(self) -> Any:
-        return {**self._array.__cuda_array_interface__, "stream": self._stream}
+class _WithCapsules(_OfNumPy):
+    """By DLPack, ordered with the default stream if the consumer names none."""
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return dlpack.CUDA, self._number
@@ -157,14 +154,21 @@ class CupyArray(_Array):
         return dlpack.write(self._view(), max_version is not None and max_version[0] >= 1)
 
 
-class JaxArray(_Array):
+class CupyArray(_WithCapsules):
+    """`cupy.ndarray`"""
+
+    def __array__(self, dtype: Any = None) -> Any:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Use `.get()`")
+
+    @property
+    def __cuda_array_interface__(self) -> Any:
+        return {**self._array.__cuda_array_interface__, "stream": self._stream}
+
+
+class JaxArray(_WithCapsules):
     """`jax.Array`: nobody may write to it, though its capsules do not say so."""
 
     __module__ = "jaxlib._jax"
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._array.content.dtype
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         raise AssertionError("copied to the host")
@@ -175,27 +179,9 @@ class JaxArray(_Array):
             raise AttributeError("__cuda_array_interface__ is not supported for bfloat16 buffers.")
         return self._array.__cuda_array_interface__
 
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return dlpack.CUDA, self._number
 
-    def __dlpack__(
-        self,
-        *,
-        stream: Any = None,
-        max_version: Any = None,
-        dl_device: Any = None,
-        copy: Any = None,
-    ) -> Any:
-        self._order(fake_cuda.LEGACY if stream is None else stream)
-        return dlpack.write(self._view(), max_version is not None and max_version[0] >= 1)
-
-
-class NumbaArray(_Array):
+class NumbaArray(_OfNumPy):
     """`numba.cuda` device arrays: the one protocol only, with the stream that they are made on."""
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._array.content.dtype
 
     @property
     def __cuda_array_interface__(self) -> Any:
