@@ -23,8 +23,8 @@ class Options:
     generation, 0 to 3. `cache`: whether compiled code is kept on disk. `debug`: check every
     intermediate program against its rules. `exclude`: names of rewrite rules to leave out.
     `device`: the number of the GPU that target "cuda" runs on. `library`: None for graphc's own
-    kernels; "lapack" leaves decompositions on the CPU to SciPy's LAPACK (extra "scipy") from the
-    size on from which it is faster, with last bits, and threads, of its own (decision 16); "cublas"
+    kernels; "lapack" leaves decompositions on the CPU to SciPy's LAPACK (extra "scipy") where they
+    are so large that it is faster: last bits, and threads, are its own then (decision 16); "cublas"
     leaves plain products on a GPU to cuBLAS, where it is installed and they are large. Other
     targets run the kernels, whatever it says.
     `tensor_cores`: let a GPU's matrix units do large products of float32, with operands rounded to
