@@ -25,7 +25,6 @@ NOT_ASKED = -1
 """The outcome of a statement whose condition does not hold."""
 
 Arrays = Mapping[str, Any]
-Sizes = Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,12 @@ class Foreign:
     `arguments`, in the order of the Fortran routine: `'V` is the letter V, `n` a size, `&a` an
     array, `#work` the number of elements of an array, and `info` the outcome, 0 if all went well.
     Arrays whose names begin with an i are of int32, as in Fortran, the others of the dtype.
-    `meaning(arrays, sizes)` does the same in NumPy, in place, and returns the outcome.
+    `meaning(arrays)` does the same in NumPy, in place, and returns the outcome.
     """
 
     name: str
     arguments: str
-    meaning: Callable[[Arrays, Sizes], int]
+    meaning: Callable[[Arrays], int]
 
     @cached_property
     def words(self) -> tuple[str, ...]:
@@ -82,7 +81,7 @@ PREFIX = "graphc_lapack_"
 # -- what they mean --------------------------------------------------------------------------------
 
 
-def _symmetric(arrays: Arrays, sizes: Sizes) -> int:
+def _symmetric(arrays: Arrays) -> int:
     try:
         arrays["w"][:], vectors = np.linalg.eigh(arrays["a"], "L")
     except np.linalg.LinAlgError:
@@ -91,7 +90,7 @@ def _symmetric(arrays: Arrays, sizes: Sizes) -> int:
     return 0
 
 
-def _symmetric_values(arrays: Arrays, sizes: Sizes) -> int:
+def _symmetric_values(arrays: Arrays) -> int:
     try:
         arrays["w"][:] = np.linalg.eigvalsh(arrays["a"], "L")
     except np.linalg.LinAlgError:
@@ -99,7 +98,7 @@ def _symmetric_values(arrays: Arrays, sizes: Sizes) -> int:
     return 0
 
 
-def _singular(arrays: Arrays, sizes: Sizes) -> int:
+def _singular(arrays: Arrays) -> int:
     try:
         left, values, right = np.linalg.svd(arrays["a"], full_matrices=False)
     except np.linalg.LinAlgError:
@@ -108,7 +107,7 @@ def _singular(arrays: Arrays, sizes: Sizes) -> int:
     return 0
 
 
-def _singular_values(arrays: Arrays, sizes: Sizes) -> int:
+def _singular_values(arrays: Arrays) -> int:
     try:
         arrays["s"][:] = np.linalg.svd(arrays["a"], compute_uv=False)
     except np.linalg.LinAlgError:
@@ -116,7 +115,7 @@ def _singular_values(arrays: Arrays, sizes: Sizes) -> int:
     return 0
 
 
-def _elimination(arrays: Arrays, sizes: Sizes) -> int:
+def _elimination(arrays: Arrays) -> int:
     matrix, outcome = arrays["a"].T, 0
     for k in range(len(arrays["ipiv"])):
         size = np.abs(matrix[k:, k])
@@ -131,8 +130,8 @@ def _elimination(arrays: Arrays, sizes: Sizes) -> int:
     return outcome
 
 
-def _root(upper: bool) -> Callable[[Arrays, Sizes], int]:
-    def meaning(arrays: Arrays, sizes: Sizes) -> int:
+def _root(upper: bool) -> Callable[[Arrays], int]:
+    def meaning(arrays: Arrays) -> int:
         matrix = arrays["a"]
         side = np.triu if upper else np.tril
         whole = side(matrix) + side(matrix, 1 if upper else -1).T

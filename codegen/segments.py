@@ -145,8 +145,8 @@ def _segments(
                 if is_made_again(value):
                     last.update((id(each), number) for each in _needed(value))
     scratch = _Scratch(draft, parts, home, last, shape)
-    for number, part in enumerate(parts):
-        yield _segment(parent, part, number, variables, scratch, at)
+    for part in parts:
+        yield _segment(parent, part, variables, scratch, at)
 
 
 class _Scratch:
@@ -209,7 +209,6 @@ def _needed(value: Value) -> Iterator[Value]:
 def _segment(
     parent: Scope,
     part: Sequence[Statement],
-    number: int,
     variables: tuple[str, ...],
     scratch: _Scratch,
     at: tuple[Extent, ...],

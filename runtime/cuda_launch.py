@@ -91,7 +91,7 @@ class LoadedProgram:
         self.counts = Counts()
         self._module = device.driver.load(code.image)
         try:
-            self._functions = self._loaded_functions(code)
+            self._functions = self._loaded_functions()
         except BaseException:
             device.driver.unload(self._module)
             raise
@@ -105,7 +105,7 @@ class LoadedProgram:
         unload = functools.partial(device.driver.unload, self._module)
         weakref.finalize(self, _let_go, device, unload, self._graphs.found).atexit = False
 
-    def _loaded_functions(self, code: Code) -> dict[str, Handle]:
+    def _loaded_functions(self) -> dict[str, Handle]:
         driver = self.device.driver
         found = {}
         for kernel in self.program.kernels:

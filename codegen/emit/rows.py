@@ -272,7 +272,7 @@ class RowWriter(Writer):
             if member not in self.written:
                 reader.value(member, index)
         for member in saving:
-            self._save(reader, member, index, found, vector)
+            self._save(reader, member, index, vector)
         for node, operand in results:
             owner = owner_of(node)
             if owner in targets and not isinstance(owner.op.lowering, Reduce):
@@ -288,9 +288,7 @@ class RowWriter(Writer):
         self.rows.update(self._close(opened, states))
         self.note_written(pending)
 
-    def _save(
-        self, reader: Reader, member: Node, index: Index, found: Sequence[Extent], vector: bool
-    ) -> None:
+    def _save(self, reader: Reader, member: Node, index: Index, vector: bool) -> None:
         """Write a member to the worker's scratch, to be read at the same place by later stages."""
         group = self.group
         place = self.place(member)

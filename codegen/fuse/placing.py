@@ -90,7 +90,7 @@ class Placing:
         if isinstance(form, View) and (
             self._is_joined(node) or self._folds_too_much(node) or self._is_windowed(node)
         ):
-            group = self._open(node, needed)
+            group = self._open(node)
             self.partition.dependencies[node] = frozenset((group,))
             group.members.append(node)
             group.needs |= needed
@@ -113,7 +113,7 @@ class Placing:
         if joined is None and self._is_inlined(node):
             self.partition.dependencies[node] = needed
             return
-        group = joined or self._open(node, needed)
+        group = joined or self._open(node)
         if joined is None:
             for full in needed:
                 if full.work > self.partition.tactics.most_work and full.continuation is None:
@@ -275,7 +275,7 @@ class Placing:
         before = max((group.stages[a] for a, _ in reads if a in group.stages), default=0)
         return before + isinstance(node.op.lowering, Reduce)
 
-    def _open(self, node: Node, needed: frozenset[Group]) -> Group:
+    def _open(self, node: Node) -> Group:
         form = node.op.lowering
         if isinstance(form, Reduce):
             group = Group("nest", node.args[0].shape, reduced=node.attrs["axes"])

@@ -40,7 +40,7 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
     segments = _segments(partition, order)
     for group in partition.groups if not segments else ():
         group.woven = woven_shape(group)
-    crossing = _crossing(partition, order, segments)
+    crossing = _crossing(order, segments)
     must: set[Node] = set(outputs)
     cost: dict[Node, int] = {}  # of computing a floating value once more, up to what is stored
     moved: set[Node] = set()  # read a floating value at other positions, so work may repeat
@@ -151,7 +151,7 @@ def _segments(partition: Partition, order: Sequence[Node]) -> dict[Node, int]:
     return segments if total > partition.tactics.most_work else {}
 
 
-def _crossing(partition: Partition, order: Sequence[Node], segments: dict[Node, int]) -> set[Node]:
+def _crossing(order: Sequence[Node], segments: dict[Node, int]) -> set[Node]:
     """Floating values that other floating ones of another segment or another shape read,
     directly or through views.
     """

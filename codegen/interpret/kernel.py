@@ -333,7 +333,6 @@ class KernelRun:
         """
         routine = ROUTINES[s.routine]
         self.barrier(Barrier(), context)
-        sizes = dict(zip(routine.sizes, map(context.extent, s.sizes), strict=True))
         memories = dict(zip(routine.arrays, (self.memories[b] for b in s.buffers), strict=True))
         asked = np.broadcast_to(context.get(s.condition), context.size)
         owners = np.broadcast_to(context.task, context.size)
@@ -341,9 +340,8 @@ class KernelRun:
         for i in range(context.size):
             slot = (owners[i] >> LANE_BITS) - 1 - self.first_task
             arrays = {name: memory.taken(slot, owners[i]) for name, memory in memories.items()}
-            known = {n: int(np.broadcast_to(e, context.size)[i]) for n, e in sizes.items()}
             if asked[i]:
-                outcomes[i] = routine.meaning(arrays, known)
+                outcomes[i] = routine.meaning(arrays)
         context.values[s.outcome] = outcomes
 
     # -- contraction ------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ def printed(graph: Graphs) -> CudaProgram:
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_as_few_bytes_are_moved_as_before(name: str) -> None:
+def test_no_more_is_moved_than_has_to_be(name: str) -> None:
     build, launches, megabytes = LARGE[name]
     totals = printed(build()).totals()
     assert totals.launches <= launches
