@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from graphc.autodiff.complex_step import complex_slope
-from graphc.autodiff.fault import find_fault, richardson
+from graphc.autodiff.fault import find_fault, grain, richardson
 from graphc.autodiff.forward import jvp
 from graphc.autodiff.reverse import grad
 from graphc.evaluator import evaluate
@@ -118,5 +118,5 @@ def _slopes(cost: Node, leaf: Node, point: Mapping[Node, Any], step: float) -> t
             return float(evaluate(cost, {**point, leaf: base + h * way}))
 
         h = step * max(1.0, abs(float(base[index])))
-        result[index], doubt[index] = richardson(value, h)
+        result[index], doubt[index] = richardson(value, h, grain(cost))
     return result, doubt

@@ -8,6 +8,7 @@ is analytic; a graph with any other op that the step goes through has no complex
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,7 +54,8 @@ def complex_slope(
         if moving:
             arguments = [_widened(argument) for argument in arguments]
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore", np.exceptions.ComplexWarning)
                 held[node] = node.op.numpy(*arguments, **attrs)
         except (TypeError, ValueError):  # a NumPy function that takes no complex numbers
             return None

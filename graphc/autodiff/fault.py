@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from graphc import dtypes
 from graphc.autodiff.chain import is_real, result_types
 from graphc.autodiff.forward import jvp
 from graphc.autodiff.reverse import grad
 from graphc.dims import Extent
 from graphc.evaluator import bind_extents, evaluate, watched
 from graphc.graph import substitute_in
-from graphc.node import Node
+from graphc.node import Node, topological
 from graphc.op import NoDerivative
 from graphc.ops.operands import constant, symbol
-from graphc.ops.special import project, project_op
+from graphc.ops.special import project, project_op, stop_gradient_op
 from graphc.origin import location
 from graphc.types import TensorType, TupleType
 
@@ -46,7 +47,9 @@ class Fault:
 
 
 def find_fault(cost: Node, point: Mapping[Node, Any], tolerance: float) -> Fault | None:
-    """The first op on the way to `cost` whose derivative is wrong; None if each is right."""
+    """The first op on the way to `cost` whose derivative is wrong; None if each is right. Behind
+    `stop_gradient` that is meant, so it is the one only where there is no other.
+    """
     met: dict[Node, list[Any]] = {}
 
     def watch(node: Node, arguments: Any, value: Any) -> Any:
@@ -58,7 +61,7 @@ def find_fault(cost: Node, point: Mapping[Node, Any], tolerance: float) -> Fault
     sizes: dict[str, int] = {}
     for leaf, value in point.items():
         bind_extents(leaf.type, np.shape(value), sizes, leaf.attrs["name"])
-    for node, arguments in met.items():
+    for node, arguments in sorted(met.items(), key=lambda item: item[0].op is stop_gradient_op):
         if _can_be_checked(node, arguments):
             fault = _fault_of(node, arguments, sizes, tolerance)
             if fault is not None:
@@ -125,15 +128,23 @@ def along(
         moved = {leaf: np.asarray(point[leaf]) + h * way for leaf, way in ways.items()}
         return float(evaluate(cost, {**point, **moved}))
 
-    return richardson(value, step)
+    return richardson(value, step, grain(cost))
 
 
-def richardson(value: Callable[[float], float], step: float) -> tuple[float, float]:
-    """The derivative at 0 of a function of one number, and by how much the extrapolation changed
-    it, which bounds the error.
+def grain(cost: Node) -> float:
+    """The precision of the narrowest float dtype on the way to a cost."""
+    types = {type_ for node in topological([cost]) for type_ in result_types(node)}
+    return max(float(dtypes.finfo(type_.dtype).eps) for type_ in types if is_real(type_))
+
+
+def richardson(
+    value: Callable[[float], float], step: float, grain: float
+) -> tuple[float, float]:
+    """The derivative at 0 of a function of one number, and what bounds its error: by how much the
+    extrapolation changed it, and what the values are rounded by, those next to 0 as sums are.
     """
-    coarse, fine = (
-        (value(h) - value(-h)) / (2 * h) for h in (step, step / 2)
-    )
+    near, far = ([value(h), value(-h)] for h in (step / 2, step))
+    fine, coarse = (near[0] - near[1]) / step, (far[0] - far[1]) / (2 * step)
     slope = (4 * fine - coarse) / 3
-    return slope, abs(slope - fine)
+    rounded = 2 * grain * max(1.0, *map(abs, near), *map(abs, far)) / step
+    return slope, abs(slope - fine) + rounded

@@ -91,6 +91,25 @@ def test_what_is_right_is_right() -> None:
         assert found and not found.fault and "is right" in str(found)
 
 
+def test_what_is_stopped_is_blamed_only_where_nothing_else_is_wrong(scaled: Any) -> None:
+    held = gx.sum(gx.stop_gradient(x) * x)
+    found = gx.check_grad(held + scaled(gx.sin(w), gx.exp(x)).sum(), x, POINT)
+    assert not found and "scaled_wrongly" in found.fault
+    assert "stop_gradient" in gx.check_grad(held, x, POINT).fault
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_differences_are_rounded_by_is_no_fault() -> None:
+    narrow = gx.cast(x, "float32")
+    for cost in (
+        gx.sum(gx.abs(x) * w) + 1e9,
+        gx.sum(gx.sort(x) ** 2) + 1e12,
+        gx.cast(gx.sin(narrow) + gx.erf(narrow), "float64").sum(),
+    ):
+        for shift in np.linspace(0, 0.1, 5):
+            assert gx.check_grad(cost, x, {**POINT, x: POINT[x] + shift})
+
+
 def test_a_complex_step_is_right_to_the_last_places() -> None:
     """Differences are not: they lose half of the places."""
     cost = gx.sum(gx.exp(gx.sin(x)) / gx.reshape(w, (3,)))
