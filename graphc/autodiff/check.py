@@ -21,7 +21,7 @@ from graphc.autodiff.forward import jvp
 from graphc.autodiff.reverse import grad
 from graphc.evaluator import evaluate
 from graphc.node import Node
-from graphc.ops.operands import constant
+from graphc.ops.operands import symbol
 from graphc.tree import flatten
 
 
@@ -92,7 +92,9 @@ def _apart(
     """By how much <gradient, direction> differs from what forward mode gives in the direction."""
     random = np.random.default_rng(0)
     ways = [random.uniform(-1, 1, np.shape(gradient)) for gradient in gradients]
-    pushed = float(evaluate(jvp(cost, list(leaves), [constant(way) for way in ways]), point))
+    tangents = [symbol(f"tangent {i}", leaf.shape, leaf.dtype) for i, leaf in enumerate(leaves)]
+    given = {**point, **dict(zip(tangents, ways, strict=True))}
+    pushed = float(evaluate(jvp(cost, list(leaves), tangents), given))
     terms = [gradient * way for gradient, way in zip(gradients, ways, strict=True)]
     pulled = sum(float(np.sum(term)) for term in terms)
     scale = max(1.0, sum(float(np.sum(np.abs(term))) for term in terms))

@@ -91,6 +91,14 @@ def test_what_is_right_is_right() -> None:
         assert found and not found.fault and "is right" in str(found)
 
 
+def test_extents_may_have_names(scaled: Any) -> None:
+    v, rows = gx.vector("v", "n"), gx.matrix("rows", ("n", 2))
+    point = {v: np.array([0.3, -0.2, 1.1]), rows: np.ones((3, 2))}
+    assert gx.check_grad(gx.sum(gx.tanh(v) @ rows), [v, rows], point)
+    found = gx.check_grad(scaled(v, gx.exp(v)).sum(), v, point)
+    assert not found and "scaled_wrongly" in found.fault
+
+
 def test_what_is_stopped_is_blamed_only_where_nothing_else_is_wrong(scaled: Any) -> None:
     held = gx.sum(gx.stop_gradient(x) * x)
     found = gx.check_grad(held + scaled(gx.sin(w), gx.exp(x)).sum(), x, POINT)
