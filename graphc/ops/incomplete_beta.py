@@ -209,7 +209,15 @@ def _both(a: Node, b: Node, x: Node) -> tuple[Node, Node]:
     )
     own, other = where_op(small, series[0], tail), where_op(small, series[1], one - tail)
     straight = where_op(small, low, left)
-    return where_op(straight, own, other), where_op(straight, other, own)
+    return _share(where_op(straight, own, other)), _share(where_op(straight, other, own))
+
+
+def _share(value: Node) -> Node:
+    """A number from 0 to 1: where a and b are so large that x is not known well enough to tell, as
+    one half of 1e40 and 1e40, a sum may be beyond.
+    """
+    one, none = like(value, 1), like(value, 0)
+    return where_op(value > one, one, where_op(value < none, none, value))
 
 
 def _is_small(a: Node, b: Node, x: Node) -> Node:

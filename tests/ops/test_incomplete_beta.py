@@ -200,3 +200,15 @@ def test_no_elements_and_rank_0() -> None:
     assert gx.evaluate(gx.betainc(A, B, X), {A: nothing, B: nothing, X: nothing}).shape == (0,)
     x = gx.scalar("x")
     assert gx.evaluate(gx.betainc(2.0, 2.0, x), {x: 0.5}) == 0.5
+
+
+def test_a_share_is_between_0_and_1() -> None:
+    """Where x is not known well enough to tell, too, and next to the smallest number."""
+    a = np.array([1e33, 1e40, 1e100, 1e100, 1e289, 5e-324, 1.25])
+    b = np.array([1e33, 3e40, 1e100, 1e200, 1e289, 2.0, 5e-324])
+    x = np.array([0.5, 0.25, 0.5, 1e-100, 0.5, 0.5, 0.5])
+    symbols = [gx.symbol(name, (7,)) for name in "abx"]
+    both = [gx.betainc(*symbols), gx.betaincc(*symbols)]
+    function = gx.compile(symbols, both, options=gx.Options(cache=False))
+    for found in (function(a, b, x), gx.evaluate(both, dict(zip(symbols, (a, b, x), strict=True)))):
+        assert all(((share >= 0) & (share <= 1)).all() for share in found)
