@@ -17,7 +17,8 @@ from typing import Any
 from graphc.codegen.chains import handed_candidates
 from graphc.codegen.clike import Level, enclosed
 from graphc.codegen.cuda_contract import BLOCK, ContractPrinter, Tiling, tiling_of
-from graphc.codegen.cuda_kernel import _PACK, MOST_BLOCKS, CudaKernel, KernelPrinter
+from graphc.codegen.cuda_functions import PACK
+from graphc.codegen.cuda_kernel import MOST_BLOCKS, CudaKernel, KernelPrinter
 from graphc.codegen.cuda_lanes import (
     ROW_WIDTH,
     WARP,
@@ -185,7 +186,7 @@ class RowsPrinter(_Held, KernelPrinter):
         self.lanes = self.planned()
         self.block = self.lanes.block
         self.on_chip = {*self.lanes.registers, *self.held}
-        self.helpers.setdefault("pack", _PACK)
+        self.helpers.setdefault("pack", PACK)
         for statement in self.kernel.body.statements:
             if statement is not nest:
                 self.statement(top, statement)

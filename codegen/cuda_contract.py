@@ -15,7 +15,8 @@ import re
 from dataclasses import dataclass
 
 from graphc.codegen.clike import Level, enclosed
-from graphc.codegen.cuda_kernel import _PACK, KernelPrinter
+from graphc.codegen.cuda_functions import PACK
+from graphc.codegen.cuda_kernel import KernelPrinter
 from graphc.codegen.cuda_lanes import WIDEST, Access, accesses_of, common_width, divides
 from graphc.codegen.cuda_scalar import CUDA
 from graphc.codegen.loops import Contract, Kernel, Plain, Region, plain_operand, scopes
@@ -119,7 +120,7 @@ class ContractPrinter(KernelPrinter):
             self.resident = self.resident_with_arithmetic
         row_tiles, column_tiles = tiling.tiles(contract)
         self.tasks = contract.batch * row_tiles * column_tiles
-        self.helpers.setdefault("pack", _PACK)
+        self.helpers.setdefault("pack", PACK)
         self.declare(top, contract.dtype)
         for statement in self.kernel.body.statements:
             if statement is not contract:

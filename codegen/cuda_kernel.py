@@ -13,11 +13,28 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from graphc.codegen.clike import Level, StatementPrinter, enclosed
+from graphc.codegen.cuda_functions import (
+    PACK,
+    PUT_SOME,
+    RECORD,
+    REDUCTION,
+    TAKE_SOME,
+    WARP_REDUCTION,
+)
+from graphc.codegen.cuda_known import (
+    EVERY,
+    FIRST,
+    Toucher,
+    conflict,
+    is_narrow,
+    merged_reductions,
+    touches,
+)
 from graphc.codegen.cuda_lanes import (
     LANE,
     WARP,
@@ -30,7 +47,7 @@ from graphc.codegen.cuda_lanes import (
 )
 from graphc.codegen.cuda_lanes import planned as planned_lanes
 from graphc.codegen.cuda_scalar import CUDA
-from graphc.codegen.loops import Buffer, Contract, Kernel, identity, linear, scopes
+from graphc.codegen.loops import Buffer, Kernel, identity, linear, scopes
 from graphc.codegen.memory import aligned
 from graphc.codegen.scalar import (
     BITS,
@@ -38,13 +55,12 @@ from graphc.codegen.scalar import (
     Accumulator,
     Check,
     For,
-    Scope,
     Store,
     Value,
     item_bytes,
     walk,
 )
-from graphc.dims import Bounds, Compound, Dim, Extent, ceildiv, dim_min, product, substitute
+from graphc.dims import Dim, Extent, ceildiv, dim_min, product, substitute
 
 # Blocks of a launch; more tasks than this are taken in turns.
 MOST_BLOCKS = 1 << 16
@@ -52,8 +68,6 @@ MOST_BLOCKS = 1 << 16
 # values one block will do, and of doubles so many threads.
 MANY_VALUES = 600
 THREADS_OF_DOUBLES = 512
-# Indices below this, sums and products on the way included, fit an int with room to spare.
-NARROW_INDEX = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -83,11 +97,6 @@ class CudaKernel:
     resident: int | None = None  # blocks that a multiprocessor must hold, if the kernel says so
 
 
-# Who touches memory at a point of a task: a loop (its range), every thread, or the first one.
-Toucher = tuple[Any, Any] | str
-_EVERY, _FIRST = "every thread", "first thread"
-
-
 class KernelPrinter(StatementPrinter):
     """Writes a loop nest."""
 
@@ -113,7 +122,7 @@ class KernelPrinter(StatementPrinter):
         self.filled: set[tuple[Buffer, Extent]] = set()
         self.packed: dict[int, str] = {}
         self.late: set[tuple[Buffer, Extent]] = set()  # kept, and stored at the end of a task
-        if _is_narrow(kernel, self.live, self.bounds):
+        if is_narrow(kernel, self.live, self.bounds):
             self.INTEGER, self.LONG = "int", ""
         loaded = {
             s.immediate.buffer
@@ -327,7 +336,7 @@ class KernelPrinter(StatementPrinter):
             return
         scratch = {self.group[b] for b in self.kernel.buffers if b.space == "worker"}
         touched = [self.task_touched.get(group, ()) for group in scratch]
-        if any(_conflict(one, touchers) for touchers in touched for one in touchers):
+        if any(conflict(one, touchers) for touchers in touched for one in touchers):
             inside.put(self.barrier_text)  # before the next task writes to scratch
         stop = self.task_count() if loop.start == 0 else self.index(top, loop.stop)
         step = f"gridDim.x{share}" if rows == 1 else f"gridDim.x * {rows}"
@@ -472,7 +481,7 @@ class KernelPrinter(StatementPrinter):
     def declare_kept(self, level: Level, kept: Kept, width: int, loop: For) -> None:
         type_ = CUDA.memory_type(kept.dtype)
         if width > 1:
-            self.helpers.setdefault("pack", _PACK)
+            self.helpers.setdefault("pack", PACK)
             type_ = f"Pack<{type_}, {width}>"
         times = f"[{kept.rounds}]" if kept.rounds > 1 else ""
         ragged = int(loop.stop) % (self.lanes.threads * width * kept.rounds)  # type: ignore[arg-type]
@@ -515,7 +524,7 @@ class KernelPrinter(StatementPrinter):
             if number not in together:
                 continue
             type_ = CUDA.memory_type(access.buffer.dtype)
-            self.helpers.setdefault("pack", _PACK)
+            self.helpers.setdefault("pack", PACK)
             if access.stores:
                 name = self.fresh("out")
                 level.put(f"Pack<{type_}, {width}> {name}{'' if whole else ' = {}'};")
@@ -550,7 +559,7 @@ class KernelPrinter(StatementPrinter):
             elif whole:
                 level.put(f"put({target}, {name});")
             else:
-                self.helpers.setdefault("put_some", _PUT_SOME)
+                self.helpers.setdefault("put_some", PUT_SOME)
                 level.put(f"put({target}, {name}, {rest});")
 
     def may_pack(self, access: Access) -> bool:
@@ -561,10 +570,10 @@ class KernelPrinter(StatementPrinter):
         """The expression of elements from memory; `rest` is how many there are, if that matters."""
         if width == 1:
             return source
-        self.helpers.setdefault("pack", _PACK)
+        self.helpers.setdefault("pack", PACK)
         if not rest:
             return f"take<{width}>({source})"
-        self.helpers.setdefault("take_some", _TAKE_SOME)
+        self.helpers.setdefault("take_some", TAKE_SOME)
         return f"take<{width}>({source}, {rest})"
 
     def pack_address(self, level: Level, access: Access, first: str) -> str:
@@ -618,14 +627,14 @@ class KernelPrinter(StatementPrinter):
         wide = self.is_wide(dtype)
         shuffled = "value" if wide else "(int)value"
         back = "" if wide else f"({type_})"
-        self.helpers[name] = _WARP_REDUCTION.format(
+        self.helpers[name] = WARP_REDUCTION.format(
             name=name, type=type_, combined=text, value=shuffled, back=back
         )
 
     def reduction(self, name: str, combiner: str, dtype: str) -> None:
         if name not in self.helpers:
             text = self.instruction(combiner, ["value", "other"], [dtype, dtype], dtype)
-            self.helpers[name] = _REDUCTION.format(
+            self.helpers[name] = REDUCTION.format(
                 name=name, warp=name.replace("block", "warp"), type=CUDA.types[dtype], combined=text
             )
 
@@ -644,7 +653,7 @@ class KernelPrinter(StatementPrinter):
             return f"{text} != 0" if value.dtype == "bool" else text
         buffer = value.immediate.buffer
         if not level.lanes and buffer in self.writes:
-            self.order(level, [(self.group[buffer], _EVERY, False)])
+            self.order(level, [(self.group[buffer], EVERY, False)])
         return super().load(level, value)
 
     def store(self, level: Level, s: Store) -> None:
@@ -652,7 +661,7 @@ class KernelPrinter(StatementPrinter):
             level.put(f"{self.packed[id(s)]} = {self.operand(s.value)};")
             return
         if not level.lanes:
-            self.order(level, [(self.group[s.buffer], _FIRST, True)])
+            self.order(level, [(self.group[s.buffer], FIRST, True)])
         element = self.element(level, s.buffer, s.index, s.args)
         guards = self.store_guards(level)
         guards = guards if s.mask is None else [*guards, self.operand(s.mask)]
@@ -671,7 +680,7 @@ class KernelPrinter(StatementPrinter):
         if level.lanes:
             return
         accesses: list[tuple[int, Toucher, bool]] = []
-        for toucher, s in _touches(loop, _EVERY, _FIRST):
+        for toucher, s in touches(loop, EVERY, FIRST):
             buffer = s.buffer if isinstance(s, Store) else s.immediate.buffer
             if buffer in self.lanes.registers:
                 continue
@@ -684,7 +693,7 @@ class KernelPrinter(StatementPrinter):
 
     def order(self, level: Level, accesses: Sequence[tuple[int, Toucher, bool]]) -> None:
         """Note the accesses of one statement, behind a barrier where they need one."""
-        if any(_conflict((t, w), self.touched.get(group, ())) for group, t, w in accesses):
+        if any(conflict((t, w), self.touched.get(group, ())) for group, t, w in accesses):
             level.put(self.barrier_text)
             self.touched.clear()
         self.note(accesses)
@@ -698,7 +707,7 @@ class KernelPrinter(StatementPrinter):
 
     def check(self, level: Level, s: Check) -> None:
         self.used.add(("status", None))
-        self.helpers.setdefault("record", _RECORD)
+        self.helpers.setdefault("record", RECORD)
         first = "" if level.lanes else f"{self.thread} == 0 && "
         condition, index = self.operand(s.condition), self.operand(s.index)
         level.put(f"if ({first}!{condition}) record(status, {s.code}, {s.node}, {index});")
@@ -717,191 +726,6 @@ def launch_bounds(block: int, resident: int | None) -> str:
 _SHARED_ARRAY = re.compile(
     r"\s*__shared__ (?:__align__\(16\) )?([\w ]+?) (\w+)((?:\[\d+\])+);$"
 )
-
-# Halves of a warp onto halves, then the warps in order: the order depends on the block's size only.
-_WARP_REDUCTION = """\
-__device__ inline {type} {name}({type} value)
-{{
-    #pragma unroll
-    for (int lanes = 16; lanes > 0; lanes /= 2) {{
-        const {type} other = {back}__shfl_xor_sync(0xffffffffu, {value}, lanes);
-        value = {combined};
-    }}
-    return value;
-}}"""
-
-_REDUCTION = """\
-__device__ inline {type} {name}({type} value, {type}* partials)
-{{
-    value = {warp}(value);
-    if (threadIdx.x % 32 == 0) partials[threadIdx.x / 32] = value;
-    __syncthreads();
-    value = partials[0];
-    for (unsigned warp = 1; warp < blockDim.x / 32; ++warp) {{
-        const {type} other = partials[warp];
-        value = {combined};
-    }}
-    __syncthreads();
-    return value;
-}}"""
-
-# Elements next to each other that are loaded and stored at once.
-_PACK = """\
-template <typename T, int N> struct __align__(sizeof(T) * N) Pack {
-    T at[N];
-};
-
-template <int N, typename T> __device__ inline Pack<T, N> take(const T* from)
-{
-    return *(const Pack<T, N>*)from;
-}
-
-template <int N, typename T> __device__ inline void put(T* to, const Pack<T, N>& pack)
-{
-    *(Pack<T, N>*)to = pack;
-}"""
-
-_TAKE_SOME = """\
-template <int N, typename T> __device__ inline Pack<T, N> take(const T* from, long long count)
-{
-    if (count >= N) return take<N>(from);
-    Pack<T, N> pack = {};
-    #pragma unroll
-    for (int n = 0; n < N; ++n) {
-        if (n < count) pack.at[n] = from[n];
-    }
-    return pack;
-}"""
-
-_PUT_SOME = """\
-template <int N, typename T>
-__device__ inline void put(T* to, const Pack<T, N>& pack, long long count)
-{
-    if (count >= N) return put(to, pack);
-    #pragma unroll
-    for (int n = 0; n < N; ++n) {
-        if (n < count) to[n] = pack.at[n];
-    }
-}"""
-
-# The first failing thread writes the record; later ones find the code taken.
-_RECORD = """\
-__device__ inline void record(
-    unsigned long long* status, unsigned long long code, long long node, long long index)
-{
-    if (atomicCAS(status, 0ULL, code) != 0) return;
-    status[1] = node;
-    status[2] = index;
-}"""
-
-# -- what is known of a kernel before it is written ------------------------------------------------
-
-
-def merged_reductions(
-    scope: Scope, live: set[int], shared: Callable[[For], bool]
-) -> dict[Accumulator, Accumulator]:
-    """Accumulators whose results only go on into one of the enclosing loop, by the same combiner.
-
-    If several threads share the innermost loop, every thread can carry its part through all of
-    them, and the block reduces once.
-    """
-    uses: dict[int, int] = {}
-    for s in walk(scope):
-        values = s.args if isinstance(s, Value) and id(s) in live else ()
-        if isinstance(s, Store):
-            values = (s.value, *s.args, *([s.mask] if s.mask is not None else []))
-        elif isinstance(s, Check):
-            values = (s.condition, s.index)
-        elif isinstance(s, Accumulate):
-            values = (s.value, *([s.mask] if s.mask is not None else []))
-        for value in values:
-            uses[id(value)] = uses.get(id(value), 0) + 1
-    into: dict[Accumulator, Accumulator] = {}
-    loops = [s for s in walk(scope) if isinstance(s, For)]
-    for loop in loops:
-        if loop.role != "serial":
-            continue
-        inner = {a for s in loop.body.statements if isinstance(s, For) for a in s.accumulators}
-        additions = [s for s in walk(loop.body) if isinstance(s, Accumulate)]
-        for outer in loop.accumulators:
-            mine = [s for s in additions if s.accumulator is outer]
-            if len(mine) != 1 or mine[0].mask is not None or mine[0].value.opcode != "result":
-                continue
-            source = mine[0].value.immediate
-            if (
-                source in inner
-                and source.combiner == outer.combiner
-                and uses[id(mine[0].value)] == 1
-            ):
-                into[source] = outer
-    merged: dict[Accumulator, Accumulator] = {}
-    for loop in loops:
-        if shared(loop):
-            for accumulator in loop.accumulators:
-                while accumulator in into:
-                    merged[accumulator] = accumulator = into[accumulator]
-    return merged
-
-
-def _conflict(one: tuple[Toucher, bool], others: Iterable[tuple[Toucher, bool]]) -> bool:
-    """Whether threads meet in memory: it is touched in two ways, and one of them writes."""
-    return any(one[0] != other and (one[1] or wrote) for other, wrote in others)
-
-
-def _touches(loop: For, every: Toucher, first: Toucher) -> Iterator[tuple[Toucher, Any]]:
-    """The loads and stores of a loop, with who does them."""
-    if loop.role == "vector":
-        every = first = (loop.start, loop.stop)
-    for s in loop.body.statements:
-        if isinstance(s, For):
-            yield from _touches(s, every, first)
-        elif isinstance(s, Store):
-            yield first, s
-        elif isinstance(s, Value) and s.opcode == "load":
-            yield every, s
-
-
-def _is_narrow(kernel: Kernel, live: set[int], bounds: Bounds) -> bool:
-    """Whether all index arithmetic stays far within the range of an int."""
-    if kernel.extents or any(buffer.layout == "strided" for buffer in kernel.buffers):
-        return False
-    nest = kernel.nest
-    if isinstance(nest, Contract):
-        sizes = [nest.batch * nest.rows * nest.columns, nest.depth]
-    else:
-        sizes = [nest.stop]
-    sizes += [product(buffer.shape) for buffer in kernel.buffers]
-    for scope in scopes(kernel):
-        for s in walk(scope):
-            if isinstance(s, Check) or (isinstance(s, Store) and s.args):
-                return False
-            if isinstance(s, Store):
-                sizes.append(linear(s.buffer, s.index))
-            elif isinstance(s, For):
-                sizes += [s.start, s.stop]
-            elif isinstance(s, Value) and id(s) in live and s.opcode in ("index", "load"):
-                if s.args if s.opcode == "index" else s.immediate.count:
-                    return False
-                index = s.opcode == "index"
-                address = s.immediate
-                sizes.append(address if index else linear(address.buffer, address.index))
-    return all(_is_small(size, bounds) for size in sizes)
-
-
-def _is_small(extent: Extent, bounds: Bounds) -> bool:
-    """Whether an extent, and each that is divided or compared in it, is far from an int's limit."""
-    if isinstance(extent, int):
-        return abs(extent) <= NARROW_INDEX
-    low, high = bounds.interval(extent)
-    if low is None or high is None or max(-low, high) > NARROW_INDEX:
-        return False
-    return all(
-        _is_small(argument, bounds)
-        for monomial, _ in extent.terms
-        for atom, _ in monomial
-        if isinstance(atom, Compound)
-        for argument in atom.arguments
-    )
 
 
 def _deeper(level: Level) -> Level:
