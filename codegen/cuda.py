@@ -13,21 +13,38 @@ It has not run on a GPU.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-
-import numpy as np
 
 from graphc.codegen.chains import chain_products
 from graphc.codegen.clike import comment, memory_groups, remarks
 from graphc.codegen.cuda_chain import ChainPrinter, fits
 from graphc.codegen.cuda_columns import ColumnPrinter, reduces_columns
 from graphc.codegen.cuda_contract import ContractPrinter
-from graphc.codegen.cuda_kernel import CudaKernel, KernelPrinter, Parameter
+from graphc.codegen.cuda_kernel import CudaKernel, KernelPrinter
 from graphc.codegen.cuda_lanes import SHARED_SCRATCH, divides
 from graphc.codegen.cuda_launcher import launcher
 from graphc.codegen.cuda_loop import LoopPrinter, launches_of, runs_on_device
+from graphc.codegen.cuda_plan import (
+    Argument,
+    ArrayType,
+    CallStep,
+    KernelStep,
+    LoopStep,
+    Place,
+    Plan,
+    Size,
+    Status,
+    Step,
+    Stride,
+    SwitchStep,
+    Totals,
+    Touched,
+    WhileStep,
+    plan_lines,
+    totals,
+)
 from graphc.codegen.cuda_product import Product, product_of
 from graphc.codegen.cuda_tensor import TensorPrinter, uses_matrix_units
 from graphc.codegen.cuda_together import PART_BLOCK, Part, joined_kernel
@@ -55,7 +72,7 @@ from graphc.codegen.shallow import shallow_written_out
 from graphc.codegen.tactics import GPU
 from graphc.codegen.together import put_together
 from graphc.codegen.traffic import Moved, moved, total
-from graphc.dims import Dim, Extent, evaluate, product
+from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph
 
 # Bytes at whose multiples every input, output and constant, and the arena, begin.
@@ -65,163 +82,6 @@ SCRATCH_BLOCKS = 512
 
 
 # -- what the host gets ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Place:
-    """An address: `offset` bytes into an array, number `index` of its space.
-
-    `space` is "input", "output", "constant" or "arena".
-    """
-
-    space: str
-    index: int
-    offset: Extent
-
-    def __str__(self) -> str:
-        base = "arena" if self.space == "arena" else f"{self.space} {self.index}"
-        return base if self.offset == 0 else f"{base} + {self.offset}"
-
-
-@dataclass(frozen=True)
-class Stride:
-    """The step in bytes along `axis` of input number `index`, as a long long."""
-
-    index: int
-    axis: int
-
-    def __str__(self) -> str:
-        return f"stride {self.axis} of input {self.index}"
-
-
-@dataclass(frozen=True)
-class Size:
-    """The value of an extent, as a long long."""
-
-    extent: Extent
-
-    def __str__(self) -> str:
-        return str(self.extent)
-
-
-@dataclass(frozen=True)
-class Status:
-    """The address of the record of the first failing check: its code, node and index.
-
-    Three unsigned 64-bit words, all 0 before the call.
-    """
-
-    def __str__(self) -> str:
-        return "status"
-
-
-Argument = Place | Stride | Size | Status
-
-
-@dataclass(frozen=True)
-class Touched:
-    """Memory that a launch reads, or also writes: so many bytes from a place on."""
-
-    place: Place
-    bytes: Extent
-    writes: bool
-
-
-@dataclass(frozen=True)
-class KernelStep:
-    """Launch a kernel on `grid` blocks in a row, of `block` threads; 0 blocks are passed over.
-
-    `can_fail` tells whether it may write the status record; `nodes` are the ops that it computes;
-    `bytes` is what it moves, counted as `traffic` says; `product` is set where it is nothing but a
-    matrix product, which a library may do in its place. `touches` is all memory by which it may
-    depend on another launch, but for the status record.
-    """
-
-    kernel: str
-    grid: Extent
-    block: int
-    arguments: tuple[Argument, ...]
-    can_fail: bool
-    nodes: tuple[str, ...] = ()
-    bytes: Extent = 0
-    product: Product | None = None
-    touches: tuple[Touched, ...] = ()
-
-
-@dataclass(frozen=True)
-class LoopStep:
-    """Do the steps with `variable` from 0 to `length` - 1, or the other way round."""
-
-    variable: str
-    length: Extent
-    reverse: bool
-    steps: tuple[Step, ...]
-
-
-@dataclass(frozen=True)
-class WhileStep:
-    """Do the steps of the test; while the byte at `condition` is not 0 do the others, and so on."""
-
-    test: tuple[Step, ...]
-    condition: Place
-    steps: tuple[Step, ...]
-
-
-@dataclass(frozen=True)
-class SwitchStep:
-    """Do one branch: that which the int64 at `index` numbers, the first or last if it lies outside.
-    """
-
-    index: Place
-    branches: tuple[tuple[Step, ...], ...]
-
-
-@dataclass(frozen=True)
-class CallStep:
-    """Do a plan on `operands` (inputs, then outputs), with `sizes`, in part of the arena."""
-
-    plan: Plan
-    operands: tuple[Place, ...]
-    sizes: dict[str, Extent]
-    arena: Place
-
-
-Step = KernelStep | LoopStep | WhileStep | SwitchStep | CallStep
-
-
-@dataclass(frozen=True)
-class ArrayType:
-    """An input or output: C-contiguous, or with strides of its own."""
-
-    dtype: np.dtype[Any]
-    shape: tuple[Extent, ...]
-    strided: bool = False
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The steps of a procedure, in order, over the named extents `sizes`."""
-
-    name: str
-    inputs: tuple[ArrayType, ...]
-    outputs: tuple[ArrayType, ...]
-    sizes: tuple[str, ...]
-    arena_bytes: Extent
-    steps: tuple[Step, ...]
-
-
-@dataclass(frozen=True)
-class Totals:
-    """Launches of one call, and the bytes that they move.
-
-    A loop whose end data decide counts one round, a choice its dearest branch.
-    """
-
-    launches: int
-    bytes: int
-
-    def __add__(self, other: Totals) -> Totals:
-        return Totals(self.launches + other.launches, self.bytes + other.bytes)
 
 
 @dataclass(eq=False)
@@ -288,13 +148,13 @@ class CudaProgram:
 
     def totals(self, sizes: Mapping[str, int] | None = None) -> Totals:
         """Launches and modelled bytes of one call, for the named extents `sizes`."""
-        return _totals(self.plan.steps, dict(sizes or {}))
+        return totals(self.plan.steps, dict(sizes or {}))
 
     def launch_plan_text(self) -> str:
         """The plan, one step a line, with the bytes that a launch moves; each called procedure
         once.
         """
-        return "\n".join(_plan_lines(self.plan)) + "\n"
+        return "\n".join(plan_lines(self.plan)) + "\n"
 
 
 def translation_unit(
@@ -384,74 +244,6 @@ def _may_join(launch: Launch | Chain) -> bool:
         if buffer.space == "worker"
     ]
     return all(isinstance(size, int) for size in sizes) and sum(sizes) <= SHARED_SCRATCH  # type: ignore[operator]
-
-
-def _totals(steps: Sequence[Step], sizes: dict[str, int]) -> Totals:
-    found = Totals(0, 0)
-    for step in steps:
-        if isinstance(step, KernelStep):
-            if evaluate(step.grid, sizes):
-                found += Totals(1, evaluate(step.bytes, sizes))
-        elif isinstance(step, LoopStep):
-            one = _totals(step.steps, {**sizes, step.variable: 0})
-            length = evaluate(step.length, sizes)
-            found += Totals(one.launches * length, one.bytes * length)
-        elif isinstance(step, WhileStep):
-            found += _totals((*step.test, *step.steps), sizes)
-        elif isinstance(step, SwitchStep):
-            branches = [_totals(branch, sizes) for branch in step.branches]
-            found += max(branches, key=lambda each: each.bytes)
-        else:
-            inner = {name: evaluate(extent, sizes) for name, extent in step.sizes.items()}
-            found += _totals(step.plan.steps, inner)
-    return found
-
-
-def _plan_lines(plan: Plan) -> Iterator[str]:
-    shown: set[int] = set()
-    waiting = [plan]
-    while waiting:
-        current = waiting.pop(0)
-        if id(current) in shown:
-            continue
-        shown.add(id(current))
-        arrays = [*(f"input {i}" for i in range(len(current.inputs)))]
-        arrays += [f"output {i}" for i in range(len(current.outputs))]
-        types = [
-            f"{a.dtype.name}[{', '.join(map(str, a.shape))}]"
-            for a in (*current.inputs, *current.outputs)
-        ]
-        listed = ", ".join(f"{array}: {type_}" for array, type_ in zip(arrays, types, strict=True))
-        yield f"{current.name}({listed}), arena of {current.arena_bytes} bytes:"
-        yield from _step_lines(current.steps, "    ", waiting)
-
-
-def _step_lines(steps: Sequence[Step], indent: str, waiting: list[Plan]) -> Iterator[str]:
-    """One line a step, what it repeats or chooses from beneath it; called plans go to `waiting`."""
-    inner = indent + "    "
-    for step in steps:
-        if isinstance(step, KernelStep):
-            arguments = ", ".join(map(str, step.arguments))
-            launch = f"{step.kernel}<<<{step.grid}, {step.block}>>>({arguments})"
-            yield f"{indent}{launch}  # {step.bytes} bytes"
-        elif isinstance(step, LoopStep):
-            order = " reversed" if step.reverse else ""
-            yield f"{indent}for {step.variable} in range({step.length}){order}:"
-            yield from _step_lines(step.steps, inner, waiting)
-        elif isinstance(step, WhileStep):
-            yield f"{indent}repeat:"
-            yield from _step_lines(step.test, inner, waiting)
-            yield f"{inner}stop unless {step.condition}"
-            yield from _step_lines(step.steps, inner, waiting)
-        elif isinstance(step, SwitchStep):
-            for number, branch in enumerate(step.branches):
-                yield f"{indent}if {step.index} is {number}:"
-                yield from _step_lines(branch, inner, waiting)
-        else:
-            operands = ", ".join(map(str, step.operands))
-            sizes = "".join(f", {name} = {extent}" for name, extent in step.sizes.items())
-            yield f"{indent}call {step.plan.name}({operands}; {step.arena}{sizes})"
-            waiting.append(step.plan)
 
 
 def _formal_alignments(program: Program) -> dict[int, int]:
@@ -749,23 +541,9 @@ def _names_of(launches: Sequence[Launch]) -> tuple[str, ...]:
 
 
 __all__ = [
-    "ArrayType",
-    "CallStep",
-    "CudaKernel",
-    "CudaProgram",
-    "KernelStep",
-    "LoopStep",
-    "Parameter",
+    "ALIGNED",
     "SCRATCH_BLOCKS",
-    "Place",
-    "Plan",
-    "Size",
-    "Status",
-    "Stride",
-    "SwitchStep",
-    "Totals",
-    "Touched",
-    "WhileStep",
+    "CudaProgram",
     "cuda_source",
     "lower_for_cuda",
     "product_scratch",

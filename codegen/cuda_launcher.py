@@ -18,10 +18,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphc.codegen.clike import comment
+from graphc.codegen.cuda_plan import (
+    Argument,
+    CallStep,
+    KernelStep,
+    LoopStep,
+    Place,
+    Plan,
+    Size,
+    Status,
+    Step,
+    SwitchStep,
+    WhileStep,
+)
 from graphc.dims import Compound, Dim, Extent, substitute
 
 if TYPE_CHECKING:
-    from graphc.codegen.cuda import Argument, CudaProgram, Place, Plan, Step
+    from graphc.codegen.cuda import CudaProgram
 
 # Bytes of one constant that can be written out as text.
 MOST_CONSTANT_BYTES = 1 << 22
@@ -209,8 +222,6 @@ class _Launcher:
             yield from self.step(step)
 
     def step(self, step: Step) -> Iterator[str]:
-        from graphc.codegen.cuda import CallStep, KernelStep, LoopStep, SwitchStep
-
         if isinstance(step, KernelStep):
             yield from self.launch(step)
         elif isinstance(step, LoopStep):
@@ -284,8 +295,6 @@ class _Launcher:
         yield f"TRY({self.function_name(step.plan)}({arguments}{sizes}));"
 
     def argument(self, argument: Argument, type_: str) -> str:
-        from graphc.codegen.cuda import Place, Size, Status
-
         if isinstance(argument, Status):
             return "status"
         if isinstance(argument, Size):
@@ -311,8 +320,6 @@ class _Launcher:
 
 
 def _called(steps: Sequence[Step]) -> Iterator[Plan]:
-    from graphc.codegen.cuda import CallStep, LoopStep, SwitchStep, WhileStep
-
     for step in steps:
         if isinstance(step, CallStep):
             yield step.plan

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.cuda_kernel import CudaKernel, Parameter, launch_bounds
+from graphc.codegen.cuda_plan import Size
 from graphc.dims import Extent
 
 # Threads of a block of such a launch.
@@ -119,8 +120,6 @@ def _arguments(group: Sequence[Part], parameters: Parameters, chosen: str) -> li
 
 def size_text(extent: Extent, parameters: Parameters) -> str:
     """A number of blocks, as a literal or a parameter."""
-    from graphc.codegen.cuda import Size
-
     if isinstance(extent, int):
         return str(extent)
     return f"(int){parameters.name(Size(extent), Parameter('extent', 'blocks', 'long long'))}"

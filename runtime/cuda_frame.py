@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphc.codegen.cuda import (
+from graphc.codegen.cuda_plan import (
     Argument,
     CallStep,
     KernelStep,

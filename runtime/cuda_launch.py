@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from graphc.codegen.beside import laid_out
-from graphc.codegen.cuda import (
+from graphc.codegen.cuda import CudaProgram
+from graphc.codegen.cuda_plan import (
     CallStep,
-    CudaProgram,
     KernelStep,
     LoopStep,
     Place,

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from graphc.codegen.cuda import CallStep, CudaProgram, KernelStep, LoopStep, Step, SwitchStep
+from graphc.codegen.cuda import CudaProgram
 from graphc.codegen.cuda_occupancy import Occupancy, occupancy
+from graphc.codegen.cuda_plan import CallStep, KernelStep, LoopStep, Step, SwitchStep
 from graphc.dims import Dim, Extent, evaluate, product, substitute, symbols_of
 from graphc.errors import CompileError
 from graphc.options import Options

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 import graphc as gx
-from graphc.codegen.cuda import (
+from graphc.codegen.cuda import CudaProgram, translation_unit
+from graphc.codegen.cuda_plan import (
     Argument,
     CallStep,
-    CudaProgram,
     KernelStep,
     LoopStep,
     Place,
@@ -33,7 +33,6 @@ from graphc.codegen.cuda import (
     Stride,
     SwitchStep,
     WhileStep,
-    translation_unit,
 )
 from graphc.codegen.cuda_scalar import CUDA
 from graphc.codegen.scalar import DTYPES

@@ -25,7 +25,8 @@ from test_scalar import NUMPY_DTYPES, assert_same, build, edges, one_zero, opcod
 
 import graphc as gx
 from graphc.autodiff import grad
-from graphc.codegen.cuda import LoopStep, cuda_source, lower_for_cuda, translation_unit
+from graphc.codegen.cuda import cuda_source, lower_for_cuda, translation_unit
+from graphc.codegen.cuda_plan import LoopStep
 from graphc.codegen.emit import copy_operand
 from graphc.codegen.loops import Buffer, Kernel, verify
 from graphc.codegen.lower import expand
