@@ -16,6 +16,7 @@ from graphc.codegen.gemm import SMALL_WORK, TASK_WORK
 from graphc.codegen.llvm.indices import unit_bytes
 from graphc.codegen.llvm.kernel import Printer, Text
 from graphc.codegen.llvm.level import Lanes, Level
+from graphc.codegen.llvm.shuffles import Shuffles
 from graphc.codegen.loops import Contract, Kernel, Plain, plain_operand
 from graphc.codegen.machine import Machine
 from graphc.codegen.microkernel import Tile
@@ -81,6 +82,7 @@ class _ShortPrinter(Printer):
         assert left is not None and right is not None
         self.left, self.right = left, right
         self.values.product = self.product
+        self.shuffles = Shuffles(self.values)
         self.sums = ""  # of the row whose epilogue is being written
 
     def text(self, name: str) -> str:
@@ -224,30 +226,16 @@ class _ShortPrinter(Printer):
 
     def _joined(self, level: Level, parts: list[str]) -> str:
         """Vectors of as many lanes as registers have, as one."""
-        lanes = self.tile.vector.lanes
-        joined = parts[0]
+        own, element = self.tile.vector.lanes, self.tile.vector.element
+        shuffled, joined = self.shuffles.shuffled, parts[0]
         for number, part in enumerate(parts[1:], 1):
-            have = number * lanes
-            typed = f"<{have} x {self.tile.vector.element}>"
-            if number > 1:
-                part = self._widened(level, part, have)
-            indices = ", ".join(f"i32 {i}" for i in range(have + lanes))
-            name = self.values.fresh()
-            level.put(
-                f"{name} = shufflevector {typed} {joined}, {typed} {part}, "
-                f"<{have + lanes} x i32> <{indices}>"
-            )
-            joined = name
+            have = number * own
+            if number > 1:  # both must have one type: what is behind the part is poison
+                picks = [min(lane, own) for lane in range(have)]
+                part = shuffled(level, (part, "poison"), f"<{own} x {element}>", picks)
+            typed = f"<{have} x {element}>"
+            joined = shuffled(level, (joined, part), typed, range(have + own))
         return joined
-
-    def _widened(self, level: Level, part: str, lanes: int) -> str:
-        own, typed = self.tile.vector.lanes, self.tile.vector.text
-        picks = ", ".join(f"i32 {i}" if i < own else "i32 poison" for i in range(lanes))
-        name = self.values.fresh()
-        level.put(
-            f"{name} = shufflevector {typed} {part}, {typed} poison, <{lanes} x i32> <{picks}>"
-        )
-        return name
 
     def product(self, level: Level, value: Value) -> str:
         """The sums of the row whose epilogue is being written, in lanes."""
