@@ -66,7 +66,7 @@ def taylor(
     series = Series(nodes, columns or [[] for _ in nodes], TRANSFORM, expand)
     found = series.coefficients(results, order)
     rows = [[column[m] for column in found] for m in range(order)]
-    of = [*results, *nodes, *(node for column in columns for node in column)]
+    of = [*results, *nodes, *(node for seeds in given for node in seeds)]
     made = [results, *(remembered(filled(results, row), of) for row in rows)]
     return [out_structure.unflatten(row) for row in made]
 
