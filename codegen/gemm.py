@@ -45,11 +45,13 @@ asked even then, because it polls for signals.
 
 The plan. Register tiles take k in blocks such that a panel of right fills at most an eighth of the
 second level of cache. Operands are read where they lie as long as they are near; a transposed or
-large right operand is packed, by the tasks that use a panel if few tasks do, else once for all. A
-few rows stream over right, narrow products whose operands are contiguous along k take dot products,
-and a narrow product whose left operand is transposed is computed the other way round. A long k
-with a small out is cut into pieces whose results are added at the end. The thresholds below were
-measured on a Zen 4 with a second level of 1 MiB; those of bytes follow the machine.
+large right operand is packed, by the tasks that use a panel if few tasks do, else once for all. If
+left is transposed, not high and large, as in the gradient of weights, all panels meet one block of
+k before the next begins, so that its part of left stays in the second level. A few rows stream over
+right, narrow products whose operands are contiguous along k take dot products, and a narrow product
+whose left operand is transposed is computed the other way round. A long k with a small out is cut
+into pieces whose results are added at the end. The thresholds below were measured on a Zen 4 with a
+second level of 1 MiB; those of bytes follow the machine.
 """
 
 from __future__ import annotations
@@ -523,6 +525,7 @@ class Sources:
     left_by_lines: str  # in place, transposed and beyond the second level of cache
     right_by_task: str  # packed by each task
     right_once: str  # packed once for all tasks
+    by_depth: str  # a block of k at a time, by all tasks: its rows of left stay in the second level
 
 
 def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
@@ -544,7 +547,16 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
     conflict = f.both(f.compare("eq", offset, 0), f.compare("ne", line, 0))
     conflict = f.both(conflict, f.negate(left_tabled))
 
-    scattered = f.both(column_major, f.compare("sge", left_bytes, l2))
+    # A transposed left operand that leaves no room in the second level would come from the third
+    # again for every panel of right: blocks of k are taken one after the other instead.
+    by_depth = f.compare("sgt", left_bytes, l2 // 2)
+    by_depth = f.both(f.both(by_depth, column_major), f.compare("sle", rows, b.few_rows))
+    by_depth = f.both(by_depth, f.negate(f.either(own_left, own_right)))
+    by_depth = f.both(by_depth, f.compare("eq", p["right_column"], size))
+    by_depth = f.both(by_depth, f.compare("eq", p["batches"], 1))
+
+    far = f.both(column_major, f.compare("sge", left_bytes, l2))
+    scattered = f.both(far, f.negate(by_depth))
     cheap = f.compare("sgt", rows, CHEAP_ROWS)
     large = f.compare("sge", right_bytes, f.select(cheap, b.in_place, 2 * b.in_place))
     large = f.both(f.either(large, f.both(scattered, wide)), f.compare("sgt", rows, FEW_ROWS))
@@ -569,7 +581,7 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
     p["right_source"] = f.select(once, ONCE, f.select(right_by_task, BY_TASK, IN_PLACE))
     return Sources(
         *(own_left, left_tabled, right_tabled, left_packed, repeated, by_lines),
-        *(right_by_task, once),
+        *(right_by_task, once, by_depth),
     )
 
 
@@ -582,6 +594,9 @@ def _choose_blocks(f: Function, b: Blocking, p: Plan, sources: Sources) -> Opera
     lines = f.both(sources.left_tabled, f.compare("sge", depth, 2 * b.depth))
     lines = f.either(lines, sources.left_by_lines)
     limit = f.select(lines, b.depth // 4, b.depth)
+    fitting = f.divide(tile.machine.l2 // (4 * tile.vector.element_bytes), rows)
+    fitting = f.minimum(f.round_up(fitting, 64), b.depth)
+    limit = f.select(sources.by_depth, fitting, limit)
     blocks = f.ceil_divide(depth, limit)
     even = f.round_up(f.ceil_divide(depth, blocks), 16)
     kc = f.minimum(even, f.minimum(depth, limit))
@@ -625,10 +640,12 @@ def _choose_blocks(f: Function, b: Blocking, p: Plan, sources: Sources) -> Opera
 
 
 def _run_phases(f: Function, b: Blocking, p: Plan, sources: Sources, work: Operand) -> None:
-    """One phase of tasks; with panels that are packed once, two for each block of them."""
+    """One phase of tasks, or one for each block of k; with panels that are packed once, two for
+    each block of them.
+    """
     tile, width, once = b.tile, b.tile.columns, sources.right_once
     columns, depth, kc, group = p.read("columns depth depth_block column_group")
-    k_span = f.select(once, kc, depth)
+    k_span = f.select(f.either(once, sources.by_depth), kc, depth)
     span = f.select(once, b.columns, columns)
     with f.loop(0, columns, span) as j:
         stop = f.minimum(columns, f.add(j.index, span))

@@ -343,6 +343,7 @@ PATHS = {
     "left packed, several blocks of k": (40, 700, 300, "power of two", "rows"),
     "neither contiguous": (50, 60, 70, "strided", "strided"),
     "left by lines": (700, 20, 400, "columns", "rows"),
+    "left by blocks of k": (60, 300, 300, "columns", "rows"),
     "one row": (1, 600, 300, "rows", "rows"),
     "three rows, many columns": (3, 3000, 60, "rows", "rows"),
     "few rows, large right": (11, 700, 500, "rows", "rows"),
