@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.dtypes import is_float
 from graphc.evaluator import bind_extents, evaluate
 from graphc.graph import substitute_in
 from graphc.node import Node, topological
@@ -76,4 +77,4 @@ def _widened(argument: Any) -> Any:
     that is not moved.
     """
     array = np.asarray(argument)
-    return array.astype(complex) if array.dtype.kind == "f" else array
+    return array.astype(complex) if is_float(array.dtype) else array

@@ -75,7 +75,7 @@ def _can_be_checked(node: Node, arguments: list[Any]) -> bool:
     types = [argument.type for argument in node.args]
     if not is_real(node.type) or not all(isinstance(type_, TensorType) for type_ in types):
         return False
-    floats = [a for a in arguments if np.asarray(a).dtype.kind == "f"]
+    floats = [a for a in arguments if dtypes.is_float(np.asarray(a).dtype)]
     wide = all(a.dtype == np.float64 and np.all(np.isfinite(a)) for a in floats)
     return wide and any(a.size for a in floats)
 

@@ -113,6 +113,7 @@ def test_what_differences_are_rounded_by_is_no_fault() -> None:
         gx.sum(gx.abs(x) * w) + 1e9,
         gx.sum(gx.sort(x) ** 2) + 1e12,
         gx.cast(gx.sin(narrow) + gx.erf(narrow), "float64").sum(),
+        gx.cast(gx.cast(x, "bfloat16") * 0, "float64").sum() + x.sum(),
     ):
         for shift in np.linspace(0, 0.1, 5):
             assert gx.check_grad(cost, x, {**POINT, x: POINT[x] + shift})
