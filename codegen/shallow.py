@@ -42,17 +42,21 @@ def shallow_written_out(graph: Graph) -> Graph:
     return Graph(graph.parameters, [done[output] for output in graph.outputs])
 
 
+def _terms(node: Node) -> int:
+    """How many terms each sum of a product has; 0 if it is over several axes, or not known."""
+    axes = node.attrs["contracted"][0]
+    depth = node.args[0].shape[axes[0]] if len(axes) == 1 else 0
+    return depth if isinstance(depth, int) else 0
+
+
 def _is_shallow(node: Node) -> bool:
     if not isinstance(node.op.lowering, Contract) or not dtypes.is_float(node.dtype):
         return False
-    axes = node.attrs["contracted"][0]
-    sizes = [product(x.shape) for x in (node, *node.args)]
-    if dtypes.is_half(node.dtype) or len(axes) != 1 or not all(isinstance(s, int) for s in sizes):
+    if dtypes.is_half(node.dtype) or not 0 < _terms(node) <= MOST_TERMS:
         return False
-    depth, (made, first, second) = node.args[0].shape[axes[0]], map(int, sizes)  # type: ignore[call-overload]
-    return isinstance(depth, int) and 0 < depth <= MOST_TERMS and (
-        made >= LEAST_GROWTH * (first + second)
-    )
+    first, second = node.args
+    made, given = product(node.shape), product(first.shape) + product(second.shape)
+    return isinstance(made, int) and isinstance(given, int) and made >= LEAST_GROWTH * given
 
 
 def _feeds_products(node: Node, readers: dict[Node, list[Node]]) -> bool:
@@ -80,8 +84,7 @@ def _written_out(node: Node) -> Node:
     (depth_label,) = set(labels[0]) - set(result)
     place = {label: axis for axis, label in enumerate(result)}
     total: Node | None = None
-    depth = node.args[0].shape[labels[0].index(depth_label)]
-    for k in range(int(depth)):  # type: ignore[call-overload]
+    for k in range(_terms(node)):
         factors = []
         for x, mine in zip(node.args, labels, strict=True):
             cut = mine.index(depth_label)
