@@ -16,6 +16,7 @@ import types
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -124,6 +125,18 @@ def count() -> Callable[..., None]:
         _COUNTS.setdefault(heading, Counter())[kind] += amount
 
     return add
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of `pytest -n` tells the process that prints the summary."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["counts"] = {heading: dict(counter) for heading, counter in _COUNTS.items()}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    for heading, counts in getattr(node, "workeroutput", {}).get("counts", {}).items():
+        _COUNTS.setdefault(heading, Counter()).update(counts)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -19,7 +19,7 @@ from places import ROOT, run_python
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 DEMO = 'pip install ".[examples]" && graphc demo'
-TEST = 'pip install ".[test]" && pytest'
+TEST = 'pip install ".[test]" && pytest -n auto'
 
 
 def blocks(language: str) -> list[str]:
