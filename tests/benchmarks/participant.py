@@ -74,11 +74,15 @@ def measured(run: Callable[[], Any], seconds: float, calls: int) -> list[float]:
             return samples
 
 
-def hold_to(cpus: set[int]) -> None:
-    """Let every thread of this process run on these CPUs."""
-    if hasattr(os, "sched_setaffinity"):
-        for thread in os.listdir("/proc/self/task"):
-            os.sched_setaffinity(int(thread), cpus)
+def hold_to_cpus(count: int | None) -> None:
+    """Let this process run on so many CPUs, those that it makes threads for included.
+
+    Some pools are as large as there are CPUs, when the library is first used. And the processor
+    time of work that a pool does on another CPU is booked now and then with the next sample, so
+    that the least of one sample was a quarter of what its calls took.
+    """
+    if count and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-count:])
 
 
 def in_memory(field: str) -> int:
@@ -109,14 +113,10 @@ def memory(workload: Any, participant: str, variant: str) -> dict:
 def build(workload: Any, participant: str, variant: str) -> tuple[Callable[[], Any], dict]:
     """A variant ready to be measured, and what it took."""
     values = workload.inputs(variant)
-    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    if threads():  # a pool may be sized by the CPUs that its process may use
-        hold_to(set(sorted(cpus)[: threads()]))
     begin = time.perf_counter()
     run = workload.PARTICIPANTS[participant](values, variant)
     results = run()
     seconds = time.perf_counter() - begin
-    hold_to(cpus)
     reference = workload.reference(in_double(values), variant)
     told = {"compile": seconds, "error": error(results, reference)}
     arrays = [v for v in values.values() if isinstance(v, np.ndarray)]
@@ -143,6 +143,7 @@ def main() -> None:
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to the log
     name, participant = sys.argv[1:3]
+    hold_to_cpus(threads())
     workload = importlib.import_module(f"workloads.{name}")
     _, trouble = answered(lambda: (start_up(participant), {}))
     run, calls = None, 1
