@@ -83,7 +83,7 @@ def _broadcast_pieces(index: Any, types: Any, result: Any, shape: Shape, axes: A
 
 
 def _broadcast_transpose(cotangent: Node, node: Node, i: int) -> Node:
-    from graphc.ops.reduce import sum_op
+    from graphc.ops.contract import sum_factors
 
     source, axes = node.args[0], node.attrs["axes"]
     added = tuple(axis for axis in range(cotangent.ndim) if axis not in axes)
@@ -93,7 +93,7 @@ def _broadcast_transpose(cotangent: Node, node: Node, i: int) -> Node:
         if extent == 1 and cotangent.shape[axis] != 1
     )
     gone = tuple(sorted(added + stretched))
-    total = sum_op(cotangent, axes=gone) if gone else cotangent
+    total = sum_factors(cotangent, gone) if gone else cotangent
     kept = tuple(i for i, axis in enumerate(axes) if axis not in stretched)
     return broadcast(total, source.shape, kept)
 

@@ -537,3 +537,20 @@ def test_jacobians_by_names_and_of_what_does_not_vary() -> None:
     assert not value(gx.jacobian(z, x, unused="zero"), x=X[:3], z=X[:2]).any()
     empty = gx.jacobian(gx.vector("none", 0) * 1.0, x, unused="zero")
     assert empty.shape == (0, 3)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_what_is_subtracted_before_a_product_needs_no_product_of_all_rows(dtype: str) -> None:
+    shapes = {"x": ("n", 3), "means": (4, 3), "factors": (4, 3, 2)}
+    x, means, factors = (gx.symbol(name, shape, dtype) for name, shape in shapes.items())
+    rows = (gx.expand_dims(x, 0) - gx.expand_dims(means, 1)) @ factors
+    gradient = gx.grad((rows * gx.sin(rows)).sum(), means)
+    products = [n for n in topological([gradient]) if n.op is rows.op and n is not rows]
+    assert [node.shape for node in products] == [(4, 3)]
+    values = [RANDOM.normal(size=s).astype(dtype) for s in ((7, 3), (4, 3), (4, 3, 2))]
+    made = gx.compile([x, means, factors], gradient)(*values)
+    points, centres, matrices = map(np.float64, values)
+    r = (points[None] - centres[:, None]) @ matrices
+    full = -(np.sin(r) + r * np.cos(r)) @ matrices.swapaxes(1, 2)
+    tolerance = 1e-4 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(made, full.sum(1), rtol=tolerance, atol=tolerance)
