@@ -1,8 +1,8 @@
 """How is a kernel of thousands of statements cut, so that compiling it takes time linear in them?
 
-A long straight-line body becomes *segments*: loops over one vector of elements each, one after the
-other, that pass values on through scratch of the worker. The scratch of a vector stays in the
-first-level cache, where arrays between kernels would go through memory; and a printer can make a
+A long straight-line body becomes *segments*: loops over a few vectors of elements each, one after
+the other, that pass values on through scratch of the worker. The scratch of a tile stays in the
+caches of a core, where arrays between kernels would go through memory; and a printer can make a
 function of each segment, for the time of its compiler grows faster than a function.
 
 Statements are put in an order of few values that wait: each store as early as it can be, and in
@@ -35,8 +35,10 @@ from graphc.dims import Dim, Extent, ceildiv, dim_min
 SEGMENT = 512
 # A body of so many statements is not cut.
 WHOLE = 768
-# Bytes of one value in all lanes of a tile: a vector of the widest machines.
-TILE_BYTES = 64
+# Bytes of one value in all lanes of a tile: eight vectors of the widest machines. Straight code is
+# longer than the first-level cache of instructions, so each vector that uses a segment again saves
+# what fetching it takes; what crosses the segments of so many lies in the second-level cache.
+TILE_BYTES = 512
 
 
 def of_one(draft: Draft, once: LoopBuilder) -> list[Statement]:

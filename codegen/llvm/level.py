@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from graphc.codegen.loops import Buffer
 from graphc.codegen.scalar import Scope
 from graphc.dims import Dim
 
@@ -26,6 +27,11 @@ class Lanes:
     position: str  # i64, the loop variable of lane 0
     mask: str | None  # <count x i1>, or None when all lanes are live
     single: str = ""  # i1, whether only the first lane is live, if that may be known to LLVM
+    own: frozenset[Buffer] = frozenset()  # scratch with room for lanes that are not live, too
+
+    def mask_of(self, buffer: Buffer) -> str | None:
+        """The lanes that may load from a buffer and store to it; None: all of them."""
+        return None if buffer in self.own else self.mask
 
 
 @dataclass(eq=False)

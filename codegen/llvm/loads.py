@@ -238,7 +238,7 @@ class Loads:
         address: Address = value.immediate
         count = level.lane_count
         fill = constant(0, "uint8" if value.dtype == "bool" else value.dtype, count)
-        mask = level.lanes.mask if level.lanes else None
+        mask = level.lanes.mask_of(address.buffer) if level.lanes else None
         if len(value.args) > address.count:
             own = self.values.operand(level, value.args[address.count])
             filler = self.values.operand(level, value.args[address.count + 1])

@@ -21,7 +21,7 @@ from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.llvm.stores import Stores
 from graphc.codegen.llvm.stream import Traffic, may_stream, streaming_stores
 from graphc.codegen.llvm.turned import fill, turned_loads
-from graphc.codegen.loops import linear
+from graphc.codegen.loops import Buffer, linear
 from graphc.codegen.recurrence import carried_loads
 from graphc.codegen.scalar import For, Scope, Store, Value, walk
 from graphc.dims import affine
@@ -266,7 +266,7 @@ class Loops:
         header.put(f"{mask} = icmp slt <{count} x i64> <{numbers}>, {spread}")
         single, more = self.values.fresh("c"), self.values.fresh("c")
         header.put(f"{single} = icmp eq i64 {rest}, 1")
-        lanes = Lanes(loop.variable, count, i, mask, single)
+        lanes = Lanes(loop.variable, count, i, mask, single, _scratch_for(loop, count))
         body = self._lane_body(level, loop, lanes, f"body{tag}", {})
         level.put(f"br label %body{tag}")
         level.label(f"body{tag}")
@@ -358,6 +358,19 @@ class Loops:
         self.accumulators.states.update(states)
         self.write(body, loop.body)
         return body
+
+def _scratch_for(loop: For, lanes: int) -> frozenset[Buffer]:
+    """The scratch between segments that a segment may load and store by whole vectors, since tiles
+    are so many of them.
+    """
+    found = set()
+    for statement in loop.body.statements:
+        if isinstance(statement, Store):
+            found.add(statement.buffer)
+        elif isinstance(statement, Value) and statement.opcode == "load":
+            found.add(statement.immediate.buffer)
+    return frozenset(b for b in found if b.space == "worker" and b.shape[-1] % lanes == 0)
+
 
 def _incoming(values: list[tuple[str, str]]) -> str:
     """The operands of a phi: values with the blocks that they come from."""

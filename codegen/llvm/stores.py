@@ -40,13 +40,13 @@ class Stores:
         how, at = self.indices.place(level, s.buffer, s.index, s.args)
         value = self.values.operand(level, s.value)
         value = self.values.to_memory(level, value, dtype, count)
-        mask = lanes.mask if lanes else None
+        mask = lanes.mask_of(s.buffer) if lanes else None
         if s.mask is not None:
             mask = self.values.both(level, mask, self.values.operand(level, s.mask))
         typed = memory_type(dtype, count)
         if count == 1:
             self._scalar(level, typed, value, at, size, mask)
-        elif how == "wide" and lanes is not None and lanes.single and dtype in _NARROW:
+        elif how == "wide" and mask is not None and lanes and lanes.single and dtype in _NARROW:
             live = None if s.mask is None else mask
             self._narrow(level, lanes, dtype, value, at, size, live)
         elif how == "wide" and mask is None and id(s) in self.streaming:
