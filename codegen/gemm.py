@@ -173,17 +173,24 @@ def entry_name(dtype: str) -> str:
 
 
 def modules(
-    dtype: str, machine: Machine, shapes: Iterable[ProductShape] | None = None
+    dtype: str,
+    machine: Machine,
+    shapes: Iterable[ProductShape] | None = None,
+    called: Iterable[str] = (),
 ) -> list[tuple[str, str, list[str], list[str], int]]:
     """The family as small modules: (name, IR text, exports, imports, code generation level).
 
     They are compiled one by one, without LLVM passes, so that a cache can keep each object.
     ``shapes`` lists (rows, columns, depth) of all products that the program contains, where what is
     not an int may be anything, and the operands that tables describe; kernels that none of them
-    can reach are left out.
+    can reach are left out, but for those that are ``called`` by name. Without any product there are
+    only these.
     """
     table = KernelTable(Tile.of(dtype, machine))
-    used = None if shapes is None else reachable(table, shapes)
+    shapes = None if shapes is None else list(shapes)
+    if shapes == []:
+        return [_kernel(dtype, machine, name) for name in sorted(called)]
+    used = None if shapes is None else reachable(table, shapes) | set(called)
     names = [name if used is None or name in used else None for name in table.names()]
     return list(_modules(dtype, machine, tuple(names)))
 

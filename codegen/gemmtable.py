@@ -199,11 +199,11 @@ def reachable(table: KernelTable, shapes: Iterable[ProductShape]) -> set[str]:
             }
             continue
         if "left" in tabled:
-            used |= _reached_tiles(tile, rows, columns, True)
+            used |= reached_tiles(tile, rows, columns, True)
             continue
-        used |= _reached_tiles(tile, rows, columns)
+        used |= reached_tiles(tile, rows, columns)
         if columns <= FEW_ROWS:  # the operands may be exchanged
-            used |= _reached_tiles(tile, columns, rows)
+            used |= reached_tiles(tile, columns, rows)
         if min(rows, columns) <= FEW_ROWS:
             used |= {tile.stream_name(height) for height in STREAM_ROWS}
         if min(rows, columns) <= max(DOT_ROWS, tile.vector.lanes):
@@ -220,7 +220,7 @@ def _may_be_wide(rows: object, columns: object) -> bool:
     return columns >= WIDE_COLUMNS or columns <= FEW_ROWS and rows >= WIDE_COLUMNS
 
 
-def _reached_tiles(tile: Tile, rows: int, columns: int, tabled: bool = False) -> set[str]:
+def reached_tiles(tile: Tile, rows: int, columns: int, tabled: bool = False) -> set[str]:
     """Names of the tile kernels that cover so many rows and columns."""
     widths = {tile.columns} if columns >= tile.columns else set()
     widths |= {columns % tile.columns} - {0}

@@ -543,4 +543,4 @@ def emit_llvm(request: Request) -> str:
     graph, _ = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
     kernels = lower(rewritten, 1, tactics=_native_tactics(request)).kernels()
-    return "\n".join(f"; {k.title}\n{kernel_text(k, Machine.host()).text}" for k in kernels)
+    return "\n".join(f"; {k.title}\n{kernel_text(k, Machine.host()).whole}" for k in kernels)

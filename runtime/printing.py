@@ -8,14 +8,26 @@ address.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from graphc.codegen import gemm
 from graphc.codegen.extents import Layout
 from graphc.codegen.llvm.contract import contract_module
+from graphc.codegen.llvm.direct_product import (
+    direct_kernels,
+    direct_product_module,
+    is_direct,
+)
 from graphc.codegen.llvm.extents import extents_module
-from graphc.codegen.llvm.kernel import Text, kernel_module, longest_function, routine_module
+from graphc.codegen.llvm.kernel import (
+    Driver,
+    Text,
+    kernel_module,
+    longest_function,
+    routine_module,
+)
 from graphc.codegen.llvm.program import program_module
 from graphc.codegen.llvm.short_product import is_short, short_product_module
 from graphc.codegen.llvm.tables import LAUNCHES, LAUNCHES_MODULE
@@ -25,7 +37,7 @@ from graphc.codegen.program import Program, bodies
 from graphc.codegen.scalar import Routine, walk
 from graphc.dims import Extent
 from graphc.runtime.engine import Source
-from graphc.runtime.native import RUNTIME_SYMBOLS, Module
+from graphc.runtime.native import OWN, RUNTIME_SYMBOLS, Module
 
 # Kernels beyond this many statements are compiled at level 0, whose time is linear in the text; in
 # a program of very many statements smaller ones are, too. Their code is a tenth slower.
@@ -34,8 +46,9 @@ BIG_PROGRAM, BIG_PART = 4000, 150
 # Long kernels in segments take three times as long with care as without, and run in two thirds of
 # the time: in programs of at most so many statements that is worth it.
 MOST_SEGMENTS = 20_000
-# Level 2 schedules once more after registers are given: a sixth of the time, and no faster code.
-SEGMENT_LEVEL = 1
+# Level 2 schedules once more after registers are given: a sixth of the time of long segments, and
+# of what finishes the tiles of a product, and no faster code.
+LEAST_CARE = 1
 # What stands between kernels takes LLVM a quarter of the time at level 0, and costs a nanosecond a
 # launch. Only loops of few launches are worth more.
 LONG_PROGRAM = 32
@@ -60,7 +73,9 @@ def kernel_text(kernel: Kernel, machine: Machine) -> Text:
     """The LLVM module of a kernel, under the name `kernel`, and the routines that it calls."""
     if not isinstance(kernel.nest, Contract):
         return kernel_module(kernel, machine, "kernel")
-    printer = short_product_module if is_short(kernel.nest, machine) else contract_module
+    if is_short(kernel.nest, machine):
+        return short_product_module(kernel, machine, "kernel")
+    printer = direct_product_module if is_direct(kernel.nest, machine) else contract_module
     return printer(kernel, machine, "kernel")
 
 
@@ -74,24 +89,27 @@ def modules(
     made = _product_modules(program, machine)
     names: dict[int, str] = {}
     printed: set[str] = set()
+    drivers: dict[str, tuple[str, Driver]] = {}
     sizes = {id(kernel): sum(1 for _ in walk(kernel.body)) for kernel in program.kernels()}
     total = sum(sizes.values())
     big = BIG_PART if total > BIG_PROGRAM else BIG_KERNEL
     for kernel in program.kernels():
-        nest = kernel.nest
         written = kernel_text(kernel, machine)
-        text = written.text
-        name = f"kernel_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
-        if name not in printed:
+        text, driver = written.text, written.driver
+        name = f"{'kernel' if driver is None else 'tiles'}_{_digest(text)}"
+        if driver is None:
+            names[id(kernel)] = kernel.name = name
+        else:
+            kernel.name = f"kernel_{_digest(f'{name} {driver.function}')}"
+            names[id(kernel)] = kernel.name
+            drivers[kernel.name] = name, driver
+        if text and name not in printed:
             printed.add(name)
             size = sizes[id(kernel)]
             in_segments = total <= MOST_SEGMENTS and longest_function(kernel) < size
-            most = SEGMENT_LEVEL if in_segments else opt_level
+            most = LEAST_CARE if in_segments or driver is not None else opt_level
             level = min(opt_level, most) if size <= big or in_segments else 0
-            imports: tuple[str, ...] = ()
-            if isinstance(nest, Contract) and not is_short(nest, machine):
-                imports = (gemm.entry_name(nest.dtype),)
-            imports += written.foreign
+            imports: tuple[str, ...] = written.foreign
             for symbol, (routine, lanes) in written.routines.items():
                 imports += (symbol,)
                 if symbol not in printed:
@@ -99,8 +117,10 @@ def modules(
                     made.append(_routine(symbol, routine, lanes, machine))
             passes = "instcombine" if opt_level and not in_segments else "none"
             named = text.replace("@kernel", f"@{name}")
-            made.append(Module(name, Source(named, level, passes), (name,), imports))
-        names[id(kernel)] = kernel.name = name
+            exports = (name,) if driver is None else ()
+            made.append(Module(name, Source(named, level, passes), exports, imports))
+    if drivers:
+        made.append(driving(drivers))
     if found.slots.free:
         text = extents_module(found.slots)
         made.append(Module("extents", Source(text, 0, "none"), ("extents",), ()))
@@ -119,6 +139,30 @@ def modules(
     return made, {symbol: storage.array for symbol, storage in constants.items()}
 
 
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def driving(drivers: Mapping[str, tuple[str, Driver]]) -> Module:
+    """The module of kernels that only call others: each by its name, with that of the module whose
+    functions are of its tiles.
+    """
+    declarations: dict[str, None] = {}
+    preludes: dict[str, None] = {}
+    functions = []
+    for name, (tiles, driver) in drivers.items():
+        renamed = [
+            text.replace("@kernel_", f"@{tiles}_").replace("@kernel(", f"@{name}(")
+            for text in (*sorted(driver.declarations), driver.function)
+        ]
+        declarations |= dict.fromkeys(renamed[:-1])
+        preludes |= dict.fromkeys(driver.preludes)
+        functions.append(renamed[-1])
+    text = "\n".join([*declarations, *preludes, *functions, "!0 = !{}", ""])
+    called = re.findall(r"(?m)^declare void @(graphc_\w+)", text)
+    return Module("products", Source(text, 0, "none"), tuple(drivers), tuple(called))
+
+
 def _routine(symbol: str, routine: Routine, lanes: int, machine: Machine) -> Module:
     """The module of a routine. Whatever kernel calls it, it is worth compiling well."""
     text = routine_module(routine, lanes, machine, symbol)
@@ -128,19 +172,25 @@ def _routine(symbol: str, routine: Routine, lanes: int, machine: Machine) -> Mod
 
 def _product_modules(program: Program, machine: Machine) -> list[Module]:
     """The matrix-product family of every dtype that a contraction of the program has, without
-    unreachable tiles.
+    unreachable tiles; of direct products the tiles alone.
     """
     shapes: dict[str, list[gemm.ProductShape]] = {}
+    called: dict[str, set[str]] = {}
     for kernel in program.kernels():
         nest = kernel.nest
-        if isinstance(nest, Contract) and not is_short(nest, machine):
-            shape = (nest.rows, nest.columns, nest.depth, tabled_sides(nest))
-            shapes.setdefault(nest.dtype, []).append(shape)
+        if not isinstance(nest, Contract) or is_short(nest, machine):
+            continue
+        own, names = shapes.setdefault(nest.dtype, []), called.setdefault(nest.dtype, set())
+        if is_direct(nest, machine):
+            names |= direct_kernels(nest, machine)
+        else:
+            own.append((nest.rows, nest.columns, nest.depth, tabled_sides(nest)))
     made = []
     for dtype in sorted(shapes):
-        family = gemm.modules(dtype, machine, shapes[dtype])
+        family = gemm.modules(dtype, machine, shapes[dtype], called[dtype])
         for name, text, exports, imports, level in sorted(family, key=_is_chosen):
             group = f"{dtype} chosen" if _is_chosen((name,)) else dtype
+            group = group if shapes[dtype] else OWN
             source = Source(text, level, "none")
             made.append(
                 Module(f"{dtype} {name}", source, tuple(exports), tuple(imports), group)

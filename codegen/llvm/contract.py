@@ -14,12 +14,12 @@ scratch.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from graphc.codegen.gemm import JOB, entry_name
 from graphc.codegen.llvm.indices import unit_bytes
-from graphc.codegen.llvm.kernel import Printer, Text
+from graphc.codegen.llvm.kernel import Driver, Printer, Text
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.loops import (
     Buffer,
@@ -54,18 +54,37 @@ from graphc.dims import (
 
 
 def contract_module(kernel: Kernel, machine: Machine, name: str) -> Text:
-    """The LLVM module of a contraction kernel, with the signature of every kernel."""
+    """The LLVM text of a contraction kernel: functions of its tiles, and the kernel, which fills in
+    a job.
+    """
+    contract = kernel.nest
+    assert isinstance(contract, Contract)
+    tiles = tile_functions(kernel, machine, name)
+    job = JobPrinter(kernel, machine)
+    return replace(tiles, driver=job.written(name, contract))
+
+
+def tile_functions(
+    kernel: Kernel, machine: Machine, name: str, widths: str = "any", warm: bool = True
+) -> Text:
+    """The module of what the family calls for parts of a product: its epilogue, what asks for what
+    that will need (if `warm`), packers of operands, or tables of where they lie. Empty if there is
+    nothing of these.
+
+    `widths` says how many columns the blocks have that the epilogue finishes: "whole", those of a
+    register tile; "ragged", as many at the most; "any".
+    """
     contract = kernel.nest
     assert isinstance(contract, Contract)
     parts = []
-    declarations: set[str] = {f"declare void @{entry_name(contract.dtype)}(ptr)"}
+    declarations: set[str] = set()
     routines: dict[str, tuple[Routine, int]] = {}
     prelude: list[str] = []
     if not is_trivial(contract):
-        epilogue = _EpiloguePrinter(kernel, machine, contract)
+        epilogue = _EpiloguePrinter(kernel, machine, contract, widths)
         parts.append(epilogue.text(f"{name}_epilogue"))
         declarations |= epilogue.values.declarations
-        beside = _beside_product(contract)
+        beside = beside_product(contract) if warm else {}
         if beside:
             warm = _WarmPrinter(kernel, machine, contract)
             parts.append(warm.text(f"{name}_warm", beside))
@@ -87,9 +106,8 @@ def contract_module(kernel: Kernel, machine: Machine, name: str) -> Text:
             declarations |= packer.values.declarations
             routines |= packer.routines
             prelude = packer.preludes() or prelude
-    job = _JobPrinter(kernel, machine)
-    parts.append(job.text(name, contract))
-    declarations |= job.values.declarations
+    if not parts:
+        return Text("", {})
     text = "\n".join([*sorted(declarations), "", *prelude, *parts, "!0 = !{}"]) + "\n"
     return Text(text, routines)
 
@@ -106,26 +124,36 @@ def is_trivial(contract: Contract) -> bool:
 _AXES = ("batch", "row", "column")
 
 
-class _JobPrinter(Printer):
+class JobPrinter(Printer):
     """Fills in a job and hands it to the family."""
 
-    def text(self, name: str, contract: Contract) -> str:
+    def driver(self, level: Level) -> Driver:
+        """What was written, as the kernel that other functions of the text are for."""
+        preludes = tuple(self.preludes())
+        return Driver(frozenset(self.values.declarations), preludes, "\n".join(level.lines))
+
+    def declare(self, function: str, types: str = "") -> str:
+        """The name of a function that another module defines."""
+        self.values.declarations.add(f"declare void @{function}({types})")
+        return f"@{function}"
+
+    def written(self, name: str, contract: Contract) -> Driver:
         level = self.open(name, "ptr noalias %frame, i64 %begin, i64 %end, i64 %worker")
         for statement in self.kernel.body.statements:
             if statement is not contract:
                 self.statement(level, statement)
-        job = "%job"
-        level.put(f"{job} = alloca [{len(JOB)} x i64], align 64")
+        job, whole = "%job", -(-len(JOB) // 8)
+        level.put(f"{job} = alloca [{8 * whole} x i64], align 64")
         words = dict.fromkeys(JOB, "i64 0")
         for side, region in (("left", contract.left), ("right", contract.right)):
             plain, tabled = plain_operand(region), tabled_operand(region)
             if plain is None and tabled is not None:
                 words[side] = f"ptr {self.start(level, tabled.buffer, tabled.start)}"
-                words[f"{side}_across"] = f"ptr @{name}_{side}_across"
-                words[f"{side}_along"] = f"ptr @{name}_{side}_along"
+                words[f"{side}_across"] = f"ptr {self.declare(f'{name}_{side}_across')}"
+                words[f"{side}_along"] = f"ptr {self.declare(f'{name}_{side}_along')}"
                 words["offsets_context"] = "ptr %frame"
             elif plain is None:
-                words[f"pack_{side}"] = f"ptr @{name}_{side}"
+                words[f"pack_{side}"] = f"ptr {self.declare(f'{name}_{side}')}"
                 words[f"pack_{side}_context"] = "ptr %frame"
             else:
                 inner = (
@@ -159,18 +187,24 @@ class _JobPrinter(Printer):
         words["workers"] = f"i64 {self.words['workers']}"
         words["status"] = f"ptr {self.words['status']}"
         if not is_trivial(contract):
-            words["epilogue"] = f"ptr @{name}_epilogue"
+            words["epilogue"] = f"ptr {self.declare(f'{name}_epilogue')}"
             words["epilogue_context"] = "ptr %frame"
-            if _beside_product(contract):
-                words["warm"] = f"ptr @{name}_warm"
+            if beside_product(contract):
+                words["warm"] = f"ptr {self.declare(f'{name}_warm')}"
+        for number in range(whole):
+            at = self.values.fresh("j")
+            level.put(f"{at} = getelementptr i64, ptr {job}, i64 {8 * number}")
+            level.put(f"store <8 x i64> zeroinitializer, ptr {at}, align 64")
         for word, value in words.items():
+            if value == "i64 0":
+                continue
             at = self.values.fresh("j")
             level.put(f"{at} = getelementptr i64, ptr {job}, i64 {JOB[word]}")
             level.put(f"store {value}, ptr {at}, align 8")
-        level.put(f"call void @{entry_name(contract.dtype)}(ptr {job})")
+        level.put(f"call void {self.declare(entry_name(contract.dtype), 'ptr')}(ptr {job})")
         level.put("ret void")
         level.lines.append("}")
-        return "\n".join(level.lines)
+        return self.driver(level)
 
     def operand_words(
         self,
@@ -401,13 +435,14 @@ _PACKED = object()  # stands at the end of a packer's body: store the operand's 
 
 
 # The arguments of a function of a block of the product.
+BLOCK_TYPES = "ptr, ptr, i64, i64, i64, i64, i64, i64"
 _BLOCK = (
     "ptr %frame, ptr %tile, i64 %tile_row, i64 %row, i64 %column, i64 %rows, i64 %columns, "
     "i64 %batch"
 )
 
 
-def _beside_product(contract: Contract) -> dict[tuple[Buffer, Extent], None]:
+def beside_product(contract: Contract) -> dict[tuple[Buffer, Extent], None]:
     """Where an epilogue reads and writes rows beside those of the product: buffers, and places in
     them. What is the same for all rows stays in cache.
     """
@@ -445,7 +480,7 @@ class _WarmPrinter(Printer):
             if statement is not self.contract:
                 self.statement(level, statement)
         asked = Scope()
-        asked.statements += [_Asked(buffer, position) for buffer, position in places]
+        asked.statements += [Asked(buffer, position) for buffer, position in places]
         first, end = Dim.symbol("_row"), Dim.symbol("_row_end")
         self.loops.counted(level, For(row, first, end, "serial", asked, []), "%row", "%row_end")
         level.put("ret void")
@@ -453,7 +488,7 @@ class _WarmPrinter(Printer):
         return "\n".join(level.lines)
 
     def statement(self, level: Level, s: Any) -> None:
-        if not isinstance(s, _Asked):
+        if not isinstance(s, Asked):
             super().statement(level, s)
             return
         size = s.buffer.item_bytes
@@ -463,7 +498,7 @@ class _WarmPrinter(Printer):
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """Stands in the body of a loop: ask for what lies from a place in a buffer on, as many elements
     as a tile has columns.
     """
@@ -475,9 +510,13 @@ class _Asked:
 class _EpiloguePrinter(Printer):
     """Writes what is done with a finished tile: rows in order, columns as lanes."""
 
-    def __init__(self, kernel: Kernel, machine: Machine, contract: Contract) -> None:
+    def __init__(
+        self, kernel: Kernel, machine: Machine, contract: Contract, widths: str
+    ) -> None:
         super().__init__(kernel, machine)
         self.contract = contract
+        self.widths = widths
+        self.columns: For | None = None  # the loop over columns, where it is a single vector
         self.values.product = self.product
         # Most tiles are as wide as the registers': their rows are whole vectors, without a mask.
         self.loops.most_lanes = Tile.of(contract.dtype, machine).columns
@@ -509,10 +548,25 @@ class _EpiloguePrinter(Printer):
         body = Scope()
         body.statements.append(columns)
         rows = For(row, Dim.symbol("_row"), Dim.symbol("_row_end"), "serial", body, [])
+        self.columns = columns if self._is_single(columns) else None
         self.loops.counted(level, rows, "%row", "%row_end")
         level.put("ret void")
         level.lines.append("}")
         return "\n".join(level.lines)
+
+    def _is_single(self, columns: For) -> bool:
+        """Whether one vector, in front of a mask where that costs little, has all columns."""
+        tile = Tile.of(self.contract.dtype, self.machine)
+        as_wide = self.loops.lanes_of(columns) == tile.columns
+        return as_wide and (
+            self.widths == "whole" or self.widths == "ragged" and self.machine.has_masks
+        )
+
+    def statement(self, level: Level, s: Any) -> None:
+        if isinstance(s, For) and s is self.columns:
+            self.loops.single(level, s, masked=self.widths == "ragged")
+        else:
+            super().statement(level, s)
 
     def product(self, level: Level, value: Value) -> str:
         """The sums of this row of the tile, in lanes."""

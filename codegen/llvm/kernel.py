@@ -50,14 +50,34 @@ WORKER = "%worker"
 
 
 @dataclass(frozen=True)
+class Driver:
+    """A kernel that only calls functions of other modules, as parts of a module: it runs so
+    seldom that one module of them all, compiled without care, does.
+    """
+
+    declarations: frozenset[str]
+    preludes: tuple[str, ...]
+    function: str
+
+
+@dataclass(frozen=True)
 class Text:
     """The text of a module, the routines that it calls, by symbol, with the lanes of each, and the
     symbols of a library that it calls.
+
+    If there is a `driver`, that is the kernel, and the text, which may be empty, what it calls or
+    has called.
     """
 
     text: str
     routines: Mapping[str, tuple[Routine, int]]
     foreign: tuple[str, ...] = ()
+    driver: Driver | None = None
+
+    @property
+    def whole(self) -> str:
+        """All of it, to be read."""
+        return self.text + (self.driver.function if self.driver else "")
 
 
 def kernel_module(kernel: Kernel, machine: Machine, name: str) -> Text:

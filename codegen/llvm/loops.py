@@ -185,14 +185,7 @@ class Loops:
 
     def vector(self, level: Level, loop: For) -> None:
         """Whole vectors, then one masked remainder."""
-        count = choose_lanes(loop, self.values.machine.vector_bytes)
-        if self.most_lanes is not None and not loop.accumulators:
-            count = min(count, self.most_lanes)
-        if not loop.accumulators and self._reaches_apart(loop):
-            # Addresses take 8 bytes a lane, and elements are fetched one by one: lanes beyond two
-            # vectors of addresses gain nothing, and cost tens of milliseconds to compile. Sums keep
-            # their lanes, on which their order depends.
-            count = min(count, max(2, self.values.machine.vector_bytes // 4))
+        count = self.lanes_of(loop)
         if self.traffic is not None:
             self.loads.ahead |= rows_ahead(loop, self.values.machine.l2)
         static = isinstance(loop.start, int) and isinstance(loop.stop, int)
@@ -220,6 +213,31 @@ class Loops:
             current = self._remainder(level, loop, count, middle, rest, current, length is None)
         for a, name in current.items():
             self.accumulators.results[a] = self.accumulators.combine_lanes(level, a, name, count)
+
+    def lanes_of(self, loop: For) -> int:
+        """How many lanes the vectors of a loop have."""
+        count = choose_lanes(loop, self.values.machine.vector_bytes)
+        if self.most_lanes is not None and not loop.accumulators:
+            count = min(count, self.most_lanes)
+        if not loop.accumulators and self._reaches_apart(loop):
+            # Addresses take 8 bytes a lane, and elements are fetched one by one: lanes beyond two
+            # vectors of addresses gain nothing, and cost tens of milliseconds to compile. Sums keep
+            # their lanes, on which their order depends.
+            count = min(count, max(2, self.values.machine.vector_bytes // 4))
+        return count
+
+    def single(self, level: Level, loop: For, masked: bool) -> None:
+        """A loop of a single vector: all lanes of it, or those that a mask of the rest leaves."""
+        count, start = self.lanes_of(loop), self.indices.dim(level, loop.start)
+        mask, prefix = None, []
+        if masked:
+            rest = self.indices.dim(level, loop.stop - loop.start)
+            mask, prefix = self._mask_of(rest, count, True)
+        level.lines.extend(prefix)
+        lanes = Lanes(loop.variable, count, start, mask)
+        body = self._lane_body(level, loop, lanes, level.block, {})
+        level.lines.extend(body.lines)
+        level.block = body.block
 
     def _whole_vectors(
         self, level: Level, loop: For, start: str, stop: str, count: int, initial: dict[Any, str]
@@ -310,22 +328,7 @@ class Loops:
     ) -> dict[Any, str]:
         """The last lanes, fewer than a vector, under a mask."""
         tag = self.values.tag()
-        mask = self.values.fresh("mask")
-        prefix: list[str] = []
-        numbers = ", ".join(f"i32 {k}" for k in range(count))
-        if unknown:
-            narrow = self.values.fresh()
-            prefix.append(f"  {narrow} = trunc i64 {rest} to i32")
-            first, spread = self.values.fresh(), self.values.fresh()
-            vector = f"<{count} x i32>"
-            prefix.append(f"  {first} = insertelement {vector} poison, i32 {narrow}, i64 0")
-            prefix.append(
-                f"  {spread} = shufflevector {vector} {first}, {vector} poison, {vector} "
-                "zeroinitializer"
-            )
-        else:
-            spread = f"splat (i32 {rest})"
-        prefix.append(f"  {mask} = icmp slt <{count} x i32> <{numbers}>, {spread}")
+        mask, prefix = self._mask_of(rest, count, unknown)
         states = dict(initial)
         single = "true" if rest == "1" and not unknown else ""
         lanes = Lanes(loop.variable, count, position, mask, single)
@@ -349,6 +352,26 @@ class Loops:
         level.label(f"latch{tag}")
         level.put(f"br label %exit{tag}")
         return self._leave(level, tag, before, f"latch{tag}", count, initial, final)
+
+    def _mask_of(self, rest: str, count: int, unknown: bool) -> tuple[str, list[str]]:
+        """Whether the number of a lane is below `rest`, and the lines that find it out."""
+        mask = self.values.fresh("mask")
+        prefix: list[str] = []
+        numbers = ", ".join(f"i32 {k}" for k in range(count))
+        if unknown:
+            narrow = self.values.fresh()
+            prefix.append(f"  {narrow} = trunc i64 {rest} to i32")
+            first, spread = self.values.fresh(), self.values.fresh()
+            vector = f"<{count} x i32>"
+            prefix.append(f"  {first} = insertelement {vector} poison, i32 {narrow}, i64 0")
+            prefix.append(
+                f"  {spread} = shufflevector {vector} {first}, {vector} poison, {vector} "
+                "zeroinitializer"
+            )
+        else:
+            spread = f"splat (i32 {rest})"
+        prefix.append(f"  {mask} = icmp slt <{count} x i32> <{numbers}>, {spread}")
+        return mask, prefix
 
     def _lane_body(
         self, level: Level, loop: For, lanes: Lanes, block: str, states: dict[Any, str]
