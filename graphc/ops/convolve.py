@@ -46,6 +46,8 @@ from graphc.types import Shape, TensorType, Type
 
 # More terms than this are summed in two steps.
 MANY_TERMS = 1024
+# For whole phases at most so many times as many positions are computed as are wanted.
+MOST_ADDED = 1.125
 
 
 def _subscripts(labels: str) -> tuple[str, str, str]:
@@ -159,6 +161,8 @@ def _transpose(cotangent: Node, node: Node, i: int) -> Node:
     attrs = node.attrs
     of_x, of_w, result = _subscripts(attrs["labels"])
     spatial, before = attrs["spatial"], attrs["before"]
+    if i == 1 and any(step != 1 for step in attrs["steps"]):
+        return _by_sliding_cotangent(cotangent, node)
     if i == 1:
         return convolve_op(
             x,
@@ -184,6 +188,30 @@ def _transpose(cotangent: Node, node: Node, i: int) -> Node:
         before=tuple((w.shape[axis] - 1) * dilation - lo for axis, dilation, lo in shown),
         extents=tuple(x.shape[of_x.index(label)] for label in spatial),
     )
+
+
+def _by_sliding_cotangent(cotangent: Node, node: Node) -> Node:
+    """The cotangent of w where the elements of x lie apart: x slides over the cotangent then, by
+    as much, so that no zeros between its elements are met. This finds the elements of w from the
+    last to the first.
+    """
+    x, w = node.args
+    attrs = node.attrs
+    of_x, of_w, result = _subscripts(attrs["labels"])
+    axes = tuple(of_w.index(label) for label in attrs["spatial"])
+    shown = zip(axes, attrs["dilations"], attrs["before"], strict=True)
+    turned = convolve_op(
+        cotangent,
+        x,
+        labels=f"{result},{of_x}->{of_w}",
+        spatial=attrs["spatial"],
+        strides=attrs["dilations"],
+        dilations=attrs["steps"],
+        steps=attrs["strides"],
+        before=tuple((w.shape[axis] - 1) * dilation - lo for axis, dilation, lo in shown),
+        extents=tuple(w.shape[axis] for axis in axes),
+    )
+    return flip_op(turned, axes=axes)
 
 
 # -- what it is made of ----------------------------------------------------------------------------
@@ -245,6 +273,10 @@ class _Moves:
             return broadcast(constant(0, x.dtype), shape, ())
         if all(step == 1 for step in self.steps):
             return self._multiplied(x, w)
+        window = self._window(w)
+        whole = [j for j in range(len(self.axes)) if self._is_whole(j, window[j])]
+        if whole:
+            return self._by_residues(x, w, whole)
         pairs = zip(self.steps, self.strides, strict=True)
         apart = [step // gcd(step, stride) for step, stride in pairs]
         known = all(isinstance(n, int) for n in (*self.before, *self._window(w)))
@@ -257,6 +289,82 @@ class _Moves:
 
     def _window(self, w: Node) -> Shape:
         return tuple(w.shape[place] for place in self.places)
+
+    def _is_whole(self, j: int, window: Extent) -> bool:
+        """Whether along a spatial axis, whose positions are neighbours, every phase meets as many
+        elements of the kernel as the others, or at most one, and few positions are added for the
+        sake of whole phases.
+        """
+        step, before, wanted = self.steps[j], self.before[j], self.extents[j]
+        if not (isinstance(window, int) and isinstance(before, int) and isinstance(wanted, int)):
+            return False
+        if step == 1 or not self.strides[j] == self.dilations[j] == 1:
+            return False
+        made = self._turns(j, min(step, window))[1] * step
+        return (window <= step or window % step == 0) and made <= MOST_ADDED * wanted
+
+    def _turns(self, j: int, count: int) -> tuple[int, int]:
+        """Where position 0 lies beyond a multiple of the step, and how many turns of all phases
+        have the positions that are wanted.
+        """
+        first, step = count - 1 - self.before[j], self.steps[j]
+        return first, (self.extents[j] - 1 + first) // step - first // step + 1
+
+    def _by_residues(self, x: Node, w: Node, whole: Sequence[int]) -> Node:
+        """The results at all phases along the axes that are `whole` as one convolution: elements of
+        the kernel that are as far from a multiple of the step make results of one phase, so that
+        the distance becomes an axis of the kernel and of the result, and no longer is spatial.
+
+        With `count` distances, position q * step + phase + before - count + 1 meets elements q + t
+        of x, at those t * step + (count - 1 - phase) of the kernel.
+        """
+        names = (name for name in ascii_lowercase if name not in self.labels)
+        of_w, of_result = self.of_w, self.result
+        before, extents, steps = list(self.before), list(self.extents), list(self.steps)
+        counts, starts = {}, {}
+        own = {j: next(names) for j in whole}
+        for j in whole:
+            label, step, place = self.spatial[j], self.steps[j], of_w.index(self.spatial[j])
+            count = counts[j] = min(step, w.shape[place])
+            shape = (*w.shape[:place], w.shape[place] // count, count, *w.shape[place + 1 :])
+            w = flip_op(reshape(w, shape), axes=(place + 1,))
+            of_w = of_w.replace(label, label + own[j])
+            first, extents[j] = self._turns(j, count)
+            before[j], steps[j], starts[j] = -(first // step), 1, first % step
+        at = self._beside_channels()
+        of_result = of_result[:at] + "".join(own.values()) + of_result[at:]
+        labels = f"{self.of_x},{of_w}->{of_result}"
+        moves = _Moves(
+            labels, self.spatial, self.strides, self.dilations,
+            tuple(steps), tuple(before), tuple(extents),
+        )  # fmt: skip
+        made = moves.product(x, w)
+        pairs = ((label, own[j]) for j, label in enumerate(self.spatial) if j in own)
+        behind = dict(pairs)
+        order = "".join(n + behind.get(n, "") for n in of_result if n not in own.values())
+        made = transpose(made, tuple(map(of_result.index, order)))
+        for j in whole:
+            axis, step, ones = order.index(self.spatial[j]), self.steps[j], (1,) * made.ndim
+            if counts[j] < step:
+                shape = (*made.shape[: axis + 1], step, *made.shape[axis + 2 :])
+                made = pad_op(made, starts=(0,) * made.ndim, shape=shape, steps=ones)
+            made = reshape(made, (*made.shape[:axis], extents[j] * step, *made.shape[axis + 2 :]))
+            order = order.replace(own[j], "")
+            first = tuple(starts[j] if a == axis else 0 for a in range(made.ndim))
+            shape = (*made.shape[:axis], self.extents[j], *made.shape[axis + 1 :])
+            made = cut(made, first, shape)
+        return made
+
+    def _beside_channels(self) -> int:
+        """Where in the result axes that w alone has go, for the product to come in that order: with
+        others of that kind, else beside the spatial ones.
+        """
+        last = max(self.shown) + 1
+        alone = [a for a, n in enumerate(self.result) if n in self.of_w and n not in self.of_x]
+        alone = [a for a in alone if a not in self.shown]
+        if not alone:
+            return last if last < len(self.result) else min(self.shown)
+        return alone[0] if alone[0] >= last else alone[-1] + 1
 
     def _by_phases(self, x: Node, w: Node, apart: Sequence[int]) -> Node:
         """The results at each phase of `apart` positions, each by itself, then put in turns.

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphc as gx
+from graphc.codegen.loops import Contract
 from tests.product_rows import reference_conv, reference_conv_transpose, reference_pool
 
 QUICK = gx.Options(cache=False, threads=1)
@@ -210,6 +211,50 @@ def test_a_convolution_stores_its_padding_alone() -> None:
     for layout, kernels in (("NCHW", 2), ("NHWC", 1)):
         pooled = gx.compile([x], [gx.max_pool(x, 3, 2, 1, layout=layout)], options=QUICK)
         assert len(pooled.kernels) == kernels
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "padding"),
+    [(20, 4, 4, 0), (32, 16, 16, 0), (34, 4, 2, 1), (31, 2, 3, 0), (40, 6, 3, 2), (33, 1, 2, 0)],
+)
+@pytest.mark.parametrize(("layout", "groups"), [("NCHW", 1), ("NHWC", 1), ("NCHW", 2)])
+def test_windows_that_phases_share_evenly(
+    size: int, window: int, stride: int, padding: int, layout: str, groups: int
+) -> None:
+    options = {"stride": stride, "padding": padding, "layout": layout, "groups": groups}
+    first = layout == "NCHW"
+    x_shape = (2, 4, size, size) if first else (2, size, size, 4)
+    w_shape = (6, 4 // groups, window, window) if first else (window, window, 4 // groups, 6)
+    x, w = gx.symbol("x", x_shape), gx.symbol("w", w_shape)
+    y = gx.conv(x, w, **options)
+    cotangent = gx.symbol("c", y.shape)
+    gradients = gx.vjp([y], [x, w], [cotangent])
+    spread = gx.conv_transpose(cotangent, w, **options)
+    by_spread = gx.vjp([spread], [cotangent, w], [spread])
+    arrays = [array(*x_shape), array(*w_shape), array(*y.shape)]
+    symbols = [x, w, cotangent]
+    want, got = both(symbols, [y, *gradients, spread, *by_spread], arrays)
+    np.testing.assert_allclose(want[3], reference_conv_transpose(*arrays[:0:-1], **options))
+    for truth, value in zip(want, got, strict=True):
+        np.testing.assert_allclose(value, truth, 1e-11, 1e-11)
+
+
+def test_what_lies_between_strides_is_not_multiplied() -> None:
+    x, w = gx.symbol("x", (1, 3, 64, 64)), gx.symbol("w", (8, 3, 16, 16))
+    y = gx.conv(x, w, stride=16)
+    once = _multiplications(gx.compile([x, w], y, options=QUICK))
+    gradients = gx.compile([x, w], gx.grad(gx.sum(y * y), [x, w]), options=QUICK)
+    assert _multiplications(gradients) == 3 * once
+    spread = gx.conv_transpose(y, w, stride=16)
+    twice = gx.compile([x, w], gx.grad(gx.sum(spread * spread), w), options=QUICK)
+    assert _multiplications(twice) <= 6 * once
+
+
+def _multiplications(function: Any) -> int:
+    """How many the products of a compiled function take."""
+    bodies = (kernel.body.statements for kernel in function.program.kernels())
+    products = [s for statements in bodies for s in statements if isinstance(s, Contract)]
+    return sum(p.batch * p.rows * p.columns * p.depth for p in products)
 
 
 def test_a_small_network_learns() -> None:
