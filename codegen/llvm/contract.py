@@ -86,9 +86,9 @@ def tile_functions(
         declarations |= epilogue.values.declarations
         beside = beside_product(contract) if warm else {}
         if beside:
-            warm = _WarmPrinter(kernel, machine, contract)
-            parts.append(warm.text(f"{name}_warm", beside))
-            declarations |= warm.values.declarations
+            asking = _WarmPrinter(kernel, machine, contract)
+            parts.append(asking.text(f"{name}_warm", beside))
+            declarations |= asking.values.declarations
         routines |= epilogue.routines
         prelude = epilogue.preludes()
     for side, region in (("left", contract.left), ("right", contract.right)):

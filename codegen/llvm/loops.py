@@ -229,11 +229,11 @@ class Loops:
     def single(self, level: Level, loop: For, masked: bool) -> None:
         """A loop of a single vector: all lanes of it, or those that a mask of the rest leaves."""
         count, start = self.lanes_of(loop), self.indices.dim(level, loop.start)
-        mask, prefix = None, []
+        mask = None
         if masked:
             rest = self.indices.dim(level, loop.stop - loop.start)
             mask, prefix = self._mask_of(rest, count, True)
-        level.lines.extend(prefix)
+            level.lines.extend(prefix)
         lanes = Lanes(loop.variable, count, start, mask)
         body = self._lane_body(level, loop, lanes, level.block, {})
         level.lines.extend(body.lines)

@@ -307,8 +307,10 @@ class _Moves:
         """Where position 0 lies beyond a multiple of the step, and how many turns of all phases
         have the positions that are wanted.
         """
-        first, step = count - 1 - self.before[j], self.steps[j]
-        return first, (self.extents[j] - 1 + first) // step - first // step + 1
+        before, wanted, step = self.before[j], self.extents[j], self.steps[j]
+        assert isinstance(before, int) and isinstance(wanted, int)
+        first = count - 1 - before
+        return first, (wanted - 1 + first) // step - first // step + 1
 
     def _by_residues(self, x: Node, w: Node, whole: Sequence[int]) -> Node:
         """The results at all phases along the axes that are `whole` as one convolution: elements of
@@ -321,16 +323,21 @@ class _Moves:
         names = (name for name in ascii_lowercase if name not in self.labels)
         of_w, of_result = self.of_w, self.result
         before, extents, steps = list(self.before), list(self.extents), list(self.steps)
-        counts, starts = {}, {}
+        counts: dict[int, int] = {}
+        starts: dict[int, int] = {}
+        turns: dict[int, int] = {}
         own = {j: next(names) for j in whole}
         for j in whole:
             label, step, place = self.spatial[j], self.steps[j], of_w.index(self.spatial[j])
-            count = counts[j] = min(step, w.shape[place])
+            window = w.shape[place]
+            assert isinstance(window, int)
+            count = counts[j] = min(step, window)
             shape = (*w.shape[:place], w.shape[place] // count, count, *w.shape[place + 1 :])
             w = flip_op(reshape(w, shape), axes=(place + 1,))
             of_w = of_w.replace(label, label + own[j])
-            first, extents[j] = self._turns(j, count)
-            before[j], steps[j], starts[j] = -(first // step), 1, first % step
+            offset, turns[j] = self._turns(j, count)
+            before[j], extents[j], steps[j] = -(offset // step), turns[j], 1
+            starts[j] = offset % step
         at = self._beside_channels()
         of_result = of_result[:at] + "".join(own.values()) + of_result[at:]
         labels = f"{self.of_x},{of_w}->{of_result}"
@@ -348,7 +355,7 @@ class _Moves:
             if counts[j] < step:
                 shape = (*made.shape[: axis + 1], step, *made.shape[axis + 2 :])
                 made = pad_op(made, starts=(0,) * made.ndim, shape=shape, steps=ones)
-            made = reshape(made, (*made.shape[:axis], extents[j] * step, *made.shape[axis + 2 :]))
+            made = reshape(made, (*made.shape[:axis], turns[j] * step, *made.shape[axis + 2 :]))
             order = order.replace(own[j], "")
             first = tuple(starts[j] if a == axis else 0 for a in range(made.ndim))
             shape = (*made.shape[:axis], self.extents[j], *made.shape[axis + 1 :])
