@@ -8,6 +8,7 @@ stays in registers, and adding up in memory what could be in a register is dear.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from graphc.dims import Extent, product
@@ -24,9 +25,13 @@ class Tactics:
     A reduction to at most `few_results`, of more than `split_elements`, is split into parts of
     about `part_elements`, but not one over the last axis to at least `whole_results` of at most
     `whole_elements` each. One of columns, to at most `split_columns` of more than `split_rows`
-    each, is split as well. Columns of `long_column` in rows of `wide_row` are added up in memory,
-    row by row. Sums have their terms added up by `summed_in_lanes` in vector loops. What is
-    carried from row to row is so in at least `least_parts` parts of at most `rows_of_part` rows.
+    each, is split as well. Columns are added up in `strips` of memory, row by row: in parts if they
+    are of `long_column` elements, or of `parted_column` where what is reduced within the rows lies
+    in pieces of at most `whole_piece`, of more than `streamed_elements`; else whole if there are
+    `strip_rows` of them, of more than `strip_elements`. A strip is at most `strip_width` wide, and
+    at least `narrow_strip`; shorter rows count as one of about `wide_row`. Sums have their terms
+    added up by `summed_in_lanes` in vector loops. What is carried from row to row is so in at least
+    `least_parts` parts of at most `rows_of_part` rows.
 
     One kernel has at most `most_work` of element-wise work, in additions: compile time grows faster
     than its text. A target with few registers and a cache may be given long kernels in `segments`
@@ -43,8 +48,16 @@ class Tactics:
     split_columns: int = 0
     split_rows: int = 0
     shared_columns: int = 0  # so many columns are not split: lanes share the rows of each
-    long_column: int | None = 1024
-    wide_row: int = 256
+    strips: bool = True
+    long_column: int = 1024
+    parted_column: int = 32
+    whole_piece: int = 2048
+    streamed_elements: int = 1 << 16
+    strip_elements: int = 1 << 18
+    strip_rows: int = 16
+    strip_width: int = 4096
+    narrow_strip: int = 256
+    wide_row: int = 1024
     summed_in_lanes: int = 4096
     least_parts: int = 16
     rows_of_part: int = 128
@@ -79,10 +92,12 @@ class Tactics:
         """Whether a reduction of `domain` over `reduced` is done in parallel parts that a second
         kernel combines.
         """
+        return self.streams(domain, reduced) or self.has_parts(domain, reduced)
+
+    def has_parts(self, domain: Shape, reduced: tuple[int, ...]) -> bool:
+        """Whether one that leaves few results of many elements is."""
         kept = product(extent for axis, extent in enumerate(domain) if axis not in reduced)
         total = product(domain)
-        if self.streams(domain, reduced):
-            return True
         if not isinstance(kept, int):
             return False
         each = product(domain[axis] for axis in reduced)
@@ -106,13 +121,33 @@ class Tactics:
         return max(1, LANES_OF_TASK // columns)
 
     def streams(self, domain: Shape, reduced: tuple[int, ...]) -> bool:
-        """Whether a reduction of long columns adds up rows as they lie in memory."""
-        if self.long_column is None or not reduced or len(domain) - 1 in reduced:
+        """Whether a reduction adds up parts of the rows as they lie in memory: of long columns, and
+        of axes that others part, between which the elements of one result lie in short pieces.
+        """
+        known = all(isinstance(extent, int) for extent in domain)
+        if not self.strips or not reduced or not known:
             return False
-        rows, columns = product(domain[axis] for axis in reduced), domain[-1]
-        if not isinstance(rows, int) or not isinstance(columns, int):
+        if not _exceeds(product(domain), self.streamed_elements):
             return False
-        return rows >= self.long_column and columns > self.wide_row
+        rows, pieces = _runs(reduced)[0], [a for a in reversed(range(len(domain))) if a in reduced]
+        height = product(domain[axis] for axis in rows)
+        if rows[-1] == len(domain) - 1:
+            return False
+        if len(rows) == len(reduced):
+            return _exceeds(height, self.long_column - 1)
+        piece = product(domain[a] for i, a in enumerate(pieces) if a == len(domain) - 1 - i)
+        return _exceeds(height, self.parted_column - 1) and not _exceeds(piece, self.whole_piece)
+
+
+def _runs(axes: Sequence[int]) -> list[list[int]]:
+    """Axes in order, neighbours together."""
+    runs: list[list[int]] = []
+    for axis in axes:
+        if runs and runs[-1][-1] == axis - 1:
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    return runs
 
 
 def _exceeds(extent: Extent, limit: int) -> bool:
@@ -131,7 +166,7 @@ GPU = Tactics(
     split_columns=16384,
     shared_columns=1024,
     split_rows=256,
-    long_column=None,
+    strips=False,
     summed_in_lanes=1 << 22,
     least_parts=256,
     rows_of_part=16,

@@ -165,16 +165,27 @@ class Case:
 
 
 # Elements that make work worth handing out, elements in a part of a split reduction, elements that
-# make one be split; columns that are long, rows that are wide; arrays that are read in tiles;
-# vectors that a light loop takes at once, and sums that are under way in it, so that arrays of test
-# size see the loop over whole vectors, too.
+# make one be split; columns that are long, strips of them, rows that are wide together; arrays that
+# are read in tiles; vectors that a light loop takes at once, and sums that are under way in it, so
+# that arrays of test size see the loop over whole vectors, too.
 _SMALL_PARTS = {"part_elements": 5, "split_elements": 8}
+_SMALL_STRIPS = {
+    "long_column": 6,
+    "parted_column": 3,
+    "streamed_elements": 8,
+    "strip_elements": 8,
+    "strip_rows": 2,
+    "strip_width": 3,
+    "narrow_strip": 1,
+    "wide_row": 8,
+}
 SMALL_WORK = {
     "GRAIN": 2,
-    "CPU": dataclasses.replace(tactics.CPU, **_SMALL_PARTS, long_column=6, wide_row=4),
-    "NATIVE": dataclasses.replace(tactics.NATIVE, **_SMALL_PARTS, long_column=6, wide_row=4),
+    "CPU": dataclasses.replace(tactics.CPU, **_SMALL_PARTS, **_SMALL_STRIPS),
+    "NATIVE": dataclasses.replace(tactics.NATIVE, **_SMALL_PARTS, **_SMALL_STRIPS),
     "GPU": dataclasses.replace(tactics.GPU, **_SMALL_PARTS, split_rows=3, whole_elements=6),
     "LEAST_CARRIED": 8,
+    "LEAST_WIDE_ROWS": 2,
     "TURNED_ELEMENTS": 12,
     "TURNED_SIDE": 3,
     "MOST_STEPPED": 1,

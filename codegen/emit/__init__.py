@@ -4,6 +4,7 @@
 - `rows`: reductions with many results, in stages;
 - `carried`: rows that are reduced while all of them are;
 - `split`: few results from many elements, by parts (`partial`);
+- `strips`: long columns, row after row as they lie in memory (`merged`);
 - `contraction`, `scatter`, `check`: what their names say;
 - `joined`: an array that is put together of parts;
 - `own`: loops that the op writes, with the builder of `nest`.
@@ -24,6 +25,7 @@ from graphc.codegen.emit.own import OwnWriter
 from graphc.codegen.emit.rows import RowWriter
 from graphc.codegen.emit.scatter import ScatterWriter
 from graphc.codegen.emit.split import SplitWriter
+from graphc.codegen.emit.strips import StripWriter
 from graphc.codegen.emit.writer import Writer
 from graphc.codegen.fuse import Group, Partition
 from graphc.codegen.program import Launch, Operand
@@ -63,7 +65,10 @@ def launches(
         return _KINDS[group.kind](*asked).launches()
     if not any(isinstance(member.op.lowering, Reduce) for member in group.members):
         return ElementwiseWriter(*asked).launches()
-    if partition.tactics.splits(group.domain, group.reduced or ()):
+    strips = StripWriter(*asked)
+    if strips.suits():
+        return strips.launches()
+    if partition.tactics.has_parts(group.domain, group.reduced or ()):
         return SplitWriter(*asked).launches()
     carried = CarriedWriter(*asked)
     if group.carried or carried.works_in_blocks():

@@ -83,8 +83,8 @@ class ElementwiseWriter(Writer):
                     nothing = (0,) * (len(domain) - len(kept))
                     index = placed(kept, (*lead, i), nothing, len(domain))
                 else:
-                    self.flat = index = unravel(i, domain, draft.bounds)
-                    self.flat_variable = i
+                    index = unravel(i, domain, draft.bounds)
+                    self.flat[index] = i
                 self._store_all(Reader(self, draft, lanes.body), results, index)
                 if self._is_cut(lanes.body.statements):
                     segments.in_tiles(draft, outer, lanes)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from graphc.codegen import loops
 from graphc.codegen.emit.rows import RowWriter
-from graphc.codegen.emit.writer import combiner_of, sums
+from graphc.codegen.emit.writer import combiner_of, placed, sums
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Accumulator, Scope
@@ -65,14 +65,19 @@ class PartialWriter(RowWriter):
         partials: dict[Node, Operand],
         rows: Sequence[Node],
         role: str,
+        shape: Shape = (),
+        axes: Sequence[int] = (0,),
     ) -> None:
-        count = next(iter(partials.values())).storage.shape[0]
+        """Combine over `axes` of partial results of this shape, by default over the parts."""
+        shape = shape or next(iter(partials.values())).storage.shape
+        spans: list[tuple[Extent, Extent]] = [(0, shape[axis]) for axis in axes]
         summing = any(map(sums, partials))
-        opened, (part,) = self._open(draft, scope, (0,), [(0, count)], (count,), role, summing)
+        opened, found = self._open(draft, scope, axes, spans, shape, role, summing)
+        index = placed(axes, found, kept, len(shape))
         states: dict[Node, Accumulator] = {}
         for reduction, operand in partials.items():
-            buffer = draft.buffer(operand, operand.storage.shape)
-            located, args = draft.located((part, *kept))
+            buffer = draft.buffer(operand, shape)
+            located, args = draft.located(index)
             loaded = opened[-1].body.load(buffer, located, args)
             states[reduction] = opened[-1].accumulate(combiner_of(reduction), loaded)
         self.rows.update(self._close(opened, states))

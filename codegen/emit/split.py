@@ -7,22 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphc.codegen.emit.partial import PartialWriter, partial_results, rows_of_part
+from graphc.codegen.emit.partial import PartialWriter, partial_results
 from graphc.codegen.emit.rows import SUMMED_IN_ORDER
 from graphc.codegen.emit.writer import combiner_of, owner_of, placed
-from graphc.codegen.fuse.group import MOST_CARRIED, is_row_member
+from graphc.codegen.fuse.group import is_row_member
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Scope
-from graphc.dims import Extent, ceildiv, dim_max, dim_min, product
+from graphc.dims import Extent, ceildiv, dim_min, product
 from graphc.lowering import Reduce
 from graphc.node import Node
 from graphc.types import Shape
-
-# Rows that are read in one pass over what is carried from row to row; members of a group of which
-# as many copies are written.
-ROWS_TOGETHER = 4
-LIGHT = 8
 
 
 class SplitWriter(PartialWriter):
@@ -34,7 +29,7 @@ class SplitWriter(PartialWriter):
         """
         parts = self._cut()
         first = self._reduce_parts(parts)
-        self.flat = None
+        self.flat.clear()
         group = self.group
         full = [n for n, _ in self.results() if not is_row_member(owner_of(n), group)]
         self.note_written(full)
@@ -60,19 +55,12 @@ class SplitWriter(PartialWriter):
         depth: Extent = max(1, most // rest) if isinstance(rest, int) and rest else 1
         if len(shape) - 1 not in reduced:  # lanes stay: each adds up one by one
             depth = min(depth, SUMMED_IN_ORDER * tactics.lanes_of_column(shape[-1]))
-        if tactics.streams(domain, reduced):
-            others = product(domain[other] for other in reduced[1:])
-            depth = dim_max(1, ceildiv(rows_of_part(shape[axis] * others, tactics), others))
-            if isinstance(depth, int) and depth > ROWS_TOGETHER:
-                depth -= depth % ROWS_TOGETHER
         count = ceildiv(shape[axis], depth)
         partials = {reduction: partial_results(reduction, count) for reduction in reductions}
         return _Parts(before, shape, reduced, axis, depth, count, rest, flat, partials)
 
     def _reduce_parts(self, parts: _Parts) -> Launch:
         group = self.group
-        if self.partition.tactics.streams(group.domain, group.reduced or ()):
-            return self._stream_parts(parts)
         draft = self.draft()
         lanes_kept = bool(group.kept) and len(parts.shape) - 1 not in parts.reduced
         lead = group.kept[:-1] if lanes_kept else group.kept
@@ -99,70 +87,6 @@ class SplitWriter(PartialWriter):
         kept = [a for a in range(len(group.domain)) if a not in (group.reduced or ())]
         return bool(kept) and not parts.flat and parts.axis < kept[0]
 
-    def _stream_parts(self, parts: _Parts) -> Launch:
-        """Rows in the order of memory, each combined with what the earlier ones of its part left in
-        memory; very long rows in pieces.
-        """
-        group = self.group
-        draft = self.draft()
-        lead, columns = group.kept[:-1], group.kept[-1]
-        tiles = ceildiv(columns, MOST_CARRIED)
-        tasks = product(lead) * parts.count * tiles
-        self.partials = parts.partials
-        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
-            p = draft.bind(outer.variable, 0, tasks)
-            tile, number = draft.simplify(p % tiles), draft.simplify(p // tiles)
-            self.part = draft.simplify(number % parts.count)
-            before = unravel(draft.simplify(number // parts.count), lead, draft.bounds)
-            first = tile * MOST_CARRIED
-            span = (first, dim_min(columns, first + MOST_CARRIED))
-            with outer.body.loop("vector", *span) as lanes:
-                j = draft.bind(lanes.variable, 0, columns)
-                for reduction in parts.partials:
-                    self._clear_at(draft, lanes.body, reduction, (*before, j))
-            together = self._rows_together(parts)
-            last = parts.reduced[-1]
-            shape = tuple(
-                extent // together if axis == last else extent
-                for axis, extent in enumerate(parts.shape)
-            )
-            depth = parts.depth // together if parts.axis == last else parts.depth
-            start = self.part * depth
-            spans = [
-                (start, dim_min(shape[axis], start + depth))
-                if axis == parts.axis
-                else (0, shape[axis])
-                for axis in parts.reduced
-            ]
-            opened, found = self._open(draft, outer.body, parts.reduced, spans, shape, "serial")
-            with opened[-1].body.loop("vector", *span) as lanes:
-                j = draft.bind(lanes.variable, 0, columns)
-                kept = (*before, j)
-                rows = [[*found[:-1], found[-1] * together + row] for row in range(together)]
-                at = [placed(parts.reduced, row, kept, len(shape)) for row in rows]
-                reader = Reader(self, draft, lanes.body)
-                for node, operand in self.results():
-                    if not is_row_member(owner_of(node), group):
-                        for index in at:
-                            self.store(reader, node, operand, index)
-                for reduction in parts.partials:
-                    self._carry(reader, reduction, kept, at)
-            for loop in reversed(opened):
-                loop.close()
-        nodes = [*parts.before, *parts.partials]
-        return draft.launch(tasks, parts.depth * parts.rest, nodes, self.reason())
-
-    def _rows_together(self, parts: _Parts) -> int:
-        """How many rows are combined with what lies in memory at once: few of them, and of light
-        work, where no row is left over.
-        """
-        extents = [parts.shape[parts.reduced[-1]]]
-        extents += [parts.depth] if parts.axis == parts.reduced[-1] else []
-        if len(self.group.members) > LIGHT:
-            return 1
-        fits = [isinstance(e, int) and e % ROWS_TOGETHER == 0 for e in extents]
-        return ROWS_TOGETHER if all(fits) else 1
-
     def _reduce_part(
         self, draft: Draft, scope: Scope, kept: Index, part: Extent, parts: _Parts, innermost: str
     ) -> None:
@@ -177,8 +101,9 @@ class SplitWriter(PartialWriter):
         opened, found = self._open(draft, scope, parts.reduced, spans, parts.shape, innermost)
         index = placed(parts.reduced, found, kept, len(parts.shape))
         if parts.flat:
-            self.flat_variable = index[0]
-            self.flat = index = unravel(index[0], self.group.domain, draft.bounds)
+            position = index[0]
+            index = unravel(position, self.group.domain, draft.bounds)
+            self.flat[index] = position
         reader = Reader(self, draft, opened[-1].body)
         for node, operand in self.results():
             if not is_row_member(owner_of(node), self.group):

@@ -67,8 +67,7 @@ class Writer:
         self.rows: dict[Node, Value] = {}
         self.saved: dict[Node, tuple[Operand, Callable[[Index], Index], Shape]] = {}
         self.written: set[Node] = set()
-        self.flat: Index | None = None
-        self.flat_variable: Extent = 0
+        self.flat: dict[Index, Extent] = {}  # positions in memory, by indices of the domain
         self.members = set(group.members)
         self._readable: dict[Node, Operand | None] = {}
 
@@ -101,10 +100,9 @@ class Writer:
 
     def flat_index(self, index: Index, shape: Shape, operand: Operand) -> Extent | None:
         """The position in memory of a read at the nest's own index, when the nest is flat."""
-        same = self.flat is not None and index == self.flat and shape == self.group.domain
-        if not same or operand.storage.strided:
+        if not self.flat or shape != self.group.domain or operand.storage.strided:
             return None
-        return self.flat_variable
+        return self.flat.get(index)
 
     # -- the kernel --------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from graphc.codegen.scalar import For, Value
 from graphc.dims import Extent, affine, product, symbols_of
 
 # Pieces of at most so many bytes are short; so many bytes ahead, the memory has time to answer.
-SHORT_BYTES = 4096
+SHORT_BYTES = 1 << 16
 AHEAD_BYTES = 8192
 # So many instructions for each load are much; a routine is about so many of them. Meanwhile so many
 # bytes ahead are enough.
