@@ -40,7 +40,7 @@ def signature(
     """The signature of a group of element-wise work, reductions or a contraction; None for a group
     that is always written anew.
     """
-    if group.kind not in _OPENING:
+    if group.kind not in _OPENING or group.beside:
         return None
     opening, members = _OPENING[group.kind], set(group.members)
     numbers: dict[Node, int] = {}

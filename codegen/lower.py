@@ -25,6 +25,7 @@ from graphc.codegen.likeness import Written, signature
 from graphc.codegen.loops import Contract as Contraction
 from graphc.codegen.loops import product_bytes
 from graphc.codegen.memory import plan
+from graphc.codegen.neighbours import take_along
 from graphc.codegen.program import (
     Call,
     Checked,
@@ -327,6 +328,7 @@ class _Block:
         self._readers = self._kernels_reading(order)
         self._claim_parts(order)
         self._allocate(order)
+        take_along(self.partition, order, self.places, donated)
         self.storages = {id(operand.storage) for operand in self.places.values()}
         before = [copy for copy in copies if self._is_state(copy[0])]
         self._copy_all(before)  # so that the states may be written over by what follows

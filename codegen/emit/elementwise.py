@@ -33,7 +33,7 @@ class ElementwiseWriter(Writer):
     """Writes what is computed element by element."""
 
     def launches(self) -> list[Launch]:
-        return self._unless_empty(list(self.results()), self.group.domain)
+        return self._unless_empty([*self.results(), *self.group.beside], self.group.domain)
 
     def copy(self, copies: Sequence[tuple[Node, Operand]]) -> list[Launch]:
         """A kernel that writes the values of any nodes of one shape to memory."""

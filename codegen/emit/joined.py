@@ -31,6 +31,8 @@ class JoinedWriter(Writer):
         launches: list[Launch] = []
         together: dict[tuple[bool, Shape], list[tuple[Node, Operand]]] = {}
         for part in parts_of(node):
+            if part.argument in self.group.left_out:
+                continue
             source = node.args[part.argument]
             where = part_operand(node, part, place) or framed_operand(node, part, place)
             if not _is_at(self.place(source), where):

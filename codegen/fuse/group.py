@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from graphc.codegen.fuse.reading import result_shape
+from graphc.codegen.program import Operand
 from graphc.dims import product
 from graphc.lowering import Reduce
 from graphc.node import Node
@@ -36,6 +37,8 @@ class Group:
     stages: dict[Node, int] = field(default_factory=dict)  # the passes before a member is known
     carried: set[Node] = field(default_factory=set)  # reductions over the rows, which others reduce
     woven: Shape | None = None  # of parts that one kernel computes and writes side by side
+    beside: list[tuple[Node, Operand]] = field(default_factory=list)  # not members, but written
+    left_out: set[int] = field(default_factory=set)  # parts that others write, by their arguments
     work: int = 0
     number: int = 0  # in the order of opening
     continuation: Group | None = None  # takes what is refused because the kernel is long enough

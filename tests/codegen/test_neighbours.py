@@ -1,0 +1,66 @@
+"""Does a kernel that writes parts of an array write the parts beside them that nobody makes?"""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc.codegen import lower as lowering
+
+FRESH = gx.Options(cache=False, threads=1)
+
+
+def checked(inputs: list[gx.Node], outputs: Any, **options: Any) -> Any:
+    f = gx.compile(inputs, outputs, options=FRESH, **options)
+    generator = np.random.default_rng(3)
+    arrays = [generator.normal(size=x.shape) for x in inputs]
+    wanted = [gx.evaluate(o, dict(zip(inputs, arrays, strict=True))) for o in outputs]
+    for got, expected in zip(f(*[a.copy() for a in arrays]), wanted, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-14)
+    return f
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4)])
+def test_zeros_ones_and_rows_of_an_input_take_no_kernel(shape: tuple[int, ...]) -> None:
+    x = gx.symbol("x", (3, *shape))
+    y = gx.exp(x[0]) * x[1]
+    f = checked([x], [gx.stack([y, gx.zeros_like(y), x[2], gx.ones_like(y), y * 2.0])])
+    assert len(f.kernels) == 1
+
+
+def test_rows_of_zeros_go_with_the_rows_beside_them() -> None:
+    x = gx.vector("x", 4)
+    a, b, c, d = (x[i] for i in range(4))
+    made = [a * d]
+    for _ in range(23):
+        made.append(gx.sin(made[-1] * b) + c)
+    zero, one = gx.zeros_like(a), gx.ones_like(a)
+    rows = [[*[zero] * i, one, *[zero] * (11 - i)] for i in range(8)] + [made[:12], made[12:]]
+    joined = [gx.stack(list(map(gx.stack, rows)))]
+    f = checked([x], joined)
+    with mock.patch.object(lowering, "take_along", lambda *_: None):
+        apart = checked([x], joined)
+    assert len(f.kernels) < len(apart.kernels)
+
+
+def test_arrays_of_another_size_keep_their_kernel() -> None:
+    x = gx.vector("x", 64)
+    y = gx.exp(x)
+    checked([x], [gx.concatenate([y, gx.zeros(40), y + 1.0])])
+
+
+def test_an_input_that_is_written_over_is_not_read_late() -> None:
+    x = gx.symbol("x", (4, 16))
+    y = gx.exp(x[0])
+    checked([x], [gx.stack([y, x[3], x[0], y * 2.0])], donate={x: 0})
+
+
+def test_more_parts_than_a_kernel_should_write_are_left_to_others() -> None:
+    x = gx.vector("x", 512)
+    y = gx.exp(x)
+    f = checked([x], [gx.stack([y, *[gx.full((512,), float(k)) for k in range(20)]])])
+    assert len(f.kernels) > 1
