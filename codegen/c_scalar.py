@@ -400,6 +400,7 @@ C = Dialect(
     types=_TYPES,
     suffixes={"int64": "LL", "uint32": "u", "uint64": "ULL"},
     qualifier="static inline",
+    array="static const",
     words=("0", "1"),
     functions={
         (opcode, dtype): f"{opcode}_{dtype}"

@@ -18,6 +18,7 @@ from graphc.codegen.memory import storage_bytes
 from graphc.codegen.program import Launch, Storage
 from graphc.codegen.rare import Rare, rarely_needed
 from graphc.codegen.scalar import (
+    TABLE_ENTRIES,
     Accumulate,
     Accumulator,
     Address,
@@ -349,10 +350,19 @@ class StatementPrinter(IndexPrinter):
             text = self.load(level, value)
         elif value.opcode == "call":
             text = self.called(value)
+        elif value.opcode == "lookup":
+            text = self.looked_up(value)
         else:
             text = self.computed(value.opcode, value.args, value.dtype)
         name = self.names[id(value)] = self.fresh("v")
         level.put(f"const {self.DIALECT.types[value.dtype]} {name} = {text};")
+
+    def looked_up(self, value: Value) -> str:
+        """An element of a constant array of the text."""
+        name, text = self.DIALECT.table(value.immediate, value.dtype)
+        self.helpers.setdefault(name, text)
+        last, _ = self.DIALECT.literal(TABLE_ENTRIES - 1, value.args[0].dtype)
+        return f"{name}[{self.operand(value.args[0])} & {last}]"
 
     def called(self, value: Value) -> str:
         """The call of a routine, which becomes a function of the text."""

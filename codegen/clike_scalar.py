@@ -14,6 +14,7 @@ instruction.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -47,13 +48,15 @@ class Dialect:
 
     `functions` gives for an opcode and a float dtype the function of that meaning, `high_products`
     for an integer dtype; names that are in `helpers` are functions of the text. `words` are the two
-    values of a bool. `own` are helpers beside those that every dialect has; they hold functions
-    `bits_of_float32`, `float32_of_bits` and the same for float64, unless those are built in.
+    values of a bool. `array` begins a constant array. `own` are helpers beside those that every
+    dialect has; they hold functions `bits_of_float32`, `float32_of_bits` and the same for float64,
+    unless those are built in.
     """
 
     types: Mapping[str, str]
     suffixes: Mapping[str, str]
     qualifier: str
+    array: str
     words: tuple[str, str]
     functions: Mapping[tuple[str, str], str]
     high_products: Mapping[str, str]
@@ -90,6 +93,19 @@ class Dialect:
             return f"({value + 1}{suffix} - 1)"
         digits = f"0x{value:x}" if dtype.startswith("u") and value > _LARGEST_PLAIN else f"{value}"
         return digits + suffix
+
+    def table(self, entries: Sequence[float], dtype: str) -> tuple[str, str]:
+        """The name of a constant array, which tells what is in it, and its text.
+
+        The shortest decimal of a float64 is read as it by every compiler, and so is one of a
+        float32 written as the double that it is, whether or not it is read by way of a double.
+        """
+        suffix = "f" if dtype == "float32" else ""
+        values = [f"{entry!r}{suffix}" for entry in entries]
+        name = f"table_{hashlib.sha256(' '.join(values).encode()).hexdigest()[:16]}"
+        lines = [f"    {', '.join(values[i : i + 4])}," for i in range(0, len(values), 4)]
+        head = f"{self.array} {self.types[dtype]} {name}[{len(values)}] = {{"
+        return name, "\n".join([head, *lines, "};"])
 
     def instruction(
         self, opcode: str, operands: Sequence[str], dtypes: Sequence[str], result: str

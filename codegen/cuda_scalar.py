@@ -88,6 +88,7 @@ CUDA = Dialect(
     types=_TYPES,
     suffixes={"int64": "LL", "uint32": "u", "uint64": "ULL"},
     qualifier="__device__ inline",
+    array="__device__ const",
     words=("false", "true"),
     functions={
         (opcode, dtype): name + suffix

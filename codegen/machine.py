@@ -54,6 +54,14 @@ class Machine:
         return named or "+f16c" in self.features or self.triple.startswith(("aarch64", "arm64"))
 
     @property
+    def permuted_bytes(self) -> int:
+        """Bytes of a register whose 32-bit words one instruction puts into any order, or 0: x86."""
+        if not self.triple.startswith("x86_64"):
+            return 0
+        has_avx2 = self.cpu in ("x86-64-v3", "x86-64-v4") or "+avx2" in self.features
+        return self.vector_bytes if has_avx2 else 0
+
+    @property
     def rows_per_pointer(self) -> int:
         """How many rows with a common stride s are addressed well from one register.
 

@@ -53,6 +53,9 @@ class Opcode:
     result: str = "same"
 
 
+_INDEX_OF_TABLE = {"float32": "uint32", "float64": "uint64"}
+
+
 def _quotient(a: Any, b: Any) -> Any:
     """Integer division that truncates; division by zero gives 0 (a `Check` reports it)."""
     safe = np.where(b == 0, 1, b).astype(np.asarray(b).dtype)
@@ -78,6 +81,16 @@ def _high_product(a: Any, b: Any) -> Any:
     bits = dtype.itemsize * 8
     wide = np.asarray(a).astype(object) * np.asarray(b).astype(object)
     return np.asarray(wide >> bits, dtype=object).astype(dtype)
+
+
+# How many numbers a table has: the least that is worth a table, and what the registers of the
+# processors that look a number up in a register by one instruction hold.
+TABLE_ENTRIES = 16
+
+
+def entry_of(index: Any, table: Sequence[float], dtype: str) -> Any:
+    """The number in a table at a position, whose upper bits do not matter."""
+    return np.array(table, dtype)[np.asarray(index) % TABLE_ENTRIES]
 
 
 _ANY = DTYPES
@@ -132,6 +145,8 @@ OPCODES: dict[str, Opcode] = {
         Opcode("select", 3, _ANY, np.where),
         Opcode("convert", 1, _ANY, softfloat.convert, "stated"),
         Opcode("bitcast", 1, _ANY, softfloat.bitcast, "stated"),
+        # a number of a table, the immediate
+        Opcode("lookup", 1, ("uint32", "uint64"), entry_of, "stated"),
     )
 }
 
@@ -420,6 +435,16 @@ class Scope:
     def bitcast(self, value: Value, dtype: str) -> Value:
         return value if value.dtype == dtype else self.emit("bitcast", value, dtype=dtype)
 
+    def lookup(self, index: Value, table: Sequence[float], dtype: str) -> Value:
+        """The number in `table` at `index` modulo its length, `TABLE_ENTRIES`.
+
+        The index is an unsigned integer as wide as `dtype`, float32 or float64.
+        """
+        if len(table) != TABLE_ENTRIES or index.dtype != _INDEX_OF_TABLE.get(dtype):
+            raise TypeError(f"a lookup of {dtype} in {len(table)} numbers by {index.dtype}")
+        rounded = tuple(float(softfloat.round_to(each, dtype)) for each in table)
+        return self.emit("lookup", index, dtype=dtype, immediate=rounded)
+
     def call(self, name: str, *args: Value) -> Any:
         """The value, or the values, of the mathematical procedure `name`: a copy of it, or a call.
         """
@@ -524,6 +549,8 @@ def _immediate_key(immediate: Any) -> Any:
         return np.float64(immediate).tobytes()
     if isinstance(immediate, Accumulator):
         return id(immediate)
+    if isinstance(immediate, tuple):
+        return np.array(immediate).tobytes()
     return immediate
 
 
@@ -566,7 +593,9 @@ def _method(name: str) -> Callable[..., Value]:
     return emit
 
 
-_STATED = {"const", "index", "load", "result", "parameter", "call", "convert", "bitcast"}
+_STATED = {
+    *("const", "index", "load", "result", "parameter", "call", "convert", "bitcast", "lookup"),
+}
 for _name in OPCODES.keys() - _STATED:
     setattr(Scope, _name + "_" if _name in ("and", "or", "not") else _name, _method(_name))
 

@@ -2,9 +2,11 @@
 
 A procedure takes the builder `k` and values, and emits instructions; the same text serves SIMD
 lanes, CUDA threads and the NumPy interpreter, so their results have the same bits. There are no
-branches and no tables in memory: an argument is reduced to a small interval, a polynomial is
-evaluated with fused multiply-adds, and the result is put together again, carrying the rounding
-error of the largest term where it matters. Special values come out of the arithmetic where they
+branches and no tables but those of sixteen numbers, which a register holds: an argument is reduced
+to a small interval, a polynomial is evaluated with fused multiply-adds, and the result is put
+together again, carrying the rounding error of the largest term where it matters. Where one
+polynomial over the whole range would be long there are sixteen short ones, and a lookup finds the
+coefficients (`Pieces`). Special values come out of the arithmetic where they
 can; a `select` does the rest.
 
 Errors are measured in units in the last place of the exact result, over the full range including

@@ -1,7 +1,7 @@
 """How are the error function, its complement, the normal distribution and the inverses computed?
 
-erf is an odd polynomial near 0; above, it is 1 - exp(P(u) - x**2) in float64 and 1 - P(x)**2 in
-float32, where a root of erfc takes fewer terms than erfc and no exponential is needed. erfc is
+erf is an odd polynomial near 0; above, it is 1 - exp(P(u) - x**2) in float64, and in float32 it is
+sixteen short polynomials. erfc is
 exp(-x**2) u Q(u), where u = 1/(x + c) spreads the half line over a short interval, and the normal
 distribution is alike: `ndtr`, its density and gelu are made of the same instructions, so a kernel
 that computes several of them at one argument holds these once. The inverses are a polynomial near 0
@@ -19,8 +19,10 @@ from graphc.codegen.vecmath_log import log_arguments, log_sum
 from graphc.codegen.vecmath_parts import (
     FORMATS,
     Parts,
+    Pieces,
     at_least,
     at_most,
+    bits_of,
     curvature_of,
     fast_two_sum,
     horner,
@@ -35,11 +37,10 @@ from graphc.codegen.vecmath_parts import (
 )
 from graphc.codegen.vecmath_tables import (
     ERF_FAR,
-    ERF_NEAR,
+    ERF_PIECES,
     ERF_SMALL,
     ERFC,
     ERFC_CENTER,
-    ERFC_ROOT,
     ERFC_SLOPE,
     ERFINV,
     ERFINV_FAR,
@@ -85,11 +86,15 @@ def erf(k: Scope, x: Value) -> Value:
     return k.copysign(k.select(k.lt(size, 0.875), near, far), x)
 
 
+_ERF = Pieces.of(ERF_PIECES["float32"])
+
+
 def _short_erf(k: Scope, size: Value) -> Value:
-    """erf(x) for x >= 0 in float32, by polynomials alone; beyond 4 it is 1 within half an ulp."""
-    near = k.fma(size, horner(k, k.mul(size, size), ERF_NEAR[size.dtype]), size)
-    root = horner(k, k.sub(at_most(k, size, 4.0), 1.5), ERFC_ROOT[size.dtype])
-    return k.select(k.lt(size, 0.96875), near, k.fma(k.neg(root), root, 1.0))
+    """erf(x) for x >= 0 in float32; beyond 4 it is 1 within half an ulp."""
+    inside = at_most(k, size, 4.0)
+    magic = FORMATS[size.dtype].magic
+    number = k.fma(inside, 3.84375, magic)
+    return _ERF.at(k, inside, bits_of(k, number), k.lt(number, magic + 4))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from graphc.codegen.scalar import BITS, Scope, Value
+from graphc.codegen.scalar import BITS, TABLE_ENTRIES, Scope, Value
 from graphc.codegen.vecmath_tables import EXP
 
 Procedure = Callable[..., Value]
@@ -122,6 +122,32 @@ def horner(k: Scope, x: Value, coefficients: tuple[float, ...]) -> Value:
     for coefficient in reversed(coefficients[:-1]):
         result = k.fma(result, x, coefficient)
     return result
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """An odd function of x >= 0 in sixteen pieces, each with a polynomial of its own.
+
+    A piece has a center c, a base b and a polynomial s in t = x - c. Near 0 the function is
+    x + x s(t), and beyond it b + t s(t) where b is the function at c, which was chosen so that b
+    is a float nearly without error: either way the last rounding is the only one that counts.
+    """
+
+    rows: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def of(cls, entries: tuple[float, ...]) -> Pieces:
+        count = range(0, len(entries), TABLE_ENTRIES)
+        return cls(tuple(entries[i : i + TABLE_ENTRIES] for i in count))
+
+    def at(self, k: Scope, x: Value, number: Value, near: Value) -> Value:
+        """The function at x in the piece of this number, by its low bits."""
+        center, base, *coefficients = (k.lookup(number, row, x.dtype) for row in self.rows)
+        t = k.sub(x, center)
+        slope = coefficients[-1]
+        for coefficient in reversed(coefficients[:-1]):
+            slope = k.fma(slope, t, coefficient)
+        return k.fma(k.select(near, x, t), slope, k.select(near, x, base))
 
 
 def at_most(k: Scope, x: Value, limit: float) -> Value:

@@ -34,6 +34,7 @@ from graphc.codegen.scalar import (
     Store,
     Until,
     Value,
+    entry_of,
 )
 from graphc.codegen.softfloat import numpy_dtype
 from graphc.dims import Extent
@@ -198,6 +199,9 @@ class KernelRun:
             inside.values[parameter] = context.get(argument)
         self.scope(routine.body, inside)
         return inside.get(routine.result)
+
+    def lookup(self, value: Value, context: Context) -> Any:
+        return entry_of(context.get(value.args[0]), value.immediate, value.dtype)
 
     def result(self, value: Value, context: Context) -> Any:
         if isinstance(value.immediate, Accumulator):
@@ -413,6 +417,7 @@ _SOURCES: dict[str, Callable[[KernelRun, Value, Context], Any]] = {
     "load": KernelRun.load,
     "result": KernelRun.result,
     "call": KernelRun.call,
+    "lookup": KernelRun.lookup,
 }
 _ROLES: dict[str, Callable[[KernelRun, For, Context, Any, Any], None]] = {
     "parallel": KernelRun.parallel,

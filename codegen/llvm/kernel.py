@@ -315,6 +315,9 @@ class Printer:
         if value.opcode == "call":
             level.names[id(value)] = self.call(level, value, operands)
             return
+        if value.opcode == "lookup":
+            level.names[id(value)] = self.values.lookup(level, value, operands[0])
+            return
         dtypes = [argument.dtype for argument in value.args]
         level.names[id(value)] = self.values.compute(
             level, value.opcode, operands, dtypes, value.dtype, level.lane_count

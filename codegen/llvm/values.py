@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from graphc.codegen.llvm.level import Level
+from graphc.codegen.llvm.lookup import lookup
 from graphc.codegen.llvm.scalar import (
     constant,
     from_memory,
@@ -105,6 +106,17 @@ class Values:
             level.put(line)
         if declarations:
             self.declarations |= declarations
+        return result
+
+    def lookup(self, level: Level, value: Value, index: str) -> str:
+        """The number in a table, in the lanes of this level."""
+        lines, result, declarations = lookup(
+            *(index, value.immediate, value.dtype, level.lane_count, self.fresh),
+            self.machine.permuted_bytes,
+        )
+        for line in lines:
+            level.put(line)
+        self.declarations |= declarations
         return result
 
     def from_memory(self, level: Level, name: str, dtype: str, lanes: int) -> str:

@@ -16,6 +16,8 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from graphc.codegen.llvm import scalar as llvm_scalar
+from graphc.codegen.llvm.lookup import lookup
+from graphc.codegen.machine import Machine
 from graphc.codegen.rare import Rare, rarely_needed
 from graphc.codegen.scalar import OPCODES, Scope, Value
 from graphc.codegen.softfloat import numpy_dtype
@@ -47,6 +49,8 @@ def evaluate(build: Build, *arrays: np.ndarray) -> np.ndarray:
                 known[id(value)] = np.array(value.immediate, numpy_dtype(value.dtype))
                 continue
             operands = [operand(each) for each in value.args]
+            if value.opcode == "lookup":
+                operands.append(value.immediate)
             function = OPCODES[value.opcode].numpy
             stated = OPCODES[value.opcode].result == "stated"
             known[id(value)] = function(*operands, *([value.dtype] if stated else []))
@@ -60,6 +64,7 @@ def function_text(
     lanes: int,
     branch: bool = False,
     converts_halves: bool = True,
+    permuted_bytes: int | None = None,
 ) -> tuple[str, set[str]]:
     """LLVM IR of `name(inputs..., output, count)` and the declarations it needs.
 
@@ -88,6 +93,14 @@ def function_text(
         return operands[value.immediate if value.opcode == "load" else id(value)]
 
     def emit(value: Value) -> str:
+        if value.opcode == "lookup":
+            more, result, needed = lookup(
+                *(operand(value.args[0]), value.immediate, value.dtype, lanes, fresh),
+                Machine.host().permuted_bytes if permuted_bytes is None else permuted_bytes,
+            )
+            lines.extend(more)
+            declarations.update(needed)
+            return result
         more, result, needed = llvm_scalar.instruction(
             value.opcode,
             [operand(each) for each in value.args],
@@ -201,11 +214,15 @@ def compile_functions(
     level: int = 1,
     branch: bool = False,
     features: str | None = None,
+    permuted_bytes: int | None = None,
 ) -> Compiled:
     """One module with a function for each (name, procedure, input dtypes, lanes)."""
     texts, declarations = [], set()
+    permuted_bytes = 0 if features is not None else permuted_bytes
     for name, build, dtypes, lanes in functions:
-        text, needed = function_text(name, build, dtypes, lanes, branch, features is None)
+        text, needed = function_text(
+            name, build, dtypes, lanes, branch, features is None, permuted_bytes
+        )
         texts.append(text)
         declarations |= needed
     return Compiled("\n".join([*sorted(declarations), *texts]), level, features)

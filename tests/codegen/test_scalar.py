@@ -9,15 +9,24 @@ import math
 
 import numpy as np
 import pytest
-from scalar_harness import Compiled, compile_functions, evaluate, function_text, same_bits
+from scalar_harness import (
+    Compiled,
+    build_scope,
+    compile_functions,
+    evaluate,
+    function_text,
+    same_bits,
+)
 
 from graphc.codegen import softfloat
 from graphc.codegen.llvm import scalar as llvm_scalar
-from graphc.codegen.scalar import BITS, DTYPES, FLOATS, INTEGERS, OPCODES, SIGNED
+from graphc.codegen.machine import Machine
+from graphc.codegen.scalar import BITS, DTYPES, FLOATS, INTEGERS, OPCODES, SIGNED, Value
 
 LANES = (1, 8)
 NUMPY_DTYPES = [dtype for dtype in DTYPES if dtype != "bfloat16"]
 STATED = ("const", "index", "load", "result", "parameter", "call", "convert", "bitcast", "select")
+STATED += ("lookup",)
 METHODS = {name: name + "_" if name in ("and", "or", "not") else name for name in OPCODES}
 
 
@@ -358,6 +367,40 @@ def test_constant_operands_keep_the_edge_cases():
         for lanes in LANES:
             got = module.call(f"{name}_{lanes}", lanes, array.dtype.name, array)
             assert_same(got, np.array(expected, array.dtype), array)
+
+
+@pytest.mark.parametrize("permuted", [0, 32, 64])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_are_looked_up_in_a_table(dtype, permuted):
+    """In vectors that are less than a register, one, and several."""
+    if permuted > Machine.host().permuted_bytes:
+        pytest.skip("the processor does not permute so many bytes")
+    table = [0.0, -0.0, math.inf, math.nan, 1 / 3, -1e-40, 5e-324, 2.0**100]
+    table += [float(each) for each in range(8)]
+    word = f"uint{BITS[dtype]}"
+
+    def build(k, index):
+        return k.lookup(index, table, dtype)
+
+    top = 1 << BITS[dtype] - 1
+    index = np.array([*range(32), *range(top, top + 16), *range(2 * top - 16, 2 * top)], word)
+    expected = np.array(table, dtype)[index % 16]
+    assert_same(evaluate(build, index), expected)
+    functions = [(f"f{lanes}", build, [word], lanes) for lanes in (1, 4, 8, 16, 64)]
+    module = compile_functions(functions, permuted_bytes=permuted)
+    for name, _, _, lanes in functions:
+        assert_same(module.call(name, lanes, dtype, index), expected, index)
+
+
+def test_tables_that_differ_in_the_sign_of_a_zero_are_two():
+    scope, _ = build_scope(lambda k, x: x, ["uint32"])
+    index = Value(scope, "load", (), "uint32", 0)
+    first, second = (scope.lookup(index, [zero] * 16, "float32") for zero in (0.0, -0.0))
+    assert first is not second
+    assert scope.lookup(index, [0.0] * 16, "float32") is first
+    for table, dtype in (([0.0] * 15, "float32"), ([0.0] * 16, "float64")):
+        with pytest.raises(TypeError, match="lookup"):
+            scope.lookup(index, table, dtype)
 
 
 def test_a_vector_is_printed_as_one_instruction():

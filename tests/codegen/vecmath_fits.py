@@ -1,107 +1,30 @@
 """Where do the numbers of `graphc.codegen.vecmath_tables` come from?
 
 Every table is the interpolation of a stated function at Chebyshev nodes in 300-bit arithmetic,
-which comes within a few per cent of the best polynomial, rounded to the dtype. Two tables of erf
-are least squares, because what they approximate is weighted. `test_vecmath.py` derives each again;
+which comes within a few per cent of the best polynomial, rounded to the dtype. One table of erf
+is least squares, because what it approximates is weighted. `test_vecmath.py` derives each again;
 `python tests/codegen/vecmath_fits.py > codegen/vecmath_tables.py` writes the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import mpmath
-import numpy as np
-
-DTYPES = ("float64", "float32")
-PRECISION = 300  # bits
-Real = Callable[[Any], Any]
-
-
-def real(text: str) -> Any:
-    """A number written in decimal, to full precision."""
-    return mpmath.mpf(text)
-
-
-def interpolated(function: Real, low: Any, high: Any, degree: int, zeros: int = 0) -> list[Any]:
-    """Coefficients, constant first, of the polynomial that meets `function` at Chebyshev nodes.
-
-    `zeros` nodes nearest to 0 are left out: there the error has zeros anyway, because the
-    polynomial is multiplied by that power of its argument.
-    """
-    low, high, count = mpmath.mpf(low), mpmath.mpf(high), degree + 1 + zeros
-    nodes = [mpmath.cos(mpmath.pi * (2 * i + 1) / (2 * count)) for i in range(count)]
-    nodes = [(low + high) / 2 + (high - low) / 2 * node for node in nodes]
-    nodes = sorted(nodes, key=abs)[zeros:]
-    differences = [function(node) for node in nodes]
-    for order in range(1, degree + 1):
-        for i in range(degree, order - 1, -1):
-            rise = differences[i] - differences[i - 1]
-            differences[i] = rise / (nodes[i] - nodes[i - order])
-    result = [differences[-1]]
-    for i in range(degree - 1, -1, -1):
-        result = [mpmath.mpf(0), *result]
-        for j in range(len(result) - 1):
-            result[j] -= nodes[i] * result[j + 1]
-        result[0] += differences[i]
-    return result
-
-
-def least_squares(function: Real, weight: Real, low: Any, high: Any, degree: int) -> list[Any]:
-    """The polynomial with the least weighted squares of errors at many Chebyshev nodes."""
-    low, high, count = mpmath.mpf(low), mpmath.mpf(high), 6 * (degree + 1)
-    middle, half = (low + high) / 2, (high - low) / 2
-
-    def basis(x: Any) -> list[Any]:
-        return [mpmath.chebyt(j, (x - middle) / half) for j in range(degree + 1)]
-
-    nodes = [mpmath.cos(mpmath.pi * (2 * i + 1) / (2 * count)) for i in range(count)]
-    nodes = [middle + half * node for node in nodes]
-    rows = [[weight(x) * each for each in basis(x)] for x in nodes]
-    right = [weight(x) * function(x) for x in nodes]
-    solution = mpmath.qr_solve(mpmath.matrix(rows), mpmath.matrix(right))[0]
-    return interpolated(lambda x: mpmath.fdot(solution, basis(x)), low, high, degree)
-
-
-def rounded(values: Any, dtype: str) -> tuple[float, ...]:
-    """Each value as the nearest number of the dtype."""
-    as_float = [float(each) for each in values]
-    return tuple(as_float if dtype == "float64" else (float(np.float32(each)) for each in as_float))
-
-
-def rounded_in_turn(
-    function: Real, weight: Real, low: Any, high: Any, degree: int, count: int, dtype: str
-) -> tuple[float, ...]:
-    """`least_squares`, rounded; the others make up for what the first `count` lose by it."""
-    known: tuple[float, ...] = ()
-    for order in range(count + 1):
-        rest = _beyond(function, known), lambda x, order=order: weight(x) * abs(x) ** order
-        found = rounded(least_squares(*rest, low, high, degree - order), dtype)
-        known += found[:1] if order < count else found
-    return known
-
-
-def _beyond(function: Real, known: tuple[float, ...]) -> Real:
-    """What follows the first coefficients of a function."""
-    terms = known[::-1] or (0,)
-    return lambda x: (function(x) - mpmath.polyval(terms, x)) / x ** len(known)
-
-
-def in_parts(value: Any, count: int, dtype: str) -> tuple[float, ...]:
-    """A number as the nearest one of the dtype, the nearest to what is left, and so on."""
-    parts: list[float] = []
-    for _ in range(count):
-        parts += rounded([value - mpmath.fsum(parts)], dtype)
-    return tuple(parts)
-
-
-def in_exact_parts(value: Any, kept: int, dtype: str) -> tuple[float, ...]:
-    """A number below 1 as its first `kept` bits after the point and what is left."""
-    upper = mpmath.ldexp(mpmath.nint(mpmath.ldexp(value, kept)), -kept)
-    return float(upper), *rounded([value - upper], dtype)
-
+from approximation import (
+    DTYPES,
+    PRECISION,
+    Real,
+    in_exact_parts,
+    in_parts,
+    interpolated,
+    least_squares,
+    pieces,
+    real,
+    rounded,
+)
 
 # -- the functions ---------------------------------------------------------------------------------
 
@@ -468,28 +391,25 @@ def far_erf() -> tuple[float, ...]:
     return rounded(found, "float64")
 
 
-def near_erf() -> tuple[float, ...]:
-    """erf(x)/x - 1 in z = x**2."""
-
-    def excess(z: Any) -> Any:
-        return mpmath.erf(mpmath.sqrt(z)) / mpmath.sqrt(z) - 1
-
-    high = real("0.96875") ** 2
-    return rounded_in_turn(excess, lambda z: mpmath.mpf(1), real("1e-9"), high, 6, 3, "float32")
+def erf_pieces() -> tuple[float, ...]:
+    """erf in pieces of which x * 3.84375, rounded, is the number; 4 of them are near 0."""
+    width = 1 / real("3.84375")
+    borders = [(max(0, i - mpmath.mpf(1) / 2) * width, (i + mpmath.mpf(1) / 2) * width)
+               for i in range(16)]  # fmt: skip
+    return pieces(mpmath.erf, borders, 4, 5)
 
 
-def root_of_erfc() -> tuple[float, ...]:
-    """sqrt(erfc(x)) in x - 1.5. Errors count as much as the root is large, because the result is
-    1 - erfc, and a little more where x is small and those of rounding are largest.
+def tanh_pieces() -> tuple[float, ...]:
+    """tanh in pieces that begin where the second bit after the leading one of x + 0.625 changes.
+
+    They are in the order of these bits' last four; 5 of them are near 0.
     """
-
-    def erfc(t: Any) -> Any:
-        return mpmath.erfc(t + real("1.5"))
-
-    weight, low = real("0.55"), real("-0.53125")
-    return rounded_in_turn(
-        lambda t: mpmath.sqrt(erfc(t)), lambda t: erfc(t) ** weight, low, 2.5, 10, 2, "float32"
-    )
+    sums = [mpmath.ldexp(4 + i % 4, i // 4 - 3) for i in range(1, 18)]
+    starts = [each - real("0.625") for each in sums]
+    entries = pieces(mpmath.tanh, list(zip(starts[:-1], starts[1:], strict=True)), 5, 6)
+    rows = [entries[i : i + 16] for i in range(0, len(entries), 16)]
+    first = 505 % 16  # the bits of 0.625
+    return tuple(entry for row in rows for entry in (*row[-first:], *row[:-first]))
 
 
 def constants() -> dict[str, tuple[Any, int, bool]]:
@@ -548,14 +468,14 @@ def tables() -> Iterator[tuple[str, str, dict[str, tuple[float, ...]]]]:
         {"float64": far_erf()},
     )
     yield (
-        "ERF_NEAR",
-        "erf(x)/x - 1 in x**2 for |x| <= 0.96875",
-        {"float32": near_erf()},
+        "ERF_PIECES",
+        "centers, bases and polynomials: how is said by `piecewise`",
+        {"float32": erf_pieces()},
     )
     yield (
-        "ERFC_ROOT",
-        "sqrt(erfc(x)) in x - 1.5 for 0.96875 <= x <= 4",
-        {"float32": root_of_erfc()},
+        "TANH_PIECES",
+        "centers, bases and polynomials: how is said by `piecewise`",
+        {"float32": tanh_pieces()},
     )
 
 
