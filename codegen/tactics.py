@@ -76,6 +76,7 @@ class Tactics:
     remakes_masks: bool = False  # what relu gives is asked for its sign where that is wanted
     flat_columns: bool = False  # lanes run over all that a reduction leaves, not only the last axis
     narrow_rows: int = 0  # results of at most so many elements are lanes too
+    masks_updates: bool = False  # those that fail are not written, rather than anywhere
     branches: int = 1  # launches that may run side by side: their temporaries are kept apart
     most_work: int = 2_000
     segments: bool = False
@@ -160,6 +161,7 @@ def _exceeds(extent: Extent, limit: int) -> bool:
 CPU = Tactics()
 NATIVE = replace(CPU, segments=True)
 GPU = Tactics(
+    masks_updates=True,
     part_elements=32768,
     whole_results=16,
     whole_elements=65536,
