@@ -392,7 +392,7 @@ class CKernelPrinter(StatementPrinter):
         if id(s.accumulator) not in self.live:
             return
         state = self.states[s.accumulator]
-        step = f"{state} = {self.combined(s.accumulator, state, self.operand(s.value))};"
+        step = f"{state} = {self.combined(s.accumulator, state, self.accumulated(s))};"
         level.put(step if s.mask is None else f"if ({self.operand(s.mask)}) {step}")
 
     def store(self, level: Level, s: Store) -> None:

@@ -321,6 +321,13 @@ class StatementPrinter(IndexPrinter):
     def accumulate(self, level: Level, s: Accumulate) -> None:
         raise NotImplementedError
 
+    def accumulated(self, s: Accumulate) -> str:
+        """What is combined into an accumulator."""
+        if s.factor is None:
+            return self.operand(s.value)
+        dtype, operands = s.value.dtype, [self.operand(s.value), self.operand(s.factor)]
+        return f"({self.instruction('mul', operands, [dtype, dtype], dtype)})"
+
     def check(self, level: Level, s: Check) -> None:
         raise NotImplementedError
 
@@ -553,7 +560,7 @@ def _live(kernel: Kernel) -> set[int]:
         elif isinstance(s, Until):
             need(s.condition)
         elif isinstance(s, Accumulate) and id(s.accumulator) in live:
-            need(s.value, s.mask)
+            need(s.value, s.factor, s.mask)
     return live
 
 

@@ -641,7 +641,7 @@ class KernelPrinter(StatementPrinter):
     def accumulate(self, level: Level, s: Accumulate) -> None:
         if id(s.accumulator) not in self.live or s.accumulator in self.merged.values():
             return
-        state, value = self.states[s.accumulator], self.operand(s.value)
+        state, value = self.states[s.accumulator], self.accumulated(s)
         guard = "" if s.mask is None else f"if ({self.operand(s.mask)}) "
         level.put(f"{guard}{state} = {self.combined(s.accumulator, state, value)};")
 

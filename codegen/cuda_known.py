@@ -34,7 +34,7 @@ def merged_reductions(
         elif isinstance(s, Check):
             values = (s.condition, s.index)
         elif isinstance(s, Accumulate):
-            values = (s.value, *([s.mask] if s.mask is not None else []))
+            values = tuple(v for v in (s.value, s.mask, s.factor) if v is not None)
         for value in values:
             uses[id(value)] = uses.get(id(value), 0) + 1
     into: dict[Accumulator, Accumulator] = {}
@@ -46,7 +46,9 @@ def merged_reductions(
         additions = [s for s in walk(loop.body) if isinstance(s, Accumulate)]
         for outer in loop.accumulators:
             mine = [s for s in additions if s.accumulator is outer]
-            if len(mine) != 1 or mine[0].mask is not None or mine[0].value.opcode != "result":
+            if any(s.mask is not None or s.factor is not None for s in mine):
+                continue
+            if len(mine) != 1 or mine[0].value.opcode != "result":
                 continue
             source = mine[0].value.immediate
             if (

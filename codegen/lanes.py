@@ -23,6 +23,8 @@ MAX_LANES = 64
 # Vectors that may be under way where each adds to sums of its own in a loop inside: long runs of
 # memory are read at once, and the sums fit into half of the registers.
 SUMS_UNDER_WAY = 16
+# Sums of several loops inside that have a register each, where there are 32; elsewhere half.
+MOST_SUMS = 24
 
 
 def choose_lanes(loop: For, vector_bytes: int) -> int:
@@ -36,8 +38,11 @@ def choose_lanes(loop: For, vector_bytes: int) -> int:
     width = max(2, vector_bytes * 8 // bits)
     most = MAX_LANES
     vectors = _vectors(statements, len(dtypes))
-    lanes = min(width * vectors, most)
     sums = _sums_inside(loop)
+    if sums and not loop.accumulators:  # which stay in registers
+        registers = MOST_SUMS if vector_bytes >= 64 else MOST_SUMS // 2
+        vectors = max(1, min(vectors, registers // sums))
+    lanes = min(width * vectors, most)
     # What is left of a row of a triangle is soon short: more vectors would be mask for the most.
     shrinks = isinstance(loop.stop, int) and not isinstance(loop.start, int)
     if vectors == UNROLL and sums and not shrinks:

@@ -23,7 +23,8 @@ from graphc.ops.special import project_op
 
 # Forms whose kernels touch nothing but the arrays of their operands and scratch: no numbered check.
 _PLAIN = (Elementwise, Generate, Leaf, View)
-_OPENING = {"nest": (*_PLAIN, Reduce), "contract": (*_PLAIN, Contract)}  # of members, by kind
+# Of members, by the kind of the group.
+_OPENING = {"nest": (*_PLAIN, Reduce), "contract": (*_PLAIN, Contract, Reduce)}
 
 
 @dataclass(frozen=True)

@@ -421,6 +421,8 @@ class _Printer:
             accumulator = s.accumulator
             mask = "" if s.mask is None else f" if {self.name(s.mask, 'v')}"
             value = self.name(s.value, "v")
+            if s.factor is not None:
+                value += f" * {self.name(s.factor, 'v')}"
             self.put(indent, f"{self.name(accumulator, 'a')} {accumulator.combiner}= {value}{mask}")
         elif isinstance(s, Check):
             condition, index = self.name(s.condition, "v"), self.name(s.index, "v")
@@ -549,6 +551,11 @@ class _Verifier:
         owners = [loop for loop in self.loops if s.accumulator in loop.accumulators]
         if not owners or s.value.dtype != s.accumulator.dtype:
             self.fail("accumulation outside its loop, or of another dtype")
+        if s.factor is not None:
+            self.uses(s.factor)
+            self.dtype(s.factor, s.value.dtype, "the factor of what is accumulated")
+            if s.accumulator.combiner != "add" or s.value.dtype not in ("float32", "float64"):
+                self.fail("only sums of floats take the product with a factor")
         if s.accumulator.combiner not in COMBINERS:
             self.fail(f"unknown combiner {s.accumulator.combiner}")
 

@@ -212,11 +212,14 @@ class Accumulator:
 
 @dataclass(eq=False)
 class Accumulate:
-    """Combine `value` into `accumulator` where `mask` holds."""
+    """Combine `value` into `accumulator` where `mask` holds; with a `factor`, the product of both,
+    which a sum of products takes rounded or not, as a contraction does.
+    """
 
     accumulator: Accumulator
     value: Value
     mask: Value | None = None
+    factor: Value | None = None
 
 
 @dataclass(eq=False)
@@ -509,13 +512,19 @@ class LoopBuilder:
         """Join the parent: the loop is complete."""
         self.parent.statements.append(self.loop)
 
-    def accumulate(self, combiner: str, value: Value, mask: Value | None = None) -> Accumulator:
-        """Accumulate `value` over the loop; read the result with `result` after the loop has
-        closed.
+    def accumulate(
+        self,
+        combiner: str,
+        value: Value,
+        mask: Value | None = None,
+        factor: Value | None = None,
+    ) -> Accumulator:
+        """Accumulate `value`, or its product with a factor, over the loop; read the result with
+        `result` after the loop has closed.
         """
         accumulator = Accumulator(combiner, value.dtype)
         self.loop.accumulators.append(accumulator)
-        self.body.statements.append(Accumulate(accumulator, value, mask))
+        self.body.statements.append(Accumulate(accumulator, value, mask, factor))
         return accumulator
 
     def result(self, accumulator: Accumulator) -> Value:

@@ -66,6 +66,7 @@ class Tactics:
     combines_in_lanes: bool = False  # lanes run over the parts of a split reduction
     rows_before_epilogues: bool = False  # work that a product and rows could take goes to the rows
     stores_windowed: bool = True  # arrays into which a product reads windows: padded, or computed
+    reduced_columns: int = 32  # rows of products so long are reduced in registers, a lane for each
     made_apart: int = 1 << 22  # operands of products, stored however little is done for them
     inlined_cost: int = 0  # values of kernels' results that cost no more are computed where needed
     remade_cost: int = 0  # values are made anew, rather than stored, if that costs no more
@@ -177,6 +178,7 @@ GPU = Tactics(
     combines_in_lanes=True,
     rows_before_epilogues=True,
     stores_windowed=False,
+    reduced_columns=0,
     made_apart=0,
     inlined_cost=8,
     handed_columns=(128, 512),

@@ -5,6 +5,7 @@
 - `carried`: rows that are reduced while all of them are;
 - `split`: few results from many elements, by parts (`partial`);
 - `strips`: long columns, row after row as they lie in memory (`merged`);
+- `reduced_product`: a product whose rows are reduced as they are made;
 - `contraction`, `scatter`, `check`: what their names say;
 - `joined`: an array that is put together of parts;
 - `own`: loops that the op writes, with the builder of `nest`.
@@ -22,6 +23,7 @@ from graphc.codegen.emit.contraction import ContractionWriter
 from graphc.codegen.emit.elementwise import ElementwiseWriter, copy_operand
 from graphc.codegen.emit.joined import JoinedWriter, framed_operand, part_operand
 from graphc.codegen.emit.own import OwnWriter
+from graphc.codegen.emit.reduced_product import ReducedProductWriter
 from graphc.codegen.emit.rows import RowWriter
 from graphc.codegen.emit.scatter import ScatterWriter
 from graphc.codegen.emit.split import SplitWriter
@@ -61,6 +63,8 @@ def launches(
     that is checked while the program runs.
     """
     asked = (partition, group, place, number)
+    if group.kind == "contract" and group.reduced is not None:
+        return ReducedProductWriter(*asked).launches()
     if group.kind in _KINDS:
         return _KINDS[group.kind](*asked).launches()
     if not any(isinstance(member.op.lowering, Reduce) for member in group.members):

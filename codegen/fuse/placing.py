@@ -24,6 +24,7 @@ from graphc.codegen.fuse.reading import (
     views_from,
     windowed_sources,
 )
+from graphc.codegen.fuse.reduced_products import is_only_reduced, lanes_of
 from graphc.codegen.masks import LEAST_READERS, is_sign_mask
 from graphc.dims import Extent, product
 from graphc.lowering import (
@@ -329,7 +330,7 @@ class Placing:
             return "the kernel passes over its rows often enough"
         shape = node.args[0].shape if isinstance(form, Reduce) else result_shape(node)
         if isinstance(form, Reduce):
-            if group.kind == "contract":
+            if group.kind == "contract" and not self._in_registers(node, group):
                 return "which needs whole rows, and a product is made in tiles"
             same = shape == group.domain and group.reduced in (None, node.attrs["axes"])
             if not same and not (carries(node, group) and not self.partition.after_split(group)):
@@ -350,6 +351,19 @@ class Placing:
         if any(self._reaches(other, group) for other in needed if other is not group):
             return "which also needs a kernel that needs this one"
         return None
+
+    def _in_registers(self, node: Node, group: Group) -> bool:
+        """Whether a reduction's rows are those of a product that is wanted for nothing else, and
+        so short that they stay in registers.
+        """
+        axes, made = node.attrs["axes"], group.members[0]
+        if group.reduced is not None:
+            return True  # of the same axes, which is asked next
+        if node.args[0].shape != made.shape or self._outputs & set(group.members):
+            return False
+        if lanes_of(made, axes, self.partition.tactics) is None:
+            return False
+        return is_only_reduced(made, axes, self.partition.users, self._outputs)
 
     def _delay(self, node: Node, group: Group, needed: frozenset[Group]) -> str | None:
         """Why a few numbers should not make a kernel wait for others that it could run beside."""

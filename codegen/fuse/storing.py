@@ -15,6 +15,7 @@ from graphc.codegen.fuse.partition import Partition
 from graphc.codegen.fuse.parts import PARTS_TOGETHER, makes_few, without_ones, woven_shape
 from graphc.codegen.fuse.placing import SOURCE_SEARCH
 from graphc.codegen.fuse.reading import beneath, moves, result_shape, windowed_sources
+from graphc.codegen.fuse.reduced_products import lanes_of
 from graphc.dims import product
 from graphc.lowering import Contract, Gather, Nest, Region, Scatter, View
 from graphc.node import Node
@@ -53,7 +54,7 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
                 _ground_one(partition, node.args[0])
             elif isinstance(form, (Contract, Scatter)):
                 # what is scattered into is computed once, where the result goes
-                several = node.args[isinstance(form, Scatter) :]
+                several = _read_repeatedly(partition, node)
                 must.update(a for a in several if cost.get(a, 0) > RECOMPUTE_COST)
                 if isinstance(form, Contract):
                     apart = (a for a in several if _is_made_apart(partition, a))
@@ -95,6 +96,17 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
         cost[node] = 0
         moved.discard(node)
     _ground_all(partition, order, must, set(outputs), segments)
+
+
+def _read_repeatedly(partition: Partition, node: Node) -> Sequence[Node]:
+    """The arguments of a product, or of a scatter, whose elements its kernel may need several
+    times, or in an order that is not theirs.
+    """
+    if isinstance(node.op.lowering, Scatter):
+        return node.args[1:]
+    axes = partition.group_of[node].reduced
+    lanes = None if axes is None else lanes_of(node, axes, partition.tactics)
+    return node.args if lanes is None else (node.args[1 - lanes],)
 
 
 def _is_read_over(partition: Partition, node: Node) -> bool:

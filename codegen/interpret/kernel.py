@@ -237,6 +237,8 @@ class KernelRun:
     def accumulate(self, s: Accumulate, context: Context) -> None:
         combiner, dtype = s.accumulator.combiner, s.accumulator.dtype
         value = context.get(s.value)
+        if s.factor is not None:
+            value = value * context.get(s.factor)
         if s.mask is not None:
             value = np.where(context.get(s.mask), value, first_state(combiner, dtype))
         index: Any = None

@@ -1,0 +1,93 @@
+"""Which products are reduced where they are made?  Those of short rows, wanted for nothing else.
+
+Squared lengths of many small vectors, or the largest of a few scores of each point: the rows of
+such a product need not be in memory. Each lane of a vector has a row for itself, whose elements are
+sums in registers; so no vector is filled up where a row has an odd length, and what the rows are
+reduced to lies side by side. What the rows are computed from may be computed on the way, for each
+of its elements is needed once; the other factor is the same for all lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from graphc import dtypes
+from graphc.codegen.fuse.cost import own_cost
+from graphc.codegen.fuse.reading import result_shape
+from graphc.codegen.tactics import Tactics
+from graphc.dims import product
+from graphc.lowering import Contract, Elementwise, Reduce
+from graphc.node import Node
+from graphc.ops.contract import free_axes
+from graphc.types import TensorType, TupleType
+
+# Terms of a sum beyond which a product is bound by reading its rows, and the least rows that are
+# worth lanes.
+MOST_DEPTH, LEAST_ROWS = 64, 64
+# Work, in additions, that may be done with all elements of a row: it is written once for each.
+MOST_WORK = 512
+
+
+def lanes_of(node: Node, axes: Sequence[int], tactics: Tactics) -> int | None:
+    """Which argument of a product has the rows that lanes go over, if `axes` of the result are
+    reduced: 0 or 1; None if the product is made in tiles.
+    """
+    if not isinstance(node.op.lowering, Contract) or not dtypes.is_float(node.dtype):
+        return None
+    sizes = [product(node.args[0].shape[axis] for axis in node.attrs["contracted"][0])]
+    batch, *free = result_axes(node)
+    if tuple(axes) not in free or dtypes.is_half(node.dtype):
+        return None
+    lanes = 1 - free.index(tuple(axes))
+    sizes.append(product(node.shape[axis] for axis in axes))
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    depth, columns = sizes
+    rows = product(node.shape[axis] for axis in free[lanes])
+    if isinstance(rows, int) and rows < LEAST_ROWS:
+        return None
+    fits = 2 <= columns <= tactics.reduced_columns and 0 < depth <= MOST_DEPTH  # type: ignore[operator]
+    return lanes if fits else None
+
+
+def result_axes(node: Node) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+    """The axes of a product that are those of the batch, of the first argument, of the second."""
+    batch, contracted = node.attrs["batch"], node.attrs["contracted"]
+    first = len(batch[0])
+    second = first + len(free_axes(node.args[0].ndim, batch[0], contracted[0]))
+    return tuple(range(first)), tuple(range(first, second)), tuple(range(second, node.ndim))
+
+
+def is_only_reduced(
+    node: Node,
+    axes: Sequence[int],
+    users: Mapping[Node, Sequence[Node]],
+    outputs: Collection[Node],
+) -> bool:
+    """Whether nothing is wanted of a product, or of what is made of it element by element, but
+    reductions of `axes`.
+    """
+    stack, seen, work = [node], {node}, 0
+    while stack:
+        current = stack.pop()
+        if current in outputs:
+            return False
+        for user in users.get(current, ()):
+            form = user.op.lowering
+            if isinstance(form, Reduce) and isinstance(user.type, TensorType):
+                if user.attrs["axes"] != axes or user.args[0].shape != node.shape:
+                    return False
+            elif not _is_full(user, node):
+                return False
+            elif user not in seen:
+                seen.add(user)
+                stack.append(user)
+                work += own_cost(user)
+    columns = product(node.shape[axis] for axis in axes)
+    return isinstance(columns, int) and work * columns <= MOST_WORK
+
+
+def _is_full(user: Node, node: Node) -> bool:
+    """Whether a reader makes one value of each element of a product."""
+    alone = isinstance(user.op.lowering, Elementwise) and not isinstance(user.type, TupleType)
+    return alone and result_shape(user) == node.shape
