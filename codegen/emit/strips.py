@@ -71,7 +71,7 @@ class StripWriter(PartialWriter):
 
     strips: Strips | None = None
     # The strip that is being written: of which matrix, its index, the first column, how many.
-    number: Extent = 0
+    matrix: Extent = 0
     before: Index = ()
     first: Extent = 0
     length: Extent = 0
@@ -210,7 +210,7 @@ class StripWriter(PartialWriter):
 
     def _begin(self, draft: Draft, strips: Strips, number: Extent, tile: Extent) -> None:
         """Write the strip that is the `tile`-th of matrix `number` from here on."""
-        self.number = number
+        self.matrix = number
         self.before = unravel(number, self._shape(strips.lead), draft.bounds)
         self.first = tile * strips.tile
         ragged = strips.width % strips.tile
@@ -458,7 +458,7 @@ class StripWriter(PartialWriter):
         assert self.strips is not None
         values = [reader.value(member, index) for index in at]
         if member not in self.saved:
-            shape = (self.strips.height, self.strips.tile)
+            shape: Shape = (self.strips.height, self.strips.tile)
             operand = Operand(Storage("worker", member.dtype, shape))
             self.saved[member] = (operand, lambda index: self.spots[index], shape)
         operand, _, shape = self.saved[member]
@@ -481,7 +481,7 @@ class StripWriter(PartialWriter):
         placed = dict(zip(axes, (*self.before, *found), strict=True))
         index = tuple(placed[axis] for axis in range(len(domain)))
         if strips.flat:
-            self.flat[index] = self.number * _count(domain, axes[len(strips.lead) :]) + position
+            self.flat[index] = self.matrix * _count(domain, axes[len(strips.lead) :]) + position
         return index
 
 
