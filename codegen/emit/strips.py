@@ -394,7 +394,10 @@ class StripWriter(PartialWriter):
         height = strips.height - bool(ragged)
         end, high = high, dim_min(high, height) if ragged else high
         in_pieces = strips.tile < strips.width
-        together = ROWS_TOGETHER if in_pieces and len(self.group.members) <= LIGHT else 1
+        # With few rows the loop over several at once may be empty, and what does not depend on its
+        # variable is read in front of it: rows that are not there.
+        many = strips.depth >= 2 * ROWS_TOGETHER and in_pieces
+        together = ROWS_TOGETHER if many and len(self.group.members) <= LIGHT else 1
         groups = (high - low) // together
         with scope.loop("serial", 0, groups) as each:
             number = draft.bind(each.variable, 0, -(-strips.depth // together))
