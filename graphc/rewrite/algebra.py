@@ -268,7 +268,14 @@ rule(
     guard=lambda c: math.isfinite(c) and 1e-30 < abs(c) < 1e30,
     example=lambda x: x / 3.0,
 )
-rule("multiply_reciprocal", y * (1 / x), y / x, law="stable", example=lambda x, y: y * (1 / x))
+rule(
+    "multiply_reciprocal",
+    y * (1 / x),
+    y / x,
+    law="stable",
+    guard=lambda node, known: known.shared.isdisjoint(node.args),  # many products, one quotient
+    example=lambda x, y: y * (1 / x),
+)
 rule("reciprocal_quotient", 1 / (x / y), y / x, law="stable", example=lambda x, y: 1 / (x / y))
 rule("divide_quotient", x / (y / z), (x * z) / y, law="real", example=lambda x, y, z: x / (y / z))
 rule("quotient_divided", (x / y) / z, x / (y * z), law="real", example=lambda x, y, z: x / y / z)

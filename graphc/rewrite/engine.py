@@ -2,7 +2,8 @@
 
 Every node is rebuilt over arguments in normal form; then the first rule that matches replaces it,
 and the replacement is brought to normal form in turn. A node's normal form depends on nothing but
-what lies beneath it, so it is kept, and equal expressions share it. Rules are indexed by the ops of
+what lies beneath it (and on which reciprocals many products of the graph take), so it is kept, and
+equal expressions share it. Rules are indexed by the ops of
 a node and of its arguments: a node that no rule is about costs one look-up. The walk keeps its own
 stack, so depth costs nothing.
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import is_
@@ -25,6 +27,7 @@ from graphc.graph import Graph
 from graphc.lowering import Region
 from graphc.node import Attributes, Node, add_origin, intern, topological
 from graphc.op import Op
+from graphc.ops.arithmetic import divide_op, multiply_op
 from graphc.ops.operands import constant_op
 from graphc.rewrite.facts import FactTable
 from graphc.rewrite.pattern import (
@@ -48,6 +51,7 @@ from graphc.types import TensorType
 
 FIRINGS_PER_NODE = 16
 FIRINGS_AT_LEAST = 4096
+_MANY_PRODUCTS = 3  # for which one quotient is taken
 _INDEXED_ARGUMENTS = 3
 _CONSTANT_LIKE = TRANSPARENT | {constant_op}
 
@@ -119,10 +123,13 @@ class Engine:
         order = topological(outputs, known=self._normal)
         self._fuel += max(FIRINGS_AT_LEAST, FIRINGS_PER_NODE * len(order))
         normal = self._normal
+        shared = _shared_reciprocals(order)
         with origin.origins(False):
             for node in order:
                 if node not in normal:
                     self._normalize(node)
+                if node in shared:
+                    self._known.shared.add(normal[node])
         return [normal[node] for node in outputs]
 
     def _normalize(self, root: Node) -> None:
@@ -315,6 +322,19 @@ class Engine:
         if number is None:
             return False
         return not isinstance(pattern, Literal) or same_number(number, pattern.value)
+
+
+def _shared_reciprocals(order: Sequence[Node]) -> set[Node]:
+    """The quotients of a number that many products take: each product for itself would divide."""
+    products: Counter[Node] = Counter()
+    for node in order:
+        if node.op is multiply_op:
+            products.update(a for a in node.args if a.op is divide_op)
+    return {
+        node
+        for node, count in products.items()
+        if count >= _MANY_PRODUCTS and node.args[0].op in _CONSTANT_LIKE
+    }
 
 
 def _may_stand(pattern: Pattern, op: Op) -> bool:

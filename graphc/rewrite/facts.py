@@ -33,10 +33,14 @@ _SINGLE = frozenset(_ELEMENT)
 
 
 class FactTable:
-    """Facts of nodes, each derived once. Calling it with a node gives a frozen set of names."""
+    """Facts of nodes, each derived once. Calling it with a node gives a frozen set of names.
+
+    `shared` are the reciprocals that many products of the graph take.
+    """
 
     def __init__(self) -> None:
         self._facts: dict[Node, Facts] = {}
+        self.shared: set[Node] = set()
 
     def __call__(self, node: Node) -> Facts:
         facts = self._facts
