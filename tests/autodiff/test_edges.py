@@ -363,3 +363,11 @@ def test_a_choice_in_front_of_a_product_keeps_its_gradient_zero() -> None:
     made = gx.grad(cost, [matrix, X])
     for found in gx.evaluate(made, {X: np.array([-1.0, -2.0, 3.0]), matrix: np.ones((3, 3))}):
         np.testing.assert_array_equal(found, np.zeros(found.shape))
+
+
+@pytest.mark.parametrize("mode", ["forward", "reverse"])
+def test_a_pole_of_one_element_leaves_the_derivatives_by_others_zero(mode: str) -> None:
+    x = gx.vector("x", 2)
+    jacobian = gx.compile(x, gx.jacobian(gx.tanh(1 / x), x, mode=mode), options=OPTIONS)
+    answer = jacobian(np.array([0.0, 1.0]))
+    np.testing.assert_array_equal(answer[[0, 1], [1, 0]], 0.0)
