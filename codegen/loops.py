@@ -42,8 +42,8 @@ from graphc.dims import Compound, Dim, Extent, affine, ceildiv, joined, separate
 COMBINERS = ("add", "mul", "max", "min", "and", "or")
 # The least iterations of a vector loop that are worth a task of their own, in elements.
 CHUNK = 4096
-# Elements on a side of a tile that is read along one axis and written along another: lines of
-# memory are used whole along both.
+# Lanes of a tile that is read along one axis and written along another (and its rows, where nothing
+# else is said): lines of memory are used whole along both.
 TURNED_SIDE = 64
 
 

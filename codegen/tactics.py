@@ -61,6 +61,7 @@ class Tactics:
     summed_in_lanes: int = 4096
     least_parts: int = 16
     rows_of_part: int = 128
+    turned_rows: int = 1024  # of a tile that is read across the rows of memory: a run of each
     one_lane_axis: bool = False  # lanes run over all reduced axes, not only over the last
     blocks_of_rows: bool = True  # short rows are worked on by the block, so that lanes are rows
     combines_in_lanes: bool = False  # lanes run over the parts of a split reduction
@@ -173,6 +174,7 @@ GPU = Tactics(
     summed_in_lanes=1 << 22,
     least_parts=256,
     rows_of_part=16,
+    turned_rows=64,
     one_lane_axis=True,
     blocks_of_rows=False,
     combines_in_lanes=True,

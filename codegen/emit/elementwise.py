@@ -153,7 +153,8 @@ class ElementwiseWriter(Writer):
         last = len(domain) - 1
         others = tuple(axis for axis in range(last) if axis != turned)
         across = ceildiv(domain[last], TURNED_SIDE)
-        down = ceildiv(domain[turned], TURNED_SIDE)
+        height = self.partition.tactics.turned_rows
+        down = ceildiv(domain[turned], height)
         tasks = product(domain[axis] for axis in others) * down * across
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
             p = draft.bind(outer.variable, 0, tasks)
@@ -163,16 +164,16 @@ class ElementwiseWriter(Writer):
                 draft.bounds,
             )
             tile = draft.simplify(p % (down * across))
-            top = draft.simplify(tile % down) * TURNED_SIDE
+            top = draft.simplify(tile % down) * height
             left = draft.simplify(tile // down) * TURNED_SIDE
-            with outer.body.loop("serial", top, dim_min(domain[turned], top + TURNED_SIDE)) as row:
+            with outer.body.loop("serial", top, dim_min(domain[turned], top + height)) as row:
                 i = draft.bind(row.variable, 0, domain[turned])
                 right = dim_min(domain[last], left + TURNED_SIDE)
                 with row.body.loop("vector", left, right) as lanes:
                     j = draft.bind(lanes.variable, 0, domain[last])
                     index = placed((turned, last), (i, j), lead, len(domain))
                     self._store_all(Reader(self, draft, lanes.body), results, index)
-        inner = dim_min(domain[last], TURNED_SIDE) * dim_min(domain[turned], TURNED_SIDE)
+        inner = dim_min(domain[last], TURNED_SIDE) * dim_min(domain[turned], height)
         return draft.launch(tasks, inner, self.group.members, self.reason())
 
     def _store_all(

@@ -147,8 +147,8 @@ class Printer:
         """What the text of the function needs before it."""
         texts = [RECORD] if self.checks.used else []
         texts += [PAUSE] if self.pauses.used else []
-        for size in sorted(self.loops.turning):
-            text, declarations = routine(size, self.machine)
+        for size, side in sorted(self.loops.turning):
+            text, declarations = routine(size, side, self.machine)
             self.values.declarations |= declarations
             texts.append(text)
         return [*texts, *self.libraries.texts.values(), *self.segments]

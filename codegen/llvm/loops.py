@@ -20,7 +20,7 @@ from graphc.codegen.llvm.pauses import Pauses, steps_between_pauses
 from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.llvm.stores import Stores
 from graphc.codegen.llvm.stream import Traffic, may_stream, streaming_stores
-from graphc.codegen.llvm.turned import fill, turned_loads
+from graphc.codegen.llvm.turned import Strips, fill, strip_end, strip_start, strips_of
 from graphc.codegen.loops import Buffer, linear
 from graphc.codegen.recurrence import carried_loads
 from graphc.codegen.scalar import For, Scope, Store, Value, walk
@@ -45,13 +45,17 @@ class Loops:
         self.accumulators, self.pauses = accumulators, pauses
         self.indices, self.values = loads.indices, loads.values
         self.write = write
-        self.turning: set[int] = set()  # the sizes of elements of which tiles are turned
+        self.turning: set[tuple[int, int]] = set()  # sizes of elements, and sides of blocks
         self.traffic: Traffic | None = None  # None: nothing goes past the caches here
 
     def counted(self, level: Level, loop: For, start: str, stop: str) -> None:
         """A loop in order, with accumulators carried in registers."""
         lanes = level.lane_count
-        self._prepare(level, loop)
+        strips = None if self.traffic is None else strips_of(loop)
+        if strips is not None:
+            self._in_strips(level, strips, start, stop)
+            return
+        self._prepare(loop)
         initial = self.accumulators.first(loop.accumulators, lanes)
         initial |= self._first_loads(level, loop, start, stop)
         self.accumulators.results.update(self._carried(level, loop, start, stop, 1, lanes, initial))
@@ -84,21 +88,37 @@ class Loops:
             level.block = ahead.block
         return found
 
-    def _prepare(self, level: Level, loop: For) -> None:
-        """Turn what the lanes in a loop in order would read across the rows of memory, and ask for
-        what lies in short pieces of them.
-        """
-        if self.traffic is None:
-            return
-        found = turned_loads(loop)
-        if found is None:
+    def _prepare(self, loop: For) -> None:
+        """Ask ahead for what a loop in order reads in short pieces of the rows of memory."""
+        if self.traffic is not None:
             self.loads.ahead |= pieces_ahead(loop, self.values.machine.l2)
             self.loads.ahead |= next_row_ahead(loop, self.values.machine.l2)
-            return
-        lanes, turned = found
-        self.turning |= {each.load.immediate.buffer.item_bytes for each in turned}
-        self.loads.moved |= {id(t.load): fill(self.indices, level, loop, lanes, t) for t in turned}
-        self.loads.ahead |= tile_ahead(loop, lanes)
+
+    def _in_strips(self, level: Level, strips: Strips, start: str, stop: str) -> None:
+        """A loop in order whose lanes read across the rows of memory: strip by strip, each of which
+        is turned before it runs.
+        """
+        tag, turned, row = self.values.tag(), strips.turned, strips.row
+        self.turning |= strips.routines(self.values.machine)
+        self.loads.ahead |= tile_ahead(row, strips.lanes)
+        first = f"%s{tag}"
+        strip = Level(level.scope, level, block=f"strip{tag}")
+        strip.symbols[strip_start(row)] = first
+        end = strip_end(self.indices, strip, strips, first, stop)
+        count = self.values.fresh()
+        strip.put(f"{count} = sub i64 {end}, {first}")
+        moved = {id(t.load): fill(self.indices, strip, strips, t, count) for t in turned}
+        self.loads.moved |= moved
+        self._carried(strip, row, first, end, 1, level.lane_count, {})
+        some, more, before = self.values.fresh("c"), self.values.fresh("c"), level.block
+        strip.put(f"{more} = icmp slt i64 {end}, {stop}")
+        strip.put(f"br i1 {more}, label %strip{tag}, label %turned{tag}")
+        level.put(f"{some} = icmp slt i64 {start}, {stop}")
+        level.put(f"br i1 {some}, label %strip{tag}, label %turned{tag}")
+        level.label(f"strip{tag}")
+        level.put(f"{first} = phi i64 [{start}, %{before}], [{end}, %{strip.block}]")
+        level.lines += strip.lines
+        level.label(f"turned{tag}")
 
     def _carried(
         self,

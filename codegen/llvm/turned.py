@@ -1,10 +1,14 @@
-"""How is memory read across its rows?  In tiles that are turned in registers.
+"""How is memory read across its rows?  In strips that are turned in registers.
 
 Where a loop in order steps along the rows of an array and the lanes of the vector loop in it step
 from row to row, each lane would read a line of memory of its own, once an iteration. Instead the
-tile that both loops cover is turned before they run: square blocks of it are loaded along the rows,
-turned by shuffles, and stored in a small array on the stack, from which the lanes read side by
-side. The nest means what it meant; no other backend needs to know.
+loop in order is cut into strips, and what a strip reads is turned before it runs: square blocks of
+it are loaded along the rows, turned by shuffles, and stored in a small array on the stack, from
+which the lanes read side by side. The nest means what it meant; no other backend needs to know.
+
+A strip is as long as a line of memory and ends where a line does, wherever the array starts. So
+each line is read once, and whole: where rows lie a power of two apart, lines of many rows have the
+same few places in a cache, and half a line would not be there any more when it is asked for.
 """
 
 from __future__ import annotations
@@ -16,16 +20,21 @@ from dataclasses import dataclass
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.shuffles import exchanges
+from graphc.codegen.llvm.stream import LINE_BYTES
 from graphc.codegen.loops import TURNED_SIDE as SIDE
 from graphc.codegen.loops import Buffer, linear, most_steps
 from graphc.codegen.machine import Machine
+from graphc.codegen.recurrence import carried_loads
 from graphc.codegen.scalar import Address, For, Store, Value, walk
 from graphc.dims import Dim, Extent, affine, substitute, symbols_of
 
 # Rows of a block, at most, by the bytes of an element: each takes a vector register, and blocks of
 # twice the side take three times the instructions, to compile as well.
-MOST_ROWS = {1: 16, 2: 16, 4: 8, 8: 8}
-# Bytes of the tiles on the stack that one nest may have: some systems give threads little more.
+MOST_ROWS = {1: 16, 2: 16, 4: 16, 8: 8}
+LEAST_ROWS = 4
+# So far ahead a block asks for what the strips after this one read.
+AHEAD_BYTES = 2 * LINE_BYTES
+# Bytes of the strips on the stack that one nest may have: some systems give threads little more.
 MOST_BYTES = 1 << 16
 
 
@@ -36,24 +45,52 @@ class Turned:
     load: Value
     step: Extent
 
+    @property
+    def buffer(self) -> Buffer:
+        """The array that is read."""
+        return self.load.immediate.buffer
 
-def turned_loads(row: For) -> tuple[For, list[Turned]] | None:
-    """The vector loop in a loop in order, and what it reads across the rows; None if nothing."""
+
+@dataclass(frozen=True)
+class Strips:
+    """A loop in order that is run strip by strip: the lanes in it, what they read across the rows,
+    and the most iterations of a strip.
+    """
+
+    row: For
+    lanes: For
+    turned: list[Turned]
+    most: int
+
+    def routines(self, machine: Machine) -> set[tuple[int, int]]:
+        """The routines that turn what it reads: sizes of elements, and sides of blocks."""
+        return {self.routine(turned, machine) for turned in self.turned}
+
+    def routine(self, turned: Turned, machine: Machine) -> tuple[int, int]:
+        """Blocks are whole in the array on the stack: no longer than the longest strip."""
+        size, steps = turned.buffer.item_bytes, most_steps(self.row.start, self.row.stop)
+        rows = self.most if steps is None else min(steps, self.most)
+        return size, block_side(size, rows, machine)
+
+
+def strips_of(row: For) -> Strips | None:
+    """How a loop in order is run in strips; None where nothing in it is read across the rows."""
     inner = [s for s in row.body.statements if isinstance(s, For)]
-    if row.role != "serial" or row.accumulators or len(inner) != 1:
+    if row.role != "serial" or row.accumulators or len(inner) != 1 or any(carried_loads(row)):
         return None
     lanes = inner[0]
     if lanes.role != "vector" or row.variable in symbols_of(lanes.start) | symbols_of(lanes.stop):
         return None
     loads = [s for s in lanes.body.statements if isinstance(s, Value) and s.opcode == "load"]
     found = [turned for load in loads if (turned := _turned(load, row, lanes)) is not None]
-    room = sum(_tile_bytes(turned.load.immediate.buffer) for turned in found)
-    if not 0 < room <= MOST_BYTES or not (_is_small(row) and _is_small(lanes)):
+    if not found or not _is_small(lanes):
         return None
+    most = LINE_BYTES // max(turned.buffer.item_bytes for turned in found)
     written = {s.buffer for s in walk(row.body) if isinstance(s, Store)}
-    if any(turned.load.immediate.buffer in written for turned in found):
+    room = sum(_strip_bytes(turned.buffer, most) for turned in found)
+    if room > MOST_BYTES or any(turned.buffer in written for turned in found):
         return None
-    return lanes, found
+    return Strips(row, lanes, found, most)
 
 
 def _turned(load: Value, row: For, lanes: For) -> Turned | None:
@@ -69,8 +106,8 @@ def _turned(load: Value, row: For, lanes: For) -> Turned | None:
     return Turned(load, across[0])
 
 
-def _tile_bytes(buffer: Buffer) -> int:
-    return SIDE * SIDE * buffer.item_bytes
+def _strip_bytes(buffer: Buffer, most: int) -> int:
+    return most * SIDE * buffer.item_bytes
 
 
 def _is_small(loop: For) -> bool:
@@ -78,37 +115,81 @@ def _is_small(loop: For) -> bool:
     return steps is not None and steps <= SIDE
 
 
-def fill(indices: Indices, level: Level, row: For, lanes: For, turned: Turned) -> Address:
-    """Turn the tile; returns where the loads of the loops find it."""
-    address: Address = turned.load.immediate
-    buffer = address.buffer
-    held = Buffer(f"turned_{indices.values.fresh('s')[1:]}", buffer.dtype, (SIDE, SIDE))
+def strip_end(indices: Indices, level: Level, strips: Strips, start: str, stop: str) -> str:
+    """Where a strip from `start` on ends: where a line of what is read first does, or the loop."""
+    fresh = indices.values.fresh
+    size = max(turned.buffer.item_bytes for turned in strips.turned)
+    first = next(turned for turned in strips.turned if turned.buffer.item_bytes == size)
+    address, over, room, steps, end, final = (fresh() for _ in range(6))
+    level.put(f"{address} = ptrtoint ptr {_source(indices, level, strips, first)} to i64")
+    level.put(f"{over} = and i64 {address}, {LINE_BYTES - size}")
+    level.put(f"{room} = sub i64 {LINE_BYTES}, {over}")
+    level.put(f"{steps} = lshr exact i64 {room}, {size.bit_length() - 1}")
+    level.put(f"{end} = add i64 {start}, {steps}")
+    indices.values.declarations.add("declare i64 @llvm.smin.i64(i64, i64)")
+    level.put(f"{final} = call i64 @llvm.smin.i64(i64 {end}, i64 {stop})")
+    # A rest that fits is not taken apart, wherever its lines end.
+    left, fits, taken = fresh(), fresh("c"), fresh()
+    level.put(f"{left} = sub i64 {stop}, {start}")
+    level.put(f"{fits} = icmp sle i64 {left}, {strips.most}")
+    level.put(f"{taken} = select i1 {fits}, i64 {stop}, i64 {final}")
+    return taken
+
+
+def strip_start(row: For) -> str:
+    """The name, in index expressions, of the first iteration of a strip."""
+    return f"_strip_{row.variable}"
+
+
+def _source(indices: Indices, level: Level, strips: Strips, turned: Turned) -> str:
+    """The address of the first element that a strip reads."""
+    starts = {strips.row.variable: Dim.symbol(strip_start(strips.row)),
+              strips.lanes.variable: strips.lanes.start}  # fmt: skip
+    first = substitute(linear(turned.buffer, turned.load.immediate.index), starts)
+    return indices.pointer(level, turned.buffer, first, turned.buffer.item_bytes, {})
+
+
+def fill(indices: Indices, level: Level, strips: Strips, turned: Turned, rows: str) -> Address:
+    """Turn what a strip of so many rows reads; returns where the loads of the loops find it."""
+    row, lanes, buffer = strips.row, strips.lanes, turned.buffer
+    held = Buffer(f"turned_{indices.values.fresh('s')[1:]}", buffer.dtype, (strips.most, SIDE))
     size = buffer.item_bytes
     top = next(each for each in level.chain() if each.parent is None)
     name = f"%{held.name}"
-    top.put(f"{name} = alloca [{_tile_bytes(buffer)} x i8], align 64")
+    top.put(f"{name} = alloca [{_strip_bytes(buffer, strips.most)} x i8], align 64")
     indices.pointers[held] = name
-    starts = {row.variable: row.start, lanes.variable: lanes.start}
-    first = substitute(linear(buffer, address.index), starts)
     given = [
-        ("ptr", indices.pointer(level, buffer, first, size, {})),
+        ("ptr", _source(indices, level, strips, turned)),
         ("i64", indices.dim(level, turned.step * size)),
-        ("i64", indices.dim(level, row.stop - row.start)),
+        ("i64", rows),
         ("i64", indices.dim(level, lanes.stop - lanes.start)),
         ("ptr", name),
     ]
     listed = ", ".join(f"{typed} {operand}" for typed, operand in given)
-    level.put(f"call void @turn{size}({listed})")
-    across = Dim.symbol(row.variable) - row.start
+    called = routine_name(*strips.routine(turned, indices.values.machine))
+    level.put(f"call void {called}({listed})")
+    across = Dim.symbol(row.variable) - Dim.symbol(strip_start(row))
     along = Dim.symbol(lanes.variable) - lanes.start
     return Address(held, (across, along), 0)
 
 
-# -- the routine that turns a tile -----------------------------------------------------------------
+# -- the routine that turns a strip ----------------------------------------------------------------
 
 
-def routine(size: int, machine: Machine) -> tuple[str, set[str]]:
-    """`void turn<size>(source, step, rows, lanes, target)`, and what it declares.
+def block_side(size: int, rows: int, machine: Machine) -> int:
+    """Elements on a side of a block, where a strip has at most so many rows."""
+    side = min(MOST_ROWS[size], machine.vector_bytes // size)
+    while rows <= side // 2 and side > LEAST_ROWS:
+        side //= 2
+    return side
+
+
+def routine_name(size: int, side: int) -> str:
+    return f"@turn{size}x{side}"
+
+
+def routine(size: int, side: int, machine: Machine) -> tuple[str, set[str]]:
+    """`void turn<size>x<side>(source, step, rows, lanes, target)`, and what it declares.
 
     Element (i, j) of the target, whose rows have `SIDE` elements, becomes element i of what lies
     at the source and `step` bytes further for each j. Where the machine loads some lanes of a
@@ -116,8 +197,7 @@ def routine(size: int, machine: Machine) -> tuple[str, set[str]]:
     last line once more. Elsewhere they are moved back to where they fit, and what is smaller than
     a block is turned element by element.
     """
-    count = min(MOST_ROWS[size], machine.vector_bytes // size)
-    writer = _Writer(size, count)
+    writer = _Writer(size, side)
     return writer.text(machine.has_masks), writer.declarations
 
 
@@ -136,8 +216,8 @@ class _Writer:
 
     def text(self, masked: bool) -> str:
         head = (
-            f"define internal void @turn{self.size}(ptr %source, i64 %step, i64 %rows, i64 %lanes, "
-            "ptr noalias %target) noinline nounwind {"
+            f"define internal void {routine_name(self.size, self.count)}(ptr %source, i64 %step, "
+            "i64 %rows, i64 %lanes, ptr noalias %target) noinline nounwind {"
         )
         self.lines = [head, "entry:"]
         if masked:
@@ -150,7 +230,6 @@ class _Writer:
     def blocks_over_the_edge(self) -> None:
         n = self.count
         numbers = ", ".join(f"i32 {k}" for k in range(n))
-        self.put("%end = sub i64 %lanes, 1")
         with self.loops("w", "entry", n):
             self.put("%left = sub i64 %rows, %wi")
             self.put("%narrow = trunc i64 %left to i32")
@@ -202,9 +281,9 @@ class _Writer:
 
     def single(self) -> None:
         """One element."""
-        self.put("%from = mul i64 %ej, %step")
-        self.put("%line = getelementptr i8, ptr %source, i64 %from")
-        self.put(f"%at = getelementptr {self.element}, ptr %line, i64 %ei")
+        self.put("%away = mul i64 %ej, %step")
+        self.put("%there = getelementptr i8, ptr %source, i64 %away")
+        self.put(f"%at = getelementptr {self.element}, ptr %there, i64 %ei")
         self.put(f"%x = load {self.element}, ptr %at, align {self.size}")
         self.put(f"%row = mul i64 %ei, {SIDE}")
         self.put("%place = add i64 %row, %ej")
@@ -215,18 +294,21 @@ class _Writer:
         """Load along the rows, turn, store: the block at row i and lane j of the target."""
         vector, size, n = self.vector, self.size, self.count
         rows = []
+        self.put(f"%beside = sub i64 %lanes, {j}")
+        self.put(f"%from = mul i64 {j}, %step")
+        self.put("%line = getelementptr i8, ptr %source, i64 %from")
+        self.put(f"%r0p = getelementptr {self.element}, ptr %line, i64 {i}")
         for k in range(n):
             name = f"%r{k}"
-            lane = f"{name}lane"
-            self.put(f"{lane} = add i64 {j}, {k}")
-            if live is not None:
-                self.put(f"{lane}s = call i64 @llvm.smin.i64(i64 {lane}, i64 %end)")
-                lane += "s"
-            self.put(f"{name}o = mul i64 {lane}, %step")
-            self.put(f"{name}l = getelementptr i8, ptr %source, i64 {name}o")
-            self.put(f"{name}p = getelementptr {self.element}, ptr {name}l, i64 {i}")
-            # The tiles that follow lie further along the same rows.
-            self.put(f"{name}a = getelementptr i8, ptr {name}p, i64 {SIDE * size}")
+            if k:
+                step = "%step"
+                if live is not None:
+                    self.put(f"{name}c = icmp sgt i64 %beside, {k}")
+                    self.put(f"{name}s = select i1 {name}c, i64 %step, i64 0")
+                    step = f"{name}s"
+                self.put(f"{name}p = getelementptr i8, ptr %r{k - 1}p, i64 {step}")
+            # The strips that follow lie further along the same rows.
+            self.put(f"{name}a = getelementptr i8, ptr {name}p, i64 {AHEAD_BYTES}")
             self.put(f"call void @llvm.prefetch.p0(ptr {name}a, i32 0, i32 2, i32 1)")
             self.put(f"{name} = {self.loaded(f'{name}p', live)}")
             rows.append(name)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.llvm.turned import routine
+from graphc.codegen.llvm.turned import block_side, routine
 from graphc.codegen.machine import PRESETS, Machine
 
 OPTIONS = gx.Options(threads=2, cache=False)
@@ -42,10 +42,24 @@ def test_a_transpose_of_any_extents(dtype: str, shape: tuple[int, ...]) -> None:
 def test_tiles_are_turned_where_the_loop_reads_across_rows() -> None:
     x = gx.symbol("x", ("n", "m"), "float32")
     compiled = gx.compile(x, x.T * 2, options=OPTIONS)
-    assert "@turn4(" in compiled.llvm_ir and "gather" not in compiled.llvm_ir
+    assert "@turn4x" in compiled.llvm_ir and "gather" not in compiled.llvm_ir
     for shape in ((1, 1), (3, 70), (70, 3), (64, 64), (65, 129), (0, 5), (5, 0)):
         array = random_array(shape, "float32")
         np.testing.assert_array_equal(compiled(array), array.T * 2)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32", "float64"])
+def test_strips_end_with_lines_wherever_an_array_starts(dtype: str) -> None:
+    x, y = gx.symbol("x", ("n", "m"), dtype), gx.symbol("y", ("n", "m"), "float32")
+    compiled = gx.compile([x, y], [x.T * 2, x.T + y.T], options=OPTIONS)
+    for shape in ((300, 300), (70, 1025), (1025, 7), (3, 40)):
+        whole = random_array((shape[0] * shape[1] + 64,), dtype)
+        other = random_array(shape, "float32")
+        for first in (0, 1, 5, 15, 16, 63):
+            array = whole[first : whole.size - 64 + first].reshape(shape)
+            for got, wanted in zip(compiled(array, other), [array.T * 2, array.T + other.T],
+                                   strict=True):
+                np.testing.assert_array_equal(got, wanted)
 
 
 def test_turned_reads_beside_others_and_several_at_once() -> None:
@@ -78,13 +92,14 @@ def test_axes_of_a_cube_change_places(order: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
-def test_blocks_fit_into_registers(name: str, size: int) -> None:
+@pytest.mark.parametrize("rows", [64, 5])
+def test_blocks_fit_into_registers(name: str, size: int, rows: int) -> None:
     machine = PRESETS[name]
-    text, _ = routine(size, machine)
+    text, _ = routine(size, block_side(size, rows, machine), machine)
     widths = {int(n) * int(bits) // 8 for n, bits in re.findall(r"<(\d+) x i(\d+)> %", text)
               if bits != "1"}
-    rows = len(set(re.findall(r"(%r\d+) = (?:load|call)", text)))
-    assert rows <= machine.vector_registers and max(widths) <= machine.vector_bytes
+    loaded = len(set(re.findall(r"(%r\d+) = (?:load|call)", text)))
+    assert loaded <= machine.vector_registers and max(widths) <= machine.vector_bytes
     assert ("masked" in text) == machine.has_masks
 
 
