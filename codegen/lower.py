@@ -15,6 +15,7 @@ from typing import Any
 from graphc import dtypes
 from graphc.codegen import emit
 from graphc.codegen.carried import Rows, State, forward_copies, settle
+from graphc.codegen.deviations import read_once
 from graphc.codegen.emit import copy_operand, framed_operand, part_operand
 from graphc.codegen.fuse import Group, partitioned
 from graphc.codegen.fuse.parts import LINE_BYTES, WRITE_WHOLE, parts_of, run_bytes
@@ -40,7 +41,7 @@ from graphc.codegen.program import (
 )
 from graphc.codegen.reader import symbol
 from graphc.codegen.records import with_records
-from graphc.codegen.tactics import Tactics
+from graphc.codegen.tactics import CPU, Tactics
 from graphc.codegen.weights import LEAST_STEPS, turned
 from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph, parameter_op, rebuild
@@ -234,6 +235,7 @@ class _Lowering:
         strided: Sequence[bool],
         donated: Mapping[int, int] = MappingProxyType({}),
     ) -> Procedure:
+        graph = read_once(graph, self.tactics or CPU)
         inputs = [
             Storage("input", type_.dtype, type_.shape, position=i, strided=flag)  # type: ignore[union-attr]
             for i, (type_, flag) in enumerate(zip(graph.parameters, strided, strict=True))

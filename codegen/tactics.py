@@ -132,7 +132,8 @@ class Tactics:
             return False
         if not _exceeds(product(domain), self.streamed_elements):
             return False
-        rows, pieces = _runs(reduced)[0], [a for a in reversed(range(len(domain))) if a in reduced]
+        rows = runs_of_axes(reduced)[0]
+        pieces = [axis for axis in reversed(range(len(domain))) if axis in reduced]
         height = product(domain[axis] for axis in rows)
         if rows[-1] == len(domain) - 1:
             return False
@@ -142,7 +143,7 @@ class Tactics:
         return _exceeds(height, self.parted_column - 1) and not _exceeds(piece, self.whole_piece)
 
 
-def _runs(axes: Sequence[int]) -> list[list[int]]:
+def runs_of_axes(axes: Sequence[int]) -> list[list[int]]:
     """Axes in order, neighbours together."""
     runs: list[list[int]] = []
     for axis in axes:

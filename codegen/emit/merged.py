@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from graphc.codegen.emit.writer import Writer
 from graphc.codegen.fuse.group import is_row_member
 from graphc.codegen.fuse.reading import reads_at, variables
-from graphc.dims import Dim, Extent, symbols_of
+from graphc.dims import Dim, Extent, affine, joined, symbols_of
 from graphc.lowering import Gather, Generate
 from graphc.node import Node
 from graphc.types import Shape
@@ -50,23 +50,23 @@ def breaks(writer: Writer, nodes: Iterable[Node]) -> set[int]:
         for axis in pairs:
             mine = {str(index[axis]), str(index[axis + 1])} & used
             whole = place is not None and not place.storage.strided
-            if mine and not (whole and _beside(at, node.shape, index, domain, axis)):
+            pair = index[axis], index[axis + 1]
+            if mine and not (whole and _beside(at, node.shape, pair, domain[axis + 1])):
                 found.add(axis)
     return found
 
 
-def _beside(
-    at: Sequence[Extent], shape: Shape, index: Sequence[Dim], domain: Shape, axis: int
-) -> bool:
-    """Whether two axes of the domain are two neighbouring ones of an array, whole and alone."""
-    first, second = index[axis], index[axis + 1]
-    names = {str(first), str(second)}
-    places = [k for k, position in enumerate(at) if names & symbols_of(position)]
-    if len(places) != 2 or places[1] != places[0] + 1:
+def _beside(at: tuple[Extent, ...], shape: Shape, pair: tuple[Dim, Dim], extent: Extent) -> bool:
+    """Whether neighbours along the second of a pair of axes, of this extent, are neighbours in an
+    array, and its whole length is one step along the first.
+    """
+    position: Extent = 0
+    for size, place in zip(shape, at, strict=True):
+        position = position * size + place
+    first, second = (affine(joined(position), str(axis)) for axis in pair)
+    if first is None or second is None:
         return False
-    place = places[0]
-    same = at[place] == first and at[place + 1] == second
-    return same and shape[place + 1] == domain[axis + 1]
+    return second[0] * extent == first[0]
 
 
 def runs_of(axes: Sequence[int], broken: set[int]) -> list[tuple[int, ...]]:

@@ -40,8 +40,7 @@ from graphc.types import Shape, TupleType
 KEPT_ELEMENTS = 1 << 16
 # Rows are taken together as long as there are so many of the wide ones.
 LEAST_WIDE_ROWS = 64
-# Pieces of rows that are added to the totals at once, in kernels of so few members. Whole rows
-# follow each other in memory, and are read faster one by one.
+# Rows that are added to the totals at once, in kernels of so few members.
 ROWS_TOGETHER = 4
 LIGHT = 8
 
@@ -102,7 +101,7 @@ class StripWriter(PartialWriter):
             self.strips = self._planned(lead, rows, after, not broken)
             return True
         columns = runs_of(after, broken)[-1]
-        if _count(domain, columns) < 2 * tactics.narrow_strip:
+        if _count(domain, columns) < tactics.narrow_strip:
             return False
         lead = tuple(axis for axis in range(columns[0]) if axis not in rows)
         self.strips = self._planned_whole(lead, rows, columns, not broken)
@@ -146,8 +145,7 @@ class StripWriter(PartialWriter):
         """All rows of as many columns as a cache can hold for what comes after the first pass."""
         domain, tactics = self.group.domain, self.partition.tactics
         ahead, height, width = (_count(domain, axes) for axes in (lead, rows, columns))
-        stages = max(self.group.stages.values(), default=0)
-        passes = stages > 1 or any(not is_row_member(m, self.group) for m in self.group.members)
+        passes = len(self._targets(self._stages()[0])) > 1
         kept = max(tactics.narrow_strip, _power(KEPT_ELEMENTS // height))
         tile = min(tactics.strip_width, kept if passes else tactics.strip_width, width)
         while tile > tactics.narrow_strip and ahead * -(-width // tile) < tactics.least_parts:
@@ -393,11 +391,10 @@ class StripWriter(PartialWriter):
         ragged = _count(self.group.domain, strips.rows) % strips.folded
         height = strips.height - bool(ragged)
         end, high = high, dim_min(high, height) if ragged else high
-        in_pieces = strips.tile < strips.width
         # With few rows the loop over several at once may be empty, and what does not depend on its
         # variable is read in front of it: rows that are not there.
-        many = strips.depth >= 2 * ROWS_TOGETHER and in_pieces
-        together = ROWS_TOGETHER if many and len(self.group.members) <= LIGHT else 1
+        light = strips.depth >= 2 * ROWS_TOGETHER and len(self.group.members) <= LIGHT
+        together = ROWS_TOGETHER if light else 1
         groups = (high - low) // together
         with scope.loop("serial", 0, groups) as each:
             number = draft.bind(each.variable, 0, -(-strips.depth // together))
