@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from graphc.codegen.loops import Buffer
+from graphc.codegen.loops import Buffer, linear
 from graphc.codegen.program import Operand, Storage
 from graphc.codegen.reader import Draft
 from graphc.codegen.scalar import (
@@ -29,10 +29,13 @@ from graphc.codegen.scalar import (
     Store,
     Value,
 )
-from graphc.dims import Dim, Extent, ceildiv, dim_min
+from graphc.dims import Dim, Extent, affine, ceildiv, dim_min
 
 # Statements of a segment. Twice as many take LLVM three times as long, and the code is not faster.
 SEGMENT = 512
+# The same of arithmetic alone, which printers write in time linear in it; a core keeps so many
+# instructions decoded.
+LONG_SEGMENT = 3000
 # A body of so many statements is not cut.
 WHOLE = 768
 # Bytes of one value in all lanes of a tile: eight vectors of the widest machines. Straight code is
@@ -56,30 +59,72 @@ def may_be_cut(statements: Sequence[Statement]) -> bool:
     )
 
 
-def in_tiles(draft: Draft, outer: LoopBuilder, lanes: LoopBuilder) -> None:
-    """Join a long vector loop to its task: tile by tile, as the loops of its segments."""
+_ARITHMETIC = frozenset(("add", "sub", "mul", "div", "neg", "abs", "sqrt", "fma", "call"))
+
+
+def is_arithmetic(statements: Sequence[Statement], variable: str, slope: int) -> bool:
+    """Whether a body is arithmetic on floats of one dtype, without conditions, and calls of
+    functions, on elements that lie `slope` apart as the variable of its loop counts.
+    """
+    inside = set(map(id, statements))
+    dtypes = {s.dtype for s in statements if isinstance(s, Value)}
+    if len(dtypes) != 1 or dtypes.isdisjoint(("float32", "float64")):
+        return False
+    return all(_is_arithmetic(s, variable, slope, inside) for s in statements)
+
+
+def _is_arithmetic(statement: Statement, variable: str, slope: int, inside: set[int]) -> bool:
+    if any(v.opcode != "const" and id(v) not in inside for v in used(statement)):
+        return False
+    if isinstance(statement, Store):
+        plain = statement.mask is None and not statement.args
+        return plain and _steps(statement.buffer, statement.index, variable, slope)
+    if not isinstance(statement, Value):
+        return False
+    if statement.opcode == "load":
+        where = statement.immediate
+        return not statement.args and _steps(where.buffer, where.index, variable, slope)
+    return statement.opcode == "const" or statement.opcode in _ARITHMETIC
+
+
+def _steps(buffer: Buffer, index: tuple[Extent, ...], variable: str, slope: int) -> bool:
+    """Whether elements lie so far apart as a variable counts."""
+    split = affine(linear(buffer, index), variable) if buffer.layout == "contiguous" else None
+    return split is not None and split[0] == slope
+
+
+def in_tiles(draft: Draft, outer: LoopBuilder, lanes: LoopBuilder, straight: bool) -> None:
+    """Join a long vector loop to its task: tile by tile, as the loops of its segments. `straight`
+    says that printers write arithmetic without branches in time linear in it.
+    """
     start, stop = lanes.loop.start, lanes.loop.stop
-    statements = ordered(lanes.body.statements)
+    straight = straight and is_arithmetic(lanes.body.statements, lanes.variable, 1)
+    statements = ordered(lanes.body.statements, straight)
+    size = LONG_SEGMENT if straight else SEGMENT
     width = TILE_BYTES * 8 // max(32, *(BITS[v.dtype] for v in statements if isinstance(v, Value)))
     length = stop - start
     with outer.body.loop("serial", 0, ceildiv(length, width)) as tiles:
         first = start + draft.bind(tiles.variable, 0, ceildiv(length, width)) * width
         last = dim_min(stop, first + width)
         lane = Dim.symbol(lanes.variable) - first
-        for body in _segments(draft, tiles.body, statements, (lanes.variable,), (width,), (lane,)):
+        parts = _cut(statements, size)
+        for body in _segments(draft, tiles.body, parts, (lanes.variable,), (width,), (lane,)):
             part = For(lanes.variable, first, last, "vector", body, [], segment=True)
             tiles.body.statements.append(part)
 
 
-def in_order(draft: Draft, once: LoopBuilder) -> None:
+def in_order(draft: Draft, once: LoopBuilder, straight: bool) -> None:
     """Cut the body of a task that computes one element of everything. It may all be outside of the
     loop so far, for it does not vary in it.
     """
-    statements = ordered(of_one(draft, once))
+    statements = of_one(draft, once)
+    straight = straight and is_arithmetic(statements, once.variable, 0)
+    statements = ordered(statements, straight)
     draft.scope.statements = [s for s in draft.scope.statements if s.opcode == "const"]
     once.body.statements.clear()
     name = once.body.fresh_variable()
-    for body in _segments(draft, once.body, statements, (name,), (), ()):
+    parts = _cut(statements, LONG_SEGMENT if straight else SEGMENT)
+    for body in _segments(draft, once.body, parts, (name,), (), ()):
         once.body.statements.append(For(name, 0, 1, "serial", body, [], segment=True))
 
 
@@ -100,12 +145,22 @@ def used(statement: Statement) -> tuple[Value, ...]:
     return (statement.value, *statement.args, *mask)
 
 
-def ordered(statements: Sequence[Statement]) -> list[Statement]:
-    """What is stored or checked, in order, each after what it needs; what nobody needs is gone."""
+def ordered(statements: Sequence[Statement], calls_first: bool) -> list[Statement]:
+    """What is stored or checked, in order, each after what it needs; what nobody needs is gone.
+
+    No value stays in a register across a call: `calls_first` makes them before the rest.
+    """
     waiting = {id(s) for s in statements if isinstance(s, Value)}
     order: list[Statement] = []
-    for root in statements:
-        if isinstance(root, Value):
+    roots = [s for s in statements if not isinstance(s, Value)]
+    if calls_first:
+        needed = set(map(id, _beneath(roots)))
+        calls = [s for s in statements if isinstance(s, Value) and s.opcode == "call"]
+        roots = [*(s for s in calls if id(s) in needed), *roots]
+    for root in roots:
+        if id(root) in waiting:
+            waiting.discard(id(root))
+        elif isinstance(root, Value):
             continue
         stack: list[tuple[Statement, Iterator[Value]]] = [(root, iter(used(root)))]
         while stack:
@@ -121,13 +176,31 @@ def ordered(statements: Sequence[Statement]) -> list[Statement]:
     return order
 
 
+def _beneath(roots: Sequence[Statement]) -> list[Statement]:
+    """Statements and all that they need, each once."""
+    found, stack = {id(root): root for root in roots}, list(roots)
+    while stack:
+        for value in used(stack.pop()):
+            if id(value) not in found:
+                found[id(value)] = value
+                stack.append(value)
+    return list(found.values())
+
+
 # -- cutting ---------------------------------------------------------------------------------------
+
+
+def _cut(statements: Sequence[Statement], size: int) -> list[Sequence[Statement]]:
+    """Parts of about so many statements, equally long."""
+    count = max(1, round(len(statements) / size))
+    each = -(-len(statements) // count)
+    return [statements[i : i + each] for i in range(0, len(statements), each)]
 
 
 def _segments(
     draft: Draft,
     parent: Scope,
-    statements: Sequence[Statement],
+    parts: Sequence[Sequence[Statement]],
     variables: tuple[str, ...],
     shape: tuple[Extent, ...],
     at: tuple[Extent, ...],
@@ -135,9 +208,6 @@ def _segments(
     """The bodies of the segments. What crosses from one to the next lies in scratch of `shape` for
     each value, at the index `at`.
     """
-    count = max(1, round(len(statements) / SEGMENT))
-    size = -(-len(statements) // count)
-    parts = [statements[i : i + size] for i in range(0, len(statements), size)]
     home = {id(s): number for number, part in enumerate(parts) for s in part}
     last: dict[int, int] = {}  # the last segment that uses a value
     for number, part in enumerate(parts):

@@ -8,6 +8,7 @@ stays in registers, and adding up in memory what could be in a register is dear.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -35,9 +36,10 @@ class Tactics:
 
     One kernel has at most `most_work` of element-wise work, in additions: compile time grows faster
     than its text. A target with few registers and a cache may be given long kernels in `segments`
-    (see there), of floating work up to `work_in_segments`. `fast` and `library` are no matter of
-    the target, but of the request: the cheaper mathematical functions (`codegen.vecmath_fast`), and
-    the library to which decompositions are left ("lapack", or "" for none).
+    (see there), of floating work up to `work_in_segments`; those of arithmetic alone may be long if
+    its printer writes them `straight`. `fast` and `library` are no matter of the target, but of the
+    request: the cheaper mathematical functions (`codegen.vecmath_fast`), and the library to which
+    decompositions are left ("lapack", or "" for none).
     """
 
     few_results: int = 64
@@ -82,6 +84,7 @@ class Tactics:
     branches: int = 1  # launches that may run side by side: their temporaries are kept apart
     most_work: int = 2_000
     segments: bool = False
+    straight: bool = False
     work_in_segments: int = 25_000
     fast: bool = False
     library: str = ""
@@ -162,7 +165,7 @@ def _exceeds(extent: Extent, limit: int) -> bool:
 # A CPU whose kernels are whole loops, for a C compiler or the interpreter; one for which LLVM
 # compiles them; and a GPU.
 CPU = Tactics()
-NATIVE = replace(CPU, segments=True)
+NATIVE = replace(CPU, segments=True, straight=platform.machine() in ("x86_64", "AMD64"))
 GPU = Tactics(
     masks_updates=True,
     part_elements=32768,

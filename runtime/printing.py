@@ -109,13 +109,15 @@ def modules(
             in_segments = total <= MOST_SEGMENTS and longest_function(kernel) < size
             most = LEAST_CARE if in_segments or driver is not None else opt_level
             level = min(opt_level, most) if size <= big or in_segments else 0
+            level = 0 if written.straight else level
             imports: tuple[str, ...] = written.foreign
             for symbol, (routine, lanes) in written.routines.items():
                 imports += (symbol,)
                 if symbol not in printed:
                     printed.add(symbol)
                     made.append(_routine(symbol, routine, lanes, machine))
-            passes = "instcombine" if opt_level and not in_segments else "none"
+            careful = opt_level and not in_segments and not written.straight
+            passes = "instcombine" if careful else "none"
             named = text.replace("@kernel", f"@{name}")
             exports = (name,) if driver is None else ()
             made.append(Module(name, Source(named, level, passes), exports, imports))

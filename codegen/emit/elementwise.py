@@ -53,7 +53,7 @@ class ElementwiseWriter(Writer):
             with draft.scope.loop("parallel", 0, 1, "p") as once:
                 self._store_all(Reader(self, draft, once.body), results, (0,) * len(domain))
                 if self._is_cut(segments.of_one(draft, once)):
-                    segments.in_order(draft, once)
+                    segments.in_order(draft, once, self.partition.tactics.straight)
             return draft.launch(1, 1, self.group.members, self.reason())
         framed = any(isinstance(operand, Framed) for _, operand in results)
         flat = not framed and self.is_flat(nodes, domain)
@@ -87,7 +87,7 @@ class ElementwiseWriter(Writer):
                     self.flat[index] = i
                 self._store_all(Reader(self, draft, lanes.body), results, index)
                 if self._is_cut(lanes.body.statements):
-                    segments.in_tiles(draft, outer, lanes)
+                    segments.in_tiles(draft, outer, lanes, self.partition.tactics.straight)
                 else:
                     lanes.close()
         inner = columns if tiles == 1 else CHUNK

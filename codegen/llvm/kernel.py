@@ -22,6 +22,7 @@ from graphc.codegen.llvm.loops import Loops
 from graphc.codegen.llvm.pauses import PAUSE, Pauses, may_run_long
 from graphc.codegen.llvm.scalar import llvm_type
 from graphc.codegen.llvm.stores import Stores
+from graphc.codegen.llvm.straight import Straight, is_straight
 from graphc.codegen.llvm.stream import Traffic, all_of, is_large
 from graphc.codegen.llvm.turned import routine
 from graphc.codegen.llvm.values import Values
@@ -73,6 +74,7 @@ class Text:
     routines: Mapping[str, tuple[Routine, int]]
     foreign: tuple[str, ...] = ()
     driver: Driver | None = None
+    straight: bool = False  # written so that level 0 makes good code of it, see `straight`
 
     @property
     def whole(self) -> str:
@@ -127,6 +129,8 @@ class Printer:
         self.routines: dict[str, tuple[Routine, int]] = {}
         self.words: dict[str, str] = {}  # status, and for contractions scratch and workers
         self.is_part = False  # of a kernel whose long loops are functions
+        self.is_straight = is_straight(kernel, machine)
+        self.constants: dict[str, str] = {}  # in memory: symbols by text
         self.segments: list[str] = []
         self.values = Values(machine)
         self.indices = Indices(self.values)
@@ -141,7 +145,8 @@ class Printer:
         """The module of a finished function."""
         preludes = self.preludes()
         lines = [*sorted(self.values.declarations), "", *preludes, function]
-        return Text("\n".join(lines) + "\n", self.routines, self.libraries.symbols)
+        text = "\n".join(lines) + "\n"
+        return Text(text, self.routines, self.libraries.symbols, straight=self.is_straight)
 
     def preludes(self) -> list[str]:
         """What the text of the function needs before it."""
@@ -151,7 +156,12 @@ class Printer:
             text, declarations = routine(size, side, self.machine)
             self.values.declarations |= declarations
             texts.append(text)
-        return [*texts, *self.libraries.texts.values(), *self.segments]
+        size = self.machine.vector_bytes
+        numbers = [
+            f"{symbol} = private constant {number}, align {size}"
+            for number, symbol in self.constants.items()
+        ]
+        return [*texts, *self.libraries.texts.values(), *numbers, *self.segments]
 
     # -- the function ------------------------------------------------------------------------------
 
@@ -234,6 +244,9 @@ class Printer:
         """The statements of a scope, with what is rarely needed behind a branch. `results` are
         values that are used after it.
         """
+        if self.is_part and self.is_straight:
+            Straight(self, level, scope, self.constants).write()
+            return
         branches = rarely_needed(scope, results) if _has_rare(scope) else []
         hidden = {id(v) for rare in branches for v in (*rare.instructions, *rare.selects)}
         starts = {id(rare.selects[0]): rare for rare in branches}
@@ -344,7 +357,7 @@ class Printer:
         outer = [v for key, v in needed.items() if key not in made and v.opcode != "const"]
         names = {n: each for each in level.chain() for n in each.symbols if each.scope is not None}
         part = Printer(self.kernel, self.machine)
-        part.is_part = True
+        part.is_part, part.constants = True, self.constants
         top = part.open("", "", used_by=loop)
         inner = Level(Scope(), top, block=top.block)
         inner.lines = top.lines

@@ -1,0 +1,298 @@
+"""How is arithmetic without branches written for a compiler that is in a hurry?
+
+LLVM's level 0 takes a tenth of the time of level 1, linear in the text. It selects instructions one
+by one, backwards, and gives each value a register from where it is made to where it is last used;
+so which values are in registers is decided here. Of more than there are registers, the one whose
+next use is farthest is put aside (Belady's rule, which nothing beats where the order is fixed), and
+a value that memory holds, be it put aside, a constant or what another segment made, is loaded in
+front of its use: such a load becomes part of the instruction that uses it. Addresses are written
+where they are used, for the same reason. Arrays of others are loaded once, where the segment says:
+a result may lie in the memory of an input that it replaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from graphc.codegen.lanes import choose_lanes
+from graphc.codegen.llvm.level import Level
+from graphc.codegen.llvm.scalar import constant, llvm_type
+from graphc.codegen.loops import Buffer, Kernel, linear
+from graphc.codegen.machine import Machine
+from graphc.codegen.scalar import Address, For, Scope, Store, Value, item_bytes, walk
+from graphc.codegen.segments import is_arithmetic, used
+from graphc.dims import Extent, affine
+
+if TYPE_CHECKING:
+    from graphc.codegen.llvm.kernel import Printer
+
+# Registers that are left for what an instruction loads and makes.
+SPARE_REGISTERS = 4
+# An array that a segment reads or writes so often has its address made once.
+OFTEN = 4
+
+
+def is_straight(kernel: Kernel, machine: Machine) -> bool:
+    """Whether the work of a kernel is segments that are all written as straight code."""
+    segments = [s for s in walk(kernel.body) if isinstance(s, For) and s.segment]
+    known = machine.triple.startswith(("x86_64", "i686"))
+    return known and bool(segments) and all(_is_straight(s, machine) for s in segments)
+
+
+def _is_straight(loop: For, machine: Machine) -> bool:
+    statements, lanes = loop.body.statements, loop.role == "vector"
+    if not is_arithmetic(statements, loop.variable, int(lanes)):
+        return False
+    size = next(item_bytes(s.dtype) for s in statements if isinstance(s, Value))
+    return not lanes or choose_lanes(loop, machine.vector_bytes) * size == machine.vector_bytes
+
+
+@dataclass
+class _Memory:
+    """Where a value lies besides in a register: in an array, or put aside in a slot."""
+
+    buffer: Buffer | None
+    index: tuple[Extent, ...] = ()
+    slot: int = 0
+
+
+@dataclass
+class Straight:
+    """Writes the statements of one segment into a level."""
+
+    printer: Printer
+    level: Level
+    scope: Scope
+    constants: dict[str, str]  # symbols by text, of the module
+    names: dict[int, str] = field(default_factory=dict)  # of the values in registers
+    values: dict[int, Value] = field(default_factory=dict)
+    memory: dict[int, _Memory] = field(default_factory=dict)
+    uses: dict[int, list[int]] = field(default_factory=dict)  # still to come, the next one last
+    waiting: list[tuple[int, int]] = field(default_factory=list)  # a heap: farthest use first
+    free: list[int] = field(default_factory=list)
+    slots: int = 0
+
+    def write(self) -> None:
+        """All statements, in their order."""
+        statements = self.scope.statements
+        self._count(statements)
+        registers = self.printer.machine.vector_registers - SPARE_REGISTERS
+        for time, statement in enumerate(statements):
+            if isinstance(statement, Store):
+                operands: Sequence[Value] = (statement.value,)
+                self._store(statement, *self._operands(operands))
+            elif statement.opcode == "const" or self._is_own(statement):
+                continue
+            elif statement.opcode == "load":
+                operands = ()
+                self.names[id(statement)] = self._loaded(statement)
+            else:
+                operands = statement.args
+                called = self._operands(operands)
+                if statement.opcode == "call":
+                    self._empty(time)
+                    made = self.printer.call(self.level, statement, called)
+                else:
+                    made = self._compute(statement, called)
+                self.names[id(statement)] = made
+            self._done(operands, time)
+            if isinstance(statement, Value):
+                self._keep(statement)
+            while len(self.names) > registers:
+                self._put_aside(self._farthest())
+        self._reserve()
+
+    def _count(self, statements: Sequence[Store | Value]) -> None:
+        often: dict[Buffer, int] = {}
+        for time, statement in enumerate(statements):
+            for value in dict.fromkeys(used(statement)):
+                self.uses.setdefault(id(value), []).append(time)
+            where = statement.immediate if isinstance(statement, Value) else statement
+            if isinstance(where, (Address, Store)):
+                often[where.buffer] = often.get(where.buffer, 0) + 1
+        for times in self.uses.values():
+            times.reverse()
+        frame = enumerate(self.printer.kernel.frame())
+        places = {item: position for position, (kind, item) in frame if kind == "buffer"}
+        self.places = {
+            buffer: places[buffer]
+            for buffer, count in often.items()
+            if count < OFTEN and buffer.space == "global"
+        }
+
+    # -- registers ---------------------------------------------------------------------------------
+
+    def _operands(self, values: Sequence[Value]) -> list[str]:
+        """The names of operands. What only this instruction needs is loaded last."""
+        missing = [v for v in dict.fromkeys(values) if id(v) not in self.names]
+        missing.sort(key=lambda v: (v.opcode == "const", len(self.uses[id(v)]) == 1))
+        constants: dict[int, str] = {}
+        for value in missing:
+            if value.opcode == "const":
+                constants[id(value)] = self._constant(value)
+            else:
+                self.names[id(value)] = self._loaded(value)
+                self.values[id(value)] = value
+        return [constants.get(id(v)) or self.names[id(v)] for v in values]
+
+    def _done(self, operands: Iterable[Value], time: int) -> None:
+        """An instruction has used its operands."""
+        for value in dict.fromkeys(operands):
+            if value.opcode == "const":
+                continue
+            times = self.uses[id(value)]
+            while times and times[-1] <= time:
+                times.pop()
+            if id(value) in self.names:
+                self._keep(value)
+            elif not times:
+                self._release(value)
+
+    def _keep(self, value: Value) -> None:
+        """A value stays in its register until its next use, if there is one."""
+        times = self.uses.get(id(value))
+        if times:
+            self.values[id(value)] = value
+            heappush(self.waiting, (-times[-1], id(value)))
+        else:
+            del self.names[id(value)]
+            self._release(value)
+
+    def _release(self, value: Value) -> None:
+        held = self.memory.pop(id(value), None)
+        if held is not None and held.buffer is None:
+            self.free.append(held.slot)
+
+    def _farthest(self) -> Value:
+        """The value in a register whose next use is farthest."""
+        while True:
+            time, key = heappop(self.waiting)
+            if key in self.names and self.uses[key] and self.uses[key][-1] == -time:
+                return self.values[key]
+
+    def _put_aside(self, value: Value) -> None:
+        name = self.names.pop(id(value))
+        if id(value) in self.memory or self._is_own(value):
+            return
+        slot = self.free.pop() if self.free else self.slots
+        self.slots = max(self.slots, slot + 1)
+        self.memory[id(value)] = _Memory(None, slot=slot)
+        self._line(f"store {self._type(value)} {name}, ptr {self._slot(slot, value)}", value)
+
+    def _empty(self, time: int) -> None:
+        """A call keeps nothing in registers."""
+        for key in list(self.names):
+            if self.uses[key][-1] > time or len(self.uses[key]) > 1:
+                self._put_aside(self.values[key])
+        self.names.clear()
+        self.waiting.clear()
+
+    def _reserve(self) -> None:
+        """Room for what is put aside, at the start of the function."""
+        if not self.slots:
+            return
+        top = next(each for each in self.level.chain() if each.parent is None)
+        typed = next(self._type(value) for value in self.values.values())
+        size = self.printer.machine.vector_bytes
+        top.lines.insert(2, f"  %aside = alloca [{self.slots} x {typed}], align {size}")
+
+    # -- lines -------------------------------------------------------------------------------------
+
+    def _type(self, value: Value) -> str:
+        return llvm_type(value.dtype, self.level.lane_count)
+
+    def _line(self, line: str, value: Value) -> None:
+        size = item_bytes(value.dtype) * self.level.lane_count
+        self.level.put(f"{line}, align {size}")
+
+    def _constant(self, value: Value) -> str:
+        number = constant(value.immediate, value.dtype, self.level.lane_count)
+        symbol = self.constants.setdefault(
+            f"{self._type(value)} {number}", f"@number{len(self.constants)}"
+        )
+        name = self.printer.values.fresh()
+        self._line(f"{name} = load {self._type(value)}, ptr {symbol}", value)
+        return name
+
+    def _slot(self, slot: int, value: Value) -> str:
+        name = self.printer.values.fresh("p")
+        offset = slot * item_bytes(value.dtype) * self.level.lane_count
+        self.level.put(f"{name} = getelementptr i8, ptr %aside, i64 {offset}")
+        return name
+
+    def _compute(self, value: Value, operands: list[str]) -> str:
+        opcode, dtype = value.opcode, value.dtype
+        if opcode == "neg":  # to change the sign takes several instructions here
+            minus_one = Value(self.scope, "const", (), dtype, -1.0)
+            opcode, operands = "mul", [*operands, self._constant(minus_one)]
+        dtypes, lanes = [dtype] * len(operands), self.level.lane_count
+        return self.printer.values.compute(self.level, opcode, operands, dtypes, dtype, lanes)
+
+    def _loaded(self, value: Value) -> str:
+        """A value from where it lies in memory."""
+        held = self.memory.get(id(value))
+        name = self.printer.values.fresh("l")
+        if held is not None and held.buffer is None:
+            at = self._slot(held.slot, value)
+            self._line(f"{name} = load {self._type(value)}, ptr {at}", value)
+            return name
+        if held is not None:
+            buffer, index = held.buffer, held.index
+        else:
+            buffer, index = value.immediate.buffer, value.immediate.index
+        assert buffer is not None
+        at, size, lanes = self._address(buffer, index), buffer.item_bytes, self.level.lanes
+        if lanes is None or lanes.mask_of(buffer) is None:
+            self.level.put(f"{name} = load {self._type(value)}, ptr {at}, align {size}")
+            return name
+        return self.printer.loads.wide(self.level, at, value.dtype, lanes, size)
+
+    def _is_own(self, value: Value) -> bool:
+        """Whether a value is what another segment has left in scratch."""
+        return value.opcode == "load" and value.immediate.buffer.space == "worker"
+
+    def _store(self, store: Store, name: str) -> None:
+        buffer, lanes = store.buffer, self.level.lanes
+        at, size = self._address(buffer, store.index), buffer.item_bytes
+        if lanes is None or lanes.mask_of(buffer) is None:
+            self.level.put(f"store {self._type(store.value)} {name}, ptr {at}, align {size}")
+        else:
+            self.printer.stores.wide(self.level, name, at, store.value.dtype, lanes, size)
+        if buffer.space == "worker" and id(store.value) not in self.memory:
+            self.memory[id(store.value)] = _Memory(buffer, store.index)
+
+    def _address(self, buffer: Buffer, index: tuple[Extent, ...]) -> str:
+        """The address of an element, from one that is known: by the lanes, and by a number."""
+        level, indices, size = self.level, self.printer.indices, buffer.item_bytes
+        position = rest = linear(buffer, index)
+        moving = ""
+        if level.lanes is not None:
+            split = affine(position, level.lanes.variable)
+            assert split is not None
+            moving, rest = level.lanes.position, split[1]
+        number = constant_part(rest)
+        base = indices.pointers[buffer]
+        if buffer in self.places and rest == number:
+            at, base = self.printer.values.fresh("w"), self.printer.values.fresh("f")
+            level.put(f"{at} = getelementptr i64, ptr %frame, i64 {self.places[buffer]}")
+            level.put(f"{base} = load ptr, ptr {at}, align 8, !invariant.load !0")
+        base = indices.advance(level, base, rest - number, size, {})
+        if moving:
+            at = self.printer.values.fresh("p")
+            level.put(f"{at} = getelementptr i{8 * size}, ptr {base}, i64 {moving}")
+            base = at
+        if number == 0:
+            return base
+        at = self.printer.values.fresh("p")
+        level.put(f"{at} = getelementptr i8, ptr {base}, i64 {number * size}")
+        return at
+
+
+def constant_part(extent: Extent) -> int:
+    """The number that an extent adds to what depends on names."""
+    if isinstance(extent, int):
+        return extent
+    return sum(coefficient for monomial, coefficient in extent.terms if not monomial)

@@ -1,0 +1,159 @@
+"""Does arithmetic that is written straight, for LLVM's level 0, compute what the evaluator does?
+
+There the printer decides which values are in registers: the programs need many more at a time than
+any processor has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc.codegen import segments, tactics
+from graphc.codegen.llvm.kernel import kernel_module
+from graphc.codegen.lower import expand, lower
+from graphc.codegen.machine import Machine
+from graphc.codegen.program import Program
+from graphc.codegen.scalar import For, walk
+from graphc.graph import Graph, close
+
+FRESH = gx.Options(cache=False, threads=1)
+MANY = 90  # values that are needed again after all have been made
+
+
+@pytest.fixture(params=[10_000, 150], ids=["one segment", "several"], autouse=True)
+def long_kernels(request: Any) -> Iterator[None]:
+    with (
+        mock.patch.object(segments, "LONG_SEGMENT", request.param),
+        mock.patch.object(segments, "WHOLE", 100),
+        mock.patch.object(tactics, "NATIVE", replace(tactics.NATIVE, most_work=50, straight=True)),
+    ):
+        yield
+
+
+def arithmetic(x: gx.Node) -> list[gx.Node]:
+    """Sums, products, quotients, roots and opposites of many values that wait, with numbers."""
+    made = [x + 0.25, x * 1.5]
+    for k in range(MANY):
+        a, b = made[-1], made[-1 - k % 7 % len(made)]
+        made.append([a - b * 0.5, -(a + 2.0), a * 0.75 + b * x, a / (b * b + 3.0)][k % 4])
+    y = gx.sqrt(made[5] * made[5] + 1.0)
+    for each in reversed(made):
+        y = y * 0.5 + each * each - gx.abs(each)
+    return [made[3], y, *made[10:20], -y]
+
+
+def functions(x: gx.Node) -> list[gx.Node]:
+    """The same around calls of routines, across which nothing stays in registers."""
+    made = [gx.sin(x * k) for k in range(1, 12)]
+    y = made[0]
+    for k in range(MANY):
+        y = y * made[k % 11] - gx.cos(y * 0.125) * made[k * 3 % 11]
+        made.append(y)
+    return [y, made[20] + made[30], sum(made[1:], made[0])]
+
+
+def lowered(x: gx.Node, made: Sequence[gx.Node]) -> Program:
+    graph, _ = close([x], made)
+    return lower(expand(Graph(graph.parameters, graph.outputs)), tactics=tactics.NATIVE)
+
+
+def is_straight(x: gx.Node, made: Sequence[gx.Node], machine: Machine) -> bool:
+    kernels = lowered(x, made).kernels()
+    long = [k for k in kernels if any(isinstance(s, For) and s.segment for s in walk(k.body))]
+    return bool(long) and all(kernel_module(k, machine, "kernel").straight for k in long)
+
+
+def given(shape: tuple[int, ...], dtype: str = "float64") -> Any:
+    return np.random.default_rng(3).normal(size=shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (8,), (29,), (3, 5), (130,), (0,)])
+def test_the_bits_are_those_of_the_evaluator(shape: tuple[int, ...], dtype: str) -> None:
+    x = gx.symbol("x", shape, dtype)
+    made, array = arithmetic(x), given(shape, dtype)
+    found = gx.compile([x], made, options=FRESH)(array)
+    for mine, wanted in zip(found, gx.evaluate(made, {x: array}), strict=True):
+        np.testing.assert_array_equal(np.asarray(mine), wanted)
+
+
+@pytest.mark.parametrize("shape", [(), (29,), (130,)])
+def test_calls_between_arithmetic(shape: tuple[int, ...]) -> None:
+    x = gx.symbol("x", shape)
+    made, array = functions(x), given(shape)
+    found = gx.compile([x], made, options=FRESH)(array)
+    for mine, wanted in zip(found, gx.evaluate(made, {x: array}), strict=True):
+        np.testing.assert_allclose(mine, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(), (200,)])
+def test_these_are_written_straight(shape: tuple[int, ...]) -> None:
+    x = gx.symbol("x", shape)
+    machine = Machine.preset("avx512")
+    if segments.LONG_SEGMENT < 1000 and shape:
+        pytest.skip("parts of few statements take several vectors at a time")
+    assert is_straight(x, arithmetic(x), machine)
+    assert is_straight(x, functions(x), machine)
+    assert not is_straight(x, [*arithmetic(x), gx.where(x > 0, x, 1.0)], machine)
+    assert not is_straight(x, arithmetic(x), Machine.preset("neon"))
+
+
+def test_extents_known_at_the_call() -> None:
+    x = gx.symbol("x", ("n",))
+    made = arithmetic(x)
+    f = gx.compile([x], made, options=FRESH.replace(threads=2))
+    for count in (0, 1, 8, 64, 5_000):
+        array = given((count,))
+        for mine, wanted in zip(f(array), gx.evaluate(made, {x: array}), strict=True):
+            np.testing.assert_array_equal(mine, wanted)
+    strided = given((133, 3))[:, 1]
+    np.testing.assert_array_equal(f(strided)[1], f(strided.copy())[1])
+
+
+def test_rows_of_one_array_and_parts_of_another() -> None:
+    x = gx.symbol("x", (9, 70))
+    rows = [x[i] for i in range(9)]
+    y = rows[0]
+    made = []
+    for k in range(60):
+        y = y * rows[k % 9] + rows[k * 5 % 9] * 0.5
+        made.append(y)
+    joined = [gx.stack([*made, rows[3]]), gx.stack(made[::-1])]
+    array = given((9, 70)) * 0.5
+    found = gx.compile([x], joined, options=FRESH)(array)
+    for mine, wanted in zip(found, gx.evaluate(joined, {x: array}), strict=True):
+        np.testing.assert_array_equal(mine, wanted)
+
+
+@pytest.mark.parametrize("shape", [(), (37,)])
+def test_a_donated_argument_is_read_before_it_is_overwritten(shape: tuple[int, ...]) -> None:
+    x = gx.symbol("x", shape)
+    made = [x + 1.0, *arithmetic(x), *(each * x for each in arithmetic(x * 0.5))]
+    f = gx.compile([x], made, options=FRESH, donate={x: 0})
+    array = np.array(given(shape))
+    wanted = gx.evaluate(made, {x: array.copy()})
+    for mine, expected in zip(f(array), wanted, strict=True):
+        np.testing.assert_array_equal(mine, expected)
+
+
+@pytest.mark.parametrize("name", ["sse2", "avx2", "avx512"])
+def test_processors_with_fewer_registers(name: str) -> None:
+    """What LLVM makes of the text for each holds few loads and stores of its own."""
+    from graphc.runtime.engine import engine
+
+    x = gx.symbol("x", (200,))
+    machine = Machine.preset(name)
+    for kernel in lowered(x, arithmetic(x)).kernels():
+        made = kernel_module(kernel, machine, "kernel")
+        if made.straight:
+            assembly = engine().assembly(made.text, opt_level=0, passes="none", machine=machine)
+            spills = sum("spill" in line.lower() for line in assembly.splitlines())
+            lines = sum(line.startswith("\tv") or "pd" in line for line in assembly.splitlines())
+            assert spills < 0.1 * lines
