@@ -9,12 +9,18 @@ which touches nothing.
 Of what fits in the second level of cache little needs to be waited for. But it may be a part of
 something larger, as a step of a loop is, and where much is computed for each load asking costs
 nothing.
+
+Of elements that lanes fetch from anywhere in a large array the machine foresees nothing, and it
+waits for few at a time. What says where they are is read ahead, and they are asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from graphc.codegen.loops import TURNED_SIDE, Buffer, linear, most_steps
-from graphc.codegen.scalar import For, Value
+from graphc.codegen.scalar import Address, For, Value
 from graphc.dims import Extent, affine, product, symbols_of
 
 # Pieces of at most so many bytes are short; so many bytes ahead, the memory has time to answer.
@@ -25,6 +31,9 @@ AHEAD_BYTES = 8192
 MUCH_WORK = 12
 ROUTINE_WORK = 40
 AHEAD_AT_WORK = 512
+# Elements from anywhere are asked for so many iterations before they are fetched: memory answers
+# in the time of some 50. What says where they are is made in at most so many instructions.
+ELEMENTS_AHEAD, MOST_MADE = 64, 16
 # Rows of at most so many bytes are asked for whole.
 LONGEST_ROW = 1 << 16
 
@@ -115,6 +124,59 @@ def rows_ahead(lanes: For, large_bytes: int) -> dict[int, Extent]:
         if 0 < row * size <= LONGEST_ROW and 2 * length >= row and total * size >= large_bytes:
             found[id(load)] = split[0] * size
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Scattered:
+    """Elements that lanes fetch from anywhere in `reach` bytes, and the instructions of the loop
+    that make their places.
+    """
+
+    reach: Extent
+    made: Sequence[Value]
+
+
+def elements_ahead(lanes: For, large_bytes: int) -> dict[int, Scattered]:
+    """The loads of a vector loop from places that data decides for each lane, unless all places are
+    known to lie within less than `large_bytes`.
+    """
+    found: dict[int, Scattered] = {}
+    own = {id(s): s for s in lanes.body.statements if isinstance(s, Value)}
+    for load in own.values():
+        if load.opcode != "load" or not load.immediate.count:
+            continue
+        places = load.args[: load.immediate.count]
+        made = _made_of(places, own)
+        reach = _reach(load.immediate)
+        large = not isinstance(reach, int) or reach >= large_bytes
+        if made and large and load.immediate.buffer.layout == "contiguous":
+            found[id(load)] = Scattered(reach, made)
+    return found
+
+
+def _made_of(places: Sequence[Value], own: dict[int, Value]) -> Sequence[Value]:
+    """The instructions of a loop that make some values, in order; none if these are many, or fetch
+    from places that data decides themselves.
+    """
+    needed: set[int] = set()
+    stack = [value for value in places if id(value) in own]
+    while stack and len(needed) <= MOST_MADE:
+        value = stack.pop()
+        if value.opcode in ("call", "result") or value.opcode == "load" and value.args:
+            return ()
+        if id(value) not in needed and value.opcode != "const":
+            needed.add(id(value))
+            stack += [argument for argument in value.args if id(argument) in own]
+    return () if stack else [value for key, value in own.items() if key in needed]
+
+
+def _reach(address: Address) -> Extent:
+    """Bytes from the first place that an element may have, for any data, to the last."""
+    shape = address.buffer.shape
+    for axis, position in enumerate(address.index):
+        if any(name.startswith("_arg") for name in symbols_of(position)):
+            return product(shape[axis:]) * address.buffer.item_bytes
+    return 0
 
 
 def _steps(row: For, lanes: For) -> list[tuple[Value, Extent]]:

@@ -27,6 +27,7 @@ class Lanes:
     position: str  # i64, the loop variable of lane 0
     mask: str | None  # <count x i1>, or None when all lanes are live
     single: str = ""  # i1, whether only the first lane is live, if that may be known to LLVM
+    end: str = ""  # i64, where whole vectors end, in a loop over those
     own: frozenset[Buffer] = frozenset()  # scratch with room for lanes that are not live, too
 
     def mask_of(self, buffer: Buffer) -> str | None:

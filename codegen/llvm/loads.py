@@ -7,6 +7,7 @@ for what the next iterations read, see `ahead`, and some find what they read tur
 
 from __future__ import annotations
 
+from graphc.codegen.llvm.ahead import ELEMENTS_AHEAD, Scattered
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.rows import MOST_INTERLEAVED, ReadBlock, RowReader, rows_read
@@ -27,6 +28,7 @@ class Loads:
         self.values = indices.values
         self.moved: dict[int, Address] = {}  # where loads find what they read, turned
         self.ahead: dict[int, Extent] = {}  # by how many bytes what is read next lies ahead
+        self.scattered: dict[int, Scattered] = {}  # loads from anywhere that ask ahead
         self.rows: dict[tuple[Scope, int], dict[int, ReadBlock]] = {}  # by bodies and lanes
         self.row_reader = RowReader(indices)
         self.shuffles = Shuffles(indices.values)
@@ -72,8 +74,58 @@ class Loads:
                 into = row[1] + Dim.symbol(lanes.variable)
                 here = self.indices.pointer(level, buffer, into, size, {})
                 self._prefetch(level, here, self.ahead[id(value)], count * size)
+            elif id(value) in self.scattered and lanes is not None and lanes.end:
+                self._ask_for_elements(level, lanes, value, self.scattered[id(value)])
             self._gather(level, name, at, dtype, count, size, mask or "splat (i1 true)", fill)
         return self.values.from_memory(level, name, dtype, count)
+
+    def _ask_for_elements(
+        self, level: Level, lanes: Lanes, load: Value, scattered: Scattered
+    ) -> None:
+        """Ask for the elements that an iteration further on fetches; the last ones again, where
+        there is none. Places that are out of range are asked for, too: nothing is touched.
+        """
+        address, fresh, large = load.immediate, self.values.fresh, self.values.machine.l2
+        tag = self.values.tag()
+        if not isinstance(scattered.reach, int):
+            reach, pays = self.indices.dim(level, scattered.reach), fresh("c")
+            level.put(f"{pays} = icmp sge i64 {reach}, {large}")
+            level.put(f"br i1 {pays}, label %ask{tag}, label %asked{tag}")
+            level.label(f"ask{tag}")
+        later, last, position = fresh(), fresh(), fresh()
+        level.put(f"{later} = add i64 {lanes.position}, {max(ELEMENTS_AHEAD, lanes.count)}")
+        level.put(f"{last} = sub i64 {lanes.end}, {lanes.count}")
+        self.values.declarations.add("declare i64 @llvm.smin.i64(i64, i64)")
+        level.put(f"{position} = call i64 @llvm.smin.i64(i64 {later}, i64 {last})")
+        own = Lanes(lanes.variable, lanes.count, position, None)
+        ahead = Level(level.scope, level.parent, block=level.block, lanes=own)
+        ahead.symbols[lanes.variable] = position
+        for value in scattered.made:
+            ahead.names[id(value)] = self._again(ahead, value)
+        places = load.args[: address.count]
+        _, pointers = self.indices.place(ahead, address.buffer, address.index, places)
+        self.values.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        for lane in range(lanes.count):
+            at = fresh("p")
+            ahead.put(f"{at} = extractelement <{lanes.count} x ptr> {pointers}, i64 {lane}")
+            ahead.put(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 2, i32 1)")
+        level.lines += ahead.lines
+        level.block = ahead.block
+        if not isinstance(scattered.reach, int):
+            level.put(f"br label %asked{tag}")
+            level.label(f"asked{tag}")
+
+    def _again(self, level: Level, value: Value) -> str:
+        """A value of a loop, in other lanes."""
+        if value.opcode == "load":
+            return self.load(level, value)
+        if value.opcode == "index":
+            return self.indices.value(level, value)
+        operands = [self.values.operand(level, argument) for argument in value.args]
+        dtypes = [argument.dtype for argument in value.args]
+        return self.values.compute(
+            level, value.opcode, operands, dtypes, value.dtype, level.lane_count
+        )
 
     def _rows(self, level: Level) -> dict[int, ReadBlock]:
         """The rows that the innermost loop reads, if its lanes are all live; by loads."""

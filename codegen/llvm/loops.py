@@ -13,7 +13,13 @@ from typing import Any
 
 from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.llvm.accumulators import Accumulators
-from graphc.codegen.llvm.ahead import next_row_ahead, pieces_ahead, rows_ahead, tile_ahead
+from graphc.codegen.llvm.ahead import (
+    elements_ahead,
+    next_row_ahead,
+    pieces_ahead,
+    rows_ahead,
+    tile_ahead,
+)
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.loads import Loads
 from graphc.codegen.llvm.pauses import Pauses, steps_between_pauses
@@ -137,7 +143,7 @@ class Loops:
         i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
         states = {a: f"%a{tag}_{k}" for k, a in enumerate(initial)}
         if step > 1:
-            own = Lanes(loop.variable, lanes, i, None)
+            own = Lanes(loop.variable, lanes, i, None, end=stop)
             body = self._lane_body(level, loop, own, f"body{tag}", states)
         else:
             body = Level(loop.body, level, block=f"body{tag}")
@@ -208,6 +214,7 @@ class Loops:
         count = self.lanes_of(loop)
         if self.traffic is not None:
             self.loads.ahead |= rows_ahead(loop, self.values.machine.l2)
+            self.loads.scattered |= elements_ahead(loop, self.values.machine.l2)
         static = isinstance(loop.start, int) and isinstance(loop.stop, int)
         length = loop.stop - loop.start if static else None  # type: ignore[operator]
         if loop.segment:

@@ -195,6 +195,36 @@ def test_rows_are_gathered_from_in_any_order() -> None:
         taken(array, places)
 
 
+@pytest.mark.usefixtures("small_caches")
+@pytest.mark.parametrize("size", [9000, "n"])
+@pytest.mark.parametrize("dtype", ["int8", "float32", "float64"])
+def test_elements_from_anywhere_are_asked_for(size: int | str, dtype: str) -> None:
+    """Whatever says where they are, and however many there are of both."""
+    x, i = gx.symbol("x", (size,), dtype), gx.symbol("i", ("m",), "int64")
+    k = gx.symbol("k", ("m",), "int32")
+    built = [gx.take(x, i, axis=0), gx.take(x, i // 2 + k, axis=0) * 2]
+    taken = gx.compile([x, i, k], built, options=OPTIONS)
+    assert "@llvm.prefetch" in taken.llvm_ir
+    generator = np.random.default_rng(6)
+    array = random_array((9000,), dtype)
+    for count in (0, 1, 63, 64, 65, 200, 9001):
+        places, more = generator.integers(-9000, 9000, count), generator.integers(0, 9, count, "i4")
+        places = np.where(places // 2 + more >= 9000, 0, places)
+        for got, wanted in zip(taken(array, places, more),
+                               [array[places], array[places // 2 + more] * array.dtype.type(2)],
+                               strict=True):
+            np.testing.assert_array_equal(got, wanted)
+        if count:
+            places[-1] = 9000
+            with pytest.raises(IndexError):
+                taken(array, places, more)
+
+
+def test_elements_of_what_fits_into_a_cache_are_not_asked_for() -> None:
+    x, i = gx.symbol("x", (500,), "float32"), gx.symbol("i", ("m",), "int64")
+    assert "@llvm.prefetch" not in gx.compile([x, i], gx.take(x, i, axis=0)).llvm_ir
+
+
 # -- pieces of rows --------------------------------------------------------------------------------
 
 
