@@ -7,8 +7,9 @@ where they belong takes them along: it goes over the same elements, and the part
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from graphc.codegen.emit import part_operand
 from graphc.codegen.fuse import Group
@@ -39,8 +40,9 @@ def take_along(
     joined = [n for n in order if n in arrays and type(places.get(n)) is Operand]
     parts = {node: list(_located(node, places[node])) for node in joined}
     hosts: dict[Node, Group | None] = {}
+    may_host = functools.cache(_may_host)
     for node in joined:
-        hosts[node] = _host(partition, node, parts[node], places, hosts)
+        hosts[node] = _host(partition, node, parts[node], places, hosts, may_host)
     for node in reversed(joined):  # what is itself a part may have the host of its neighbours
         for part, _ in parts[node]:
             source = beneath(node.args[part.argument])
@@ -73,6 +75,7 @@ def _host(
     parts: Sequence[tuple[Part, Operand]],
     places: Mapping[Node, Operand],
     hosts: Mapping[Node, Group | None],
+    may_host: Callable[[Group], bool],
 ) -> Group | None:
     """The group that makes the most parts of an array where they belong, or parts of its parts."""
     makers: Counter[Group] = Counter()
@@ -82,7 +85,7 @@ def _host(
         if made is None or (made.storage, made.offset) != (where.storage, where.offset):
             continue
         maker = hosts.get(source) or partition.group_of.get(source)
-        if maker is not None and type(made) is Operand and _may_host(maker):
+        if maker is not None and type(made) is Operand and may_host(maker):
             makers[maker] += 1
     return makers.most_common(1)[0][0] if makers else None
 

@@ -123,14 +123,16 @@ def buffers_of(loop: For) -> set[Buffer]:
 class Printer:
     """Writes one function of a kernel, and the functions of its segments."""
 
-    def __init__(self, kernel: Kernel, machine: Machine) -> None:
+    def __init__(self, kernel: Kernel, machine: Machine, whole: Printer | None = None) -> None:
+        """`whole` writes the kernel of which this one writes a segment."""
         self.kernel = kernel
         self.machine = machine
         self.routines: dict[str, tuple[Routine, int]] = {}
         self.words: dict[str, str] = {}  # status, and for contractions scratch and workers
-        self.is_part = False  # of a kernel whose long loops are functions
-        self.is_straight = is_straight(kernel, machine)
-        self.constants: dict[str, str] = {}  # in memory: symbols by text
+        self.is_part = whole is not None
+        self.is_straight = is_straight(kernel, machine) if whole is None else whole.is_straight
+        # Of numbers in memory, the symbols by text.
+        self.constants: dict[str, str] = {} if whole is None else whole.constants
         self.segments: list[str] = []
         self.values = Values(machine)
         self.indices = Indices(self.values)
@@ -356,8 +358,7 @@ class Printer:
         needed = {id(v): v for s in inside for v in used_values(s)}
         outer = [v for key, v in needed.items() if key not in made and v.opcode != "const"]
         names = {n: each for each in level.chain() for n in each.symbols if each.scope is not None}
-        part = Printer(self.kernel, self.machine)
-        part.is_part, part.constants = True, self.constants
+        part = Printer(self.kernel, self.machine, self)
         top = part.open("", "", used_by=loop)
         inner = Level(Scope(), top, block=top.block)
         inner.lines = top.lines

@@ -22,7 +22,7 @@ from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.loops import Buffer, Kernel, linear
 from graphc.codegen.machine import Machine
-from graphc.codegen.scalar import Address, For, Scope, Store, Value, item_bytes, walk
+from graphc.codegen.scalar import For, Scope, Store, Value, item_bytes, walk
 from graphc.codegen.segments import is_arithmetic, used
 from graphc.dims import Extent, affine
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 SPARE_REGISTERS = 4
 # An array that a segment reads or writes so often has its address made once.
 OFTEN = 4
+# Instructions of LLVM under their names here.
+_PLAIN = frozenset(("add", "sub", "mul", "div"))
 
 
 def is_straight(kernel: Kernel, machine: Machine) -> bool:
@@ -75,6 +77,12 @@ class Straight:
     free: list[int] = field(default_factory=list)
     slots: int = 0
 
+    def __post_init__(self) -> None:
+        lanes = self.level.lane_count
+        self.dtype = next(s.dtype for s in self.scope.statements if isinstance(s, Value))
+        self.typed = llvm_type(self.dtype, lanes)
+        self.bytes = item_bytes(self.dtype) * lanes
+
     def write(self) -> None:
         """All statements, in their order."""
         statements = self.scope.statements
@@ -107,12 +115,19 @@ class Straight:
 
     def _count(self, statements: Sequence[Store | Value]) -> None:
         often: dict[Buffer, int] = {}
+        uses = self.uses
         for time, statement in enumerate(statements):
-            for value in dict.fromkeys(used(statement)):
-                self.uses.setdefault(id(value), []).append(time)
-            where = statement.immediate if isinstance(statement, Value) else statement
-            if isinstance(where, (Address, Store)):
-                often[where.buffer] = often.get(where.buffer, 0) + 1
+            for value in used(statement):
+                times = uses.get(id(value))
+                if times is None:
+                    uses[id(value)] = [] if value.opcode == "const" else [time]
+                elif value.opcode != "const" and times[-1] != time:
+                    times.append(time)
+            if isinstance(statement, Store):
+                often[statement.buffer] = often.get(statement.buffer, 0) + 1
+            elif statement.opcode == "load":
+                buffer = statement.immediate.buffer
+                often[buffer] = often.get(buffer, 0) + 1
         for times in self.uses.values():
             times.reverse()
         frame = enumerate(self.printer.kernel.frame())
@@ -127,25 +142,29 @@ class Straight:
 
     def _operands(self, values: Sequence[Value]) -> list[str]:
         """The names of operands. What only this instruction needs is loaded last."""
-        missing = [v for v in dict.fromkeys(values) if id(v) not in self.names]
-        missing.sort(key=lambda v: (v.opcode == "const", len(self.uses[id(v)]) == 1))
+        names = self.names
+        found = [names.get(id(value)) for value in values]
+        if None not in found:
+            return found  # type: ignore[return-value]
+        missing = [v for v in dict.fromkeys(values) if id(v) not in names]
+        if len(missing) > 1:
+            missing.sort(key=lambda v: (v.opcode == "const", len(self.uses[id(v)]) == 1))
         constants: dict[int, str] = {}
         for value in missing:
             if value.opcode == "const":
                 constants[id(value)] = self._constant(value)
             else:
-                self.names[id(value)] = self._loaded(value)
+                names[id(value)] = self._loaded(value)
                 self.values[id(value)] = value
-        return [constants.get(id(v)) or self.names[id(v)] for v in values]
+        return [constants.get(id(v)) or names[id(v)] for v in values]
 
     def _done(self, operands: Iterable[Value], time: int) -> None:
         """An instruction has used its operands."""
-        for value in dict.fromkeys(operands):
-            if value.opcode == "const":
-                continue
+        for value in operands:
             times = self.uses[id(value)]
-            while times and times[-1] <= time:
-                times.pop()
+            if not times or times[-1] != time:
+                continue  # a constant, or an operand twice
+            times.pop()
             if id(value) in self.names:
                 self._keep(value)
             elif not times:
@@ -153,12 +172,13 @@ class Straight:
 
     def _keep(self, value: Value) -> None:
         """A value stays in its register until its next use, if there is one."""
-        times = self.uses.get(id(value))
+        key = id(value)
+        times = self.uses.get(key)
         if times:
-            self.values[id(value)] = value
-            heappush(self.waiting, (-times[-1], id(value)))
+            self.values[key] = value
+            heappush(self.waiting, (-times[-1], key))
         else:
-            del self.names[id(value)]
+            del self.names[key]
             self._release(value)
 
     def _release(self, value: Value) -> None:
@@ -180,7 +200,7 @@ class Straight:
         slot = self.free.pop() if self.free else self.slots
         self.slots = max(self.slots, slot + 1)
         self.memory[id(value)] = _Memory(None, slot=slot)
-        self._line(f"store {self._type(value)} {name}, ptr {self._slot(slot, value)}", value)
+        self.level.put(f"store {self.typed} {name}, ptr {self._slot(slot)}, align {self.bytes}")
 
     def _empty(self, time: int) -> None:
         """A call keeps nothing in registers."""
@@ -195,36 +215,32 @@ class Straight:
         if not self.slots:
             return
         top = next(each for each in self.level.chain() if each.parent is None)
-        typed = next(self._type(value) for value in self.values.values())
         size = self.printer.machine.vector_bytes
-        top.lines.insert(2, f"  %aside = alloca [{self.slots} x {typed}], align {size}")
+        top.lines.insert(2, f"  %aside = alloca [{self.slots} x {self.typed}], align {size}")
 
     # -- lines -------------------------------------------------------------------------------------
-
-    def _type(self, value: Value) -> str:
-        return llvm_type(value.dtype, self.level.lane_count)
-
-    def _line(self, line: str, value: Value) -> None:
-        size = item_bytes(value.dtype) * self.level.lane_count
-        self.level.put(f"{line}, align {size}")
 
     def _constant(self, value: Value) -> str:
         number = constant(value.immediate, value.dtype, self.level.lane_count)
         symbol = self.constants.setdefault(
-            f"{self._type(value)} {number}", f"@number{len(self.constants)}"
+            f"{self.typed} {number}", f"@number{len(self.constants)}"
         )
         name = self.printer.values.fresh()
-        self._line(f"{name} = load {self._type(value)}, ptr {symbol}", value)
+        self.level.put(f"{name} = load {self.typed}, ptr {symbol}, align {self.bytes}")
         return name
 
-    def _slot(self, slot: int, value: Value) -> str:
+    def _slot(self, slot: int) -> str:
         name = self.printer.values.fresh("p")
-        offset = slot * item_bytes(value.dtype) * self.level.lane_count
+        offset = slot * self.bytes
         self.level.put(f"{name} = getelementptr i8, ptr %aside, i64 {offset}")
         return name
 
     def _compute(self, value: Value, operands: list[str]) -> str:
-        opcode, dtype = value.opcode, value.dtype
+        opcode, dtype = value.opcode, self.dtype
+        if opcode in _PLAIN:
+            name = self.printer.values.fresh()
+            self.level.put(f"{name} = f{opcode} {self.typed} {operands[0]}, {operands[1]}")
+            return name
         if opcode == "neg":  # to change the sign takes several instructions here
             minus_one = Value(self.scope, "const", (), dtype, -1.0)
             opcode, operands = "mul", [*operands, self._constant(minus_one)]
@@ -236,8 +252,8 @@ class Straight:
         held = self.memory.get(id(value))
         name = self.printer.values.fresh("l")
         if held is not None and held.buffer is None:
-            at = self._slot(held.slot, value)
-            self._line(f"{name} = load {self._type(value)}, ptr {at}", value)
+            at = self._slot(held.slot)
+            self.level.put(f"{name} = load {self.typed}, ptr {at}, align {self.bytes}")
             return name
         if held is not None:
             buffer, index = held.buffer, held.index
@@ -246,7 +262,7 @@ class Straight:
         assert buffer is not None
         at, size, lanes = self._address(buffer, index), buffer.item_bytes, self.level.lanes
         if lanes is None or lanes.mask_of(buffer) is None:
-            self.level.put(f"{name} = load {self._type(value)}, ptr {at}, align {size}")
+            self.level.put(f"{name} = load {self.typed}, ptr {at}, align {size}")
             return name
         return self.printer.loads.wide(self.level, at, value.dtype, lanes, size)
 
@@ -258,7 +274,7 @@ class Straight:
         buffer, lanes = store.buffer, self.level.lanes
         at, size = self._address(buffer, store.index), buffer.item_bytes
         if lanes is None or lanes.mask_of(buffer) is None:
-            self.level.put(f"store {self._type(store.value)} {name}, ptr {at}, align {size}")
+            self.level.put(f"store {self.typed} {name}, ptr {at}, align {size}")
         else:
             self.printer.stores.wide(self.level, name, at, store.value.dtype, lanes, size)
         if buffer.space == "worker" and id(store.value) not in self.memory:

@@ -96,6 +96,16 @@ def times(direction: Node, partial: Maybe, singular: bool) -> Maybe:
     return negative_op(product) if opposite else product
 
 
+# Sums by the signs of their terms: no partial is built to be multiplied by.
+_SIGNS = {add_op: (1, 1), subtract_op: (1, -1)}
+
+
+def _signed(direction: Node, sign: int) -> Node:
+    if sign > 0:
+        return direction
+    return direction.args[0] if direction.op is negative_op else negative_op(direction)
+
+
 def partials_of(node: Node, derivative: Partials) -> list[tuple[Maybe, ...]]:
     """For each result its partials by every argument."""
     if isinstance(node.type, TupleType):
@@ -146,6 +156,12 @@ def pull(
                 else:
                     answer[i] = derivative.transpose(cotangent, node, i)
         return answer
+    signs = _SIGNS.get(node.op)
+    if signs is not None:
+        given = cotangents[0]
+        if given is not None:
+            answer = [_signed(given, s) if w else None for s, w in zip(signs, wanted, strict=True)]
+        return answer
     rows = partials_of(node, derivative)
     for cotangent, row in zip(cotangents, rows, strict=True):
         if cotangent is None:
@@ -166,6 +182,10 @@ def push(node: Node, tangents: Sequence[Maybe], transform: Any) -> list[Maybe]:
         return derivative.jvp(node, list(tangents), transform)
     if isinstance(derivative, Linear):
         return [push_linear(node, derivative, tangents)]
+    signs = _SIGNS.get(node.op)
+    if signs is not None:
+        moved = [_signed(t, s) for t, s in zip(tangents, signs, strict=True) if t is not None]
+        return [plus(*moved) if len(moved) == 2 else moved[0] if moved else None]
     answer: list[Maybe] = []
     for row in partials_of(node, derivative):
         total: Maybe = None
