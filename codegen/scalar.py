@@ -274,7 +274,7 @@ class For:
     """`for variable in range(start, stop)`; what iterations may assume of each other is the role.
 
     A `segment` is one of the loops, without loops inside, into which a long body has been cut: a
-    printer may make a function of it.
+    printer may make a function of it. A `straight` one is arithmetic without conditions.
     """
 
     variable: str
@@ -284,6 +284,7 @@ class For:
     body: Scope
     accumulators: list[Accumulator]
     segment: bool = False
+    straight: bool = False
 
 
 # Value | Store | Accumulate | Check | Barrier | Until | Library | For | loops.Contract

@@ -12,6 +12,7 @@ front of it what it needs and nobody has needed before, depth first.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def may_be_cut(statements: Sequence[Statement]) -> bool:
     )
 
 
-_ARITHMETIC = frozenset(("add", "sub", "mul", "div", "neg", "abs", "sqrt", "fma", "call"))
+_ARITHMETIC = frozenset(("add", "sub", "mul", "div", "neg", "abs", "sqrt", "fma", "call", "const"))
 
 
 def is_arithmetic(statements: Sequence[Statement], variable: str, slope: int) -> bool:
@@ -67,24 +68,29 @@ def is_arithmetic(statements: Sequence[Statement], variable: str, slope: int) ->
     functions, on elements that lie `slope` apart as the variable of its loop counts.
     """
     inside = set(map(id, statements))
-    dtypes = {s.dtype for s in statements if isinstance(s, Value)}
-    if len(dtypes) != 1 or dtypes.isdisjoint(("float32", "float64")):
+    dtype = next((s.dtype for s in statements if isinstance(s, Value)), "")
+    if dtype not in ("float32", "float64"):
         return False
-    return all(_is_arithmetic(s, variable, slope, inside) for s in statements)
-
-
-def _is_arithmetic(statement: Statement, variable: str, slope: int, inside: set[int]) -> bool:
-    if any(v.opcode != "const" and id(v) not in inside for v in used(statement)):
-        return False
-    if isinstance(statement, Store):
-        plain = statement.mask is None and not statement.args
-        return plain and _steps(statement.buffer, statement.index, variable, slope)
-    if not isinstance(statement, Value):
-        return False
-    if statement.opcode == "load":
-        where = statement.immediate
-        return not statement.args and _steps(where.buffer, where.index, variable, slope)
-    return statement.opcode == "const" or statement.opcode in _ARITHMETIC
+    for statement in statements:
+        where: Any = None
+        if isinstance(statement, Store):
+            where = statement
+            if statement.mask is not None or statement.args:
+                return False
+        elif not isinstance(statement, Value) or statement.dtype != dtype:
+            return False
+        elif statement.opcode == "load":
+            where = statement.immediate
+            if statement.args:
+                return False
+        elif statement.opcode not in _ARITHMETIC:
+            return False
+        if where is not None and not _steps(where.buffer, where.index, variable, slope):
+            return False
+        for value in used(statement):
+            if id(value) not in inside and value.opcode != "const":
+                return False
+    return True
 
 
 def _steps(buffer: Buffer, index: tuple[Extent, ...], variable: str, slope: int) -> bool:
@@ -109,7 +115,7 @@ def in_tiles(draft: Draft, outer: LoopBuilder, lanes: LoopBuilder, straight: boo
         lane = Dim.symbol(lanes.variable) - first
         parts = _cut(statements, size)
         for body in _segments(draft, tiles.body, parts, (lanes.variable,), (width,), (lane,)):
-            part = For(lanes.variable, first, last, "vector", body, [], segment=True)
+            part = For(lanes.variable, first, last, "vector", body, [], True, straight)
             tiles.body.statements.append(part)
 
 
@@ -125,7 +131,7 @@ def in_order(draft: Draft, once: LoopBuilder, straight: bool) -> None:
     name = once.body.fresh_variable()
     parts = _cut(statements, LONG_SEGMENT if straight else SEGMENT)
     for body in _segments(draft, once.body, parts, (name,), (), ()):
-        once.body.statements.append(For(name, 0, 1, "serial", body, [], segment=True))
+        once.body.statements.append(For(name, 0, 1, "serial", body, [], True, straight))
 
 
 def _is_load(statement: Statement) -> bool:

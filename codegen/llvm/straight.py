@@ -23,7 +23,7 @@ from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.loops import Buffer, Kernel, linear
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import For, Scope, Store, Value, item_bytes, walk
-from graphc.codegen.segments import is_arithmetic, used
+from graphc.codegen.segments import used
 from graphc.dims import Extent, affine
 
 if TYPE_CHECKING:
@@ -45,11 +45,10 @@ def is_straight(kernel: Kernel, machine: Machine) -> bool:
 
 
 def _is_straight(loop: For, machine: Machine) -> bool:
-    statements, lanes = loop.body.statements, loop.role == "vector"
-    if not is_arithmetic(statements, loop.variable, int(lanes)):
-        return False
-    size = next(item_bytes(s.dtype) for s in statements if isinstance(s, Value))
-    return not lanes or choose_lanes(loop, machine.vector_bytes) * size == machine.vector_bytes
+    if not loop.straight or loop.role != "vector":
+        return loop.straight
+    size = next(item_bytes(s.dtype) for s in loop.body.statements if isinstance(s, Value))
+    return choose_lanes(loop, machine.vector_bytes) * size == machine.vector_bytes
 
 
 @dataclass
