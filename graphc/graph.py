@@ -20,7 +20,7 @@ from graphc import origin
 from graphc.dims import Extent, substitute
 from graphc.errors import GraphError
 from graphc.lowering import Leaf, Region
-from graphc.node import Attributes, Node, digest, intern, topological
+from graphc.node import Attributes, Node, digest, digest_in_order, intern, topological
 from graphc.op import Op, no_derivative, register
 from graphc.types import TensorType, Type
 
@@ -66,6 +66,7 @@ class Graph:
     @cached_property
     def digest(self) -> bytes:
         """16 bytes that identify what the graph computes."""
+        digest_in_order(self.order)
         parts = [b"graph", *(repr(type_).encode() for type_ in self.parameters)]
         parts += [digest(node) for node in self.outputs]
         return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()

@@ -16,7 +16,7 @@ import hashlib
 import threading
 import weakref
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from operator import is_
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -136,7 +136,8 @@ class Node(TensorMethods):
 
     @property
     def ndim(self) -> int:
-        return len(self._tensor("rank").shape)
+        type_ = self.type
+        return len(type_.shape if type(type_) is TensorType else self._tensor("rank").shape)
 
     @property
     def size(self) -> Extent:
@@ -212,6 +213,9 @@ def _matches(node: Node | None, op: Op, args: tuple[Node, ...], attrs: Attribute
     return all(map(is_, node.args, args)) and (node.attrs is attrs or node.attrs == attrs)
 
 
+_type_of = attrgetter("type")
+
+
 def intern(
     op: Op, args: tuple[Node, ...], attrs: Attributes, depth: int = 2, like: Node | None = None
 ) -> Node:
@@ -232,10 +236,10 @@ def intern(
                 assert node is not None
                 node._origins = origin.unite(node._origins, events)
                 return node
-    types = [argument.type for argument in args]
-    if like is not None and types == [argument.type for argument in like.args]:
+    if like is not None and list(map(_type_of, args)) == list(map(_type_of, like.args)):
         type_ = like.type
     else:
+        types = map(_type_of, args)
         type_ = op.infer(*types) if attrs is NO_ATTRIBUTES else op.infer(*types, **attrs)
     node = Node.__new__(Node)
     node.op, node.args, node.attrs, node.type = op, args, attrs, type_
@@ -345,14 +349,28 @@ def digest(node: Node) -> bytes:
             if waiting:
                 stack.extend(waiting)
                 continue
-            parts = [f"{top.op.name}:{top.op.version}".encode()]
-            parts.append(b"" if top.attrs is NO_ATTRIBUTES else attributes_bytes(top.attrs))
-            parts.append(repr(top.type).encode())
-            parts += [argument._digest for argument in top.args]  # type: ignore[misc]
-            top._digest = hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
+            _digest_over_arguments(top)
             stack.pop()
     assert node._digest is not None
     return node._digest
+
+
+def digest_in_order(order: Iterable[Node]) -> None:
+    """Find the digests of nodes that are listed arguments first: no search for what is missing."""
+    for node in order:
+        if node._digest is None:
+            _digest_over_arguments(node)
+
+
+def _digest_over_arguments(node: Node) -> None:
+    """Find the digest of a node whose arguments have theirs."""
+    parts = [
+        node.op.fingerprint.encode(),
+        b"" if node.attrs is NO_ATTRIBUTES else attributes_bytes(node.attrs),
+        repr(node.type).encode(),
+        *[argument._digest for argument in node.args],
+    ]
+    node._digest = hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()  # type: ignore[arg-type]
 
 
 def attributes_bytes(attrs: Attributes) -> bytes:
@@ -368,7 +386,10 @@ _WRITTEN = frozenset((bool, int, float, str, type(None)))  # plainly
 def _value_bytes(value: Any) -> bytes:
     if type(value) in _WRITTEN:
         return repr(value).encode()
-    if hasattr(value, "digest"):  # constants and graphs
+    if type(value) is tuple:
+        if _WRITTEN.issuperset(map(type, value)):
+            return f"({','.join(map(repr, value))})".encode()
+    elif type(value) is not TensorType and hasattr(value, "digest"):  # constants and graphs
         held = value.digest
         return held if isinstance(held, bytes) else held.encode()
     if isinstance(value, tuple):

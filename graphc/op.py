@@ -164,7 +164,7 @@ class Op:
     def __reduce__(self) -> Any:
         return (find, (self.name,))
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Identifies the record in caches."""
         return f"{self.name}:{self.version}"

@@ -9,6 +9,7 @@ inside graphc and NumPy are recognised by their module's name and passed over.
 from __future__ import annotations
 
 import contextvars
+import functools
 import opcode
 import sys
 from types import CodeType
@@ -115,6 +116,7 @@ _USERS = frozenset(("graphc.bench", "graphc.demo"))
 _LIBRARIES = ("graphc", "numpy.")
 
 
+@functools.lru_cache(maxsize=4096)
 def is_user(name: str) -> bool:
     """Whether a module is neither graphc's nor of NumPy's own Python code."""
     if not name.startswith(_LIBRARIES) or name in _USERS:
@@ -126,8 +128,7 @@ def user_frame(depth: int = 1) -> Events:
     """The user's innermost frame, as a tuple of one event; empty if there is none."""
     frame = sys._getframe(depth)
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not name.startswith(_LIBRARIES) or is_user(name):
+        if is_user(frame.f_globals.get("__name__", "")):
             key = (frame.f_code, frame.f_lasti)
             found = _frames.get(key)
             if found is None:
@@ -143,8 +144,7 @@ def user_instruction(depth: int = 1) -> str:
     """The name of the instruction that the user's innermost frame is at."""
     frame = sys._getframe(depth)
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not name.startswith(_LIBRARIES) or is_user(name):
+        if is_user(frame.f_globals.get("__name__", "")):
             return opcode.opname[frame.f_code.co_code[frame.f_lasti]]
         frame = frame.f_back  # type: ignore[assignment]
     return ""

@@ -95,13 +95,17 @@ Type = TensorType | TupleType
 
 def as_shape(shape: Any) -> Shape:
     """A tuple of extents from an extent, a name, or a sequence of these."""
-    if isinstance(shape, (int, str, Dim, np.integer, TensorMethods)):
+    if type(shape) is not tuple and isinstance(
+        shape, (int, str, Dim, np.integer, TensorMethods)
+    ):
         shape = (shape,)
     return tuple(map(as_extent, shape))
 
 
 def as_extent(extent: Any) -> Extent:
     """An int, or a Dim from a name or an expression of names such as "2*n+1"."""
+    if type(extent) is int and extent >= 0:
+        return extent
     if isinstance(extent, Dim):
         return extent
     if isinstance(extent, str):

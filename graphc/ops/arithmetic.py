@@ -6,22 +6,33 @@ derivatives as graph expressions.
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
 
-from graphc import dtypes
+from graphc import dtypes, origin
 from graphc.errors import GraphError
-from graphc.node import Node
+from graphc.node import Node, add_origin
 from graphc.op import Op, elementwise
 from graphc.ops.elementwise import binary, counted, unary
 from graphc.ops.operands import as_node, constant, describe, operands, to_shape
 from graphc.tensor import alias, surface
 
 
+# The nodes of `like` that are alive: partial derivatives ask for the same ones again and again.
+_ALIKE: weakref.WeakValueDictionary[tuple[Any, ...], Node] = weakref.WeakValueDictionary()
+
+
 def like(x: Node, value: float) -> Node:
     """`value` at the type of `x`."""
-    return to_shape(constant(value, x.dtype), x.shape)
+    key = (x.type, type(value), repr(value))  # 0.0 equals -0.0, and 1 equals True
+    found = _ALIKE.get(key)
+    if found is None:
+        found = _ALIKE[key] = to_shape(constant(value, x.dtype), x.shape)
+    else:
+        add_origin(found, origin.current(2))
+    return found
 
 
 def _strong_numpy(x: Any, y: Any) -> Any:

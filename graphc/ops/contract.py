@@ -50,7 +50,7 @@ Labels = tuple[Hashable, ...]
 
 def free_axes(rank: int, batch: tuple[int, ...], contracted: tuple[int, ...]) -> tuple[int, ...]:
     """The axes of one argument that are neither batch nor contracted."""
-    return tuple(axis for axis in range(rank) if axis not in batch and axis not in contracted)
+    return tuple([axis for axis in range(rank) if axis not in batch and axis not in contracted])
 
 
 def _infer_contract(x: Type, y: Type, batch: Axes, contracted: Axes) -> Type:
@@ -99,10 +99,12 @@ def _transpose_contract(cotangent: Node, node: Node, i: int) -> Node:
         cotangent, other, batch=(lead, batch[1]), contracted=(other_in_cotangent, other_free)
     )
     # its axes: batch, my free axes, then the other's contracted axes in the other's order
-    left_over = tuple(axis for axis in range(other.ndim) if axis in contracted[1])
+    left_over = [axis for axis in range(other.ndim) if axis in contracted[1]]
     pairs = dict(zip(contracted[1], contracted[0], strict=True))
-    order = (*batch[0], *mine_free, *(pairs[axis] for axis in left_over))
-    return transpose(product, inverse(order))
+    order = (*batch[0], *mine_free, *[pairs[axis] for axis in left_over])
+    if order == tuple(range(mine.ndim)):
+        return product
+    return transpose_op(product, axes=inverse(order))
 
 
 def _batch_contract(
