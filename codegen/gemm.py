@@ -69,6 +69,7 @@ from graphc.codegen.gemmtable import (
     IN_PLACE,
     JOB,
     JOB_WORDS,
+    LARGE,
     ONCE,
     PLAN,
     TABLED,
@@ -108,7 +109,6 @@ SHARED = ("_tasks", "_plans")  # how modules are called that are the same for al
 TASK_WORK = 2**20  # multiplications in a task: about 20 us of one core
 SMALL_WORK = 64**3  # up to this a product is not worth a plan
 SERIAL_WORK = 2**26  # up to this one worker does not ask the pool: a millisecond
-LARGE = 2  # times a level of cache: a right operand of this size is not used as it lies
 CHEAP_ROWS = 240  # unless packing it would cost too much, which up to here takes twice that size
 RUN_BYTES = 128  # a row of a panel of this size is worth reading from afar: two cache lines
 SHARES = 8  # tasks for each worker, where every task packs rows of left

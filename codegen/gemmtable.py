@@ -56,6 +56,7 @@ PLAN = {name: index for index, name in enumerate(PLAN_WORDS)}
 
 IN_PLACE, BY_TASK, ONCE, TABLED = 0, 1, 2, 3
 FEW_ROWS = 12  # up to here a large right operand is streamed over, not packed
+LARGE = 2  # times a level of cache: a right operand of this size is not used as it lies
 WIDE_COLUMNS = 256  # from here on packing left, which every group of columns repeats, is cheap
 DOT_ROWS = 8  # up to here a transposed right operand takes dot products
 CODE_WORD, CANCEL_WORD = 0, 4  # of the status record: nonzero asks every loop to stop
@@ -185,7 +186,7 @@ def reachable(table: KernelTable, shapes: Iterable[ProductShape]) -> set[str]:
     """Names of the kernels that products of these shapes can call."""
     tile = table.tile
     used = {tile.pack_name("right")}
-    for rows, columns, _, tabled in shapes:
+    for rows, columns, depth, tabled in shapes:
         if _may_be_wide(rows, columns):
             used.add(tile.pack_name("left"))
         if "right" in tabled:
@@ -204,11 +205,34 @@ def reachable(table: KernelTable, shapes: Iterable[ProductShape]) -> set[str]:
         used |= reached_tiles(tile, rows, columns)
         if columns <= FEW_ROWS:  # the operands may be exchanged
             used |= reached_tiles(tile, columns, rows)
-        if min(rows, columns) <= FEW_ROWS:
-            used |= {tile.stream_name(height) for height in STREAM_ROWS}
+        for few, many in ((rows, columns), (columns, rows)):
+            if _may_stream(tile, few, many, depth):
+                used |= {tile.stream_name(height) for height in _pieces_of(few, STREAM_ROWS)}
         if min(rows, columns) <= max(DOT_ROWS, tile.vector.lanes):
-            used |= {tile.dot_name(i, j) for i in DOT_TILE for j in DOT_TILE}
+            downs, acrosses = _pieces_of(rows, DOT_TILE), _pieces_of(columns, DOT_TILE)
+            used |= {tile.dot_name(i, j) for i in downs for j in acrosses}
+            used |= {tile.dot_name(j, i) for i in downs for j in acrosses}
     return used
+
+
+def _may_stream(tile: Tile, rows: int, columns: int, depth: object) -> bool:
+    """Whether so few rows of left may be streamed over a right operand of so many columns."""
+    if rows > FEW_ROWS or columns < 4 * tile.vector.lanes:
+        return False
+    if rows <= STREAM_ROWS[0] or not isinstance(depth, int):
+        return True
+    return depth * columns * tile.vector.element_bytes >= LARGE * tile.machine.l2
+
+
+def _pieces_of(extent: int, sizes: tuple[int, ...]) -> set[int]:
+    """Which of ``sizes``, largest first, an extent takes, as many as fit of each: blocks of it end
+    at multiples of the largest.
+    """
+    taken, rest = set(), extent
+    for size in sizes:
+        taken |= {size} if rest >= size else set()
+        rest %= size
+    return taken
 
 
 def _may_be_wide(rows: object, columns: object) -> bool:

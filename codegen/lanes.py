@@ -25,6 +25,8 @@ MAX_LANES = 64
 SUMS_UNDER_WAY = 16
 # Sums of several loops inside that have a register each, where there are 32; elsewhere half.
 MOST_SUMS = 24
+# What computes more than that in each lane waits for its own results, and needs the registers.
+SUMMING_BELOW = 40
 
 
 def choose_lanes(loop: For, vector_bytes: int) -> int:
@@ -45,7 +47,7 @@ def choose_lanes(loop: For, vector_bytes: int) -> int:
     lanes = min(width * vectors, most)
     # What is left of a row of a triangle is soon short: more vectors would be mask for the most.
     shrinks = isinstance(loop.stop, int) and not isinstance(loop.start, int)
-    if vectors == UNROLL and sums and not shrinks:
+    if vectors == UNROLL and sums and not shrinks and len(dtypes) <= SUMMING_BELOW:
         lanes = most = max(lanes, width * max(UNROLL, SUMS_UNDER_WAY // sums))
     static = isinstance(loop.start, int) and isinstance(loop.stop, int)
     # Sums keep their lanes, on which their order depends, wherever their terms lie.

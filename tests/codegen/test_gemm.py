@@ -620,6 +620,7 @@ def test_only_reachable_kernels_are_needed(name):
     machine = machine_named(name)
     none = frozenset()
     shapes = [(64, 64, 64, none), (128, 10, 512, none), (100, 1, 60, none)]
+    shapes += [(3, 80, 40, none), (7, 65, 600, none), (12, 640, 900, none)]
     rng = np.random.default_rng(7)
     everything = len(gemm.modules("float32", machine))
     for shape in shapes:
