@@ -300,6 +300,7 @@ if TYPE_CHECKING:
         softmax,
     )
     from graphc.ops.rounding import ceil, floor, rint, trunc
+    from graphc.ops.selection import topk
     from graphc.ops.sets import intersect1d, setdiff1d, setxor1d, union1d
     from graphc.ops.sorting import (
         argpartition,
@@ -309,7 +310,6 @@ if TYPE_CHECKING:
         partition,
         searchsorted,
         sort,
-        topk,
     )
     from graphc.ops.special import check, project, stop_gradient, where
     from graphc.ops.special_functions import (

@@ -61,6 +61,7 @@ MODULES = (
     "random",
     "reduce",
     "rounding",
+    "selection",
     "sets",
     "sorting",
     "special",

@@ -508,33 +508,6 @@ def argpartition(x: Any, kth: Any, axis: int | None = -1) -> Node:
 
 
 @surface
-def topk(x: Any, k: int, axis: int = -1) -> tuple[Node, Node]:
-    """The k largest elements along `axis`, largest first, and their positions (int64).
-
-    Of equal elements the first comes first; NaN is larger than every number.
-    """
-    from graphc.ops.movement import slice_op
-
-    node = as_node(x)
-    where = normalize_axis(axis, node, "topk")
-    size = node.shape[where]
-    if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 0:
-        raise GraphError(f"topk: k is a number of elements, got {k!r}")
-    if isinstance(size, int) and k > size:
-        raise GraphError(
-            f"topk: {k} elements wanted of an axis of extent {size}\n" + describe([node])
-        )
-    values, positions, where = sorted_lines(node, where, "topk", descending=True)
-    shape = (*values.shape[:-1], int(k))
-    rank = values.ndim
-    first = [
-        _back(slice_op(v, starts=(0,) * rank, extents=shape, steps=(1,) * rank), where)
-        for v in (values, positions)
-    ]
-    return first[0], first[1]
-
-
-@surface
 def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Node:
     """Where in the sorted line `a` (rank 1) each element of v would be inserted to keep the order.
 
