@@ -14,18 +14,25 @@ from graphc.codegen.vecmath_parts import (
     fast_two_sum,
     polynomial,
     power_of_two,
+    product,
     rarely,
     two_product,
 )
 from graphc.codegen.vecmath_tables import CBRT
+
+# Whole exponents that take fewer products than a power takes otherwise.
+_MULTIPLIED = frozenset(float(n) for n in range(3, 17))
 
 
 def pow(k: Scope, x: Value, y: Value) -> Value:
     """x to the power y, within 1 ulp, with the special cases of IEEE 754.
 
     exp2(y log2|x|) with the logarithm and the product in two parts. A branch is taken where x is
-    no positive normal number or the power nearly none.
+    no positive normal number or the power nearly none. For a small whole exponent that is known
+    x is multiplied instead.
     """
+    if y.opcode == "const" and y.immediate in _MULTIPLIED:
+        return _multiplied(k, x, int(y.immediate))
     format_ = FORMATS[x.dtype]
     strange = is_unusual(k, x)
     size = k.abs(x)
@@ -41,6 +48,34 @@ def pow(k: Scope, x: Value, y: Value) -> Value:
     scale = power_of_two(k, shifted, format_.bits_of_one)
     edge = _power_at_edges(k, x, y, times_power(k, main, shifted, tail))
     return rarely(k, strange, edge, k.fma(scale, tail, scale))
+
+
+def _multiplied(k: Scope, x: Value, exponent: int) -> Value:
+    """A power of at least 2 by squaring, each product in two parts: within 0.76 ulp.
+
+    No product overflows unless the power does; there the lower part means nothing. It never changes
+    a sign. A branch is taken where the power is so small that lower parts are subnormal numbers: x
+    is scaled there.
+    """
+    bias = FORMATS[x.dtype].bias
+    main, rest = _powers(k, x, exponent)
+    whole = k.select(k.lt(k.abs(main), float("inf")), k.add(main, rest), main)
+    each = bias * 7 // 8 // exponent
+    scaled = k.add(*_powers(k, k.mul(x, 2.0**each), exponent))
+    small = k.and_(k.lt(k.abs(main), 2.0 ** -(bias * 3 // 4)), k.ne(main, 0.0))
+    return k.copysign(rarely(k, small, k.mul(scaled, 2.0 ** -(each * exponent)), whole), main)
+
+
+def _powers(k: Scope, x: Value, exponent: int) -> Parts:
+    """A power in two parts."""
+    result: Parts | None = None
+    square: Parts = (x, k.const(0.0, x.dtype))
+    for bit in range(exponent.bit_length()):
+        square = product(k, square, square) if bit else square
+        if exponent >> bit & 1:
+            result = square if result is None else product(k, result, square)
+    assert result is not None
+    return result
 
 
 def _times(k: Scope, y: Value, logarithm: Parts) -> Parts:
