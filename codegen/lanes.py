@@ -30,7 +30,7 @@ SUMMING_BELOW = 40
 
 
 def choose_lanes(loop: For, vector_bytes: int) -> int:
-    """The lanes of a loop: from the widest dtype in it, its length, and its weight."""
+    """The lanes of a loop, a power of two: from the widest dtype in it, its length, its weight."""
     statements = list(walk(loop.body))
     dtypes = [v.dtype for v in statements if isinstance(v, Value)]
     dtypes += [s.value.dtype for s in statements if isinstance(s, (Store, Accumulate))]
@@ -43,12 +43,14 @@ def choose_lanes(loop: For, vector_bytes: int) -> int:
     sums = _sums_inside(loop)
     if sums and not loop.accumulators:  # which stay in registers
         registers = MOST_SUMS if vector_bytes >= 64 else MOST_SUMS // 2
-        vectors = max(1, min(vectors, registers // sums))
+        while vectors > 1 and vectors * sums > registers:
+            vectors //= 2
     lanes = min(width * vectors, most)
     # What is left of a row of a triangle is soon short: more vectors would be mask for the most.
     shrinks = isinstance(loop.stop, int) and not isinstance(loop.start, int)
     if vectors == UNROLL and sums and not shrinks and len(dtypes) <= SUMMING_BELOW:
-        lanes = most = max(lanes, width * max(UNROLL, SUMS_UNDER_WAY // sums))
+        under_way = 1 << (max(UNROLL, SUMS_UNDER_WAY // sums).bit_length() - 1)
+        lanes = most = max(lanes, width * under_way)
     static = isinstance(loop.start, int) and isinstance(loop.stop, int)
     # Sums keep their lanes, on which their order depends, wherever their terms lie.
     steps = most_steps(loop.start, loop.stop) if static or not loop.accumulators else None

@@ -84,3 +84,16 @@ def test_columns_that_are_summed_read_long_runs_of_memory() -> None:
     x = gx.symbol("x", (8, 256, 1024), "float32")
     summed = gx.compile(x, gx.sum(x, axis=1), options=OPTIONS)
     assert widest(summed) == SUMS_UNDER_WAY * Machine.host().vector_bytes // 4
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_three_reductions_of_columns_together(dtype: str) -> None:
+    """Lanes are a power of two, however many sums share the registers: 80 of them wrote past the
+    ends of results.
+    """
+    x = gx.symbol("x", (40, "n"), dtype)
+    f = gx.compile([x], [gx.sum(x, axis=0), gx.max(x, axis=0), gx.min(x, axis=0)])
+    for columns in (70, 100, 200, 300):
+        array = np.random.default_rng(columns).integers(-9, 9, (40, columns)).astype(dtype)
+        for made, want in zip(f(array), (array.sum(0), array.max(0), array.min(0)), strict=True):
+            np.testing.assert_array_equal(made, want)
