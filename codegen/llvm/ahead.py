@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.loops import TURNED_SIDE, Buffer, linear, most_steps
+from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import Address, For, Value
 from graphc.dims import Extent, affine, product, symbols_of
 
@@ -128,18 +129,20 @@ def rows_ahead(lanes: For, large_bytes: int) -> dict[int, Extent]:
 
 @dataclass(frozen=True, eq=False)
 class Scattered:
-    """Elements that lanes fetch from anywhere in `reach` bytes, and the instructions of the loop
-    that make their places.
+    """Elements that lanes fetch from anywhere in `reach` bytes, which must be `least` for asking to
+    pay, and the instructions of the loop that make their places.
     """
 
     reach: Extent
+    least: int
     made: Sequence[Value]
 
 
-def elements_ahead(lanes: For, large_bytes: int) -> dict[int, Scattered]:
+def elements_ahead(lanes: For, machine: Machine) -> dict[int, Scattered]:
     """The loads of a vector loop from places that data decides for each lane, unless all places are
-    known to lie within less than `large_bytes`.
+    known to lie within half of the last cache: from there they come as fast without.
     """
+    least = machine.l3 // 2
     found: dict[int, Scattered] = {}
     own = {id(s): s for s in lanes.body.statements if isinstance(s, Value)}
     for load in own.values():
@@ -148,9 +151,9 @@ def elements_ahead(lanes: For, large_bytes: int) -> dict[int, Scattered]:
         places = load.args[: load.immediate.count]
         made = _made_of(places, own)
         reach = _reach(load.immediate)
-        large = not isinstance(reach, int) or reach >= large_bytes
+        large = not isinstance(reach, int) or reach >= least
         if made and large and load.immediate.buffer.layout == "contiguous":
-            found[id(load)] = Scattered(reach, made)
+            found[id(load)] = Scattered(reach, least, made)
     return found
 
 

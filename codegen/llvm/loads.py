@@ -85,11 +85,11 @@ class Loads:
         """Ask for the elements that an iteration further on fetches; the last ones again, where
         there is none. Places that are out of range are asked for, too: nothing is touched.
         """
-        address, fresh, large = load.immediate, self.values.fresh, self.values.machine.l2
+        address, fresh = load.immediate, self.values.fresh
         tag = self.values.tag()
         if not isinstance(scattered.reach, int):
             reach, pays = self.indices.dim(level, scattered.reach), fresh("c")
-            level.put(f"{pays} = icmp sge i64 {reach}, {large}")
+            level.put(f"{pays} = icmp sge i64 {reach}, {scattered.least}")
             level.put(f"br i1 {pays}, label %ask{tag}, label %asked{tag}")
             level.label(f"ask{tag}")
         later, last, position = fresh(), fresh(), fresh()

@@ -214,7 +214,7 @@ class Loops:
         count = self.lanes_of(loop)
         if self.traffic is not None:
             self.loads.ahead |= rows_ahead(loop, self.values.machine.l2)
-            self.loads.scattered |= elements_ahead(loop, self.values.machine.l2)
+            self.loads.scattered |= elements_ahead(loop, self.values.machine)
         static = isinstance(loop.start, int) and isinstance(loop.stop, int)
         length = loop.stop - loop.start if static else None  # type: ignore[operator]
         if loop.segment:
