@@ -23,8 +23,7 @@ from graphc.ops.special import project_op
 
 # Forms whose kernels touch nothing but the arrays of their operands and scratch: no numbered check.
 _PLAIN = (Elementwise, Generate, Leaf, View)
-# Of members, by the kind of the group.
-_OPENING = {"nest": (*_PLAIN, Reduce), "contract": (*_PLAIN, Contract, Reduce)}
+_OPENING = {"nest": (*_PLAIN, Reduce), "contract": (*_PLAIN, Contract)}  # of members, by kind
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,8 @@ def signature(
     """The signature of a group of element-wise work, reductions or a contraction; None for a group
     that is always written anew.
     """
-    if group.kind not in _OPENING or group.beside:
+    reads_beneath = group.kind == "contract" and group.reduced is not None  # what others stored
+    if group.kind not in _OPENING or group.beside or reads_beneath:
         return None
     opening, members = _OPENING[group.kind], set(group.members)
     numbers: dict[Node, int] = {}

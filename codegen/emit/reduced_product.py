@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from graphc.codegen.emit.writer import Writer, combiner_of, owner_of
-from graphc.codegen.fuse.cost import own_cost
+from graphc.codegen.emit.writer import MOST_COPIED, Writer, combiner_of, owner_of
+from graphc.codegen.fuse.cost import RECOMPUTE_COST, own_cost
 from graphc.codegen.fuse.group import is_row_member
 from graphc.codegen.fuse.reading import asks, reads_at
 from graphc.codegen.fuse.reduced_products import lanes_of, result_axes
@@ -53,6 +53,7 @@ class ReducedProductWriter(Writer):
     terms: Shape
     column_shape: Shape
     span: tuple[Extent, Extent]  # the rows of the block
+    _anew = False  # whether values that are stored are made once more, for the rows
 
     def launches(self) -> list[Launch]:
         group, node = self.group, self.group.members[0]
@@ -99,6 +100,14 @@ class ReducedProductWriter(Writer):
                 reader.known[self.node, at, None] = value
             self._finish(reader, places, (*lead, *row))
 
+    def _is_dear(self) -> bool:
+        """Whether mathematical procedures are called, which are written once for each element."""
+        form = [m.op.lowering for m in self.group.members if not is_row_member(m, self.group)]
+        costs = [f.cost for f in form if isinstance(f, Elementwise) and f.cost > RECOMPUTE_COST]
+        count = product(self.group.domain[axis] for axis in self.group.reduced or ())
+        assert isinstance(count, int)
+        return super()._is_dear() or sum(costs) * count > MOST_COPIED
+
     # -- where an element is -----------------------------------------------------------------------
 
     def _element(self, side: int, lead: Index, free: Index, term: Index) -> Index:
@@ -134,16 +143,32 @@ class ReducedProductWriter(Writer):
                 ("lead", batch), ("row", len(self.row_shape)), ("term", len(self.terms)),
             )
         )
-        root = self.node.args[self.side]
-        found = self._leaves(root, self._element(self.side, lead, row, term))
+        at = self._element(self.side, lead, row, term)
+        stored = self._planned(at, lead, row)
+        self._anew = True
+        made = self._planned(at, lead, row)
+        self._anew = bool(made.turned) and made.in_passing
+        return made if self._anew else stored
+
+    def _planned(self, at: Index, lead: Index, row: Index) -> _Plan:
+        found = self._leaves(self.node.args[self.side], at)
         if found is None:
             return _Plan((), False)
         leaves, cost = found
-        across = [leaf for leaf, at in leaves.items() if _mentions(at, row)]
+        across = [leaf for leaf, place in leaves.items() if _mentions(place, row)]
         along = [leaf for leaf in across if not _mentions(leaves[leaf][-1:], row)]
         turned = tuple(leaf for leaf in along if not _mentions(leaves[leaf], lead))
         passes = -(-len(self._columns()) // MOST_SUMS)
         return _Plan(turned, len(turned) == len(along) and cost * passes <= MOST_COST)
+
+    def _is_read(self, node: Node) -> bool:
+        """Whether the rows take a value from memory. What another kernel has stored may be made
+        anew of what the call was given, if products share that: less is read then.
+        """
+        if self.readable(node) is None:
+            return False
+        anew = self._anew and isinstance(node.op.lowering, (Elementwise, View))
+        return not anew or self.partition.is_external(node)
 
     def _leaves(self, node: Node, at: Index) -> tuple[dict[Node, Index], int] | None:
         """The arrays that a value is made of element by element, with where each is read, and what
@@ -154,7 +179,7 @@ class ReducedProductWriter(Writer):
         while stack:
             current, where = stack.pop()
             form = current.op.lowering
-            if self.readable(current) is not None:
+            if self._is_read(current):
                 if found.setdefault(current, where) != where:
                     return None
                 continue
@@ -167,6 +192,17 @@ class ReducedProductWriter(Writer):
             seen.update(fresh)
             stack += fresh
         return found, cost
+
+    def _made_anew(self) -> set[Node]:
+        """The values that are in memory but not read from there for the rows."""
+        found: set[Node] = set()
+        stack = [self.node.args[self.side]] if self._anew else []
+        while stack:
+            node = stack.pop()
+            if node not in found and not self._is_read(node):
+                found.add(node)
+                stack += node.args
+        return found
 
     def _gather(
         self,
@@ -205,8 +241,9 @@ class ReducedProductWriter(Writer):
     def _reading(self, tiles: dict[Node, Operand], place: Index) -> Iterator[None]:
         """While this holds, nodes that have a tile are read from there."""
         shape = (product(self.terms), BLOCK)
-        before = {node: self.readable(node) for node in tiles}
-        self._readable.update(dict.fromkeys(tiles))
+        anew = self._made_anew()
+        before = {node: self.readable(node) for node in (*tiles, *anew)}
+        self._readable.update(dict.fromkeys((*tiles, *anew)))
         self.saved = {node: (operand, lambda _: place, shape) for node, operand in tiles.items()}
         yield
         self.saved = {}

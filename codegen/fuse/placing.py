@@ -24,7 +24,7 @@ from graphc.codegen.fuse.reading import (
     views_from,
     windowed_sources,
 )
-from graphc.codegen.fuse.reduced_products import is_only_reduced, lanes_of
+from graphc.codegen.fuse.reduced_products import is_affordable, lanes_of
 from graphc.codegen.masks import LEAST_READERS, is_sign_mask
 from graphc.dims import Extent, product
 from graphc.lowering import (
@@ -353,17 +353,17 @@ class Placing:
         return None
 
     def _in_registers(self, node: Node, group: Group) -> bool:
-        """Whether a reduction's rows are those of a product that is wanted for nothing else, and
-        so short that they stay in registers.
+        """Whether a reduction's rows are those of a product, and so short that they stay in
+        registers.
         """
         axes, made = node.attrs["axes"], group.members[0]
         if group.reduced is not None:
             return True  # of the same axes, which is asked next
-        if node.args[0].shape != made.shape or self._outputs & set(group.members):
+        if node.args[0].shape != made.shape:
             return False
         if lanes_of(made, axes, self.partition.tactics) is None:
             return False
-        return is_only_reduced(made, axes, self.partition.users, self._outputs)
+        return is_affordable(made, axes, self.partition.users)
 
     def _delay(self, node: Node, group: Group, needed: frozenset[Group]) -> str | None:
         """Why a few numbers should not make a kernel wait for others that it could run beside."""

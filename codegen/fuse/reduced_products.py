@@ -1,31 +1,32 @@
-"""Which products are reduced where they are made?  Those of short rows, wanted for nothing else.
+"""Which products are reduced where they are made?  Those of short rows.
 
 Squared lengths of many small vectors, or the largest of a few scores of each point: the rows of
-such a product need not be in memory. Each lane of a vector has a row for itself, whose elements are
-sums in registers; so no vector is filled up where a row has an odd length, and what the rows are
-reduced to lies side by side. What the rows are computed from may be computed on the way, for each
-of its elements is needed once; the other factor is the same for all lanes.
+such a product need not be in memory, or not be read again. Each lane of a vector has a row for
+itself, whose elements are sums in registers; so no vector is filled up where a row has an odd
+length, and what the rows are reduced to lies side by side. What the rows are computed from may be
+computed on the way, for each of its elements is needed once; the other factor is the same for all
+lanes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from graphc import dtypes
 from graphc.codegen.fuse.cost import own_cost
 from graphc.codegen.fuse.reading import result_shape
 from graphc.codegen.tactics import Tactics
 from graphc.dims import product
-from graphc.lowering import Contract, Elementwise, Reduce
+from graphc.lowering import Contract, Elementwise
 from graphc.node import Node
 from graphc.ops.contract import free_axes
-from graphc.types import TensorType, TupleType
+from graphc.types import TupleType
 
 # Terms of a sum beyond which a product is bound by reading its rows, and the least rows that are
 # worth lanes.
 MOST_DEPTH, LEAST_ROWS = 64, 64
 # Work, in additions, that may be done with all elements of a row: it is written once for each.
-MOST_WORK = 512
+MOST_WORK = 1024
 
 
 def lanes_of(node: Node, axes: Sequence[int], tactics: Tactics) -> int | None:
@@ -58,28 +59,14 @@ def result_axes(node: Node) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int
     return tuple(range(first)), tuple(range(first, second)), tuple(range(second, node.ndim))
 
 
-def is_only_reduced(
-    node: Node,
-    axes: Sequence[int],
-    users: Mapping[Node, Sequence[Node]],
-    outputs: Collection[Node],
-) -> bool:
-    """Whether nothing is wanted of a product, or of what is made of it element by element, but
-    reductions of `axes`.
+def is_affordable(node: Node, axes: Sequence[int], users: Mapping[Node, Sequence[Node]]) -> bool:
+    """Whether what is made of a product element by element is little enough to be written once for
+    each element of a row.
     """
     stack, seen, work = [node], {node}, 0
     while stack:
-        current = stack.pop()
-        if current in outputs:
-            return False
-        for user in users.get(current, ()):
-            form = user.op.lowering
-            if isinstance(form, Reduce) and isinstance(user.type, TensorType):
-                if user.attrs["axes"] != axes or user.args[0].shape != node.shape:
-                    return False
-            elif not _is_full(user, node):
-                return False
-            elif user not in seen:
+        for user in users.get(stack.pop(), ()):
+            if user not in seen and _is_full(user, node):
                 seen.add(user)
                 stack.append(user)
                 work += own_cost(user)

@@ -19,7 +19,6 @@ from graphc.ops.elementwise import binary, counted, unary
 from graphc.ops.operands import as_node, constant, describe, operands, to_shape
 from graphc.tensor import alias, surface
 
-
 # The nodes of `like` that are alive: partial derivatives ask for the same ones again and again.
 _ALIKE: weakref.WeakValueDictionary[tuple[Any, ...], Node] = weakref.WeakValueDictionary()
 

@@ -138,17 +138,46 @@ def test_half_floats_are_summed_in_single_precision() -> None:
     judge.check(run("llvm-1", case, arrays), "llvm-1")
 
 
-def test_a_product_that_is_wanted_itself_is_made_in_tiles() -> None:
-    inputs = problem(20, 20, "float64")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("columns", [3, 4, 20, 27])
+def test_elements_are_stored_that_are_wanted_besides(dtype: str, columns: int) -> None:
+    inputs = problem(20, columns, dtype)
     x, means, factors = inputs
     made = x @ factors[0]
-    f = gx.compile(inputs, [made, gx.sum(gx.square(made), axis=1)])
-    assert "product" in kernels(f)
-    arrays = values(100, 20, 20, "float64")
-    want = arrays[0] @ arrays[2][0]
-    product, squares = f(*arrays)
-    np.testing.assert_allclose(product, want, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(squares, np.square(want).sum(1), rtol=1e-12)
+    outputs = [made, gx.sum(gx.square(made), axis=1), gx.softmax(-made, axis=1)]
+    assert "product" not in kernels(gx.compile(inputs, outputs))
+    arrays = values(131, 20, columns, dtype)
+    judge = Judge(inputs, outputs, arrays, rewritten=True)
+    judge.check(run("llvm-1", Case(inputs, outputs, math="ieee"), arrays), "llvm-1")
+
+
+@pytest.mark.parametrize("donate", [False, True])
+def test_rows_are_made_anew_of_what_the_call_was_given(donate: bool) -> None:
+    """The centred points are stored for the gradient; the forward pass makes them once more."""
+    inputs = problem(20, 20, "float64")
+    x, means, factors = inputs
+    cost = gx.sum(gx.logsumexp(-mahalanobis(*inputs), axis=0))
+    outputs = [cost, *gx.grad(cost, [means, factors]), x * 2.0]
+    arrays = values(200, 20, 20, "float64")
+    given = {x: len(outputs) - 1} if donate else {}
+    want = gx.evaluate(outputs, dict(zip(inputs, arrays, strict=True)))
+    made = gx.compile(inputs, outputs, donate=given)(*[a.copy() for a in arrays])
+    for one, other in zip(made, want, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9)
+
+
+def test_alike_products_of_different_points_are_told_apart() -> None:
+    names = ("a", "b")
+    points = [gx.symbol(name, ("n", 6), "float64") for name in names]
+    _, means, factors = problem(6, 5, "float64")
+    costs = [gx.sum(gx.tanh(mahalanobis(x, means, factors))) for x in points]
+    outputs = [gx.grad(cost, factors) for cost in costs]
+    x, centres, matrices = values(70, 6, 5, "float64")
+    arrays = [x, 0.5 * x[::-1] + 1.0, centres, matrices]
+    inputs = [*points, means, factors]
+    want = gx.evaluate(outputs, dict(zip(inputs, arrays, strict=True)))
+    for one, other in zip(gx.compile(inputs, outputs)(*arrays), want, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
 
 
 def test_long_rows_are_made_in_tiles() -> None:
