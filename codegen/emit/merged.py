@@ -50,8 +50,8 @@ def breaks(writer: Writer, nodes: Iterable[Node]) -> set[int]:
         for axis in pairs:
             mine = {str(index[axis]), str(index[axis + 1])} & used
             whole = place is not None and not place.storage.strided
-            pair = index[axis], index[axis + 1]
-            if mine and not (whole and _beside(at, node.shape, pair, domain[axis + 1])):
+            along = index[axis], index[axis + 1]
+            if mine and not (whole and _beside(at, node.shape, along, domain[axis + 1])):
                 found.add(axis)
     return found
 

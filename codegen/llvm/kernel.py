@@ -130,7 +130,8 @@ class Printer:
         self.routines: dict[str, tuple[Routine, int]] = {}
         self.words: dict[str, str] = {}  # status, and for contractions scratch and workers
         self.is_part = whole is not None
-        self.is_straight = is_straight(kernel, machine) if whole is None else whole.is_straight
+        straight: bool = is_straight(kernel, machine) if whole is None else whole.is_straight
+        self.is_straight = straight
         # Of numbers in memory, the symbols by text.
         self.constants: dict[str, str] = {} if whole is None else whole.constants
         self.segments: list[str] = []

@@ -311,7 +311,7 @@ class Loops:
         header.put(f"{mask} = icmp slt <{count} x i64> <{numbers}>, {spread}")
         single, more = self.values.fresh("c"), self.values.fresh("c")
         header.put(f"{single} = icmp eq i64 {rest}, 1")
-        lanes = Lanes(loop.variable, count, i, mask, single, _scratch_for(loop, count))
+        lanes = Lanes(loop.variable, count, i, mask, single, own=_scratch_for(loop, count))
         body = self._lane_body(level, loop, lanes, f"body{tag}", {})
         level.put(f"br label %body{tag}")
         level.label(f"body{tag}")

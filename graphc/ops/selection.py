@@ -90,6 +90,7 @@ def positions_of_largest(lines: Node, k: int) -> Node:
 def _largest_of_blocks(lines: Node, length: int) -> Node:
     """The largest element of each block of so many elements; the last block may be shorter."""
     *lead, size = lines.shape
+    assert isinstance(size, int)
     whole = size // length
     blocks = reshape(_first(lines, whole * length), (*lead, whole, length))
     found = max_op(blocks, axes=(blocks.ndim - 1,))
