@@ -42,9 +42,9 @@ from graphc.dims import Compound, Dim, Extent, affine, ceildiv, joined, separate
 COMBINERS = ("add", "mul", "max", "min", "and", "or")
 # The least iterations of a vector loop that are worth a task of their own, in elements.
 CHUNK = 4096
-# Lanes of a tile that is read along one axis and written along another (and its rows, where nothing
-# else is said): lines of memory are used whole along both.
-TURNED_SIDE = 64
+# Lanes of a tile that is read along one axis and written along another, at least and at most: lines
+# of memory are used whole along both.
+TURNED_SIDE, MOST_TURNED = 64, 256
 
 
 def identity(combiner: str, dtype: str) -> Any:

@@ -64,6 +64,7 @@ class Tactics:
     least_parts: int = 16
     rows_of_part: int = 128
     turned_rows: int = 1024  # of a tile that is read across the rows of memory: a run of each
+    turned_bytes: int = 512  # of each of its rows, where they are written
     one_lane_axis: bool = False  # lanes run over all reduced axes, not only over the last
     blocks_of_rows: bool = True  # short rows are worked on by the block, so that lanes are rows
     combines_in_lanes: bool = False  # lanes run over the parts of a split reduction
@@ -179,6 +180,7 @@ GPU = Tactics(
     least_parts=256,
     rows_of_part=16,
     turned_rows=64,
+    turned_bytes=0,
     one_lane_axis=True,
     blocks_of_rows=False,
     combines_in_lanes=True,

@@ -168,7 +168,7 @@ class Case:
 # make one be split; columns that are long, strips of them, rows that are wide together; arrays that
 # are read in tiles; vectors that a light loop takes at once, and sums that are under way in it, so
 # that arrays of test size see the loop over whole vectors, too.
-_SMALL_PARTS = {"part_elements": 5, "split_elements": 8, "turned_rows": 3}
+_SMALL_PARTS = {"part_elements": 5, "split_elements": 8, "turned_rows": 3, "turned_bytes": 0}
 _SMALL_STRIPS = {
     "long_column": 6,
     "parted_column": 3,

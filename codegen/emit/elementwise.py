@@ -12,7 +12,7 @@ from graphc.codegen import segments
 from graphc.codegen.emit.stretches import stretches
 from graphc.codegen.emit.writer import Framed, Writer, placed
 from graphc.codegen.fuse.reading import reads_at, variables
-from graphc.codegen.loops import CHUNK, TURNED_SIDE
+from graphc.codegen.loops import CHUNK, MOST_TURNED, TURNED_SIDE
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Statement
@@ -152,8 +152,11 @@ class ElementwiseWriter(Writer):
         draft = self.draft()
         last = len(domain) - 1
         others = tuple(axis for axis in range(last) if axis != turned)
-        across = ceildiv(domain[last], TURNED_SIDE)
-        height = self.partition.tactics.turned_rows
+        tactics = self.partition.tactics
+        widest = max(operand.storage.dtype.itemsize for _, operand in results)
+        side = max(TURNED_SIDE, min(MOST_TURNED, tactics.turned_bytes // widest))
+        height = tactics.turned_rows
+        across = ceildiv(domain[last], side)
         down = ceildiv(domain[turned], height)
         tasks = product(domain[axis] for axis in others) * down * across
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
@@ -165,15 +168,15 @@ class ElementwiseWriter(Writer):
             )
             tile = draft.simplify(p % (down * across))
             top = draft.simplify(tile % down) * height
-            left = draft.simplify(tile // down) * TURNED_SIDE
+            left = draft.simplify(tile // down) * side
             with outer.body.loop("serial", top, dim_min(domain[turned], top + height)) as row:
                 i = draft.bind(row.variable, 0, domain[turned])
-                right = dim_min(domain[last], left + TURNED_SIDE)
+                right = dim_min(domain[last], left + side)
                 with row.body.loop("vector", left, right) as lanes:
                     j = draft.bind(lanes.variable, 0, domain[last])
                     index = placed((turned, last), (i, j), lead, len(domain))
                     self._store_all(Reader(self, draft, lanes.body), results, index)
-        inner = dim_min(domain[last], TURNED_SIDE) * dim_min(domain[turned], height)
+        inner = dim_min(domain[last], side) * dim_min(domain[turned], height)
         return draft.launch(tasks, inner, self.group.members, self.reason())
 
     def _store_all(

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphc.codegen.loops import TURNED_SIDE, Buffer, linear, most_steps
+from graphc.codegen.loops import Buffer, linear, most_steps
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import Address, For, Value
 from graphc.dims import Extent, affine, product, symbols_of
@@ -27,6 +27,8 @@ from graphc.dims import Extent, affine, product, symbols_of
 # Pieces of at most so many bytes are short; so many bytes ahead, the memory has time to answer.
 SHORT_BYTES = 1 << 16
 AHEAD_BYTES = 8192
+# Of tiles: what is near beside has few places in a cache where rows are a power of two apart.
+TILE_AHEAD_BYTES = 4096
 # So many instructions for each load are much; a routine is about so many of them. Meanwhile so many
 # bytes ahead are enough.
 MUCH_WORK = 12
@@ -40,12 +42,16 @@ LONGEST_ROW = 1 << 16
 
 
 def tile_ahead(row: For, lanes: For) -> dict[int, Extent]:
-    """For the loads of a tile that lie side by side: by how many bytes the next tile lies ahead."""
-    return {
-        id(load): step * TURNED_SIDE
-        for load, step in _steps(row, lanes)
-        if not isinstance(step, int) or abs(step) > load.immediate.buffer.item_bytes
-    }
+    """For the loads of a tile that lie side by side: by how many bytes the row lies ahead that is
+    asked for.
+    """
+    found: dict[int, Extent] = {}
+    length = most_steps(lanes.start, lanes.stop)
+    for load, step in _steps(row, lanes):
+        size = load.immediate.buffer.item_bytes
+        if length and (not isinstance(step, int) or abs(step) > size):
+            found[id(load)] = step * max(1, TILE_AHEAD_BYTES // (length * size))
+    return found
 
 
 def pieces_ahead(row: For, large_bytes: int) -> dict[int, Extent]:
