@@ -7,6 +7,7 @@ its own index; or tiles of two axes, when a large array is read across its rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from graphc.codegen import segments
 from graphc.codegen.emit.stretches import stretches
@@ -23,10 +24,37 @@ from graphc.types import Shape
 
 # Arrays of so many elements that are read across their rows are read in square tiles.
 TURNED_ELEMENTS = 1 << 16
+# Rows so many bytes apart have the same places in the second cache: as many as there are lines in
+# those. Of rows an eighth as far apart, a tile's fit.
+CROWDED = 1 << 17
 # Where rows are as short as this, lanes pick their elements out of whole vectors.
 MOST_STEPPED = 4
 # Members of a group that may be written several times.
 FEW_MEMBERS = 8
+
+
+@dataclass(frozen=True)
+class Across:
+    """Arrays that are read in the order of their memory along an axis that is not the last one.
+
+    Along the last, elements lie `apart` bytes apart, at most. `beside`: others are read in the
+    order that the result is written in.
+    """
+
+    axis: int
+    apart: int
+    beside: bool
+
+    def lanes(self, most: int) -> int:
+        """How wide tiles are, if `most` lanes write long enough pieces of lines. Rows a multiple of
+        a large power of two apart have few places in caches: fewer of them are read together.
+        """
+        power = self.apart & -self.apart
+        if most and power >= CROWDED:
+            return TURNED_SIDE // 2
+        if power >= CROWDED // 8 and not self.beside:
+            return TURNED_SIDE
+        return max(TURNED_SIDE, min(MOST_TURNED, most))
 
 
 class ElementwiseWriter(Writer):
@@ -57,9 +85,9 @@ class ElementwiseWriter(Writer):
             return draft.launch(1, 1, self.group.members, self.reason())
         framed = any(isinstance(operand, Framed) for _, operand in results)
         flat = not framed and self.is_flat(nodes, domain)
-        turned = None if flat else self._turned_axis(nodes, domain)
-        if turned is not None:
-            return self._tiled(results, domain, turned)
+        across = None if flat else self._read_across(nodes, domain)
+        if across is not None:
+            return self._tiled(results, domain, across)
         # an axis of one element has no lanes to offer
         kept = [axis for axis, extent in enumerate(domain) if extent != 1] or [len(domain) - 1]
         shape: Shape = (product(domain),) if flat else tuple(domain[axis] for axis in kept)
@@ -105,9 +133,9 @@ class ElementwiseWriter(Writer):
         """Whether a body is long, and this target takes it in segments."""
         return self.partition.tactics.segments and segments.may_be_cut(body)
 
-    def _turned_axis(self, nodes: Sequence[Node], domain: Shape) -> int | None:
-        """The axis along which a large array is read in the order of its memory, if that is not the
-        last one; None if there is no such array.
+    def _read_across(self, nodes: Sequence[Node], domain: Shape) -> Across | None:
+        """How large arrays are read that are not read in the order of their memory along the last
+        axis, but along another one; None if there is no such array.
         """
         last = len(domain) - 1
         total = product(domain)
@@ -116,46 +144,34 @@ class ElementwiseWriter(Writer):
         index = variables(len(domain))
         stack: list[tuple[Node, Index]] = [(node, index) for node in nodes]
         seen = set(stack)
+        found: list[tuple[int, int]] = []
+        beside = False
         while stack:
             node, at = stack.pop()
             if self.readable(node) is not None:
-                turned = self._read_across(at, index, domain)
-                if turned is not None:
-                    return turned
+                axis = _axis_in_order(at, index, domain)
+                if axis is not None:
+                    found.append((axis, _apart(node, at, str(index[-1]))))
+                beside = beside or axis is None and names_in(index) <= names_in(at)
                 continue
             for pair in reads_at(node, at):
                 if pair not in seen:
                     seen.add(pair)
                     stack.append(pair)
-        return None
-
-    def _read_across(self, at: Index, index: Index, domain: Shape) -> int | None:
-        """The axis of the domain along which an array that is read at `at` is read in order, where
-        the last axis of the domain steps from row to row.
-        """
-        *rows, place = at or (0,)
-        lane = str(index[-1])
-        if lane in symbols_of(place) or lane not in names_in(rows):
-            return None
-        for axis, extent in enumerate(domain[:-1]):
-            along = affine(place, str(index[axis]))
-            if along is not None and along[0] == 1:
-                return axis if not isinstance(extent, int) or extent > MOST_STEPPED else None
-        return None
+        return Across(found[0][0], max(step for _, step in found), beside) if found else None
 
     def _tiled(
-        self, results: Sequence[tuple[Node, Operand]], domain: Shape, turned: int
+        self, results: Sequence[tuple[Node, Operand]], domain: Shape, read: Across
     ) -> Launch:
         """Tiles of two axes, so that lines of memory that run along one of them are used whole
         while they are near.
         """
         draft = self.draft()
-        last = len(domain) - 1
+        last, turned = len(domain) - 1, read.axis
         others = tuple(axis for axis in range(last) if axis != turned)
-        tactics = self.partition.tactics
         widest = max(operand.storage.dtype.itemsize for _, operand in results)
-        side = max(TURNED_SIDE, min(MOST_TURNED, tactics.turned_bytes // widest))
-        height = tactics.turned_rows
+        side = read.lanes(self.partition.tactics.turned_bytes // widest)
+        height = self.partition.tactics.turned_rows
         across = ceildiv(domain[last], side)
         down = ceildiv(domain[turned], height)
         tasks = product(domain[axis] for axis in others) * down * across
@@ -187,6 +203,30 @@ class ElementwiseWriter(Writer):
                 reader.value(member, index)
         for node, target in results:
             self.store(reader, node, target, index)
+
+
+def _axis_in_order(at: Index, index: Index, domain: Shape) -> int | None:
+    """The axis of the domain along which an array that is read at `at` is read in order, where the
+    last axis of the domain steps from row to row.
+    """
+    *rows, place = at or (0,)
+    lane = str(index[-1])
+    if lane in symbols_of(place) or lane not in names_in(rows):
+        return None
+    for axis, extent in enumerate(domain[:-1]):
+        along = affine(place, str(index[axis]))
+        if along is not None and along[0] == 1:
+            return axis if not isinstance(extent, int) or extent > MOST_STEPPED else None
+    return None
+
+
+def _apart(node: Node, at: Index, lane: str) -> int:
+    """By how many bytes lanes that read a node lie apart; 0 if that is not known."""
+    position: Extent = 0
+    for extent, place in zip(node.shape, at, strict=True):
+        position = position * extent + place
+    step = affine(position, lane)
+    return abs(step[0]) * node.dtype.itemsize if step and isinstance(step[0], int) else 0
 
 
 def names_in(index: Sequence[Extent]) -> set[str]:
