@@ -193,7 +193,8 @@ class ElementwiseWriter(Writer):
                     index = placed((turned, last), (i, j), lead, len(domain))
                     self._store_all(Reader(self, draft, lanes.body), results, index)
         inner = dim_min(domain[last], side) * dim_min(domain[turned], height)
-        return draft.launch(tasks, inner, self.group.members, self.reason())
+        reason = f"{self.reason()}; read across rows: tiles of {side} lanes by {height}"
+        return draft.launch(tasks, inner, self.group.members, reason)
 
     def _store_all(
         self, reader: Reader, results: Sequence[tuple[Node, Operand]], index: Index

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Level
-from graphc.codegen.loops import Buffer, Kernel, linear
+from graphc.codegen.loops import Buffer, Kernel, linear, most_steps
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import Address, For, Store, Value, walk
 from graphc.dims import Extent, affine, product, substitute
@@ -23,6 +23,8 @@ from graphc.dims import Extent, affine, product, substitute
 LINE_BYTES = 64
 # A loop of more instructions waits for those, not for memory.
 LITTLE_WORK = 48
+# The least lines of a row that does not end with one.
+LEAST_LINES = 8
 # The least bytes of a store that may go past the caches.
 LEAST_BYTES = 16
 
@@ -74,9 +76,19 @@ def _fits(store: Store, loop: For, lanes: int, traffic: Traffic) -> bool:
         return False
     if any(isinstance(size, int) and size < least for size, least in traffic.least(buffer)):
         return False
+    steps = most_steps(loop.start, loop.stop)
+    if steps is not None and _is_ragged(steps * buffer.item_bytes):
+        return False
     split = affine(linear(buffer, store.index), loop.variable)
     together = lanes * buffer.item_bytes
     return split is not None and split[0] == 1 and together >= LEAST_BYTES
+
+
+def _is_ragged(row: int) -> bool:
+    """Whether many of the lines that a row of so many bytes lies in are its neighbours' as well.
+    What goes past the caches in part is waited for by what is written to the rest of its line.
+    """
+    return row % LINE_BYTES != 0 and row < LEAST_LINES * LINE_BYTES
 
 
 _WHOLE = ("contiguous", "global")

@@ -43,9 +43,19 @@ def test_tiles_are_turned_where_the_loop_reads_across_rows() -> None:
     x = gx.symbol("x", ("n", "m"), "float32")
     compiled = gx.compile(x, x.T * 2, options=OPTIONS)
     assert "@turn4x" in compiled.llvm_ir and "gather" not in compiled.llvm_ir
+    assert "read across rows: tiles of 128 lanes by 1024" in str(compiled.report())
     for shape in ((1, 1), (3, 70), (70, 3), (64, 64), (65, 129), (0, 5), (5, 0)):
         array = random_array(shape, "float32")
         np.testing.assert_array_equal(compiled(array), array.T * 2)
+
+
+def test_tiles_are_narrow_where_rows_crowd_in_a_cache() -> None:
+    for columns, lanes in ((1000, 128), (4096, 64), (32768, 32)):
+        x = gx.symbol("x", (256, columns), "float32")
+        report = str(gx.compile(x, x.T * 2, options=OPTIONS).report())
+        assert f"tiles of {lanes} lanes by 1024" in report
+    x, y = gx.symbol("x", (256, 4096), "float32"), gx.symbol("y", (4096, 256), "float32")
+    assert "tiles of 128 lanes by" in str(gx.compile([x, y], x.T + y, options=OPTIONS).report())
 
 
 @pytest.mark.parametrize("dtype", ["int8", "float32", "float64"])
@@ -153,6 +163,17 @@ def test_rows_of_any_length_go_past_the_caches() -> None:
         a, b = random_array((60, columns), "float32"), random_array((columns,), "float32")
         for got, wanted in zip(compiled(a, b), [a + b, a * 2], strict=True):
             np.testing.assert_array_equal(got, wanted)
+
+
+@pytest.mark.usefixtures("small_caches")
+@pytest.mark.parametrize("columns", [4, 8, 24, 100])
+def test_lines_that_several_rows_share_are_written_through_the_caches(columns: int) -> None:
+    """One part of a line past the caches and the other through them takes 90 times as long."""
+    x, row = gx.symbol("x", (3000, columns), "float32"), gx.symbol("r", (columns,), "float32")
+    compiled = gx.compile([x, row], x + row, options=OPTIONS)
+    assert "!nontemporal" not in compiled.llvm_ir
+    a, b = random_array((3000, columns), "float32"), random_array((columns,), "float32")
+    np.testing.assert_array_equal(compiled(a, b), a + b)
 
 
 @pytest.mark.usefixtures("small_caches")
