@@ -55,6 +55,7 @@ class Implementation:
         self._plan = Plan.of(spec)
         self._donors = {made: giver for giver, made in spec.donated.items()}
         self._strided_lock = threading.RLock()
+        self._strided_address: int | None = None  # None: not asked for yet
         words = self._descriptor_words()
         self.descriptor = Descriptor(words, self._pool)
         self._own_entry: Mapping[str, int] | None = None
@@ -116,6 +117,11 @@ class Implementation:
         Called once, when such an input first comes, and only if `CallSpec.strided` is 0.
         """
         return 0
+
+    def run_in_order(self, arrays: list[np.ndarray], targets: Sequence[np.ndarray]) -> bool:
+        """Run a program for arrays that lie in memory in the order of other axes, if there is one.
+        """
+        return False
 
     def raise_status(self, words: tuple[int, ...]) -> NoReturn:
         """Raise what a nonzero status record means. `words` are those of
@@ -439,6 +445,8 @@ class Implementation:
     def _run(self, arrays: list[np.ndarray], targets: Sequence[np.ndarray], slots: Any) -> None:
         program = self.spec.contiguous
         if not program or not all(array.flags.c_contiguous for array in arrays):
+            if self.run_in_order(arrays, targets):
+                return
             program = self._strided()
         if not program:
             program = self.spec.contiguous
@@ -469,12 +477,13 @@ class Implementation:
             self._failed(bytes(status))
 
     def _strided(self) -> int:
-        """The program for any strides, compiled at its first use."""
+        """The program for any strides, compiled at its first use; 0 for none."""
         with self._strided_lock:
-            address = self.descriptor[Word.STRIDED] or self.strided_program()
-            if address:
-                self.descriptor.install_strided(address)
-            return address
+            if self._strided_address is None:
+                self._strided_address = self.descriptor[Word.STRIDED] or self.strided_program()
+                if self._strided_address:
+                    self.descriptor.install_strided(self._strided_address)
+            return self._strided_address
 
     def _failed(self, status: bytes) -> NoReturn:
         """Raise what a status record means; the entry calls this with the record's bytes."""

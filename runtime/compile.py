@@ -40,6 +40,7 @@ from graphc.runtime.miss import missed, remember
 from graphc.runtime.native import Module, NativeProgram, Recorder, link
 from graphc.runtime.plan import Plan, are_sources_unchanged, plan_facts, plan_key
 from graphc.runtime.threads import default_workers
+from graphc.runtime.turned import MOST_VARIANTS, Orders, orders_of, turned
 from graphc.tree import flatten
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Compiled(Implementation):
         self._modules = plan.modules
         self.native = self._linked(plan)
         self._variants: list[NativeProgram] = [self.native]
+        self._turned: dict[Orders, Any] = {}
         super().__init__(self._spec())
 
     @property
@@ -227,6 +229,20 @@ class Compiled(Implementation):
         native = self._linked(plan)
         self._variants.append(native)
         return native.main
+
+    def run_in_order(self, arrays: list[np.ndarray], targets: Sequence[np.ndarray]) -> bool:
+        orders = None if self.request.donated else orders_of(arrays)
+        if orders is None:
+            return False
+        with self._strided_lock:
+            if orders not in self._turned and len(self._turned) >= MOST_VARIANTS:
+                return False
+            if orders not in self._turned:
+                self._turned[orders] = compile_cpu(turned(self.request, orders))
+        pairs = zip(arrays, orders, strict=True)
+        given = [x if order is None else x.transpose(order) for x, order in pairs]
+        self._turned[orders](*given, out=tuple(targets) if len(targets) > 1 else targets[0])
+        return True
 
     def arguments(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         structure = self.request.input_structure

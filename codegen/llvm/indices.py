@@ -10,9 +10,9 @@ from __future__ import annotations
 from graphc.codegen.llvm.arithmetic import LONG_SUM, Arithmetic
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.values import Values
-from graphc.codegen.loops import Buffer, linear
+from graphc.codegen.loops import Buffer, linear, stride_name
 from graphc.codegen.scalar import Value
-from graphc.dims import Dim, Extent, affine, symbols_of
+from graphc.dims import Dim, Extent, affine, substitute, symbols_of
 
 # What the names in an index stand for, as operands, and of how many lanes each is.
 Names = dict[str, tuple[str, int]]
@@ -29,6 +29,22 @@ class Indices:
     def __init__(self, values: Values) -> None:
         self.values = values
         self.pointers: dict[Buffer, str] = {}
+        # Strided buffers whose elements are known to lie side by side along their last axis.
+        self.side_by_side: frozenset[Buffer] = frozenset()
+
+    def position(self, buffer: Buffer, index: tuple[Extent, ...]) -> Extent:
+        """Where an element is, in units of the buffer (see `unit_bytes`)."""
+        position = linear(buffer, index)
+        if buffer in self.side_by_side:
+            last = stride_name(buffer, len(buffer.shape) - 1)
+            return substitute(position, {last: buffer.item_bytes})
+        return position
+
+    def step(self, buffer: Buffer) -> int | None:
+        """From an element to the next one along the last axis, in those units; None if unknown."""
+        if buffer.layout == "contiguous":
+            return 1
+        return buffer.item_bytes if buffer in self.side_by_side else None
 
     def value(self, level: Level, value: Value) -> str:
         """The value of an index expression, in every lane."""
@@ -150,7 +166,7 @@ class Indices:
     ) -> tuple[str, str]:
         """How lanes reach memory: ("wide" | "uniform", pointer) or ("lanes", vector of pointers).
         """
-        position = linear(buffer, index)
+        position = self.position(buffer, index)
         unit = unit_bytes(buffer)
         lanes = level.lanes
         values = self.argument_names(level, args)
@@ -163,7 +179,7 @@ class Indices:
                 slope, _ = split
                 if slope == 0:
                     return "uniform", self.pointer(level, buffer, position, unit, values)
-                if slope == 1 and buffer.layout == "contiguous":
+                if slope == self.step(buffer):
                     return "wide", self.pointer(level, buffer, position, unit, values)
         pointers, typed = self.values.fresh("p"), f"<{lanes.count} x i64>"
         moving = symbols_of(position) & (varying | {lanes.variable})

@@ -8,7 +8,7 @@ kind of them (`loops`, `loads`, `stores`, `accumulators`, `checks`), which all s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,7 @@ from graphc.dims import Extent, product
 
 # Who runs a function, as every function with a frame calls it.
 WORKER = "%worker"
+PARAMETERS = "ptr noalias %frame, i64 %begin, i64 %end, i64 %worker"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,44 @@ def kernel_module(kernel: Kernel, machine: Machine, name: str) -> Text:
     worker)`.
     """
     printer = Printer(kernel, machine)
-    return printer.module(printer.function(name, kernel.body, kernel.nest))
+    strided = [b for b in kernel.buffers if b.layout == "strided" and b.shape]
+    if not strided or any(isinstance(s, For) and s.segment for s in walk(kernel.body)):
+        return printer.module(printer.function(name, kernel.body, kernel.nest))
+    return _two_versions(printer, Printer(kernel, machine), strided, name)
+
+
+def _two_versions(any_: Printer, rows: Printer, strided: Sequence[Buffer], name: str) -> Text:
+    """A kernel over arrays of any strides, and one for those of which rows lie in one piece each:
+    parts of larger arrays, mostly. Lanes that lie side by side are loaded as vectors.
+    """
+    kernel = any_.kernel
+    rows.indices.side_by_side = frozenset(strided)
+    texts = []
+    for printer, suffix in ((any_, "any"), (rows, "rows")):
+        text = printer.function(f"{name}_{suffix}", kernel.body, kernel.nest)
+        texts.append(text.removesuffix(_METADATA).replace("define void", "define internal void", 1))
+    lines = [f"define void @{name}({PARAMETERS}) nounwind {{", "entry:"]
+    holds = "true"
+    for position, (kind, item) in enumerate(kernel.frame()):
+        if kind != "stride" or item[1] != len(item[0].shape) - 1:
+            continue
+        lines += [
+            f"  %w{position} = getelementptr i64, ptr %frame, i64 {position}",
+            f"  %s{position} = load i64, ptr %w{position}, align 8",
+            f"  %c{position} = icmp eq i64 %s{position}, {item[0].item_bytes}",
+            f"  %a{position} = and i1 {holds}, %c{position}",
+        ]
+        holds = f"%a{position}"
+    lines.append(f"  br i1 {holds}, label %rows, label %any")
+    for suffix in ("rows", "any"):
+        lines += [f"{suffix}:", f"  tail call void @{name}_{suffix}({PARAMETERS})", "  ret void"]
+    texts.append("\n".join([*lines, "}"]) + _METADATA)
+    any_.values.declarations |= rows.values.declarations
+    any_.routines |= rows.routines
+    preludes = dict.fromkeys([*any_.preludes(), *rows.preludes()])
+    text = "\n".join([*sorted(any_.values.declarations), "", *preludes, *texts]) + "\n"
+    symbols = tuple(dict.fromkeys([*any_.libraries.symbols, *rows.libraries.symbols]))
+    return Text(text, any_.routines, symbols)
 
 
 def routine_module(routine: Routine, lanes: int, machine: Machine, name: str) -> str:
@@ -209,7 +247,7 @@ class Printer:
 
     def function(self, name: str, body: Scope, nest: Any) -> str:
         assert isinstance(nest, For)
-        top = self.open(name, "ptr noalias %frame, i64 %begin, i64 %end, i64 %worker")
+        top = self.open(name, PARAMETERS)
         level = Level(body, top, block=top.block)
         level.lines, level.symbols = top.lines, {}
         self.pauses.allowed = may_run_long(self.kernel)

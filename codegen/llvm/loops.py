@@ -27,7 +27,7 @@ from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.llvm.stores import Stores
 from graphc.codegen.llvm.stream import Traffic, may_stream, streaming_stores
 from graphc.codegen.llvm.turned import Strips, fill, strip_end, strip_start, strips_of
-from graphc.codegen.loops import Buffer, linear
+from graphc.codegen.loops import Buffer
 from graphc.codegen.recurrence import carried_loads
 from graphc.codegen.scalar import For, Scope, Store, Value, walk
 from graphc.dims import affine
@@ -335,9 +335,8 @@ class Loops:
                 args = statement.args[: address.count]
             else:
                 continue
-            split = affine(linear(buffer, index), loop.variable)
-            side_by_side = (0, 1) if buffer.layout == "contiguous" else (0,)
-            if split is None or split[0] not in side_by_side:
+            split = affine(self.indices.position(buffer, index), loop.variable)
+            if split is None or split[0] not in (0, self.indices.step(buffer)):
                 return True
             if any(id(value) in inside for value in args):
                 return True

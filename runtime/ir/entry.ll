@@ -1023,7 +1023,14 @@ check_donations:
   %lent = call i1 @check_donations(ptr %descriptor, ptr %args, i64 %inputs, ptr %frame)
   br i1 %lent, label %strides, label %slow
 strides:
-  br i1 %strided, label %describe, label %outputs
+  br i1 %strided, label %weigh, label %outputs
+weigh:                        ; where there is much to do, another order of the axes may be worth a
+  %weight_slot = call i64 @word(ptr %descriptor, i64 ${WORK_SLOT})            ; variant: see turned.py
+  %weight = call i64 @word(ptr %slots, i64 %weight_slot)
+  %light = call i64 @word(ptr %descriptor, i64 ${THRESHOLD})
+  %limit = shl i64 %light, 3
+  %heavy = icmp sgt i64 %weight, %limit
+  br i1 %heavy, label %slow, label %describe
 describe:
   call void @fill_strides(ptr %descriptor, ptr %args, i64 %inputs, ptr %slots, ptr %frame)
   br label %outputs
