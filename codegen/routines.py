@@ -27,15 +27,28 @@ def routine(name: str, dtypes: tuple[str, ...], fast: bool = False) -> Routine |
     """
     if any(dtype not in FLOATS or dtype in HALVES for dtype in dtypes):
         return None
+    if _length(name, dtypes, fast) < LEAST_INSTRUCTIONS:
+        return None
     body = Scope(fast=fast)
-    parameters = tuple(
-        Value(body, "parameter", (), dtype, position) for position, dtype in enumerate(dtypes)
-    )
+    parameters = _parameters(body, dtypes)
     result = body.call(name, *parameters)
-    if not isinstance(result, Value) or len(body.statements) < LEAST_INSTRUCTIONS:
+    if not isinstance(result, Value):
         return None
     speed = ("fast",) if fast else ()
     return Routine("_".join((*speed, name, *dtypes)), parameters, body, result)
+
+
+def _parameters(body: Scope, dtypes: Sequence[str]) -> tuple[Value, ...]:
+    return tuple(Value(body, "parameter", (), dtype, i) for i, dtype in enumerate(dtypes))
+
+
+def _length(name: str, dtypes: tuple[str, ...], fast: bool) -> int:
+    """The instructions of a procedure, those of which it calls aside. One of few is copied, so that
+    calls that it has in common with others are there once.
+    """
+    body = Scope(calls_routines=True, fast=fast)
+    body.copy(name, *_parameters(body, dtypes))
+    return len(body.statements)
 
 
 def work_together(nodes: Sequence[Node], fast: bool = False) -> int:
@@ -60,7 +73,7 @@ def _shared(ops: tuple[Op, ...], dtypes: tuple[str, ...], fast: bool) -> float:
 
 def _instructions(ops: tuple[Op, ...], dtypes: tuple[str, ...], fast: bool) -> int:
     body = Scope(fast=fast)
-    parameters = [Value(body, "parameter", (), dtype, i) for i, dtype in enumerate(dtypes)]
+    parameters = _parameters(body, dtypes)
     for op in ops:
         op.lowering.kernel(body, *parameters)  # type: ignore[union-attr]
     return sum(each.opcode != "const" for each in body.statements)

@@ -452,14 +452,18 @@ class Scope:
     def call(self, name: str, *args: Value) -> Any:
         """The value, or the values, of the mathematical procedure `name`: a copy of it, or a call.
         """
-        from graphc.codegen import exact, vecmath
-
         if self.calls_routines and all(isinstance(a, Value) and a.opcode != "const" for a in args):
             from graphc.codegen.routines import routine
 
             found = routine(name, tuple(value.dtype for value in args), self._takes_fast(name))
             if found is not None:
                 return self.emit("call", *args, dtype=found.result.dtype, immediate=found)
+        return self.copy(name, *args)
+
+    def copy(self, name: str, *args: Value) -> Any:
+        """The value, or the values, of a copy of a procedure."""
+        from graphc.codegen import exact, vecmath
+
         procedures = vecmath.FAST if self._takes_fast(name) else vecmath.PROCEDURES
         return (exact.PROCEDURES.get(name) or procedures[name])(self, *args)
 

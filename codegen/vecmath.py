@@ -62,7 +62,7 @@ PROCEDURES: dict[str, Procedure] = {
     procedure.__name__: _through_float32(procedure)
     for procedure in (
         *(_exp.exp, _exp.exp2, _exp.expm1, _exp.sinh, _exp.cosh, _exp.tanh, _exp.sigmoid),
-        *(_exp.silu, _exp.mish, _erf.gelu, _erf.ndtr, _erf.normal_density),
+        *(_exp.sigmoid_tail, _exp.silu, _exp.mish, _erf.gelu, _erf.ndtr, _erf.normal_density),
         *(_log.log, _log.log2, _log.log10, _log.log1p, _log.softplus, _log.logit),
         *(_log.xlogy, _log.xlog1py),
         *(_log.asinh, _log.acosh, _log.atanh, _power.pow, _power.cbrt),

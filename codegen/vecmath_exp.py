@@ -180,18 +180,17 @@ def _short_tanh(k: Scope, size: Value) -> Value:
 
 
 class _Sigmoid:
-    """1 / (1 + exp(-x)) as unit * reciprocal * (1 + wrong).
+    """1 / (1 + exp(x)) as unit * reciprocal * (1 + wrong), for x from `saturated` to where it is 0.
 
     The denominator is carried in two parts and the reciprocal corrected for the lower one. Where
-    the result is subnormal the denominator would be infinite: it is scaled for large negative x.
+    the result is subnormal the denominator would be infinite: it is scaled for large x.
     """
 
     def __init__(self, k: Scope, x: Value) -> None:
         format_ = FORMATS[x.dtype]
-        argument = at_least(k, at_most(k, k.neg(x), _SILU_IS_0[x.dtype]), format_.saturated)
-        r = reduce_by_ln2(k, argument)
+        r = reduce_by_ln2(k, x)
         lift = 128 if x.dtype == "float64" else 64
-        large = k.gt(argument, -format_.least / 2)
+        large = k.gt(x, -format_.least / 2)
         biases = [k.const(format_.bias - by << format_.fraction, format_.word) for by in (lift, 0)]
         self.unit = k.select(large, k.const(2.0**-lift, x.dtype), k.const(1.0, x.dtype))
         scale = power_of_two(k, r.shifted, k.select(large, *biases))
@@ -206,15 +205,26 @@ class _Sigmoid:
         self.wrong = k.fma(k.neg(self.reciprocal), residue, wrong)
 
 
-def sigmoid(k: Scope, x: Value) -> Value:
-    """1 / (1 + exp(-x)), within 1 ulp."""
-    s = _Sigmoid(k, x)
+def sigmoid_tail(k: Scope, x: Value) -> Value:
+    """1 / (1 + exp(|x|)), within 1 ulp: the smaller of sigmoid(x) and sigmoid(-x)."""
+    s = _Sigmoid(k, at_most(k, k.abs(x), _SILU_IS_0[x.dtype]))
     return k.mul(k.fma(s.reciprocal, s.wrong, s.reciprocal), s.unit)
+
+
+def sigmoid(k: Scope, x: Value) -> Value:
+    """1 / (1 + exp(-x)), within 1 ulp: the tail, or what it leaves of 1.
+
+    A derivative is sigmoid(x) sigmoid(-x): both have the same tail, which is computed once. Taken
+    from 1, of which it is at most half, its error is at most half of what it was.
+    """
+    tail = k.call("sigmoid_tail", x.args[0] if x.opcode == "neg" else x)
+    return k.select(k.lt(x, 0.0), tail, k.sub(1.0, tail))
 
 
 def silu(k: Scope, x: Value) -> Value:
     """x / (1 + exp(-x)), within 1 ulp; -0.0 at -inf."""
-    s = _Sigmoid(k, x)
+    argument = at_most(k, k.neg(x), _SILU_IS_0[x.dtype])
+    s = _Sigmoid(k, at_least(k, argument, FORMATS[x.dtype].saturated))
     finite = at_least(k, x, -_SILU_IS_0[x.dtype])
     main, rest = two_product(k, finite, s.reciprocal)
     result = k.mul(k.add(main, k.fma(main, s.wrong, rest)), s.unit)

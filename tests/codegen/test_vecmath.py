@@ -181,6 +181,7 @@ SPECIAL = {
     ],
     "tanh": [(0.0, 0.0), (-0.0, -0.0), (INFINITY, 1), (-INFINITY, -1), (1e-44, 1e-44)],
     "sigmoid": [(0.0, 0.5), (-0.0, 0.5), (INFINITY, 1), (-INFINITY, 0)],
+    "sigmoid_tail": [(0.0, 0.5), (-0.0, 0.5), (INFINITY, 0), (-INFINITY, 0)],
     "silu": [(0.0, 0.0), (-0.0, -0.0), (INFINITY, INFINITY), (-INFINITY, -0.0), (-800.0, -0.0)],
     "mish": [(0.0, 0.0), (-0.0, -0.0), (INFINITY, INFINITY), (-INFINITY, -0.0), (-800.0, -0.0)],
     "gelu": [(0.0, 0.0), (-0.0, -0.0), (INFINITY, INFINITY), (-INFINITY, -0.0), (-40.0, -0.0)],
@@ -449,8 +450,8 @@ def test_every_constant_can_be_derived_again(dtype):
 
 
 LIMITS = {
-    "exp": 31, "exp2": 30, "expm1": 41, "sinh": 53, "cosh": 50, "tanh": 49, "sigmoid": 47,
-    "silu": 57, "mish": 101, "gelu": 128, "ndtr": 123, "normal_density": 46,
+    "exp": 31, "exp2": 30, "expm1": 41, "sinh": 53, "cosh": 50, "tanh": 49, "sigmoid": 48,
+    "sigmoid_tail": 45, "silu": 57, "mish": 101, "gelu": 128, "ndtr": 123, "normal_density": 46,
     "log": 45, "log2": 55, "log10": 57, "log1p": 45,
     "softplus": 89, "logit": 74, "asinh": 77, "acosh": 78, "atanh": 69, "cbrt": 66, "sin": 140,
     "cos": 139, "tan": 145, "sinc": 75, "asin": 41, "acos": 51, "atan": 60, "erf": 72,

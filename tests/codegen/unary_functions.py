@@ -75,7 +75,11 @@ _ODD = frozenset(
     ("sinh", "tanh", "asinh", "atanh", "cbrt", "sin", "tan", "asin", "atan", "erf", "erfinv")
     + ("i1", "i1e", "j1")
 )
-_EVEN = frozenset(("cosh", "cos", "sinc", "i0", "i0e", "j0", "normal_density"))
+_EVEN = frozenset(("cosh", "cos", "sinc", "i0", "i0e", "j0", "normal_density", "sigmoid_tail"))
+
+
+# Procedures that no function is by itself.
+_INSIDE: dict[str, Real] = {"sigmoid_tail": lambda x: gx.sigmoid(-gx.absolute(x))}
 
 
 def _other(name: str) -> tuple[Real | None, float]:
@@ -106,7 +110,7 @@ def _procedures() -> dict[str, Function]:
         if reference.procedure == "polygamma":
             build: Real = functools.partial(gx.polygamma, *reference.settings)
         else:
-            build = getattr(gx, spelled)
+            build = _INSIDE.get(name) or getattr(gx, spelled)
         made[name] = Function(
             build, reference.bound_in("float32"), *_other(name),
             floor=reference.floor, floor_below=reference.floor_below, narrow=0.51,

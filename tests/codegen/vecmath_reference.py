@@ -186,6 +186,9 @@ REFERENCES: dict[str, Reference] = {
     "sigmoid": Reference(
         lambda x: 1 / (1 + mpmath.exp(-x)), ((-1, 1), (-40, 40), (-110, -80), (-746, -700))
     ),
+    "sigmoid_tail": Reference(
+        lambda x: 1 / (1 + mpmath.exp(abs(x))), ((-1, 1), (-40, 40), (80, 110), (700, 746))
+    ),
     "silu": Reference(
         lambda x: x / (1 + mpmath.exp(-x)), ((-1, 1), (-40, 40), (-115, -80), (-760, -700))
     ),
