@@ -274,7 +274,8 @@ class For:
     """`for variable in range(start, stop)`; what iterations may assume of each other is the role.
 
     A `segment` is one of the loops, without loops inside, into which a long body has been cut: a
-    printer may make a function of it. A `straight` one is arithmetic without conditions.
+    printer may make a function of it. A `straight` one is arithmetic without conditions, a `full`
+    one goes over whole vectors of elements of 4 bytes or more.
     """
 
     variable: str
@@ -285,6 +286,7 @@ class For:
     accumulators: list[Accumulator]
     segment: bool = False
     straight: bool = False
+    full: bool = False
 
 
 # Value | Store | Accumulate | Check | Barrier | Until | Library | For | loops.Contract

@@ -37,12 +37,14 @@ SEGMENT = 512
 # The same of arithmetic alone, which printers write in time linear in it; a core keeps so many
 # instructions decoded.
 LONG_SEGMENT = 3000
+# Elements of a vector of any dtype that may be in segments.
+MULTIPLE = 16
 # A body of so many statements is not cut.
 WHOLE = 768
-# Bytes of one value in all lanes of a tile: eight vectors of the widest machines. Straight code is
+# Bytes of one value in all lanes of a tile: four vectors of the widest machines. Straight code is
 # longer than the first-level cache of instructions, so each vector that uses a segment again saves
 # what fetching it takes; what crosses the segments of so many lies in the second-level cache.
-TILE_BYTES = 512
+TILE_BYTES = 256
 
 
 def of_one(draft: Draft, once: LoopBuilder) -> list[Statement]:
@@ -99,9 +101,12 @@ def _steps(buffer: Buffer, index: tuple[Extent, ...], variable: str, slope: int)
     return split is not None and split[0] == slope
 
 
-def in_tiles(draft: Draft, outer: LoopBuilder, lanes: LoopBuilder, straight: bool) -> None:
+def in_tiles(
+    draft: Draft, outer: LoopBuilder, lanes: LoopBuilder, straight: bool, full: bool
+) -> None:
     """Join a long vector loop to its task: tile by tile, as the loops of its segments. `straight`
-    says that printers write arithmetic without branches in time linear in it.
+    says that printers write arithmetic without branches in time linear in it, `full` that the loop
+    is whole vectors, see `MULTIPLE`.
     """
     start, stop = lanes.loop.start, lanes.loop.stop
     straight = straight and is_arithmetic(lanes.body.statements, lanes.variable, 1)
@@ -115,7 +120,7 @@ def in_tiles(draft: Draft, outer: LoopBuilder, lanes: LoopBuilder, straight: boo
         lane = Dim.symbol(lanes.variable) - first
         parts = _cut(statements, size)
         for body in _segments(draft, tiles.body, parts, (lanes.variable,), (width,), (lane,)):
-            part = For(lanes.variable, first, last, "vector", body, [], True, straight)
+            part = For(lanes.variable, first, last, "vector", body, [], True, straight, full)
             tiles.body.statements.append(part)
 
 

@@ -115,7 +115,8 @@ class ElementwiseWriter(Writer):
                     self.flat[index] = i
                 self._store_all(Reader(self, draft, lanes.body), results, index)
                 if self._is_cut(lanes.body.statements):
-                    segments.in_tiles(draft, outer, lanes, self.partition.tactics.straight)
+                    straight = self.partition.tactics.straight
+                    segments.in_tiles(draft, outer, lanes, straight, _are_whole(low, high))
                 else:
                     lanes.close()
         inner = columns if tiles == 1 else CHUNK
@@ -228,6 +229,12 @@ def _apart(node: Node, at: Index, lane: str) -> int:
         position = position * extent + place
     step = affine(position, lane)
     return abs(step[0]) * node.dtype.itemsize if step and isinstance(step[0], int) else 0
+
+
+def _are_whole(low: Extent, high: Extent) -> bool:
+    """Whether elements from one to another, cut into chunks, are whole vectors."""
+    both = isinstance(low, int) and isinstance(high, int)
+    return both and low % segments.MULTIPLE == high % segments.MULTIPLE == 0  # type: ignore[operator]
 
 
 def names_in(index: Sequence[Extent]) -> set[str]:

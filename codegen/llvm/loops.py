@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from graphc.codegen import segments
 from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.llvm.accumulators import Accumulators
 from graphc.codegen.llvm.ahead import (
@@ -217,6 +218,10 @@ class Loops:
             self.loads.scattered |= elements_ahead(loop, self.values.machine)
         static = isinstance(loop.start, int) and isinstance(loop.stop, int)
         length = loop.stop - loop.start if static else None  # type: ignore[operator]
+        if loop.segment and loop.full and segments.MULTIPLE % count == 0:
+            bounds = self.indices.dim(level, loop.start), self.indices.dim(level, loop.stop)
+            self._carried(level, loop, *bounds, count, count, {})
+            return
         if loop.segment:
             self._masked(level, loop, count)
             return

@@ -23,8 +23,8 @@ from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.loops import Buffer, Kernel, linear
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import For, Scope, Store, Value, item_bytes, walk
-from graphc.codegen.segments import used
-from graphc.dims import Extent, affine
+from graphc.codegen.segments import TILE_BYTES, used
+from graphc.dims import Extent, affine, product
 
 if TYPE_CHECKING:
     from graphc.codegen.llvm.kernel import Printer
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 SPARE_REGISTERS = 4
 # An array that a segment reads or writes so often has its address made once.
 OFTEN = 4
+# Processors see by themselves that so many arrays are written one element after the other.
+MOST_STREAMS = 16
 # Instructions of LLVM under their names here.
 _PLAIN = frozenset(("add", "sub", "mul", "div"))
 
@@ -81,6 +83,18 @@ class Straight:
         self.dtype = next(s.dtype for s in self.scope.statements if isinstance(s, Value))
         self.typed = llvm_type(self.dtype, lanes)
         self.bytes = item_bytes(self.dtype) * lanes
+        self.fetches = self._asks_ahead()
+
+    def _asks_ahead(self) -> bool:
+        """Whether the memory of results is asked for a tile ahead: they are many, and together
+        larger than the second-level cache.
+        """
+        written = {s.buffer for s in self.scope.statements if isinstance(s, Store)}
+        streams = [buffer for buffer in written if buffer.space == "global"]
+        if self.level.lanes is None or len(streams) <= MOST_STREAMS:
+            return False
+        size = sum(product(each.shape) * each.item_bytes for each in streams)
+        return not isinstance(size, int) or size > self.printer.machine.l2
 
     def write(self) -> None:
         """All statements, in their order."""
@@ -272,12 +286,21 @@ class Straight:
     def _store(self, store: Store, name: str) -> None:
         buffer, lanes = store.buffer, self.level.lanes
         at, size = self._address(buffer, store.index), buffer.item_bytes
+        if self.fetches and buffer.space == "global":
+            self._ask(at)
         if lanes is None or lanes.mask_of(buffer) is None:
             self.level.put(f"store {self.typed} {name}, ptr {at}, align {size}")
         else:
             self.printer.stores.wide(self.level, name, at, store.value.dtype, lanes, size)
         if buffer.space == "worker" and id(store.value) not in self.memory:
             self.memory[id(store.value)] = _Memory(buffer, store.index)
+
+    def _ask(self, at: str) -> None:
+        """Ask for a line of memory that the next tile writes."""
+        self.printer.values.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        ahead = self.printer.values.fresh("p")
+        self.level.put(f"{ahead} = getelementptr i8, ptr {at}, i64 {TILE_BYTES}")
+        self.level.put(f"call void @llvm.prefetch.p0(ptr {ahead}, i32 1, i32 2, i32 1)")
 
     def _address(self, buffer: Buffer, index: tuple[Extent, ...]) -> str:
         """The address of an element, from one that is known: by the lanes, and by a number."""

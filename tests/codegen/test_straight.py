@@ -75,7 +75,7 @@ def given(shape: tuple[int, ...], dtype: str = "float64") -> Any:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("shape", [(), (1,), (7,), (8,), (29,), (3, 5), (130,), (0,)])
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (8,), (29,), (3, 5), (130,), (160,), (0,)])
 def test_the_bits_are_those_of_the_evaluator(shape: tuple[int, ...], dtype: str) -> None:
     x = gx.symbol("x", shape, dtype)
     made, array = arithmetic(x), given(shape, dtype)
