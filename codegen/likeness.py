@@ -55,7 +55,7 @@ def signature(
         number = memory.setdefault((id(storage), operand.offset), len(memory))
         if number == len(operands):
             operands.append(operand)
-        seen = storage.dtype.name, storage.shape, storage.strided, operand.offset == 0
+        seen = storage.dtype, storage.shape, storage.strided, operand.offset == 0
         return number, *seen, operand.frame if isinstance(operand, Framed) else None
 
     for root in group.members:

@@ -336,17 +336,14 @@ def _place_static(lives: list[_Life], workers: int) -> int:
             blocks.append(_slab(same, size))
         else:
             blocks += [_Block(size, life.first, life.last, life.put) for life in same]
-    placed: list[tuple[int, int, _Block]] = []
+    placed: list[tuple[int, int, int, int]] = []  # start, end, first, last: sorted
     total = 0
     for block in sorted(blocks, key=lambda block: (-block.size, block.first)):
-        taken = sorted(
-            (start, end)
-            for start, end, other in placed
-            if other.first <= block.last and block.first <= other.last
-        )
+        first, last = block.first, block.last
+        taken = [(p[0], p[1]) for p in placed if p[2] <= last and first <= p[3]]
         offset = _best_gap(taken, block.size)
         block.put(offset)
-        placed.append((offset, offset + block.size, block))
+        bisect.insort(placed, (offset, offset + block.size, first, last))
         total = max(total, offset + block.size)
     return total
 
@@ -390,7 +387,8 @@ def _best_gap(taken: list[tuple[int, int]], size: int) -> int:
     for start, stop in taken:
         if start - end >= size and (best is None or start - end < best[0]):
             best = (start - end, end)
-        end = max(end, stop)
+        if stop > end:
+            end = stop
     return end if best is None else best[1]
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from graphc import dtypes
 from graphc.codegen.loops import Buffer, Kernel
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.scalar import HALVES, Scope, Value
@@ -94,7 +95,8 @@ class Draft:
         if found is None:
             layout = "strided" if storage.strided else "contiguous"
             space = "worker" if storage.kind == "worker" else "global"
-            made = Buffer(f"b{len(self.buffers)}", storage.dtype.name, shape, layout, space)
+            name = f"b{len(self.buffers)}"
+            made = Buffer(name, dtypes.name_of(storage.dtype), shape, layout, space)
             found = self.buffers[key] = (made, operand)
         return found[0]
 

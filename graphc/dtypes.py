@@ -17,6 +17,7 @@ operand's dtype unless their kind is higher. Three rules stand beside it:
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,12 @@ def as_dtype(dtype: Any) -> np.dtype[Any]:
         names = ", ".join(NAMES)
         raise GraphError(f"dtype {found.name} is not supported; supported are {names}")
     return _BY_NAME[found.name]
+
+
+@functools.cache
+def name_of(dtype: np.dtype[Any]) -> str:
+    """The name of a dtype, which NumPy works out anew for everybody who asks."""
+    return dtype.name
 
 
 def _bfloat16() -> np.dtype[Any]:
