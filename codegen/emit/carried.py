@@ -13,6 +13,7 @@ from graphc.codegen.emit.partial import PartialWriter, partial_results, rows_of_
 from graphc.codegen.emit.writer import combiner_of, owner_of, placed
 from graphc.codegen.fuse.cost import RECOMPUTE_COST
 from graphc.codegen.fuse.group import is_row_member
+from graphc.codegen.fuse.reading import result_shape, variables
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value
@@ -131,6 +132,7 @@ class CarriedWriter(PartialWriter):
         for stage in range(len(targets) + 1):
             done = [m for m in group.members if row.get(m) == stage]
             last = stage == len(targets)
+            read = self._read_from(stage, targets, row)
             states: dict[Node, Accumulator] = {}
             if done or last:
                 with scope.loop("vector", start, stop) as lanes:
@@ -142,7 +144,8 @@ class CarriedWriter(PartialWriter):
                         value = reader.value(member, kept)
                         if not isinstance(member.op.lowering, Reduce) and not last:
                             for node, one in self._parts_of(member, value):
-                                self._keep_row(draft, lanes.body, node, one, depth)
+                                if member in read or node in read:
+                                    self._keep_row(draft, lanes.body, node, one, depth)
                         for node, operand in results:
                             if owner_of(node) is member:
                                 self.store(reader, node, operand, kept)
@@ -165,6 +168,20 @@ class CarriedWriter(PartialWriter):
                         self._keep_row(draft, each.body, member, self.rows[member], depth)
                 self.rows.clear()
         raise AssertionError("the last stage returns")
+
+    def _read_from(
+        self, stage: int, targets: Sequence[Sequence[Node]], row: dict[Node, int]
+    ) -> set[Node]:
+        """What is read by the stages from this one on, and by rows that are finished after it."""
+        readers = [m for members in targets[stage:] for m in (*self._needed(members), *members)]
+        readers += [m for m, level in row.items() if level > stage]
+        readers += [m for m in self.group.members if self._carried_rows(m)]
+        read: set[Node] = set()
+        for member in readers:
+            reduces = isinstance(member.op.lowering, Reduce)
+            shape = member.args[0].shape if reduces else result_shape(member)
+            read |= {other for other, _ in self.partition.reads(member, variables(len(shape)))}
+        return read
 
     def _only_carries(self, stage: Sequence[Node]) -> bool:
         """Whether a stage has nothing to do but to carry along what reduces all rows."""

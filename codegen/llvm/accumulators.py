@@ -46,7 +46,7 @@ class Accumulators:
         state = self.states[s.accumulator]
         value = self.values.operand(level, s.value)
         if s.factor is None:
-            combined = self._combined(level, s.accumulator, state, value, count)
+            combined = self.combined(level, s.accumulator, state, value, count)
         else:
             combined = self._with_product(level, s, state, value, count)
         masks = [] if lanes is None or lanes.mask is None else [lanes.mask]
@@ -73,16 +73,18 @@ class Accumulators:
         level.put(f"{combined} = call {typed} @{function}({operands})")
         return combined
 
-    def _combined(self, level: Level, a: Accumulator, first: str, second: str, lanes: int) -> str:
+    def combined(self, level: Level, a: Accumulator, first: str, second: str, lanes: int) -> str:
         dtypes = (a.dtype, a.dtype)
         return self.values.compute(level, a.combiner, (first, second), dtypes, a.dtype, lanes)
 
-    def combine_lanes(self, level: Level, a: Accumulator, name: str, lanes: int) -> str:
-        """Halves onto halves until one lane is left: an order that depends on the number of lanes
-        only.
+    def combine_lanes(
+        self, level: Level, a: Accumulator, name: str, lanes: int, left: int = 1
+    ) -> str:
+        """Halves onto halves until one lane is `left`, or several: an order that depends on the
+        number of lanes only.
         """
         element = llvm_type(a.dtype)
-        while lanes > 1:
+        while lanes > left:
             half = lanes // 2
             low, high = self.values.fresh(), self.values.fresh()
             vector = f"<{lanes} x {element}>"
@@ -99,6 +101,6 @@ class Accumulators:
                     level.put(f"{single} = extractelement <1 x {element}> {half_vector}, i64 0")
                     singles.append(single)
                 low, high = singles
-            name = self._combined(level, a, low, high, half)
+            name = self.combined(level, a, low, high, half)
             lanes = half
         return name

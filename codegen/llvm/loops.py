@@ -24,6 +24,7 @@ from graphc.codegen.llvm.ahead import (
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.loads import Loads
 from graphc.codegen.llvm.pauses import Pauses, steps_between_pauses
+from graphc.codegen.llvm.row_sums import RowSums, RowSumsWriter, row_sums
 from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.llvm.stores import Stores
 from graphc.codegen.llvm.stream import Traffic, may_stream, streaming_stores
@@ -53,6 +54,7 @@ class Loops:
         self.indices, self.values = loads.indices, loads.values
         self.write = write
         self.turning: set[tuple[int, int]] = set()  # sizes of elements, and sides of blocks
+        self.row_sums = RowSumsWriter(self.indices, accumulators, self._reduced)
         self.traffic: Traffic | None = None  # None: nothing goes past the caches here
 
     def counted(self, level: Level, loop: For, start: str, stop: str) -> None:
@@ -63,6 +65,11 @@ class Loops:
             self._in_strips(level, strips, start, stop)
             return
         self._prepare(loop)
+        sums = row_sums(loop, self.values.machine.vector_bytes) if lanes == 1 else None
+        if sums is not None:
+            middle = self._whole_span(level, start, stop, sums.count)[0]
+            self._carried(level, loop, start, middle, sums.count, 1, {}, sums)
+            start = middle
         initial = self.accumulators.first(loop.accumulators, lanes)
         initial |= self._first_loads(level, loop, start, stop)
         self.accumulators.results.update(self._carried(level, loop, start, stop, 1, lanes, initial))
@@ -136,14 +143,19 @@ class Loops:
         step: int,
         lanes: int,
         initial: dict[Any, str],
+        sums: RowSums | None = None,
     ) -> dict[Any, str]:
         """A loop by `step`, and what its accumulators hold after it. A step of several is one of as
-        many lanes.
+        many lanes, or of the rows of `sums`.
         """
         tag = self.values.tag()
         i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
         states = {a: f"%a{tag}_{k}" for k, a in enumerate(initial)}
-        if step > 1:
+        if sums is not None:
+            body = Level(loop.body, level, block=f"body{tag}")
+            body.symbols[loop.variable] = i
+            self.row_sums.write(body, sums, i)
+        elif step > 1:
             own = Lanes(loop.variable, lanes, i, None, end=stop)
             body = self._lane_body(level, loop, own, f"body{tag}", states)
         else:
@@ -216,8 +228,6 @@ class Loops:
         if self.traffic is not None:
             self.loads.ahead |= rows_ahead(loop, self.values.machine.l2)
             self.loads.scattered |= elements_ahead(loop, self.values.machine)
-        static = isinstance(loop.start, int) and isinstance(loop.stop, int)
-        length = loop.stop - loop.start if static else None  # type: ignore[operator]
         if loop.segment and loop.full and segments.MULTIPLE % count == 0:
             bounds = self.indices.dim(level, loop.start), self.indices.dim(level, loop.stop)
             self._carried(level, loop, *bounds, count, count, {})
@@ -225,17 +235,37 @@ class Loops:
         if loop.segment:
             self._masked(level, loop, count)
             return
+        for a, name in self._in_lanes(level, loop, count).items():
+            self.accumulators.results[a] = self.accumulators.combine_lanes(level, a, name, count)
+
+    def _reduced(self, level: Level, loop: For) -> tuple[int, dict[Any, str]]:
+        """How many lanes a loop has, and what they have accumulated."""
+        self.loads.ahead |= rows_ahead(loop, self.values.machine.l2) if self.traffic else {}
+        count = choose_lanes(loop, self.values.machine.vector_bytes)
+        return count, self._in_lanes(level, loop, count)
+
+    def _whole_span(
+        self, level: Level, start: str, stop: str, count: int
+    ) -> tuple[str, str]:
+        """Up to where a range is whole pieces of `count`, a power of two, and what is left."""
+        total, whole, span, middle, rest = (self.values.fresh() for _ in range(5))
+        self.values.declarations.add("declare i64 @llvm.smax.i64(i64, i64)")
+        level.put(f"{span} = sub i64 {stop}, {start}")
+        level.put(f"{total} = call i64 @llvm.smax.i64(i64 {span}, i64 0)")
+        level.put(f"{whole} = and i64 {total}, {-count}")
+        level.put(f"{middle} = add i64 {start}, {whole}")
+        level.put(f"{rest} = sub i64 {total}, {whole}")
+        return middle, rest
+
+    def _in_lanes(self, level: Level, loop: For, count: int) -> dict[Any, str]:
+        """Whole vectors and what is left; what the lanes have accumulated."""
+        static = isinstance(loop.start, int) and isinstance(loop.stop, int)
+        length = loop.stop - loop.start if static else None  # type: ignore[operator]
         start = self.indices.dim(level, loop.start)
         current = self.accumulators.first(loop.accumulators, count)
         if length is None:
             stop = self.indices.dim(level, loop.stop)
-            total, whole, span, middle, rest = (self.values.fresh() for _ in range(5))
-            self.values.declarations.add("declare i64 @llvm.smax.i64(i64, i64)")
-            level.put(f"{span} = sub i64 {stop}, {start}")
-            level.put(f"{total} = call i64 @llvm.smax.i64(i64 {span}, i64 0)")
-            level.put(f"{whole} = and i64 {total}, {-count}")
-            level.put(f"{middle} = add i64 {start}, {whole}")
-            level.put(f"{rest} = sub i64 {total}, {whole}")
+            middle, rest = self._whole_span(level, start, stop, count)
         else:
             whole_length = length // count * count
             middle, rest = str(loop.start + whole_length), str(length - whole_length)  # type: ignore[operator]
@@ -243,8 +273,7 @@ class Loops:
             current = self._whole_vectors(level, loop, start, middle, count, current)
         if length is None or length % count:
             current = self._remainder(level, loop, count, middle, rest, current, length is None)
-        for a, name in current.items():
-            self.accumulators.results[a] = self.accumulators.combine_lanes(level, a, name, count)
+        return current
 
     def lanes_of(self, loop: For) -> int:
         """How many lanes the vectors of a loop have."""

@@ -1,0 +1,68 @@
+"""Are rows that are summed up together the same as each by itself, whatever their number?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc.codegen.llvm.row_sums import row_sums
+from graphc.codegen.machine import Machine
+from graphc.codegen.scalar import For, walk
+
+FRESH = gx.Options(cache=False, threads=1)
+
+
+def logistic(rows: Any, columns: int, dtype: str) -> Any:
+    """What a regression computes: for each row, over the rows, and by the columns."""
+    x, w = gx.symbol("x", (rows, columns), dtype), gx.symbol("w", (columns,), dtype)
+    z = x @ w
+    value = gx.softplus(z).sum()
+    return gx.compile([x, w], [gx.exp(-z * z), value, gx.grad(value, w)], options=FRESH)
+
+
+def data(rows: int, columns: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(columns)
+    x = generator.normal(size=(rows, columns)).astype(dtype)
+    x[rows // 2 :: 7] *= -0.0
+    return x, generator.normal(size=columns).astype(dtype)
+
+
+@pytest.mark.parametrize(("dtype", "columns"), [("float32", 32), ("float32", 37), ("float64", 16)])
+def test_each_row_has_the_bits_that_it_has_alone(dtype: str, columns: int) -> None:
+    f = logistic("n", columns, dtype)
+    loops = [s for kernel in f.kernels for s in walk(kernel.body) if isinstance(s, For)]
+    wide = Machine.host().vector_bytes * 8 // np.dtype(dtype).itemsize // 8 >= 4
+    assert any(row_sums(loop, Machine.host().vector_bytes) for loop in loops) == wide
+    x, w = data(75, columns, dtype)
+    alone = [f(x[i : i + 1], w)[0] for i in range(len(x))]
+    for count in (0, 1, 15, 16, 17, 32, 47, 75):
+        found, value, gradient = f(x[:count], w)
+        np.testing.assert_array_equal(found, np.concatenate([np.zeros(0, dtype), *alone[:count]]))
+        z = x[:count].astype(float) @ w.astype(float)
+        bound = 1e-5 if dtype == "float32" else 1e-12
+        np.testing.assert_allclose(value, np.logaddexp(0, z).sum(), rtol=bound)
+        exact = (1 / (1 + np.exp(-z))) @ x[:count].astype(float)
+        np.testing.assert_allclose(gradient, exact, rtol=bound, atol=20 * bound)
+
+
+def test_only_what_is_read_of_a_row_is_kept() -> None:
+    """The sum, its term of the value, and its factor in the gradient; not what these are made of.
+    """
+    x, w = gx.symbol("x", (4096, 32), "float32"), gx.symbol("w", (32,), "float32")
+    labels = gx.symbol("labels", (4096,), "float32")
+    z = x @ w
+    value = gx.mean(gx.softplus(z) - labels * z)
+    f = gx.compile([x, w, labels], [value, gx.grad(value, w)], options=FRESH)
+    kept = [b for kernel in f.kernels for b in kernel.buffers if b.space == "worker"]
+    assert len(kept) == 3
+
+
+def test_loops_that_do_more_than_to_sum_up_are_left_alone() -> None:
+    x = gx.symbol("x", (64, 32), "float32")
+    y = gx.symbol("y", (32,), "float32")
+    f = gx.compile([x, y], gx.softmax(x * y, axis=1), options=FRESH)
+    loops = [s for kernel in f.kernels for s in walk(kernel.body) if isinstance(s, For)]
+    assert not any(row_sums(loop, 64) for loop in loops)
