@@ -17,11 +17,10 @@ from graphc.codegen.microkernel import (
     STREAM_ROWS,
     Tile,
     dot_kernel,
-    lay_kernel,
-    pack_kernel,
     stream_kernel,
     tile_kernel,
 )
+from graphc.codegen.packing import lay_kernel, pack_kernel
 
 JOB_WORDS = (
     *("left", "left_row", "left_column", "left_batch"),
