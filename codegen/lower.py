@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from graphc import dtypes
+from graphc import dtypes, origin
 from graphc.codegen import emit
 from graphc.codegen.carried import Rows, State, forward_copies, settle
 from graphc.codegen.deviations import read_once
@@ -116,7 +116,8 @@ def _expansion(node: Node) -> Node | None:
     if isinstance(form, Elementwise | View | Leaf):
         return None
     if isinstance(form, Compose):
-        return form.build(*node.args, **node.attrs)
+        with origin.because(*node.origin):
+            return form.build(*node.args, **node.attrs)
     if isinstance(form, Contract) and not dtypes.is_float(node.dtype):
         return _product_and_sum(node)
     if isinstance(form, Contract) and not dtypes.is_half(node.dtype):

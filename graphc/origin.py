@@ -85,12 +85,12 @@ class origins:
 
 
 class because:
-    """Within the block every node that is built carries `event` ahead of the user's frame."""
+    """Within the block every node that is built carries these events ahead of the user's frame."""
 
     __slots__ = ("_events", "_token")
 
-    def __init__(self, event: Event) -> None:
-        self._events = (event,)
+    def __init__(self, *events: Event) -> None:
+        self._events = events
 
     def __enter__(self) -> None:
         self._token = _context.set(self._events)

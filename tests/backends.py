@@ -59,7 +59,7 @@ ULP: dict[str, float] = {
 }
 # Decompositions of matrices: the results are those of matrices that are off by so many eps of their
 # largest element.
-BACKWARD = ("cholesky", "lu", "triangular_solve", "qr", "eigh", "svd", "pinv", "expm")
+BACKWARD = ("cholesky", "lu", "triangular_solve", "solve", "qr", "eigh", "svd", "pinv", "expm")
 BACKWARD_FACTOR = 8.0
 # Below these arguments, where the function has zeros that no float is near, a unit in the last
 # place is one of 1 at least; `logaddexp` and the Bessel functions have zeros everywhere.

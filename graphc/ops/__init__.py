@@ -63,6 +63,7 @@ MODULES = (
     "rounding",
     "selection",
     "sets",
+    "solving",
     "sorting",
     "special",
     "special_functions",

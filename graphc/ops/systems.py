@@ -15,7 +15,7 @@ from graphc.node import Node
 from graphc.ops.arithmetic import absolute, sign
 from graphc.ops.cholesky import cholesky_op
 from graphc.ops.diagonal import diagonal, eye, tril, triu
-from graphc.ops.lu import in_order, lu_op
+from graphc.ops.lu import lu_op
 from graphc.ops.matrices import least
 from graphc.ops.movement import (
     expand_dims,
@@ -34,6 +34,7 @@ from graphc.ops.operands import (
     to_shape,
 )
 from graphc.ops.reduce import prod_, sum_
+from graphc.ops.solving import by_factors, solve_op
 from graphc.ops.special import project, where
 from graphc.ops.transcend import log
 from graphc.ops.triangular import divided
@@ -192,19 +193,12 @@ def triangles(packed: Node) -> tuple[Node, Node]:
 
 def lu_solve(lu_and_piv: Any, b: Any, trans: int = 0) -> Node:
     """x with a x = b, or aᵀ x = b with `trans` 1, from `lu_factor(a)`. As SciPy's."""
-    from graphc.ops.lu import out_of_order
-
     packed, pivots = lu_and_piv
     transposed = _transposed("lu_solve", trans)
     node, right = floats("lu_solve", packed, b)
     node, right, vector = right_hand_sides("lu_solve", squares("lu_solve", node), right)
     order = broadcast_order(order_of(as_node(pivots)), right)
-    if transposed:
-        found = divided(node, right, lower=False, transposed=True)
-        found = out_of_order(divided(node, found, transposed=True, unit=True), order)
-    else:
-        found = divided(node, in_order(right, order), unit=True)
-        found = divided(node, found, lower=False)
+    found = by_factors(node, order, right, transposed)
     return squeeze(found, -1) if vector else found
 
 
@@ -254,9 +248,7 @@ def solve(a: Any, b: Any) -> Node:
 
 def solved(a: Node, b: Node) -> Node:
     """a⁻¹ b, of equal leading axes."""
-    both = lu_op(a)
-    packed, order = project(both, 0), project(both, 2)
-    return divided(packed, divided(packed, in_order(b, order), unit=True), lower=False)
+    return solve_op(a, b, transposed=False)
 
 
 def solve_triangular(

@@ -588,6 +588,8 @@ def _decompositions() -> list[Sample]:
             kind = {"lower": odd, "transposed": columns == 3, "unit": label == "lanes"}
             shapes = [shape, (*shape[:-1], columns)]
             what = f"{label}, {columns} columns"
+            way = {"transposed": columns == 3}
+            made += _matrix("solve", what, [shape, (*shape[:-1], columns)], "regular", **way)
             made += _matrix("triangular_solve", what, shapes, "regular", columns == 3, **kind)
     for label, shape in (("tall", (4, 2)), ("wide", (5, 2, 3)), ("no columns", (3, 0))):
         made += _matrix("lu", label, [shape], "regular")

@@ -353,3 +353,24 @@ def test_the_evidence_of_a_gaussian_process() -> None:
     close(gradient, gx.evaluate(gx.grad(made, theta), {x: points, y: values, theta: at}))
     with pytest.raises(np.linalg.LinAlgError):
         f(points[[0] * 20], values, np.array([0.1, 0.2, -800.0]))
+
+
+def test_gradients_of_solutions_take_the_factors_of_the_value() -> None:
+    """One factorisation, and for each right-hand side one substitution down and one up, with the
+    transpose too: nothing is solved for every column of the matrix.
+    """
+    a, b = gx.symbol("a", (40, 40)), gx.symbol("b", (40, 2))
+    x = linalg.solve(a, b)
+    compiled = gx.compile([a, b], [x, *gx.grad(gx.sum(x**2), [a, b])], options=OPTIONS)
+    titles = [kernel.title for kernel in compiled.program.kernels()]
+    assert titles.count("lu") == 1
+    solved = [k for k in compiled.program.kernels() if k.title == "triangular_solve"]
+    assert all((40, 2) in [buffer.shape for buffer in k.buffers] for k in solved)
+    generator = np.random.default_rng(40)
+    matrix, right = generator.normal(size=(40, 40)), generator.normal(size=(40, 2))
+    got = compiled(matrix, right)
+    want = np.linalg.solve(matrix, right)
+    given = np.linalg.solve(matrix.T, 2 * want)
+    for value, truth in zip(got, (want, -given @ want.T, given), strict=True):
+        np.testing.assert_allclose(value, truth, 1e-8, 1e-8 * np.abs(truth).max())
+    assert gx.check_grad(gx.sum(linalg.inv(a[:4, :4]) ** 2), [a], {a: matrix})
