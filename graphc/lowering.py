@@ -186,7 +186,9 @@ class Nest:
     of the `numpy.linalg.LinAlgError` where a matrix does not fulfil what the loops demand of it.
     `reach(**attrs)` says on which elements of an argument of its shape a result depends: for each
     axis along which it does, on those "before" its own, "after" it, or "all". None: on everything.
-    `by_library` is another kernel, for `Options(library="lapack")`.
+    `by_library` is another kernel, for `Options(library="lapack")`. `alone(rank, **attrs)` tells
+    whether elements of arguments of this rank are read one by one, so that what is dear should not
+    be computed there, but before, in lanes.
     """
 
     write: Callable[..., None]
@@ -194,6 +196,7 @@ class Nest:
     refusal: str = ""
     reach: Callable[..., dict[int, str]] | None = None
     by_library: ByLibrary | None = None
+    alone: Callable[..., bool] | None = None
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
                 must.update(a for a in windowed_sources(node) if cost.get(a, 0) > least)
             elif isinstance(form, Nest):
                 must.update(node.args[i] for i in form.stored)
+                if form.alone is not None and form.alone(node.args[0].ndim, **node.attrs):
+                    must.update(a for a in node.args if cost.get(a, 0) > RECOMPUTE_COST)
             elif partition.group_of[node].woven is not None:
                 pass  # one kernel computes all columns, where they go
             elif isinstance(form, View):  # parts of an array are made together

@@ -116,6 +116,11 @@ def _reach(axis: int, reverse: bool, **_: Any) -> dict[int, str]:
     return {axis: "after" if reverse else "before"}
 
 
+def _is_alone(rank: int, axis: int, **_: Any) -> bool:
+    """Whether each line is run by one task."""
+    return axis == rank - 1
+
+
 # -- derivatives -----------------------------------------------------------------------------------
 
 
@@ -239,7 +244,7 @@ cumulate_op: Op = register(
         "cumulate",
         _infer_cumulate,
         _numpy_cumulate,
-        Nest(_write_cumulate, reach=_reach),
+        Nest(_write_cumulate, reach=_reach, alone=_is_alone),
         Rules(_cumulate_jvp, _cumulate_vjp),
         attributes=("combiner", "axis", "reverse"),
         batch=Leading(raised=("axis",)),
@@ -263,7 +268,7 @@ recurrence_op: Op = register(
         "recurrence",
         _infer_recurrence,
         _numpy_recurrence,
-        Nest(_write_recurrence, reach=_reach),
+        Nest(_write_recurrence, reach=_reach, alone=_is_alone),
         Rules(_recurrence_jvp, _recurrence_vjp),
         attributes=("axis", "reverse"),
         batch=Leading(raised=("axis",)),

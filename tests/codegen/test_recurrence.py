@@ -46,3 +46,16 @@ def test_values(dtype: str, shape: tuple[int, ...]) -> None:
     want += [np.maximum.accumulate(array, axis=axis) for axis in axes]
     for mine, theirs in zip(gx.compile([x], made)(array), want, strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_what_is_dear_is_computed_in_lanes_before_a_line_is_run_alone() -> None:
+    x, y = gx.symbol("x", (50, 30)), gx.symbol("y", (50, 30))
+    options = gx.Options(cache=False, threads=1)
+    values = np.random.default_rng(3).normal(size=(2, 50, 30))
+    counts = {"dear": gx.tanh(x) * y, "cheap": x * y}
+    wanted = {"dear": np.tanh(values[0]) * values[1], "cheap": values[0] * values[1]}
+    for name, terms in counts.items():
+        for axis, kernels in ((1, 1 + (name == "dear")), (0, 1)):
+            compiled = gx.compile([x, y], gx.cumsum(terms, axis=axis), options=options)
+            assert len(compiled.kernels) == kernels
+            np.testing.assert_allclose(compiled(*values), wanted[name].cumsum(axis), 1e-12, 1e-12)
