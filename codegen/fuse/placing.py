@@ -24,7 +24,7 @@ from graphc.codegen.fuse.reading import (
     views_from,
     windowed_sources,
 )
-from graphc.codegen.fuse.reduced_products import is_affordable, lanes_of
+from graphc.codegen.fuse.reduced_products import lanes_of, pays
 from graphc.codegen.masks import LEAST_READERS, is_sign_mask
 from graphc.dims import Extent, product
 from graphc.lowering import (
@@ -363,7 +363,7 @@ class Placing:
             return False
         if lanes_of(made, axes, self.partition.tactics) is None:
             return False
-        return is_affordable(made, axes, self.partition.users)
+        return pays(made, axes, self.partition.users, self._outputs)
 
     def _delay(self, node: Node, group: Group, needed: frozenset[Group]) -> str | None:
         """Why a few numbers should not make a kernel wait for others that it could run beside."""

@@ -10,21 +10,25 @@ lanes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from graphc import dtypes
 from graphc.codegen.fuse.cost import own_cost
 from graphc.codegen.fuse.reading import result_shape
 from graphc.codegen.tactics import Tactics
 from graphc.dims import product
-from graphc.lowering import Contract, Elementwise
+from graphc.lowering import Contract, Elementwise, Reduce
 from graphc.node import Node
 from graphc.ops.contract import free_axes
 from graphc.types import TupleType
 
-# Terms of a sum beyond which a product is bound by reading its rows, and the least rows that are
-# worth lanes.
-MOST_DEPTH, LEAST_ROWS = 64, 64
+# Bytes that the terms of a row may have: a block of rows is turned in the first level of cache; and
+# the multiplications of a row, beyond which tiles are as fast.
+MOST_BYTES, MOST_MULTIPLICATIONS = 256, 1024
+# The least rows that are worth lanes.
+LEAST_ROWS = 64
+# Of a vector, as tiles have them at the most.
+VECTOR_BYTES = 64
 # Work, in additions, that may be done with all elements of a row: it is written once for each.
 MOST_WORK = 1024
 
@@ -47,8 +51,9 @@ def lanes_of(node: Node, axes: Sequence[int], tactics: Tactics) -> int | None:
     rows = product(node.shape[axis] for axis in free[lanes])
     if isinstance(rows, int) and rows < LEAST_ROWS:
         return None
-    fits = 2 <= columns <= tactics.reduced_columns and 0 < depth <= MOST_DEPTH  # type: ignore[operator]
-    return lanes if fits else None
+    if not 2 <= columns <= tactics.reduced_columns or depth * columns > MOST_MULTIPLICATIONS:  # type: ignore[operator]
+        return None
+    return lanes if 0 < depth * node.dtype.itemsize <= MOST_BYTES else None  # type: ignore[operator]
 
 
 def result_axes(node: Node) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -59,19 +64,32 @@ def result_axes(node: Node) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int
     return tuple(range(first)), tuple(range(first, second)), tuple(range(second, node.ndim))
 
 
-def is_affordable(node: Node, axes: Sequence[int], users: Mapping[Node, Sequence[Node]]) -> bool:
-    """Whether what is made of a product element by element is little enough to be written once for
-    each element of a row.
+def pays(
+    node: Node, axes: Sequence[int], users: Mapping[Node, Sequence[Node]], outputs: Collection[Node]
+) -> bool:
+    """Whether it pays to reduce the rows of a product in lanes: what is made of it element by
+    element is little enough to be written once for each element of a row; and if elements are
+    stored as well, tiles would do much work in vain, in vectors that a row does not fill.
     """
     stack, seen, work = [node], {node}, 0
+    stored = False
     while stack:
-        for user in users.get(stack.pop(), ()):
-            if user not in seen and _is_full(user, node):
+        current = stack.pop()
+        readers = users.get(current, ())
+        stored = stored or current in outputs
+        for user in readers:
+            if not _is_full(user, node):
+                reduces = isinstance(user.op.lowering, Reduce) and user.attrs["axes"] == axes
+                stored = stored or not reduces
+            elif user not in seen:
                 seen.add(user)
                 stack.append(user)
                 work += own_cost(user)
     columns = product(node.shape[axis] for axis in axes)
-    return isinstance(columns, int) and work * columns <= MOST_WORK
+    assert isinstance(columns, int)
+    vector = VECTOR_BYTES // node.dtype.itemsize
+    filled = 10 * -(-columns // vector) * vector < 11 * columns
+    return work * columns <= MOST_WORK and not (stored and filled)
 
 
 def _is_full(user: Node, node: Node) -> bool:
