@@ -23,8 +23,9 @@ MAX_LANES = 64
 # Vectors that may be under way where each adds to sums of its own in a loop inside: long runs of
 # memory are read at once, and the sums fit into half of the registers.
 SUMS_UNDER_WAY = 16
-# Sums of several loops inside that have a register each, where there are 32; elsewhere half.
-MOST_SUMS = 24
+# Of more sums than fit with that many vectors so many are under way, where there are 32 registers:
+# what all of them take as a factor is loaded ahead, too. Elsewhere half as many.
+MOST_SUMS = 12
 # What computes more than that in each lane waits for its own results, and needs the registers.
 SUMMING_BELOW = 40
 
@@ -41,7 +42,7 @@ def choose_lanes(loop: For, vector_bytes: int) -> int:
     most = MAX_LANES
     vectors = _vectors(statements, len(dtypes))
     sums = _sums_inside(loop)
-    if sums and not loop.accumulators:  # which stay in registers
+    if sums > SUMS_UNDER_WAY // UNROLL and not loop.accumulators:
         registers = MOST_SUMS if vector_bytes >= 64 else MOST_SUMS // 2
         while vectors > 1 and vectors * sums > registers:
             vectors //= 2
