@@ -40,6 +40,9 @@ from graphc.runtime.shared import CallRuntime, call_runtime
 
 MESSAGE_LINES = 8
 LINE_LENGTH = 300
+# Operations of a call, and for each element with strides, from which on these are copied, at most
+# so many bytes: what Python takes for that is little beside them.
+LEAST_WORK, WORK_OF_ELEMENT, MOST_COPIED = 1 << 21, 1024, 1 << 18
 
 
 class Implementation:
@@ -444,13 +447,15 @@ class Implementation:
 
     def _run(self, arrays: list[np.ndarray], targets: Sequence[np.ndarray], slots: Any) -> None:
         program = self.spec.contiguous
+        work = slots[self._plan.work_slot]
         if not program or not all(array.flags.c_contiguous for array in arrays):
-            if self.run_in_order(arrays, targets):
+            copied = bool(program) and _copies_pay(arrays, work)
+            if not copied and self.run_in_order(arrays, targets):
                 return
-            program = self._strided()
+            program = 0 if copied else self._strided()
         if not program:
             program = self.spec.contiguous
-            arrays = [array.copy(order="C") for array in arrays]
+            arrays = [a if a.flags.c_contiguous else a.copy(order="C") for a in arrays]
         everything = [*arrays, *targets]
         addresses = [address_of(array) for array in everything]
         strides = [stride for array in everything for stride in array.strides]
@@ -467,7 +472,7 @@ class Implementation:
                 ctypes.addressof(steps),
                 workspace,
                 ctypes.addressof(status),
-                slots[self._plan.work_slot] > self.spec.release_threshold,
+                work > self.spec.release_threshold,
             )
         finally:
             if workspace is not None:
@@ -582,6 +587,16 @@ _FLOATING = 2
 _KINDS = {"b": 0, "i": 1, "u": 1, "f": _FLOATING, "c": 3}
 _NO_NUMBERS = "OSUMm"  # kinds of dtypes: objects, text, dates
 _WEAK_NAMES = ("a Python bool", "a Python int", "a Python float", "a Python complex")
+
+
+def _copies_pay(arrays: Sequence[np.ndarray], work: int) -> bool:
+    """Whether arrays with strides are better copied: they are small, and so much is done that the
+    copies are nothing. For one of them all inputs would be taken to have strides, while kernels
+    that know how rows lie read them in whole vectors.
+    """
+    copied = [array for array in arrays if not array.flags.c_contiguous]
+    few = sum(array.nbytes for array in copied) <= MOST_COPIED
+    return few and work >= max(LEAST_WORK, WORK_OF_ELEMENT * sum(array.size for array in copied))
 
 
 def _kind_of(value: Any) -> str:

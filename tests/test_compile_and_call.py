@@ -24,6 +24,7 @@ import pytest
 from places import run_python
 
 import graphc as gx
+from graphc.runtime.descriptor import Word
 
 TARGETS = ("cpu", "interpret")
 UNCACHED = gx.Options(cache=False)
@@ -859,3 +860,16 @@ def test_a_function_keeps_what_it_needs_and_no_more() -> None:
     constant[:] = 0
     gc.collect()
     np.testing.assert_array_equal(f(np.ones(4))[0], [1, 2, 3, 4])
+
+
+def test_few_strided_elements_are_copied_where_much_is_done_with_them() -> None:
+    """With strides for all inputs the rows of the other argument could not be read in vectors."""
+    x, w = gx.symbol("x", ("n", 32), "float64"), gx.symbol("w", (32, 32), "float64")
+    f = gx.compile([x, w], gx.sum(gx.square(x @ w), axis=1), options=gx.Options(threads=1))
+    generator = np.random.default_rng(2)
+    rows, factors = generator.normal(size=(4000, 32)), generator.normal(size=(32, 64))
+    want = np.square(rows @ factors[:, ::2]).sum(1)
+    np.testing.assert_allclose(f(rows, factors[:, ::2]), want, rtol=1e-12)
+    assert not f._impl.descriptor[Word.STRIDED]
+    np.testing.assert_allclose(f(rows[:7], factors[:, ::2]), want[:7], rtol=1e-12)
+    assert f._impl.descriptor[Word.STRIDED]
