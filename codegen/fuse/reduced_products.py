@@ -17,7 +17,7 @@ from graphc.codegen.fuse.cost import own_cost
 from graphc.codegen.fuse.reading import result_shape
 from graphc.codegen.tactics import Tactics
 from graphc.dims import product
-from graphc.lowering import Contract, Elementwise, Reduce
+from graphc.lowering import Contract, Elementwise, Reduce, View
 from graphc.node import Node
 from graphc.ops.contract import free_axes
 from graphc.types import TupleType
@@ -27,6 +27,8 @@ from graphc.types import TupleType
 MOST_BYTES, MOST_MULTIPLICATIONS = 256, 1024
 # The least rows that are worth lanes.
 LEAST_ROWS = 64
+# How much larger than what they are made of rows are that repeat, and nodes looked at to tell.
+LEAST_REPEATS, MOST_NODES = 4, 16
 # Of a vector, as tiles have them at the most.
 VECTOR_BYTES = 64
 # Work, in additions, that may be done with all elements of a row: it is written once for each.
@@ -69,7 +71,8 @@ def pays(
 ) -> bool:
     """Whether it pays to reduce the rows of a product in lanes: what is made of it element by
     element is little enough to be written once for each element of a row; and if elements are
-    stored as well, tiles would do much work in vain, in vectors that a row does not fill.
+    stored as well, either tiles would do much work in vain, in vectors that a row does not fill, or
+    the rows repeat from product to product.
     """
     stack, seen, work = [node], {node}, 0
     stored = False
@@ -89,7 +92,29 @@ def pays(
     assert isinstance(columns, int)
     vector = VECTOR_BYTES // node.dtype.itemsize
     filled = 10 * -(-columns // vector) * vector < 11 * columns
-    return work * columns <= MOST_WORK and not (stored and filled)
+    dear = stored and filled and not _repeats(node, axes)
+    return work * columns <= MOST_WORK and not dear
+
+
+def _repeats(node: Node, axes: Sequence[int]) -> bool:
+    """Whether the rows of a product are made of arrays that are small beside them: the same for
+    several products of a batch.
+    """
+    rows = node.args[1 - result_axes(node)[1:].index(tuple(axes))]
+    stack, seen, given = [rows], {rows}, 0
+    while stack and len(seen) <= MOST_NODES:
+        current = stack.pop()
+        if isinstance(current.op.lowering, (Elementwise, View)):
+            fresh = [argument for argument in current.args if argument not in seen]
+            seen.update(fresh)
+            stack += fresh
+        else:
+            size = product(result_shape(current))
+            if not isinstance(size, int):
+                return False
+            given += size
+    made = product(rows.shape)
+    return not stack and isinstance(made, int) and made >= LEAST_REPEATS * given
 
 
 def _is_full(user: Node, node: Node) -> bool:
