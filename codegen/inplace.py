@@ -9,12 +9,20 @@ made in a temporary and copied at the end (`protect`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.emit import copy_operand
-from graphc.codegen.loops import Buffer, Contract, Kernel, accumulator_buffer, linear, scopes
+from graphc.codegen.loops import (
+    Buffer,
+    Contract,
+    Kernel,
+    accumulator_buffer,
+    linear,
+    most_steps,
+    scopes,
+)
 from graphc.codegen.program import (
     Launch,
     Operand,
@@ -25,7 +33,10 @@ from graphc.codegen.program import (
     operands_of,
 )
 from graphc.codegen.scalar import Address, For, Scope, Store, Value, walk
-from graphc.dims import Extent
+from graphc.dims import Extent, symbols_of
+
+# Of a vector, at the most, and of rows of which many fit into the time that one waits.
+LINE_BYTES, SHORT_BYTES = 64, 512
 
 
 def protect(procedure: Procedure, donated: Mapping[int, int]) -> None:
@@ -138,12 +149,17 @@ class Overwriting:
                 self._fixed.add(operand.storage)
         self._loads: dict[Buffer, list[_Access]] = {}
         self._stores: dict[Buffer, list[_Access]] = {}
+        self._short: set[int] = set()  # the stores by lanes to rows that do not fill vectors
         number = 0
         for scope in scopes(kernel):
-            for inner in (scope, *[s.body for s in walk(scope) if isinstance(s, For)]):
+            loops = [s for s in walk(scope) if isinstance(s, For)]
+            lanes = [loop.variable for loop in loops if _has_short_rows(loop)]
+            for inner in (scope, *[loop.body for loop in loops]):
                 for s in inner.statements:
                     number += 1
                     self._note(s, number, inner)
+                    if isinstance(s, Store) and _mentions(s.index[-1:], lanes) and len(s.index) > 1:
+                        self._short.add(number)
 
     def _note(self, s: Any, number: int, scope: Scope) -> None:
         if isinstance(s, Store):
@@ -153,6 +169,17 @@ class Overwriting:
             buffer, index = s.immediate.buffer, s.immediate.index
             access = _Access(number, scope, buffer, index, s.args == ())
             self._loads.setdefault(buffer, []).append(access)
+
+    def pays(self, made: Storage) -> bool:
+        """Whether writing an array over another costs nothing. Where lanes go over short rows that
+        do not fill vectors, a row is loaded from where lanes that are masked off have just not
+        stored: the processor waits until that store has left it, twenty cycles for each row.
+        """
+        return not any(
+            store.number in self._short
+            for buffer in self._buffers.get(made, [])
+            for store in self._stores.get(buffer, ())
+        )
 
     def allows(self, given: Storage, made: Storage) -> bool:
         """Whether `made` may lie over `given`."""
@@ -183,6 +210,19 @@ class Overwriting:
             )
             for load in loads
         )
+
+
+def _has_short_rows(loop: For) -> bool:
+    """Whether lanes of a loop are few, and fewer than whole vectors have."""
+    length = most_steps(loop.start, loop.stop)
+    if loop.role != "vector" or length is None:
+        return False
+    sizes = [s.buffer.item_bytes for s in walk(loop.body) if isinstance(s, Store)]
+    return any(length * size % LINE_BYTES and length * size <= SHORT_BYTES for size in sizes)
+
+
+def _mentions(index: Sequence[Extent], variables: Sequence[str]) -> bool:
+    return any(not symbols_of(extent).isdisjoint(variables) for extent in index)
 
 
 def _has_no_lanes(kernel: Kernel) -> bool:

@@ -279,6 +279,7 @@ def _overwrite(body: list[Statement], lives: list[_Life]) -> list[_Life]:
                     continue
                 given = dying.storages[-1]
                 same = given.dtype == made.storage.dtype and given.bytes == made.storage.bytes
+                same = same and overwriting.pays(made.storage)
                 if same and overwriting.allows(given, made.storage):
                     dying.storages += made.storages
                     dying.last = made.last

@@ -332,3 +332,19 @@ def test_what_an_epilogue_reads_is_asked_for_before() -> None:
     np.testing.assert_allclose(given, sums, rtol=1e-4, atol=1e-4)
     np.testing.assert_array_equal(difference, arrays[2] - given)
     np.testing.assert_array_equal(positive, given > 0)
+
+
+@pytest.mark.parametrize(("width", "over"), [(10, False), (16, True)])
+def test_short_rows_are_not_written_over_others(width: int, over: bool) -> None:
+    """Lanes masked off at the end of a row would hold up the load of the next one."""
+    x = gx.symbol("x", (5, 64, width), "float64")
+    factors = gx.symbol("factors", (5, width, width), "float64")
+    made = x @ factors
+    shares = gx.softmax(gx.sum(made, axis=2), axis=0)
+    shared = gx.expand_dims(shares, 2) * made
+    outputs = [gx.sum(shared, axis=1), gx.swapaxes(shared, 1, 2) @ x]
+    launches = gx.compile([x, factors], outputs)._impl.program.launches()
+    (launch,) = (each for each in launches if each.kernel.title == "multiply_sum")
+    read, _, written, _ = launch.operands
+    assert read.storage.shape == written.storage.shape == x.shape
+    assert (read.storage.offset == written.storage.offset) is over
