@@ -161,6 +161,8 @@ def buffers_of(loop: For) -> set[Buffer]:
 class Printer:
     """Writes one function of a kernel, and the functions of its segments."""
 
+    is_straight: bool
+
     def __init__(self, kernel: Kernel, machine: Machine, whole: Printer | None = None) -> None:
         """`whole` writes the kernel of which this one writes a segment."""
         self.kernel = kernel
@@ -168,8 +170,7 @@ class Printer:
         self.routines: dict[str, tuple[Routine, int]] = {}
         self.words: dict[str, str] = {}  # status, and for contractions scratch and workers
         self.is_part = whole is not None
-        straight: bool = is_straight(kernel, machine) if whole is None else whole.is_straight
-        self.is_straight = straight
+        self.is_straight = is_straight(kernel, machine) if whole is None else whole.is_straight
         # Of numbers in memory, the symbols by text.
         self.constants: dict[str, str] = {} if whole is None else whole.constants
         self.segments: list[str] = []

@@ -48,7 +48,8 @@ def _numpy(a: Any, b: Any, transposed: bool) -> Any:
 
 
 def _build(a: Node, b: Node, transposed: bool) -> Node:
-    return by_factors(*(project(lu_op(a), i) for i in (0, 2)), b, transposed)
+    factors = lu_op(a)
+    return by_factors(project(factors, 0), project(factors, 2), b, transposed)
 
 
 def by_factors(packed: Node, order: Node, b: Node, transposed: bool) -> Node:
