@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from graphc.codegen.scalar import Scope, Value
+from graphc.codegen.scalar import TABLE_ENTRIES, Scope, Value
 from graphc.codegen.vecmath_exp import decaying_exp
 from graphc.codegen.vecmath_parts import (
     FORMATS,
@@ -39,7 +39,13 @@ from graphc.codegen.vecmath_tables import (
     LOG2_TAIL,
     LOG10_OF_2,
     LOG_CUBIC,
+    LOG_RECIPROCALS,
     LOG_SLOPE,
+    SHORT_LOG,
+    SHORT_LOG2,
+    SHORT_LOG2_CUBIC,
+    SHORT_LOG10,
+    Table,
 )
 
 
@@ -66,7 +72,14 @@ def is_unusual(k: Scope, x: Value) -> Value:
 
 
 def log_arguments(k: Scope, x: Value, unusual: Value | None = None) -> tuple[Value, Value]:
-    """f and n with x = (1 + f) * 2**n exactly, -0.25 <= f < 0.5, for any positive finite x.
+    """f and n with x = (1 + f) * 2**n exactly, -0.25 <= f < 0.5, for any positive finite x."""
+    mantissa, moved, origin = _scaled(k, x, unusual)
+    return k.sub(mantissa, 1.0), k.sub(exponent_of(k, moved, x.dtype), origin)
+
+
+def _scaled(k: Scope, x: Value, unusual: Value | None = None) -> tuple[Value, Value, Value]:
+    """m with x = m * 2**n, 0.75 <= m < 1.5, for any positive finite x; its moved bits, and what
+    their exponent is above n.
 
     Subnormal numbers are made normal, in a branch; `unusual` is a condition that holds for them.
     """
@@ -82,7 +95,7 @@ def log_arguments(k: Scope, x: Value, unusual: Value | None = None) -> tuple[Val
     origin = rarely(k, unusual, lower, origins[1])
     above = k.and_(moved, (1 << format_.fraction) - 1)
     mantissa = k.bitcast(k.add(above, format_.bits_of_three_quarters), x.dtype)
-    return k.sub(mantissa, 1.0), k.sub(exponent_of(k, moved, x.dtype), origin)
+    return mantissa, moved, origin
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,44 @@ def log_edges(k: Scope, x: Value, result: Value) -> Value:
 
 def log(k: Scope, x: Value) -> Value:
     """The natural logarithm, within 1 ulp; -inf at 0, NaN below."""
+    if x.dtype == "float32":
+        return log_edges(k, x, _short_log(k, x, SHORT_LOG, FORMATS["float32"].ln2))
     return log_edges(k, x, log_sum(k, *log_arguments(k, x)))
+
+
+def _short_log(k: Scope, x: Value, table: Table, of_two: tuple[float, ...]) -> Value:
+    """A logarithm of a positive finite float32, by tables; `of_two` is that of 2 in two parts.
+
+    With r near the reciprocal of the mantissa m, f = r m - 1 is exact and small. The largest terms,
+    the logarithm of 2**n/r and the linear one in f, are added with what the sum loses.
+    """
+    f, n, (main, rest) = _in_pieces(k, x, table)
+    factor, factor_rest, *series = table["float32"][2 * TABLE_ENTRIES :]
+    main = k.add(n, main) if of_two[0] == 1 else k.fma(n, of_two[0], main)
+    if of_two[1]:
+        rest = k.fma(n, of_two[1], rest)
+    if factor_rest:
+        total = k.fma(f, factor, main)
+        lost = k.fma(f, factor_rest, k.fma(f, factor, k.sub(main, total)))
+    else:
+        total = k.add(main, f)
+        lost = k.sub(f, k.sub(total, main))
+    square = k.mul(f, f)
+    small = k.fma(square, polynomial(k, f, tuple(series)), k.add(lost, rest))
+    return k.add(total, small)
+
+
+def _in_pieces(
+    k: Scope, x: Value, table: Table, unusual: Value | None = None
+) -> tuple[Value, Value, Parts]:
+    """f and n with x = (1 + f)/r * 2**n exactly, -0.04 < f <= 0.0625, and the logarithm of 1/r."""
+    entries = table["float32"]
+    m, moved, origin = _scaled(k, x, unusual)
+    n = k.sub(exponent_of(k, moved, x.dtype), origin)
+    piece = k.shr(moved, FORMATS[x.dtype].fraction - 4)
+    f = k.fma(m, k.lookup(piece, LOG_RECIPROCALS["float32"], x.dtype), -1.0)
+    upper, lower = entries[:TABLE_ENTRIES], entries[TABLE_ENTRIES : 2 * TABLE_ENTRIES]
+    return f, n, (k.lookup(piece, upper, x.dtype), k.lookup(piece, lower, x.dtype))
 
 
 def _log_to_base(k: Scope, x: Value, factor: tuple[float, ...], ln2: tuple[float, ...]) -> Value:
@@ -162,11 +212,15 @@ def _log_to_base(k: Scope, x: Value, factor: tuple[float, ...], ln2: tuple[float
 
 def log2(k: Scope, x: Value) -> Value:
     """The logarithm to base 2, within 1 ulp; exact for powers of two."""
+    if x.dtype == "float32":
+        return log_edges(k, x, _short_log(k, x, SHORT_LOG2, (1.0, 0.0)))
     return _log_to_base(k, x, INVERSE_LN2[x.dtype], (1.0, 0.0))
 
 
 def log10(k: Scope, x: Value) -> Value:
     """The logarithm to base 10, within 1 ulp; exact for powers of ten that the dtype holds."""
+    if x.dtype == "float32":
+        return log_edges(k, x, _short_log(k, x, SHORT_LOG10, LOG10_OF_2["float32"]))
     return _log_to_base(k, x, INVERSE_LN10[x.dtype], LOG10_OF_2[x.dtype])
 
 
@@ -277,6 +331,8 @@ def log2_in_two_parts(k: Scope, size: Value, unusual: Value | None = None) -> Pa
     is as in `log_arguments`.
     """
     dtype = size.dtype
+    if dtype == "float32":
+        return _short_log2_in_two_parts(k, size, unusual)
     f, n = log_arguments(k, size, unusual)
     divisor, divisor_rest = fast_two_sum(k, k.const(2.0, dtype), f)
     s = k.div(f, divisor)
@@ -291,6 +347,21 @@ def log2_in_two_parts(k: Scope, size: Value, unusual: Value | None = None) -> Pa
     series = product(k, ratio, constant_plus(k, linear, series))
     total, rest = fast_two_sum(k, n, series[0])
     return fast_two_sum(k, total, k.add(rest, series[1]))
+
+
+def _short_log2_in_two_parts(k: Scope, size: Value, unusual: Value | None) -> Parts:
+    """The same in float32: the linear and the quadratic term of f in two parts each."""
+    factor = INVERSE_LN2["float32"]
+    f, n, (upper, lower) = _in_pieces(k, size, SHORT_LOG2, unusual)
+    linear, linear_rest = two_product(k, f, factor[0])
+    linear_rest = k.fma(f, factor[1], linear_rest)
+    half = k.mul(f, -0.5)
+    quadratic, quadratic_rest = two_product(k, half, linear)
+    rest = k.add(lower, k.add(linear_rest, k.fma(half, linear_rest, quadratic_rest)))
+    rest = k.fma(k.mul(k.mul(f, f), f), polynomial(k, f, SHORT_LOG2_CUBIC["float32"]), rest)
+    total, lost = fast_two_sum(k, k.add(n, upper), linear)
+    total, more = fast_two_sum(k, total, quadratic)
+    return fast_two_sum(k, total, k.add(k.add(lost, more), rest))
 
 
 # -- inverse hyperbolic functions ------------------------------------------------------------------

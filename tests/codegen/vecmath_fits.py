@@ -442,6 +442,59 @@ def constants() -> dict[str, tuple[Any, int, bool]]:
     }
 
 
+def pieces_of_mantissas() -> list[tuple[Any, Any]]:
+    """Sixteen from 0.75 to 1.5, of which 1 begins one."""
+    borders = [real("0.75") + mpmath.ldexp(i, -5) for i in range(8)]
+    borders += [1 + mpmath.ldexp(i, -4) for i in range(9)]
+    return list(zip(borders[:-1], borders[1:], strict=True))
+
+
+def reciprocals() -> tuple[float, ...]:
+    """About 1/m for mantissas m in each piece, with so few bits that m times it - 1 is a float32,
+    and exactly 1 in the two pieces beside 1, where logarithms are small.
+    """
+    found = []
+    for low, high in pieces_of_mantissas():
+        grid = 32 if low >= 1 else 16
+        candidates = [mpmath.mpf(i) / grid for i in range(grid // 2, 2 * grid)]
+        best = min(candidates, key=lambda r, a=low, b=high: max(abs(a * r - 1), abs(b * r - 1)))
+        found.append(1.0 if mpmath.mpf(1) in (low, high) else float(best))
+    return tuple(found)
+
+
+def least_and_most() -> tuple[Any, Any]:
+    """Between what f = m times the reciprocal - 1 lies."""
+    pieces = zip(pieces_of_mantissas(), reciprocals(), strict=True)
+    ends = [border * r - 1 for borders, r in pieces for border in borders]
+    return min(ends), max(ends)
+
+
+def short_cubic() -> tuple[float, ...]:
+    """What f**3 is multiplied by in log2(1 + f)."""
+
+    def series(f: Any) -> Any:
+        return (mpmath.log1p(f) - f + f**2 / 2) / f**3 / mpmath.log(2)
+
+    return rounded(interpolated(series, *least_and_most(), 4), "float32")
+
+
+def short_logs(base: Any) -> tuple[float, ...]:
+    """Of logarithms to a base in float32: those of the pieces in two parts, of which the first is
+    added exactly to a multiple of the logarithm of 2; then the factor of f = m times the
+    reciprocal - 1 in two parts, and the polynomial that f**2 is multiplied by.
+    """
+    factor = 1 / mpmath.log(base)
+    logs = [-mpmath.log(mpmath.mpf(r)) * factor for r in reciprocals()]
+    upper = [mpmath.ldexp(mpmath.nint(mpmath.ldexp(each, 16)), -16) for each in logs]
+    lower = [each - short for each, short in zip(logs, upper, strict=True)]
+
+    def series(f: Any) -> Any:
+        return (mpmath.log1p(f) - f) / f**2 * factor
+
+    polynomial = interpolated(series, *least_and_most(), 3)
+    return rounded([*upper, *lower, *in_parts(factor, 2, "float32"), *polynomial], "float32")
+
+
 def tables() -> Iterator[tuple[str, str, dict[str, tuple[float, ...]]]]:
     """Name, comment and value of every table."""
     for name, (value, count, wide) in constants().items():
@@ -467,6 +520,11 @@ def tables() -> Iterator[tuple[str, str, dict[str, tuple[float, ...]]]]:
         "log(erfc(x)) + x**2 in u = 1/(x + 4.5) - 0.185546875 for 0.875 <= x <= 5.95",
         {"float64": far_erf()},
     )
+    yield "LOG_RECIPROCALS", "", {"float32": reciprocals()}
+    for name, base in (("SHORT_LOG", mpmath.e), ("SHORT_LOG2", 2), ("SHORT_LOG10", 10)):
+        comment = "of pieces in two parts; the factor and the polynomial of f"
+        yield name, comment, {"float32": short_logs(base)}
+    yield "SHORT_LOG2_CUBIC", "", {"float32": short_cubic()}
     yield (
         "ERF_PIECES",
         "centers, bases and polynomials: how is said by `piecewise`",
