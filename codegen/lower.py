@@ -42,6 +42,7 @@ from graphc.codegen.program import (
 from graphc.codegen.reader import symbol
 from graphc.codegen.records import with_records
 from graphc.codegen.tactics import CPU, Tactics
+from graphc.codegen.tiny import written_out
 from graphc.codegen.weights import LEAST_STEPS, turned
 from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph, parameter_op, rebuild
@@ -122,7 +123,7 @@ def _expansion(node: Node) -> Node | None:
         return _product_and_sum(node)
     if isinstance(form, Contract) and not dtypes.is_half(node.dtype):
         side = _vector_of(node)
-        return None if side is None else _sum_along(node, side)
+        return written_out(node) if side is None else _sum_along(node, side)
     if _adds(form) and isinstance(node.type, TensorType) and dtypes.is_half(node.dtype):
         return _accumulated(node)
     return None
