@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from graphc.dims import Dim, Extent, product
 from graphc.lowering import Contract, Elementwise, Gather, Reduce, Verify, View
 from graphc.node import Node
+from graphc.ops.arithmetic import multiply_op
 from graphc.ops.gather import lookup
 from graphc.ops.movement import reshape_op
 from graphc.ops.operands import broadcast_op, restate_op
@@ -118,12 +119,15 @@ def asks(view: Node) -> bool:
 
 def windowed_sources(node: Node) -> Iterator[Node]:
     """The arrays into which the windows lead that a contraction multiplies, or a reduction combines
-    if its lanes move along with the windows.
+    or, as a product with something else, adds up, if its lanes move along with the windows.
     """
     form = node.op.lowering
     if not isinstance(form, (Contract, Reduce)):
         return
-    for argument in node.args:
+    factors = node.args
+    if isinstance(form, Reduce) and factors[0].op is multiply_op:
+        factors = factors[0].args
+    for argument in factors:
         for view in views_from(argument):
             if view.op is slide_op and (
                 isinstance(form, Contract) or view.ndim - 1 in view.attrs["axes"]

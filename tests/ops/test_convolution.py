@@ -209,6 +209,10 @@ def test_a_convolution_stores_its_padding_alone() -> None:
     compiled = gx.compile([x, w, b], [gx.relu(gx.conv(x, w, padding="same") + b)], options=QUICK)
     assert len(compiled.kernels) == 2
     for layout, kernels in (("NCHW", 2), ("NHWC", 1)):
+        each = gx.symbol("each", (3, 1, 3, 3) if layout == "NCHW" else (3, 3, 1, 3))
+        seen = x if layout == "NCHW" else gx.symbol("seen", (4, 9, 9, 3))
+        alone = gx.conv(seen, each, padding=1, groups=3, layout=layout)
+        assert len(gx.compile([seen, each], alone, options=QUICK).kernels) == kernels
         pooled = gx.compile([x], [gx.max_pool(x, 3, 2, 1, layout=layout)], options=QUICK)
         assert len(pooled.kernels) == kernels
 
