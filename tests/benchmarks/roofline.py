@@ -83,10 +83,16 @@ def _bandwidth(size: int, threads: int | None) -> float:
     total = gx.compile([x], gx.sum(x), options=options)
     triad = gx.compile([x, y], x + 3.0 * y, options=options)
     calls = max(1, (1 << 25) // size)
-    whole, third = np.ones(size // 8), np.ones(size // 24)
-    other, out = third.copy(), np.zeros(size // 24)
+    whole, third, other, out = (_ones(size // parts) for parts in (8, 24, 24, 24))
     reading = size / _best(lambda: total(whole), threads, calls)
     return max(reading, size / _best(lambda: triad(third, other, out=out), threads, calls))
+
+
+def _ones(count: int) -> np.ndarray:
+    """Ones from the start of a line of memory on, so that whole lines can be written."""
+    some = np.ones(count + 8)
+    first = -some.ctypes.data // some.itemsize % 8
+    return some[first : first + count]
 
 
 def _peak(machine: Any, dtype: str) -> float:
