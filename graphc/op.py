@@ -31,11 +31,14 @@ class Partials:
 
     `singular` names the arguments whose partial may be infinite or NaN: there the cotangent is
     multiplied by the primitive product in which 0 times anything is 0. For an op with several
-    results the function gives one tuple of partials for each result.
+    results the function gives one tuple of partials for each result. `at_poles` says that they are
+    so only where the result is infinite or NaN, too: a tangent that stands for a change of every
+    element is multiplied there as any other.
     """
 
     partials: Callable[..., tuple[Any, ...]]
     singular: tuple[int, ...] = ()
+    at_poles: bool = False
 
 
 @dataclass(frozen=True)
@@ -244,6 +247,7 @@ def elementwise(
     kernel: Callable[..., Any],
     partials: Callable[..., tuple[Any, ...]] | NoDerivative,
     singular: tuple[int, ...] = (),
+    at_poles: bool = False,
     kinds: str = "iuf",
     result: Any = None,
     infer: Callable[..., Type] | None = None,
@@ -271,7 +275,9 @@ def elementwise(
         return common if result is None else TensorType(result, common.shape)
 
     infer_any = (lambda *types, **_: infer_same(*types)) if attributes else infer_same
-    derivative = partials if isinstance(partials, NoDerivative) else Partials(partials, singular)
+    derivative = partials
+    if not isinstance(partials, NoDerivative):
+        derivative = Partials(partials, singular, at_poles)
     return register(
         Op(
             name,

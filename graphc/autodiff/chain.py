@@ -173,8 +173,12 @@ def pull(
     return answer
 
 
-def push(node: Node, tangents: Sequence[Maybe], transform: Any) -> list[Maybe]:
-    """The tangents of a node's results, from those of its arguments."""
+def push(
+    node: Node, tangents: Sequence[Maybe], transform: Any, moved: bool = False
+) -> list[Maybe]:
+    """The tangents of a node's results, from those of its arguments. If all elements are `moved`
+    none of them has to stay 0 where the result is infinite.
+    """
     derivative = node.op.derivative
     if isinstance(derivative, NoDerivative):
         raise _refuse(node, derivative.why)
@@ -187,12 +191,13 @@ def push(node: Node, tangents: Sequence[Maybe], transform: Any) -> list[Maybe]:
         moved = [_signed(t, s) for t, s in zip(tangents, signs, strict=True) if t is not None]
         return [plus(*moved) if len(moved) == 2 else moved[0] if moved else None]
     answer: list[Maybe] = []
+    singular = () if moved and derivative.at_poles else derivative.singular
     for row in partials_of(node, derivative):
         total: Maybe = None
         for i, partial in enumerate(row):
             tangent = tangents[i]
             if tangent is not None:
-                total = plus(total, times(tangent, partial, i in derivative.singular))
+                total = plus(total, times(tangent, partial, i in singular))
         answer.append(total)
     return answer
 

@@ -96,6 +96,7 @@ divide_op = elementwise(
     kernel=lambda k, x, y: k.div(x, y),
     partials=lambda x, y, result: (like(y, 1) / y, -(result / y)),
     singular=(0, 1),
+    at_poles=True,
     kinds="f",
     cost=8,
     text="{} / {}",

@@ -371,3 +371,20 @@ def test_a_pole_of_one_element_leaves_the_derivatives_by_others_zero(mode: str) 
     jacobian = gx.compile(x, gx.jacobian(gx.tanh(1 / x), x, mode=mode), options=OPTIONS)
     answer = jacobian(np.array([0.0, 1.0]))
     np.testing.assert_array_equal(answer[[0, 1], [1, 0]], 0.0)
+
+
+def test_masks_and_choices_keep_a_direction_zero_at_poles() -> None:
+    x, y, chosen = (gx.vector(name, 3) for name in ("x", "y", "chosen"))
+    mask = gx.cast(chosen > 0, "float64")
+    for made in (mask * x, gx.where(chosen > 0, x, 0.0), gx.maximum(x * mask, 0.0), y + mask * x):
+        slope = gx.jvp(gx.tanh(1 / made), x, gx.ones_like(x))
+        given = {x: np.ones(3), y: np.zeros(3), chosen: np.array([0.0, 1.0, 0.0])}
+        np.testing.assert_array_equal(gx.evaluate(slope, given)[[0, 2]], 0.0)
+
+
+def test_quotients_by_what_moves_are_plain_products() -> None:
+    a, b = gx.scalar("a"), gx.scalar("b")
+    slope = gx.jvp(gx.sin(a * b) / (b * b + 2.0), b, gx.ones_like(b))
+    assert all(node.op.name != "strong_multiply" for node in topological([slope]))
+    chosen = gx.jvp(gx.sin(a) / gx.maximum(b, 1.0), b, gx.ones_like(b))
+    assert any(node.op.name == "strong_multiply" for node in topological([chosen]))
