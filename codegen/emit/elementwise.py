@@ -29,6 +29,10 @@ TURNED_ELEMENTS = 1 << 16
 CROWDED = 1 << 17
 # Where rows are as short as this, lanes pick their elements out of whole vectors.
 MOST_STEPPED = 4
+# Results whose numbers are a task's, and the least elements of one.
+FEW_RESULTS, LEAST_CHUNK = 16, 256
+# Statements of an element that threads share as they do those of any loop.
+LIGHT = 16
 # Members of a group that may be written several times.
 FEW_MEMBERS = 8
 
@@ -92,14 +96,15 @@ class ElementwiseWriter(Writer):
         kept = [axis for axis, extent in enumerate(domain) if extent != 1] or [len(domain) - 1]
         shape: Shape = (product(domain),) if flat else tuple(domain[axis] for axis in kept)
         rows, columns = product(shape[:-1]), shape[-1]
-        tiles = 1 if isinstance(columns, int) and columns <= CHUNK else ceildiv(columns, CHUNK)
+        chunk, heavy = _chunk(len(results)), 1
+        tiles = 1 if isinstance(columns, int) and columns <= chunk else ceildiv(columns, chunk)
         tasks = rows * tiles
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
             p = draft.bind(outer.variable, 0, tasks)
             row = draft.simplify(p // tiles)
-            start = draft.simplify(p % tiles) * CHUNK
+            start = draft.simplify(p % tiles) * chunk
             lead = unravel(row, shape[:-1], draft.bounds)
-            stop = columns if tiles == 1 else dim_min(columns, start + CHUNK)
+            stop = columns if tiles == 1 else dim_min(columns, start + chunk)
             whole = flat or kept[-1] != len(domain) - 1
             parts = [(0, columns)] if whole else self._stretches(nodes, domain)
             for low, high in parts:
@@ -115,12 +120,15 @@ class ElementwiseWriter(Writer):
                     self.flat[index] = i
                 self._store_all(Reader(self, draft, lanes.body), results, index)
                 if self._is_cut(lanes.body.statements):
+                    heavy = max(heavy, len(lanes.body.statements) // LIGHT)
                     straight = self.partition.tactics.straight
                     segments.in_tiles(draft, outer, lanes, straight, _are_whole(low, high))
                 else:
                     lanes.close()
-        inner = columns if tiles == 1 else CHUNK
-        return draft.launch(tasks, inner, self.group.members, self.reason())
+        inner = columns if tiles == 1 else chunk
+        launch = draft.launch(tasks, inner, self.group.members, self.reason())
+        launch.grain = dim_max(launch.grain // heavy, 1)
+        return launch
 
     def _stretches(self, nodes: Sequence[Node], shape: Shape) -> list[tuple[Extent, Extent]]:
         """Stretches of the rows, each of which is written by a loop of its own; one if what is
@@ -229,6 +237,12 @@ def _apart(node: Node, at: Index, lane: str) -> int:
         position = position * extent + place
     step = affine(position, lane)
     return abs(step[0]) * node.dtype.itemsize if step and isinstance(step[0], int) else 0
+
+
+def _chunk(results: int) -> int:
+    """Elements of a task that stores so many results: as many numbers as one that stores few."""
+    few = CHUNK * FEW_RESULTS // max(results, FEW_RESULTS)
+    return max(LEAST_CHUNK, few // LEAST_CHUNK * LEAST_CHUNK)
 
 
 def _are_whole(low: Extent, high: Extent) -> bool:
