@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from graphc.codegen.emit import copy_operand
 from graphc.codegen.inplace import may_overwrite
+from graphc.codegen.loops import Contract
 from graphc.codegen.program import (
     Launch,
     Operand,
@@ -122,7 +123,25 @@ def _may_be_written(body: list[Statement], state: State) -> bool:
     statement = body[writer]
     if not _touches(statement, old):
         return True
-    return isinstance(statement, Launch) and may_overwrite(statement, old, new)
+    if not isinstance(statement, Launch):
+        return False
+    return may_overwrite(statement, old, new) or _adds_aside(statement, old, new)
+
+
+def _adds_aside(launch: Launch, old: Storage, new: Storage) -> bool:
+    """Whether a product may write the new state over the old one, which its epilogue reads, if it
+    does not sum up there. If so it no longer does.
+    """
+    contract = launch.kernel.nest
+    if not isinstance(contract, Contract):
+        return False
+    pairs = zip(launch.kernel.buffers, launch.operands, strict=True)
+    before = contract.overwriting
+    contract.overwriting = [*before, *[buffer for buffer, o in pairs if o.storage is new]]
+    if may_overwrite(launch, old, new):
+        return True
+    contract.overwriting = before
+    return False
 
 
 def _touches(statement: Statement, storage: Storage) -> bool:

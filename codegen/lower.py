@@ -41,6 +41,7 @@ from graphc.codegen.program import (
 )
 from graphc.codegen.reader import symbol
 from graphc.codegen.records import with_records
+from graphc.codegen.stretches import stretched
 from graphc.codegen.tactics import CPU, Tactics
 from graphc.codegen.tiny import written_out
 from graphc.codegen.weights import LEAST_STEPS, turned
@@ -237,7 +238,8 @@ class _Lowering:
         strided: Sequence[bool],
         donated: Mapping[int, int] = MappingProxyType({}),
     ) -> Procedure:
-        graph = read_once(graph, self.tactics or CPU)
+        tactics = self.tactics or CPU
+        graph = stretched(read_once(graph, tactics), tactics.stretch_bytes)
         inputs = [
             Storage("input", type_.dtype, type_.shape, position=i, strided=flag)  # type: ignore[union-attr]
             for i, (type_, flag) in enumerate(zip(graph.parameters, strided, strict=True))

@@ -87,6 +87,7 @@ class Tactics:
     segments: bool = False
     straight: bool = False
     work_in_segments: int = 25_000
+    stretch_bytes: int = 0  # of a loop, that products over its steps read; 0: loops stay whole
     fast: bool = False
     library: str = ""
 
@@ -166,7 +167,12 @@ def _exceeds(extent: Extent, limit: int) -> bool:
 # A CPU whose kernels are whole loops, for a C compiler or the interpreter; one for which LLVM
 # compiles them; and a GPU.
 CPU = Tactics()
-NATIVE = replace(CPU, segments=True, straight=platform.machine() in ("x86_64", "AMD64"))
+NATIVE = replace(
+    CPU,
+    segments=True,
+    straight=platform.machine() in ("x86_64", "AMD64"),
+    stretch_bytes=1 << 20,
+)
 GPU = Tactics(
     masks_updates=True,
     part_elements=32768,
