@@ -82,7 +82,8 @@ class Buffer:
 
     `layout` is "contiguous" (C order, strides follow from the shape) or "strided" (strides in bytes
     come with the frame). `space` is "global", or "worker": scratch of which each worker has its own
-    copy of this shape.
+    copy of this shape. `next_step` is how many bytes on the next step of the loop around the kernel
+    finds the same, if it is so far away that it is worth asking for; 0 if not.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Buffer:
     shape: tuple[Extent, ...]
     layout: str = "contiguous"
     space: str = "global"
+    next_step: int = 0
 
     @property
     def item_bytes(self) -> int:

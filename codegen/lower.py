@@ -14,7 +14,7 @@ from typing import Any
 
 from graphc import dtypes, origin
 from graphc.codegen import emit
-from graphc.codegen.carried import Rows, State, forward_copies, settle
+from graphc.codegen.carried import Rows, State, ask_for_next_step, forward_copies, settle
 from graphc.codegen.deviations import read_once
 from graphc.codegen.emit import copy_operand, framed_operand, part_operand
 from graphc.codegen.fuse import Group, partitioned
@@ -536,6 +536,7 @@ class _Block:
         block = _Block(self.lowering, body_graph, parameters, places)
         body = block.statements
         settle(body, states, block.own)
+        ask_for_next_step(body, variable, attrs["reverse"], self.lowering.tactics or CPU)
         self.statements.append(Loop(variable, length, attrs["reverse"], body))
         for i, each in rows.items():
             final = project_op(node, index=i)

@@ -492,7 +492,8 @@ class _WarmPrinter(Printer):
             super().statement(level, s)
             return
         size = s.buffer.item_bytes
-        at = self.indices.pointer(level, s.buffer, s.position, size, {})
+        position = s.position + s.buffer.next_step // size
+        at = self.indices.pointer(level, s.buffer, position, size, {})
         bytes_ = Tile.of(self.contract.dtype, self.machine).columns * size
         self.loads.prefetch(level, at, bytes_)
 

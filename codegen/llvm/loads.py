@@ -60,8 +60,9 @@ class Loads:
         name = self.values.fresh("l")
         if mask is None and how in ("wide", "uniform"):
             level.put(f"{name} = load {typed}, ptr {at}, align {size}")
-            if id(value) in self.ahead and how == "wide":
-                self._prefetch(level, at, self.ahead[id(value)], count * size)
+            distance = buffer.next_step or self.ahead.get(id(value), 0)
+            if distance != 0 and how == "wide" and count > 1:
+                self._prefetch(level, at, distance, count * size)
         elif count == 1:
             return self.guarded(level, value, at, mask or "", fill)
         elif how == "wide":

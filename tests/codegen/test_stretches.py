@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.codegen.lower import expand, lower
 from graphc.codegen.stretches import stretched
 from graphc.codegen.tactics import NATIVE
 from graphc.evaluator import run_graph
@@ -115,3 +116,20 @@ def test_compiled(threads: int) -> None:
     for expected, actual in zip(exact, f(*arrays), strict=True):
         largest = np.abs(expected).max()
         np.testing.assert_allclose(actual, expected, rtol=0, atol=3e-6 * largest)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_is_far_away_is_asked_for_a_step_ahead(reverse: bool) -> None:
+    far, near = gx.symbol("far", (64, 64, 128), "float32"), gx.symbol("near", (64, 128), "float32")
+
+    def step(state: Any, row: Any) -> Any:
+        return gx.tanh(state + row[0] * row[1]), None
+
+    last, _ = gx.scan(step, gx.zeros((64, 128), "float32"), (far, near), reverse=reverse)
+    program = lower(expand(closed([far, near], [last])), tactics=NATIVE)
+    asked = {buffer.next_step for kernel in program.kernels() for buffer in kernel.buffers}
+    assert asked == {0, (-1 if reverse else 1) * 64 * 128 * 4}
+    f = gx.compile([far, near], last)
+    arrays = values_for([far, near])
+    expected = run_graph(closed([far, near], [last]), arrays)[0]
+    np.testing.assert_allclose(f(*arrays), expected, rtol=1e-5, atol=1e-6)
