@@ -125,20 +125,25 @@ def _expansion(node: Node) -> Node | None:
     if isinstance(form, Contract) and not dtypes.is_half(node.dtype):
         side = _vector_of(node)
         return written_out(node) if side is None else _sum_along(node, side)
-    if _adds(form) and isinstance(node.type, TensorType) and dtypes.is_half(node.dtype):
+    if _accumulates(form) and isinstance(node.type, TensorType) and dtypes.is_half(node.dtype):
         return _accumulated(node)
     return None
 
 
-def _adds(form: Form) -> bool:
-    """Whether results may be sums or products of many terms, each of which would round."""
-    if isinstance(form, Reduce | Scatter):
+def _accumulates(form: Form) -> bool:
+    """Whether results may be sums or products of many terms, each of which would round, or extrema,
+    for which each would be converted there and back.
+    """
+    if isinstance(form, Reduce):
+        return True
+    if isinstance(form, Scatter):
         return form.combiner in ("add", "mul")
     return isinstance(form, Contract | Nest)
 
 
 def _accumulated(node: Node) -> Node:
-    """A sum of 16-bit floats: carried in float32, rounded once. The casts fuse with what is near.
+    """A sum of 16-bit floats, or their extremum: carried in float32, rounded once. The casts fuse
+    with what is near.
     """
     wide = [
         cast(x, dtypes.accumulator(x.dtype)) if isinstance(x.type, TensorType) else x

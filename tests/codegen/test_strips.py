@@ -109,3 +109,14 @@ def test_the_report_says_how_rows_are_added_up() -> None:
     symbol = gx.symbol("x", (100_000, 3), "float32")
     report = str(gx.compile([symbol], gx.sum(symbol, axis=0)).report())
     assert "512 rows as one, in strips of 1536 columns" in report
+
+
+@pytest.mark.parametrize("axis", [0, 1, None])
+def test_extrema_of_halves(axis: int | None) -> None:
+    x = np.random.default_rng(9).standard_normal((70, 130)).astype("f2")
+    x[0, 5], x[3, 9], x[4], x[5, 7] = np.nan, np.inf, -0.0, 6e-8
+    symbol = gx.symbol("x", x.shape, "float16")
+    least, most = gx.compile([symbol], [gx.min(symbol, axis=axis), gx.max(symbol, axis=axis)])(x)
+    assert least.dtype == most.dtype == np.float16
+    np.testing.assert_array_equal(least, x.min(axis=axis))
+    np.testing.assert_array_equal(most, x.max(axis=axis))
