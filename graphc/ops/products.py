@@ -17,7 +17,7 @@ from graphc.node import Node
 from graphc.ops.contract import as_truth, dot, matmul, product_dtype, tensordot
 from graphc.ops.diagonal import eye
 from graphc.ops.einsum import LETTERS, einsum
-from graphc.ops.indexing import take
+from graphc.ops.joining import stack
 from graphc.ops.movement import moveaxis, ravel, reshape
 from graphc.ops.operands import as_node, broadcast, cast, describe, normalize_axis
 from graphc.tensor import surface
@@ -105,9 +105,10 @@ def cross(
             "cross needs vectors of 3 components; of two vectors in the plane it is "
             "x[0] * y[1] - x[1] * y[0]\n" + describe(nodes)
         )
-    one, two = np.array([1, 2, 0]), np.array([2, 0, 1])
-    made = take(x, one, -1) * take(y, two, -1) - take(x, two, -1) * take(y, one, -1)
-    return moveaxis(made, -1, normalize_axis(axisc, made, "cross"))
+    first, second = ([node[..., i] for i in range(3)] for node in (x, y))
+    turns = ((1, 2), (2, 0), (0, 1))
+    parts = [first[i] * second[j] - first[j] * second[i] for i, j in turns]
+    return stack(parts, normalize_axis(axisc, stack(parts, -1), "cross"))
 
 
 @surface

@@ -374,3 +374,24 @@ def test_gradients_of_solutions_take_the_factors_of_the_value() -> None:
     for value, truth in zip(got, (want, -given @ want.T, given), strict=True):
         np.testing.assert_allclose(value, truth, 1e-8, 1e-8 * np.abs(truth).max())
     assert gx.check_grad(gx.sum(linalg.inv(a[:4, :4]) ** 2), [a], {a: matrix})
+
+
+def test_cross_products_are_one_kernel() -> None:
+    generator = np.random.default_rng(9)
+    for a, b, axes in (
+        ((5, 1, 3), (4, 3), {}),
+        ((3, 7), (7, 3), {"axisa": 0, "axisc": 0}),
+        ((3,), (3,), {}),
+        ((0, 3), (0, 3), {}),
+    ):
+        x, y = gx.symbol("x", a), gx.symbol("y", b)
+        values = [generator.normal(size=a), generator.normal(size=b)]
+        compiled = gx.compile([x, y], gx.cross(x, y, **axes), options=OPTIONS)
+        np.testing.assert_allclose(compiled(*values), np.cross(*values, **axes), 1e-13, 1e-13)
+        assert len(compiled.kernels) <= 1
+        loss = gx.sum(gx.cross(x, y, **axes) ** 2)
+        assert gx.check_grad(loss, [x, y], dict(zip((x, y), values, strict=True)))
+    whole = [gx.symbol(name, (3,), "int32") for name in "xy"]
+    given = np.array([1, 2, 3], "i4"), np.array([-4, 5, 6], "i4")
+    got = gx.compile(whole, gx.cross(*whole), options=OPTIONS)(*given)
+    np.testing.assert_array_equal(got, np.cross(*given))
