@@ -275,8 +275,10 @@ def elementwise(
         return common if result is None else TensorType(result, common.shape)
 
     infer_any = (lambda *types, **_: infer_same(*types)) if attributes else infer_same
-    derivative = partials
-    if not isinstance(partials, NoDerivative):
+    derivative: Partials | NoDerivative
+    if isinstance(partials, NoDerivative):
+        derivative = partials
+    else:
         derivative = Partials(partials, singular, at_poles)
     return register(
         Op(

@@ -188,8 +188,8 @@ def push(
         return [push_linear(node, derivative, tangents)]
     signs = _SIGNS.get(node.op)
     if signs is not None:
-        moved = [_signed(t, s) for t, s in zip(tangents, signs, strict=True) if t is not None]
-        return [plus(*moved) if len(moved) == 2 else moved[0] if moved else None]
+        terms = [_signed(t, s) for t, s in zip(tangents, signs, strict=True) if t is not None]
+        return [plus(*terms) if len(terms) == 2 else terms[0] if terms else None]
     answer: list[Maybe] = []
     singular = () if moved and derivative.at_poles else derivative.singular
     for row in partials_of(node, derivative):
