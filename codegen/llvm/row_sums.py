@@ -64,6 +64,8 @@ def row_sums(loop: For, vector_bytes: int) -> RowSums | None:
     count = vector_bytes * 8 // widths.pop()
     if count < 4 or not all(_is_short(row, count, vector_bytes) for row in rows):
         return None
+    if any(_reads_results(row, loop) for row in rows):
+        return None
     stores = []
     for s in loop.body.statements:
         if isinstance(s, Store) and _follows(s, loop.variable):
@@ -81,6 +83,20 @@ def _is_short(row: For, count: int, vector_bytes: int) -> bool:
         return False
     lanes = choose_lanes(row, vector_bytes)
     return lanes >= count and len(row.body.statements) <= MOST_STATEMENTS
+
+
+def _reads_results(row: For, loop: For) -> bool:
+    """Whether a row is computed from what another one of the loop came to: that is complete only
+    when all rows are.
+    """
+    found = {s for s in loop.body.statements if isinstance(s, Value)}
+    read: set[Value | None] = set()
+    for s in row.body.statements:
+        if isinstance(s, Value):
+            read.update(s.args)
+        elif isinstance(s, Accumulate):
+            read.update((s.value, s.mask, s.factor))
+    return not found.isdisjoint(read)
 
 
 def _follows(store: Store, variable: str) -> bool:

@@ -66,3 +66,13 @@ def test_loops_that_do_more_than_to_sum_up_are_left_alone() -> None:
     f = gx.compile([x, y], gx.softmax(x * y, axis=1), options=FRESH)
     loops = [s for kernel in f.kernels for s in walk(kernel.body) if isinstance(s, For)]
     assert not any(row_sums(loop, 64) for loop in loops)
+
+
+@pytest.mark.parametrize("rows", [1, 16, 75])
+def test_rows_that_are_reduced_twice_wait_for_the_first_result(rows: int) -> None:
+    x = gx.symbol("x", (rows, 16), "float32")
+    least = gx.min(x, axis=1, keepdims=True)
+    f = gx.compile([x], gx.sum(gx.where(x > least, x, 0), axis=1), options=FRESH)
+    value = np.random.default_rng(rows).integers(-3, 4, (rows, 16)).astype("f4")
+    above = value > value.min(axis=1, keepdims=True)
+    np.testing.assert_array_equal(f(value), np.where(above, value, 0).sum(axis=1))
