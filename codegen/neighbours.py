@@ -100,12 +100,13 @@ def _unmade(
     partition: Partition, part: Node, host: Group, donated: Mapping[int, int]
 ) -> Node | None:
     """What a part is, at the elements of the host: a number, or part of an input; None if it is
-    neither, or is of another size.
+    neither, or is of another size. A number that is a result as well comes from a kernel, which may
+    not have run.
     """
     if without_ones(part.shape) != without_ones(host.domain):
         return None
     source, root = beneath(part), beneath_views(part)
-    if root.op is constant_op and root.shape == ():
+    if root.op is constant_op and root.shape == () and root not in partition.group_of:
         return broadcast(root, host.domain, ())
     if source in partition.group_of or root.op is not parameter_op:
         return None

@@ -53,6 +53,17 @@ def test_arrays_of_another_size_keep_their_kernel() -> None:
     checked([x], [gx.concatenate([y, gx.zeros(40), y + 1.0])])
 
 
+@pytest.mark.parametrize("shape", [(), (16,)])
+def test_a_number_that_is_a_result_too_is_not_read_early(shape: tuple[int, ...]) -> None:
+    x, unused = gx.symbol("x", (5, *shape)), gx.symbol("w", ())
+    y = gx.sum(gx.sin(x[0]) * x[1] + gx.exp(x[3]) * x[4])
+    outputs = gx.grad(y, [x, unused], unused="zero")
+    f = gx.compile([x, unused], outputs, options=FRESH)
+    value, out = np.ones((5, *shape)), [np.full((5, *shape), 7.0), np.full((), 7.0)]
+    by_x, by_unused = f(value, 1.0, out=out)
+    assert by_unused == 0.0 and np.all(by_x[2] == 0.0)
+
+
 def test_an_input_that_is_written_over_is_not_read_late() -> None:
     x = gx.symbol("x", (4, 16))
     y = gx.exp(x[0])
