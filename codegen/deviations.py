@@ -135,8 +135,8 @@ def _cut(shape: Shape, axes: tuple[int, ...], tactics: Tactics) -> _Cut | None:
         return None
     runs = runs_of_axes(axes)
     if tactics.streams(shape, axes):
-        return _cut_of_columns(shape, tuple(runs[0]))
-    last, each = tuple(runs[-1]), _count(shape, axes)
+        return _cut_of_columns(shape, runs[0])
+    last, each = runs[-1], _count(shape, axes)
     if last[-1] != len(shape) - 1 or not (tactics.has_parts(shape, axes) or each > LONG):
         return None
     length = _count(shape, last)

@@ -9,7 +9,7 @@ stays in registers, and adding up in memory what could be in a register is dear.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.dims import Extent, product
@@ -148,15 +148,17 @@ class Tactics:
         return _exceeds(height, self.parted_column - 1) and not _exceeds(piece, self.whole_piece)
 
 
-def runs_of_axes(axes: Sequence[int]) -> list[list[int]]:
-    """Axes in order, neighbours together."""
+def runs_of_axes(
+    axes: Sequence[int], broken: Collection[int] = ()
+) -> list[tuple[int, ...]]:
+    """Axes in order, neighbours together, but for those `broken` apart from the axis after them."""
     runs: list[list[int]] = []
     for axis in axes:
-        if runs and runs[-1][-1] == axis - 1:
+        if runs and runs[-1][-1] == axis - 1 and axis - 1 not in broken:
             runs[-1].append(axis)
         else:
             runs.append([axis])
-    return runs
+    return [tuple(run) for run in runs]
 
 
 def _exceeds(extent: Extent, limit: int) -> bool:

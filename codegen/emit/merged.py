@@ -7,7 +7,7 @@ have its position taken apart in every lane.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from graphc.codegen.emit.writer import Writer
 from graphc.codegen.fuse.group import is_row_member
@@ -67,14 +67,3 @@ def _beside(at: tuple[Extent, ...], shape: Shape, pair: tuple[Dim, Dim], extent:
     if first is None or second is None:
         return False
     return second[0] * extent == first[0]
-
-
-def runs_of(axes: Sequence[int], broken: set[int]) -> list[tuple[int, ...]]:
-    """Axes in order, those that may be iterated as one together."""
-    runs: list[list[int]] = []
-    for axis in axes:
-        if runs and runs[-1][-1] == axis - 1 and axis - 1 not in broken:
-            runs[-1].append(axis)
-        else:
-            runs.append([axis])
-    return [tuple(run) for run in runs]

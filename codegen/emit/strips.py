@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from graphc.codegen import loops
-from graphc.codegen.emit.merged import breaks, runs_of
+from graphc.codegen.emit.merged import breaks
 from graphc.codegen.emit.partial import PartialWriter
 from graphc.codegen.emit.rows import SUMMED_IN_ORDER
 from graphc.codegen.emit.writer import TILE, combiner_of, owner_of, sums
@@ -31,6 +31,7 @@ from graphc.codegen.fuse.group import is_row_member
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Scope, Value
+from graphc.codegen.tactics import runs_of_axes
 from graphc.dims import Extent, ceildiv, dim_max, dim_min, product
 from graphc.lowering import Reduce
 from graphc.node import Node
@@ -85,7 +86,7 @@ class StripWriter(PartialWriter):
         tactics = self.partition.tactics
         if not tactics.strips or not reduced or not all(isinstance(e, int) for e in domain):
             return False
-        rows = runs_of(reduced, set())[0]
+        rows = runs_of_axes(reduced)[0]
         lead, after = tuple(range(rows[0])), tuple(range(rows[-1] + 1, len(domain)))
         in_parts = tactics.streams(domain, reduced)
         if not after or product(domain) == 0 or not (in_parts or reduced == rows):
@@ -96,11 +97,11 @@ class StripWriter(PartialWriter):
         nodes += [m.args[0] for m in group.members if isinstance(m.op.lowering, Reduce)]
         broken = breaks(self, nodes)
         if in_parts:
-            if len(runs_of(after, broken)) > 1:
+            if len(runs_of_axes(after, broken)) > 1:
                 return False
             self.strips = self._planned(lead, rows, after, not broken)
             return True
-        columns = runs_of(after, broken)[-1]
+        columns = runs_of_axes(after, broken)[-1]
         if _count(domain, columns) < tactics.narrow_strip:
             return False
         lead = tuple(axis for axis in range(columns[0]) if axis not in rows)
