@@ -245,8 +245,6 @@ def _may_be_wide(rows: object, columns: object) -> bool:
 
 def reached_tiles(tile: Tile, rows: int, columns: int, tabled: bool = False) -> set[str]:
     """Names of the tile kernels that cover so many rows and columns."""
-    widths = {tile.columns} if columns >= tile.columns else set()
-    widths |= {columns % tile.columns} - {0}
     return {
         tile.kernel_name(
             height,
@@ -254,8 +252,8 @@ def reached_tiles(tile: Tile, rows: int, columns: int, tabled: bool = False) -> 
             tile.machine.has_masks and width % tile.vector.lanes != 0,
             tabled,
         )
-        for height in tile.heights_of(rows, tabled)
-        for width in widths
+        for height, *_ in tile.cut_rows(rows, tabled)
+        for width, *_ in tile.cut_columns(columns)
     }
 
 

@@ -219,6 +219,20 @@ def plain_operand(region: Region) -> Plain | None:
     return None if split is None else Plain(address.buffer, *split)
 
 
+def known_operands(contract: Contract) -> tuple[Plain, Plain] | None:
+    """The operands of a product all of whose sizes are numbers, if they are read in place and their
+    steps are numbers, too.
+    """
+    sizes = (contract.batch, contract.rows, contract.columns, contract.depth)
+    if not all(isinstance(size, int) for size in sizes):
+        return None
+    left, right = plain_operand(contract.left), plain_operand(contract.right)
+    if left is None or right is None:
+        return None
+    known = all(isinstance(step, int) for step in (*left.steps, *right.steps))
+    return (left, right) if known else None
+
+
 def _steps(
     position: Extent, variables: Sequence[str]
 ) -> tuple[Extent, tuple[Extent, Extent, Extent]] | None:

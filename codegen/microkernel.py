@@ -15,7 +15,7 @@ scratch tile there, from a packed panel (`packing`), so that its kernels contain
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.irtext import Function, Operand, TypedOperand, VectorType
@@ -81,16 +81,24 @@ class Tile:
         """What the names of all functions of the family begin with."""
         return family(self.dtype)
 
-    def heights_of(self, rows: int, tabled: bool = False) -> set[int]:
-        """Rows of the kernels that ``rows`` rows take from top to bottom."""
-        all_heights = self.tabled_heights if tabled else self.heights
-        heights = {all_heights[0]} if rows >= all_heights[0] else set()
-        rest = rows % all_heights[0]
-        while rest:
-            height = max(height for height in all_heights if height <= rest)
-            heights.add(height)
-            rest -= height
-        return heights
+    def cut_rows(self, rows: int, tabled: bool = False) -> Iterator[tuple[int, int, int]]:
+        """How so many rows are cut from top to bottom: rows of a kernel, the first of them, and how
+        often it is called.
+        """
+        row = 0
+        for height in self.tabled_heights if tabled else self.heights:
+            count = (rows - row) // height
+            if count:
+                yield height, row, count
+            row += count * height
+
+    def cut_columns(self, columns: int) -> Iterator[tuple[int, int, int]]:
+        """The same for columns: whole panels, and what is left."""
+        whole, rest = divmod(columns, self.columns)
+        if whole:
+            yield self.columns, 0, whole
+        if rest:
+            yield rest, whole * self.columns, 1
 
     def kernel_name(
         self, rows: int, vectors: int, edge: bool = False, tabled: bool = False

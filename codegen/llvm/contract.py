@@ -148,7 +148,7 @@ class JobPrinter(Printer):
         for side, region in (("left", contract.left), ("right", contract.right)):
             plain, tabled = plain_operand(region), tabled_operand(region)
             if plain is None and tabled is not None:
-                words[side] = f"ptr {self.start(level, tabled.buffer, tabled.start)}"
+                words[side] = f"ptr {self.indices.start(level, tabled.buffer, tabled.start)}"
                 words[f"{side}_across"] = f"ptr {self.declare(f'{name}_{side}_across')}"
                 words[f"{side}_along"] = f"ptr {self.declare(f'{name}_{side}_along')}"
                 words["offsets_context"] = "ptr %frame"
@@ -172,7 +172,7 @@ class JobPrinter(Printer):
             workspace = self.values.fresh("p")
             level.put(f"{workspace} = getelementptr i8, ptr {scratch}, i64 {offset}")
         else:
-            out = self.start(level, target.buffer, target.start)
+            out = self.indices.start(level, target.buffer, target.start)
             batch, row, _ = target.steps
             if contract.rows == 1:
                 row = contract.columns  # it says how out lies, as if it were contiguous
@@ -215,20 +215,12 @@ class JobPrinter(Printer):
         extents: tuple[Extent, Extent, Extent],
     ) -> None:
         unit = unit_bytes(plain.buffer)
-        words[side] = f"ptr {self.start(level, plain.buffer, plain.start)}"
+        words[side] = f"ptr {self.indices.start(level, plain.buffer, plain.start)}"
         for axis, extent, step in zip(_AXES, extents, plain.steps, strict=True):
             # An axis of one element is never stepped along. Its step says how the operand lies,
             # which the family chooses by: as if it were contiguous.
             moved = plain.buffer.item_bytes if extent == 1 else step * unit
             words[f"{side}_{axis}"] = f"i64 {self.indices.dim(level, moved)}"
-
-
-    def start(self, level: Level, buffer: Buffer, position: Extent) -> str:
-        """The address of an element, by its position in units of the buffer."""
-        offset = self.indices.dim(level, position * unit_bytes(buffer))
-        base = self.values.fresh("p")
-        level.put(f"{base} = getelementptr i8, ptr {self.indices.pointers[buffer]}, i64 {offset}")
-        return base
 
 
 class _OffsetsPrinter(Printer):

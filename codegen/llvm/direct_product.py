@@ -26,7 +26,7 @@ from graphc.codegen.llvm.contract import (
 from graphc.codegen.llvm.indices import unit_bytes
 from graphc.codegen.llvm.kernel import Driver, Text
 from graphc.codegen.llvm.level import Level
-from graphc.codegen.loops import Contract, Kernel, Plain, accumulator, plain_operand
+from graphc.codegen.loops import Contract, Kernel, Plain, accumulator, known_operands
 from graphc.codegen.machine import Machine
 from graphc.codegen.microkernel import LINE_BYTES, PREFETCH_DEPTH, TILE_TYPES, Tile
 from graphc.codegen.scalar import For, Scope
@@ -35,21 +35,17 @@ from graphc.dims import Dim, Extent
 
 def is_direct(contract: Contract, machine: Machine) -> bool:
     """Whether a product is a task of whole register tiles, of known sizes and strides."""
-    sizes = (contract.batch, contract.rows, contract.columns, contract.depth)
-    batch, rows, columns, depth = sizes
-    if not all(isinstance(size, int) for size in sizes):
+    operands = known_operands(contract)
+    if operands is None:
         return False
+    batch, rows = contract.batch, contract.rows
+    columns, depth = contract.columns, contract.depth
     blocking = Blocking.of(contract.dtype, machine)
     tile = blocking.tile
     if rows < tile.rows or columns < tile.columns or not 0 < depth <= blocking.depth // 4:
         return False
-    left, right = plain_operand(contract.left), plain_operand(contract.right)
-    if left is None or right is None:
-        return False
-    if not all(isinstance(step, int) for step in (*left.steps, *right.steps)):
-        return False
     fits = machine.has_masks or columns % tile.vector.lanes == 0
-    return 0 < batch * rows * columns * depth <= TASK_WORK and fits and _ways(right)[0] != ""
+    return 0 < batch * rows * columns * depth <= TASK_WORK and fits and _ways(operands[1])[0] != ""
 
 
 def _ways(right: Plain) -> tuple[str, int, int]:
@@ -65,10 +61,10 @@ def _ways(right: Plain) -> tuple[str, int, int]:
 
 def direct_kernels(contract: Contract, machine: Machine) -> set[str]:
     """Names of the kernels of the family that a direct product calls."""
-    tile, right = Tile.of(contract.dtype, machine), plain_operand(contract.right)
-    assert right is not None
+    tile, operands = Tile.of(contract.dtype, machine), known_operands(contract)
+    assert operands is not None
     assert isinstance(contract.rows, int) and isinstance(contract.columns, int)
-    packs = {tile.pack_name("right")} if _ways(right)[0] == "packed" else set()
+    packs = {tile.pack_name("right")} if _ways(operands[1])[0] == "packed" else set()
     return packs | reached_tiles(tile, contract.rows, contract.columns)
 
 
@@ -106,10 +102,10 @@ class _DirectPrinter(JobPrinter):
         super().__init__(kernel, machine)
         self.contract = contract
         self.tile = Tile.of(contract.dtype, machine)
-        left, right = plain_operand(contract.left), plain_operand(contract.right)
-        assert left is not None and right is not None
-        self.left, self.right = left, right
-        self.way, self.right_along, self.right_across = _ways(right)
+        operands = known_operands(contract)
+        assert operands is not None
+        self.left, self.right = operands
+        self.way, self.right_along, self.right_across = _ways(self.right)
         self.panel = _Panel(0, 0)
         self.right_at = self.finish = ""
 
@@ -125,11 +121,8 @@ class _DirectPrinter(JobPrinter):
                 self.statement(level, statement)
         panels = Scope()
         assert isinstance(contract.columns, int)
-        whole, rest = divmod(contract.columns, tile.columns)
-        if whole:
-            panels.statements.append(self._panels(tile.columns, 0, whole))
-        if rest:
-            panels.statements.append(self._panels(rest, whole * tile.columns, 1))
+        for columns, first, count in tile.cut_columns(contract.columns):
+            panels.statements.append(self._panels(columns, first, count))
         everything = For(contract.epilogue.variables[0], 0, contract.batch, "serial", panels, [])
         self.loops.counted(level, everything, "0", str(contract.batch))
         level.put("ret void")
@@ -140,14 +133,10 @@ class _DirectPrinter(JobPrinter):
         body = Scope()
         body.statements.append(_Panel(columns, Dim.symbol("_across") * columns + first))
         assert isinstance(self.contract.rows, int)
-        row = 0
-        for height in self.tile.heights:
-            tiles = (self.contract.rows - row) // height
-            if tiles:
-                inner = Scope()
-                inner.statements.append(_Rows(height, Dim.symbol("_down") * height + row))
-                body.statements.append(For("_down", 0, tiles, "serial", inner, []))
-            row += tiles * height
+        for height, row, tiles in self.tile.cut_rows(self.contract.rows):
+            inner = Scope()
+            inner.statements.append(_Rows(height, Dim.symbol("_down") * height + row))
+            body.statements.append(For("_down", 0, tiles, "serial", inner, []))
         return For("_across", 0, count, "serial", body, [])
 
     def statement(self, level: Level, s: Any) -> None:
@@ -170,7 +159,7 @@ class _DirectPrinter(JobPrinter):
         batch = Dim.symbol(self.contract.epilogue.variables[0])
         jumps = self.right.steps
         moved = self.right.start + batch * jumps[0] + panel.column * jumps[2]
-        self.right_at = self.start(level, self.right.buffer, moved)
+        self.right_at = self.indices.start(level, self.right.buffer, moved)
         if self.way == "packed":
             packed = self.words["scratch"]
             words = (self.right_across, self.right_along, panel.columns, self.contract.depth)
@@ -189,7 +178,7 @@ class _DirectPrinter(JobPrinter):
         right_step = tile.columns * size if packed else self.right_along
         unit, steps = unit_bytes(self.left.buffer), self.left.steps
         moved = self.left.start + batch * steps[0] + s.row * steps[1]
-        left_at = self.start(level, self.left.buffer, moved)
+        left_at = self.indices.start(level, self.left.buffer, moved)
         left_row, left_step = (step * unit for step in steps[1:])
         # As the family does: a short tile is done before what it asks for is there.
         short = isinstance(contract.depth, int) and contract.depth < PREFETCH_DEPTH
@@ -202,7 +191,7 @@ class _DirectPrinter(JobPrinter):
         out, out_row = "%sums", tile.columns * size
         if target is not None:
             element = target.steps[0] * batch + target.steps[1] * s.row + self.panel.column
-            out = self.start(level, target.buffer, target.start + element)
+            out = self.indices.start(level, target.buffer, target.start + element)
             out_row = target.steps[1] * size  # type: ignore[assignment, operator]
         to, to_row = (out, out_row) if trivial else ("%sums", tile.columns * size)
         out_bytes = self.indices.dim(level, out_row)

@@ -221,6 +221,14 @@ class Indices:
                 base = self.advance(self.home(level, rest, {}), base, rest, unit, {})
         return self.advance(level, base, moving, unit, values)
 
+    def start(self, level: Level, buffer: Buffer, position: Extent) -> str:
+        """The address of an element, by its position in units of the buffer, made where it is used.
+        """
+        offset = self.dim(level, position * unit_bytes(buffer))
+        base = self.values.fresh("p")
+        level.put(f"{base} = getelementptr i8, ptr {self.pointers[buffer]}, i64 {offset}")
+        return base
+
     def advance(
         self,
         level: Level,

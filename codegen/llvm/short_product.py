@@ -8,7 +8,6 @@ the registers. Every element is summed in the order in which the family sums it,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from graphc.codegen.llvm.indices import unit_bytes
 from graphc.codegen.llvm.kernel import Printer, Text
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.shuffles import Shuffles
-from graphc.codegen.loops import Contract, Kernel, Plain, plain_operand
+from graphc.codegen.loops import Contract, Kernel, known_operands
 from graphc.codegen.machine import Machine
 from graphc.codegen.microkernel import Tile
 from graphc.codegen.scalar import For, Scope, Value, walk
@@ -28,21 +27,17 @@ MOST_STATEMENTS = 32  # of an epilogue that is written once for each row of a ti
 
 def is_short(contract: Contract, machine: Machine) -> bool:
     """Whether a product is written whole: small, of known sizes, of operands read in place."""
-    sizes = (contract.batch, contract.rows, contract.columns, contract.depth)
-    batch, rows, columns, depth = sizes
-    if not all(isinstance(size, int) for size in sizes):
+    operands = known_operands(contract)
+    if operands is None:
         return False
+    batch, rows = contract.batch, contract.rows
+    columns, depth = contract.columns, contract.depth
     tile, work = Tile.of(contract.dtype, machine), batch * rows * columns * depth
     # One row is for stream kernels, few columns are for dot products; longer ones have more ways.
     whole = rows >= tile.rows and columns >= tile.columns and work <= TASK_WORK
     if not (work > 0 and (whole or work <= SMALL_WORK and rows > 1 and columns > 4)):
         return False
-    left, right = plain_operand(contract.left), plain_operand(contract.right)
-    if left is None or right is None:
-        return False
-    if not all(isinstance(step, int) for step in (*left.steps, *right.steps)):
-        return False
-    vector = tile.vector
+    vector, right = tile.vector, operands[1]
     runs = right.steps[2] * unit_bytes(right.buffer) == vector.element_bytes
     fits = machine.has_masks or columns % vector.lanes == 0
     statements = list(walk(contract.epilogue.body))
@@ -78,9 +73,9 @@ class _ShortPrinter(Printer):
         super().__init__(kernel, machine)
         self.contract = contract
         self.tile = Tile.of(contract.dtype, machine)
-        left, right = plain_operand(contract.left), plain_operand(contract.right)
-        assert left is not None and right is not None
-        self.left, self.right = left, right
+        operands = known_operands(contract)
+        assert operands is not None
+        self.left, self.right = operands
         self.values.product = self.product
         self.shuffles = Shuffles(self.values)
         self.sums = ""  # of the row whose epilogue is being written
@@ -92,32 +87,15 @@ class _ShortPrinter(Printer):
                 self.statement(level, statement)
         tiles = Scope()
         batch = self.contract.epilogue.variables[0]
-        for columns, column, panels in self._widths():
-            for rows, row, count in self._heights():
+        assert isinstance(self.contract.rows, int) and isinstance(self.contract.columns, int)
+        for columns, column, panels in self.tile.cut_columns(self.contract.columns):
+            for rows, row, count in self.tile.cut_rows(self.contract.rows):
                 tiles.statements.append(_tiles(rows, row, count, columns, column, panels))
         everything = For(batch, 0, self.contract.batch, "serial", tiles, [])
         self.loops.counted(level, everything, "0", str(self.contract.batch))
         level.put("ret void")
         level.lines.append("}")
         return "\n".join(level.lines)
-
-    def _widths(self) -> Iterator[tuple[int, int, int]]:
-        """Columns of tiles, where the first of them is, and their number."""
-        assert isinstance(self.contract.columns, int)
-        whole, rest = divmod(self.contract.columns, self.tile.columns)
-        if whole:
-            yield self.tile.columns, 0, whole
-        if rest:
-            yield rest, whole * self.tile.columns, 1
-
-    def _heights(self) -> Iterator[tuple[int, int, int]]:
-        assert isinstance(self.contract.rows, int)
-        row = 0
-        for height in self.tile.heights:
-            count = (self.contract.rows - row) // height
-            if count:
-                yield height, row, count
-            row += count * height
 
     def statement(self, level: Level, s: Any) -> None:
         if isinstance(s, _Part):
@@ -154,8 +132,10 @@ class _ShortPrinter(Printer):
         vector, fresh = self.tile.vector, self.values.fresh
         batch, depth = Dim.symbol(self.contract.epilogue.variables[0]), self.contract.depth
         steps, jumps = self.left.steps, self.right.steps
-        left = self._start(level, self.left, batch * steps[0] + part.row * steps[1])
-        right = self._start(level, self.right, batch * jumps[0] + part.column * jumps[2])
+        first = self.left.start + batch * steps[0] + part.row * steps[1]
+        left = self.indices.start(level, self.left.buffer, first)
+        first = self.right.start + batch * jumps[0] + part.column * jumps[2]
+        right = self.indices.start(level, self.right.buffer, first)
         left_row, left_step = (step * unit_bytes(self.left.buffer) for step in steps[1:])
         right_step = jumps[1] * unit_bytes(self.right.buffer)
         tag, before = self.values.tag(), level.block
@@ -192,14 +172,6 @@ class _ShortPrinter(Printer):
         return [
             self._joined(level, [new[i, j] for j in range(vectors)]) for i in range(part.rows)
         ]
-
-    def _start(self, level: Level, operand: Plain, moved: Extent) -> str:
-        """The address of an element of an operand, by how far it is from the first."""
-        offset = self.indices.dim(level, (operand.start + moved) * unit_bytes(operand.buffer))
-        base = self.values.fresh("p")
-        pointer = self.indices.pointers[operand.buffer]
-        level.put(f"{base} = getelementptr i8, ptr {pointer}, i64 {offset}")
-        return base
 
     def _right(self, level: Level, base: str, offset: int, live: list[bool] | None) -> str:
         vector, at, loaded = self.tile.vector, self.values.fresh("p"), self.values.fresh("l")
