@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from graphc.autodiff.chain import Maybe, is_real, literal, plus, pull, push, result_types
+from graphc.autodiff.moved import Moved
 from graphc.collector import paused
-from graphc.graph import Graph, parameter_op, placeholder_op, symbol_op
+from graphc.graph import Graph, parameter_op
 from graphc.lowering import Region
 from graphc.node import Node, topological
 from graphc.op import Linear, Op, Partials
@@ -22,18 +23,13 @@ from graphc.ops.arithmetic import (
     add_op,
     divide_op,
     multiply_op,
-    negative_op,
     sqrt_op,
-    square_op,
     strong_multiply_op,
     subtract_op,
 )
 from graphc.ops.branch import switch_op
-from graphc.ops.movement import reshape_op, slice_op
-from graphc.ops.operands import broadcast_op
-from graphc.ops.special import cast_op, project_op, where_op
-from graphc.ops.transcend import exp_op, power_op
-from graphc.ops.trigonometry import cos_op, sin_op
+from graphc.ops.special import project_op, where_op
+from graphc.ops.transcend import power_op
 from graphc.origin import Event, because
 
 
@@ -177,39 +173,6 @@ def pull_back(
     return [held[node][0] if node in held else None for node in inputs]
 
 
-# What hands on a change of all elements of its arguments to all of its own: partials are zero at
-# single points only.
-_SMOOTH = frozenset(
-    (add_op, subtract_op, multiply_op, divide_op, negative_op, square_op, sin_op, cos_op, exp_op)
-)
-
-
-# Factors that are not masks, which are 0 in some elements on purpose: given or computed numbers.
-_NUMBERS = _SMOOTH | {symbol_op, parameter_op, placeholder_op, reshape_op, slice_op}
-_TERMS = frozenset((add_op, subtract_op))
-
-
-def _moves(node: Node, tangents: Sequence[Maybe], moved: set[Node]) -> bool:
-    """Whether all elements of a node move, if those in `moved` do."""
-    op = node.op
-    if op not in _SMOOTH:
-        return False
-    for argument, tangent in zip(node.args, tangents, strict=True):
-        if tangent is not None:
-            if argument not in moved:
-                return False
-        elif op not in _TERMS and argument.op not in _NUMBERS and not literal(argument):
-            return False
-    return True
-
-
-def _is_full(tangent: Maybe) -> bool:
-    """Whether a tangent is 1 or -1 in every element."""
-    while tangent is not None and tangent.op in (broadcast_op, cast_op):
-        tangent = tangent.args[0]
-    return tangent is not None and literal(tangent) in (1, -1)
-
-
 @paused()
 def push_forward(
     outputs: Sequence[Node],
@@ -223,7 +186,7 @@ def push_forward(
     held: dict[Node, list[Maybe]] = {
         node: [tangent] for node, tangent in zip(inputs, tangents, strict=True)
     }
-    moved = {node for node, tangent in zip(inputs, tangents, strict=True) if _is_full(tangent)}
+    moved = Moved(inputs, tangents)
     for node in order:
         if node in idle or node in held:
             continue
@@ -238,10 +201,7 @@ def push_forward(
             held[node] = [None] * len(result_types(node))
             continue
         with because(Event("jvp", node.op.name, because=node.origin)):
-            full = _moves(node, given, moved)
-            if full:
-                moved.add(node)
-            pushed = push(node, given, transform, full)
+            pushed = push(node, given, transform, moved.takes(node, given))
         held[node] = [
             tangent if is_real(type_) else None
             for tangent, type_ in zip(pushed, result_types(node), strict=True)

@@ -376,7 +376,10 @@ def test_a_pole_of_one_element_leaves_the_derivatives_by_others_zero(mode: str) 
 def test_masks_and_choices_keep_a_direction_zero_at_poles() -> None:
     x, y, chosen = (gx.vector(name, 3) for name in ("x", "y", "chosen"))
     mask = gx.cast(chosen > 0, "float64")
-    for made in (mask * x, gx.where(chosen > 0, x, 0.0), gx.maximum(x * mask, 0.0), y + mask * x):
+    masked = [mask * x, gx.where(chosen > 0, x, 0.0), gx.maximum(x * mask, 0.0), y + mask * x]
+    opposite, turned = 1 - gx.cast(chosen <= 0, "float64"), gx.reshape(gx.reshape(mask, (3, 1)), 3)
+    masked += [each * x for each in (opposite, turned, -mask, mask * mask)]
+    for made in (*masked, x / (1 / mask), gx.stack([mask, mask])[0] * x):
         slope = gx.jvp(gx.tanh(1 / made), x, gx.ones_like(x))
         given = {x: np.ones(3), y: np.zeros(3), chosen: np.array([0.0, 1.0, 0.0])}
         np.testing.assert_array_equal(gx.evaluate(slope, given)[[0, 2]], 0.0)
