@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.codegen import segments
-from graphc.codegen.emit.stretches import stretches
+from graphc.codegen.emit.seams import parts_of_rows
 from graphc.codegen.emit.writer import Framed, Writer, placed
 from graphc.codegen.fuse.reading import reads_at, variables
 from graphc.codegen.loops import CHUNK, MOST_TURNED, TURNED_SIDE
@@ -105,8 +105,8 @@ class ElementwiseWriter(Writer):
             start = draft.simplify(p % tiles) * chunk
             lead = unravel(row, shape[:-1], draft.bounds)
             stop = columns if tiles == 1 else dim_min(columns, start + chunk)
-            whole = flat or kept[-1] != len(domain) - 1
-            parts = [(0, columns)] if whole else self._stretches(nodes, domain)
+            seamless = flat or kept[-1] != len(domain) - 1
+            parts = [(0, columns)] if seamless else self._parts_of_rows(nodes, domain)
             for low, high in parts:
                 first = start if low == 0 else dim_max(start, low)
                 last = stop if high == columns else dim_min(stop, high)
@@ -130,13 +130,13 @@ class ElementwiseWriter(Writer):
         launch.grain = dim_max(launch.grain // heavy, 1)
         return launch
 
-    def _stretches(self, nodes: Sequence[Node], shape: Shape) -> list[tuple[Extent, Extent]]:
-        """Stretches of the rows, each of which is written by a loop of its own; one if what is
+    def _parts_of_rows(self, nodes: Sequence[Node], shape: Shape) -> list[tuple[Extent, Extent]]:
+        """Parts of the rows, each of which is written by a loop of its own; one if what is
         computed is too much to be written several times.
         """
         if len(self.group.members) > FEW_MEMBERS:
             return [(0, shape[-1])]
-        return stretches(nodes, shape, lambda node: self.readable(node) is not None)
+        return parts_of_rows(nodes, shape, lambda node: self.readable(node) is not None)
 
     def _is_cut(self, body: Sequence[Statement]) -> bool:
         """Whether a body is long, and this target takes it in segments."""

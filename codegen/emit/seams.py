@@ -1,8 +1,8 @@
 """Where along a row does it change from which array an element comes?
 
 A view of several pieces (padded, joined, rolled arrays) asks of every element in which piece it
-lies, and every lane loads from each of them under a mask. Between two of the places found here the
-answer is the same for all lanes: a loop for each stretch asks nothing.
+lies, and every lane loads from each of them under a mask. Between two of the seams found here the
+answer is the same for all lanes: a loop for each part of the row asks nothing.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from graphc.lowering import Piece, View
 from graphc.node import Node
 from graphc.types import Shape
 
-# Stretches beyond which masks cost less than loops.
-MOST_STRETCHES = 6
+# Parts beyond which masks cost less than loops.
+MOST_PARTS = 6
 # Rows shorter than this are done at once under masks.
 LONG_ROW = 64
 
 
-def stretches(
+def parts_of_rows(
     nodes: Iterable[Node], domain: Shape, is_stored: Callable[[Node], bool]
 ) -> list[tuple[Extent, Extent]]:
     """The last axis of the domain, cut where the pieces of some view begin or end."""
@@ -47,7 +47,7 @@ def stretches(
                 seen.add(pair)
                 stack.append(pair)
     ends = [0, *sorted(cut for cut in cuts if 0 < cut < columns), columns]
-    if len(ends) - 1 > MOST_STRETCHES:
+    if len(ends) - 1 > MOST_PARTS:
         return [(0, columns)]
     return list(zip(ends, ends[1:], strict=False))
 
