@@ -23,8 +23,7 @@ from graphc.codegen.program import (
     bodies,
     operands_of,
 )
-from graphc.codegen.tactics import Tactics
-from graphc.dims import Extent, affine, product
+from graphc.dims import Extent, product
 from graphc.types import Shape
 
 
@@ -94,24 +93,6 @@ def settle(body: list[Statement], states: Sequence[State], own: Collection[Stora
         else:
             body += copy_operand(state.fresh, state.place, state.shape)
     body[:] = [s for s in body if not (isinstance(s, Launch) and s.is_idle)]
-
-
-def ask_for_next_step(
-    body: Sequence[Statement], variable: str, reverse: bool, tactics: Tactics
-) -> None:
-    """Let kernels of a loop's body ask for what they will read in the next step, where it is a row
-    of an array that no cache keeps until then. Between two steps, there is time.
-    """
-    for statement in body:
-        if not isinstance(statement, Launch):
-            continue
-        for buffer, operand in zip(statement.kernel.buffers, statement.operands, strict=True):
-            size = operand.storage.bytes
-            if not tactics.stretch_bytes or isinstance(size, int) and size < tactics.stretch_bytes:
-                continue
-            step = affine(operand.offset, variable)
-            if step is not None and isinstance(step[0], int):
-                buffer.next_step = step[0] * buffer.item_bytes * (-1 if reverse else 1)
 
 
 def forward_copies(body: list[Statement], own: Collection[Storage]) -> None:

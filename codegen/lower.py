@@ -14,7 +14,7 @@ from typing import Any
 
 from graphc import dtypes, origin
 from graphc.codegen import emit
-from graphc.codegen.carried import Rows, State, ask_for_next_step, forward_copies, settle
+from graphc.codegen.carried import Rows, State, forward_copies, settle
 from graphc.codegen.deviations import read_once
 from graphc.codegen.emit import copy_operand, framed_operand, part_operand
 from graphc.codegen.fuse import Group, partitioned
@@ -27,6 +27,7 @@ from graphc.codegen.loops import Contract as Contraction
 from graphc.codegen.loops import product_bytes
 from graphc.codegen.memory import plan
 from graphc.codegen.neighbours import take_along
+from graphc.codegen.next_step import ask_for_next_step
 from graphc.codegen.program import (
     Call,
     Checked,
@@ -244,7 +245,7 @@ class _Lowering:
         donated: Mapping[int, int] = MappingProxyType({}),
     ) -> Procedure:
         tactics = self.tactics or CPU
-        graph = stretched(read_once(graph, tactics), tactics.stretch_bytes)
+        graph = stretched(read_once(graph, tactics), tactics.kept_bytes)
         inputs = [
             Storage("input", type_.dtype, type_.shape, position=i, strided=flag)  # type: ignore[union-attr]
             for i, (type_, flag) in enumerate(zip(graph.parameters, strided, strict=True))
@@ -541,7 +542,8 @@ class _Block:
         block = _Block(self.lowering, body_graph, parameters, places)
         body = block.statements
         settle(body, states, block.own)
-        ask_for_next_step(body, variable, attrs["reverse"], self.lowering.tactics or CPU)
+        tactics = self.lowering.tactics or CPU
+        ask_for_next_step(body, variable, attrs["reverse"], tactics.kept_bytes)
         self.statements.append(Loop(variable, length, attrs["reverse"], body))
         for i, each in rows.items():
             final = project_op(node, index=i)

@@ -87,7 +87,7 @@ class Tactics:
     segments: bool = False
     straight: bool = False
     work_in_segments: int = 25_000
-    stretch_bytes: int = 0  # of a loop, that products over its steps read; 0: loops stay whole
+    kept_bytes: int = 0  # what a cache keeps while a loop goes on; 0: not known, loops stay whole
     fast: bool = False
     library: str = ""
 
@@ -173,7 +173,7 @@ NATIVE = replace(
     CPU,
     segments=True,
     straight=platform.machine() in ("x86_64", "AMD64"),
-    stretch_bytes=1 << 20,
+    kept_bytes=1 << 20,
 )
 GPU = Tactics(
     masks_updates=True,
