@@ -38,9 +38,9 @@ from graphc.runtime.engine import engine
 from graphc.runtime.leaf import Function, make_function
 from graphc.runtime.miss import missed, remember
 from graphc.runtime.native import Module, NativeProgram, Recorder, link
+from graphc.runtime.orders import MOST_ORDERS, Orders, orders_of, reordered
 from graphc.runtime.plan import Plan, are_sources_unchanged, plan_facts, plan_key
 from graphc.runtime.threads import default_workers
-from graphc.runtime.turned import MOST_VARIANTS, Orders, orders_of, turned
 from graphc.tree import flatten
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Compiled(Implementation):
         self._modules = plan.modules
         self.native = self._linked(plan)
         self._variants: list[NativeProgram] = [self.native]
-        self._turned: dict[Orders, Any] = {}
+        self._by_orders: dict[Orders, Any] = {}
         super().__init__(self._spec())
 
     @property
@@ -235,13 +235,13 @@ class Compiled(Implementation):
         if orders is None:
             return False
         with self._strided_lock:
-            if orders not in self._turned and len(self._turned) >= MOST_VARIANTS:
+            if orders not in self._by_orders and len(self._by_orders) >= MOST_ORDERS:
                 return False
-            if orders not in self._turned:
-                self._turned[orders] = compile_cpu(turned(self.request, orders))
+            if orders not in self._by_orders:
+                self._by_orders[orders] = compile_cpu(reordered(self.request, orders))
         pairs = zip(arrays, orders, strict=True)
         given = [x if order is None else x.transpose(order) for x, order in pairs]
-        self._turned[orders](*given, out=tuple(targets) if len(targets) > 1 else targets[0])
+        self._by_orders[orders](*given, out=tuple(targets) if len(targets) > 1 else targets[0])
         return True
 
     def arguments(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:

@@ -20,8 +20,8 @@ from graphc.request import Request, prepare
 
 # Bytes of an array from which on a variant pays for its slower call.
 LEAST_BYTES = 1 << 18
-# Variants of a Function. Other orders take the program for any strides.
-MOST_VARIANTS = 4
+# Orders for which a Function has variants. Others take the program for any strides.
+MOST_ORDERS = 4
 
 # For every argument the order of its axes in memory; None where it is C order.
 Orders = tuple[tuple[int, ...] | None, ...]
@@ -45,7 +45,7 @@ def _order_of(array: np.ndarray) -> tuple[int, ...] | None:
     return None if order == tuple(range(array.ndim)) else order
 
 
-def turned(request: Request, orders: Orders) -> Request:
+def reordered(request: Request, orders: Orders) -> Request:
     """The same outputs, in a list, from arrays whose axes are in the order of memory."""
     symbols: list[Node] = []
     arguments: list[Node] = []
@@ -60,4 +60,4 @@ def turned(request: Request, orders: Orders) -> Request:
     return made
 
 
-__all__ = ["LEAST_BYTES", "MOST_VARIANTS", "Orders", "orders_of", "turned"]
+__all__ = ["LEAST_BYTES", "MOST_ORDERS", "Orders", "orders_of", "reordered"]
