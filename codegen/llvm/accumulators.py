@@ -13,7 +13,7 @@ from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.llvm.values import Values
 from graphc.codegen.loops import identity
-from graphc.codegen.scalar import BITS, Accumulate, Accumulator, Store, Value
+from graphc.codegen.scalar import Accumulate, Accumulator, Store, Value
 
 
 class Accumulators:
@@ -48,7 +48,8 @@ class Accumulators:
         if s.factor is None:
             combined = self.combined(level, s.accumulator, state, value, count)
         else:
-            combined = self._with_product(level, s, state, value, count)
+            factors = value, self.values.operand(level, s.factor)
+            combined = self.values.multiply_add(level, factors, state, s.value.dtype, count)
         masks = [] if lanes is None or lanes.mask is None else [lanes.mask]
         if s.mask is not None:
             masks.append(self.values.operand(level, s.mask))
@@ -58,20 +59,6 @@ class Accumulators:
             level.put(f"{chosen} = select {flags} {mask}, {typed} {combined}, {typed} {state}")
             combined = chosen
         self.states[s.accumulator] = combined
-
-    def _with_product(
-        self, level: Level, s: Accumulate, state: str, value: str, lanes: int
-    ) -> str:
-        """A term that is a product, rounded together with the sum where there is an instruction."""
-        assert s.factor is not None
-        factor, typed = self.values.operand(level, s.factor), llvm_type(s.value.dtype, lanes)
-        name = "fma" if self.values.machine.has_fma else "fmuladd"
-        suffix = f"{f'v{lanes}' if lanes > 1 else ''}f{BITS[s.value.dtype]}"
-        function, combined = f"llvm.{name}.{suffix}", self.values.fresh()
-        self.values.declarations.add(f"declare {typed} @{function}({typed}, {typed}, {typed})")
-        operands = ", ".join(f"{typed} {each}" for each in (value, factor, state))
-        level.put(f"{combined} = call {typed} @{function}({operands})")
-        return combined
 
     def combined(self, level: Level, a: Accumulator, first: str, second: str, lanes: int) -> str:
         dtypes = (a.dtype, a.dtype)

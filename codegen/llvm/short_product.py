@@ -161,7 +161,9 @@ class _ShortPrinter(Printer):
             level.put(f"{scalar} = load {vector.element}, ptr {at}, align {vector.element_bytes}")
             spread = self.values.broadcast(level, scalar, vector.element, vector.lanes)
             for j in range(vectors):
-                self._multiply_add(level, new[i, j], spread, rights[j], old[i, j])
+                self.values.multiply_add(
+                    level, (spread, rights[j]), old[i, j], self.tile.dtype, vector.lanes, new[i, j]
+                )
         level.put(f"{a}n = getelementptr i8, ptr {a}, i64 {left_step}")
         level.put(f"{b}n = getelementptr i8, ptr {b}, i64 {right_step}")
         level.put(f"{k}n = add nuw nsw i64 {k}, 1")
@@ -189,12 +191,6 @@ class _ShortPrinter(Printer):
             f"{vector.mask} {_mask(live)}, {vector.text} zeroinitializer)"
         )
         return loaded
-
-    def _multiply_add(self, level: Level, name: str, a: str, b: str, c: str) -> None:
-        typed = self.tile.vector.text
-        function = f"llvm.{'fma' if self.machine.has_fma else 'fmuladd'}.{self.tile.vector.suffix}"
-        self.values.declarations.add(f"declare {typed} @{function}({typed}, {typed}, {typed})")
-        level.put(f"{name} = call {typed} @{function}({typed} {a}, {typed} {b}, {typed} {c})")
 
     def _joined(self, level: Level, parts: list[str]) -> str:
         """Vectors of as many lanes as registers have, as one."""

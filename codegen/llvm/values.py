@@ -19,7 +19,7 @@ from graphc.codegen.llvm.scalar import (
     to_memory,
 )
 from graphc.codegen.machine import Machine
-from graphc.codegen.scalar import Value
+from graphc.codegen.scalar import BITS, Value
 
 
 class Values:
@@ -107,6 +107,24 @@ class Values:
         if declarations:
             self.declarations |= declarations
         return result
+
+    def multiply_add(
+        self,
+        level: Level,
+        factors: tuple[str, str],
+        term: str,
+        dtype: str,
+        lanes: int,
+        name: str = "",
+    ) -> str:
+        """A product and a sum, rounded together where there is an instruction."""
+        name, typed = name or self.fresh(), llvm_type(dtype, lanes)
+        kind = "fma" if self.machine.has_fma else "fmuladd"
+        function = f"llvm.{kind}.{f'v{lanes}' if lanes > 1 else ''}f{BITS[dtype]}"
+        self.declarations.add(f"declare {typed} @{function}({typed}, {typed}, {typed})")
+        operands = ", ".join(f"{typed} {each}" for each in (*factors, term))
+        level.put(f"{name} = call {typed} @{function}({operands})")
+        return name
 
     def lookup(self, level: Level, value: Value, index: str) -> str:
         """The number in a table, in the lanes of this level."""
