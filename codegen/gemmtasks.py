@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from graphc.codegen.gemmtable import BY_TASK, ONCE, TABLED, KernelTable, Plan, is_set
 from graphc.codegen.irtext import Function, Operand, TypedOperand, VectorType
+from graphc.codegen.loops import LINE_BYTES
 from graphc.codegen.microkernel import (
     DOT_TILE,
     DOT_TYPES,
-    LINE_BYTES,
     PREFETCH_DEPTH,
     STREAM_ROWS,
     STREAM_TYPES,

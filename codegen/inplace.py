@@ -15,6 +15,7 @@ from typing import Any
 
 from graphc.codegen.emit import copy_operand
 from graphc.codegen.loops import (
+    WIDEST_BYTES,
     Buffer,
     Contract,
     Kernel,
@@ -35,8 +36,8 @@ from graphc.codegen.program import (
 from graphc.codegen.scalar import Address, For, Scope, Store, Value, walk
 from graphc.dims import Extent, symbols_of
 
-# Of a vector, at the most, and of rows of which many fit into the time that one waits.
-LINE_BYTES, SHORT_BYTES = 64, 512
+# Of rows of which many fit into the time that one waits.
+SHORT_BYTES = 512
 
 
 def protect(procedure: Procedure, donated: Mapping[int, int]) -> None:
@@ -218,7 +219,7 @@ def _has_short_rows(loop: For) -> bool:
     if loop.role != "vector" or length is None:
         return False
     sizes = [s.buffer.item_bytes for s in walk(loop.body) if isinstance(s, Store)]
-    return any(length * size % LINE_BYTES and length * size <= SHORT_BYTES for size in sizes)
+    return any(length * size % WIDEST_BYTES and length * size <= SHORT_BYTES for size in sizes)
 
 
 def _mentions(index: Sequence[Extent], variables: Sequence[str]) -> bool:

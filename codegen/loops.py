@@ -40,6 +40,8 @@ from graphc.codegen.scalar import (
 from graphc.dims import Compound, Dim, Extent, affine, ceildiv, joined, separated, symbols_of
 
 COMBINERS = ("add", "mul", "max", "min", "and", "or")
+# Of a line of memory, and of a vector of the widest machines.
+LINE_BYTES = WIDEST_BYTES = 64
 # The least iterations of a vector loop that are worth a task of their own, in elements.
 CHUNK = 4096
 # Lanes of a tile that is read along one axis and written along another, at least and at most: lines

@@ -18,13 +18,13 @@ from graphc.codegen.carried import Rows, State, forward_copies, settle
 from graphc.codegen.deviations import read_once
 from graphc.codegen.emit import copy_operand, framed_operand, part_operand
 from graphc.codegen.fuse import Group, partitioned
-from graphc.codegen.fuse.parts import LINE_BYTES, WRITE_WHOLE, parts_of, run_bytes
+from graphc.codegen.fuse.parts import WRITE_WHOLE, parts_of, run_bytes
 from graphc.codegen.fuse.reading import beneath, result_shape
 from graphc.codegen.fuse.storing import most_together
 from graphc.codegen.inplace import protect
 from graphc.codegen.likeness import Written, signature
+from graphc.codegen.loops import LINE_BYTES, product_bytes
 from graphc.codegen.loops import Contract as Contraction
-from graphc.codegen.loops import product_bytes
 from graphc.codegen.memory import plan
 from graphc.codegen.neighbours import take_along
 from graphc.codegen.next_step import ask_for_next_step

@@ -19,13 +19,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.irtext import Function, Operand, TypedOperand, VectorType
+from graphc.codegen.loops import LINE_BYTES
 from graphc.codegen.machine import Machine
 
 ELEMENTS = {"float32": "float", "float64": "double"}
 SHORT_NAMES = {"float32": "f32", "float64": "f64"}
 DOT_TILE = (4, 2, 1)  # rows and columns of the dot kernels
 STREAM_ROWS = (4, 3, 2, 1)
-LINE_BYTES = 64
 PREFETCH_DEPTH = 64  # a shorter loop over k ends before the lines of out have arrived
 
 

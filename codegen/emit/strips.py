@@ -63,7 +63,7 @@ class Strips:
     depth: int
     tile: int
     whole: bool
-    flat: bool  # whether the elements lie in every array as they do in the domain
+    linear: bool  # whether the elements lie in every array as they do in the domain
 
 
 class StripWriter(PartialWriter):
@@ -481,7 +481,7 @@ class StripWriter(PartialWriter):
         axes = (*strips.lead, *strips.rows, *strips.columns)
         placed = dict(zip(axes, (*self.before, *found), strict=True))
         index = tuple(placed[axis] for axis in range(len(domain)))
-        if strips.flat:
+        if strips.linear:
             self.flat[index] = self.matrix * _count(domain, axes[len(strips.lead) :]) + position
         return index
 

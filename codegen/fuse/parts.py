@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from graphc.codegen.fuse.group import Group
 from graphc.codegen.fuse.reading import variables
+from graphc.codegen.loops import LINE_BYTES
 from graphc.dims import Extent, affine, product
 from graphc.lowering import View
 from graphc.node import Node
@@ -15,9 +16,6 @@ from graphc.types import Shape
 MOST_PARTS = 8
 # Numbers that one kernel writes into an array of many, or short values that it stores.
 PARTS_TOGETHER = 64
-# Pieces that are shorter share their lines of memory with those of other parts: all are written by
-# one kernel, whatever made them.
-LINE_BYTES = 64
 # Kinds of groups that write their array as one that lies in one piece, and may read it again.
 WRITE_WHOLE = frozenset(("own", "scatter", "parts"))
 
@@ -78,6 +76,7 @@ def woven_shape(group: Group) -> Shape | None:
         return None
     node = group.members[0]
     shapes = {node.args[part.argument].shape for part in parts}
+    # Shorter pieces share their lines of memory with their neighbours: one kernel writes all.
     if len(shapes) > 1 or any(run_bytes(node, part) >= LINE_BYTES for part in parts):
         return None
     return without_ones(shapes.pop())

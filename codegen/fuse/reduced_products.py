@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from graphc import dtypes
 from graphc.codegen.fuse.cost import own_cost
 from graphc.codegen.fuse.reading import result_shape
+from graphc.codegen.loops import WIDEST_BYTES
 from graphc.codegen.tactics import Tactics
 from graphc.dims import product
 from graphc.lowering import Contract, Elementwise, Reduce, View
@@ -29,8 +30,6 @@ MOST_BYTES, MOST_MULTIPLICATIONS = 256, 1024
 LEAST_ROWS = 64
 # How much larger than what they are made of rows are that repeat, and nodes looked at to tell.
 LEAST_REPEATS, MOST_NODES = 4, 16
-# Of a vector, as tiles have them at the most.
-VECTOR_BYTES = 64
 # Work, in additions, that may be done with all elements of a row: it is written once for each.
 MOST_WORK = 1024
 
@@ -90,7 +89,7 @@ def pays(
                 work += own_cost(user)
     columns = product(node.shape[axis] for axis in axes)
     assert isinstance(columns, int)
-    vector = VECTOR_BYTES // node.dtype.itemsize
+    vector = WIDEST_BYTES // node.dtype.itemsize
     filled = 10 * -(-columns // vector) * vector < 11 * columns
     dear = stored and filled and not _repeats(node, axes)
     return work * columns <= MOST_WORK and not dear

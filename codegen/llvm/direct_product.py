@@ -26,9 +26,16 @@ from graphc.codegen.llvm.contract import (
 from graphc.codegen.llvm.indices import unit_bytes
 from graphc.codegen.llvm.kernel import Driver, Text
 from graphc.codegen.llvm.level import Level
-from graphc.codegen.loops import Contract, Kernel, Plain, accumulator, known_operands
+from graphc.codegen.loops import (
+    LINE_BYTES,
+    Contract,
+    Kernel,
+    Plain,
+    accumulator,
+    known_operands,
+)
 from graphc.codegen.machine import Machine
-from graphc.codegen.microkernel import LINE_BYTES, PREFETCH_DEPTH, TILE_TYPES, Tile
+from graphc.codegen.microkernel import PREFETCH_DEPTH, TILE_TYPES, Tile
 from graphc.codegen.scalar import For, Scope
 from graphc.dims import Dim, Extent
 

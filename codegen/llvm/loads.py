@@ -13,9 +13,8 @@ from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.rows import MOST_INTERLEAVED, ReadBlock, RowReader, rows_read
 from graphc.codegen.llvm.scalar import constant, llvm_type, memory_type
 from graphc.codegen.llvm.shuffles import Shuffles, register_lanes
-from graphc.codegen.llvm.stream import LINE_BYTES
 from graphc.codegen.llvm.values import vector_suffix
-from graphc.codegen.loops import linear
+from graphc.codegen.loops import LINE_BYTES, linear
 from graphc.codegen.scalar import Address, Scope, Value
 from graphc.dims import Dim, Extent, affine
 

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Level
-from graphc.codegen.loops import Buffer, Kernel, linear, most_steps
+from graphc.codegen.loops import LINE_BYTES, Buffer, Kernel, linear, most_steps
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import Address, For, Store, Value, walk
 from graphc.dims import Extent, affine, product, substitute
 
-LINE_BYTES = 64
 # A loop of more instructions waits for those, not for memory.
 LITTLE_WORK = 48
 # The least lines of a row that does not end with one.

@@ -20,9 +20,8 @@ from dataclasses import dataclass
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.shuffles import exchanges
-from graphc.codegen.llvm.stream import LINE_BYTES
+from graphc.codegen.loops import LINE_BYTES, Buffer, linear, most_steps
 from graphc.codegen.loops import MOST_TURNED as SIDE
-from graphc.codegen.loops import Buffer, linear, most_steps
 from graphc.codegen.machine import Machine
 from graphc.codegen.recurrence import carried_loads
 from graphc.codegen.scalar import Address, For, Store, Value, walk
