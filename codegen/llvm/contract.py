@@ -19,7 +19,7 @@ from typing import Any
 
 from graphc.codegen.gemm import JOB, entry_name
 from graphc.codegen.llvm.indices import unit_bytes
-from graphc.codegen.llvm.kernel import Driver, Printer, Text
+from graphc.codegen.llvm.kernel import PARAMETERS, Driver, Printer, Text
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.loops import (
     Buffer,
@@ -138,7 +138,7 @@ class JobPrinter(Printer):
         return f"@{function}"
 
     def written(self, name: str, contract: Contract) -> Driver:
-        level = self.open(name, "ptr noalias %frame, i64 %begin, i64 %end, i64 %worker")
+        level = self.open(name, PARAMETERS)
         for statement in self.kernel.body.statements:
             if statement is not contract:
                 self.statement(level, statement)
@@ -146,44 +146,12 @@ class JobPrinter(Printer):
         level.put(f"{job} = alloca [{8 * whole} x i64], align 64")
         words = dict.fromkeys(JOB, "i64 0")
         for side, region in (("left", contract.left), ("right", contract.right)):
-            plain, tabled = plain_operand(region), tabled_operand(region)
-            if plain is None and tabled is not None:
-                words[side] = f"ptr {self.indices.start(level, tabled.buffer, tabled.start)}"
-                words[f"{side}_across"] = f"ptr {self.declare(f'{name}_{side}_across')}"
-                words[f"{side}_along"] = f"ptr {self.declare(f'{name}_{side}_along')}"
-                words["offsets_context"] = "ptr %frame"
-            elif plain is None:
-                words[f"pack_{side}"] = f"ptr {self.declare(f'{name}_{side}')}"
-                words[f"pack_{side}_context"] = "ptr %frame"
-            else:
-                inner = (
-                    (contract.rows, contract.depth)
-                    if side == "left"
-                    else (contract.depth, contract.columns)
-                )
-                self.operand_words(level, words, side, plain, (contract.batch, *inner))
-        size = item_bytes(contract.dtype)
-        target = accumulator(contract)
-        scratch = workspace = self.words["scratch"]
-        if target is None:
-            out, row = scratch, contract.columns
-            batch = contract.rows * contract.columns
-            offset = self.indices.dim(level, product_bytes(contract))
-            workspace = self.values.fresh("p")
-            level.put(f"{workspace} = getelementptr i8, ptr {scratch}, i64 {offset}")
-        else:
-            out = self.indices.start(level, target.buffer, target.start)
-            batch, row, _ = target.steps
-            if contract.rows == 1:
-                row = contract.columns  # it says how out lies, as if it were contiguous
-        words["out"] = f"ptr {out}"
-        words["out_row"] = f"i64 {self.indices.dim(level, row * size)}"
-        words["out_batch"] = f"i64 {self.indices.dim(level, batch * size)}"
+            self._side_words(level, words, name, side, region)
+        self._result_words(level, words, contract)
         words["rows"] = f"i64 {self.indices.dim(level, contract.rows)}"
         words["columns"] = f"i64 {self.indices.dim(level, contract.columns)}"
         words["depth"] = f"i64 {self.indices.dim(level, contract.depth)}"
         words["batches"] = f"i64 {self.indices.dim(level, contract.batch)}"
-        words["workspace"] = f"ptr {workspace}"
         words["workers"] = f"i64 {self.words['workers']}"
         words["status"] = f"ptr {self.words['status']}"
         if not is_trivial(contract):
@@ -206,14 +174,29 @@ class JobPrinter(Printer):
         level.lines.append("}")
         return self.driver(level)
 
-    def operand_words(
-        self,
-        level: Level,
-        words: dict[str, str],
-        side: str,
-        plain: Plain,
-        extents: tuple[Extent, Extent, Extent],
+    def _side_words(
+        self, level: Level, words: dict[str, str], name: str, side: str, region: Region
     ) -> None:
+        """Where an operand is read in place, or by tables, or what packs it."""
+        plain, tabled = plain_operand(region), tabled_operand(region)
+        if plain is not None:
+            self._plain_words(level, words, side, plain)
+        elif tabled is not None:
+            words[side] = f"ptr {self.indices.start(level, tabled.buffer, tabled.start)}"
+            words[f"{side}_across"] = f"ptr {self.declare(f'{name}_{side}_across')}"
+            words[f"{side}_along"] = f"ptr {self.declare(f'{name}_{side}_along')}"
+            words["offsets_context"] = "ptr %frame"
+        else:
+            words[f"pack_{side}"] = f"ptr {self.declare(f'{name}_{side}')}"
+            words[f"pack_{side}_context"] = "ptr %frame"
+
+    def _plain_words(self, level: Level, words: dict[str, str], side: str, plain: Plain) -> None:
+        contract = self.kernel.nest
+        assert isinstance(contract, Contract)
+        inner = (contract.rows, contract.depth)
+        if side == "right":
+            inner = (contract.depth, contract.columns)
+        extents = (contract.batch, *inner)
         unit = unit_bytes(plain.buffer)
         words[side] = f"ptr {self.indices.start(level, plain.buffer, plain.start)}"
         for axis, extent, step in zip(_AXES, extents, plain.steps, strict=True):
@@ -221,6 +204,27 @@ class JobPrinter(Printer):
             # which the family chooses by: as if it were contiguous.
             moved = plain.buffer.item_bytes if extent == 1 else step * unit
             words[f"{side}_{axis}"] = f"i64 {self.indices.dim(level, moved)}"
+
+    def _result_words(self, level: Level, words: dict[str, str], contract: Contract) -> None:
+        """Where the sums go: where the result does, or in front of the workspace."""
+        target = accumulator(contract)
+        scratch = workspace = self.words["scratch"]
+        if target is None:
+            out, row = scratch, contract.columns
+            batch = contract.rows * contract.columns
+            offset = self.indices.dim(level, product_bytes(contract))
+            workspace = self.values.fresh("p")
+            level.put(f"{workspace} = getelementptr i8, ptr {scratch}, i64 {offset}")
+        else:
+            out = self.indices.start(level, target.buffer, target.start)
+            batch, row, _ = target.steps
+            if contract.rows == 1:
+                row = contract.columns  # it says how out lies, as if it were contiguous
+        size = item_bytes(contract.dtype)
+        words["out"] = f"ptr {out}"
+        words["out_row"] = f"i64 {self.indices.dim(level, row * size)}"
+        words["out_batch"] = f"i64 {self.indices.dim(level, batch * size)}"
+        words["workspace"] = f"ptr {workspace}"
 
 
 class _OffsetsPrinter(Printer):

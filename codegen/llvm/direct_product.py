@@ -24,7 +24,7 @@ from graphc.codegen.llvm.contract import (
     tile_functions,
 )
 from graphc.codegen.llvm.indices import unit_bytes
-from graphc.codegen.llvm.kernel import Driver, Text
+from graphc.codegen.llvm.kernel import PARAMETERS, Driver, Text
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.loops import (
     LINE_BYTES,
@@ -119,7 +119,7 @@ class _DirectPrinter(JobPrinter):
     def written(self, name: str, contract: Contract) -> Driver:
         self.finish = f"{name}_epilogue"
         tile = self.tile
-        level = self.open(name, "ptr noalias %frame, i64 %begin, i64 %end, i64 %worker")
+        level = self.open(name, PARAMETERS)
         if not is_trivial(contract):
             element = tile.vector.element
             level.put(f"%sums = alloca [{tile.rows * tile.columns} x {element}], align 64")

@@ -13,7 +13,7 @@ from typing import Any
 
 from graphc.codegen.gemm import SMALL_WORK, TASK_WORK
 from graphc.codegen.llvm.indices import unit_bytes
-from graphc.codegen.llvm.kernel import Printer, Text
+from graphc.codegen.llvm.kernel import PARAMETERS, Printer, Text
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.shuffles import Shuffles
 from graphc.codegen.loops import Contract, Kernel, known_operands
@@ -81,7 +81,7 @@ class _ShortPrinter(Printer):
         self.sums = ""  # of the row whose epilogue is being written
 
     def text(self, name: str) -> str:
-        level = self.open(name, "ptr noalias %frame, i64 %begin, i64 %end, i64 %worker")
+        level = self.open(name, PARAMETERS)
         for statement in self.kernel.body.statements:
             if statement is not self.contract:
                 self.statement(level, statement)
