@@ -15,10 +15,10 @@ linear in the graph.
 
 Each decision leaves a reason on the group, for the report.
 
-- `waiting`: when a node is placed; `reduced_products`: which products are reduced where they are
-  made; `placing`: which kernel takes it; `remaking`: which values are
-  computed again by those who read them; `storing`: which other values must be in memory; `order`:
-  in which order the kernels run. These are the passes, over a `partition` of `group`s.
+- `waiting`: when a node is placed; `placing`: which kernel takes it; `reduced_products`: which
+  products are reduced where they are made; `remaking`: which values are computed again by those who
+  read them; `storing`: which other values must be in memory; `order`: in which order the kernels
+  run. These are the passes, over a `partition` of `group`s.
 - `reading`: which elements of its arguments a node reads; `parts`: what an array is put together
   of; `cost`: what a value takes to compute.
 """

@@ -2,7 +2,9 @@
 
 A vector loop becomes a loop over whole vectors and one masked remainder; inside, every value is a
 vector. Its body is written before what surrounds it, see `level`. A loop of a segment is written
-once, under a mask; one that stores to large arrays twice, see `stream`.
+once, under a mask unless it is whole vectors; one that stores to large arrays twice, see `stream`.
+Loops over rows that only sum up are written several rows at once, see `row_sums`, and those that
+read memory across its rows in strips, see `turned`.
 """
 
 from __future__ import annotations
@@ -441,6 +443,7 @@ class Loops:
         self.accumulators.states.update(states)
         self.write(body, loop.body)
         return body
+
 
 def _scratch_for(loop: For, lanes: int) -> frozenset[Buffer]:
     """The scratch between segments that a segment may load and store by whole vectors, since tiles
