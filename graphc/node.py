@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphc import origin
+from graphc.collector import paused
 from graphc.dims import Dim, Extent
 from graphc.errors import GraphError
 from graphc.tensor import TensorMethods
@@ -280,7 +281,7 @@ def created_since(marker: Node | None) -> set[Node]:
     A node that shares its hash with an older one is not among them.
     """
     found: set[Node] = set()
-    with _lock:
+    with paused(), _lock:  # a collection would take dead nodes out of the table meanwhile
         for held in reversed(_table.values()):
             node = None if isinstance(held, tuple) else held()
             if node is not None and node is marker:
