@@ -12,8 +12,8 @@ to what the block deviates from its mean m, so that no term is more than a few t
 result. (With the mean itself for p it is the formula of Chan, Golub and LeVeque, Am. Statistician
 37, 1983.) The sum of x, from which the centre follows, is that of n p + sum (x - p).
 
-A pivot is finite, so that an infinity among the elements is one in their sum. The graph is
-rewritten in its own ops, so nothing below knows.
+A pivot is finite n times over, so that an infinity among the elements is one in their sum, and a
+sum is finite where the elements' is. The graph is rewritten in its own ops, so nothing below knows.
 """
 
 from __future__ import annotations
@@ -172,7 +172,8 @@ class _Blocks:
         some = max(1, self.size // SHARE)
         found = sum_op(blocks[(*(slice(None),) * at, slice(0, some))], axes=(at,))
         found = multiply_op(found, like(found, 1 / some))
-        self.pivots = where(isfinite(found), found, like(found, 0))
+        fits = isfinite(multiply_op(found, like(found, self.size)))
+        self.pivots = where(fits, found, like(found, 0))
         others = tuple(axis for axis in range(blocks.ndim) if axis != at)
         apart = subtract_op(blocks, broadcast(self.pivots, blocks.shape, others))
         self.apart = sum_op(apart, axes=(at,))

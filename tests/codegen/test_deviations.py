@@ -65,6 +65,13 @@ def test_nan_and_infinities() -> None:
     np.testing.assert_allclose(variance[:5], wanted[1][:5], rtol=1e-4)
 
 
+def test_blocks_that_begin_with_huge_elements_have_finite_sums() -> None:
+    x = np.zeros((4096, 512), "f4")
+    x[:16] = 1e37  # times the elements of a block: more than a float holds
+    mean, _ = _moments(x, (0,))
+    np.testing.assert_allclose(mean, x.astype("f8").mean(axis=0), rtol=1e-6)
+
+
 def test_doubles_and_derivatives() -> None:
     x = np.random.default_rng(4).standard_normal((3000, 120))
     symbol = gx.symbol("x", x.shape, "float64")
