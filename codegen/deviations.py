@@ -13,7 +13,8 @@ result. (With the mean itself for p it is the formula of Chan, Golub and LeVeque
 37, 1983.) The sum of x, from which the centre follows, is added up beside: n p + sum (x - p) would
 cancel where a pivot is far from the rest of its block.
 
-A pivot is finite n times over, so that deviations from it are finite where the elements are. The graph is rewritten in its own ops, so nothing below knows.
+A pivot is finite n times over, so that deviations from it are finite where the elements are. The
+graph is rewritten in its own ops, so nothing below knows.
 """
 
 from __future__ import annotations
