@@ -10,11 +10,11 @@ whatever p is, rounded or not. It is exact where p is near what is in the block,
 cancels; here it is the mean of some of the elements, k of n. These contribute k (p - m)^2 at least
 to what the block deviates from its mean m, so that no term is more than a few times n / k of the
 result. (With the mean itself for p it is the formula of Chan, Golub and LeVeque, Am. Statistician
-37, 1983.) The sum of x, from which the centre follows, is added up beside: n p + sum (x - p) would
-cancel where a pivot is far from the rest of its block.
+37, 1983.) The sum of x, from which the centre follows, is that of n p + sum (x - p): where pivots
+are far from most of their blocks it has the rounding of sums n / k times as large.
 
-A pivot is finite n times over, so that deviations from it are finite where the elements are. The
-graph is rewritten in its own ops, so nothing below knows.
+A pivot is finite n times over, so that an infinity among the elements is one in their sum, and a
+sum is finite where the elements' is. The graph is rewritten in its own ops, so nothing below knows.
 """
 
 from __future__ import annotations
@@ -177,7 +177,6 @@ class _Blocks:
         self.pivots = where(fits, found, like(found, 0))
         others = tuple(axis for axis in range(blocks.ndim) if axis != at)
         apart = subtract_op(blocks, broadcast(self.pivots, blocks.shape, others))
-        self.plain = sum_op(blocks, axes=(at,))
         self.apart = sum_op(apart, axes=(at,))
         self.squared = sum_op(square_op(apart), axes=(at,))
         # Which axes go: those of x before the run, of the run's parts, and after it.
@@ -188,7 +187,8 @@ class _Blocks:
 
     def total(self) -> Node:
         """The sum of x."""
-        return self._with_rest(self.plain, self._left)
+        inside = add_op(multiply_op(self.pivots, like(self.pivots, self.size)), self.apart)
+        return self._with_rest(inside, self._left)
 
     def deviations(self, centre: Node) -> Node:
         """The sum of the squared deviations of x from a centre."""

@@ -102,11 +102,17 @@ class StripWriter(PartialWriter):
             self.strips = self._planned(lead, rows, after, not broken)
             return True
         columns = runs_of_axes(after, broken)[-1]
-        if _count(domain, columns) < tactics.narrow_strip:
+        # In one pass the sums of so few columns had better stay in registers.
+        least = tactics.narrow_strip if self._has_passes() else 2 * tactics.narrow_strip
+        if _count(domain, columns) < least:
             return False
         lead = tuple(axis for axis in range(columns[0]) if axis not in rows)
         self.strips = self._planned_whole(lead, rows, columns, not broken)
         return True
+
+    def _has_passes(self) -> bool:
+        """Whether rows are read again once their sums are known."""
+        return len(self._targets(self._stages()[0])) > 1
 
     def _is_large(self, rows: tuple[int, ...]) -> bool:
         """Whether there are so many rows, and so much in them, that whole strips pay."""
@@ -146,9 +152,8 @@ class StripWriter(PartialWriter):
         """All rows of as many columns as a cache can hold for what comes after the first pass."""
         domain, tactics = self.group.domain, self.partition.tactics
         ahead, height, width = (_count(domain, axes) for axes in (lead, rows, columns))
-        passes = len(self._targets(self._stages()[0])) > 1
         kept = max(tactics.narrow_strip, _power(KEPT_ELEMENTS // height))
-        tile = min(tactics.strip_width, kept if passes else tactics.strip_width, width)
+        tile = min(tactics.strip_width, kept if self._has_passes() else tactics.strip_width, width)
         while tile > tactics.narrow_strip and ahead * -(-width // tile) < tactics.least_parts:
             tile //= 2
         return Strips(lead, rows, columns, 1, height, width, 1, height, tile, True, flat)
