@@ -24,8 +24,8 @@ from workload import clock_for  # noqa: E402
 
 import graphc as gx  # noqa: E402
 
-# Independent chains of multiply-adds: more than latency times units.
-CHAINS = 16
+# Independent chains of multiply-adds: more than latency times units, and fewer than registers.
+MOST_CHAINS = 16
 STEPS = 1_000_000
 REPEAT = 25
 
@@ -99,19 +99,20 @@ def _peak(machine: Any, dtype: str) -> float:
     """Operations a second of one thread that does nothing but multiply and add."""
     from graphc.runtime.engine import engine
 
-    loaded = engine().load_ir(_chains(machine, dtype), ["chains"], passes="none")
+    chains = min(MOST_CHAINS, machine.vector_registers - 4)
+    loaded = engine().load_ir(_chains(machine, dtype, chains), ["chains"], passes="none")
     run = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_int64)(loaded["chains"])
     lanes = machine.vector_bytes // np.dtype(dtype).itemsize
-    return 2 * CHAINS * lanes * STEPS / _best(lambda: run(STEPS), 1)
+    return 2 * chains * lanes * STEPS / _best(lambda: run(STEPS), 1)
 
 
-def _chains(machine: Any, dtype: str) -> str:
+def _chains(machine: Any, dtype: str, count: int) -> str:
     """A module whose function runs the chains for so many steps and returns their sum."""
     element = {"float32": "float", "float64": "double"}[dtype]
     lanes = machine.vector_bytes // np.dtype(dtype).itemsize
     kind, suffix = f"<{lanes} x {element}>", f"v{lanes}f{np.dtype(dtype).itemsize * 8}"
     fused = f"llvm.fmuladd.{suffix}"
-    chains = range(CHAINS)
+    chains = range(count)
     lines = [f"declare {kind} @{fused}({kind}, {kind}, {kind})"]
     lines += [f"declare {element} @llvm.vector.reduce.fadd.{suffix}({element}, {kind})"]
     lines += ["define double @chains(i64 %steps) nounwind {", "entry:", "  br label %body", "body:"]
