@@ -100,6 +100,21 @@ def of_numba(values: Values, variant: str) -> Any:
     return lambda: both(*arrays)
 
 
+def of_pytensor(values: Values, variant: str) -> Any:
+    import pytensor
+    import pytensor.tensor as pt
+
+    symbols = {k: pt.as_tensor(v).type(k) for k, v in values.items()}
+    z = symbols["x"] @ symbols["w"]
+    results = [pt.mean(pt.softplus(z) - symbols["labels"] * z)]
+    if variant.endswith("gradient"):
+        results += [pytensor.grad(results[0], symbols["w"])]
+    f = pytensor.function(list(symbols.values()), results)
+    f.trust_input = True
+    arrays = list(values.values())
+    return lambda: f(*arrays)
+
+
 PARTICIPANTS = {
     "graphc": workload.graphc(of_graphc),
     "numpy": workload.numpy(by_hand),
@@ -107,4 +122,5 @@ PARTICIPANTS = {
     "torch": of_torch("torch"),
     "torch_compile": of_torch("torch_compile"),
     "numba": of_numba,
+    "pytensor": of_pytensor,
 }

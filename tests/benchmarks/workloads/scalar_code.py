@@ -177,10 +177,29 @@ def of_heyoka(values: Values, variant: str) -> Any:
     return run
 
 
+def of_symengine(values: Values, variant: str) -> Any:
+    """Compiled by its LLVM back end, common sub-expressions found; it takes point after point."""
+    import symengine
+
+    xs = [symengine.Symbol(f"x{i}") for i in range(2 * LINKS)]
+    rates = motion(xs, symengine.sin, symengine.cos)
+    matrix = [rate.diff(x) for rate in rates for x in xs]
+    f = symengine.Lambdify(xs, [*rates, *matrix], backend="llvm", cse=True, order="C")
+    x = np.ascontiguousarray(values["x"].T)
+    out = np.empty((len(x), 2 * LINKS * (2 * LINKS + 1)))
+
+    def run() -> Any:
+        f(x, out=out)
+        return [out.T[: 2 * LINKS], out.T[2 * LINKS :].reshape(2 * LINKS, 2 * LINKS, -1)]
+
+    return run
+
+
 PARTICIPANTS = {
     "graphc": workload.graphc(of_graphc),
     "numpy": workload.numpy(by_complex_step),
     "jax": workload.jax(of_jax),
     "casadi": of_casadi,
     "heyoka": of_heyoka,
+    "symengine": of_symengine,
 }
