@@ -18,6 +18,8 @@ from graphc.codegen.loops import LINE_BYTES, linear
 from graphc.codegen.scalar import Address, Scope, Value
 from graphc.dims import Dim, Extent, affine
 
+_AVX_BYTES = 32  # of a register of AVX, whose masks are vectors
+
 
 class Loads:
     """The loads of one function."""
@@ -66,7 +68,7 @@ class Loads:
             return self.guarded(level, value, at, mask or "", fill)
         elif how == "wide":
             at = self._mapped(level, value, at)
-            self._masked(level, name, at, dtype, count, size, str(mask), fill)
+            name = self._masked(level, at, dtype, count, size, str(mask), fill)
         else:
             row = affine(linear(buffer, address.index), "_arg0")
             if id(value) in self.ahead and row is not None and lanes is not None:
@@ -236,33 +238,50 @@ class Loads:
     def wide(self, level: Level, at: str, dtype: str, lanes: Lanes, size: int) -> str:
         """Consecutive elements in consecutive lanes; lanes that are off touch nothing and hold 0.
         """
-        name = self.values.fresh("l")
-        if lanes.mask is None:
-            level.put(f"{name} = load {memory_type(dtype, lanes.count)}, ptr {at}, align {size}")
-        else:
+        if lanes.mask is not None:
             fill = constant(0, dtype, lanes.count)
-            self._masked(level, name, at, dtype, lanes.count, size, lanes.mask, fill)
+            return self._masked(level, at, dtype, lanes.count, size, lanes.mask, fill)
+        name = self.values.fresh("l")
+        level.put(f"{name} = load {memory_type(dtype, lanes.count)}, ptr {at}, align {size}")
         return name
 
     def _masked(
         self,
         level: Level,
-        name: str,
         at: str,
         dtype: str,
         count: int,
         size: int,
         mask: str,
         fill: str,
-    ) -> None:
-        """Consecutive elements under a mask."""
+    ) -> str:
+        """Consecutive elements under a mask.
+
+        Those of several AVX registers are loaded register by register: where LLVM (22.1) cuts such
+        a load itself and then finds a part of the mask to be off, it reads all of that part's
+        elements, or fails. A part that is known to be off is not loaded here.
+        """
+        machine = self.values.machine
+        if count * size > machine.vector_bytes == _AVX_BYTES and size >= 4:
+            width = machine.vector_bytes // size
+            element, parts = memory_type(dtype), []
+            for start in range(0, count, width):
+                lanes = range(start, start + width)
+                own = self.values.part_of_mask(level, mask, count, lanes)
+                filler = self.shuffles.part(level, fill, element, count, lanes)
+                place = self.values.fresh("p")
+                level.put(f"{place} = getelementptr i8, ptr {at}, i64 {start * size}")
+                parts.append(self._masked(level, place, dtype, width, size, own, filler))
+            return self.shuffles.joined(level, parts, element, width)
         typed, flags = memory_type(dtype, count), llvm_type("bool", count)
         function = f"llvm.masked.load.{vector_suffix(dtype, count)}.p0"
         self.values.declarations.add(f"declare {typed} @{function}(ptr, i32, {flags}, {typed})")
+        name = self.values.fresh("l")
         level.put(
             f"{name} = call {typed} @{function}(ptr align {size} {at}, i32 {size}, {flags} "
             f"{mask}, {typed} {fill})"
         )
+        return name
 
     def _gather(
         self,

@@ -30,6 +30,7 @@ class Values:
         self.declarations: set[str] = set()
         # The finished sum of a contraction, which only epilogues have.
         self.product: Callable[[Level, Value], str] | None = None
+        self._factors: dict[str, tuple[str, str]] = {}  # masks of which both are true
         self._count = 0
         self._literals: dict[tuple[int, int], str] = {}  # of constants, by lanes
 
@@ -87,6 +88,25 @@ class Values:
             return own
         found = self.fresh()
         level.put(f"{found} = and {llvm_type('bool', level.lane_count)} {mask}, {own}")
+        self._factors[found] = mask, own
+        return found
+
+    def part_of_mask(self, level: Level, mask: str, lanes: int, part: range) -> str:
+        """The mask of some neighbouring lanes: of every factor the part, so that one that is known
+        to be off there is seen to be.
+        """
+        flags = f"<{len(part)} x i1>"
+        if mask in self._factors:
+            factors = self._factors[mask]
+            first, second = (self.part_of_mask(level, each, lanes, part) for each in factors)
+            found = self.fresh()
+            level.put(f"{found} = and {flags} {first}, {second}")
+            return found
+        found, typed = self.fresh(), llvm_type("bool", lanes)
+        order = ", ".join(f"i32 {k}" for k in part)
+        level.put(
+            f"{found} = shufflevector {typed} {mask}, {typed} poison, <{len(part)} x i32> <{order}>"
+        )
         return found
 
     def compute(
@@ -106,6 +126,8 @@ class Values:
             level.put(line)
         if declarations:
             self.declarations |= declarations
+        if opcode == "and" and dtype == "bool":
+            self._factors[result] = operands[0], operands[1]
         return result
 
     def multiply_add(

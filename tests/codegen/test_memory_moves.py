@@ -145,7 +145,9 @@ def small_caches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_large_results_go_past_the_caches(dtype: str) -> None:
     x = gx.symbol("x", ("n",), dtype)
     compiled = gx.compile(x, gx.where(x > 1, x, x[::-1]), options=OPTIONS)
-    assert "!nontemporal" in compiled.llvm_ir and "fence" in compiled.llvm_ir
+    # As many bools as are compared at once fill a vector that can be written so on AVX-512 only.
+    if dtype != "bool" or Machine.host().has_masks:
+        assert "!nontemporal" in compiled.llvm_ir and "fence" in compiled.llvm_ir
     for count in (0, 1, 1000, 1 << 14, 50_001):
         array = random_array((count,), dtype)
         wanted = np.where(array > 1, array, array[::-1])
