@@ -317,7 +317,8 @@ def test_known_whole_powers(exponent, dtype):
         near = np.power(x, x.dtype.type(exponent))
     np.testing.assert_array_equal(np.isfinite(got), np.isfinite(near))
     np.testing.assert_array_equal(np.isnan(got), np.isnan(near))
-    np.testing.assert_array_equal(np.signbit(got), np.signbit(near))
+    known = ~np.isnan(near)  # the sign of a NaN means nothing
+    np.testing.assert_array_equal(np.signbit(got[known]), np.signbit(near[known]))
     worst = {False: 0.0, True: 0.0}
     for value, power, about in zip(x, got, near, strict=True):
         if np.isfinite(about):
