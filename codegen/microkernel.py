@@ -251,67 +251,91 @@ def dot_kernel(tile: Tile, rows: int, columns: int) -> Function:
     that of `tile_kernel`. Few sums cannot hide the latency of an addition, so small tiles keep
     several partial sums of each.
     """
-    vector = tile.vector
+    vector, size = tile.vector, tile.vector.element_bytes
     f = Function(tile.dot_name(rows, columns), DOT_PARAMETERS)
     left, right, out, depth, left_row, right_column, out_row, accumulate = f.parameters
     lefts = _rows_from(f, left, left_row, rows)
     rights = _rows_from(f, right, right_column, columns)
-    parts = max(1, 8 // (rows * columns))
-    pairs = [(i, j) for i in range(rows) for j in range(columns)]
-
-    def step(offset: Operand, sums: list[Operand], mask: str | None = None) -> list[Operand]:
-        a = [f.load_lanes(vector, f.at(p, offset), mask) for p in lefts]
-        b = [f.load_lanes(vector, f.at(p, offset), mask) for p in rights]
-        return [
-            _multiply_add(f, tile, a[i], b[j], total)
-            for (i, j), total in zip(pairs, sums, strict=True)
-        ]
-
-    zeros: list[Operand] = ["zeroinitializer"] * (len(pairs) * parts)
-    whole = f.multiply(f.divide(depth, parts * vector.lanes), parts * vector.bytes)
-    with f.loop(0, whole, parts * vector.bytes, _typed(vector.text, zeros)) as loop:
-        for part in range(parts):
-            own = loop.carried[part * len(pairs) : (part + 1) * len(pairs)]
-            loop.next += step(f.add(loop.index, part * vector.bytes), list(own))
-    sums: list[Operand] = list(loop.carried[: len(pairs)])
-    for part in range(1, parts):
-        own = loop.carried[part * len(pairs) : (part + 1) * len(pairs)]
-        sums = [f.let(f"fadd {vector.text} {a}, {b}") for a, b in zip(sums, own, strict=True)]
-    vectors = f.multiply(f.divide(depth, vector.lanes), vector.bytes)
-    with f.loop(whole, vectors, vector.bytes, _typed(vector.text, sums)) as loop:
-        loop.next = step(loop.index, list(loop.carried))
-    sums = list(loop.carried)
-    rest = f.subtract(depth, f.divide(vectors, vector.element_bytes))
+    dots = _Dots(f, tile, lefts, rights)
+    sums, through = dots.in_vectors(depth)
+    rest = f.subtract(depth, f.divide(through, size))
     row_type = VectorType(vector.element, columns)
     if tile.machine.has_masks:
         with f.when(f.compare("sgt", rest, 0)) as tail:
-            last = step(vectors, sums, f.mask_below(vector, rest))
+            last = dots.added(through, sums, f.mask_below(vector, rest))
         sums = [tail.merge(vector.text, a, b) for a, b in zip(last, sums, strict=True)]
         totals = _totals(f, vector, sums, row_type)
     else:
         totals = _totals(f, vector, sums, row_type)
-        bytes_ = f.multiply(depth, vector.element_bytes)
-        with f.loop(vectors, bytes_, vector.element_bytes, _typed(row_type.text, totals)) as loop:
-            scalars = [
-                f.load(vector.element, f.at(p, loop.index), vector.element_bytes) for p in rights
-            ]
-            b = _gathered(f, row_type, scalars)
-            for p, total in zip(lefts, loop.carried, strict=True):
-                a = f.load(vector.element, f.at(p, loop.index), vector.element_bytes)
-                loop.next.append(
-                    f.multiply_add(row_type, f.splat(row_type, a), b, total, tile.machine.has_fma)
-                )
-        totals = list(loop.carried)
+        totals = dots.one_by_one(through, f.multiply(depth, size), totals, row_type)
     outs = _rows_from(f, out, out_row, rows)
     with f.when(f.compare("ne", accumulate, 0)) as adding:
         added = [
-            f.let(f"fadd {row_type.text} {f.load(row_type.text, p, vector.element_bytes)}, {total}")
+            f.let(f"fadd {row_type.text} {f.load(row_type.text, p, size)}, {total}")
             for p, total in zip(outs, totals, strict=True)
         ]
     values = [adding.merge(row_type.text, a, b) for a, b in zip(added, totals, strict=True)]
     for p, value in zip(outs, values, strict=True):
-        f.store(row_type.text, value, p, vector.element_bytes)
+        f.store(row_type.text, value, p, size)
     return f
+
+
+@dataclass(frozen=True)
+class _Dots:
+    """The sums of a dot kernel, one for each pair of vectors: how terms are added to them."""
+
+    f: Function
+    tile: Tile
+    lefts: list[Operand]
+    rights: list[Operand]
+
+    def added(
+        self, offset: Operand, sums: Sequence[Operand], mask: str | None = None
+    ) -> list[Operand]:
+        """The sums, with as many terms at an offset added as a register has lanes."""
+        f, vector = self.f, self.tile.vector
+        a = [f.load_lanes(vector, f.at(p, offset), mask) for p in self.lefts]
+        b = [f.load_lanes(vector, f.at(p, offset), mask) for p in self.rights]
+        pairs = [(x, y) for x in a for y in b]
+        return [
+            _multiply_add(f, self.tile, x, y, total)
+            for (x, y), total in zip(pairs, sums, strict=True)
+        ]
+
+    def in_vectors(self, depth: Operand) -> tuple[list[Operand], Operand]:
+        """Add all whole registers of terms, several at a time first; returns the sums, in lanes,
+        and the offset in bytes that was reached.
+        """
+        f, vector, pairs = self.f, self.tile.vector, len(self.lefts) * len(self.rights)
+        parts = max(1, 8 // pairs)
+        zeros: list[Operand] = ["zeroinitializer"] * (pairs * parts)
+        whole = f.multiply(f.divide(depth, parts * vector.lanes), parts * vector.bytes)
+        with f.loop(0, whole, parts * vector.bytes, _typed(vector.text, zeros)) as loop:
+            for part in range(parts):
+                own = loop.carried[part * pairs : (part + 1) * pairs]
+                loop.next += self.added(f.add(loop.index, part * vector.bytes), own)
+        sums: list[Operand] = list(loop.carried[:pairs])
+        for part in range(1, parts):
+            own = loop.carried[part * pairs : (part + 1) * pairs]
+            sums = [f.let(f"fadd {vector.text} {a}, {b}") for a, b in zip(sums, own, strict=True)]
+        vectors = f.multiply(f.divide(depth, vector.lanes), vector.bytes)
+        with f.loop(whole, vectors, vector.bytes, _typed(vector.text, sums)) as loop:
+            loop.next = self.added(loop.index, loop.carried)
+        return list(loop.carried), vectors
+
+    def one_by_one(
+        self, start: Operand, stop: Operand, totals: list[Operand], row_type: VectorType
+    ) -> list[Operand]:
+        """The totals, a short vector for each row, with the terms between two offsets added."""
+        f, vector, has_fma = self.f, self.tile.vector, self.tile.machine.has_fma
+        size = vector.element_bytes
+        with f.loop(start, stop, size, _typed(row_type.text, totals)) as loop:
+            scalars = [f.load(vector.element, f.at(p, loop.index), size) for p in self.rights]
+            b = _gathered(f, row_type, scalars)
+            for p, total in zip(self.lefts, loop.carried, strict=True):
+                a = f.load(vector.element, f.at(p, loop.index), size)
+                loop.next.append(f.multiply_add(row_type, f.splat(row_type, a), b, total, has_fma))
+        return list(loop.carried)
 
 
 STREAM_PARAMETERS = (
@@ -327,7 +351,7 @@ def stream_kernel(tile: Tile, rows: int) -> Function:
     Several rows of the right operand are added at a time, so that out, which stays in the first
     level of cache, is loaded and stored once for all of them.
     """
-    vector, masked = tile.vector, tile.machine.has_masks
+    vector = tile.vector
     f = Function(tile.stream_name(rows), STREAM_PARAMETERS)
     left, right, out, depth, left_row, left_step, right_step, out_row, columns, accumulate = (
         f.parameters
@@ -336,57 +360,24 @@ def stream_kernel(tile: Tile, rows: int) -> Function:
     row_bytes = f.multiply(columns, vector.element_bytes)
     whole = f.multiply(f.divide(columns, vector.lanes), vector.bytes)
     rest = f.subtract(columns, f.divide(whole, vector.element_bytes))
-    mask = f.mask_below(vector, rest) if masked else None
+    mask = f.mask_below(vector, rest) if tile.machine.has_masks else None
+    stream = _Stream(f, tile, outs, whole, row_bytes, rest, mask)
     with f.when(f.compare("eq", accumulate, 0)):
-        for p in outs:
-            with f.loop(0, whole, vector.bytes) as loop:
-                f.store_lanes(vector, "zeroinitializer", f.at(p, loop.index), None)
-            with f.loop(whole, row_bytes, vector.element_bytes) as loop:
-                f.store(vector.element, "0.0", f.at(p, loop.index), vector.element_bytes)
+        stream.clear()
 
     def add_rows(k: Operand, count: int) -> None:
         """Add rows k .. k + count - 1 of the right operand to out."""
         offset = f.multiply(k, left_step)
-        a = [
+        factors: list[list[Operand]] = [
             [
                 f.load(vector.element, p, vector.element_bytes)
                 for p in _rows_from(f, f.at(start, offset), left_step, count)
             ]
             for start in lefts
         ]
-        splats = [[f.splat(vector, scalar) for scalar in line] for line in a]
+        splats = [[f.splat(vector, factor) for factor in line] for line in factors]
         rights = _rows_from(f, f.at(right, f.multiply(k, right_step)), right_step, count)
-
-        def at(place: Operand, lanes: str | None) -> None:
-            # All loads before all stores: rows of out at equal offsets in their pages would
-            # otherwise seem to depend on each other.
-            b = [f.load_lanes(vector, f.at(p, place), lanes) for p in rights]
-            totals: list[Operand] = [f.load_lanes(vector, f.at(p, place), lanes) for p in outs]
-            for u in range(count):
-                totals = [
-                    _multiply_add(f, tile, line[u], b[u], total)
-                    for line, total in zip(splats, totals, strict=True)
-                ]
-            for p, total in zip(outs, totals, strict=True):
-                f.store_lanes(vector, total, f.at(p, place), lanes)
-
-        with f.loop(0, whole, vector.bytes) as loop:
-            at(loop.index, None)
-        if masked:
-            with f.when(f.compare("sgt", rest, 0)):
-                at(whole, mask)
-            return
-        single = VectorType(vector.element, 1)
-        with f.loop(whole, row_bytes, vector.element_bytes) as loop:
-            for p, line in zip(outs, a, strict=True):
-                place = f.at(p, loop.index)
-                total: Operand = f.load(single.text, place, vector.element_bytes)
-                for u in range(count):
-                    b = f.load(single.text, f.at(rights[u], loop.index), vector.element_bytes)
-                    total = f.multiply_add(
-                        single, f.splat(single, line[u]), b, total, tile.machine.has_fma
-                    )
-                f.store(single.text, total, place, vector.element_bytes)
+        stream.add(factors, splats, rights)
 
     at_a_time = max(1, min(8, tile.machine.vector_registers // (2 * rows)))
     grouped = f.multiply(f.divide(depth, at_a_time), at_a_time)
@@ -395,6 +386,76 @@ def stream_kernel(tile: Tile, rows: int) -> Function:
     with f.loop(grouped, depth) as loop:
         add_rows(loop.index, 1)
     return f
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """The rows of out of a stream kernel: up to the offset `whole` in registers, from there to
+    `row_bytes` the `rest` of the columns, under a mask or one by one.
+    """
+
+    f: Function
+    tile: Tile
+    outs: list[Operand]
+    whole: Operand
+    row_bytes: Operand
+    rest: Operand
+    mask: str | None
+
+    def clear(self) -> None:
+        f, vector = self.f, self.tile.vector
+        for p in self.outs:
+            with f.loop(0, self.whole, vector.bytes) as loop:
+                f.store_lanes(vector, "zeroinitializer", f.at(p, loop.index), None)
+            with f.loop(self.whole, self.row_bytes, vector.element_bytes) as loop:
+                f.store(vector.element, "0.0", f.at(p, loop.index), vector.element_bytes)
+
+    def add(
+        self, factors: list[list[Operand]], splats: list[list[str]], rights: list[Operand]
+    ) -> None:
+        """Add rows of the right operand, each times its factor for every row of out; `splats` are
+        the factors in all lanes.
+        """
+        f = self.f
+        with f.loop(0, self.whole, self.tile.vector.bytes) as loop:
+            self._add_lanes(splats, rights, loop.index, None)
+        if self.mask is None:
+            self._add_one_by_one(factors, rights)
+            return
+        with f.when(f.compare("sgt", self.rest, 0)):
+            self._add_lanes(splats, rights, self.whole, self.mask)
+
+    def _add_lanes(
+        self,
+        splats: list[list[str]],
+        rights: list[Operand],
+        place: Operand,
+        mask: str | None,
+    ) -> None:
+        # All loads before all stores: rows of out at equal offsets in their pages would otherwise
+        # seem to depend on each other.
+        f, vector = self.f, self.tile.vector
+        b = [f.load_lanes(vector, f.at(p, place), mask) for p in rights]
+        totals: list[Operand] = [f.load_lanes(vector, f.at(p, place), mask) for p in self.outs]
+        for u, right in enumerate(b):
+            totals = [
+                _multiply_add(f, self.tile, line[u], right, total)
+                for line, total in zip(splats, totals, strict=True)
+            ]
+        for p, total in zip(self.outs, totals, strict=True):
+            f.store_lanes(vector, total, f.at(p, place), mask)
+
+    def _add_one_by_one(self, factors: list[list[Operand]], rights: list[Operand]) -> None:
+        f, size, has_fma = self.f, self.tile.vector.element_bytes, self.tile.machine.has_fma
+        single = VectorType(self.tile.vector.element, 1)
+        with f.loop(self.whole, self.row_bytes, size) as loop:
+            for p, line in zip(self.outs, factors, strict=True):
+                place = f.at(p, loop.index)
+                total: Operand = f.load(single.text, place, size)
+                for factor, right in zip(line, rights, strict=True):
+                    b = f.load(single.text, f.at(right, loop.index), size)
+                    total = f.multiply_add(single, f.splat(single, factor), b, total, has_fma)
+                f.store(single.text, total, place, size)
 
 
 def _totals(
