@@ -30,7 +30,7 @@ from graphc.codegen.llvm.row_sums import RowSums, RowSumsWriter, row_sums
 from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.llvm.stores import Stores
 from graphc.codegen.llvm.stream import Traffic, may_stream, streaming_stores
-from graphc.codegen.llvm.turned import Strips, fill, strip_end, strip_start, strips_of
+from graphc.codegen.llvm.turned import TurnedLoop, fill, strip_end, strip_start, turned_loop
 from graphc.codegen.loops import Buffer
 from graphc.codegen.recurrence import carried_loads
 from graphc.codegen.scalar import For, Scope, Store, Value, walk
@@ -62,9 +62,9 @@ class Loops:
     def counted(self, level: Level, loop: For, start: str, stop: str) -> None:
         """A loop in order, with accumulators carried in registers."""
         lanes = level.lane_count
-        strips = None if self.traffic is None else strips_of(loop)
-        if strips is not None:
-            self._in_strips(level, strips, start, stop)
+        across = None if self.traffic is None else turned_loop(loop)
+        if across is not None:
+            self._in_strips(level, across, start, stop)
             return
         self._prepare(loop)
         sums = row_sums(loop, self.values.machine.vector_bytes) if lanes == 1 else None
@@ -110,20 +110,20 @@ class Loops:
             self.loads.ahead |= pieces_ahead(loop, self.values.machine.l2)
             self.loads.ahead |= next_row_ahead(loop, self.values.machine.l2)
 
-    def _in_strips(self, level: Level, strips: Strips, start: str, stop: str) -> None:
+    def _in_strips(self, level: Level, loop: TurnedLoop, start: str, stop: str) -> None:
         """A loop in order whose lanes read across the rows of memory: strip by strip, each of which
         is turned before it runs.
         """
-        tag, turned, row = self.values.tag(), strips.turned, strips.row
-        self.turning |= strips.routines(self.values.machine)
-        self.loads.ahead |= tile_ahead(row, strips.lanes)
+        tag, turned, row = self.values.tag(), loop.turned, loop.row
+        self.turning |= loop.routines(self.values.machine)
+        self.loads.ahead |= tile_ahead(row, loop.lanes)
         first = f"%s{tag}"
         strip = Level(level.scope, level, block=f"strip{tag}")
         strip.symbols[strip_start(row)] = first
-        end = strip_end(self.indices, strip, strips, first, stop)
+        end = strip_end(self.indices, strip, loop, first, stop)
         count = self.values.fresh()
         strip.put(f"{count} = sub i64 {end}, {first}")
-        moved = {id(t.load): fill(self.indices, strip, strips, t, count) for t in turned}
+        moved = {id(t.load): fill(self.indices, strip, loop, t, count) for t in turned}
         self.loads.moved |= moved
         self._carried(strip, row, first, end, 1, level.lane_count, {})
         some, more, before = self.values.fresh("c"), self.values.fresh("c"), level.block

@@ -51,7 +51,7 @@ class Turned:
 
 
 @dataclass(frozen=True)
-class Strips:
+class TurnedLoop:
     """A loop in order that is run strip by strip: the lanes in it, what they read across the rows,
     and the most iterations of a strip.
     """
@@ -72,7 +72,7 @@ class Strips:
         return size, block_side(size, rows, machine)
 
 
-def strips_of(row: For) -> Strips | None:
+def turned_loop(row: For) -> TurnedLoop | None:
     """How a loop in order is run in strips; None where nothing in it is read across the rows."""
     inner = [s for s in row.body.statements if isinstance(s, For)]
     if row.role != "serial" or row.accumulators or len(inner) != 1 or any(carried_loads(row)):
@@ -89,7 +89,7 @@ def strips_of(row: For) -> Strips | None:
     room = sum(_strip_bytes(turned.buffer, most) for turned in found)
     if room > MOST_BYTES or any(turned.buffer in written for turned in found):
         return None
-    return Strips(row, lanes, found, most)
+    return TurnedLoop(row, lanes, found, most)
 
 
 def _turned(load: Value, row: For, lanes: For) -> Turned | None:
@@ -114,13 +114,13 @@ def _is_small(loop: For) -> bool:
     return steps is not None and steps <= SIDE
 
 
-def strip_end(indices: Indices, level: Level, strips: Strips, start: str, stop: str) -> str:
+def strip_end(indices: Indices, level: Level, loop: TurnedLoop, start: str, stop: str) -> str:
     """Where a strip from `start` on ends: where a line of what is read first does, or the loop."""
     fresh = indices.values.fresh
-    size = max(turned.buffer.item_bytes for turned in strips.turned)
-    first = next(turned for turned in strips.turned if turned.buffer.item_bytes == size)
+    size = max(turned.buffer.item_bytes for turned in loop.turned)
+    first = next(turned for turned in loop.turned if turned.buffer.item_bytes == size)
     address, over, room, steps, end, final = (fresh() for _ in range(6))
-    level.put(f"{address} = ptrtoint ptr {_source(indices, level, strips, first)} to i64")
+    level.put(f"{address} = ptrtoint ptr {_source(indices, level, loop, first)} to i64")
     level.put(f"{over} = and i64 {address}, {LINE_BYTES - size}")
     level.put(f"{room} = sub i64 {LINE_BYTES}, {over}")
     level.put(f"{steps} = lshr exact i64 {room}, {size.bit_length() - 1}")
@@ -130,7 +130,7 @@ def strip_end(indices: Indices, level: Level, strips: Strips, start: str, stop: 
     # A rest that fits is not taken apart, wherever its lines end.
     left, fits, taken = fresh(), fresh("c"), fresh()
     level.put(f"{left} = sub i64 {stop}, {start}")
-    level.put(f"{fits} = icmp sle i64 {left}, {strips.most}")
+    level.put(f"{fits} = icmp sle i64 {left}, {loop.most}")
     level.put(f"{taken} = select i1 {fits}, i64 {stop}, i64 {final}")
     return taken
 
@@ -140,32 +140,32 @@ def strip_start(row: For) -> str:
     return f"_strip_{row.variable}"
 
 
-def _source(indices: Indices, level: Level, strips: Strips, turned: Turned) -> str:
+def _source(indices: Indices, level: Level, loop: TurnedLoop, turned: Turned) -> str:
     """The address of the first element that a strip reads."""
-    starts = {strips.row.variable: Dim.symbol(strip_start(strips.row)),
-              strips.lanes.variable: strips.lanes.start}  # fmt: skip
+    starts = {loop.row.variable: Dim.symbol(strip_start(loop.row)),
+              loop.lanes.variable: loop.lanes.start}  # fmt: skip
     first = substitute(linear(turned.buffer, turned.load.immediate.index), starts)
     return indices.pointer(level, turned.buffer, first, turned.buffer.item_bytes, {})
 
 
-def fill(indices: Indices, level: Level, strips: Strips, turned: Turned, rows: str) -> Address:
+def fill(indices: Indices, level: Level, loop: TurnedLoop, turned: Turned, rows: str) -> Address:
     """Turn what a strip of so many rows reads; returns where the loads of the loops find it."""
-    row, lanes, buffer = strips.row, strips.lanes, turned.buffer
-    held = Buffer(f"turned_{indices.values.fresh('s')[1:]}", buffer.dtype, (strips.most, SIDE))
+    row, lanes, buffer = loop.row, loop.lanes, turned.buffer
+    held = Buffer(f"turned_{indices.values.fresh('s')[1:]}", buffer.dtype, (loop.most, SIDE))
     size = buffer.item_bytes
     top = next(each for each in level.chain() if each.parent is None)
     name = f"%{held.name}"
-    top.put(f"{name} = alloca [{_strip_bytes(buffer, strips.most)} x i8], align 64")
+    top.put(f"{name} = alloca [{_strip_bytes(buffer, loop.most)} x i8], align 64")
     indices.pointers[held] = name
     given = [
-        ("ptr", _source(indices, level, strips, turned)),
+        ("ptr", _source(indices, level, loop, turned)),
         ("i64", indices.dim(level, turned.step * size)),
         ("i64", rows),
         ("i64", indices.dim(level, lanes.stop - lanes.start)),
         ("ptr", name),
     ]
     listed = ", ".join(f"{typed} {operand}" for typed, operand in given)
-    called = routine_name(*strips.routine(turned, indices.values.machine))
+    called = routine_name(*loop.routine(turned, indices.values.machine))
     level.put(f"call void {called}({listed})")
     across = Dim.symbol(row.variable) - Dim.symbol(strip_start(row))
     along = Dim.symbol(lanes.variable) - lanes.start
