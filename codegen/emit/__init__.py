@@ -4,7 +4,8 @@
 - `rows`: reductions with many results, in stages;
 - `carried`: rows that are reduced while all of them are;
 - `split`: few results from many elements, by parts (`partial`);
-- `strips`: long columns, row after row as they lie in memory (`merged`);
+- `strips`: long columns, row after row as they lie in memory, as `strip_plan` cuts them (`merged`):
+  all rows at once (`whole_strips`) or by parts (`parted_strips`);
 - `reduced_product`: a product whose rows are reduced as they are made;
 - `contraction`, `scatter`, `check`: what their names say;
 - `joined`: an array that is put together of parts;
@@ -23,11 +24,13 @@ from graphc.codegen.emit.contraction import ContractionWriter
 from graphc.codegen.emit.elementwise import ElementwiseWriter, copy_operand
 from graphc.codegen.emit.joined import JoinedWriter, framed_operand, part_operand
 from graphc.codegen.emit.own import OwnWriter
+from graphc.codegen.emit.parted_strips import PartedStripWriter
 from graphc.codegen.emit.reduced_product import ReducedProductWriter
 from graphc.codegen.emit.rows import RowWriter
 from graphc.codegen.emit.scatter import ScatterWriter
 from graphc.codegen.emit.split import SplitWriter
-from graphc.codegen.emit.strips import StripWriter
+from graphc.codegen.emit.strip_plan import planned_strips
+from graphc.codegen.emit.whole_strips import WholeStripWriter
 from graphc.codegen.emit.writer import Writer
 from graphc.codegen.fuse import Group, Partition
 from graphc.codegen.program import Launch, Operand
@@ -69,15 +72,17 @@ def launches(
         return _KINDS[group.kind](*asked).launches()
     if not any(isinstance(member.op.lowering, Reduce) for member in group.members):
         return ElementwiseWriter(*asked).launches()
-    strips = StripWriter(*asked)
-    if strips.suits():
-        return strips.launches()
+    rows = RowWriter(*asked)
+    strips = planned_strips(rows)
+    if strips is not None:
+        kind = WholeStripWriter if strips.whole else PartedStripWriter
+        return kind(strips, *asked).launches()
     if partition.tactics.has_parts(group.domain, group.reduced or ()):
         return SplitWriter(*asked).launches()
     carried = CarriedWriter(*asked)
     if group.carried or carried.works_in_blocks():
         return carried.launches()
-    return RowWriter(*asked).launches()
+    return rows.launches()
 
 
 def copy_launches(

@@ -110,6 +110,10 @@ class RowWriter(Writer):
 
     # -- stages ------------------------------------------------------------------------------------
 
+    def has_passes(self) -> bool:
+        """Whether rows are read again once what they are reduced to is known."""
+        return len(self._targets(self._stages()[0])) > 1
+
     def _stages(self) -> tuple[dict[Node, int], dict[Node, int]]:
         """For full members the stage in which they can be computed; for row members the stage after
         which.
