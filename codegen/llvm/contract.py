@@ -60,7 +60,7 @@ def contract_module(kernel: Kernel, machine: Machine, name: str) -> Text:
     contract = kernel.nest
     assert isinstance(contract, Contract)
     tiles = tile_functions(kernel, machine, name)
-    job = JobPrinter(kernel, machine)
+    job = _JobPrinter(kernel, machine)
     return replace(tiles, driver=job.written(name, contract))
 
 
@@ -124,18 +124,8 @@ def is_trivial(contract: Contract) -> bool:
 _AXES = ("batch", "row", "column")
 
 
-class JobPrinter(Printer):
+class _JobPrinter(Printer):
     """Fills in a job and hands it to the family."""
-
-    def driver(self, level: Level) -> Driver:
-        """What was written, as the kernel that other functions of the text are for."""
-        preludes = tuple(self.preludes())
-        return Driver(frozenset(self.values.declarations), preludes, "\n".join(level.lines))
-
-    def declare(self, function: str, types: str = "") -> str:
-        """The name of a function that another module defines."""
-        self.values.declarations.add(f"declare void @{function}({types})")
-        return f"@{function}"
 
     def written(self, name: str, contract: Contract) -> Driver:
         level = self.open(name, PARAMETERS)

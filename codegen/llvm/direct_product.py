@@ -10,6 +10,7 @@ summed in the order in which the family sums it, to the same bits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,13 +19,13 @@ from graphc.codegen.gemmtable import reached_tiles
 from graphc.codegen.llvm.contract import (
     BLOCK_TYPES,
     Asked,
-    JobPrinter,
     beside_product,
     is_trivial,
     tile_functions,
 )
 from graphc.codegen.llvm.indices import unit_bytes
-from graphc.codegen.llvm.kernel import PARAMETERS, Driver, Text
+from graphc.codegen.llvm.kernel import Text
+from graphc.codegen.llvm.known_product import KnownProduct, KnownProductPrinter
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.loops import (
     LINE_BYTES,
@@ -32,27 +33,21 @@ from graphc.codegen.loops import (
     Kernel,
     Plain,
     accumulator,
-    known_operands,
 )
 from graphc.codegen.machine import Machine
-from graphc.codegen.microkernel import PREFETCH_DEPTH, TILE_TYPES, Tile
+from graphc.codegen.microkernel import PREFETCH_DEPTH, TILE_TYPES
 from graphc.codegen.scalar import For, Scope
 from graphc.dims import Dim, Extent
 
 
 def is_direct(contract: Contract, machine: Machine) -> bool:
     """Whether a product is a task of whole register tiles, of known sizes and strides."""
-    operands = known_operands(contract)
-    if operands is None:
+    known = KnownProduct.of(contract, machine)
+    if known is None or known.rows < known.tile.rows or known.columns < known.tile.columns:
         return False
-    batch, rows = contract.batch, contract.rows
-    columns, depth = contract.columns, contract.depth
-    blocking = Blocking.of(contract.dtype, machine)
-    tile = blocking.tile
-    if rows < tile.rows or columns < tile.columns or not 0 < depth <= blocking.depth // 4:
+    if not 0 < known.depth <= Blocking.of(contract.dtype, machine).depth // 4:
         return False
-    fits = machine.has_masks or columns % tile.vector.lanes == 0
-    return 0 < batch * rows * columns * depth <= TASK_WORK and fits and _ways(operands[1])[0] != ""
+    return 0 < known.work <= TASK_WORK and known.fits_vectors and _ways(known.right)[0] != ""
 
 
 def _ways(right: Plain) -> tuple[str, int, int]:
@@ -68,22 +63,20 @@ def _ways(right: Plain) -> tuple[str, int, int]:
 
 def direct_kernels(contract: Contract, machine: Machine) -> set[str]:
     """Names of the kernels of the family that a direct product calls."""
-    tile, operands = Tile.of(contract.dtype, machine), known_operands(contract)
-    assert operands is not None
-    assert isinstance(contract.rows, int) and isinstance(contract.columns, int)
-    packs = {tile.pack_name("right")} if _ways(operands[1])[0] == "packed" else set()
-    return packs | reached_tiles(tile, contract.rows, contract.columns)
+    known = KnownProduct.of(contract, machine)
+    assert known is not None
+    packs = {known.tile.pack_name("right")} if _ways(known.right)[0] == "packed" else set()
+    return packs | reached_tiles(known.tile, known.rows, known.columns)
 
 
 def direct_product_module(kernel: Kernel, machine: Machine, name: str) -> Text:
     """The LLVM text of such a product: what finishes a tile, and the function that drives all."""
     contract = kernel.nest
     assert isinstance(contract, Contract)
-    tile = Tile.of(contract.dtype, machine)
-    whole = contract.columns % tile.columns == 0  # type: ignore[operator]
+    printer = _DirectPrinter(kernel, machine, contract, f"{name}_epilogue")
+    whole = printer.known.columns % printer.tile.columns == 0
     finish = tile_functions(kernel, machine, name, "whole" if whole else "ragged", warm=False)
-    driver = _DirectPrinter(kernel, machine, contract).written(name, contract)
-    return replace(finish, driver=driver)
+    return replace(finish, driver=printer.driver(printer.written(name)))
 
 
 @dataclass(frozen=True)
@@ -102,45 +95,30 @@ class _Rows:
     row: Extent
 
 
-class _DirectPrinter(JobPrinter):
-    """Writes the calls of all tiles, those of one shape as loops."""
+class _DirectPrinter(KnownProductPrinter):
+    """Writes the calls of all tiles."""
 
-    def __init__(self, kernel: Kernel, machine: Machine, contract: Contract) -> None:
-        super().__init__(kernel, machine)
-        self.contract = contract
-        self.tile = Tile.of(contract.dtype, machine)
-        operands = known_operands(contract)
-        assert operands is not None
-        self.left, self.right = operands
+    def __init__(self, kernel: Kernel, machine: Machine, contract: Contract, finish: str) -> None:
+        """`finish` is the function that finishes a tile."""
+        super().__init__(kernel, machine, contract)
         self.way, self.right_along, self.right_across = _ways(self.right)
         self.panel = _Panel(0, 0)
-        self.right_at = self.finish = ""
+        self.right_at, self.finish = "", finish
 
-    def written(self, name: str, contract: Contract) -> Driver:
-        self.finish = f"{name}_epilogue"
-        tile = self.tile
-        level = self.open(name, PARAMETERS)
-        if not is_trivial(contract):
-            element = tile.vector.element
-            level.put(f"%sums = alloca [{tile.rows * tile.columns} x {element}], align 64")
-        for statement in self.kernel.body.statements:
-            if statement is not contract:
-                self.statement(level, statement)
-        panels = Scope()
-        assert isinstance(contract.columns, int)
-        for columns, first, count in tile.cut_columns(contract.columns):
-            panels.statements.append(self._panels(columns, first, count))
-        everything = For(contract.epilogue.variables[0], 0, contract.batch, "serial", panels, [])
-        self.loops.counted(level, everything, "0", str(contract.batch))
-        level.put("ret void")
-        level.lines.append("}")
-        return self.driver(level)
+    def prepare(self, level: Level) -> None:
+        """Room for the sums of a tile that is not done when they are known."""
+        if not is_trivial(self.contract):
+            count = self.tile.rows * self.tile.columns
+            level.put(f"%sums = alloca [{count} x {self.tile.vector.element}], align 64")
+
+    def tiles(self) -> Iterator[For]:
+        for columns, first, count in self.tile.cut_columns(self.known.columns):
+            yield self._panels(columns, first, count)
 
     def _panels(self, columns: int, first: int, count: int) -> For:
         body = Scope()
         body.statements.append(_Panel(columns, Dim.symbol("_across") * columns + first))
-        assert isinstance(self.contract.rows, int)
-        for height, row, tiles in self.tile.cut_rows(self.contract.rows):
+        for height, row, tiles in self.tile.cut_rows(self.known.rows):
             inner = Scope()
             inner.statements.append(_Rows(height, Dim.symbol("_down") * height + row))
             body.statements.append(For("_down", 0, tiles, "serial", inner, []))
@@ -188,7 +166,7 @@ class _DirectPrinter(JobPrinter):
         left_at = self.indices.start(level, self.left.buffer, moved)
         left_row, left_step = (step * unit for step in steps[1:])
         # As the family does: a short tile is done before what it asks for is there.
-        short = isinstance(contract.depth, int) and contract.depth < PREFETCH_DEPTH
+        short = self.known.depth < PREFETCH_DEPTH
         self._warm(level, s.row + (s.rows if short else 0), s.rows)
         ahead, ahead_step = self.right_at, right_step
         if left_step == size and left_row == contract.depth * size:

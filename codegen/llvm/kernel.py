@@ -190,6 +190,16 @@ class Printer:
         text = "\n".join(lines) + "\n"
         return Text(text, self.routines, self.libraries.symbols, straight=self.is_straight)
 
+    def driver(self, level: Level) -> Driver:
+        """What was written, as the kernel that other functions of the text are for."""
+        preludes = tuple(self.preludes())
+        return Driver(frozenset(self.values.declarations), preludes, "\n".join(level.lines))
+
+    def declare(self, function: str, types: str = "") -> str:
+        """The name of a function that another module defines."""
+        self.values.declarations.add(f"declare void @{function}({types})")
+        return f"@{function}"
+
     def preludes(self) -> list[str]:
         """What the text of the function needs before it."""
         texts = [RECORD] if self.checks.used else []

@@ -8,17 +8,18 @@ the registers. Every element is summed in the order in which the family sums it,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from graphc.codegen.gemm import SMALL_WORK, TASK_WORK
 from graphc.codegen.llvm.indices import unit_bytes
-from graphc.codegen.llvm.kernel import PARAMETERS, Printer, Text
+from graphc.codegen.llvm.kernel import Text
+from graphc.codegen.llvm.known_product import KnownProduct, KnownProductPrinter
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.shuffles import Shuffles
-from graphc.codegen.loops import Contract, Kernel, known_operands
+from graphc.codegen.loops import Contract, Kernel
 from graphc.codegen.machine import Machine
-from graphc.codegen.microkernel import Tile
 from graphc.codegen.scalar import For, Scope, Value, walk
 from graphc.dims import Dim, Extent
 
@@ -27,22 +28,18 @@ MOST_STATEMENTS = 32  # of an epilogue that is written once for each row of a ti
 
 def is_short(contract: Contract, machine: Machine) -> bool:
     """Whether a product is written whole: small, of known sizes, of operands read in place."""
-    operands = known_operands(contract)
-    if operands is None:
+    known = KnownProduct.of(contract, machine)
+    if known is None:
         return False
-    batch, rows = contract.batch, contract.rows
-    columns, depth = contract.columns, contract.depth
-    tile, work = Tile.of(contract.dtype, machine), batch * rows * columns * depth
+    tile, work, rows, columns = known.tile, known.work, known.rows, known.columns
     # One row is for stream kernels, few columns are for dot products; longer ones have more ways.
     whole = rows >= tile.rows and columns >= tile.columns and work <= TASK_WORK
     if not (work > 0 and (whole or work <= SMALL_WORK and rows > 1 and columns > 4)):
         return False
-    vector, right = tile.vector, operands[1]
-    runs = right.steps[2] * unit_bytes(right.buffer) == vector.element_bytes
-    fits = machine.has_masks or columns % vector.lanes == 0
+    runs = known.right.steps[2] * unit_bytes(known.right.buffer) == tile.vector.element_bytes
     statements = list(walk(contract.epilogue.body))
     plain = len(statements) <= MOST_STATEMENTS and not any(isinstance(s, For) for s in statements)
-    return runs and fits and plain
+    return runs and known.fits_vectors and plain
 
 
 def short_product_module(kernel: Kernel, machine: Machine, name: str) -> Text:
@@ -50,7 +47,7 @@ def short_product_module(kernel: Kernel, machine: Machine, name: str) -> Text:
     contract = kernel.nest
     assert isinstance(contract, Contract)
     printer = _ShortPrinter(kernel, machine, contract)
-    text = printer.module(printer.text(name))
+    text = printer.module("\n".join(printer.written(name).lines))
     return Text(text.text + "!0 = !{}\n", text.routines)
 
 
@@ -66,36 +63,19 @@ class _Part:
     column: Extent
 
 
-class _ShortPrinter(Printer):
-    """Writes all tiles of a product, those of one shape as loops."""
+class _ShortPrinter(KnownProductPrinter):
+    """Writes all tiles of a product."""
 
     def __init__(self, kernel: Kernel, machine: Machine, contract: Contract) -> None:
-        super().__init__(kernel, machine)
-        self.contract = contract
-        self.tile = Tile.of(contract.dtype, machine)
-        operands = known_operands(contract)
-        assert operands is not None
-        self.left, self.right = operands
+        super().__init__(kernel, machine, contract)
         self.values.product = self.product
         self.shuffles = Shuffles(self.values)
         self.sums = ""  # of the row whose epilogue is being written
 
-    def text(self, name: str) -> str:
-        level = self.open(name, PARAMETERS)
-        for statement in self.kernel.body.statements:
-            if statement is not self.contract:
-                self.statement(level, statement)
-        tiles = Scope()
-        batch = self.contract.epilogue.variables[0]
-        assert isinstance(self.contract.rows, int) and isinstance(self.contract.columns, int)
-        for columns, column, panels in self.tile.cut_columns(self.contract.columns):
-            for rows, row, count in self.tile.cut_rows(self.contract.rows):
-                tiles.statements.append(_tiles(rows, row, count, columns, column, panels))
-        everything = For(batch, 0, self.contract.batch, "serial", tiles, [])
-        self.loops.counted(level, everything, "0", str(self.contract.batch))
-        level.put("ret void")
-        level.lines.append("}")
-        return "\n".join(level.lines)
+    def tiles(self) -> Iterator[For]:
+        for columns, column, panels in self.tile.cut_columns(self.known.columns):
+            for rows, row, count in self.tile.cut_rows(self.known.rows):
+                yield _tiles(rows, row, count, columns, column, panels)
 
     def statement(self, level: Level, s: Any) -> None:
         if isinstance(s, _Part):
