@@ -74,7 +74,9 @@ class Straight:
     values: dict[int, Value] = field(default_factory=dict)
     memory: dict[int, _Memory] = field(default_factory=dict)
     uses: dict[int, list[int]] = field(default_factory=dict)  # still to come, the next one last
-    waiting: list[tuple[int, int]] = field(default_factory=list)  # a heap: farthest use first
+    # A heap: farthest use first, and of several at that time what was kept first.
+    waiting: list[tuple[int, int, int]] = field(default_factory=list)
+    kept: int = 0
     free: list[int] = field(default_factory=list)
     slots: int = 0
 
@@ -189,7 +191,8 @@ class Straight:
         times = self.uses.get(key)
         if times:
             self.values[key] = value
-            heappush(self.waiting, (-times[-1], key))
+            self.kept += 1
+            heappush(self.waiting, (-times[-1], self.kept, key))
         else:
             del self.names[key]
             self._release(value)
@@ -202,7 +205,7 @@ class Straight:
     def _farthest(self) -> Value:
         """The value in a register whose next use is farthest."""
         while True:
-            time, key = heappop(self.waiting)
+            time, _, key = heappop(self.waiting)
             if key in self.names and self.uses[key] and self.uses[key][-1] == -time:
                 return self.values[key]
 

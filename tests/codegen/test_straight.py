@@ -157,3 +157,21 @@ def test_processors_with_fewer_registers(name: str) -> None:
             spills = sum("spill" in line.lower() for line in assembly.splitlines())
             lines = sum(line.startswith("\tv") or "pd" in line for line in assembly.splitlines())
             assert spills < 0.1 * lines
+
+
+def test_the_text_does_not_depend_on_where_objects_lie() -> None:
+    """Both operands of a product are needed next at the same time: either may be put aside."""
+    x = gx.symbol("x", (1000,))
+    made = [x * k + 1.0 for k in range(1, 2 * MANY)]
+    y = x
+    for a, b in zip(made, reversed(made), strict=True):
+        y = y + a * b
+    texts, held = set(), []
+    for _ in range(8):  # each finds memory in another order, between what is left of others
+        with mock.patch.object(segments, "LONG_SEGMENT", 10_000):
+            kernels = lowered(x, [y]).kernels()
+        written = [kernel_module(k, Machine.preset("avx2"), "kernel") for k in kernels]
+        texts.add("".join(each.text for each in written))
+        held.append([value for k in kernels for value in walk(k.body)][:: len(held) + 2])
+    assert "%aside" in next(iter(texts))
+    assert len(texts) == 1
