@@ -54,10 +54,10 @@ def take_along(
             continue
         together = PARTS_TOGETHER if product(host.domain) == 1 else MOST_TOGETHER
         most = max(together, 2 * stored[host])
-        for part, where in parts[node]:
+        for part, _ in parts[node]:
             value = _unmade(partition, node.args[part.argument], host, donated)
             if value is not None and stored[host] + len(host.beside) < most:
-                host.beside.append((value, where))
+                host.beside.append((value, node, part))
                 arrays[node].left_out.add(part.argument)
 
 

@@ -22,7 +22,7 @@ from graphc.codegen.emit.carried import CarriedWriter
 from graphc.codegen.emit.check import CheckWriter
 from graphc.codegen.emit.contraction import ContractionWriter
 from graphc.codegen.emit.elementwise import ElementwiseWriter, copy_operand
-from graphc.codegen.emit.joined import JoinedWriter, framed_operand, part_operand
+from graphc.codegen.emit.joined import JoinedWriter
 from graphc.codegen.emit.own import OwnWriter
 from graphc.codegen.emit.parted_strips import PartedStripWriter
 from graphc.codegen.emit.reduced_product import ReducedProductWriter
@@ -31,7 +31,7 @@ from graphc.codegen.emit.scatter import ScatterWriter
 from graphc.codegen.emit.split import SplitWriter
 from graphc.codegen.emit.strip_plan import planned_strips
 from graphc.codegen.emit.whole_strips import WholeStripWriter
-from graphc.codegen.emit.writer import Writer
+from graphc.codegen.emit.writer import Writer, framed_operand, part_operand
 from graphc.codegen.fuse import Group, Partition
 from graphc.codegen.program import Launch, Operand
 from graphc.lowering import Reduce

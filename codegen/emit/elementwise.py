@@ -6,12 +6,12 @@ its own index; or tiles of two axes, when a large array is read across its rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen import segments
 from graphc.codegen.emit.seams import parts_of_rows
-from graphc.codegen.emit.writer import Framed, Writer, placed
+from graphc.codegen.emit.writer import Framed, Writer, part_operand, placed
 from graphc.codegen.fuse.reading import reads_at, variables
 from graphc.codegen.loops import CHUNK, MOST_TURNED, TURNED_SIDE
 from graphc.codegen.program import Launch, Operand
@@ -65,7 +65,15 @@ class ElementwiseWriter(Writer):
     """Writes what is computed element by element."""
 
     def launches(self) -> list[Launch]:
-        return self._unless_empty([*self.results(), *self.group.beside], self.group.domain)
+        return self._unless_empty([*self.results(), *self._beside()], self.group.domain)
+
+    def _beside(self) -> Iterator[tuple[Node, Operand]]:
+        """What is no member, but written into parts of arrays, with where."""
+        for value, array, part in self.group.beside:
+            place = self.place(array)
+            where = None if place is None else part_operand(array, part, place)
+            assert where is not None
+            yield value, where
 
     def copy(self, copies: Sequence[tuple[Node, Operand]]) -> list[Launch]:
         """A kernel that writes the values of any nodes of one shape to memory."""

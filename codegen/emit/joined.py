@@ -7,9 +7,9 @@ share the lines of memory that they are written to, and so are written together.
 from __future__ import annotations
 
 from graphc.codegen.emit.elementwise import ElementwiseWriter
-from graphc.codegen.emit.writer import Framed, Writer
+from graphc.codegen.emit.writer import Framed, Writer, framed_operand, part_operand
 from graphc.codegen.fuse import Group
-from graphc.codegen.fuse.parts import PARTS_TOGETHER, Part, parts_of
+from graphc.codegen.fuse.parts import PARTS_TOGETHER, parts_of
 from graphc.codegen.fuse.storing import MOST_TOGETHER
 from graphc.codegen.program import Launch, Operand
 from graphc.dims import product
@@ -48,19 +48,6 @@ class JoinedWriter(Writer):
         for launch in launches:
             launch.nodes, launch.reason = self.group.members, "one of many parts"
         return launches
-
-
-def part_operand(node: Node, part: Part, place: Operand) -> Operand | None:
-    """Where a part of an array at `place` is, if it lies in one piece there."""
-    if product(node.shape[: part.axis]) != 1:
-        return None
-    offset = part.start * product(node.shape[part.axis + 1 :])
-    return Operand(place.storage, place.offset + offset)
-
-
-def framed_operand(node: Node, part: Part, place: Operand) -> Framed:
-    """Where a part of an array at `place` is, in pieces."""
-    return Framed(place.storage, place.offset, node.shape, part.axis, part.start)
 
 
 def _is_at(made: Operand | None, where: Operand) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from graphc import dtypes
 from graphc.codegen.fuse import Group, Partition
 from graphc.codegen.fuse.cost import RECOMPUTE_COST
+from graphc.codegen.fuse.parts import Part
 from graphc.codegen.fuse.reading import reads_at, result_shape, variables
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader
@@ -207,6 +208,19 @@ class Writer:
                     seen.add(pair)
                     stack.append(pair)
         return True
+
+
+def part_operand(node: Node, part: Part, place: Operand) -> Operand | None:
+    """Where a part of an array at `place` is, if it lies in one piece there."""
+    if product(node.shape[: part.axis]) != 1:
+        return None
+    offset = part.start * product(node.shape[part.axis + 1 :])
+    return Operand(place.storage, place.offset + offset)
+
+
+def framed_operand(node: Node, part: Part, place: Operand) -> Framed:
+    """Where a part of an array at `place` is, in pieces."""
+    return Framed(place.storage, place.offset, node.shape, part.axis, part.start)
 
 
 def owner_of(node: Node) -> Node:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from graphc.codegen.fuse.reading import result_shape
-from graphc.codegen.program import Operand
 from graphc.dims import product
 from graphc.lowering import Reduce
 from graphc.node import Node
 from graphc.types import Shape
+
+if TYPE_CHECKING:
+    from graphc.codegen.fuse.parts import Part
 
 # Results of a reduction over all rows that are carried along in memory while rows are reduced.
 MOST_CARRIED = 4096
@@ -37,7 +40,8 @@ class Group:
     stages: dict[Node, int] = field(default_factory=dict)  # the passes before a member is known
     carried: set[Node] = field(default_factory=set)  # reductions over the rows, which others reduce
     woven: Shape | None = None  # of parts that one kernel computes and writes side by side
-    beside: list[tuple[Node, Operand]] = field(default_factory=list)  # not members, but written
+    # Values that are no members, but written: each is a part of an array.
+    beside: list[tuple[Node, Node, Part]] = field(default_factory=list)
     left_out: set[int] = field(default_factory=set)  # parts that others write, by their arguments
     work: int = 0
     number: int = 0  # in the order of opening
