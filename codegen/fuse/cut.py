@@ -4,7 +4,7 @@ cut, by augmenting paths.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 Place = TypeVar("Place", bound=Hashable)
@@ -64,20 +64,33 @@ def minimum_cut(
         while at is not None:
             path.append(at)
             at = came[at]
-        pairs = list(zip(path, path[1:], strict=False))
-        rooms = [_room(one, other, price, flow, along) for one, other in pairs]
-        known = [room for room in rooms if room is not None]
-        if not known:
+        if not _augmented(path, price, flow, along):
             return None
-        for (one, entered), (other, _) in pairs:
-            if one is other:
-                flow[one] += min(known) if entered else -min(known)
-            elif entered:
-                along[other, one] -= min(known)
-            else:
-                along[one, other] = along.get((one, other), 0) + min(known)
     cut = {place for place in before if (place, False) in came and (place, True) not in came}
     return cut, {place for place in before if (place, True) in came}
+
+
+def _augmented(
+    path: Sequence[tuple[Place, bool]],
+    price: Mapping[Place, int | None],
+    flow: dict[Place, int],
+    along: dict[tuple[Place, Place], int],
+) -> bool:
+    """Send as much as there is room for along a path; whether that is bounded."""
+    pairs = list(zip(path, path[1:], strict=False))
+    rooms = [_room(one, other, price, flow, along) for one, other in pairs]
+    known = [room for room in rooms if room is not None]
+    if not known:
+        return False
+    more = min(known)
+    for (one, entered), (other, _) in pairs:
+        if one is other:
+            flow[one] += more if entered else -more
+        elif entered:
+            along[other, one] -= more
+        else:
+            along[one, other] = along.get((one, other), 0) + more
+    return True
 
 
 def _room(

@@ -7,7 +7,7 @@ order, whose values cross from one kernel to the next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from graphc.codegen.fuse.cost import MOST_COST, RECOMPUTE_COST, own_cost
 from graphc.codegen.fuse.group import Group
@@ -48,31 +48,10 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
     for node in order:
         form = node.op.lowering
         if node in partition.group_of:
-            if isinstance(form, Region):
-                must.update(node.args)
-            elif isinstance(form, Gather) and _is_read_over(partition, node):
+            if isinstance(form, Gather) and _is_read_over(partition, node):
                 _ground_one(partition, node.args[0])
-            elif isinstance(form, (Contract, Scatter)):
-                # what is scattered into is computed once, where the result goes
-                several = _read_repeatedly(partition, node)
-                must.update(a for a in several if cost.get(a, 0) > RECOMPUTE_COST)
-                if isinstance(form, Contract):
-                    apart = (a for a in several if _is_made_apart(partition, a))
-                    must.update(a for a in apart if cost.get(a, 0))
-                if isinstance(form, Scatter):  # which may then be written over the old array
-                    must.update(a for a in several if _looks_at(partition, a, node.args[0]))
-                least = 0 if partition.tactics.stores_windowed else RECOMPUTE_COST
-                must.update(a for a in windowed_sources(node) if cost.get(a, 0) > least)
-            elif isinstance(form, Nest):
-                must.update(node.args[i] for i in form.stored)
-                if form.alone is not None and form.alone(node.args[0].ndim, **node.attrs):
-                    must.update(a for a in node.args if cost.get(a, 0) > RECOMPUTE_COST)
-            elif partition.group_of[node].woven is not None:
-                pass  # one kernel computes all columns, where they go
-            elif isinstance(form, View):  # parts of an array are made together
-                parts = [beneath(a) for a in node.args]
-                least = 0 if segments else RECOMPUTE_COST  # one long kernel makes them all
-                must.update(a for a in parts if cost.get(a, 0) > least)
+            else:
+                must.update(_operands_in_memory(partition, node, cost, bool(segments)))
             continue
         if partition.is_external(node) or node in partition.remade:
             continue
@@ -98,6 +77,36 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
         cost[node] = 0
         moved.discard(node)
     _ground_all(partition, order, must, set(outputs), segments)
+
+
+def _operands_in_memory(
+    partition: Partition, node: Node, cost: Mapping[Node, int], long: bool
+) -> Iterator[Node]:
+    """What the kernel of a node reads that must be stored, though it could float. `cost` is that of
+    computing a floating value once more; in a `long` program one kernel makes all parts of arrays.
+    """
+    form = node.op.lowering
+    if isinstance(form, Region):
+        yield from node.args
+    elif isinstance(form, (Contract, Scatter)):
+        # what is scattered into is computed once, where the result goes
+        several = _read_repeatedly(partition, node)
+        yield from (a for a in several if cost.get(a, 0) > RECOMPUTE_COST)
+        if isinstance(form, Contract):
+            yield from (a for a in several if _is_made_apart(partition, a) and cost.get(a, 0))
+        else:  # it may then be written over the old array
+            yield from (a for a in several if _looks_at(partition, a, node.args[0]))
+        least = 0 if partition.tactics.stores_windowed else RECOMPUTE_COST
+        yield from (a for a in windowed_sources(node) if cost.get(a, 0) > least)
+    elif isinstance(form, Nest):
+        yield from (node.args[i] for i in form.stored)
+        if form.alone is not None and form.alone(node.args[0].ndim, **node.attrs):
+            yield from (a for a in node.args if cost.get(a, 0) > RECOMPUTE_COST)
+    elif partition.group_of[node].woven is not None:
+        return  # one kernel computes all columns, where they go
+    elif isinstance(form, View):  # parts of an array are made together
+        least = 0 if long else RECOMPUTE_COST
+        yield from (a for a in map(beneath, node.args) if cost.get(a, 0) > least)
 
 
 def _read_repeatedly(partition: Partition, node: Node) -> Sequence[Node]:

@@ -77,27 +77,22 @@ _OVERFLOWING = "".join(
 )
 
 
-def extents_module(slots: Slots) -> str:
-    """The module of `i64 extents(ptr extents, ptr status)`: derives slots, checks constraints."""
-    level = Level(None, None)
-    level.lines.append("define i64 @extents(ptr %extents, ptr %status) nounwind {")
-    level.label("entry")
-    counter = [0]
+class _Entry:
+    """Writes a function that leaves with a code where something is not as it must be."""
 
-    def fresh(prefix: str = "t") -> str:
-        counter[0] += 1
-        return f"%{prefix}{counter[0]}"
+    def __init__(self, level: Level) -> None:
+        self.level = level
+        self.count = 0
 
-    for position, name in enumerate(slots.free):
-        at, value = fresh(), fresh()
-        level.put(f"{at} = getelementptr i64, ptr %extents, i64 {position}")
-        level.put(f"{value} = load i64, ptr {at}, align 8")
-        level.symbols[name] = value
-    arithmetic = _CheckedArithmetic(level, fresh)
+    def fresh(self, prefix: str = "t") -> str:
+        self.count += 1
+        return f"%{prefix}{self.count}"
 
-    def demand(condition: str, node: int, got: str, wanted: str) -> None:
-        counter[0] += 1
-        tag = counter[0]
+    def demand(self, condition: str, node: int, got: str, wanted: str) -> None:
+        """Leave unless the condition holds, with what was got and what is wanted."""
+        level = self.level
+        self.count += 1
+        tag = self.count
         level.put(f"br i1 {condition}, label %fine{tag}, label %fail{tag}")
         level.label(f"fail{tag}")
         for word, value in (
@@ -106,23 +101,37 @@ def extents_module(slots: Slots) -> str:
             (Status.INDEX, got),
             (Status.EXTENT, wanted),
         ):
-            at = fresh()
+            at = self.fresh()
             level.put(f"{at} = getelementptr i64, ptr %status, i64 {word.value}")
             level.put(f"store i64 {value}, ptr {at}, align 8")
         level.put(f"ret i64 {Code.CONSTRAINT_VIOLATED.value}")
         level.label(f"fine{tag}")
 
-    def compared(predicate: str, a: str, b: str, *fine: str) -> str:
+    def compared(self, predicate: str, a: str, b: str, *fine: str) -> str:
         """Whether the comparison holds, between values that are ones."""
-        condition = fresh()
-        level.put(f"{condition} = icmp {predicate} i64 {a}, {b}")
+        condition = self.fresh()
+        self.level.put(f"{condition} = icmp {predicate} i64 {a}, {b}")
         for flag in fine:
             if flag != "true":
-                both = fresh()
-                level.put(f"{both} = and i1 {condition}, {flag}")
+                both = self.fresh()
+                self.level.put(f"{both} = and i1 {condition}, {flag}")
                 condition = both
         return condition
 
+
+def extents_module(slots: Slots) -> str:
+    """The module of `i64 extents(ptr extents, ptr status)`: derives slots, checks constraints."""
+    level = Level(None, None)
+    level.lines.append("define i64 @extents(ptr %extents, ptr %status) nounwind {")
+    level.label("entry")
+    entry = _Entry(level)
+    fresh, demand, compared = entry.fresh, entry.demand, entry.compared
+    for position, name in enumerate(slots.free):
+        at, value = fresh(), fresh()
+        level.put(f"{at} = getelementptr i64, ptr %extents, i64 {position}")
+        level.put(f"{value} = load i64, ptr {at}, align 8")
+        level.symbols[name] = value
+    arithmetic = _CheckedArithmetic(level, fresh)
     for extent, divisor, node in slots.divisible:
         value, fine = arithmetic.checked(extent)
         rest = fresh()

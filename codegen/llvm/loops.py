@@ -153,18 +153,11 @@ class Loops:
         tag = self.values.tag()
         i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
         states = {a: f"%a{tag}_{k}" for k, a in enumerate(initial)}
-        if sums is not None:
-            body = Level(loop.body, level, block=f"body{tag}")
-            body.symbols[loop.variable] = i
-            self.row_sums.write(body, sums, i)
-        elif step > 1:
+        if step > 1 and sums is None:
             own = Lanes(loop.variable, lanes, i, None, end=stop)
             body = self._lane_body(level, loop, own, f"body{tag}", states)
         else:
-            body = Level(loop.body, level, block=f"body{tag}")
-            body.symbols[loop.variable] = i
-            self.accumulators.states.update(states)
-            self.write(body, loop.body)
+            body = self._step_body(level, loop, i, f"body{tag}", states, sums)
         final = self.accumulators.close(states)
         before = level.block
         condition, done = self.values.fresh("c"), self.values.fresh("c")
@@ -202,6 +195,25 @@ class Loops:
         level.put(f"br i1 {done}, label %body{tag}, label %pause{tag}, !prof !1")
         self.pauses.ask(level, tag, following, stop)
         return self._leave(level, tag, before, f"pause{tag}", lanes, initial, final)
+
+    def _step_body(
+        self,
+        level: Level,
+        loop: For,
+        position: str,
+        block: str,
+        states: dict[Any, str],
+        sums: RowSums | None,
+    ) -> Level:
+        """One iteration, or the rows of `sums`."""
+        body = Level(loop.body, level, block=block)
+        body.symbols[loop.variable] = position
+        if sums is not None:
+            self.row_sums.write(body, sums, position)
+        else:
+            self.accumulators.states.update(states)
+            self.write(body, loop.body)
+        return body
 
     def _leave(
         self,
