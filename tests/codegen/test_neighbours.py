@@ -24,12 +24,18 @@ def checked(inputs: list[gx.Node], outputs: Any, **options: Any) -> Any:
     return f
 
 
-@pytest.mark.parametrize("shape", [(), (5,), (3, 4)])
+def kernels_apart(inputs: list[gx.Node], outputs: Any) -> int:
+    """How many kernels there are if none takes along what lies beside its own."""
+    with mock.patch.object(lowering, "take_along", lambda *_: None):
+        return len(checked(inputs, outputs).kernels)
+
+
+@pytest.mark.parametrize("shape", [(12,), (3, 4), (70,)])
 def test_zeros_ones_and_rows_of_an_input_take_no_kernel(shape: tuple[int, ...]) -> None:
     x = gx.symbol("x", (3, *shape))
     y = gx.exp(x[0]) * x[1]
-    f = checked([x], [gx.stack([y, gx.zeros_like(y), x[2], gx.ones_like(y), y * 2.0])])
-    assert len(f.kernels) == 1
+    outputs = [gx.stack([y, gx.zeros_like(y), x[2], gx.ones_like(y), y * 2.0])]
+    assert len(checked([x], outputs).kernels) == 1 < kernels_apart([x], outputs)
 
 
 def test_rows_of_zeros_go_with_the_rows_beside_them() -> None:
@@ -41,16 +47,17 @@ def test_rows_of_zeros_go_with_the_rows_beside_them() -> None:
     zero, one = gx.zeros_like(a), gx.ones_like(a)
     rows = [[*[zero] * i, one, *[zero] * (11 - i)] for i in range(8)] + [made[:12], made[12:]]
     joined = [gx.stack(list(map(gx.stack, rows)))]
-    f = checked([x], joined)
-    with mock.patch.object(lowering, "take_along", lambda *_: None):
-        apart = checked([x], joined)
-    assert len(f.kernels) < len(apart.kernels)
+    assert len(checked([x], joined).kernels) < kernels_apart([x], joined)
 
 
-def test_arrays_of_another_size_keep_their_kernel() -> None:
+def test_only_parts_of_the_same_size_are_taken_along() -> None:
     x = gx.vector("x", 64)
     y = gx.exp(x)
-    checked([x], [gx.concatenate([y, gx.zeros(40), y + 1.0])])
+    for size, kernels in ((64, 1), (40, 2)):
+        zeros = gx.zeros(size)
+        outputs = [gx.concatenate([y, zeros, y + 1.0, y * 2.0, zeros, y * 3.0])]
+        assert len(checked([x], outputs).kernels) == kernels
+        assert kernels_apart([x], outputs) == 2
 
 
 @pytest.mark.parametrize("shape", [(), (16,)])
