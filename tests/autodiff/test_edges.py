@@ -391,3 +391,27 @@ def test_quotients_by_what_moves_are_plain_products() -> None:
     assert all(node.op.name != "strong_multiply" for node in topological([slope]))
     chosen = gx.jvp(gx.sin(a) / gx.maximum(b, 1.0), b, gx.ones_like(b))
     assert any(node.op.name == "strong_multiply" for node in topological([chosen]))
+
+
+def test_a_divisor_of_a_row_is_inverted_once_for_its_gradient() -> None:
+    """Quotients of all elements are those of the value; the gradient has products."""
+    x, seed = gx.matrix("x", (3, 5)), gx.matrix("seed", (3, 5))
+    rate = gx.sqrt(gx.mean(x * x, axis=1, keepdims=True))
+    for made in (gx.softmax(x, axis=1), x / rate, x / gx.sum(x)):
+        graph = topological([made, *gx.vjp(made, [x], seed)])
+        quotients = [n for n in graph if n.op.name == "divide" and n.shape == x.shape]
+        assert sum(n.args[0].op.name != "broadcast" for n in quotients) == 1
+
+
+def test_the_gradient_by_a_divisor_of_a_row_is_zero_where_the_quotient_is() -> None:
+    """Even if the inverse of the divisor overflows; elsewhere it is what the quotient's is."""
+    x, y = gx.vector("x", 3), gx.scalar("y")
+    slope = gx.jvp(x / y, y, gx.ones_like(y))
+    tiny = np.array(5e-324)
+    given = np.array([0.0, 1.0, -2.0])
+    np.testing.assert_array_equal(gx.evaluate(slope, {x: given, y: tiny}), [0.0, -np.inf, np.inf])
+    compiled = gx.compile([x, y], slope, options=OPTIONS)
+    np.testing.assert_array_equal(compiled(given, tiny), [0.0, -np.inf, np.inf])
+    for divisor in (3.0, -1e200, 1e300, 1e-150):
+        found = compiled(given, np.array(divisor))
+        np.testing.assert_allclose(found, -(given / divisor) / divisor, rtol=1e-15)
