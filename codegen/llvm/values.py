@@ -1,7 +1,9 @@
 """What are values called in the text of a function?  Fresh names, constants, splats, instructions.
 
 A value is computed once, at one level, and is known by its name at the levels inside. One that was
-computed outside of the lanes is spread over them at the level where it was computed.
+computed outside of the lanes is spread over them at the level where it was computed. A comparison
+is made again in the lanes, of operands that are spread, unless the machine has registers for masks:
+from one block to another LLVM hands a vector of bits on as bytes, which each use takes apart.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from graphc.codegen.llvm.scalar import (
 )
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import BITS, Value
+
+# Opcodes that make a bool of two numbers; `and` and the like, of two of those.
+_COMPARISONS = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 
 
 class Values:
@@ -57,8 +62,11 @@ class Values:
         while each is not None:
             name = each.names.get(id(value))
             if name is not None:
-                had = each.lane_count
-                return name if had == wanted else self.splat(each, name, value.dtype, wanted)
+                if each.lane_count == wanted:
+                    return name
+                if self._is_compared_again(level, value):
+                    return self._compared(level, value, wanted)
+                return self.splat(each, name, value.dtype, wanted)
             each = each.parent
         if value.opcode == "result" and self.product is not None:
             return self.product(level, value)
@@ -70,6 +78,26 @@ class Values:
         found = home.splats.get(key)
         if found is None:
             found = home.splats[key] = self.broadcast(home, name, llvm_type(dtype), lanes)
+        return found
+
+    def _is_compared_again(self, level: Level, value: Value) -> bool:
+        """Whether a uniform value is made anew in lanes. A segment may not know its operands."""
+        if self.machine.has_masks or value.opcode not in _COMPARISONS:
+            return False
+        return all(
+            each.opcode == "const" or any(id(each) in known.names for known in level.chain())
+            for each in value.args
+        )
+
+    def _compared(self, level: Level, value: Value, lanes: int) -> str:
+        """A uniform comparison in every lane, made at this level, once a block."""
+        key = f"{id(value)}x{lanes} {level.block}"
+        found = level.splats.get(key)
+        if found is None:
+            operands = [self.operand(level, each, lanes) for each in value.args]
+            dtypes = [each.dtype for each in value.args]
+            given = (value.opcode, operands, dtypes, value.dtype, lanes)
+            found = level.splats[key] = self.compute(level, *given)
         return found
 
     def broadcast(self, level: Level, name: str, element: str, lanes: int) -> str:
