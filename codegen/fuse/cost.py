@@ -1,4 +1,8 @@
-"""What does it cost to compute a value once more?  In additions."""
+"""What does it cost to compute a value once more?  In additions.
+
+What is cheaper than a few of them is computed by every kernel that reads it, since memory would
+take longer; what is dearer is stored as soon as two kernels want it (`storing`).
+"""
 
 from __future__ import annotations
 

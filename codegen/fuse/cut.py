@@ -1,5 +1,9 @@
-"""Which places separate the sources of a network from its goals for the least price?  A minimum
-cut, by augmenting paths.
+"""Which places cut the sources of a network off from its goals for the least price?
+
+`remaking` asks it which values to store: the places are values, their prices the bytes that storing
+and reading them moves. A minimum cut is found by augmenting paths (Ford and Fulkerson): as long as
+a way from a source to a goal has room, more is sent along it; what is full in the end is the cut. A
+place has two sides, and a price between them.
 """
 
 from __future__ import annotations
