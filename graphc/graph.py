@@ -130,17 +130,22 @@ def close(
     for node in order:
         if not bound.isdisjoint(node.args) or node.args and node in inside:
             bound.add(node)
-    repeated = _stays_inside(order, bound, repeats)
-    captured: list[Node] = []
-    seen: set[Node] = set()
-    for node in (*[a for n in order if n in bound for a in n.args], *outputs):
-        if node not in bound and node not in repeated and node not in seen:
-            seen.add(node)
-            captured.append(node)
+    inner = _stays_inside(order, bound, repeats)
+    inner |= bound
+    found: dict[Node, None] = {}
+    for node in order:
+        if node in bound and not inner.issuperset(node.args):
+            found.update(dict.fromkeys(a for a in node.args if a not in inner))
+    captured = tuple(found | {node: None for node in outputs if node not in inner})
     leaves = [*inputs, *captured]
     mapping = {leaf: parameter(i, leaf.type) for i, leaf in enumerate(leaves)}
-    graph = Graph([leaf.type for leaf in leaves], replace(outputs, mapping))
-    return graph, tuple(captured)
+    # Beneath what is captured nothing is replaced; without it the order stays what it is.
+    same = not captured and not any(leaf.args for leaf in inputs)
+    replaced = _replaced(order if same else topological(outputs, known=mapping), mapping)
+    graph = Graph([leaf.type for leaf in leaves], [replaced[node] for node in outputs])
+    if same:
+        graph.__dict__["order"] = tuple([replaced[node] for node in order])
+    return graph, captured
 
 
 def _stays_inside(order: Iterable[Node], bound: set[Node], repeats: bool) -> set[Node]:
@@ -149,9 +154,10 @@ def _stays_inside(order: Iterable[Node], bound: set[Node], repeats: bool) -> set
     """
     inside: set[Node] = set()
     for node in order:
+        if node in bound or not inside.issuperset(node.args):
+            continue
         leaf = node.op in (symbol_op, parameter_op, placeholder_op)
-        leaf = leaf or (repeats and isinstance(node.op.lowering, Region))
-        if node not in bound and not leaf and inside.issuperset(node.args):
+        if not leaf and not (repeats and isinstance(node.op.lowering, Region)):
             inside.add(node)
     return inside
 
@@ -177,12 +183,20 @@ def rebuild(node: Node, args: Sequence[Node]) -> Node:
 
 def replace(outputs: Sequence[Node], mapping: Mapping[Node, Node]) -> list[Node]:
     """`outputs` with every node in `mapping` replaced; what does not depend on one is shared."""
+    done = _replaced(topological(outputs, known=mapping), mapping)
+    return [done[node] for node in outputs]
+
+
+def _replaced(order: Iterable[Node], mapping: Mapping[Node, Node]) -> dict[Node, Node]:
+    """What becomes of the nodes that are replaced, and of those in an order, arguments first."""
     done: dict[Node, Node] = dict(mapping)
-    for node in topological(outputs, known=mapping):
+    for node in order:
+        if node in done:
+            continue
         args = tuple([done[argument] for argument in node.args])
         same = all(map(is_, args, node.args))
         done[node] = node if same else intern(node.op, args, node.attrs, like=node)
-    return [done[node] for node in outputs]
+    return done
 
 
 def substitute_dims(outputs: Sequence[Node], sizes: Mapping[str, Extent]) -> list[Node]:

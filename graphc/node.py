@@ -25,6 +25,7 @@ from graphc import origin
 from graphc.collector import paused
 from graphc.dims import Dim, Extent
 from graphc.errors import GraphError
+from graphc.origin import user_frame
 from graphc.tensor import TensorMethods
 from graphc.types import TensorType, TupleType, Type
 
@@ -215,6 +216,8 @@ def _matches(node: Node | None, op: Op, args: tuple[Node, ...], attrs: Attribute
 
 
 _type_of = attrgetter("type")
+_new = object.__new__
+_records, _because = origin._enabled.get, origin._context.get
 
 
 def intern(
@@ -228,21 +231,27 @@ def intern(
     this one takes the place of: it has the origins, and the type if the arguments have theirs.
     """
     key = hash((op, args, attrs._hash)) & _KEY_BITS
-    events = origin.current(depth) if like is None else like._origins
+    if like is not None:
+        events = like._origins
+    elif _records():  # as `origin.current`, which every node would call
+        events = _because() or user_frame(depth)
+    else:
+        events = ()
     held = _table.get(key)  # a look needs no lock: entries are replaced, never changed
     if held is not None:
         for entry in held if isinstance(held, tuple) else (held,):
             node = entry()
             if _matches(node, op, args, attrs):
                 assert node is not None
-                node._origins = origin.unite(node._origins, events)
+                if node._origins is not events:
+                    node._origins = origin.unite(node._origins, events)
                 return node
     if like is not None and list(map(_type_of, args)) == list(map(_type_of, like.args)):
         type_ = like.type
     else:
         types = map(_type_of, args)
         type_ = op.infer(*types) if attrs is NO_ATTRIBUTES else op.infer(*types, **attrs)
-    node = Node.__new__(Node)
+    node = _new(Node)
     node.op, node.args, node.attrs, node.type = op, args, attrs, type_
     node._digest, node._origins = None, events
     with _lock:
@@ -335,6 +344,21 @@ def topological(roots: Iterable[Node], known: Iterable[Node] = ()) -> list[Node]
     return order
 
 
+def users_of(order: Iterable[Node]) -> dict[Node, list[Node]]:
+    """By node: those that read it, in order, once for each argument that it is to them. What nobody
+    reads has no entry.
+    """
+    found: dict[Node, list[Node]] = {}
+    for node in order:
+        for argument in node.args:
+            users = found.get(argument)
+            if users is None:
+                found[argument] = [node]
+            else:
+                users.append(node)
+    return found
+
+
 def digest(node: Node) -> bytes:
     """The structural digest of a node (16 bytes), the same in every process and for every hash
     seed.
@@ -358,20 +382,32 @@ def digest(node: Node) -> bytes:
 
 def digest_in_order(order: Iterable[Node]) -> None:
     """Find the digests of nodes that are listed arguments first: no search for what is missing."""
+    heads: dict[tuple[Op, Type], bytes] = {}  # of nodes without attributes, which most are
+    blake2b, join = hashlib.blake2b, b"\0".join
     for node in order:
-        if node._digest is None:
+        if node._digest is not None:
+            continue
+        if node.attrs is not NO_ATTRIBUTES:
             _digest_over_arguments(node)
+            continue
+        head = heads.get((node.op, node.type))
+        if head is None:
+            head = heads[node.op, node.type] = _head(node)
+        parts = [head, *[argument._digest for argument in node.args]]
+        node._digest = blake2b(join(parts), digest_size=16).digest()  # type: ignore[arg-type]
 
 
 def _digest_over_arguments(node: Node) -> None:
     """Find the digest of a node whose arguments have theirs."""
-    parts = [
-        node.op.fingerprint.encode(),
-        b"" if node.attrs is NO_ATTRIBUTES else attributes_bytes(node.attrs),
-        repr(node.type).encode(),
-        *[argument._digest for argument in node.args],
-    ]
+    parts = [_head(node), *[argument._digest for argument in node.args]]
     node._digest = hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()  # type: ignore[arg-type]
+
+
+def _head(node: Node) -> bytes:
+    """What a digest knows of a node besides its arguments."""
+    attributes = b"" if node.attrs is NO_ATTRIBUTES else attributes_bytes(node.attrs)
+    parts = node.op.fingerprint.encode(), attributes, repr(node.type).encode()
+    return b"\0".join(parts)
 
 
 def attributes_bytes(attrs: Attributes) -> bytes:

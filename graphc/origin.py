@@ -65,7 +65,9 @@ Events = tuple[Event, ...]
 
 _enabled: contextvars.ContextVar[bool] = contextvars.ContextVar("graphc_origins", default=True)
 _context: contextvars.ContextVar[Events] = contextvars.ContextVar("graphc_event", default=())
-_frames: dict[tuple[CodeType, int], Events] = {}
+# By where code lies and an instruction in it, for to hash code takes long: its event, and the code,
+# which stays where it is.
+_frames: dict[tuple[int, int], tuple[Events, CodeType]] = {}
 
 
 class origins:
@@ -129,13 +131,13 @@ def user_frame(depth: int = 1) -> Events:
     frame = sys._getframe(depth)
     while frame is not None:
         if is_user(frame.f_globals.get("__name__", "")):
-            key = (frame.f_code, frame.f_lasti)
+            code = frame.f_code
+            key = (id(code), frame.f_lasti)
             found = _frames.get(key)
             if found is None:
-                code = frame.f_code
                 event = Event("frame", "", code.co_filename, frame.f_lineno, code.co_name)
-                found = _frames[key] = (event,)
-            return found
+                found = _frames[key] = ((event,), code)
+            return found[0]
         frame = frame.f_back  # type: ignore[assignment]
     return ()
 

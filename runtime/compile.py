@@ -408,7 +408,8 @@ def _rewritten(graph: Graph, request: Request) -> tuple[Graph, Sequence[Any]]:
     from graphc.codegen.lower import expand
     from graphc.rewrite import rewrite
 
-    result = rewrite(graph.outputs, math=request.options.math, exclude=request.options.exclude)
+    math, exclude = request.options.math, request.options.exclude
+    result = rewrite(graph.outputs, math, exclude, graph.order)
     return expand(Graph(graph.parameters, result.outputs)), result.firings
 
 

@@ -24,9 +24,10 @@ from places import run_python
 
 import graphc as gx
 from graphc import node as nodes
-from graphc.node import Attributes, intern, interned_count
+from graphc.graph import close
+from graphc.node import Attributes, intern, interned_count, topological, users_of
 from graphc.op import NoDerivative, Op
-from graphc.ops.operands import constant_op
+from graphc.ops.operands import constant, constant_op
 from graphc.types import TensorType, TupleType
 
 # -- one structure, one node -----------------------------------------------------------------------
@@ -350,3 +351,29 @@ def test_intern_refuses_to_be_fooled_by_equal_numbers(tagged: Op) -> None:
     made = {value: intern(tagged, (), Attributes({"tag": value})) for value in ("1", 1)}
     assert made["1"] is not made[1]
     assert nodes.digest(made["1"]) != nodes.digest(made[1])
+
+
+def test_users_are_listed_once_for_each_argument() -> None:
+    x, y = gx.symbol("x", 3), gx.symbol("y", 3)
+    square, total = x * x, x + y
+    users = users_of(topological([square, total]))
+    assert [user is square for user in users[x]] == [True, True, False]
+    assert users[x][2] is total and users[y] == [total] and total not in users
+
+
+def test_a_closed_graph_knows_the_order_of_its_nodes() -> None:
+    x, y, z = (gx.symbol(name, 3) for name in "xyz")
+    rows = gx.symbol("rows", (4, 3))
+    last, _ = gx.scan(lambda state, row: (gx.sin(state) * y + row, None), x, rows)
+    outputs = [(x - y) * gx.sin(x), last + 2.0, y, gx.exp(z) * x]
+    for inputs in ([x, y, z, rows], [rows, z, y, x], [x, rows], [x]):
+        graph, captured = close(inputs, outputs)
+        assert bool(captured) == (len(inputs) < 4)
+        assert list(map(id, graph.order)) == list(map(id, topological(graph.outputs)))
+
+
+def test_a_graph_closed_over_what_is_no_leaf() -> None:
+    inner = gx.sin(constant(np.arange(3.0)))
+    graph, captured = close([inner], [inner * 2.0])
+    assert not captured and all(node.op.name != "sin" for node in graph.order)
+    assert list(map(id, graph.order)) == list(map(id, topological(graph.outputs)))

@@ -62,9 +62,11 @@ def zero(type_: TensorType) -> Node:
 
 def literal(node: Node) -> float | None:
     """The number that every element of a constant is, or None."""
-    while node.op is broadcast_op:
+    op = node.op
+    while op is broadcast_op:
         node = node.args[0]
-    if node.op is not constant_op:
+        op = node.op
+    if op is not constant_op:
         return None
     array = node.attrs["value"].array
     if array.ndim and array.size and np.all(array == array.flat[0]):
@@ -179,6 +181,12 @@ def push(
     """The tangents of a node's results, from those of its arguments. If all elements are `moved`
     none of them has to stay 0 where the result is infinite.
     """
+    signs = _SIGNS.get(node.op)
+    if signs is not None:
+        first, second = tangents
+        if second is not None:
+            second = _signed(second, signs[1])
+        return [plus(first, second)]
     derivative = node.op.derivative
     if isinstance(derivative, NoDerivative):
         raise _refuse(node, derivative.why)
@@ -186,10 +194,6 @@ def push(
         return derivative.jvp(node, list(tangents), transform)
     if isinstance(derivative, Linear):
         return [push_linear(node, derivative, tangents)]
-    signs = _SIGNS.get(node.op)
-    if signs is not None:
-        terms = [_signed(t, s) for t, s in zip(tangents, signs, strict=True) if t is not None]
-        return [plus(*terms) if len(terms) == 2 else terms[0] if terms else None]
     answer: list[Maybe] = []
     singular = () if moved and derivative.at_poles else derivative.singular
     for row in partials_of(node, derivative):

@@ -73,12 +73,14 @@ def remembered(nodes: list[Node], of: Sequence[Node]) -> list[Node]:
 def _variables(nodes: Sequence[Node]) -> _Variables:
     """The variables of a graph, and those that derivatives in it may be free of."""
     found: dict[int, weakref.ref[Node]] = {}
+    known = _derivatives
     for node in topological(nodes):
-        if node.op is placeholder_op:
-            return None
-        if node.op is symbol_op:
-            found[id(node)] = weakref.ref(node)
-        derivative = _derivatives.get(id(node))
+        if not node.args:
+            if node.op is placeholder_op:
+                return None
+            if node.op is symbol_op:
+                found[id(node)] = weakref.ref(node)
+        derivative = known.get(id(node)) if known else None
         if derivative is not None:
             if derivative.free is None:
                 return None

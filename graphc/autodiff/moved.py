@@ -60,12 +60,15 @@ class Moved:
         op = node.op
         if op not in _SMOOTH:
             return False
+        numbers = None if op in _TERMS else self._numbers
         for argument, tangent in zip(node.args, tangents, strict=True):
             if tangent is not None:
                 if argument not in self._moved:
                     return False
-            elif op not in _TERMS and not self._is_number(argument):
-                return False
+            elif numbers is not None:
+                known = numbers.get(argument)
+                if not (self._is_number(argument) if known is None else known):
+                    return False
         self._moved.add(node)
         return True
 

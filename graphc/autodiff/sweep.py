@@ -31,6 +31,7 @@ from graphc.ops.branch import switch_op
 from graphc.ops.special import project_op, where_op
 from graphc.ops.transcend import power_op
 from graphc.origin import Event, because
+from graphc.types import TupleType
 
 
 def idle_nodes(order: Sequence[Node], inputs: Sequence[Node]) -> set[Node]:
@@ -181,29 +182,32 @@ def push_forward(
     transform: Any,
 ) -> list[Maybe]:
     """The tangent of every output; None where it is exactly zero."""
-    order = topological(outputs, known=inputs)
-    idle = idle_nodes(order, inputs)
     held: dict[Node, list[Maybe]] = {
         node: [tangent] for node, tangent in zip(inputs, tangents, strict=True)
     }
+    # What has a tangent. Of the derivatives by one input among many most nodes have none: they cost
+    # one question.
+    moving = {node for node in inputs if is_real(node.type) and held[node][0] is not None}
     moved = Moved(inputs, tangents)
-    for node in order:
-        if node in idle or node in held:
+    labels: dict[tuple[Op, Any], because] = {}  # one for all nodes that it labels
+    for node in topological(outputs, known=inputs):
+        if moving.isdisjoint(node.args) or not is_real(node.type):
             continue
-        if node.op is project_op:
-            held[node] = [held[node.args[0]][node.attrs["index"]]]
-            continue
-        given = [
-            held[argument][0] if argument not in idle and argument in held else None
-            for argument in node.args
-        ]
-        if all(tangent is None for tangent in given):
-            held[node] = [None] * len(result_types(node))
-            continue
-        with because(Event("jvp", node.op.name, because=node.origin)):
-            pushed = push(node, given, transform, moved.takes(node, given))
-        held[node] = [
-            tangent if is_real(type_) else None
-            for tangent, type_ in zip(pushed, result_types(node), strict=True)
-        ]
+        op, args = node.op, node.args
+        if op is project_op:
+            found = [held[args[0]][node.attrs["index"]]]
+        else:
+            given = [held[argument][0] if argument in moving else None for argument in args]
+            key = (op, node.origin)
+            label = labels.get(key)
+            if label is None:
+                label = labels[key] = because(Event("jvp", op.name, because=node.origin))
+            with label:
+                found = push(node, given, transform, moved.takes(node, given))
+            if type(node.type) is TupleType:
+                kinds = map(is_real, node.type.items)
+                found = [t if real else None for t, real in zip(found, kinds, strict=True)]
+        if any(tangent is not None for tangent in found):
+            moving.add(node)
+            held[node] = found
     return [held[node][0] if node in held else None for node in outputs]

@@ -15,9 +15,10 @@ the node stays as it was.
 from __future__ import annotations
 
 import functools
+import itertools
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import is_
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 from graphc import dtypes, origin
 from graphc.graph import Graph
 from graphc.lowering import Region
-from graphc.node import Attributes, Node, add_origin, intern, topological
+from graphc.node import NO_ATTRIBUTES, Attributes, Node, add_origin, intern, topological
 from graphc.op import Op
 from graphc.ops.arithmetic import divide_op, multiply_op
 from graphc.ops.operands import constant_op
@@ -51,6 +52,7 @@ from graphc.types import TensorType
 
 FIRINGS_PER_NODE = 16
 FIRINGS_AT_LEAST = 4096
+_OTHER = -1  # in place of the number of what no rule tells apart
 _MANY_PRODUCTS = 3  # for which one quotient is taken
 _INDEXED_ARGUMENTS = 3
 _CONSTANT_LIKE = TRANSPARENT | {constant_op}
@@ -71,6 +73,35 @@ class _Index:
     literals: frozenset[str]
     candidates: dict[tuple[Any, ...], tuple[Candidate, ...]] = field(default_factory=dict)
     by_op: dict[Op, list[Candidate]] = field(default_factory=dict)
+    numbers: dict[Any, int] = field(default_factory=dict)  # of what is known of arguments
+    serial: Iterator[int] = field(default_factory=itertools.count)
+    # By op and place among its arguments: the ops of arguments there, and whether rules tell them
+    # apart. To the others all arguments of such ops are the same.
+    telling: dict[Op, tuple[dict[Op, bool], ...]] = field(default_factory=dict)
+
+    def number(self, tag: Any) -> int:
+        """A number for what is known of an argument, which is quicker to look up."""
+        found = self.numbers.get(tag)
+        if found is None:
+            found = self.numbers[tag] = next(self.serial)
+        return found
+
+    def forget(self) -> None:
+        """Make room. Numbers that were given are not given again."""
+        self.candidates.clear()
+        self.numbers.clear()
+
+    def tells(self, op: Op, place: int, argument: Op) -> bool:
+        """Whether the rules about an op tell an argument of that op, at a place, from others."""
+        for _, pattern in self.about(op):
+            if isinstance(pattern, Family):
+                if pattern.over is not None and argument in pattern.over:
+                    return True
+            elif isinstance(pattern, Apply) and place < len(pattern.args):
+                part = pattern.args[place]
+                if not isinstance(part, Variable) and _may_stand(part, argument):
+                    return True
+        return False
 
     def about(self, op: Op) -> list[Candidate]:
         """The rules about nodes of an op, whatever their arguments."""
@@ -103,7 +134,7 @@ class Engine:
         self._normal: dict[Node, Node] = {}
         self._replacing: set[Node] = set()
         self._met: set[str] = set()  # names of the ops in all that has a normal form
-        self._tags: dict[Node, Any] = {}
+        self._tags: dict[Node, int] = {}
         self._numbers: dict[Node, Number | None] = {}
         self._known = FactTable()
         self._body = body
@@ -118,27 +149,41 @@ class Engine:
         """Whether a rule was held back because the bound on the work was met."""
         return self._fuel <= 0
 
-    def run(self, outputs: Sequence[Node]) -> list[Node]:
-        """The outputs in normal form."""
-        order = topological(outputs, known=self._normal)
+    def run(self, outputs: Sequence[Node], order: Sequence[Node] | None = None) -> list[Node]:
+        """The outputs in normal form. `order`, if it is known: all that they need, arguments first.
+        """
+        if order is None or self._normal:
+            order = topological(outputs, known=self._normal)
         self._fuel += max(FIRINGS_AT_LEAST, FIRINGS_PER_NODE * len(order))
         normal = self._normal
         shared = _shared_reciprocals(order)
         with origin.origins(False):
             for node in order:
                 if node not in normal:
-                    self._normalize(node)
-                if node in shared:
+                    self._enter(node)
+                if shared and node in shared:
                     self._known.shared.add(normal[node])
         return [normal[node] for node in outputs]
 
-    def _normalize(self, root: Node) -> None:
-        """Enter the normal form of `root`.
+    def _enter(self, node: Node) -> None:
+        """Enter the normal form of a node whose arguments have theirs."""
+        normal = self._normal
+        rebuilt = self._rebuild(node)
+        if rebuilt not in normal:
+            replacement = self._replace(rebuilt)
+            if replacement is not None:
+                self._replacing.add(rebuilt)
+                self._normalize([(node, rebuilt, replacement), replacement])
+                return
+            normal[rebuilt] = rebuilt
+            self._met.add(rebuilt.op.name)
+        normal[node] = normal[rebuilt]
 
-        The stack holds nodes, and beneath each replacement what waits for its normal form.
+    def _normalize(self, stack: list[Any]) -> None:
+        """Enter the normal forms of all on a stack: nodes, and beneath each replacement what waits
+        for its normal form.
         """
         normal = self._normal
-        stack: list[Any] = [root]
         while stack:
             top = stack.pop()
             if type(top) is tuple:
@@ -170,7 +215,7 @@ class Engine:
         """The node over the normal forms of its arguments, with its Graphs rewritten."""
         normal, args = self._normal, node.args
         attrs = node.attrs
-        if attrs and isinstance(node.op.lowering, Region):
+        if attrs is not NO_ATTRIBUTES and isinstance(node.op.lowering, Region):
             self.has_regions = True
             attrs = self._with_bodies(attrs)
         settled = tuple([normal[argument] for argument in args])
@@ -202,17 +247,26 @@ class Engine:
 
     def _replace(self, node: Node) -> Node | None:
         """What the first rule that fires makes of a node; None if none does."""
-        args, index, tags = node.args, self._index, self._tags
-        key: tuple[Any, ...] = (node.op, len(args))
-        for argument in args[:_INDEXED_ARGUMENTS]:
+        op, args, index, tags = node.op, node.args, self._index, self._tags
+        key: tuple[Any, ...] = (op, len(args))
+        places = index.telling.get(op)
+        if places is None:
+            places = index.telling[op] = tuple([{} for _ in range(_INDEXED_ARGUMENTS)])
+        for place, (argument, told) in enumerate(zip(args, places, strict=False)):
+            apart = told.get(argument.op)
+            if apart is None:
+                apart = told[argument.op] = index.tells(op, place, argument.op)
+            if not apart:
+                key += (_OTHER,)
+                continue
             tag = tags.get(argument)
             if tag is None:
-                tag = tags[argument] = self._tag(argument)
+                tag = tags[argument] = index.number(self._tag(argument))
             key += (tag,)
         candidates = index.candidates.get(key)
         if candidates is None:
             if len(index.candidates) >= _MOST_KEYS:
-                index.candidates.clear()
+                index.forget()
             candidates = index.candidates[key] = tuple(
                 candidate
                 for candidate in index.about(node.op)

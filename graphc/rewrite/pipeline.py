@@ -14,7 +14,7 @@ from typing import Any
 from graphc.errors import GraphError
 from graphc.graph import Graph, graphs_of, rebuild
 from graphc.lowering import Region
-from graphc.node import Node, topological
+from graphc.node import NO_ATTRIBUTES, Node, topological
 from graphc.ops.custom import custom_op
 from graphc.ops.special import project_op
 from graphc.rewrite.engine import Engine
@@ -67,11 +67,11 @@ class Pipeline:
     def complete(self) -> bool:
         return self._settled and not self.engine.exhausted
 
-    def run(self, outputs: Sequence[Node]) -> list[Node]:
-        """The outputs after everything."""
-        for graph in _graphs_inside(outputs, self._bodies):
+    def run(self, outputs: Sequence[Node], order: Sequence[Node]) -> list[Node]:
+        """The outputs after everything. `order` is of all nodes, arguments first."""
+        for graph in _graphs_inside(order, self._bodies):
             self.body(graph)
-        nodes = self.engine.run(outputs)
+        nodes = self.engine.run(outputs, order)
         if not self.engine.has_regions:
             return nodes
         for _ in range(MOST_ROUNDS):
@@ -86,7 +86,7 @@ class Pipeline:
         """The Graph with its outputs rewritten; parameters and types stay."""
         found = self._bodies.get(graph)
         if found is None:
-            outputs = self.run(_without_rules_of_users(graph.outputs))
+            outputs = self.run(*_without_rules_of_users(graph.outputs, graph.order))
             found = graph if _same(outputs, graph.outputs) else Graph(graph.parameters, outputs)
             self._bodies[graph] = self._bodies[found] = found
         return found
@@ -96,10 +96,10 @@ def _same(first: Sequence[Node], second: Sequence[Node]) -> bool:
     return all(a is b for a, b in zip(first, second, strict=True))
 
 
-def _graphs_inside(outputs: Sequence[Node], known: Collection[Graph]) -> list[Graph]:
+def _graphs_inside(order: Sequence[Node], known: Collection[Graph]) -> list[Graph]:
     """The Graphs that nodes carry at any depth, inner ones first: nesting costs no stack."""
     found: dict[Graph, None] = {}
-    stack = [_carried(outputs)]
+    stack = [_carried(order)]
     while stack:
         graphs = stack[-1]
         if not graphs:
@@ -109,7 +109,7 @@ def _graphs_inside(outputs: Sequence[Node], known: Collection[Graph]) -> list[Gr
         if graph in found or graph in known:
             graphs.pop()
             continue
-        inner = [g for g in _carried(graph.outputs) if g not in found and g not in known]
+        inner = [g for g in _carried(graph.order) if g not in found and g not in known]
         if inner:
             stack.append(inner)
         else:
@@ -117,45 +117,52 @@ def _graphs_inside(outputs: Sequence[Node], known: Collection[Graph]) -> list[Gr
     return list(found)
 
 
-def _carried(outputs: Sequence[Node]) -> list[Graph]:
+def _carried(order: Sequence[Node]) -> list[Graph]:
     return [
         graph
-        for node in topological(outputs)
-        if isinstance(node.op.lowering, Region)
+        for node in order
+        if node.attrs is not NO_ATTRIBUTES and isinstance(node.op.lowering, Region)
         for graph in graphs_of(node.attrs)
     ]
 
 
-def _without_rules_of_users(outputs: Sequence[Node]) -> list[Node]:
+def _without_rules_of_users(
+    outputs: Sequence[Node], order: Sequence[Node]
+) -> tuple[Sequence[Node], Sequence[Node]]:
     """The outputs with functions that had derivatives of their own written out, for derivatives
-    have been taken.
+    have been taken; and the order of all nodes.
     """
-    order = topological(outputs)
-    if not any(node.op is custom_op for node in order):
-        return list(outputs)
+    if custom_op not in {node.op for node in order}:
+        return outputs, order
     done: dict[Node, Node] = {}
     written: dict[Node, tuple[Node, ...]] = {}
     for node in order:
         if node.op is custom_op:
             args = [done[argument] for argument in node.args]
-            written[node] = tuple(_without_rules_of_users(node.attrs["graph"](*args)))
+            inlined = node.attrs["graph"](*args)
+            written[node] = tuple(_without_rules_of_users(inlined, topological(inlined))[0])
             done[node] = node
         elif node.op is project_op and node.args[0] in written:
             done[node] = written[node.args[0]][node.attrs["index"]]
         else:
             done[node] = rebuild(node, [done[argument] for argument in node.args])
-    return [done[output] for output in outputs]
+    changed = [done[output] for output in outputs]
+    return changed, topological(changed)
 
 
 def rewrite(
-    outputs: Sequence[Node], math: str = "ieee", exclude: Collection[str] = frozenset()
+    outputs: Sequence[Node],
+    math: str = "ieee",
+    exclude: Collection[str] = frozenset(),
+    order: Sequence[Node] | None = None,
 ) -> Result:
     """The outputs, simplified: of the same types, and equal by the laws that `math` admits.
 
     `math`: "ieee" keeps every bit (up to NaN's sign and payload) except where a stability rule
     makes a result more accurate; "real" admits what holds over the real numbers, "fast" what may
-    lose stated accuracy. `exclude`: names of rules to leave out (see `RULES`). The work is bounded
-    by the size of the graph, and depth costs nothing. Raises `GraphError` for an unknown level or
+    lose stated accuracy. `exclude`: names of rules to leave out (see `RULES`). `order`, if the
+    caller has it, is that of all nodes, arguments first. The work is bounded by the size of the
+    graph, and depth costs nothing. Raises `GraphError` for an unknown level or
     name, and for nothing else.
 
     >>> from graphc.ops.operands import symbol
@@ -166,7 +173,8 @@ def rewrite(
     ['log1p']
     """
     pipeline = Pipeline(admitted(math, exclude))
-    nodes = pipeline.run(_without_rules_of_users(outputs))
+    found = topological(outputs) if order is None else order
+    nodes = pipeline.run(*_without_rules_of_users(outputs, found))
     engine = pipeline.engine
     return Result(nodes, engine.firings, engine.refused, pipeline.complete)
 

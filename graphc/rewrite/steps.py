@@ -28,7 +28,7 @@ from graphc.dims import Extent
 from graphc.dtypes import accumulator
 from graphc.graph import Graph, parameter, parameter_op, placeholder, rebuild, replace
 from graphc.lowering import Contract, Elementwise, Generate, Leaf, Reduce, View
-from graphc.node import Node, intern, topological
+from graphc.node import Node, intern, topological, users_of
 from graphc.ops.arithmetic import add_op
 from graphc.ops.contract import contract_op, free_axes
 from graphc.ops.control import scan, scan_op
@@ -186,11 +186,7 @@ class _Loop:
 
     @cached_property
     def users(self) -> dict[Node, list[Node]]:
-        found: dict[Node, list[Node]] = {}
-        for node in self.order:
-            for argument in node.args:
-                found.setdefault(argument, []).append(node)
-        return found
+        return users_of(self.order)
 
     @cached_property
     def needed(self) -> set[Node]:

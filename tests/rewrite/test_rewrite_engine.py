@@ -18,6 +18,7 @@ import graphc as gx
 from graphc.errors import GraphError
 from graphc.node import Node, topological
 from graphc.rewrite import RULES, Rule, functions, numbers, rewrite, rule, variables
+from graphc.rewrite.engine import Engine
 from graphc.rewrite.pattern import number_of
 
 x, y = variables("x y")
@@ -292,3 +293,25 @@ def test_results_do_not_depend_on_the_hash_seed() -> None:
         assert finished.returncode == 0, finished.stderr
         seen.add(finished.stdout)
     assert len(seen) == 1
+
+
+def test_what_no_rule_tells_apart_is_looked_up_together() -> None:
+    """Of sums of functions that no rule about sums looks at, one entry of the index is made."""
+    x = gx.symbol("x", 3)
+    functions = [gx.erf, gx.floor, gx.ceil, gx.arctan, gx.arcsinh, gx.sinh, gx.cosh]
+    index = Engine(list(RULES.values()))._index
+    rewrite([gx.erf(x) + gx.floor(x)], "fast")
+    before = len(index.candidates)
+    sums = [f(x * k) + g(x) for k, f in enumerate(functions, 2) for g in functions if g is not f]
+    rewrite(sums, "fast")
+    made = {key for key in index.candidates if key[0] is sums[0].op}
+    assert before and len(made) < len(sums)
+
+
+def test_an_order_that_is_known_changes_nothing() -> None:
+    x = gx.symbol("x", 3)
+    outputs = [gx.log(1 + x) * 1.0, gx.exp(gx.log(x) + 0.0), x - 0.0]
+    found = rewrite(outputs)
+    known = rewrite(outputs, order=topological(outputs))
+    assert all(a is b for a, b in zip(found.outputs, known.outputs, strict=True))
+    assert [f.rule for f in found.firings] == [f.rule for f in known.firings]
