@@ -1,23 +1,30 @@
 """How are many short lines sorted at once?  One in each lane, by a network of comparisons.
 
-The network is Batcher's bitonic sorter (Sorting networks and their applications, 1968): which
-elements are compared never depends on data, so that lanes with lines of their own go the same way.
-Every comparison leaves the smaller element first; what pads a line to a power of two is larger than
-any element, and stays behind it. Comparisons of several distances are done on a few elements at a
-time that are loaded once and stored once.
+The networks are Batcher's (Sorting networks and their applications, 1968): which elements are
+compared never depends on data, so that lanes with lines of their own go the same way. A few
+elements, which stay in registers, are sorted by merging odd and even ones, which takes the fewest
+comparisons; longer runs are merged as bitonic sequences, whose comparisons lie at one distance at a
+time. Every comparison leaves the smaller element first; what pads a line to a power of two is
+larger than any element, and stays behind it. Comparisons of several distances are done on a few
+elements at a time that are loaded once and stored once.
 
-An element is a record of one or two unsigned words, ordered by the first, then by the second.
+An element is a record of one or two words (`sorting_words`), ordered by the first, then by the
+second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-# Elements that are under way at once, by the words of one: what is compared fits into registers.
-TOGETHER = {1: 16, 2: 8}
+from graphc.ops.sorting_words import Record
 
-Record = tuple[Any, ...]
+# Elements that are under way at once: what is compared fits into registers, and where they lie a
+# power of two apart, into the few places that a cache has for them.
+TOGETHER = 8
+# Elements that are sorted, or merged, as far as that goes, before the next are: with those of the
+# other lanes, which share lines of memory with them, they stay in the first level of cache.
+PART = 256
 
 
 def padded(length: int) -> int:
@@ -25,28 +32,47 @@ def padded(length: int) -> int:
     return 1 << max(1, (length - 1).bit_length())
 
 
-def sort_in_lanes(loop: Any, words: Sequence[Any], lane: Any, length: int) -> None:
-    """Sort what the scratch arrays `words`, of shape (padded(length), lanes), hold for `lane`."""
-    whole = padded(length)
-    together = min(whole, TOGETHER[len(words)])
-    with loop.loop("serial", 0, -(-length // together)) as block:
-        places = [block.index * together + i for i in range(together)]
-        items = _load(block, words, lane, places)
-        _store(block, words, lane, places, _sorted(block.k, items))
-    size = 2 * together
+def sort_in_lanes(
+    loop: Any,
+    words: Sequence[Any],
+    lane: Any,
+    length: int,
+    prepared: Callable[[Any, Record], Record],
+) -> None:
+    """Sort what the scratch arrays `words`, of shape (padded(length), lanes), hold for `lane`.
+
+    `prepared` makes what is compared of what is there.
+    """
+    network = _Network(words, lane, prepared)
+    whole, part = padded(length), min(padded(length), PART)
+    if whole == part:
+        network.sort_part(loop, 0, length, whole)
+        return
+    parts = -(-length // part)
+    with loop.loop("serial", 0, parts) as each:
+        network.sort_part(each, each.index * part, part, part)
+    size = 2 * part
     while size <= whole:
-        _merge(loop, words, lane, length, size, together)
+        step = network.mirrored(loop, 0, length, size)
+        while step > part:
+            step = network.halved(loop, 0, length, step)
+        with loop.loop("serial", 0, parts) as each:
+            network.finish(each, each.index * part, part, step)
         size *= 2
 
 
-def _sorted(k: Any, items: list[Record]) -> list[Record]:
-    """A few elements in order."""
-    size = 2
-    while size <= len(items):
-        blocks = [items[i : i + size] for i in range(0, len(items), size)]
-        items = [item for block in blocks for item in _merged(k, block)]
+def comparisons(count: int) -> Iterator[tuple[int, int]]:
+    """The pairs that sort so many elements, a power of two, in order: odd-even merges."""
+    size = 1
+    while size < count:
+        step = size
+        while step:
+            for first in range(step % size, count - step, 2 * step):
+                for i in range(first, first + min(step, count - first - step)):
+                    if i // (2 * size) == (i + step) // (2 * size):
+                        yield i, i + step
+            step //= 2
         size *= 2
-    return items
 
 
 def _merged(k: Any, items: list[Record]) -> list[Record]:
@@ -68,56 +94,79 @@ def _halved(k: Any, items: list[Record]) -> list[Record]:
     return items
 
 
-def _merge(
-    loop: Any, words: Sequence[Any], lane: Any, length: int, size: int, together: int
-) -> None:
-    """Merge neighbours of half of `size` elements: first `together` elements at a time that lie
-    mirrored in the halves, then what is nearer than those.
-    """
-    count = together // 2
-    step = size // together
-    with (
-        loop.loop("serial", 0, -(-length // size)) as block,
-        block.loop("serial", 0, step) as offset,
-    ):
-        first = block.index * size + offset.index
-        last = block.index * size + (size - 1) - offset.index
-        low = [first + i * step for i in range(count)]
-        high = [last - i * step for i in range(count)]
-        places = [*low, *reversed(high)]
-        items = _load(offset, words, lane, places)
-        _store(offset, words, lane, places, _merged(offset.k, items))
-    while step > 1:
-        # comparisons at step / 2 and less
-        count = min(together, step)
+class _Network:
+    """Passes over some elements of the scratch arrays, from `base` on, `length` of which matter."""
+
+    def __init__(
+        self, words: Sequence[Any], lane: Any, prepared: Callable[[Any, Record], Record]
+    ) -> None:
+        self.words, self.lane, self.prepared = words, lane, prepared
+
+    def sort_part(self, loop: Any, base: Any, length: int, whole: int) -> None:
+        """Sort `whole` elements: a few at a time, whose runs are merged."""
+        together = min(whole, TOGETHER)
+        with loop.loop("serial", 0, -(-length // together)) as block:
+            places = [base + block.index * together + i for i in range(together)]
+            items = [self.prepared(block.k, item) for item in self._load(block, places)]
+            for i, j in comparisons(together):
+                items[i], items[j] = _exchanged(block.k, items[i], items[j])
+            self._store(block, places, items)
+        size = 2 * together
+        while size <= whole:
+            self.finish(loop, base, length, self.mirrored(loop, base, length, size))
+            size *= 2
+
+    def mirrored(self, loop: Any, base: Any, length: int, size: int) -> int:
+        """The first pass of a merge of neighbours of half of `size` elements: a few at a time that
+        lie mirrored in the halves. Returns the distance from which on nothing is left to compare.
+        """
+        count, step = TOGETHER // 2, size // TOGETHER
+        with (
+            loop.loop("serial", 0, -(-length // size)) as block,
+            block.loop("serial", 0, step) as offset,
+        ):
+            first = base + block.index * size + offset.index
+            last = base + block.index * size + (size - 1) - offset.index
+            low = [first + i * step for i in range(count)]
+            high = [last - i * step for i in range(count)]
+            places = [*low, *reversed(high)]
+            self._store(offset, places, _merged(offset.k, self._load(offset, places)))
+        return step
+
+    def halved(self, loop: Any, base: Any, length: int, step: int) -> int:
+        """A further pass, over what lies nearer than `step`. Returns what mirrored does."""
+        count = min(TOGETHER, step)
         part = step // count
         with (
             loop.loop("serial", 0, -(-length // step)) as block,
             block.loop("serial", 0, part) as offset,
         ):
-            first = block.index * step + offset.index
+            first = base + block.index * step + offset.index
             places = [first + i * part for i in range(count)]
-            items = _load(offset, words, lane, places)
-            _store(offset, words, lane, places, _halved(offset.k, items))
-        step = part
+            self._store(offset, places, _halved(offset.k, self._load(offset, places)))
+        return part
 
+    def finish(self, loop: Any, base: Any, length: int, step: int) -> None:
+        """All further passes of a merge."""
+        while step > 1:
+            step = self.halved(loop, base, length, step)
 
-def _load(loop: Any, words: Sequence[Any], lane: Any, places: Sequence[Any]) -> list[Record]:
-    return [tuple(loop.load(word, (place, lane)) for word in words) for place in places]
+    def _load(self, loop: Any, places: Sequence[Any]) -> list[Record]:
+        return [tuple(loop.load(w, (place, self.lane)) for w in self.words) for place in places]
 
-
-def _store(
-    loop: Any, words: Sequence[Any], lane: Any, places: Sequence[Any], items: Sequence[Record]
-) -> None:
-    for place, item in zip(places, items, strict=True):
-        for word, value in zip(words, item, strict=True):
-            loop.store(word, (place, lane), value)
+    def _store(self, loop: Any, places: Sequence[Any], items: Sequence[Record]) -> None:
+        for place, item in zip(places, items, strict=True):
+            for word, value in zip(self.words, item, strict=True):
+                loop.store(word, (place, self.lane), value)
 
 
 def _exchanged(k: Any, a: Record, b: Record) -> tuple[Record, Record]:
-    """The smaller record and the larger one."""
-    if len(a) == 1:
+    """The smaller record and the larger one. Of equal ones both are kept."""
+    if len(a) == 1 and not a[0].is_float:
         return (k.min(a[0], b[0]),), (k.max(a[0], b[0]),)
+    if len(a) == 1:  # as vector units choose between two floats
+        earlier = k.lt(a[0], b[0])
+        return (k.select(earlier, a[0], b[0]),), (k.select(earlier, b[0], a[0]),)
     later = k.or_(k.lt(b[0], a[0]), k.and_(k.eq(b[0], a[0]), k.lt(b[1], a[1])))
     low = tuple(k.select(later, y, x) for x, y in zip(a, b, strict=True))
     high = tuple(k.select(later, x, y) for x, y in zip(a, b, strict=True))

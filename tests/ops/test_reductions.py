@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import graphc as gx
-import graphc.ops.sorting as sorting
+import graphc.ops.sorting_kernel as sorting
 from graphc.autodiff.check import check_grad
 
 OPTIONS = gx.Options(cache=False, threads=1)

@@ -1,4 +1,4 @@
-"""Are many short lines in order, stable, and bit by bit what they were?"""
+"""Are lines in order, stable, and bit by bit what they were?  Many, few, short and long ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.ops.sorting import sort_op
+from graphc.ops.sorting_kernel import MANY, NETWORK
+from graphc.ops.sorting_network import PART, comparisons
+from graphc.ops.special import project
 
 OPTIONS = gx.Options(threads=2, cache=False)
 
@@ -27,7 +31,8 @@ def lines_of(count: int, length: int, dtype: str) -> np.ndarray:
     ("dtype", "length"),
     [("float32", n) for n in (1, 2, 5, 16, 33, 65, 256, 300, 512)]
     + [("float64", n) for n in (3, 8, 31, 129)]
-    + [(name, 37) for name in ("bool", "int8", "uint16", "int32", "int64", "uint64", "float16")],
+    + [(name, 37) for name in ("bool", "int8", "uint16", "int32", "int64", "uint64", "float16")]
+    + [("float32", 3 * PART), ("float64", PART + 1), ("int64", NETWORK[2]), ("int32", NETWORK[1])],
 )
 def test_many_lines_of_one_length(dtype: str, length: int) -> None:
     x = gx.symbol("x", ("n", length), dtype)
@@ -57,3 +62,50 @@ def test_the_largest_first_and_those_at_the_top(dtype: str) -> None:
     np.testing.assert_array_equal(first, np.sort(array, 0, kind="stable"))
     np.testing.assert_array_equal(second, np.sort(array, 1, kind="stable"))
     np.testing.assert_array_equal(last, np.sort(array, -1, kind="stable")[..., ::-1])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "uint64", "bool"])
+@pytest.mark.parametrize("shape", [(2, 97), (1, MANY), (3, MANY + 1), (17, 40), (2, 9, PART + 3)])
+def test_every_way_from_both_ends(shape: tuple[int, ...], dtype: str) -> None:
+    """Values alone, which are sorted with no positions, are those that the positions tell."""
+    array = lines_of(shape[0] * (shape[1] if len(shape) > 2 else 1), shape[-1], dtype)
+    array = array.reshape(shape)
+    x = gx.symbol("x", shape, dtype)
+    rising, falling = (sort_op(x, descending=falls) for falls in (False, True))
+    alone = [project(rising, 0), project(falling, 0)]
+    values = [gx.compile([x], each, options=OPTIONS)(array) for each in alone]
+    orders = gx.compile([x], [project(rising, 1), project(falling, 1)], options=OPTIONS)(array)
+    turned = np.argsort(array[..., ::-1], -1, kind="stable")[..., ::-1]
+    wanted = [np.argsort(array, -1, kind="stable"), shape[-1] - 1 - turned]
+    for value, order, want in zip(values, orders, wanted, strict=True):
+        np.testing.assert_array_equal(order, want)
+        assert value.tobytes() == np.take_along_axis(array, want, -1).tobytes()
+
+
+@pytest.mark.parametrize("bits", ["negative zeros", "NaN of every kind"])
+@pytest.mark.parametrize("length", [50, MANY])
+def test_what_compares_equal_keeps_its_place_and_its_bits(length: int, bits: str) -> None:
+    """Only some of the lines have anything to restore, the last of them among others."""
+    array = np.random.default_rng(5).normal(size=(21, length)).astype("float32")
+    words = array.view("uint32")
+    some = np.random.default_rng(6).integers(0, 2, (21, length)) == 1
+    some[:9] = False
+    if bits == "negative zeros":
+        array[some] = np.where(array[some] > 0, 0.0, -0.0)
+    else:
+        words[some] |= 0x7F800001
+    x = gx.symbol("x", array.shape, "float32")
+    order = np.argsort(array, -1, kind="stable")
+    wanted = np.take_along_axis(words, order, -1)
+    got = gx.compile([x], gx.sort(x), options=OPTIONS)(array)
+    np.testing.assert_array_equal(got.view("uint32"), wanted)
+
+
+@pytest.mark.parametrize("count", [2, 4, 8, 16])
+def test_a_few_elements_are_sorted_by_every_network(count: int) -> None:
+    """A network that sorts zeros and ones sorts everything (Knuth, section 5.3.4)."""
+    for bits in range(2**count):
+        items = [bits >> i & 1 for i in range(count)]
+        for i, j in comparisons(count):
+            items[i], items[j] = min(items[i], items[j]), max(items[i], items[j])
+        assert items == sorted(items)
