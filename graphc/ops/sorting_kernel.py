@@ -96,9 +96,12 @@ class _Lanes:
             item = self.words.packed(lane, value, every.index)
             self._store(lane, every.index, lane.index, item)
         whole = padded(self.length)
-        for first, free in ((0, count), (self.length, 0)):  # no line, and beyond the last element
+        no_line, no_element = (0, self.length, count), (self.length, whole, 0)
+        for first, last, free in (no_line, no_element):
+            if free == self.lanes or first == last:
+                continue
             with (
-                task.loop("serial", first, whole if first else self.length) as beyond,
+                task.loop("serial", first, last) as beyond,
                 beyond.loop("vector", free, self.lanes, within=(0, self.lanes)) as lane,
             ):
                 self._store(lane, beyond.index, lane.index, self.words.last(lane.k))
@@ -109,13 +112,13 @@ class _Lanes:
             sort_in_lanes(lane, self.arrays, here, self.length, words.prepared)
             return
         (array,) = self.arrays
+        live = lane.k.lt(lane.position(here), lane.position(count))
         order = _Equals(self.nest, lane, here, self.lanes, words.descending)
         with lane.loop("serial", 0, self.length) as each:
             word = each.load(array, (each.index, here))
             counts = order.counted(each, words.value(each.k, (word,)), self.length)
-        order.begin(self.length, [each.total(count) for count in counts])
+        order.begin(self.length, [each.total(count) for count in counts], live)
         sort_in_lanes(lane, self.arrays, here, self.length, words.prepared)
-        live = lane.k.lt(lane.position(here), lane.position(count))
         with lane.loop("serial", 0, self.length) as each:
             value = each.read(0, self._at(start + here, each.index), live)
             (word,) = words.packed(each, value, each.index)
@@ -123,7 +126,6 @@ class _Lanes:
                 each,
                 value,
                 lambda place, mask: each.store(array, (place, here), word, mask),
-                live,
             )
 
     def _give(self, task: Any, start: Extent, count: Extent) -> None:
@@ -197,8 +199,8 @@ class _Equals:
         conditions = (before, is_nan, k.or_(is_nan, is_negative_zero))
         return [each.accumulate("add", k.convert(c, name)) for c in conditions]
 
-    def begin(self, length: Extent, counts: list[Any]) -> None:
-        """Find the first places, from what has been counted."""
+    def begin(self, length: Extent, counts: list[Any], live: Any = None) -> None:
+        """Find the first places, from what has been counted; no line is where it is not `live`."""
         line, k = self.line, self.line.k
         before, nans, special = (k.convert(count, "int64") for count in counts)
         firsts = [k.add(nans, before), k.const(0, "int64")]
@@ -206,14 +208,15 @@ class _Equals:
             firsts = [before, k.sub(line.position(length), nans)]
         for array, first in zip(self.next, firsts, strict=True):
             line.store(array, (self.lane,), first)
-        self.none = k.eq(special, 0)
+        self.live, none = live, k.eq(special, 0)
+        self.none = none if live is None else k.or_(none, k.not_(live))
 
-    def place(self, each: Any, value: Any, store: Callable[[Any, Any], None], live: Any) -> None:
-        """Put an element, of all in order, where it belongs, if it is a zero or NaN and `live`."""
+    def place(self, each: Any, value: Any, store: Callable[[Any, Any], None]) -> None:
+        """Put an element, of all in order, where it belongs, if it is a zero or NaN."""
         k = each.k
         kinds = k.eq(value, 0.0), k.ne(value, value)
         for array, belongs in zip(self.next, kinds, strict=True):
-            belongs = belongs if live is None else k.and_(belongs, live)
+            belongs = belongs if self.live is None else k.and_(belongs, self.live)
             place = each.load(array, (self.lane,))
             store(place, belongs)
             each.store(array, (self.lane,), k.add(place, k.convert(belongs, "int64")))
@@ -337,7 +340,6 @@ class _Radix:
                 each,
                 value,
                 lambda place, mask: each.store(self.values, (*self.at, place), value, mask),
-                None,
             )
 
 
