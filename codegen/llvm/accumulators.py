@@ -15,6 +15,9 @@ from graphc.codegen.llvm.values import Values
 from graphc.codegen.loops import identity
 from graphc.codegen.scalar import Accumulate, Accumulator, Store, Value
 
+# The name of what an accumulator holds that has no term yet.
+NOTHING = ""
+
 
 class Accumulators:
     """What the loops of one function carry, each thing by its current name."""
@@ -28,6 +31,19 @@ class Accumulators:
     def first(self, accumulators: Sequence[Accumulator], lanes: int) -> dict[Any, str]:
         """What accumulators hold before the loop."""
         return {a: constant(identity(a.combiner, a.dtype), a.dtype, lanes) for a in accumulators}
+
+    def nothing(self, accumulators: Sequence[Accumulator]) -> dict[Any, str]:
+        """What they hold before the loop if nothing is added to the first terms. A sum of zeros may
+        be -0.0 then, until `begun` adds to it what sums begin with.
+        """
+        return dict.fromkeys(accumulators, NOTHING)
+
+    def begun(self, level: Level, a: Accumulator, name: str, lanes: int) -> str:
+        """What was accumulated from nothing on, as if it had begun with the identity."""
+        if a.combiner != "add":
+            return name
+        start = constant(identity(a.combiner, a.dtype), a.dtype, lanes)
+        return self.combined(level, a, name, start, lanes)
 
     def close(self, carried: Mapping[Any, str]) -> dict[Any, str]:
         """What an iteration hands on to the next, at its end."""
@@ -45,7 +61,10 @@ class Accumulators:
         count = level.lane_count
         state = self.states[s.accumulator]
         value = self.values.operand(level, s.value)
-        if s.factor is None:
+        start = constant(identity(s.accumulator.combiner, s.value.dtype), s.value.dtype, count)
+        if state == NOTHING:
+            state, combined = start, self._first_term(level, s, value, count)
+        elif s.factor is None:
             combined = self.combined(level, s.accumulator, state, value, count)
         else:
             factors = value, self.values.operand(level, s.factor)
@@ -59,6 +78,12 @@ class Accumulators:
             level.put(f"{chosen} = select {flags} {mask}, {typed} {combined}, {typed} {state}")
             combined = chosen
         self.states[s.accumulator] = combined
+
+    def _first_term(self, level: Level, s: Accumulate, value: str, lanes: int) -> str:
+        if s.factor is None:
+            return value
+        factors, dtypes = (value, self.values.operand(level, s.factor)), (s.value.dtype,) * 2
+        return self.values.compute(level, "mul", factors, dtypes, s.value.dtype, lanes)
 
     def combined(self, level: Level, a: Accumulator, first: str, second: str, lanes: int) -> str:
         dtypes = (a.dtype, a.dtype)

@@ -30,6 +30,8 @@ class Loads:
         self.moved: dict[int, Address] = {}  # where loads find what they read, turned
         self.ahead: dict[int, Extent] = {}  # by how many bytes what is read next lies ahead
         self.scattered: dict[int, Scattered] = {}  # loads from anywhere that ask ahead
+        # Of loads that several rows have in common: what they gave, by the position of the lanes.
+        self.shared: dict[int, dict[str, str]] = {}
         self.rows: dict[tuple[Scope, int], dict[int, ReadBlock]] = {}  # by bodies and lanes
         self.row_reader = RowReader(indices)
         self.shuffles = Shuffles(indices.values)
@@ -39,6 +41,15 @@ class Loads:
         return self.moved.get(id(load), load.immediate)
 
     def load(self, level: Level, value: Value) -> str:
+        shared = self.shared.get(id(value))
+        if shared is None or level.lanes is None:
+            return self._load(level, value)
+        position = level.lanes.position
+        if position not in shared:
+            shared[position] = self._load(level, value)
+        return shared[position]
+
+    def _load(self, level: Level, value: Value) -> str:
         address = self.address(value)
         buffer, dtype = address.buffer, value.dtype
         lanes = level.lanes

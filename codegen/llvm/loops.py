@@ -36,6 +36,9 @@ from graphc.codegen.recurrence import carried_loads
 from graphc.codegen.scalar import For, Scope, Store, Value, walk
 from graphc.dims import affine
 
+# So many vectors of a short row are written one after the other, rather than as a loop.
+WRITTEN_OUT = 4
+
 
 class Loops:
     """The loops of one function; `write` writes the statements of a body."""
@@ -209,7 +212,9 @@ class Loops:
         body = Level(loop.body, level, block=block)
         body.symbols[loop.variable] = position
         if sums is not None:
+            self.loads.shared = {id(s): {} for s in sums.shared_loads(self.values.machine)}
             self.row_sums.write(body, sums, position)
+            self.loads.shared = {}
         else:
             self.accumulators.states.update(states)
             self.write(body, loop.body)
@@ -253,10 +258,20 @@ class Loops:
             self.accumulators.results[a] = self.accumulators.combine_lanes(level, a, name, count)
 
     def _reduced(self, level: Level, loop: For) -> tuple[int, dict[Any, str]]:
-        """How many lanes a loop has, and what they have accumulated."""
+        """How many lanes a short loop has, and what they have accumulated from nothing on."""
         self.loads.ahead |= rows_ahead(loop, self.values.machine.l2) if self.traffic else {}
         count = choose_lanes(loop, self.values.machine.vector_bytes)
-        return count, self._in_lanes(level, loop, count)
+        assert isinstance(loop.start, int) and isinstance(loop.stop, int)
+        current, position = self.accumulators.nothing(loop.accumulators), loop.start
+        whole = (loop.stop - position) // count
+        for _ in range(whole if whole <= WRITTEN_OUT else min(whole, 1)):
+            lanes = Lanes(loop.variable, count, str(position), None)
+            body = self._lane_body(level, loop, lanes, level.block, current)
+            level.lines.extend(body.lines)
+            level.block = body.block
+            current = self.accumulators.close(current)
+            position += count
+        return count, self._in_lanes(level, replace(loop, start=position), count, current)
 
     def _whole_span(
         self, level: Level, start: str, stop: str, count: int
@@ -271,12 +286,15 @@ class Loops:
         level.put(f"{rest} = sub i64 {total}, {whole}")
         return middle, rest
 
-    def _in_lanes(self, level: Level, loop: For, count: int) -> dict[Any, str]:
-        """Whole vectors and what is left; what the lanes have accumulated."""
+    def _in_lanes(
+        self, level: Level, loop: For, count: int, given: dict[Any, str] | None = None
+    ) -> dict[Any, str]:
+        """Whole vectors and what is left; what the lanes have accumulated, on top of what is given.
+        """
         static = isinstance(loop.start, int) and isinstance(loop.stop, int)
         length = loop.stop - loop.start if static else None  # type: ignore[operator]
         start = self.indices.dim(level, loop.start)
-        current = self.accumulators.first(loop.accumulators, count)
+        current = given or self.accumulators.first(loop.accumulators, count)
         if length is None:
             stop = self.indices.dim(level, loop.stop)
             middle, rest = self._whole_span(level, start, stop, count)

@@ -22,9 +22,10 @@ from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.scalar import llvm_type
 from graphc.codegen.llvm.shuffles import Shuffles
 from graphc.codegen.loops import linear, most_steps
+from graphc.codegen.machine import Machine
 from graphc.codegen.recurrence import carried_loads
 from graphc.codegen.scalar import BITS, Accumulate, Accumulator, For, Store, Value
-from graphc.dims import affine
+from graphc.dims import affine, symbols_of
 
 # A body that does more is not short, and would be long if it were there for every row.
 MOST_STATEMENTS = 24
@@ -52,6 +53,25 @@ class RowSums:
         longest = max(most_steps(row.start, row.stop) or 0 for row in self.rows)
         size = max(BITS[a.dtype] // 8 for row in self.rows for a in row.accumulators)
         return max(1, ANY_ORDER_BYTES // (longest * size))
+
+    def shared_loads(self, machine: Machine) -> list[Value]:
+        """The loads that are the same for every row, if their vectors take half of the registers at
+        most: memory would else be asked again for each row, as what lies between two of them may
+        have changed it for all that LLVM knows.
+        """
+        found, vectors = [], 0
+        for row in self.rows:
+            for s in row.body.statements:
+                if not isinstance(s, Value) or s.opcode != "load" or s.args:
+                    continue
+                address = s.immediate
+                place = symbols_of(linear(address.buffer, address.index))
+                if self.loop.variable in map(str, place):
+                    continue
+                steps = most_steps(row.start, row.stop) or 0
+                found.append(s)
+                vectors += -(-steps * address.buffer.item_bytes // machine.vector_bytes)
+        return found if 2 * vectors <= machine.vector_registers else []
 
 
 def row_sums(loop: For, vector_bytes: int) -> RowSums | None:
@@ -129,8 +149,9 @@ class RowSumsWriter:
         states = self._tree(level, sums, position, 0, sums.count)
         for store, accumulator in sums.stores:
             size, typed = store.buffer.item_bytes, llvm_type(accumulator.dtype, sums.count)
+            total = self.accumulators.begun(level, accumulator, states[accumulator], sums.count)
             _, place = self.indices.place(level, store.buffer, store.index, ())
-            level.put(f"store {typed} {states[accumulator]}, ptr {place}, align {size}")
+            level.put(f"store {typed} {total}, ptr {place}, align {size}")
 
     def _tree(
         self, level: Level, sums: RowSums, position: str, first: int, rows: int

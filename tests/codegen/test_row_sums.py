@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.codegen.llvm.kernel import kernel_module
 from graphc.codegen.llvm.row_sums import row_sums
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import For, walk
@@ -76,3 +78,43 @@ def test_rows_that_are_reduced_twice_wait_for_the_first_result(rows: int) -> Non
     value = np.random.default_rng(rows).integers(-3, 4, (rows, 16)).astype("f4")
     above = value > value.min(axis=1, keepdims=True)
     np.testing.assert_array_equal(f(value), np.where(above, value, 0).sum(axis=1))
+
+
+@pytest.mark.parametrize(("dtype", "columns"), [("float32", 32), ("float64", 150), ("float32", 37)])
+def test_sums_of_nothing_but_negative_zeros_are_positive(dtype: str, columns: int) -> None:
+    x = gx.symbol("x", (19, columns), dtype)
+    f = gx.compile(x, gx.sum(x, axis=1), options=FRESH)
+    sums = f(np.full((19, columns), -0.0, dtype))
+    assert (sums == 0).all()
+    assert not np.signbit(sums).any()
+
+
+@pytest.mark.parametrize("columns", [16, 37, 128, 150])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_of_any_length_are_reduced_by_any_combiner(dtype: str, columns: int) -> None:
+    """Vectors that are written out, a loop over the others, and a rest."""
+    x, w = gx.symbol("x", (37, columns), dtype), gx.symbol("w", (columns,), dtype)
+    outputs = [x @ w, gx.max(x, axis=1), gx.sum(x * x * w, axis=1), gx.prod(x * 0.5 + w, axis=1)]
+    f = gx.compile([x, w], outputs, options=FRESH)
+    generator = np.random.default_rng(columns)
+    a = generator.integers(-2, 3, (37, columns)).astype(dtype)
+    b = generator.integers(1, 3, columns).astype(dtype)
+    a[5, columns // 2] = np.nan
+    halves = a * np.dtype(dtype).type(0.5)
+    wanted = [a @ b, a.max(axis=1), (a * a * b).sum(axis=1), (halves + b).prod(axis=1)]
+    for found, exact in zip(f(a, b), wanted, strict=True):
+        np.testing.assert_allclose(found, exact, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["avx2", "avx512"])
+def test_terms_are_not_added_to_zeros_and_weights_are_read_once(name: str) -> None:
+    """Of as many rows as a register has lanes, which are reduced together."""
+    x, w = gx.symbol("x", (4096, 32), "float32"), gx.symbol("w", (32,), "float32")
+    (kernel,) = gx.compile([x, w], x @ w, options=FRESH).kernels
+    text = kernel_module(kernel, Machine.preset(name), "f").text
+    count = Machine.preset(name).vector_bytes // 4
+    # One row is written by itself.
+    assert len(re.findall(r"= fmul <32 x float>", text)) == count + 1
+    assert len(re.findall(r"load <32 x float>", text)) == count + 1 + 2
+    assert len(re.findall(r"= fadd <32 x float>", text)) == 1
+    assert len(re.findall(rf"= fadd <{count} x float> %\w+, splat", text)) == 1
