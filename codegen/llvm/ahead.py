@@ -3,8 +3,9 @@
 The machine foresees what lies in one run of memory. Where a loop in order takes a short piece of
 every row, each piece would be waited for: the loads of such a loop ask for what the iterations that
 follow will read. Where it passes over each row several times, memory would rest during all passes
-but the first: that one asks for the next row. Addresses beyond an array are asked for as well,
-which touches nothing.
+but the first: that one asks for the next row. Where rows are read by the block, and then much is
+computed for each of them, memory would rest meanwhile: the next block is asked for before that.
+Addresses beyond an array are asked for as well, which touches nothing.
 
 Of what fits in the second level of cache little needs to be waited for. But it may be a part of
 something larger, as a step of a loop is, and where much is computed for each load asking costs
@@ -16,7 +17,7 @@ waits for few at a time. What says where they are is read ahead, and they are as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.loops import Buffer, linear, most_steps
@@ -39,6 +40,9 @@ AHEAD_AT_WORK = 512
 ELEMENTS_AHEAD, MOST_MADE = 64, 16
 # Rows of at most so many bytes are asked for whole.
 LONGEST_ROW = 1 << 16
+# So many instructions are a long pass. So many bytes of the next block are asked for during one: a
+# page, of which the machine foresees nothing before it is entered. More would wait for each other.
+LONG_PASS, MOST_ASKED = 32, 1 << 12
 
 
 def tile_ahead(row: For, lanes: For) -> dict[int, Extent]:
@@ -107,6 +111,52 @@ def next_row_ahead(row: For, large_bytes: int) -> dict[int, Extent]:
             if whole and total * size >= large_bytes:
                 found[id(load)] = step
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class NextBlock:
+    """What is asked for of the rows of the next block: so many bytes, from a position on."""
+
+    buffer: Buffer
+    position: Extent
+    bytes: int
+
+
+def next_block_ahead(blocks: For, large_bytes: int) -> tuple[For, list[NextBlock]] | None:
+    """For a loop over blocks of rows, of which one pass reads the rows from memory and others
+    compute in lanes, a row in each: the longest of these, and what the next block will read of
+    arrays of at least `large_bytes`. Memory would rest during that pass.
+    """
+    passes = [s for s in blocks.body.statements if isinstance(s, For)]
+    in_lanes = [s for s in passes if s.role == "vector" and _work(s) >= LONG_PASS]
+    found: dict[Buffer, NextBlock] = {}
+    for rows in passes:
+        along = affine(rows.start, blocks.variable)
+        if rows.role != "serial" or along is None or not isinstance(along[0], int):
+            continue
+        for lanes in rows.body.statements:
+            if isinstance(lanes, For) and lanes.role == "vector":
+                for each in _next_blocks(rows, lanes, along[0]):
+                    size = product(each.buffer.shape) * each.buffer.item_bytes
+                    if not isinstance(size, int) or size >= large_bytes:
+                        found.setdefault(each.buffer, each)
+    if blocks.role != "serial" or not in_lanes or not found:
+        return None
+    return max(in_lanes, key=_work), list(found.values())
+
+
+def _next_blocks(rows: For, lanes: For, count: int) -> Iterator[NextBlock]:
+    """What the loads of a loop over `count` rows read in the next block, if rows lie end to end."""
+    length = most_steps(lanes.start, lanes.stop)
+    for load, step in _steps(rows, lanes):
+        buffer = load.immediate.buffer
+        split = affine(linear(buffer, load.immediate.index), rows.variable)
+        if split is None or length is None or step != length * buffer.item_bytes:
+            continue
+        within = affine(split[1], lanes.variable)
+        if within is not None and within[0] == 1:
+            first = split[0] * (rows.start + count) + within[1] + lanes.start
+            yield NextBlock(buffer, first, min(count * step, MOST_ASKED))
 
 
 def rows_ahead(lanes: For, large_bytes: int) -> dict[int, Extent]:

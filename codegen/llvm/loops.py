@@ -17,7 +17,9 @@ from graphc.codegen import segments
 from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.llvm.accumulators import Accumulators
 from graphc.codegen.llvm.ahead import (
+    NextBlock,
     elements_ahead,
+    next_block_ahead,
     next_row_ahead,
     pieces_ahead,
     rows_ahead,
@@ -61,6 +63,7 @@ class Loops:
         self.turning: set[tuple[int, int]] = set()  # sizes of elements, and sides of blocks
         self.row_sums = RowSumsWriter(self.indices, accumulators, self._reduced)
         self.traffic: Traffic | None = None  # None: nothing goes past the caches here
+        self.meanwhile: dict[int, list[NextBlock]] = {}  # by loops, what is asked for before them
 
     def counted(self, level: Level, loop: For, start: str, stop: str) -> None:
         """A loop in order, with accumulators carried in registers."""
@@ -112,6 +115,9 @@ class Loops:
         if self.traffic is not None:
             self.loads.ahead |= pieces_ahead(loop, self.values.machine.l2)
             self.loads.ahead |= next_row_ahead(loop, self.values.machine.l2)
+            block = next_block_ahead(loop, self.values.machine.l2)
+            if block is not None:
+                self.meanwhile[id(block[0])] = block[1]
 
     def _in_strips(self, level: Level, loop: TurnedLoop, start: str, stop: str) -> None:
         """A loop in order whose lanes read across the rows of memory: strip by strip, each of which
@@ -244,6 +250,10 @@ class Loops:
     def vector(self, level: Level, loop: For) -> None:
         """Whole vectors, then one masked remainder."""
         count = self.lanes_of(loop)
+        for rows in self.meanwhile.get(id(loop), ()):
+            size = rows.buffer.item_bytes
+            at = self.indices.pointer(level, rows.buffer, rows.position, size, {})
+            self.loads.prefetch(level, at, rows.bytes)
         if self.traffic is not None:
             self.loads.ahead |= rows_ahead(loop, self.values.machine.l2)
             self.loads.scattered |= elements_ahead(loop, self.values.machine)

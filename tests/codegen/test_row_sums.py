@@ -11,6 +11,7 @@ import pytest
 import graphc as gx
 from graphc.codegen.llvm.kernel import kernel_module
 from graphc.codegen.llvm.row_sums import row_sums
+from graphc.codegen.loops import LINE_BYTES
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import For, walk
 
@@ -118,3 +119,16 @@ def test_terms_are_not_added_to_zeros_and_weights_are_read_once(name: str) -> No
     assert len(re.findall(r"load <32 x float>", text)) == count + 1 + 2
     assert len(re.findall(r"= fadd <32 x float>", text)) == 1
     assert len(re.findall(rf"= fadd <{count} x float> %\w+, splat", text)) == 1
+
+
+def test_the_next_block_of_rows_is_asked_for_while_something_is_computed() -> None:
+    texts = {}
+    for rows in (400_000, 512):
+        x, w = gx.symbol("x", (rows, 32), "float32"), gx.symbol("w", (32,), "float32")
+        y = gx.symbol("y", (rows,), "float32")
+        z = x @ w
+        value = gx.mean(gx.softplus(z) - y * z)
+        texts[rows] = gx.compile([x, y, w], [value, gx.grad(value, w)], options=FRESH).llvm_ir
+    asked = r"call void @llvm.prefetch"
+    assert len(re.findall(asked, texts[400_000])) == 32 * 32 * 4 // LINE_BYTES
+    assert not re.findall(asked, texts[512])
