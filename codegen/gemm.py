@@ -32,6 +32,9 @@ the index of each; every stride is in bytes and may be zero or negative in left 
   windows into an array where they lie, without ever storing them. ``right_across, right_along``
   are the same for columns and k of right, which is packed from there. The strides of such an
   operand are not read, and offsets of k do not depend on the batch.
+- ``left_place, right_place``: null, or ``void offsets(offsets_context, table, first, count, 0)``,
+  which writes the offsets in bytes of products first .. first + count - 1 of the batch: they come
+  on top of ``left_batch`` or ``right_batch``, where operands have no one stride along the batch.
 - ``workspace``: `workspace` bytes, aligned to 64. ``workers``: how many threads may be used, at
   least 1. ``status``: null or the address of the status record; a code or a cancel word in it
   stops the product between tasks.
@@ -70,6 +73,7 @@ from graphc.codegen.gemmtable import (
     JOB,
     JOB_WORDS,
     LARGE,
+    NARROW_PANELS,
     ONCE,
     PLAN,
     TABLED,
@@ -101,7 +105,7 @@ from graphc.codegen.gemmtasks import (
 from graphc.codegen.irtext import Function, Module, Operand
 from graphc.codegen.machine import Machine
 from graphc.codegen.microkernel import DOT_TILE, STREAM_ROWS, Tile, family
-from graphc.dims import Extent, ceildiv, dim_min
+from graphc.dims import Extent, ceildiv, dim_max, dim_min
 
 __all__ = ["JOB", "SERIAL_WORK", "ProductShape", "Tile", "entry_name", "modules", "workspace"]
 
@@ -114,6 +118,7 @@ RUN_BYTES = 128  # a row of a panel of this size is worth reading from afar: two
 SHARES = 8  # tasks for each worker, where every task packs rows of left
 LEAST_PANELS = 8  # of right that make packing those rows worth while
 MANY_PANELS = 16  # from here on there are enough tasks that each take all rows
+SPREAD_BYTES = 512  # rows at multiples of this have an eighth of the first level, or less
 CONFLICT_BYTES = 4096  # rows at multiples of this compete for the same lines of the first level
 TURNED_AREA = 2**18  # elements of out up to which it can be computed the other way round
 TURNED_DEPTH = 32  # from here on that is worth turning out
@@ -134,8 +139,24 @@ class Blocking:
     depth: int
     rows: int  # of left beside it: two fifths of the second level
     few_rows: int  # three quarters of it: at this height, each task packs its own panels
+    packed_rows: int  # the most rows of left that are packed at once, where k is short
     columns: int  # of right that are packed at once: a quarter of the third level
-    in_place: int  # bytes of right up to which tiles read it where it lies
+    # Bytes of right up to which tiles read it where it lies, and twice that if rows are so few that
+    # packing would cost too much.
+    in_place: int
+    cheap_rows: int
+
+    @property
+    def packed_bytes(self) -> int:
+        """Of rows of left that are packed at once: three quarters of the second level."""
+        return 3 * self.tile.machine.l2 // 4
+
+    @property
+    def long_runs(self) -> bool:
+        """Whether a row of a panel is worth reading from afar. Narrow ones mostly lie across lines
+        of memory, and are fewer to pack: 128^3 float32 0.73 of the peak in place, 0.82 packed.
+        """
+        return self.tile.columns * self.tile.vector.element_bytes >= RUN_BYTES
 
     @property
     def table_bytes(self) -> int:
@@ -151,14 +172,16 @@ class Blocking:
         panel, lines = machine.l2 // (8 * tile.columns), 3 * machine.l1 // (2 * tile.rows)
         depth = _clamp(min(panel, lines) // size, 128, 1024, 64)
         row_bytes = depth * size
-        level = machine.l2 if tile.columns * size >= RUN_BYTES else machine.l1
+        long_runs = tile.columns * size >= RUN_BYTES
         return Blocking(
             tile,
             depth,
             _clamp(2 * machine.l2 // (5 * row_bytes), 2 * tile.rows, 240, tile.rows),
             _clamp(3 * machine.l2 // (4 * row_bytes), 4 * tile.rows, 240, tile.rows),
+            _clamp(240, 4 * tile.rows, 240, tile.rows),
             _clamp(machine.l3 // (4 * row_bytes), 512, 8192, tile.columns),
-            LARGE * level,
+            LARGE * machine.l2 if long_runs else machine.l1 // 2,
+            CHEAP_ROWS if long_runs else 4 * tile.rows,
         )
 
 
@@ -255,8 +278,11 @@ def workspace(
     k = ceildiv(dim_min(depth, b.depth), lanes) * lanes
     left_panel = k * tile.rows * size + 64
     right_panel = (k + (2 * lanes if tabled else 0)) * tile.columns * size + 64
-    height = ceildiv(dim_min(rows, b.few_rows), tile.rows)
-    each = right_panel + height * left_panel + 64 + (b.table_bytes + 64 if tabled else 0)
+    few, most = (ceildiv(dim_min(rows, n), tile.rows) for n in (b.few_rows, b.packed_rows))
+    over = b.packed_rows // tile.rows * (tile.rows * tile.vector.bytes + 64)
+    fitting = dim_max(few * left_panel, b.packed_bytes + over)
+    left_panels = dim_min(most * left_panel, fitting)
+    each = right_panel + left_panels + 64 + (b.table_bytes + 64 if tabled else 0)
     total = workers * each + 64
     if not (isinstance(batches, int) and batches > 1):
         panels = ceildiv(dim_min(columns, b.columns), tile.columns)
@@ -331,12 +357,12 @@ def _entry(b: Blocking) -> Function:
     with f.when(f.compare("sle", depth, 0)):
         _run(f, tile, plan, "clear_rows", f.multiply(rows, batches), 64)
         f.leave()
-    _exchange(f, tile, q, plain)
+    _exchange(f, tile, q)
     f.call("void", f"{tile.prefix}_split", ("ptr", plan))
     return f
 
 
-def _exchange(f: Function, tile: Tile, p: Plan, plain: str) -> None:
+def _exchange(f: Function, tile: Tile, p: Plan) -> None:
     """Exchange the operands of a narrow product whose left operand is transposed.
 
     Its columns would waste most of a vector; its rows fill vectors and are read as they lie. The
@@ -354,7 +380,7 @@ def _exchange(f: Function, tile: Tile, p: Plan, plain: str) -> None:
     vector = f.both(f.compare("eq", columns, 1), f.compare("eq", p["out_row"], size))
     transposed = f.both(f.compare("eq", left_row, size), f.compare("ne", left_step, size))
     apt = f.both(transposed, f.either(narrow, vector))
-    with f.when(f.both(apt, plain)):
+    with f.when(f.both(apt, _stepped(f, p))):
         words = p.read("left right left_batch right_batch right_column right_row")
         p["right"], p["left"], p["right_batch"], p["left_batch"] = words[:4]
         p["left_row"], p["left_column"] = words[4:]
@@ -378,7 +404,7 @@ def _split(b: Blocking) -> Function:
     streams = f.both(_streams(f, tile, p), _plain(f, p))  # of the whole, not of a piece
     p["streams"] = f.let(f"zext i1 {streams} to i64")
     long = f.both(f.compare("sge", depth, SPLIT_DEPTH), f.compare("sge", read, SPLIT_OPERANDS))
-    long = f.both(long, f.both(_plain(f, p), f.compare("eq", p["batches"], 1)))
+    long = f.both(long, f.both(_stepped(f, p), f.compare("eq", p["batches"], 1)))
     # Pieces of many long rows would only shorten the runs in which left is read.
     by_lines = f.compare("ne", p["left_column"], size)
     few = f.either(by_lines, f.compare("sle", rows, SPLIT_ROWS))
@@ -436,6 +462,12 @@ def _plain(f: Function, p: Plan) -> str:
     packs = f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"]))
     tables = f.either(is_set(f, p["left_across"]), is_set(f, p["right_across"]))
     return f.negate(f.either(packs, tables))
+
+
+def _stepped(f: Function, p: Plan) -> str:
+    """Whether they are, and lie a constant step apart in the batch."""
+    places = f.either(is_set(f, p["left_place"]), is_set(f, p["right_place"]))
+    return f.both(_plain(f, p), f.negate(places))
 
 
 def _cut(b: Blocking) -> Function:
@@ -564,7 +596,7 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
 
     far = f.both(column_major, f.compare("sge", left_bytes, l2))
     scattered = f.both(far, f.negate(by_depth))
-    cheap = f.compare("sgt", rows, CHEAP_ROWS)
+    cheap = f.compare("sgt", rows, b.cheap_rows)
     large = f.compare("sge", right_bytes, f.select(cheap, b.in_place, 2 * b.in_place))
     large = f.both(f.either(large, f.both(scattered, wide)), f.compare("sgt", rows, FEW_ROWS))
     strided = f.compare("ne", p["right_column"], size)
@@ -577,9 +609,12 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
     few = f.compare("sle", rows, b.few_rows)
     by_task = f.both(f.either(few, near), f.negate(own_left))
     by_task = f.either(by_task, f.compare("ne", p["batches"], 1))
+    by_task = f.either(by_task, is_set(f, p["right_place"]))
     once = f.both(right_packed, f.negate(by_task))
 
     repeated = f.both(wide, f.either(conflict, f.both(large, once)))
+    if not b.long_runs:
+        repeated = f.either(repeated, _lies_spread(f, b, p))
     left_packed = f.both(f.either(own_left, repeated), f.negate(left_tabled))
     repeated = f.both(repeated, left_packed)
     by_lines = f.both(scattered, f.negate(left_packed))
@@ -590,6 +625,22 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
         *(own_left, left_tabled, right_tabled, left_packed, repeated, by_lines),
         *(right_by_task, once, by_depth),
     )
+
+
+def _lies_spread(f: Function, b: Blocking, p: Plan) -> str:
+    """Whether rows of left lie so far apart that they have few places in the first level of cache,
+    as those of one head among others, and there are panels enough to make packing them worth while.
+    """
+    tile, size = b.tile, b.tile.vector.element_bytes
+    rows, columns, depth, left_row, left_step = p.read("rows columns depth left_row left_column")
+    gaps = f.compare("sgt", left_row, f.multiply(depth, size))
+    few_places = f.let(f"and i64 {left_row}, {SPREAD_BYTES - 1}")
+    spread = f.both(gaps, f.compare("eq", few_places, 0))
+    spread = f.both(spread, f.compare("eq", left_step, size))
+    spread = f.both(spread, f.compare("sge", columns, NARROW_PANELS * tile.columns))
+    spread = f.both(spread, f.compare("sge", rows, 2 * tile.rows))
+    known = f.either(is_set(f, p["pack_left"]), is_set(f, p["left_across"]))
+    return f.both(spread, f.negate(known))
 
 
 def _choose_blocks(f: Function, b: Blocking, p: Plan, sources: Sources) -> Operand:
@@ -613,7 +664,11 @@ def _choose_blocks(f: Function, b: Blocking, p: Plan, sources: Sources) -> Opera
     low = f.select(sources.own_left, 2 * tile.rows, b.rows)
     height = f.maximum(low, f.minimum(wanted, b.few_rows))
     height = f.select(sources.left_by_lines, 4 * b.few_rows, height)
-    whole = f.select(f.either(sources.left_packed, sources.left_tabled), b.few_rows, rows)
+    row_bytes = f.multiply(f.minimum(depth, b.depth), tile.vector.element_bytes)
+    packed = f.divide(f.divide(b.packed_bytes, row_bytes), tile.rows)
+    packed = f.maximum(b.few_rows, f.minimum(f.multiply(packed, tile.rows), b.packed_rows))
+    whole = f.select(sources.left_tabled, b.few_rows, rows)
+    whole = f.select(sources.left_packed, packed, whole)
     height = f.select(sources.right_by_task, whole, height)
     whole_tiles = f.round_up(height, tile.tabled_heights[0])  # as others are a multiple anyway
     height = f.minimum(f.select(sources.left_tabled, whole_tiles, height), rows)

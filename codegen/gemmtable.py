@@ -30,6 +30,7 @@ JOB_WORDS = (
     *("epilogue", "epilogue_context", "warm"),
     *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
     *("left_across", "left_along", "right_across", "right_along", "offsets_context"),
+    *("left_place", "right_place"),
     *("workspace", "workers", "status"),
 )
 PLAN_WORDS = (
@@ -57,6 +58,7 @@ IN_PLACE, BY_TASK, ONCE, TABLED = 0, 1, 2, 3
 FEW_ROWS = 12  # up to here a large right operand is streamed over, not packed
 LARGE = 2  # times a level of cache: a right operand of this size is not used as it lies
 WIDE_COLUMNS = 256  # from here on packing left, which every group of columns repeats, is cheap
+NARROW_PANELS = 4  # or so many panels of right, where they are narrow
 DOT_ROWS = 8  # up to here a transposed right operand takes dot products
 CODE_WORD, CANCEL_WORD = 0, 4  # of the status record: nonzero asks every loop to stop
 
@@ -67,6 +69,7 @@ _POINTERS = {
     *("left", "right", "out", "epilogue", "epilogue_context", "warm"),
     *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
     *("left_across", "left_along", "right_across", "right_along", "offsets_context"),
+    *("left_place", "right_place"),
     *("workspace", "status", "shared", "scratch", "partial", "kernels"),
 }
 
@@ -186,7 +189,7 @@ def reachable(table: KernelTable, shapes: Iterable[ProductShape]) -> set[str]:
     tile = table.tile
     used = {tile.pack_name("right")}
     for rows, columns, depth, tabled in shapes:
-        if _may_be_wide(rows, columns):
+        if _may_be_wide(tile, rows, columns):
             used.add(tile.pack_name("left"))
         if "right" in tabled:
             used.add(tile.lay_name)
@@ -201,9 +204,13 @@ def reachable(table: KernelTable, shapes: Iterable[ProductShape]) -> set[str]:
         if "left" in tabled:
             used |= reached_tiles(tile, rows, columns, True)
             continue
-        used |= reached_tiles(tile, rows, columns)
+        pairs = [(rows, columns)]
         if columns <= FEW_ROWS:  # the operands may be exchanged
-            used |= reached_tiles(tile, columns, rows)
+            pairs.append((columns, rows))
+        for down, across in pairs:
+            used |= reached_tiles(tile, down, across)
+            if _may_be_wide(tile, down, across):
+                used |= reached_tiles(tile, down, across, packed=True)
         for few, many in ((rows, columns), (columns, rows)):
             if _may_stream(tile, few, many, depth):
                 used |= {tile.stream_name(height) for height in _pieces_of(few, STREAM_ROWS)}
@@ -234,16 +241,19 @@ def _pieces_of(extent: int, sizes: tuple[int, ...]) -> set[int]:
     return taken
 
 
-def _may_be_wide(rows: object, columns: object) -> bool:
+def _may_be_wide(tile: Tile, rows: object, columns: object) -> bool:
     """Whether a product may have so many columns, its operands exchanged or not, that its left
     operand is packed.
     """
     if not isinstance(rows, int) or not isinstance(columns, int):
         return True
-    return columns >= WIDE_COLUMNS or columns <= FEW_ROWS and rows >= WIDE_COLUMNS
+    least = min(WIDE_COLUMNS, NARROW_PANELS * tile.columns)
+    return columns >= least or columns <= FEW_ROWS and rows >= least
 
 
-def reached_tiles(tile: Tile, rows: int, columns: int, tabled: bool = False) -> set[str]:
+def reached_tiles(
+    tile: Tile, rows: int, columns: int, tabled: bool = False, packed: bool = False
+) -> set[str]:
     """Names of the tile kernels that cover so many rows and columns."""
     return {
         tile.kernel_name(
@@ -252,7 +262,7 @@ def reached_tiles(tile: Tile, rows: int, columns: int, tabled: bool = False) -> 
             tile.machine.has_masks and width % tile.vector.lanes != 0,
             tabled,
         )
-        for height, *_ in tile.cut_rows(rows, tabled)
+        for height, *_ in tile.cut_rows(rows, tabled, packed)
         for width, *_ in tile.cut_columns(columns)
     }
 

@@ -72,8 +72,10 @@ def panel_product(tile: Tile) -> Function:
     kind: Operand = f.select(by_table, 2, 0)
     if masked:
         kind = f.add(kind, f.let(f"zext i1 {ragged} to i64"))
-    scratch = f.let(f"alloca [{tile.rows * tile.columns} x {vector.element}], align 64")
     row_bytes = tile.columns * vector.element_bytes
+    together = max(1, tile.machine.l1 // (8 * tile.rows * row_bytes))
+    elements = together * tile.rows * tile.columns
+    scratch = f.let(f"alloca [{elements} x {vector.element}], align 64")
     last = f.compare("ne", finished, 0)
     finishing = f.both(last, is_set(f, epilogue))
     warming = f.both(last, is_set(f, warm))
@@ -97,20 +99,27 @@ def panel_product(tile: Tile) -> Function:
     lines = f.multiply(vectors, vector.bytes)
     dense = f.compare("eq", left_row, f.multiply(depth, vector.element_bytes))
     dense = f.both(dense, f.compare("eq", left_step, vector.element_bytes))
+    in_place = f.compare("eq", left_panel, f.multiply(left_row, tile.rows))
+    in_place = f.both(in_place, f.negate(by_table))
+    evened = f.select(in_place, tile.rows, 0)
+    most = f.select(by_scratch, together, rows)
     first: list[TypedOperand] = [("ptr", left), ("ptr", out), ("i64", 0), ("i64", 0)]
     with f.loop(0, rows, 1, first) as loop:
         panel, target, inside, line = loop.carried
         fetching = f.compare("slt", line, lines)
         rest = f.subtract(rows, loop.index)
-        height: Operand = _next_of(f, tile.heights, rest)
+        height, whole = _next_tiles(f, tile, rest, evened)
         if tile.tabled_heights != tile.heights:
             height = f.select(by_table, _next_of(f, tile.tabled_heights, rest), height)
+        alone = f.either(f.either(by_table, fetching), f.compare("sle", whole, 1))
+        tiles = f.select(alone, 1, f.minimum(whole, most))
+        down = f.multiply(tiles, height)
         kernel = KernelTable(tile).load_tile(f, kernels, height, vectors, kind)
         first_row = f.add(row, loop.index)
         with f.when(warming):
             # A short tile is done before what it asks for is there: that of the next one is.
-            asked_row = f.add(first_row, f.select(short, height, 0))
-            f.call_pointer("void", warm, *block_at(asked_row, height, target))
+            asked_row = f.add(first_row, f.select(short, down, 0))
+            f.call_pointer("void", warm, *block_at(asked_row, down, target))
         adding = accumulate if masked else f.select(ragged, 0, accumulate)
         entry = f.add(left_row, f.multiply(loop.index, 8))
         next_rows = f.at(panel, f.multiply(f.add(inside, height), left_row))
@@ -122,7 +131,8 @@ def panel_product(tile: Tile) -> Function:
             *(right_step, out_row, columns, adding),
             f.select(fetching, f.at(next_right, line), below, "ptr"),
             f.select(fetching, next_step, below_step),
-            *(f.select(by_scratch, scratch, target, "ptr"), to_row),
+            *(f.select(by_scratch, scratch, target, "ptr"), to_row, tiles, left_panel),
+            f.select(dense, left_panel, 0),
         )
         f.call_pointer("void", kernel, *zip(TILE_TYPES, values, strict=True))
         if not masked:
@@ -131,17 +141,17 @@ def panel_product(tile: Tile) -> Function:
                     "void",
                     f"{tile.prefix}_copy_tile",
                     *(("ptr", scratch), ("ptr", target), ("i64", out_row)),
-                    *(("i64", height), ("i64", columns), ("i64", accumulate)),
+                    *(("i64", down), ("i64", columns), ("i64", accumulate)),
                 )
         with f.when(finishing):
             finished_tile = f.select(aside, scratch, target, "ptr")
-            f.call_pointer("void", epilogue, *block_at(first_row, height, finished_tile))
+            f.call_pointer("void", epilogue, *block_at(first_row, down, finished_tile))
         through = f.add(inside, height)
         next_panel = f.compare("sge", through, tile.rows)
-        loop.step = height
+        loop.step = down
         loop.next = [
-            f.select(next_panel, f.at(panel, left_panel), panel, "ptr"),
-            f.at(target, f.multiply(height, out_row)),
+            f.select(next_panel, f.at(panel, f.multiply(tiles, left_panel)), panel, "ptr"),
+            f.at(target, f.multiply(down, out_row)),
             f.select(next_panel, 0, through),
             f.add(line, LINE_BYTES),
         ]
@@ -179,6 +189,7 @@ def compute_tiles(tile: Tile) -> Function:
     f = _task_function(tile, "compute_tiles")
     plan, begin, end, worker = f.parameters
     p = Plan(f, plan)
+    operands = _Operands(f, p)
     right_buffer = _scratch(f, p, worker)
     left_buffer = f.at(right_buffer, p["right_panel"])
     left_row, left_step, left_panel = p.read("left_row left_column left_panel")
@@ -195,7 +206,7 @@ def compute_tiles(tile: Tile) -> Function:
     with f.loop(begin, end, 1, [("i64", -1)]) as task:
         block = _block(f, p, task.index)
         other_task = f.compare("slt", f.add(task.index, 1), end)  # mostly of the next columns
-        left, right, out = _operands(f, p, block.batch)
+        left, right, out = operands.of(block.batch)
         left = f.at(left, f.multiply(block.row, left_row))
         out = f.at(out, f.multiply(block.row, p["out_row"]))
         other_rows = f.compare("ne", task.carried[0], block.identity)
@@ -290,11 +301,10 @@ def small_products(tile: Tile) -> Function:
     p = Plan(f, job)
     left_row, left_step, right_row = p.read("left_row left_column right_row")
     rows, columns, depth, accumulate = p.read("rows columns depth accumulate")
-    strides = p.read("left_batch right_batch out_batch")
     group = f.multiply(left_row, tile.rows)
-    first = [("ptr", address) for address in _operands(f, p, begin)]
-    with f.loop(begin, end, 1, first) as batch:
-        left, right, out = batch.carried
+    operands = _Operands(f, p)
+    with f.loop(begin, end) as batch:
+        left, right, out = operands.of(batch.index)
         with f.loop(0, columns, tile.columns, [("ptr", right), ("ptr", out)]) as j:
             n = f.minimum(tile.columns, f.subtract(columns, j.index))
             f.call(
@@ -308,7 +318,6 @@ def small_products(tile: Tile) -> Function:
                 *(("ptr", j.carried[0]), ("i64", right_row)),
             )
             j.next = [f.at(j.carried[0], width), f.at(j.carried[1], width)]
-        batch.next = [f.at(a, b) for a, b in zip(batch.carried, strides, strict=True)]
     return f
 
 
@@ -352,11 +361,12 @@ def compute_streams(tile: Tile) -> Function:
     f = _task_function(tile, "compute_streams")
     plan, begin, end, _ = f.parameters
     p = Plan(f, plan)
+    operands = _Operands(f, p)
     left_row, left_step, right_row, out_row = p.read("left_row left_column right_row out_row")
     depth, depth_block, kernels = p.read("depth depth_block kernels")
     with f.loop(begin, end) as task:
         block = _block(f, p, task.index)
-        left, right, out = _operands(f, p, block.batch)
+        left, right, out = operands.of(block.batch)
         offset = f.multiply(block.column, size)
         right, out = f.at(right, offset), f.at(out, offset)
         with f.loop(0, depth, depth_block) as k:
@@ -383,6 +393,7 @@ def compute_dots(tile: Tile) -> Function:
     f = _task_function(tile, "compute_dots")
     plan, begin, end, worker = f.parameters
     p = Plan(f, plan)
+    operands = _Operands(f, p)
     buffer = _scratch(f, p, worker)
     left_row, left_step, right_step, right_column = p.read(
         "left_row left_column right_row right_column"
@@ -394,7 +405,7 @@ def compute_dots(tile: Tile) -> Function:
     right_line = f.select(copy_right, line, right_column)
     with f.loop(begin, end) as task:
         block = _block(f, p, task.index)
-        left, right, out = _operands(f, p, block.batch)
+        left, right, out = operands.of(block.batch)
         left = f.at(left, f.multiply(block.row, left_row))
         right = f.at(right, f.multiply(block.column, right_column))
         out = f.at(f.at(out, f.multiply(block.row, out_row)), f.multiply(block.column, size))
@@ -628,12 +639,28 @@ def _block(f: Function, p: Plan, task: Operand) -> Block:
     )
 
 
-def _operands(f: Function, p: Plan, batch: Operand) -> tuple[Operand, Operand, Operand]:
-    """Addresses of one product of the batch."""
-    left, right, out = (
-        f.at(p[name], f.multiply(batch, p[f"{name}_batch"])) for name in ("left", "right", "out")
-    )
-    return left, right, out
+class _Operands:
+    """Where the operands of each product of the batch are; made at the entry of a function."""
+
+    def __init__(self, f: Function, p: Plan) -> None:
+        self._f, self._p = f, p
+        self._place = f.let("alloca i64, align 8")
+
+    def of(self, batch: Operand) -> tuple[Operand, Operand, Operand]:
+        """Addresses of left, right and out."""
+        return self._one("left", batch), self._one("right", batch), self._start("out", batch)
+
+    def _start(self, name: str, batch: Operand) -> Operand:
+        return self._f.at(self._p[name], self._f.multiply(batch, self._p[f"{name}_batch"]))
+
+    def _one(self, name: str, batch: Operand) -> Operand:
+        f, start = self._f, self._start(name, batch)
+        place, context = self._p.read(f"{name}_place offsets_context")
+        with f.when(is_set(f, place)) as placed:
+            words = (("i64", batch), ("i64", 1), ("i64", 0))
+            f.call_pointer("void", place, ("ptr", context), ("ptr", self._place), *words)
+            moved = f.at(start, f.load("i64", self._place, 8))
+        return placed.merge("ptr", moved, start)
 
 
 def _scratch(f: Function, p: Plan, worker: Operand) -> Operand:
@@ -693,6 +720,22 @@ def _pack(
             *(("ptr", source), ("i64", across), ("i64", along), ("i64", count)),
             *(("i64", depth), ("ptr", destination)),
         )
+
+
+def _next_tiles(
+    f: Function, tile: Tile, rest: Operand, evened: Operand
+) -> tuple[Operand, Operand]:
+    """The height of the next tile of so many rows, and how many full ones come next: the rows that
+    are left after them, with ``evened`` more if those are too few by themselves, are for lower
+    tiles (`Tile.cut_rows`).
+    """
+    below: Operand = 0
+    remainder = f.remainder(rest, tile.rows)
+    for few in tile.evened_rests:
+        below = f.select(f.compare("eq", remainder, few), evened, below)
+    whole = f.divide(f.subtract(rest, f.minimum(below, rest)), tile.rows)
+    lower: Operand = _next_of(f, tile.heights[1:], rest)
+    return f.select(f.compare("sgt", whole, 0), tile.rows, lower), whole
 
 
 def _next_of(f: Function, sizes: tuple[int, ...], remaining: Operand) -> Operand:

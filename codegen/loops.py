@@ -277,12 +277,43 @@ def tabled_operand(region: Region) -> Tabled | None:
     return Tabled(address.buffer, split[0], (split[1], split[2], split[3]))
 
 
+@dataclass(frozen=True)
+class Placed:
+    """An operand that lies in memory, with constant steps along its last two variables, and whose
+    place is any function of its first, the product of the batch: heads that lie side by side in the
+    rows of several sequences have no one step from each to the next.
+
+    `start`, `place` and `steps` are in elements, or in bytes if the buffer is strided.
+    """
+
+    buffer: Buffer
+    start: Extent
+    place: Extent
+    steps: tuple[Extent, Extent]
+
+
+def placed_operand(region: Region) -> Placed | None:
+    """The operand of a region that has no constant step along the batch, but along all else."""
+    tabled = None if plain_operand(region) is not None else tabled_operand(region)
+    if tabled is None:
+        return None
+    place, *parts = tabled.parts
+    steps = [affine(part, name) for part, name in zip(parts, region.variables[1:], strict=True)]
+    known = [step for step in steps if step is not None and step[1] == 0]
+    constant = not any(symbols_of(step[0]) & set(region.variables) for step in known)
+    if len(known) < 2 or not constant:
+        return None
+    return Placed(tabled.buffer, tabled.start, place, (known[0][0], known[1][0]))
+
+
 def tabled_sides(contract: Contract) -> frozenset[str]:
     """The operands, "left" or "right", that are read by tables: without steps, but in memory."""
     return frozenset(
         side
         for side, region in (("left", contract.left), ("right", contract.right))
-        if plain_operand(region) is None and tabled_operand(region) is not None
+        if plain_operand(region) is None
+        and placed_operand(region) is None
+        and tabled_operand(region) is not None
     )
 
 

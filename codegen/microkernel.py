@@ -26,6 +26,7 @@ ELEMENTS = {"float32": "float", "float64": "double"}
 SHORT_NAMES = {"float32": "f32", "float64": "f64"}
 DOT_TILE = (4, 2, 1)  # rows and columns of the dot kernels
 STREAM_ROWS = (4, 3, 2, 1)
+LEAST_SUMS = 8  # vectors that are added to in turn, while one addition takes its time
 PREFETCH_DEPTH = 64  # a shorter loop over k ends before the lines of out have arrived
 
 
@@ -81,13 +82,30 @@ class Tile:
         """What the names of all functions of the family begin with."""
         return family(self.dtype)
 
-    def cut_rows(self, rows: int, tabled: bool = False) -> Iterator[tuple[int, int, int]]:
-        """How so many rows are cut from top to bottom: rows of a kernel, the first of them, and how
-        often it is called.
+    @property
+    def evened_rests(self) -> tuple[int, ...]:
+        """Rows at the bottom that go together with a full tile into two lower ones: they are so few
+        that their sums alone would wait for each other.
         """
-        row = 0
+        lower = self.heights[1:]
+        return tuple(
+            rest
+            for rest in range(1, self.rows)
+            if rest * self.vectors < LEAST_SUMS
+            and any(self.rows + rest - height in lower for height in lower)
+        )
+
+    def cut_rows(
+        self, rows: int, tabled: bool = False, packed: bool = False
+    ) -> Iterator[tuple[int, int, int]]:
+        """How so many rows are cut from top to bottom: rows of a kernel, the first of them, and how
+        often it is called. Panels of ``packed`` rows are as high as a full tile.
+        """
+        row, rest = 0, rows % self.rows
+        evened = self.rows if rest in self.evened_rests and not (tabled or packed) else 0
         for height in self.tabled_heights if tabled else self.heights:
-            count = (rows - row) // height
+            below = evened if height == self.rows else 0
+            count = max(rows - row - below, 0) // height
             if count:
                 yield height, row, count
             row += count * height
@@ -123,23 +141,25 @@ class Tile:
 # Arguments, in order, of every kernel that computes an out tile: the addresses of the first
 # element of left, right and out; then bytes from row to row (left, out) and from k to k + 1; the
 # address of a line that will be needed soon, and bytes from it to the one to ask for at k + 1;
-# where the sums are stored, which may be out, and bytes from row to row there.
+# where the sums are stored, which may be out, and bytes from row to row there; how many tiles are
+# computed, one below the other, and bytes from the rows of left of one to those of the next, and
+# from the line ahead of one to that of the next.
 TILE_PARAMETERS = (
     "ptr noalias left, ptr noalias right, ptr out, i64 depth, i64 left_row, i64 left_step,"
     "i64 right_step, i64 out_row, i64 columns, i64 accumulate, ptr ahead, i64 ahead_step,"
-    "ptr to, i64 to_row"
+    "ptr to, i64 to_row, i64 tiles, i64 left_tile, i64 ahead_tile"
 )
-TILE_TYPES = ("ptr", "ptr", "ptr", *["i64"] * 7, "ptr", "i64", "ptr", "i64")
+TILE_TYPES = ("ptr", "ptr", "ptr", *["i64"] * 7, "ptr", "i64", "ptr", *["i64"] * 4)
 
 
 def tile_kernel(
     tile: Tile, rows: int, vectors: int, edge: bool = False, tabled: bool = False
 ) -> Function:
-    """A ``rows`` by ``vectors`` register tile; ``depth >= 1``.
+    """Register tiles of ``rows`` by ``vectors``, ``tiles >= 1`` of them; ``depth >= 1``.
 
     An ``edge`` kernel (for machines with masks) touches only the first ``columns`` columns of it,
     which costs 2 to 4 % of speed; any other ignores ``columns``. ``accumulate`` adds what out holds
-    to the sums. For a ``tabled`` kernel ``left_row`` and
+    to the sums. For a ``tabled`` kernel, of a single tile, ``left_row`` and
     ``left_step`` are the addresses of tables: of the offset in bytes of each row, and of each k;
     it has no registers left to ask for lines ahead.
     """
@@ -148,7 +168,7 @@ def tile_kernel(
     left, right, out, depth, left_row, left_step, right_step, out_row, columns, accumulate = (
         f.parameters[:10]
     )
-    ahead, ahead_step, to, to_row = f.parameters[10:]
+    ahead, ahead_step, to, to_row, tiles, left_tile, ahead_tile = f.parameters[10:]
     masks = [
         f.mask_below(vector, f.subtract(columns, j * vector.lanes)) if edge else None
         for j in range(vectors)
@@ -156,51 +176,76 @@ def tile_kernel(
     # A short loop ends before lines of its own tile have arrived: it fetches those of the next.
     short = f.compare("slt", depth, PREFETCH_DEPTH)
     below = f.select(short, f.multiply(out_row, rows), 0)
-    for row in _rows_from(f, f.at(out, below), out_row, rows):
-        prefetch_row(f, row, vectors * vector.bytes)
-    walk = _WalkByTables(f, tile, rows) if tabled else _WalkBySteps(f, tile, rows)
     fetched = [] if tabled else [ahead]
-    pointers: list[TypedOperand] = [("ptr", start) for start in [*walk.starts, *fetched, right]]
+    firsts: list[TypedOperand] = [("ptr", first) for first in (left, out, to, *fetched)]
     zeros: list[TypedOperand] = [(vector.text, "zeroinitializer")] * (rows * vectors)
-    with f.repeat(depth, [*pointers, *zeros]) as loop:
-        *lefts, here = loop.carried[: len(pointers)]
-        lines = [lefts.pop() for _ in fetched]
-        for line in lines:
-            f.prefetch(line, 2)
-        sums = loop.carried[len(pointers) :]
-        addresses = walk.addresses(lefts)
-        b = [
-            f.load_lanes(vector, f.at(here, j * vector.bytes), masks[j]) for j in range(vectors)
+    with f.repeat(tiles, firsts) as tile_loop:
+        left, out, to, *fetched = tile_loop.carried
+        for row in _rows_from(f, f.at(out, below), out_row, rows):
+            prefetch_row(f, row, vectors * vector.bytes)
+        walk = (_WalkByTables if tabled else _WalkBySteps)(f, tile, rows, left)
+        pointers: list[TypedOperand] = [("ptr", p) for p in [*walk.starts, *fetched, right]]
+        with f.repeat(depth, [*pointers, *zeros]) as loop:
+            *lefts, here = loop.carried[: len(pointers)]
+            lines = [lefts.pop() for _ in fetched]
+            for line in lines:
+                f.prefetch(line, 2)
+            sums = loop.carried[len(pointers) :]
+            addresses = walk.addresses(lefts)
+            b = [
+                f.load_lanes(vector, f.at(here, j * vector.bytes), masks[j])
+                for j in range(vectors)
+            ]
+            new: list[Operand] = []
+            for i in range(rows):
+                a = f.splat(vector, f.load(vector.element, addresses[i], vector.element_bytes))
+                for j in range(vectors):
+                    new.append(_multiply_add(f, tile, a, b[j], sums[i * vectors + j]))
+            following = [f.at(line, ahead_step) for line in lines]
+            loop.next = [*walk.moved(lefts), *following, f.at(here, right_step), *new]
+        totals = loop.next[len(pointers) :]
+        _store_sums(f, vector, masks, totals, (out, to))
+        tile_loop.next = [
+            f.at(left, left_tile),
+            f.at(out, f.multiply(out_row, rows)),
+            f.at(to, f.multiply(to_row, rows)),
+            *(f.at(line, ahead_tile) for line in fetched),
         ]
-        new: list[Operand] = []
-        for i in range(rows):
-            a = f.splat(vector, f.load(vector.element, addresses[i], vector.element_bytes))
-            for j in range(vectors):
-                new.append(_multiply_add(f, tile, a, b[j], sums[i * vectors + j]))
-        following = [f.at(line, ahead_step) for line in lines]
-        loop.next = [*walk.moved(lefts), *following, f.at(here, right_step), *new]
-    totals = loop.next[len(pointers) :]
+    return f
+
+
+def _store_sums(
+    f: Function,
+    vector: VectorType,
+    masks: Sequence[str | None],
+    totals: Sequence[Operand],
+    targets: tuple[Operand, Operand],
+) -> None:
+    """Store the sums of a tile at the second target, on top of what is at the first if the kernel
+    accumulates; ``masks`` are those of the vectors of a row.
+    """
+    accumulate, out_row, to_row = f.parameters[9], f.parameters[7], f.parameters[13]
+    rows = len(totals) // len(masks)
 
     def places(first: Operand, row: Operand) -> list[tuple[Operand, str | None]]:
         starts = _rows_from(f, first, row, rows)
-        return [(f.at(p, j * vector.bytes), masks[j]) for p in starts for j in range(vectors)]
+        return [(f.at(p, j * vector.bytes), mask) for p in starts for j, mask in enumerate(masks)]
 
     with f.when(f.compare("ne", accumulate, 0)) as adding:
         added = [
             f.let(f"fadd {vector.text} {f.load_lanes(vector, address, mask)}, {total}")
-            for (address, mask), total in zip(places(out, out_row), totals, strict=True)
+            for (address, mask), total in zip(places(targets[0], out_row), totals, strict=True)
         ]
     values = [adding.merge(vector.text, a, b) for a, b in zip(added, totals, strict=True)]
-    for (address, mask), value in zip(places(to, to_row), values, strict=True):
+    for (address, mask), value in zip(places(targets[1], to_row), values, strict=True):
         f.store_lanes(vector, value, address, mask)
-    return f
 
 
 class _WalkBySteps:
     """Rows of the left operand a stride apart, as are their elements."""
 
-    def __init__(self, f: Function, tile: Tile, rows: int) -> None:
-        left, _, _, _, left_row, self._step = f.parameters[:6]
+    def __init__(self, f: Function, tile: Tile, rows: int, left: Operand) -> None:
+        left_row, self._step = f.parameters[4:6]
         self._f, self._rows = f, rows
         self._together = tile.machine.rows_per_pointer
         together = min(self._together, rows)
@@ -221,9 +266,9 @@ class _WalkBySteps:
 class _WalkByTables:
     """Rows anywhere, and the same offsets from each: what moves is the place in their table."""
 
-    def __init__(self, f: Function, tile: Tile, rows: int) -> None:
+    def __init__(self, f: Function, tile: Tile, rows: int, left: Operand) -> None:
         del tile
-        left, _, _, _, left_row, left_step = f.parameters[:6]
+        left_row, left_step = f.parameters[4:6]
         self._f = f
         table = f.let(f"inttoptr i64 {left_row} to ptr")
         self._lines = [f.at(left, f.word(table, i)) for i in range(rows)]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from graphc.codegen import loops
 from graphc.codegen.emit.writer import Writer
-from graphc.codegen.loops import Region, plain_operand, tabled_operand
+from graphc.codegen.loops import Region, placed_operand, plain_operand, tabled_operand
 from graphc.codegen.program import Launch
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Scope, Value
@@ -165,7 +165,8 @@ def _reads_along_depth(right: Region, shapes: Sequence[Shape]) -> bool:
     """
     _, rows, columns, depth = shapes
     tabled = tabled_operand(right)
-    if tabled is None or plain_operand(right) is not None:
+    in_place = plain_operand(right) is not None or placed_operand(right) is not None
+    if tabled is None or in_place:
         return False
     many, few = product(columns), product(rows)
     if not isinstance(many, int) or not isinstance(few, int) or many <= few:

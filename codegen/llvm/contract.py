@@ -25,12 +25,14 @@ from graphc.codegen.loops import (
     Buffer,
     Contract,
     Kernel,
+    Placed,
     Plain,
     Region,
     Tabled,
     accumulator,
     accumulator_buffer,
     linear,
+    placed_operand,
     plain_operand,
     product_bytes,
     tabled_operand,
@@ -94,11 +96,13 @@ def tile_functions(
     for side, region in (("left", contract.left), ("right", contract.right)):
         if plain_operand(region) is not None:
             continue
-        tabled = tabled_operand(region)
-        if tabled is not None:
+        placed, tabled = placed_operand(region), tabled_operand(region)
+        if placed is not None:
+            offsets = _OffsetsPrinter(kernel, machine, contract, region, placed, "place")
+            parts.append(offsets.text(f"{name}_{side}_place"))
+        elif tabled is not None:
             for axis in ("across", "along"):
-                operand = (region, tabled, axis == "across")
-                offsets = _OffsetsPrinter(kernel, machine, contract, *operand)
+                offsets = _OffsetsPrinter(kernel, machine, contract, region, tabled, axis)
                 parts.append(offsets.text(f"{name}_{side}_{axis}"))
         else:
             packer = _PackPrinter(kernel, machine, contract, region, side)
@@ -169,8 +173,14 @@ class _JobPrinter(Printer):
     ) -> None:
         """Where an operand is read in place, or by tables, or what packs it."""
         plain, tabled = plain_operand(region), tabled_operand(region)
+        placed = placed_operand(region)
         if plain is not None:
             self._plain_words(level, words, side, plain)
+        elif placed is not None:
+            steady = Plain(placed.buffer, placed.start, (0, *placed.steps))
+            self._plain_words(level, words, side, steady)
+            words[f"{side}_place"] = f"ptr {self.declare(f'{name}_{side}_place')}"
+            words["offsets_context"] = "ptr %frame"
         elif tabled is not None:
             words[side] = f"ptr {self.indices.start(level, tabled.buffer, tabled.start)}"
             words[f"{side}_across"] = f"ptr {self.declare(f'{name}_{side}_across')}"
@@ -218,7 +228,8 @@ class _JobPrinter(Printer):
 
 
 class _OffsetsPrinter(Printer):
-    """Writes a function that tabulates offsets in bytes, along one variable of an operand.
+    """Writes a function that tabulates offsets in bytes, along one variable of an operand: those of
+    its places in the batch, or "across" or "along" its panels.
 
     If the variable stands for several axes, it is taken apart, once for each line of the last.
     """
@@ -229,17 +240,21 @@ class _OffsetsPrinter(Printer):
         machine: Machine,
         contract: Contract,
         region: Region,
-        tabled: Tabled,
-        across: bool,
+        operand: Tabled | Placed,
+        axis: str,
     ) -> None:
         super().__init__(kernel, machine)
         self.contract = contract
-        unit = unit_bytes(tabled.buffer)
-        number = 1 if (region is contract.left) == across else 2
-        self.variable = region.variables[number]
-        self.offset = tabled.parts[number] * unit
+        unit = unit_bytes(operand.buffer)
         self.batch = region.variables[0]
-        self.rest = tabled.parts[0] * unit if across else 0
+        self.rest: Extent = 0
+        if isinstance(operand, Placed):
+            self.variable, self.offset = self.batch, operand.place * unit
+            return
+        number = 1 if (region is contract.left) == (axis == "across") else 2
+        self.variable = region.variables[number]
+        self.offset = operand.parts[number] * unit
+        self.rest = operand.parts[0] * unit if axis == "across" else 0
 
     def text(self, name: str) -> str:
         parameters = "ptr %frame, ptr %table, i64 %first, i64 %count, i64 %batch"

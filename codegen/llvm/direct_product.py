@@ -183,7 +183,7 @@ class _DirectPrinter(KnownProductPrinter):
         to_bytes = self.indices.dim(level, to_row)
         values = (
             *(left_at, self.right_at, out, contract.depth, left_row, left_step, right_step),
-            *(out_bytes, columns, 0, ahead, ahead_step, to, to_bytes),
+            *(out_bytes, columns, 0, ahead, ahead_step, to, to_bytes, 1, 0, 0),
         )
         edge = tile.machine.has_masks and columns % vector.lanes != 0
         name = tile.kernel_name(s.rows, -(-columns // vector.lanes), edge)

@@ -616,6 +616,68 @@ def test_tables_of_offsets(dtype, name, sizes, ways, sides, workers, small_cache
 
 
 @pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    sizes=st.tuples(st.integers(1, 4), *[st.integers(1, 140)] * 2, st.integers(1, 200)),
+    layouts=st.tuples(st.sampled_from(("rows", "columns")), st.sampled_from(("rows", "columns"))),
+    sides=st.sampled_from((("left",), ("right",), ("left", "right"))),
+    workers=st.integers(1, 3),
+    small_caches=st.booleans(),
+    wide=st.sampled_from((0, 3, 128)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_places_in_a_batch(dtype, name, sizes, layouts, sides, workers, small_caches, wide, seed):
+    """Operands with no one stride along the batch, and rows with others between them."""
+    f = family(dtype, name, small_caches)
+    rng = np.random.default_rng(seed)
+    batches, rows, columns, depth = sizes
+    words, held, operands = {}, {"extents": 0}, {}
+    shapes = {"left": (rows, depth), "right": (depth, columns)}
+    for side, layout in zip(("left", "right"), layouts, strict=True):
+        shape = shapes[side] if layout == "rows" else shapes[side][::-1]
+        row = max(shape[1] + wide, wide and -(-shape[1] // wide) * wide)
+        base = rng.standard_normal((batches, shape[0], row)).astype(dtype)[:, :, : shape[1]]
+        base = base if layout == "rows" else base.transpose(0, 2, 1)
+        operands[side] = base
+        if side in sides:  # the products of the batch in another order
+            order = rng.permutation(batches)
+            operands[side] = base[order]
+            strides = dict(zip(("batch", "row", "column"), base.strides, strict=True))
+            words |= {f"{side}_{word}": stride for word, stride in strides.items()}
+            words |= {f"{side}_batch": 0, side: base.ctypes.data}
+            words[f"{side}_place"] = f.address(f"test_{side}_across")
+            held[f"{side}_across"] = order * base.strides[0]
+            held[f"_{side}"] = base
+    context = (ctypes.c_int64 * len(OFFSETS))()
+    for number, word in enumerate(OFFSETS):
+        value = held.get(word, 0)
+        context[number] = value.ctypes.data if isinstance(value, np.ndarray) else value
+    words["offsets_context"] = ctypes.addressof(context)
+    base, out = guarded_out(rng, (batches, rows, columns), f.dtype)
+    original = base.copy()
+    f.multiply(operands["left"], operands["right"], out, workers, words)
+    check(operands["left"], operands["right"], None, out)
+    outside = np.ones(base.shape, bool)
+    outside[:, 1 : rows + 1, 2 : columns + 2] = False
+    np.testing.assert_array_equal(base[outside], original[outside])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_rows_are_cut_whole_and_few_sums_are_never_alone(name):
+    tile = Tile.of("float32", Machine.preset(name))
+    for rows, packed in itertools.product(range(1, 60), (False, True)):
+        cuts = list(tile.cut_rows(rows, packed=packed))
+        ends = [first + height * count for height, first, count in cuts]
+        assert [first for _, first, _ in cuts] == [0, *ends[:-1]] and ends[-1] == rows
+        lowest = min(height for height, *_ in cuts)
+        if tile.rows == 6 and rows > 6 and not packed:
+            assert lowest >= 3 or rows % 6 == 5  # 4 and 1: nothing is better
+        if packed:
+            assert all(first % tile.rows == 0 for height, first, _ in cuts if height == tile.rows)
+
+
+@pytest.mark.parametrize("name", MACHINES)
 def test_only_reachable_kernels_are_needed(name):
     machine = machine_named(name)
     none = frozenset()
