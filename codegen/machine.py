@@ -62,6 +62,13 @@ class Machine:
         return self.vector_bytes if has_avx2 else 0
 
     @property
+    def has_tables(self) -> bool:
+        """Whether a register holds a table of sixteen float32, so that one instruction looks up a
+        vector of numbers. Where it takes two and a choice, arithmetic is cheaper.
+        """
+        return self.permuted_bytes == 64
+
+    @property
     def rows_per_pointer(self) -> int:
         """How many rows with a common stride s are addressed well from one register.
 

@@ -21,37 +21,39 @@ LEAST_INSTRUCTIONS = 16
 
 
 @functools.cache
-def routine(name: str, dtypes: tuple[str, ...], fast: bool = False) -> Routine | None:
-    """The procedure of that name for arguments of these dtypes as a routine, or the fast one; None
-    for one that has several results or is not worth a call.
+def routine(
+    name: str, dtypes: tuple[str, ...], fast: bool = False, tables: bool = False
+) -> Routine | None:
+    """The procedure of that name for arguments of these dtypes as a routine, the fast one, or the
+    one that looks numbers up; None for one that has several results or is not worth a call.
     """
     if any(dtype not in FLOATS or dtype in HALVES for dtype in dtypes):
         return None
-    if _length(name, dtypes, fast) < LEAST_INSTRUCTIONS:
+    if _length(name, dtypes, fast, tables) < LEAST_INSTRUCTIONS:
         return None
-    body = Scope(fast=fast)
+    body = Scope(fast=fast, tables=tables)
     parameters = _parameters(body, dtypes)
     result = body.call(name, *parameters)
     if not isinstance(result, Value):
         return None
-    speed = ("fast",) if fast else ()
-    return Routine("_".join((*speed, name, *dtypes)), parameters, body, result)
+    kinds = [kind for kind, is_one in (("fast", fast), ("tabled", tables)) if is_one]
+    return Routine("_".join((*kinds, name, *dtypes)), parameters, body, result)
 
 
 def _parameters(body: Scope, dtypes: Sequence[str]) -> tuple[Value, ...]:
     return tuple(Value(body, "parameter", (), dtype, i) for i, dtype in enumerate(dtypes))
 
 
-def _length(name: str, dtypes: tuple[str, ...], fast: bool) -> int:
+def _length(name: str, dtypes: tuple[str, ...], fast: bool, tables: bool) -> int:
     """The instructions of a procedure, those of which it calls aside. One of few is copied, so that
     calls that it has in common with others are there once.
     """
-    body = Scope(calls_routines=True, fast=fast)
+    body = Scope(calls_routines=True, fast=fast, tables=tables)
     body.copy(name, *_parameters(body, dtypes))
     return len(body.statements)
 
 
-def work_together(nodes: Sequence[Node], fast: bool = False) -> int:
+def work_together(nodes: Sequence[Node], fast: bool = False, tables: bool = False) -> int:
     """What element-wise nodes of the same arguments cost in one kernel, in additions: instructions
     that several of them hold are there once.
     """
@@ -60,19 +62,20 @@ def work_together(nodes: Sequence[Node], fast: bool = False) -> int:
     ops = tuple(node.op for node in nodes if not node.attrs)
     if len(ops) < 2 or len(ops) < len(nodes):
         return alone
-    return round(alone * _shared(ops, tuple(a.dtype.name for a in nodes[0].args), fast))
+    dtypes = tuple(argument.dtype.name for argument in nodes[0].args)
+    return round(alone * _shared(ops, dtypes, fast, tables))
 
 
 @functools.cache
-def _shared(ops: tuple[Op, ...], dtypes: tuple[str, ...], fast: bool) -> float:
+def _shared(ops: tuple[Op, ...], dtypes: tuple[str, ...], fast: bool, tables: bool) -> float:
     """Instructions of the kernels of ops at the same arguments, over those of each by itself."""
     wide = tuple("float32" if dtype in HALVES else dtype for dtype in dtypes)
-    together = _instructions(ops, wide, fast)
-    return together / max(1, sum(_instructions((op,), wide, fast) for op in ops))
+    together = _instructions(ops, wide, fast, tables)
+    return together / max(1, sum(_instructions((op,), wide, fast, tables) for op in ops))
 
 
-def _instructions(ops: tuple[Op, ...], dtypes: tuple[str, ...], fast: bool) -> int:
-    body = Scope(fast=fast)
+def _instructions(ops: tuple[Op, ...], dtypes: tuple[str, ...], fast: bool, tables: bool) -> int:
+    body = Scope(fast=fast, tables=tables)
     parameters = _parameters(body, dtypes)
     for op in ops:
         op.lowering.kernel(body, *parameters)  # type: ignore[union-attr]

@@ -308,13 +308,15 @@ class Scope:
         variables: tuple[str, ...] = (),
         calls_routines: bool = False,
         fast: bool = False,
+        tables: bool = False,
     ) -> None:
         """With `calls_routines` procedures are called out of line, here and in inner scopes; `fast`
-        takes the cheaper ones where there are some.
+        takes the cheaper ones where there are some, `tables` those that look numbers up.
         """
         self.parent = parent
         self.calls_routines: bool = calls_routines if parent is None else parent.calls_routines
         self.fast: bool = fast if parent is None else parent.fast
+        self.tables: bool = tables if parent is None else parent.tables
         self.variables = frozenset(variables)
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.statements: list[Statement] = []
@@ -457,7 +459,8 @@ class Scope:
         if self.calls_routines and all(isinstance(a, Value) and a.opcode != "const" for a in args):
             from graphc.codegen.routines import routine
 
-            found = routine(name, tuple(value.dtype for value in args), self._takes_fast(name))
+            dtypes = tuple(value.dtype for value in args)
+            found = routine(name, dtypes, self._takes_fast(name), self.tables)
             if found is not None:
                 return self.emit("call", *args, dtype=found.result.dtype, immediate=found)
         return self.copy(name, *args)

@@ -37,9 +37,11 @@ class Tactics:
     One kernel has at most `most_work` of element-wise work, in additions: compile time grows faster
     than its text. A target with few registers and a cache may be given long kernels in `segments`
     (see there), of floating work up to `work_in_segments`; those of arithmetic alone may be long if
-    its printer writes them `straight`. `fast` and `library` are no matter of the target, but of the
-    request: the cheaper mathematical functions (`codegen.vecmath_fast`), and the library to which
-    decompositions are left ("lapack", or "" for none).
+    its printer writes them `straight`. With `tables`, mathematical functions of float32 look
+    numbers up where that saves arithmetic, which is a matter of the machine. `fast` and `library`
+    are no matter of the target, but of the request: the cheaper mathematical functions
+    (`codegen.vecmath_fast`), and the library to which decompositions are left ("lapack", or "" for
+    none).
     """
 
     few_results: int = 64
@@ -88,6 +90,7 @@ class Tactics:
     straight: bool = False
     work_in_segments: int = 25_000
     kept_bytes: int = 0  # what a cache keeps while a loop goes on; 0: not known, loops stay whole
+    tables: bool = False
     fast: bool = False
     library: str = ""
 

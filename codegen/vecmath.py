@@ -6,8 +6,9 @@ branches and no tables but those of sixteen numbers, which a register holds: an 
 to a small interval, a polynomial is evaluated with fused multiply-adds, and the result is put
 together again, carrying the rounding error of the largest term where it matters. Where one
 polynomial over the whole range would be long there are sixteen short ones, and a lookup finds the
-coefficients (`Pieces`). Special values come out of the arithmetic where they
-can; a `select` does the rest.
+coefficients (`Pieces`): where that is one instruction (`Scope.tables`), for elsewhere it costs as
+much as five multiply-adds. Special values come out of the arithmetic where they can; a `select`
+does the rest.
 
 Errors are measured in units in the last place of the exact result, over the full range including
 subnormal arguments and results. The bounds in the docstrings hold for float32 and float64, and

@@ -1,12 +1,12 @@
 """How are the error function, its complement, the normal distribution and the inverses computed?
 
-erf is an odd polynomial near 0; above, it is 1 - exp(P(u) - x**2) in float64, and in float32 it is
-sixteen short polynomials. erfc is
-exp(-x**2) u Q(u), where u = 1/(x + c) spreads the half line over a short interval, and the normal
-distribution is alike: `ndtr`, its density and gelu are made of the same instructions, so a kernel
-that computes several of them at one argument holds these once. The inverses are a polynomial near 0
-and, for erfcinv(y) with t = sqrt(-log(y)), t + P(1/(t + c)): the difference is smooth (DLMF
-7.17(iii)).
+erf is an odd polynomial near 0; above, it is 1 - exp(P(u) - x**2) in float64 and 1 - P(x)**2 in
+float32, where a root of erfc takes fewer terms than erfc and no exponential is needed: or, where
+lookups are cheap, sixteen short polynomials. erfc is exp(-x**2) u Q(u), where u = 1/(x + c) spreads
+the half line over a short interval, and the normal distribution is alike: `ndtr`, its density and
+gelu are made of the same instructions, so a kernel that computes several of them at one argument
+holds these once. The inverses are a polynomial near 0 and, for erfcinv(y) with t = sqrt(-log(y)),
+t + P(1/(t + c)): the difference is smooth (DLMF 7.17(iii)).
 """
 
 from __future__ import annotations
@@ -37,10 +37,12 @@ from graphc.codegen.vecmath_parts import (
 )
 from graphc.codegen.vecmath_tables import (
     ERF_FAR,
+    ERF_NEAR,
     ERF_PIECES,
     ERF_SMALL,
     ERFC,
     ERFC_CENTER,
+    ERFC_ROOT,
     ERFC_SLOPE,
     ERFINV,
     ERFINV_FAR,
@@ -75,7 +77,8 @@ def erf(k: Scope, x: Value) -> Value:
     """The error function, within 1 ulp; the sign of a zero is kept."""
     size = k.abs(x)
     if x.dtype == "float32":
-        return k.copysign(_short_erf(k, size), x)
+        short = _erf_in_pieces if k.tables else _short_erf
+        return k.copysign(short(k, size), x)
     near = k.add(*_near_erf(k, size, size))
     inside = at_most(k, size, 6.0)
     u = _reciprocal(k, inside, 4.5, 0.185546875)  # 0 near 0.89, where errors count most
@@ -86,11 +89,18 @@ def erf(k: Scope, x: Value) -> Value:
     return k.copysign(k.select(k.lt(size, 0.875), near, far), x)
 
 
+def _short_erf(k: Scope, size: Value) -> Value:
+    """erf(x) for x >= 0 in float32; beyond 4 it is 1 within half an ulp."""
+    near = k.fma(size, horner(k, k.mul(size, size), ERF_NEAR[size.dtype]), size)
+    root = horner(k, k.sub(at_most(k, size, 4.0), 1.5), ERFC_ROOT[size.dtype])
+    return k.select(k.lt(size, 0.96875), near, k.fma(k.neg(root), root, 1.0))
+
+
 _ERF = Pieces.of(ERF_PIECES["float32"])
 
 
-def _short_erf(k: Scope, size: Value) -> Value:
-    """erf(x) for x >= 0 in float32; beyond 4 it is 1 within half an ulp."""
+def _erf_in_pieces(k: Scope, size: Value) -> Value:
+    """The same, by lookups."""
     inside = at_most(k, size, 4.0)
     magic = FORMATS[size.dtype].magic
     number = k.fma(inside, 3.84375, magic)

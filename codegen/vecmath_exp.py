@@ -17,6 +17,7 @@ from graphc.codegen.vecmath_parts import (
     curvature_of,
     fast_two_sum,
     fine_curvature,
+    horner,
     polynomial,
     power_of_two,
     product,
@@ -28,7 +29,16 @@ from graphc.codegen.vecmath_parts import (
     two_product,
     two_sum,
 )
-from graphc.codegen.vecmath_tables import COSH, EXP2, LN2, SINH, TANH_PIECES
+from graphc.codegen.vecmath_tables import (
+    COSH,
+    EXP2,
+    EXP2_SLOPE,
+    LN2,
+    LOG2_LINEAR,
+    SINH,
+    TANH,
+    TANH_PIECES,
+)
 
 
 def exp_tail(k: Scope, x: Value) -> tuple[Value, Value]:
@@ -144,12 +154,13 @@ def expm1(k: Scope, x: Value) -> Value:
 def tanh(k: Scope, x: Value) -> Value:
     """The hyperbolic tangent, within 1 ulp.
 
-    Sixteen short polynomials in float32; in float64, with e = expm1(-2|x|), tanh|x| = -e / (2 + e).
-    Rounding e and 2 + e costs up to 2 ulp near 1, so the quotient is corrected for what both lost;
-    1 / (2 + e) is found from the quotient itself.
+    In float64, with e = expm1(-2|x|), tanh|x| = -e / (2 + e). Rounding e and 2 + e costs up to 2
+    ulp near 1, so the quotient is corrected for what both lost; 1 / (2 + e) is found from the
+    quotient itself.
     """
     if x.dtype == "float32":
-        return k.copysign(_short_tanh(k, k.abs(x)), x)
+        short = _tanh_in_pieces if k.tables else _short_tanh
+        return k.copysign(short(k, k.abs(x)), x)
     format_ = FORMATS[x.dtype]
     argument = at_least(k, k.mul(k.abs(x), -2.0), format_.saturated)
     r = reduce_by_ln2(k, argument)
@@ -168,11 +179,29 @@ def tanh(k: Scope, x: Value) -> Value:
     return k.copysign(result, x)
 
 
+def _short_tanh(k: Scope, size: Value) -> Value:
+    """tanh(x) for x >= 0 in float32: an odd polynomial below 1, above it 1 - 2/(1 + exp(2 x)).
+
+    Beyond 9.125 it is 1 within half an ulp.
+    """
+    format_, dtype = FORMATS[size.dtype], size.dtype
+    square = k.mul(size, size)
+    near = k.fma(k.mul(size, square), horner(k, square, TANH[dtype]), size)
+    inside = at_most(k, size, 9.125)
+    factor = LOG2_LINEAR[dtype][0]
+    shifted = k.fma(inside, factor, format_.magic)
+    reduced = k.fma(inside, factor, k.sub(format_.magic, shifted))
+    scale = power_of_two(k, shifted, format_.bits_of_one)
+    tail = k.mul(reduced, horner(k, reduced, EXP2_SLOPE[dtype]))
+    far = k.fma(k.div(1.0, k.fma(scale, tail, k.add(scale, 1.0))), -2.0, 1.0)
+    return k.select(k.lt(size, 1.0), near, far)
+
+
 _TANH = Pieces.of(TANH_PIECES["float32"])
 
 
-def _short_tanh(k: Scope, size: Value) -> Value:
-    """tanh(x) for x >= 0 in float32; beyond 9.125 it is 1 within half an ulp."""
+def _tanh_in_pieces(k: Scope, size: Value) -> Value:
+    """The same by sixteen short polynomials, where lookups are cheap."""
     inside = at_most(k, size, 9.125)
     moved = k.add(inside, 0.625)
     number = k.shr(bits_of(k, moved), FORMATS[size.dtype].fraction - 2)

@@ -151,9 +151,14 @@ def log_edges(k: Scope, x: Value, result: Value) -> Value:
     return rarely(k, is_unusual(k, x), edge, result)
 
 
+def looks_up(k: Scope, dtype: str) -> bool:
+    """Whether a logarithm takes numbers from tables: in float32, where lookups are cheap."""
+    return dtype == "float32" and k.tables
+
+
 def log(k: Scope, x: Value) -> Value:
     """The natural logarithm, within 1 ulp; -inf at 0, NaN below."""
-    if x.dtype == "float32":
+    if looks_up(k, x.dtype):
         return log_edges(k, x, _short_log(k, x, SHORT_LOG, FORMATS["float32"].ln2))
     return log_edges(k, x, log_sum(k, *log_arguments(k, x)))
 
@@ -212,14 +217,14 @@ def _log_to_base(k: Scope, x: Value, factor: tuple[float, ...], ln2: tuple[float
 
 def log2(k: Scope, x: Value) -> Value:
     """The logarithm to base 2, within 1 ulp; exact for powers of two."""
-    if x.dtype == "float32":
+    if looks_up(k, x.dtype):
         return log_edges(k, x, _short_log(k, x, SHORT_LOG2, (1.0, 0.0)))
     return _log_to_base(k, x, INVERSE_LN2[x.dtype], (1.0, 0.0))
 
 
 def log10(k: Scope, x: Value) -> Value:
     """The logarithm to base 10, within 1 ulp; exact for powers of ten that the dtype holds."""
-    if x.dtype == "float32":
+    if looks_up(k, x.dtype):
         return log_edges(k, x, _short_log(k, x, SHORT_LOG10, LOG10_OF_2["float32"]))
     return _log_to_base(k, x, INVERSE_LN10[x.dtype], LOG10_OF_2[x.dtype])
 

@@ -496,8 +496,10 @@ class Interpreted(Compiled):
 
 
 def _tactics(target: Tactics, request: Request) -> Tactics:
-    """What kernels of a target are good at, as this request wants them."""
-    return replace(target, fast=_is_fast(request))
+    """What kernels of a CPU target are good at, as this request wants them on this machine."""
+    from graphc.codegen.machine import Machine
+
+    return replace(target, fast=_is_fast(request), tables=Machine.host().has_tables)
 
 
 def _native_tactics(request: Request) -> Tactics:

@@ -109,7 +109,8 @@ class Writer:
 
     def draft(self, title: str = "") -> Draft:
         """A new kernel, which calls what a large one should not hold copies of."""
-        scope = Scope(calls_routines=self._is_dear(), fast=self.partition.tactics.fast)
+        fast, tables = self.partition.tactics.fast, self.partition.tactics.tables
+        scope = Scope(calls_routines=self._is_dear(), fast=fast, tables=tables)
         return Draft(title or self.title(), scope)
 
     def _is_dear(self) -> bool:
@@ -133,8 +134,8 @@ class Writer:
                     stack.append(argument)
         if copied <= MOST_COPIED:
             return False
-        fast = self.partition.tactics.fast
-        return sum(work_together(nodes, fast) for nodes in dear.values()) > MOST_COPIED
+        fast, tables = self.partition.tactics.fast, self.partition.tactics.tables
+        return sum(work_together(each, fast, tables) for each in dear.values()) > MOST_COPIED
 
     def title(self) -> str:
         names: dict[str, None] = {}

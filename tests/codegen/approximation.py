@@ -68,6 +68,24 @@ def rounded(values: Any, dtype: str) -> tuple[float, ...]:
     return tuple(as_float if dtype == "float64" else (float(np.float32(each)) for each in as_float))
 
 
+def rounded_in_turn(
+    function: Real, weight: Real, low: Any, high: Any, degree: int, count: int, dtype: str
+) -> tuple[float, ...]:
+    """`least_squares`, rounded; the others make up for what the first `count` lose by it."""
+    known: tuple[float, ...] = ()
+    for order in range(count + 1):
+        rest = _beyond(function, known), lambda x, order=order: weight(x) * abs(x) ** order
+        found = rounded(least_squares(*rest, low, high, degree - order), dtype)
+        known += found[:1] if order < count else found
+    return known
+
+
+def _beyond(function: Real, known: tuple[float, ...]) -> Real:
+    """What follows the first coefficients of a function."""
+    terms = known[::-1] or (0,)
+    return lambda x: (function(x) - mpmath.polyval(terms, x)) / x ** len(known)
+
+
 def in_parts(value: Any, count: int, dtype: str) -> tuple[float, ...]:
     """A number as the nearest one of the dtype, the nearest to what is left, and so on."""
     parts: list[float] = []

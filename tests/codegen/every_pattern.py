@@ -9,6 +9,9 @@ hide in both, every 997th argument is compared with NumPy or SciPy too.
     python tests/codegen/every_pattern.py measure [name ...]
     python tests/codegen/every_pattern.py write
 
+Where lookups are cheap, some functions of float32 are others (`Machine.has_tables`): these are
+measured too, on any processor.
+
 `measure` writes what it finds to `tests/codegen/ulp.json`, skipping what it knows already; `write`
 makes `docs/ulp.md` of it. A record holds the digest of the instructions that it is about, so a
 record of a function that has changed since is known to be stale.
@@ -16,6 +19,7 @@ record of a function that has changed since is known to be stale.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -49,6 +53,7 @@ from vecmath_reference import (  # noqa: E402
 )
 
 import graphc as gx  # noqa: E402
+from graphc.codegen.machine import Machine  # noqa: E402
 from graphc.codegen.scalar import Value  # noqa: E402
 from graphc.codegen.vecmath import PROCEDURES  # noqa: E402
 from graphc.lowering import Elementwise  # noqa: E402
@@ -56,7 +61,7 @@ from graphc.node import topological  # noqa: E402
 from graphc.op import REGISTRY, elementwise  # noqa: E402
 
 RECORD = HERE / "ulp.json"
-ONE_THREAD = gx.Options(threads=1)
+ONE_THREAD = gx.Options(threads=1, cache=False)
 BLOCK = 1 << 15
 EVERY_OTHER = 997  # somebody else's function is asked at every 997th argument
 
@@ -94,6 +99,17 @@ def patterns(dtype: str, start: int = 0, stop: int | None = None, step: int = 1)
     stop = 1 << NARROW[dtype].bits if stop is None else stop
     word = f"uint{NARROW[dtype].bits}"
     return np.arange(start, stop, step, dtype=np.uint64).astype(word).view(as_dtype(dtype))
+
+
+@contextlib.contextmanager
+def with_tables() -> Iterator[None]:
+    """Here kernels look numbers up as where that is cheap, whatever this processor is."""
+    found = Machine.has_tables
+    Machine.has_tables = property(lambda machine: True)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        Machine.has_tables = found  # type: ignore[assignment]
 
 
 # -- the error, as a graph -----------------------------------------------------------------------
@@ -264,10 +280,11 @@ def scalar_text(scope: Any) -> str:
     return "\n".join(lines)
 
 
-def scope_of(function: Function, dtype: str) -> Any:
-    """The scope with the kernels of all nodes of a function."""
+def scope_of(function: Function, dtype: str, tables: bool = False) -> Any:
+    """The scope with the kernels of all nodes of a function, by lookups or without."""
 
     def build(k: Any, x: Value) -> Any:
+        k.tables = tables
         symbol = gx.symbol("x", (), dtype)
         root = function.build(symbol)
         values: dict[Any, Any] = {symbol: x}
@@ -296,7 +313,16 @@ def _digest(scopes: Iterable[Any]) -> str:
 
 def digest_of(function: Function) -> str:
     """What tells a function from what it was: its instructions in float32 and in float64."""
-    return _digest(scope_of(function, dtype) for dtype in ("float32", "float64"))
+    scopes = [scope_of(function, dtype) for dtype in ("float32", "float64")]
+    if has_tables(function):
+        scopes.append(scope_of(function, "float32", tables=True))
+    return _digest(scopes)
+
+
+def has_tables(function: Function) -> bool:
+    """Whether it is another function in float32 where lookups are cheap."""
+    texts = [scalar_text(scope_of(function, "float32", tables)) for tables in (False, True)]
+    return texts[0] != texts[1]
 
 
 def digest_of_pair(name: str) -> str:
@@ -354,6 +380,10 @@ def measured(name: str, points: int) -> dict[str, Any]:
     for dtype in NARROW:
         worst, where = error_of_all(function, dtype)
         record[dtype] = {"ulp": round(worst, 4), "at": where.hex()}
+    if has_tables(function):
+        with with_tables():
+            worst, where = error_of_all(function, "float32")
+        record["tables"] = {"ulp": round(worst, 4), "at": where.hex()}
     other = distance_to_other(function)
     if other is not None:
         record["other"] = {"ulp": float(f"{other[0]:.2e}"), "at": other[1].hex()}
@@ -372,7 +402,7 @@ def measure(names: list[str], points: int = 4000) -> None:
         save(known() | {name: record})
         found = " ".join(
             f"{each} {record[each]['ulp']} at {record[each].get('at')}"
-            for each in (*NARROW, "other", "float64")
+            for each in (*NARROW, "tables", "other", "float64")
             if each in record
         )
         print(f"{name:<16}{time.perf_counter() - start:6.1f} s  {found}", flush=True)
@@ -389,12 +419,14 @@ compares it with NumPy's and SciPy's). float64: against mpmath, to 160 bits, at 
 intervals in which something changes, all exponents, subnormal numbers and random bits. NaN,
 infinities and the signs of zeros are as they must be at all of these.
 
-Results are the same bits on every backend: these are errors of one text of instructions. The bounds
-are what the tests hold every function to: that of float32, and that of float64 where it is another.
+Results are the same bits on every backend: these are errors of one text of instructions. Only where
+a register holds sixteen float32 (AVX-512) a few functions of float32 are others on the CPU, which
+look numbers up: their column is "tables". The bounds are what the tests hold every function to:
+that of float32, and that of float64 where it is another.
 `python tests/codegen/every_pattern.py write` makes this page from what `measure` has found.
 
-| function | bound | float16 | bfloat16 | float32 | float64 | points |
-| --- | --- | --- | --- | --- | --- | --- |
+| function | bound | float16 | bfloat16 | float32 | tables | float64 | points |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 """
 TAIL = """
 - lgamma below -1/2 and digamma below 0 have zeros between the poles, which are no floating-point
@@ -437,7 +469,8 @@ def _row(name: str, record: dict[str, Any]) -> str:
         bound = f"{FUNCTIONS[name].bound:g}"
         wide = REFERENCES[name].bound if name in REFERENCES else FUNCTIONS[name].bound
         bound += f", {wide:g}" if wide != FUNCTIONS[name].bound else ""
-    cells = [f"{record[each]['ulp']:.2f}" if each in record else "" for each in NARROW]
+    columns = (*NARROW, "tables")
+    cells = [f"{record[each]['ulp']:.2f}" if each in record else "" for each in columns]
     in_64 = record.get("float64")
     cells += [f"{in_64['ulp']:.2f}", f"{in_64['points']:,}"] if in_64 else ["", ""]
     return f"| {name} | {bound} | {' | '.join(cells)} |"

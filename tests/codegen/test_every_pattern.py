@@ -19,6 +19,7 @@ from every_pattern import (
     distance_to_other,
     error_graph,
     error_of_all,
+    has_tables,
     is_current,
     known,
     largest_error,
@@ -74,6 +75,9 @@ def test_the_record_is_within_the_bounds(name: str) -> None:
     record, function = known()[name], FUNCTIONS[name]
     for dtype in NARROW:
         assert record[dtype]["ulp"] <= function.bound_in(dtype) + SLACK, dtype
+    assert ("tables" in record) == has_tables(function)
+    if "tables" in record:
+        assert record["tables"]["ulp"] <= function.bound_in("float32") + SLACK
     if name in REFERENCES:
         assert record["float64"]["ulp"] <= REFERENCES[name].bound
     if "other" in record:

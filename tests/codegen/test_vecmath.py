@@ -31,12 +31,14 @@ from vecmath_reference import (
 
 import graphc as gx
 from graphc.codegen import vecmath_parts, vecmath_tables, vecmath_trig
+from graphc.codegen.machine import PRESETS, Machine
 from graphc.codegen.rare import rarely_needed
 from graphc.codegen.vecmath import PROCEDURES
 
 LANES = {"float64": 8, "float32": 16}
 UNARY = list(REFERENCES)
 EVERY = [*UNARY, *BINARY]
+TABLED = ["erf", "log", "log2", "log10", "tanh"]  # others, in float32, where lookups are cheap
 
 
 def procedure(name: str):
@@ -149,6 +151,72 @@ def test_llvm_and_numpy_agree_to_the_last_bit(name, dtype):
         actual = compiled(name, dtype).call(f"{name}_{lanes}", lanes, dtype, *inputs)
         wrong = np.flatnonzero(~same_bits(actual, expected))
         assert not len(wrong), [each[wrong[:3]] for each in inputs]
+
+
+def by_lookups(name: str):
+    """A procedure as it is where lookups are cheap."""
+
+    def build(k, *values):
+        k.tables = True
+        return procedure(name)(k, *values)
+
+    return build
+
+
+def instructions(scope):
+    return [(value.opcode, repr(value.immediate)) for value in scope.statements]
+
+
+def test_which_procedures_look_numbers_up():
+    for name in EVERY:
+        for dtype in DTYPES:
+            dtypes = [dtype] * (2 if name in BINARY else 1)
+            plain, tabled = (build_scope(b, dtypes)[0] for b in (procedure(name), by_lookups(name)))
+            is_other = instructions(plain) != instructions(tabled)
+            assert is_other == (name in TABLED and dtype == "float32"), name
+            looks_up = any(s.opcode == "lookup" for s in plain.statements)
+            assert looks_up == (name == "pow" and dtype == "float32"), name
+
+
+@pytest.mark.parametrize("name", TABLED)
+def test_what_looks_numbers_up_is_the_same_function(name):
+    """Within its bound, with its special values, and the same bits in lanes of any number."""
+    special = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 1e-45, 3e38], np.float32)
+    rng = np.random.default_rng(3)
+    x = arguments(name, "float32", 150, seed=8)
+    got = evaluate(by_lookups(name), x)
+    assert_within(name, got, (x,))
+    every = np.concatenate([x, special, random_bits("float32", 1000, rng)])
+    expected = evaluate(by_lookups(name), every)
+    plain = evaluate(procedure(name), special)
+    assert same_bits(expected[len(x) :][: len(special)], plain).all()
+    for permuted in {0, Machine.host().permuted_bytes}:
+        module = compile_functions(
+            [(f"f{lanes}", by_lookups(name), ["float32"], lanes) for lanes in (1, 4, 32)],
+            permuted_bytes=permuted,
+        )
+        for lanes in (1, 4, 32):
+            assert same_bits(module.call(f"f{lanes}", lanes, "float32", every), expected).all()
+
+
+def test_lookups_are_for_registers_of_sixteen_floats():
+    """A register of AVX2 holds half a table: two permutations and a choice cost six additions."""
+    assert [name for name, machine in PRESETS.items() if machine.has_tables] == ["avx512"]
+
+
+@pytest.mark.parametrize("has_tables", [False, True])
+def test_kernels_look_numbers_up_where_that_is_cheap(monkeypatch, has_tables):
+    monkeypatch.setattr(Machine, "has_tables", has_tables)
+    x = gx.vector("x", 100, "float32")
+    y = gx.erf(x) + gx.log(x)
+    options = gx.Options(cache=False, threads=1)
+    text = gx.compile([x], y, options=options).llvm_ir
+    assert ("permps" in text or "gather" in text or "permvar" in text) == has_tables
+    given = np.linspace(0.1, 3, 100, dtype=np.float32)
+    native, interpreted = (
+        gx.compile([x], y, options=options, target=target)(given) for target in ("cpu", "interpret")
+    )
+    np.testing.assert_array_equal(native, interpreted)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,8 +1,8 @@
 """Where do the numbers of `graphc.codegen.vecmath_tables` come from?
 
 Every table is the interpolation of a stated function at Chebyshev nodes in 300-bit arithmetic,
-which comes within a few per cent of the best polynomial, rounded to the dtype. One table of erf
-is least squares, because what it approximates is weighted. `test_vecmath.py` derives each again;
+which comes within a few per cent of the best polynomial, rounded to the dtype. Three tables of erf
+are least squares, because what they approximate is weighted. `test_vecmath.py` derives each again;
 `python tests/codegen/vecmath_fits.py > codegen/vecmath_tables.py` writes the file.
 """
 
@@ -24,6 +24,7 @@ from approximation import (
     pieces,
     real,
     rounded,
+    rounded_in_turn,
 )
 
 # -- the functions ---------------------------------------------------------------------------------
@@ -242,6 +243,14 @@ def fits() -> dict[str, Fit]:
             "(tan(r)/r - 1) / z in z = r**2 <= 0.63",
             lambda z: (over_root(mpmath.tan)(z) - 1) / z, 0, z_sine, (14, 6), 1,
         ),
+        "TANH": Fit(
+            "(tanh(x)/x - 1) / z in z = x**2 <= 1; relative error 2**-27",
+            lambda z: (over_root(mpmath.tanh)(z) - 1) / z, 0, 1, (None, 6), 1,
+        ),
+        "EXP2_SLOPE": Fit(
+            "(2**r - 1) / r on |r| <= 1/2; relative error of exp2 2**-28",
+            lambda r: mpmath.expm1(r * ln2) / r if r else ln2, -half, half, (None, 5),
+        ),
         "ATAN": Fit(
             "(atan(t)/t - 1) / z in z = t**2 <= tan(pi/8)**2; relative error 2**-62 and 2**-33",
             lambda z: (over_root(mpmath.atan)(z) - 1) / z, 0, real("0.1725"), (11, 5), 1,
@@ -391,6 +400,30 @@ def far_erf() -> tuple[float, ...]:
     return rounded(found, "float64")
 
 
+def near_erf() -> tuple[float, ...]:
+    """erf(x)/x - 1 in z = x**2."""
+
+    def excess(z: Any) -> Any:
+        return mpmath.erf(mpmath.sqrt(z)) / mpmath.sqrt(z) - 1
+
+    high = real("0.96875") ** 2
+    return rounded_in_turn(excess, lambda z: mpmath.mpf(1), real("1e-9"), high, 6, 3, "float32")
+
+
+def root_of_erfc() -> tuple[float, ...]:
+    """sqrt(erfc(x)) in x - 1.5. Errors count as much as the root is large, because the result is
+    1 - erfc, and a little more where x is small and those of rounding are largest.
+    """
+
+    def erfc(t: Any) -> Any:
+        return mpmath.erfc(t + real("1.5"))
+
+    weight, low = real("0.55"), real("-0.53125")
+    return rounded_in_turn(
+        lambda t: mpmath.sqrt(erfc(t)), lambda t: erfc(t) ** weight, low, 2.5, 10, 2, "float32"
+    )
+
+
 def erf_pieces() -> tuple[float, ...]:
     """erf in pieces of which x * 3.84375, rounded, is the number; 4 of them are near 0."""
     width = 1 / real("3.84375")
@@ -520,6 +553,9 @@ def tables() -> Iterator[tuple[str, str, dict[str, tuple[float, ...]]]]:
         "log(erfc(x)) + x**2 in u = 1/(x + 4.5) - 0.185546875 for 0.875 <= x <= 5.95",
         {"float64": far_erf()},
     )
+    yield "ERF_NEAR", "erf(x)/x - 1 in x**2 for |x| <= 0.96875", {"float32": near_erf()}
+    comment = "sqrt(erfc(x)) in x - 1.5 for 0.96875 <= x <= 4"
+    yield "ERFC_ROOT", comment, {"float32": root_of_erfc()}
     yield "LOG_RECIPROCALS", "", {"float32": reciprocals()}
     for name, base in (("SHORT_LOG", mpmath.e), ("SHORT_LOG2", 2), ("SHORT_LOG10", 10)):
         comment = "of pieces in two parts; the factor and the polynomial of f"
