@@ -208,26 +208,29 @@ def _tanh_in_pieces(k: Scope, size: Value) -> Value:
     return _TANH.at(k, inside, number, k.lt(moved, 1.5))
 
 
-class _Sigmoid:
-    """1 / (1 + exp(x)) as unit * reciprocal * (1 + wrong), for x from `saturated` to where it is 0.
+# Up to here 1 + exp(x) is finite and its reciprocal a normal number; beyond, its 1 is nothing.
+_SIGMOID_IS_NORMAL = {"float64": 708.0, "float32": 87.0}
 
-    The denominator is carried in two parts and the reciprocal corrected for the lower one. Where
-    the result is subnormal the denominator would be infinite: it is scaled for large x.
+
+class _Sigmoid:
+    """1 / (1 + exp(x)) as reciprocal * (1 + wrong), while exp(x) and its reciprocal are normal.
+
+    The denominator, 1 + 2**n (1 + tail), is carried in two parts and the reciprocal corrected for
+    the lower one. What the tail loses, which is less than half of 1, is a quarter of an ulp; `fine`
+    takes it along.
     """
 
-    def __init__(self, k: Scope, x: Value) -> None:
-        format_ = FORMATS[x.dtype]
+    def __init__(self, k: Scope, x: Value, fine: bool = False) -> None:
         r = reduce_by_ln2(k, x)
-        lift = 128 if x.dtype == "float64" else 64
-        large = k.gt(x, -format_.least / 2)
-        biases = [k.const(format_.bias - by << format_.fraction, format_.word) for by in (lift, 0)]
-        self.unit = k.select(large, k.const(2.0**-lift, x.dtype), k.const(1.0, x.dtype))
-        scale = power_of_two(k, r.shifted, k.select(large, *biases))
-
-        offset = k.add(self.unit, scale)
-        total, rest = scaled_sum(k, offset, scale, r.high, curvature_of(k, r))
-        lost = k.sub(self.unit, k.sub(offset, scale))
-        denominator, residue = fast_two_sum(k, total, k.add(rest, lost))
+        curvature = curvature_of(k, r)
+        tail = k.add(r.high, curvature)
+        scale = power_of_two(k, r.shifted, FORMATS[x.dtype].bits_of_one)
+        offset = k.add(scale, 1.0)
+        denominator = k.fma(scale, tail, offset)
+        residue = k.fma(scale, tail, k.sub(offset, denominator))
+        residue = k.add(residue, k.sub(1.0, k.sub(offset, scale)))
+        if fine:
+            residue = k.fma(scale, k.sub(curvature, k.sub(tail, r.high)), residue)
 
         self.reciprocal = k.div(1.0, denominator)
         wrong = k.fma(k.neg(self.reciprocal), denominator, 1.0)
@@ -236,8 +239,11 @@ class _Sigmoid:
 
 def sigmoid_tail(k: Scope, x: Value) -> Value:
     """1 / (1 + exp(|x|)), within 1 ulp: the smaller of sigmoid(x) and sigmoid(-x)."""
-    s = _Sigmoid(k, at_most(k, k.abs(x), _SILU_IS_0[x.dtype]))
-    return k.mul(k.fma(s.reciprocal, s.wrong, s.reciprocal), s.unit)
+    size = k.abs(x)
+    s = _Sigmoid(k, size)
+    usual = k.fma(s.reciprocal, s.wrong, s.reciprocal)
+    is_usual = k.lt(size, _SIGMOID_IS_NORMAL[x.dtype])
+    return rarely(k, k.not_(is_usual), exp(k, k.neg(size)), usual)
 
 
 def sigmoid(k: Scope, x: Value) -> Value:
@@ -252,12 +258,20 @@ def sigmoid(k: Scope, x: Value) -> Value:
 
 def silu(k: Scope, x: Value) -> Value:
     """x / (1 + exp(-x)), within 1 ulp; -0.0 at -inf."""
-    argument = at_most(k, k.neg(x), _SILU_IS_0[x.dtype])
-    s = _Sigmoid(k, at_least(k, argument, FORMATS[x.dtype].saturated))
+    s = _Sigmoid(k, k.neg(x), fine=True)
+    main, rest = two_product(k, x, s.reciprocal)
+    usual = k.copysign(k.add(main, k.fma(main, s.wrong, rest)), x)
+    is_usual = k.lt(k.abs(x), _SIGMOID_IS_NORMAL[x.dtype])
+    return rarely(k, k.not_(is_usual), _far_silu(k, x), usual)
+
+
+def _far_silu(k: Scope, x: Value) -> Value:
+    """x for a large x, and x exp(x), which is rounded once, for one far below 0."""
+    power, power_rest = lifted_exp(k, x)
     finite = at_least(k, x, -_SILU_IS_0[x.dtype])
-    main, rest = two_product(k, finite, s.reciprocal)
-    result = k.mul(k.add(main, k.fma(main, s.wrong, rest)), s.unit)
-    return rarely(k, k.not_(k.lt(x, 2.0**64)), x, k.copysign(result, x))
+    main, rest = two_product(k, finite, power)
+    below = k.add(main, k.fma(finite, power_rest, rest))
+    return k.select(k.lt(x, 0.0), k.mul(below, 1 / lift_of(x.dtype)), x)
 
 
 def mish(k: Scope, x: Value) -> Value:

@@ -9,9 +9,9 @@ at most three quarters of the time.
 from __future__ import annotations
 
 from graphc.codegen.scalar import Scope, Value
-from graphc.codegen.vecmath_exp import exp, exp_tail
+from graphc.codegen.vecmath_exp import exp_tail
 from graphc.codegen.vecmath_exp import tanh as exact_tanh
-from graphc.codegen.vecmath_parts import FORMATS, at_least, power_of_two
+from graphc.codegen.vecmath_parts import FORMATS, at_least, at_most, power_of_two
 
 # From here on x sigmoid(x) is 0.
 _LEAST = -1000.0
@@ -39,6 +39,14 @@ def silu(k: Scope, x: Value) -> Value:
     return k.div(at_least(k, x, _LEAST), k.add(_decay(k, x), 1.0))
 
 
+# Up to here exp is a normal number or infinite, and from its negative on nothing beside 1.
+_NORMAL = {"float64": 708.0, "float32": 87.0}
+
+
 def _decay(k: Scope, x: Value) -> Value:
-    """exp(-x)."""
-    return exp(k, k.neg(x))
+    """exp(-x), which is added to 1: no less than the least normal number."""
+    format_ = FORMATS[x.dtype]
+    argument = at_most(k, k.neg(x), format_.largest)
+    shifted, tail = exp_tail(k, at_least(k, argument, -_NORMAL[x.dtype]))
+    scale = power_of_two(k, shifted, format_.bits_of_one)
+    return k.mul(scale, k.add(tail, 1.0))  # the power may be infinite
