@@ -29,7 +29,7 @@ from graphc.ops.special import project, where_op
 from graphc.tensor import surface
 
 # Lines that are shorter are sorted, and so are those of which a larger part is wanted.
-LEAST_LINE = 2048
+LEAST_LINE = 256
 LEAST_SHARE = 16
 # Blocks have a power of two of elements, of which this is the least.
 LEAST_BLOCK = 8

@@ -44,7 +44,8 @@ KINDS += ["zeros of both signs", "with infinities", "int8", "uint64", "float16"]
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_first_of_a_stable_sort(kind: str) -> None:
-    for shape, k in (((5003,), 7), ((3, 4096), 64), ((2, 2049), 128), ((100_003,), 1)):
+    shapes = ((5003,), 7), ((3, 4096), 64), ((2, 2049), 128), ((100_003,), 1), ((20, 301), 16)
+    for shape, k in shapes:
         x = lines(kind, *shape)
         node = gx.symbol("x", x.shape, x.dtype)
         want = first_of_sort(x, k)
