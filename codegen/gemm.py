@@ -54,7 +54,9 @@ k before the next begins, so that its part of left stays in the second level. A 
 right, narrow products whose operands are contiguous along k take dot products, and a narrow product
 whose left operand is transposed is computed the other way round. A long k with a small out is cut
 into pieces whose results are added at the end. The thresholds below were measured on a Zen 4 with a
-second level of 1 MiB; those of bytes follow the machine.
+second level of 1 MiB; those of bytes follow the machine. Where panels are narrow (`long_runs` is
+false), what was measured on a Zen 3 holds: right is packed from half of the first level on, and so
+are rows of left with gaps of a power of two.
 """
 
 from __future__ import annotations

@@ -2,13 +2,14 @@
 epilogue.
 
 Operands that lie in memory with constant steps are read in place, whatever their order: transposed,
-sliced, batched. For one whose place is a sum over its indices, as windows into an array have it,
-there are functions that write tables of offsets, and it is read where those say. Any other operand,
-with element-wise work fused into it, is a *packer*: a function that writes one panel of its values
-where the family wants it. The epilogue is a function of one finished tile of the product, called
-while the tile is in cache: its rows are a loop in order, its columns a vector loop, and its body is
-printed as any other. Sums are accumulated in one of the outputs where that is allowed, else in
-scratch.
+sliced, batched. If only the batch has no constant step, as that of heads of several sequences, a
+function says where each of its products is. For one whose place is a sum over its indices, as
+windows into an array have it, there are functions that write tables of offsets, and it is read
+where those say. Any other operand, with element-wise work fused into it, is a *packer*: a function
+that writes one panel of its values where the family wants it. The epilogue is a function of some
+finished tiles of the product, called while they are in cache: their rows are a loop in order, their
+columns a vector loop, and its body is printed as any other. Sums are accumulated in one of the
+outputs where that is allowed, else in scratch.
 """
 
 from __future__ import annotations
