@@ -27,7 +27,7 @@ from graphc.codegen.tactics import Tactics, runs_of_axes
 from graphc.dims import product
 from graphc.graph import Graph, rebuild
 from graphc.lowering import Elementwise
-from graphc.node import Node, topological
+from graphc.node import Node
 from graphc.ops.arithmetic import add_op, like, multiply_op, square_op, subtract_op
 from graphc.ops.composed import isfinite
 from graphc.ops.movement import reshape_op
@@ -63,7 +63,7 @@ def read_once(graph: Graph, tactics: Tactics) -> Graph:
     """The graph with sums of squared deviations, of arrays that no cache holds, by blocks."""
     if not tactics.strips:
         return graph
-    order = topological(graph.outputs)
+    order = graph.order
     pairs = [(node, *found) for node in order if (found := _deviations(node)) is not None]
     cuts = {
         (x, node.attrs["axes"]): cut

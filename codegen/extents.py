@@ -112,9 +112,11 @@ def canonical(graph: Graph) -> tuple[Graph, dict[str, str]]:
             names.update(dict.fromkeys(sorted(symbols_of(extent))))
     first: dict[Any, Node] = {}  # of each type, and of each attribute
     for node in everywhere(graph):
-        first.setdefault(node.type, node)
-        for value in node.attrs.values() if node.attrs is not NO_ATTRIBUTES else ():
-            first.setdefault(value, node)
+        if node.type not in first:
+            first[node.type] = node
+        if node.attrs is not NO_ATTRIBUTES:
+            for value in node.attrs.values():
+                first.setdefault(value, node)
     for type_, node in first.items():
         _refuse_huge(type_, node)
     used = set().union(*map(_names_in, first))

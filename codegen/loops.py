@@ -399,7 +399,12 @@ def free_extents(kernel: Kernel) -> set[str]:
     for scope in scopes(kernel):
         bound |= scope.variables
         for statement in walk(scope):
-            if isinstance(statement, For):
+            if type(statement) is Value:  # the most by far
+                if type(statement.immediate) is Address:
+                    note(*statement.immediate.index)
+                elif statement.opcode == "index":
+                    note(statement.immediate)
+            elif isinstance(statement, For):
                 bound.add(statement.variable)
                 note(statement.start, statement.stop)
             elif isinstance(statement, Contract):
@@ -408,11 +413,6 @@ def free_extents(kernel: Kernel) -> set[str]:
                 note(*statement.index)
             elif isinstance(statement, Library):
                 note(*statement.sizes)
-            elif isinstance(statement, Value):
-                if isinstance(statement.immediate, Address):
-                    note(*statement.immediate.index)
-                elif statement.opcode == "index":
-                    note(statement.immediate)
     return {name for name in names - bound if not name.startswith("_arg")}
 
 

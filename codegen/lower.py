@@ -18,7 +18,7 @@ from graphc.codegen.carried import Rows, State, forward_copies, settle
 from graphc.codegen.deviations import read_once
 from graphc.codegen.emit import copy_operand, framed_operand, part_operand
 from graphc.codegen.fuse import Group, partitioned
-from graphc.codegen.fuse.parts import WRITE_WHOLE, parts_of, run_bytes
+from graphc.codegen.fuse.parts import WRITE_WHOLE, run_bytes
 from graphc.codegen.fuse.reading import beneath, result_shape
 from graphc.codegen.fuse.storing import most_together
 from graphc.codegen.inplace import protect
@@ -60,7 +60,7 @@ from graphc.lowering import (
     Scatter,
     View,
 )
-from graphc.node import Node
+from graphc.node import NO_ATTRIBUTES, Node
 from graphc.ops.contract import free_axes
 from graphc.ops.movement import transpose
 from graphc.ops.operands import cast, constant_op
@@ -291,10 +291,14 @@ def parameter_dims(graph: Graph) -> tuple[str, ...]:
 
     for type_ in graph.parameters:
         note(type_)
+    types: dict[Any, None] = {}
     for node in graph.order:
-        note(node.type)
-        for value in node.attrs.values():
-            note(value)
+        if node.type not in types:
+            types[node.type] = None
+            note(node.type)
+        if node.attrs is not NO_ATTRIBUTES:
+            for value in node.attrs.values():
+                note(value)
     return tuple(names)
 
 
@@ -384,7 +388,7 @@ class _Block:
             place = self.places.get(node)
             if place is None:
                 continue
-            for part in parts_of(node):
+            for part in self.partition.parts(node):
                 source = beneath(node.args[part.argument])
                 maker = self.partition.group_of.get(source)
                 if maker is None:
@@ -427,17 +431,18 @@ class _Block:
         """
         found: dict[Node, frozenset[Group | None]] = {}
         group_of, users = self.partition.group_of, self.partition.users
+        alone = {group: frozenset((group,)) for group in self.partition.groups}
+        nobody: frozenset[Group | None] = frozenset()
         for node in reversed(order):
-            readers: set[Group | None] = {None} if node in self.copied else set()
+            readers = frozenset((None,)) if node in self.copied else nobody
             for user in users.get(node, ()):
                 owner = group_of.get(user)
-                if owner is None:
-                    readers |= found[user]
-                else:
-                    readers.add(owner)
+                theirs = found[user] if owner is None else alone[owner]
+                if theirs is not readers:  # nodes with the same readers share the set
+                    readers = readers | theirs if readers else theirs
                 if len(readers) > 1:
                     break
-            found[node] = frozenset(readers)
+            found[node] = readers
         return found
 
     def place(self, node: Node) -> Operand | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from graphc.codegen.emit import part_operand
 from graphc.codegen.fuse import Group
 from graphc.codegen.fuse.partition import Partition
-from graphc.codegen.fuse.parts import PARTS_TOGETHER, Part, parts_of, without_ones
+from graphc.codegen.fuse.parts import PARTS_TOGETHER, Part, without_ones
 from graphc.codegen.fuse.reading import beneath, beneath_views
 from graphc.codegen.fuse.storing import MOST_TOGETHER
 from graphc.codegen.program import Operand
@@ -38,7 +38,7 @@ def take_along(
     stored = Counter(partition.group_of[node] for node in places if node in partition.group_of)
     arrays = {node: group for node, group in partition.group_of.items() if group.kind == "parts"}
     joined = [n for n in order if n in arrays and type(places.get(n)) is Operand]
-    parts = {node: list(_located(node, places[node])) for node in joined}
+    parts = {node: list(_located(partition, node, places[node])) for node in joined}
     hosts: dict[Node, Group | None] = {}
     may_host = functools.cache(_may_host)
     for node in joined:
@@ -61,9 +61,11 @@ def take_along(
                 arrays[node].left_out.add(part.argument)
 
 
-def _located(node: Node, place: Operand) -> Iterator[tuple[Part, Operand]]:
+def _located(
+    partition: Partition, node: Node, place: Operand
+) -> Iterator[tuple[Part, Operand]]:
     """The parts of an array that lie in one piece, and where."""
-    for part in parts_of(node):
+    for part in partition.parts(node):
         where = part_operand(node, part, place)
         if where is not None:
             yield part, where

@@ -19,7 +19,7 @@ from graphc.codegen.program import Launch, Operand
 from graphc.codegen.scalar import HALVES, Scope, Value
 from graphc.dims import Bounds, Dim, Extent, ceildiv, dim_max, product, symbols_of
 from graphc.lowering import Demand, Elementwise, Gather, Generate, View
-from graphc.node import Node
+from graphc.node import NO_ATTRIBUTES, Node
 from graphc.ops.gather import lookup
 from graphc.ops.operands import constant_op
 from graphc.ops.special import project_op
@@ -34,6 +34,7 @@ UNFIT_MATRIX = 7
 DEMAND_CODES: dict[type[Exception], int] = {ValueError: 3, ZeroDivisionError: 4}
 
 Index = tuple[Extent, ...]
+_HALVES = frozenset(HALVES)
 
 
 def symbol(name: str) -> Dim:
@@ -156,16 +157,20 @@ class Reader:
         self.draft = draft
         self.scope = scope
         self.outer = outer
-        self.known: dict[Key, Any] = {}
+        # By index and mask: the values of nodes there. Nearly all are at one index.
+        self._known: dict[tuple[Any, Any], dict[Node, Any]] = {}
+
+    def note(self, node: Node, index: Index, value: Any) -> None:
+        """Let the value of a node at an index be known."""
+        self._known.setdefault((index, None), {})[node] = value
 
     def find(self, key: Key) -> Any:
-        found = self.known.get(key)
-        if found is not None or self.outer is None:
-            return found
-        reader: Reader | None = self.outer
+        node, at = key[0], key[1:]
+        reader: Reader | None = self
         while reader is not None:
-            if key in reader.known:
-                return reader.known[key]
+            here = reader._known.get(at)
+            if here is not None and node in here:
+                return here[node]
             reader = reader.outer
         return None
 
@@ -173,30 +178,37 @@ class Reader:
         """The element of `node` at `index`; memory is touched only where `mask` holds. Iterative.
         """
         root: Key = (node, index, mask)
-        stack = [root]
-        asked: set[Key] = set()  # what they need is further up the stack
-        known = self.known
-        find = known.get if self.outer is None else self.find
+        # What an asked one needs is further up the stack.
+        stack: list[tuple[Node, Index, Value | None, bool]] = [(*root, False)]
+        inner = self.outer is not None
+        here = self._known.setdefault((index, mask), {})
         while stack:
-            key = stack[-1]
-            if find(key) is not None:
+            node, at, inside, asked = stack[-1]
+            if at is not index or inside is not mask:
+                index, mask = at, inside
+                here = self._known.setdefault((index, mask), {})
+            if node in here or inner and self.find((node, index, mask)) is not None:
                 stack.pop()
                 continue
-            if key not in asked:
-                value = self._held(*key)
+            if not asked:
+                value = self._held(node, index, mask)
                 if value is not None:
                     stack.pop()
-                    known[key] = value
+                    here[node] = value
                     continue
-                waiting = [needed for needed in self._needs(*key) if find(needed) is None]
+                if isinstance(node.op.lowering, Elementwise) and not inner:
+                    waiting = [(a, index, mask, False) for a in node.args if a not in here]
+                else:
+                    needs = self._needs(node, index, mask)
+                    waiting = [(*key, False) for key in needs if self.find(key) is None]
                 if waiting:
-                    if not isinstance(key[0].op.lowering, Gather):  # that may need more then
-                        asked.add(key)
+                    if not isinstance(node.op.lowering, Gather):  # that may need more then
+                        stack[-1] = (node, index, mask, True)
                     stack += waiting
                     continue
             stack.pop()
-            known[key] = self._compute(*key)
-        return find(root)
+            here[node] = self._compute(node, index, mask)
+        return self.find(root)
 
     def _held(self, node: Node, index: Index, mask: Value | None) -> Any:
         """The value of a node that was computed before, loaded if it is in memory; None if there is
@@ -236,7 +248,10 @@ class Reader:
         scope, draft = self.scope, self.draft
         form = node.op.lowering
         if isinstance(form, Elementwise):
-            values = [self.find((argument, index, mask)) for argument in node.args]
+            here = self._known[index, mask]
+            values = [
+                here[a] if a in here else self.find((a, index, mask)) for a in node.args
+            ]
             if form.demand is not None:
                 self._demand(node, form.demand, values, mask)
             return element(scope, node, values)
@@ -375,8 +390,7 @@ class Reader:
             draft.bounds.proves_nonnegative(draft.simplify(margin))
             for margin in (known, room - known)
         ):
-            held = self.known[key] = (known, None)
-            return held
+            return self._keep(key, (known, None))
         size = draft.index(scope, node.args[0].shape[axis])
         wrapped = scope.select(scope.lt(value, 0), scope.add(value, size), value)
         inside = scope.and_(scope.ge(wrapped, 0), scope.le(wrapped, draft.index(scope, room)))
@@ -384,8 +398,11 @@ class Reader:
         scope.check(allowed, INDEX_OUT_OF_RANGE, self.source.number(node, axis, window), value)
         name = f"_at{len(draft.atoms)}"
         draft.atoms[name] = wrapped
-        held = self.known[key] = (symbol(name), inside)
-        return held
+        return self._keep(key, (symbol(name), inside))
+
+    def _keep(self, key: Key, value: Any) -> Any:
+        self._known.setdefault(key[1:], {})[key[0]] = value
+        return value
 
 
 def element(scope: Scope, node: Node, values: Sequence[Value]) -> Any:
@@ -395,7 +412,9 @@ def element(scope: Scope, node: Node, values: Sequence[Value]) -> Any:
     """
     form = node.op.lowering
     assert isinstance(form, Elementwise)
-    if form.native or not any(value.dtype in HALVES for value in values):
+    if form.native or _HALVES.isdisjoint([value.dtype for value in values]):
+        if node.attrs is NO_ATTRIBUTES:
+            return form.kernel(scope, *values)
         return form.kernel(scope, *values, **node.attrs)
     wide = [scope.convert(v, "float32") if v.dtype in HALVES else v for v in values]
     result = form.kernel(scope, *wide, **node.attrs)

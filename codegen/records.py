@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from graphc.dims import product
 from graphc.graph import Graph, parameter, parameter_op, rebuild, replace
 from graphc.lowering import Elementwise
-from graphc.node import Node
+from graphc.node import Node, users_of
 from graphc.ops.control import scan_op
 from graphc.ops.movement import concatenate_op, reshape, slice_op
 from graphc.ops.special import project, project_op
@@ -38,10 +38,7 @@ def with_records(graph: Graph) -> Graph:
     loops = [node for node in order if node.op is scan_op and _is_long(node)]
     if not loops:
         return graph
-    users: dict[Node, list[Node]] = {}
-    for node in order:
-        for argument in dict.fromkeys(node.args):
-            users.setdefault(argument, []).append(node)
+    users = users_of(order)
     outputs = set(graph.outputs)
     given = {loop: _given_out(loop, users, outputs) for loop in loops}
     read = {loop: _made_for(loop, users, outputs) for loop in loops}
@@ -125,7 +122,6 @@ def _made_for(loop: Node, users: dict[Node, list[Node]], outputs: set[Node]) -> 
     for i in range(first, first + loop.attrs["steps"]):
         argument = loop.args[i]
         alone = users[argument] == [loop] and argument not in outputs
-        alone = alone and sum(other is argument for other in loop.args) == 1
         row = loop.attrs["graph"].parameters[i]
         computed = isinstance(argument.op.lowering, Elementwise) and len(row.shape) == 1
         if alone and computed and _fits(row):

@@ -19,7 +19,9 @@ HELD = frozenset(("float32", "float64", "int32", "int64", "uint32", "uint64"))
 
 def carried_loads(loop: For) -> Iterator[tuple[Value, Store]]:
     """The loads of a loop in order that read what the iteration before stored, with the store."""
-    if loop.role != "serial" or any(isinstance(s, Until) for s in loop.body.statements):
+    if loop.segment or loop.role != "serial":
+        return
+    if any(isinstance(s, Until) for s in loop.body.statements):
         return
     stores: dict[object, list[Store]] = {}
     for s in walk(loop.body):

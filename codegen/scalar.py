@@ -336,17 +336,18 @@ class Scope:
         """The value of an instruction: the existing one if it was emitted before where we can see
         it.
         """
-        result = dtype or _result_dtype(opcode, tuple([value.dtype for value in args]))
         for value in args:
             if value.scope is self:  # no scope further out has it
                 home = self
                 break
         else:
             home = self._home(args, immediate)
-        told_apart = None if immediate is None else _immediate_key(immediate)
-        key = (opcode, args, result, told_apart)
+        key: tuple[Any, ...] = (opcode, args)
+        if dtype is not None or immediate is not None:
+            key = (opcode, args, dtype, None if immediate is None else _immediate_key(immediate))
         found = home._numbers.get(key)
         if found is None:
+            result = dtype or _result_dtype(opcode, tuple([value.dtype for value in args]))
             found = Value(home, opcode, args, result, immediate)
             home._numbers[key] = found
             home.statements.append(found)
@@ -354,6 +355,12 @@ class Scope:
 
     def _home(self, args: tuple[Value, ...], immediate: Any) -> Scope:
         """The outermost scope in which the arguments, and the loop variables of an index, exist."""
+        if immediate is None and args:  # where the innermost of them is
+            home = args[0].scope
+            for value in args:
+                if value.scope.depth > home.depth:
+                    home = value.scope
+            return home
         depth = max([value.scope.depth for value in args], default=0)
         names: frozenset[str] = frozenset()
         if isinstance(immediate, Address):
@@ -625,8 +632,30 @@ def walk(scope: Scope) -> Iterator[Statement]:
     while stack:
         for statement in stack[-1]:
             yield statement
-            if isinstance(statement, For):
+            if type(statement) is For:
                 stack.append(iter(statement.body.statements))
                 break
         else:
             stack.pop()
+
+
+def loops_in(scope: Scope) -> Iterator[For]:
+    """Every loop of a scope and of the loops in it, in order. Segments hold none: their thousands
+    of statements are not looked at.
+    """
+    stack = [iter(scope.statements)]
+    while stack:
+        for statement in stack[-1]:
+            if type(statement) is For:
+                yield statement
+                if not statement.segment:
+                    stack.append(iter(statement.body.statements))
+                    break
+        else:
+            stack.pop()
+
+
+def count_statements(scope: Scope) -> int:
+    """How many statements a scope and the loops in it have."""
+    inside = sum(len(loop.body.statements) for loop in loops_in(scope))
+    return len(scope.statements) + inside

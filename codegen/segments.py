@@ -69,7 +69,7 @@ def is_arithmetic(statements: Sequence[Statement], variable: str, slope: int) ->
     """Whether a body is arithmetic on floats of one dtype, without conditions, and calls of
     functions, on elements that lie `slope` apart as the variable of its loop counts.
     """
-    inside = set(map(id, statements))
+    inside = set(statements)
     dtype = next((s.dtype for s in statements if isinstance(s, Value)), "")
     if dtype not in ("float32", "float64"):
         return False
@@ -90,7 +90,7 @@ def is_arithmetic(statements: Sequence[Statement], variable: str, slope: int) ->
         if where is not None and not _steps(where.buffer, where.index, variable, slope):
             return False
         for value in used(statement):
-            if id(value) not in inside and value.opcode != "const":
+            if value not in inside and value.opcode != "const":
                 return False
     return True
 
@@ -148,9 +148,9 @@ def _is_load(statement: Statement) -> bool:
 
 def used(statement: Statement) -> tuple[Value, ...]:
     """The values that a value, a store or a check uses."""
-    if isinstance(statement, Value):
+    if type(statement) is Value:
         return statement.args
-    if isinstance(statement, Check):
+    if type(statement) is Check:
         return statement.condition, statement.index
     mask = () if statement.mask is None else (statement.mask,)
     return (statement.value, *statement.args, *mask)
@@ -161,24 +161,24 @@ def ordered(statements: Sequence[Statement], calls_first: bool) -> list[Statemen
 
     No value stays in a register across a call: `calls_first` makes them before the rest.
     """
-    waiting = {id(s) for s in statements if isinstance(s, Value)}
+    waiting = {s for s in statements if isinstance(s, Value)}
     order: list[Statement] = []
     roots = [s for s in statements if not isinstance(s, Value)]
     if calls_first:
-        needed = set(map(id, _beneath(roots)))
         calls = [s for s in statements if isinstance(s, Value) and s.opcode == "call"]
-        roots = [*(s for s in calls if id(s) in needed), *roots]
+        needed = _beneath(roots) if calls else set()
+        roots = [*(s for s in calls if s in needed), *roots]
     for root in roots:
-        if id(root) in waiting:
-            waiting.discard(id(root))
+        if root in waiting:
+            waiting.discard(root)
         elif isinstance(root, Value):
             continue
         stack: list[tuple[Statement, Iterator[Value]]] = [(root, iter(used(root)))]
         while stack:
             statement, rest = stack[-1]
             for following in rest:
-                if id(following) in waiting:
-                    waiting.discard(id(following))
+                if following in waiting:
+                    waiting.discard(following)
                     stack.append((following, iter(following.args)))
                     break
             else:
@@ -187,15 +187,15 @@ def ordered(statements: Sequence[Statement], calls_first: bool) -> list[Statemen
     return order
 
 
-def _beneath(roots: Sequence[Statement]) -> list[Statement]:
-    """Statements and all that they need, each once."""
-    found, stack = {id(root): root for root in roots}, list(roots)
+def _beneath(roots: Sequence[Statement]) -> set[Statement]:
+    """Statements and all that they need."""
+    found, stack = set(roots), list(roots)
     while stack:
         for value in used(stack.pop()):
-            if id(value) not in found:
-                found[id(value)] = value
+            if value not in found:
+                found.add(value)
                 stack.append(value)
-    return list(found.values())
+    return found
 
 
 # -- cutting ---------------------------------------------------------------------------------------
@@ -219,6 +219,9 @@ def _segments(
     """The bodies of the segments. What crosses from one to the next lies in scratch of `shape` for
     each value, at the index `at`.
     """
+    if len(parts) == 1:
+        yield _whole(parent, parts[0], variables)
+        return
     home = {id(s): number for number, part in enumerate(parts) for s in part}
     last: dict[int, int] = {}  # the last segment that uses a value
     for number, part in enumerate(parts):
@@ -230,6 +233,16 @@ def _segments(
     scratch = _Scratch(draft, parts, home, last, shape)
     for part in parts:
         yield _segment(parent, part, variables, scratch, at)
+
+
+def _whole(parent: Scope, part: Sequence[Statement], variables: tuple[str, ...]) -> Scope:
+    """The body of a segment that is all there is: nothing crosses."""
+    body = Scope(parent, variables)
+    body.statements += part
+    for statement in part:
+        if isinstance(statement, Value):
+            statement.scope = body
+    return body
 
 
 class _Scratch:

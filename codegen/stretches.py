@@ -20,7 +20,7 @@ from graphc.codegen.weights import turned
 from graphc.dims import product
 from graphc.dtypes import is_float
 from graphc.graph import Graph, close, placeholder, rebuild
-from graphc.node import Node
+from graphc.node import Node, users_of
 from graphc.ops.arithmetic import add_op
 from graphc.ops.contract import contract_op
 from graphc.ops.control import scan_op
@@ -49,10 +49,7 @@ def stretched(graph: Graph, most_bytes: int) -> Graph:
     order = graph.order
     if not most_bytes or not any(node.op is scan_op for node in order):
         return graph
-    users: dict[Node, list[Node]] = {}
-    for node in order:
-        for argument in dict.fromkeys(node.args):
-            users.setdefault(argument, []).append(node)
+    users = users_of(order)
     outputs = set(graph.outputs)
     done: dict[Node, Node] = {}
     for node in _loops_late(order, users):
@@ -71,7 +68,7 @@ def stretched(graph: Graph, most_bytes: int) -> Graph:
 
 def _loops_late(order: Sequence[Node], users: dict[Node, list[Node]]) -> Iterator[Node]:
     """The nodes in an order in which what needs no loop comes before it."""
-    missing = {node: len(set(node.args)) for node in order}
+    missing = {node: len(node.args) for node in order}
     ready = deque(node for node in order if not missing[node])
     loops: deque[Node] = deque()
     while ready or loops:

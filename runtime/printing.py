@@ -34,7 +34,7 @@ from graphc.codegen.llvm.tables import LAUNCHES, LAUNCHES_MODULE
 from graphc.codegen.loops import Contract, Kernel, product_bytes, tabled_sides
 from graphc.codegen.machine import Machine
 from graphc.codegen.program import Program, bodies
-from graphc.codegen.scalar import Routine, walk
+from graphc.codegen.scalar import Routine, count_statements
 from graphc.dims import Extent
 from graphc.runtime.engine import Source
 from graphc.runtime.native import OWN, RUNTIME_SYMBOLS, Module
@@ -90,7 +90,7 @@ def modules(
     names: dict[int, str] = {}
     printed: set[str] = set()
     drivers: dict[str, tuple[str, Driver]] = {}
-    sizes = {id(kernel): sum(1 for _ in walk(kernel.body)) for kernel in program.kernels()}
+    sizes = {id(kernel): count_statements(kernel.body) for kernel in program.kernels()}
     total = sum(sizes.values())
     big = BIG_PART if total > BIG_PROGRAM else BIG_KERNEL
     for kernel in program.kernels():

@@ -66,7 +66,7 @@ class ContractionWriter(Writer):
         across, down = (found[2], found[1]) if turned else (found[1], found[2])
         index: Index = (*found[0], *across, *down)
         reader = Reader(self, draft, body)
-        reader.known[(node, index, None)] = value
+        reader.note(node, index, value)
         for member in group.members[1:]:
             reader.value(member, index)
         for result, operand in self.results():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from graphc.codegen.emit.elementwise import ElementwiseWriter
 from graphc.codegen.emit.writer import Framed, Writer, framed_operand, part_operand
 from graphc.codegen.fuse import Group
-from graphc.codegen.fuse.parts import PARTS_TOGETHER, parts_of
+from graphc.codegen.fuse.parts import PARTS_TOGETHER
 from graphc.codegen.fuse.storing import MOST_TOGETHER
 from graphc.codegen.program import Launch, Operand
 from graphc.dims import product
@@ -30,7 +30,7 @@ class JoinedWriter(Writer):
             return []
         launches: list[Launch] = []
         together: dict[tuple[bool, Shape], list[tuple[Node, Operand]]] = {}
-        for part in parts_of(node):
+        for part in self.partition.parts(node):
             if part.argument in self.group.left_out:
                 continue
             source = node.args[part.argument]

@@ -97,7 +97,7 @@ class ReducedProductWriter(Writer):
             places = self._places(lead, row)
             sums = self._sums(reader, tiles, lead, row, i - self.span[0])
             for at, value in zip(places, sums, strict=True):
-                reader.known[self.node, at, None] = value
+                reader.note(self.node, at, value)
             self._finish(reader, places, (*lead, *row))
 
     def _is_dear(self) -> bool:

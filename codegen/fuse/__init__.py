@@ -36,7 +36,7 @@ from graphc.codegen.fuse.remaking import remade
 from graphc.codegen.fuse.storing import store
 from graphc.codegen.fuse.waiting import rows_first
 from graphc.codegen.tactics import CPU, Tactics
-from graphc.node import Node
+from graphc.node import Node, users_of
 
 __all__ = ["Group", "Partition", "partitioned"]
 
@@ -52,7 +52,7 @@ def partitioned(
     """The kernels of a graph whose nodes come in `order`. `overwritten` are external nodes over
     which an output will lie; `tactics` are those of a CPU if none are given.
     """
-    asked = order, external, strided, overwritten, tactics or CPU
+    asked = users_of(order), external, strided, overwritten, tactics or CPU
     found = _placed(Partition(*asked), order, outputs)
     anew = remade(found, outputs)
     if anew:

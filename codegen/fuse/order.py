@@ -72,7 +72,7 @@ def _read_values(
         while stack:
             current = stack.pop()
             partition.steps += 1
-            if current in readers:
+            if readers and current in readers:
                 readers[current].append(group)
             owner = partition.group_of.get(current)
             if owner is not None:

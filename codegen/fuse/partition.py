@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Set
 
 from graphc.codegen.fuse.group import Group
-from graphc.codegen.fuse.reading import reads_at, renames
+from graphc.codegen.fuse.parts import Part, parts_of
+from graphc.codegen.fuse.reading import RENAMING, reads_at, renames
 from graphc.codegen.tactics import Tactics
 from graphc.dims import Extent
 from graphc.node import Node
@@ -15,13 +16,13 @@ from graphc.ops.special import project_op
 
 class Partition:
     """The groups of a graph in an order in which they can run, and the group of every node that has
-    one. `overwritten` are external nodes over which an output will lie, `remade` those that
-    no kernel takes (`remaking`).
+    one. `users` are those of every node; `overwritten` are external nodes over which an output will
+    lie, `remade` those that no kernel takes (`remaking`).
     """
 
     def __init__(
         self,
-        order: Sequence[Node],
+        users: dict[Node, list[Node]],
         external: set[Node],
         strided: set[Node] | frozenset[Node],
         overwritten: Mapping[Node, Node],
@@ -35,11 +36,9 @@ class Partition:
         self.strided = strided
         self.group_of: dict[Node, Group] = {}
         self.groups: list[Group] = []
-        self.users: dict[Node, list[Node]] = {}
-        for node in order:
-            for argument in node.args:
-                self.users.setdefault(argument, []).append(node)
+        self.users = users
         self.dependencies: dict[Node, frozenset[Group]] = {}  # the kernels that each waits for
+        self._parts: dict[Node, list[Part]] = {}
         self.steps = 0  # nodes and kernels looked at, for tests of how the work grows
 
     def is_external(self, node: Node) -> bool:
@@ -55,12 +54,21 @@ class Partition:
         has none such.
         """
         source = node
+        if source.op not in RENAMING:
+            return source
         while renames(source) and source not in self.group_of:
             source = source.args[0]
         if source is node:
             return node
         in_memory = self.is_external(source) and source not in self.strided
         return source if in_memory or source in self.group_of or self.is_result(source) else node
+
+    def parts(self, node: Node) -> list[Part]:
+        """The parts that an array is put together of, see `parts_of`."""
+        found = self._parts.get(node)
+        if found is None:
+            found = self._parts[node] = parts_of(node)
+        return found
 
     def is_result(self, node: Node) -> bool:
         """Whether a node is one result of a placed node with several."""

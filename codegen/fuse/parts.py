@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.fuse.group import Group
 from graphc.codegen.fuse.reading import variables
 from graphc.codegen.loops import LINE_BYTES
-from graphc.dims import Extent, affine, product
+from graphc.dims import Extent, affine, product, symbols_of
 from graphc.lowering import View
 from graphc.node import Node
 from graphc.types import Shape
@@ -39,17 +40,19 @@ def parts_of(node: Node) -> list[Part]:
         return []
     index = variables(node.ndim)
     types = [argument.type for argument in node.args]
+    names = [str(variable) for variable in index]
     parts: list[Part] = []
     for piece in form.pieces(index, types, node.type, **node.attrs):
         if len(piece.inside) != 1:
             return []
         ((position, low, high),) = piece.inside
-        split = [affine(position, str(variable)) for variable in index]
-        axis = next((a for a, s in enumerate(split) if s is not None and s[0] == 1), None)
-        if axis is None:
+        for axis, name in enumerate(names):
+            split = affine(position, name) if name in symbols_of(position) else None
+            if split is not None and split[0] == 1:
+                parts.append(Part(piece.argument, axis, low - split[1], high - low))
+                break
+        else:
             return []
-        start = low - split[axis][1]  # type: ignore[index]
-        parts.append(Part(piece.argument, axis, start, high - low))
     return parts
 
 
@@ -68,10 +71,10 @@ def interleaves(node: Node) -> bool:
     )
 
 
-def woven_shape(group: Group) -> Shape | None:
-    """The shape of the parts of an array, if they are columns that one kernel writes side by side.
+def woven_shape(group: Group, parts: Sequence[Part]) -> Shape | None:
+    """The shape of the parts of a group's array, if they are columns that one kernel writes side by
+    side.
     """
-    parts = parts_of(group.members[0]) if group.kind == "parts" else []
     if not 1 < len(parts) <= PARTS_TOGETHER:
         return None
     node = group.members[0]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from graphc.codegen.fuse.cost import MOST_COST, own_cost
 from graphc.codegen.fuse.group import Group, carries, is_row_member, shape_text
 from graphc.codegen.fuse.partition import Partition
-from graphc.codegen.fuse.parts import MOST_PARTS, interleaves, parts_of
+from graphc.codegen.fuse.parts import MOST_PARTS, interleaves
 from graphc.codegen.fuse.reading import (
     asks,
     beneath_views,
@@ -88,6 +88,9 @@ class Placing:
             self.partition.dependencies[node] = NOTHING
             return
         needed = self._needed(node)
+        if not needed and isinstance(form, (Elementwise, Gather)):
+            self._float(node, own_cost(node))
+            return
         if isinstance(form, View) and (
             self._is_joined(node) or self._folds_too_much(node) or self._is_windowed(node)
         ):
@@ -101,10 +104,6 @@ class Placing:
         if isinstance(form, (Leaf, View, Generate)):
             self._work[node] = min(below, MOST_COST)
             self.partition.dependencies[node] = needed
-            return
-        if isinstance(form, (Elementwise, Gather)) and not needed:
-            self._work[node] = min(below + own_cost(node), MOST_COST)
-            self.partition.dependencies[node] = NOTHING
             return
         masks = self.partition.tactics.remakes_masks
         if node in self.partition.remade or masks and self._is_remade(node):
@@ -127,6 +126,14 @@ class Placing:
         group.needs |= needed - {group}
         self.partition.group_of[node] = group
         self.partition.dependencies[node] = frozenset((group,))
+
+    def _float(self, node: Node, cost: int) -> None:
+        """Leave a node to those that read it."""
+        work = self._work
+        for argument in node.args:
+            cost += work.get(argument, 0)
+        work[node] = cost if cost < MOST_COST else MOST_COST
+        self.partition.dependencies[node] = NOTHING
 
     def _needed(self, node: Node) -> frozenset[Group]:
         """The kernels that a node waits for; nodes that wait for the same share the set."""
@@ -249,7 +256,7 @@ class Placing:
         several = len(node.args) > MOST_PARTS or spared > SPARED_COST or interleaves(node)
         if self.partition.tactics.joins_outputs and node in self._outputs:
             several = several or any(self.partition.dependencies[part] for part in node.args)
-        return several and bool(parts_of(node))
+        return several and bool(self.partition.parts(node))
 
     def _folds_too_much(self, node: Node) -> bool:
         """Whether a view has so many reshapes beneath it that its index would be long: then it is

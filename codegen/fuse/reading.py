@@ -15,6 +15,9 @@ from graphc.ops.special import project_op
 from graphc.ops.windows import slide_op
 from graphc.types import Shape, TupleType
 
+# What may only rename the elements of its argument.
+RENAMING = frozenset((broadcast_op, reshape_op, restate_op))
+
 
 def variables(count: int) -> tuple[Dim, ...]:
     """Stand-ins for the index of a domain, while relations between indices are found."""
@@ -79,7 +82,7 @@ def renames(node: Node) -> bool:
 
 def beneath(node: Node) -> Node:
     """What a node is a reshape of; itself if it is none."""
-    while renames(node):
+    while node.op in RENAMING and renames(node):
         node = node.args[0]
     return node
 

@@ -17,7 +17,7 @@ from graphc.codegen.fuse.placing import SOURCE_SEARCH
 from graphc.codegen.fuse.reading import beneath, moves, result_shape, windowed_sources
 from graphc.codegen.fuse.reduced_products import lanes_of
 from graphc.dims import product
-from graphc.lowering import Contract, Gather, Nest, Region, Scatter, View
+from graphc.lowering import Contract, Elementwise, Gather, Nest, Region, Scatter, View
 from graphc.node import Node
 from graphc.ops.operands import constant_op
 from graphc.ops.special import cast_op, project_op
@@ -31,6 +31,7 @@ FEW_ELEMENTS = 64
 LEAST_READS = 4
 # Kernels that read a floating value, told apart by name; of more only the first and last count.
 MOST_READERS = 16
+NOBODY: frozenset[Group] = frozenset()
 
 
 def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) -> None:
@@ -40,10 +41,12 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
     readers = _readers(partition, order)
     segments = _segments(partition, order)
     for group in partition.groups if not segments else ():
-        group.woven = woven_shape(group)
+        if group.kind == "parts":
+            group.woven = woven_shape(group, partition.parts(group.members[0]))
     crossing = _crossing(order, segments)
     must: set[Node] = set(outputs)
     cost: dict[Node, int] = {}  # of computing a floating value once more, up to what is stored
+    most_work = partition.tactics.most_work
     moved: set[Node] = set()  # read a floating value at other positions, so work may repeat
     for node in order:
         form = node.op.lowering
@@ -56,15 +59,20 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
         if partition.is_external(node) or node in partition.remade:
             continue
         own = own_cost(node)
-        below = [cost.get(argument, 0) for argument in node.args]
-        cost[node] = min(own + sum(below), MOST_COST)
-        repeats = max(below, default=0) > RECOMPUTE_COST and moves(node)
-        if repeats or not moved.isdisjoint(node.args):
+        total, most = own, 0
+        for argument in node.args:
+            below = cost.get(argument, 0)
+            total += below
+            most = max(most, below)
+        total = cost[node] = min(total, MOST_COST)
+        if not isinstance(form, Elementwise) and most > RECOMPUTE_COST:
+            if moves(node):
+                moved.add(node)
+            if isinstance(form, Gather) and cost.get(node.args[0], 0) > RECOMPUTE_COST:
+                must.add(beneath(node.args[0]))  # a reshape finds its elements there
+        if moved and not moved.isdisjoint(node.args):
             moved.add(node)
-        if isinstance(form, Gather) and cost.get(node.args[0], 0) > RECOMPUTE_COST:
-            must.add(beneath(node.args[0]))  # a reshape finds its elements there
-        dear = own and cost[node] > RECOMPUTE_COST
-        endless = cost[node] > partition.tactics.most_work
+        dear, endless = own and total > RECOMPUTE_COST, total > most_work
         if dear and (node in crossing or _is_shared(partition, node, readers)):
             must.add(node)
         elif endless and node in moved and node.op is not project_op:
@@ -204,10 +212,16 @@ def _readers(partition: Partition, order: Sequence[Node]) -> dict[Node, frozense
     for node in reversed(order):
         if node in partition.group_of:
             readers[node] = frozenset((partition.group_of[node],))
-        else:
-            users = {readers[user] for user in partition.users.get(node, ())}
-            # nodes that the same kernels read share the set
-            readers[node] = users.pop() if len(users) == 1 else _few(frozenset().union(*users))
+            continue
+        users = partition.users.get(node, ())
+        first = readers[users[0]] if users else NOBODY
+        for user in users:
+            if readers[user] is not first:
+                sets = {readers[user] for user in users}
+                # nodes that the same kernels read share the set
+                first = sets.pop() if len(sets) == 1 else _few(frozenset().union(*sets))
+                break
+        readers[node] = first
     return readers
 
 
@@ -220,9 +234,14 @@ def _is_shared(partition: Partition, node: Node, readers: dict[Node, frozenset[G
     mine, shape = readers[node], result_shape(node)
     if shape != () and any(_goes_over_others(group, shape) for group in mine):
         return True
-    users = partition.users.get(node, ())
-    last = any(user in partition.group_of or readers[user] != mine for user in users)
-    return len(mine) > 1 and last
+    if len(mine) < 2:
+        return False
+    owners = partition.group_of
+    for user in partition.users.get(node, ()):
+        theirs = readers[user]
+        if user in owners or theirs is not mine and theirs != mine:
+            return True
+    return False
 
 
 def _ground_all(
@@ -280,18 +299,20 @@ def _waits(partition: Partition, order: Sequence[Node], chosen: set[Node]) -> di
     another kernel.
     """
     waits: dict[Node, tuple[int, object]] = {}  # and what kind of kernel was waited for last
+    nothing: tuple[int, object] = 0, None
     for node in order:
-        below = [waits[argument] for argument in node.args if argument in waits]
-        if not below and node not in chosen and node not in partition.group_of:
-            continue
-        most = max([count for count, _ in below], default=0)
-        kinds = {kind for count, kind in below if count == most}
-        last = kinds.pop() if len(kinds) == 1 else "several"
+        found = nothing
+        for argument in node.args:
+            below = waits.get(argument)
+            if below is None or below is found or below[0] < found[0]:
+                continue
+            several = below[0] == found[0] and found is not nothing and below[1] != found[1]
+            found = (below[0], "several") if several else below
         if node in chosen or node in partition.group_of:
             mine: object = result_shape(node) if node in chosen else id(node)
-            waits[node] = (most + bool(below and last != mine), mine)
-        else:
-            waits[node] = (most, last)
+            waits[node] = (found[0] + (found is not nothing and found[1] != mine), mine)
+        elif found is not nothing:
+            waits[node] = found
     return {node: waits[node][0] for node in chosen}
 
 

@@ -29,7 +29,7 @@ from graphc.codegen.llvm.values import Values
 from graphc.codegen.loops import Buffer, Kernel, stride_name
 from graphc.codegen.machine import Machine
 from graphc.codegen.memory import aligned
-from graphc.codegen.rare import Rare, rarely_needed, used_values
+from graphc.codegen.rare import Rare, rarely_needed
 from graphc.codegen.scalar import (
     Accumulate,
     Address,
@@ -42,8 +42,11 @@ from graphc.codegen.scalar import (
     Store,
     Until,
     Value,
+    count_statements,
+    loops_in,
     walk,
 )
+from graphc.codegen.segments import used
 from graphc.dims import Extent, product
 
 # Who runs a function, as every function with a frame calls it.
@@ -89,7 +92,7 @@ def kernel_module(kernel: Kernel, machine: Machine, name: str) -> Text:
     """
     printer = Printer(kernel, machine)
     strided = [b for b in kernel.buffers if b.layout == "strided" and b.shape]
-    if not strided or any(isinstance(s, For) and s.segment for s in walk(kernel.body)):
+    if not strided or any(loop.segment for loop in loops_in(kernel.body)):
         return printer.module(printer.function(name, kernel.body, kernel.nest))
     return _two_versions(printer, Printer(kernel, machine), strided, name)
 
@@ -146,16 +149,19 @@ def routine_module(routine: Routine, lanes: int, machine: Machine, name: str) ->
 
 def longest_function(kernel: Kernel) -> int:
     """Statements of the longest function in the text of a kernel: of a segment, or of the rest."""
-    statements = list(walk(kernel.body))
-    segments = [len(s.body.statements) for s in statements if isinstance(s, For) and s.segment]
-    return max(len(statements) - sum(segments), *segments, 0)
+    segments = [len(loop.body.statements) for loop in loops_in(kernel.body) if loop.segment]
+    return max(count_statements(kernel.body) - sum(segments), *segments, 0)
 
 
 def buffers_of(loop: For) -> set[Buffer]:
     """The buffers that a loop reads or writes."""
-    found = {s.buffer for s in walk(loop.body) if isinstance(s, Store)}
-    loads = (s.immediate for s in walk(loop.body) if isinstance(s, Value))
-    return found | {each.buffer for each in loads if isinstance(each, Address)}
+    found: set[Buffer] = set()
+    for statement in walk(loop.body):
+        if type(statement) is Store:
+            found.add(statement.buffer)
+        elif type(statement) is Value and type(statement.immediate) is Address:
+            found.add(statement.immediate.buffer)
+    return found
 
 
 class Printer:
@@ -403,10 +409,9 @@ class Printer:
     def segment(self, level: Level, loop: For) -> None:
         """A function of the loop, and the call of it, with loop variables and values from outside.
         """
-        inside = list(walk(loop.body))
-        made = {id(s) for s in inside}
-        needed = {id(v): v for s in inside for v in used_values(s)}
-        outer = [v for key, v in needed.items() if key not in made and v.opcode != "const"]
+        made = set(loop.body.statements)
+        needed = dict.fromkeys(v for s in loop.body.statements for v in used(s) if v not in made)
+        outer = [value for value in needed if value.opcode != "const"]
         names = {n: each for each in level.chain() for n in each.symbols if each.scope is not None}
         part = Printer(self.kernel, self.machine, self)
         top = part.open("", "", used_by=loop)

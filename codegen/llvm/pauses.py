@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.values import Values
 from graphc.codegen.loops import Kernel
-from graphc.codegen.scalar import For, Value, walk
+from graphc.codegen.scalar import For, Value, loops_in, walk
 from graphc.codegen.status import Status
 
 # A loop inside a task looks whether it should stop once in so many steps: some ten microseconds. A
@@ -35,10 +35,9 @@ def may_run_long(kernel: Kernel) -> bool:
     nest = kernel.nest
     if not isinstance(nest, For):
         return False
-    statements = list(walk(nest.body))
-    if sum(isinstance(s, Value) for s in statements) > PAUSE_BELOW:
+    if all(map(is_short, loops_in(nest.body))):
         return False
-    return any(isinstance(s, For) and not is_short(s) for s in statements)
+    return sum([type(s) is Value for s in walk(nest.body)]) <= PAUSE_BELOW
 
 
 def is_short(loop: For, step: int = 1) -> bool:

@@ -5,9 +5,10 @@ by one, backwards, and gives each value a register from where it is made to wher
 so which values are in registers is decided here. Of more than there are registers, the one whose
 next use is farthest is put aside (Belady's rule, which nothing beats where the order is fixed), and
 a value that memory holds, be it put aside, a constant or what another segment made, is loaded in
-front of its use: such a load becomes part of the instruction that uses it. Addresses are written
-where they are used, for the same reason. Arrays of others are loaded once, where the segment says:
-a result may lie in the memory of an input that it replaces.
+front of its use: such a load becomes part of the instruction that uses it. So does an address that
+is a number away from one that is known, however many instructions use it: it is written once.
+Arrays of others are loaded once, where the segment says: a result may lie in the memory of an input
+that it replaces.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.loops import Buffer, Kernel, linear
 from graphc.codegen.machine import Machine
-from graphc.codegen.scalar import For, Scope, Store, Value, item_bytes, walk
+from graphc.codegen.scalar import For, Scope, Store, Value, item_bytes, loops_in
 from graphc.codegen.segments import TILE_BYTES, used
 from graphc.dims import Extent, affine, product
 
@@ -41,7 +42,7 @@ _PLAIN = frozenset(("add", "sub", "mul", "div"))
 
 def is_straight(kernel: Kernel, machine: Machine) -> bool:
     """Whether the work of a kernel is segments that are all written as straight code."""
-    segments = [s for s in walk(kernel.body) if isinstance(s, For) and s.segment]
+    segments = [loop for loop in loops_in(kernel.body) if loop.segment]
     known = machine.triple.startswith(("x86_64", "i686"))
     return known and bool(segments) and all(_is_straight(s, machine) for s in segments)
 
@@ -70,15 +71,17 @@ class Straight:
     level: Level
     scope: Scope
     constants: dict[str, str]  # symbols by text, of the module
-    names: dict[int, str] = field(default_factory=dict)  # of the values in registers
-    values: dict[int, Value] = field(default_factory=dict)
-    memory: dict[int, _Memory] = field(default_factory=dict)
-    uses: dict[int, list[int]] = field(default_factory=dict)  # still to come, the next one last
-    # A heap: farthest use first, and of several at that time what was kept first.
-    waiting: list[tuple[int, int, int]] = field(default_factory=list)
-    kept: int = 0
+    names: dict[Value, str] = field(default_factory=dict)  # of the values in registers
+    numbers: dict[Value, int] = field(default_factory=dict)  # of all values, as they are first met
+    values: list[Value] = field(default_factory=list)  # by number
+    memory: dict[Value, _Memory] = field(default_factory=dict)
+    uses: dict[Value, list[int]] = field(default_factory=dict)  # still to come, the next one last
+    # A heap: farthest use first. Numbers decide among operands of one instruction, so that the text
+    # is the same wherever values lie.
+    waiting: list[tuple[int, int]] = field(default_factory=list)
     free: list[int] = field(default_factory=list)
     slots: int = 0
+    addresses: dict[tuple[Buffer | None, Any], str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         lanes = self.level.lane_count
@@ -100,31 +103,30 @@ class Straight:
 
     def write(self) -> None:
         """All statements, in their order."""
-        statements = self.scope.statements
+        statements, names = self.scope.statements, self.names
         self._count(statements)
         registers = self.printer.machine.vector_registers - SPARE_REGISTERS
         for time, statement in enumerate(statements):
-            if isinstance(statement, Store):
-                operands: Sequence[Value] = (statement.value,)
-                self._store(statement, *self._operands(operands))
-            elif statement.opcode == "const" or self._is_own(statement):
-                continue
+            if type(statement) is Store:
+                stored = (statement.value,)
+                self._store(statement, *self._operands(stored))
+                self._done(stored, time)
             elif statement.opcode == "load":
-                operands = ()
-                self.names[id(statement)] = self._loaded(statement)
-            else:
+                if self._is_own(statement):
+                    continue
+                names[statement] = self._loaded(statement)
+                self._keep(statement)
+            elif statement.opcode != "const":
                 operands = statement.args
                 called = self._operands(operands)
                 if statement.opcode == "call":
                     self._empty(time)
-                    made = self.printer.call(self.level, statement, called)
+                    names[statement] = self.printer.call(self.level, statement, called)
                 else:
-                    made = self._compute(statement, called)
-                self.names[id(statement)] = made
-            self._done(operands, time)
-            if isinstance(statement, Value):
+                    names[statement] = self._compute(statement, called)
+                self._done(operands, time)
                 self._keep(statement)
-            while len(self.names) > registers:
+            while len(names) > registers:
                 self._put_aside(self._farthest())
         self._reserve()
 
@@ -133,18 +135,20 @@ class Straight:
         uses = self.uses
         for time, statement in enumerate(statements):
             for value in used(statement):
-                times = uses.get(id(value))
+                times = uses.get(value)
                 if times is None:
-                    uses[id(value)] = [] if value.opcode == "const" else [time]
+                    uses[value] = [] if value.opcode == "const" else [time]
                 elif value.opcode != "const" and times[-1] != time:
                     times.append(time)
-            if isinstance(statement, Store):
+            if type(statement) is Store:
                 often[statement.buffer] = often.get(statement.buffer, 0) + 1
             elif statement.opcode == "load":
                 buffer = statement.immediate.buffer
                 often[buffer] = often.get(buffer, 0) + 1
-        for times in self.uses.values():
+        for times in uses.values():
             times.reverse()
+        self.values = list(uses)
+        self.numbers = {value: number for number, value in enumerate(self.values)}
         frame = enumerate(self.printer.kernel.frame())
         places = {item: position for position, (kind, item) in frame if kind == "buffer"}
         self.places = {
@@ -158,71 +162,68 @@ class Straight:
     def _operands(self, values: Sequence[Value]) -> list[str]:
         """The names of operands. What only this instruction needs is loaded last."""
         names = self.names
-        found = [names.get(id(value)) for value in values]
+        found = [names.get(value) for value in values]
         if None not in found:
             return found  # type: ignore[return-value]
-        missing = [v for v in dict.fromkeys(values) if id(v) not in names]
+        missing = [v for v in dict.fromkeys(values) if v not in names]
         if len(missing) > 1:
-            missing.sort(key=lambda v: (v.opcode == "const", len(self.uses[id(v)]) == 1))
-        constants: dict[int, str] = {}
+            missing.sort(key=lambda v: (v.opcode == "const", len(self.uses[v]) == 1))
+        constants: dict[Value, str] = {}
         for value in missing:
             if value.opcode == "const":
-                constants[id(value)] = self._constant(value)
+                constants[value] = self._constant(value)
             else:
-                names[id(value)] = self._loaded(value)
-                self.values[id(value)] = value
-        return [constants.get(id(v)) or names[id(v)] for v in values]
+                names[value] = self._loaded(value)
+        return [constants.get(v) or names[v] for v in values]
 
     def _done(self, operands: Iterable[Value], time: int) -> None:
         """An instruction has used its operands."""
         for value in operands:
-            times = self.uses[id(value)]
+            times = self.uses[value]
             if not times or times[-1] != time:
                 continue  # a constant, or an operand twice
             times.pop()
-            if id(value) in self.names:
+            if value in self.names:
                 self._keep(value)
             elif not times:
                 self._release(value)
 
     def _keep(self, value: Value) -> None:
         """A value stays in its register until its next use, if there is one."""
-        key = id(value)
-        times = self.uses.get(key)
+        times = self.uses.get(value)
         if times:
-            self.values[key] = value
-            self.kept += 1
-            heappush(self.waiting, (-times[-1], self.kept, key))
+            heappush(self.waiting, (-times[-1], self.numbers[value]))
         else:
-            del self.names[key]
+            del self.names[value]
             self._release(value)
 
     def _release(self, value: Value) -> None:
-        held = self.memory.pop(id(value), None)
+        held = self.memory.pop(value, None)
         if held is not None and held.buffer is None:
             self.free.append(held.slot)
 
     def _farthest(self) -> Value:
         """The value in a register whose next use is farthest."""
         while True:
-            time, _, key = heappop(self.waiting)
-            if key in self.names and self.uses[key] and self.uses[key][-1] == -time:
-                return self.values[key]
+            time, number = heappop(self.waiting)
+            value = self.values[number]
+            if value in self.names and self.uses[value] and self.uses[value][-1] == -time:
+                return value
 
     def _put_aside(self, value: Value) -> None:
-        name = self.names.pop(id(value))
-        if id(value) in self.memory or self._is_own(value):
+        name = self.names.pop(value)
+        if value in self.memory or self._is_own(value):
             return
         slot = self.free.pop() if self.free else self.slots
         self.slots = max(self.slots, slot + 1)
-        self.memory[id(value)] = _Memory(None, slot=slot)
+        self.memory[value] = _Memory(None, slot=slot)
         self.level.put(f"store {self.typed} {name}, ptr {self._slot(slot)}, align {self.bytes}")
 
     def _empty(self, time: int) -> None:
         """A call keeps nothing in registers."""
-        for key in list(self.names):
-            if self.uses[key][-1] > time or len(self.uses[key]) > 1:
-                self._put_aside(self.values[key])
+        for value in list(self.names):
+            if self.uses[value][-1] > time or len(self.uses[value]) > 1:
+                self._put_aside(value)
         self.names.clear()
         self.waiting.clear()
 
@@ -246,9 +247,11 @@ class Straight:
         return name
 
     def _slot(self, slot: int) -> str:
-        name = self.printer.values.fresh("p")
-        offset = slot * self.bytes
-        self.level.put(f"{name} = getelementptr i8, ptr %aside, i64 {offset}")
+        name = self.addresses.get((None, slot))
+        if name is None:
+            name = self.addresses[None, slot] = self.printer.values.fresh("p")
+            offset = slot * self.bytes
+            self.level.put(f"{name} = getelementptr i8, ptr %aside, i64 {offset}")
         return name
 
     def _compute(self, value: Value, operands: list[str]) -> str:
@@ -265,7 +268,7 @@ class Straight:
 
     def _loaded(self, value: Value) -> str:
         """A value from where it lies in memory."""
-        held = self.memory.get(id(value))
+        held = self.memory.get(value)
         name = self.printer.values.fresh("l")
         if held is not None and held.buffer is None:
             at = self._slot(held.slot)
@@ -295,8 +298,8 @@ class Straight:
             self.level.put(f"store {self.typed} {name}, ptr {at}, align {size}")
         else:
             self.printer.stores.wide(self.level, name, at, store.value.dtype, lanes, size)
-        if buffer.space == "worker" and id(store.value) not in self.memory:
-            self.memory[id(store.value)] = _Memory(buffer, store.index)
+        if buffer.space == "worker" and store.value not in self.memory:
+            self.memory[store.value] = _Memory(buffer, store.index)
 
     def _ask(self, at: str) -> None:
         """Ask for a line of memory that the next tile writes."""
@@ -307,6 +310,9 @@ class Straight:
 
     def _address(self, buffer: Buffer, index: tuple[Extent, ...]) -> str:
         """The address of an element, from one that is known: by the lanes, and by a number."""
+        known = self.addresses.get((buffer, index))
+        if known is not None:
+            return known
         level, indices, size = self.level, self.printer.indices, buffer.item_bytes
         position = rest = linear(buffer, index)
         moving = ""
@@ -316,7 +322,8 @@ class Straight:
             moving, rest = level.lanes.position, split[1]
         number = constant_part(rest)
         base = indices.pointers[buffer]
-        if buffer in self.places and rest == number:
+        loaded = buffer in self.places and rest == number
+        if loaded:
             at, base = self.printer.values.fresh("w"), self.printer.values.fresh("f")
             level.put(f"{at} = getelementptr i64, ptr %frame, i64 {self.places[buffer]}")
             level.put(f"{base} = load ptr, ptr {at}, align 8, !invariant.load !0")
@@ -325,10 +332,12 @@ class Straight:
             at = self.printer.values.fresh("p")
             level.put(f"{at} = getelementptr i{8 * size}, ptr {base}, i64 {moving}")
             base = at
-        if number == 0:
-            return base
-        at = self.printer.values.fresh("p")
-        level.put(f"{at} = getelementptr i8, ptr {base}, i64 {number * size}")
+        at = base
+        if number != 0:
+            at = self.printer.values.fresh("p")
+            level.put(f"{at} = getelementptr i8, ptr {base}, i64 {number * size}")
+        if rest == number and not loaded and not self.fetches:
+            self.addresses[buffer, index] = at
         return at
 
 

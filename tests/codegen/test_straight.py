@@ -6,6 +6,7 @@ any processor has.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ from graphc.codegen.llvm.kernel import kernel_module
 from graphc.codegen.lower import expand, lower
 from graphc.codegen.machine import Machine
 from graphc.codegen.program import Program
-from graphc.codegen.scalar import For, walk
+from graphc.codegen.scalar import For, count_statements, loops_in, walk
 from graphc.graph import Graph, close
 
 FRESH = gx.Options(cache=False, threads=1)
@@ -175,3 +176,39 @@ def test_the_text_does_not_depend_on_where_objects_lie() -> None:
         held.append([value for k in kernels for value in walk(k.body)][:: len(held) + 2])
     assert "%aside" in next(iter(texts))
     assert len(texts) == 1
+
+
+def segment_texts(made: Sequence[gx.Node], x: gx.Node) -> list[str]:
+    """The functions of straight segments, as they are printed for the machine at hand."""
+    kernels = lowered(x, made).kernels()
+    texts = [kernel_module(kernel, Machine.host(), "kernel").text for kernel in kernels]
+    return [part for text in texts for part in text.split("define ") if "@segment" in part[:40]]
+
+
+@pytest.mark.parametrize("shape", [(), (1000,)])
+def test_an_address_is_written_once(shape: tuple[int, ...]) -> None:
+    x = gx.symbol("x", shape)
+    found = segment_texts(arithmetic(x), x)
+    addresses = [re.findall(r"= (getelementptr i8, ptr %aside, .*)", text) for text in found]
+    assert any(addresses) and all(len(each) == len(set(each)) for each in addresses)
+
+
+@pytest.mark.parametrize("shape", [(), (1000,)])
+def test_the_text_does_not_depend_on_where_values_lie(shape: tuple[int, ...]) -> None:
+    x = gx.symbol("x", shape)
+    texts = []
+    kept = []  # so that each lowering finds other gaps in memory
+    for k in range(4):
+        texts.append(segment_texts(arithmetic(x), x))
+        kept.append([bytearray(64 + 16 * (i * k % 7)) for i in range(2000)][:: k + 2])
+    assert texts[0] and all(text == texts[0] for text in texts)
+
+
+@pytest.mark.parametrize("shape", [(), (1000,)])
+def test_loops_are_found_without_looking_into_segments(shape: tuple[int, ...]) -> None:
+    x = gx.symbol("x", shape)
+    for kernel in lowered(x, arithmetic(x)).kernels():
+        every = list(walk(kernel.body))
+        loops = [statement for statement in every if isinstance(statement, For)]
+        assert list(map(id, loops_in(kernel.body))) == list(map(id, loops))
+        assert count_statements(kernel.body) == len(every)
