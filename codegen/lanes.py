@@ -24,8 +24,11 @@ MAX_LANES = 64
 # memory are read at once, and the sums fit into half of the registers.
 SUMS_UNDER_WAY = 16
 # Of more sums than fit with that many vectors so many are under way, where there are 32 registers:
-# what all of them take as a factor is loaded ahead, too. Elsewhere half as many.
+# what all of them take as a factor is loaded ahead, too. Elsewhere half as many, but two vectors of
+# products, which printers may add up in parts: what is loaded for all lanes serves both.
 MOST_SUMS = 12
+# A loop of products has so many instructions for each sum: two loads, and a little for all of them.
+PRODUCT_WORK = 3
 # What computes more than that in each lane waits for its own results, and needs the registers.
 SUMMING_BELOW = 40
 
@@ -44,7 +47,8 @@ def choose_lanes(loop: For, vector_bytes: int) -> int:
     sums = _sums_inside(loop)
     if sums > SUMS_UNDER_WAY // UNROLL and not loop.accumulators:
         registers = MOST_SUMS if vector_bytes >= 64 else MOST_SUMS // 2
-        while vectors > 1 and vectors * sums > registers:
+        fewest = 2 if vector_bytes < 64 and _adds_products(loop) else 1
+        while vectors > fewest and vectors * sums > registers:
             vectors //= 2
     lanes = min(width * vectors, most)
     # What is left of a row of a triangle is soon short: more vectors would be mask for the most.
@@ -74,6 +78,18 @@ def _vectors(statements: list[Any], weight: int) -> int:
 
 def _sums_inside(loop: For) -> int:
     """How many accumulators the innermost loops in a loop carry."""
+    return max((len(i.accumulators) for i in _innermost(loop)), default=0)
+
+
+def _adds_products(loop: For) -> bool:
+    """Whether the innermost loops do little but to add products up."""
+    return all(
+        len(each.body.statements) <= PRODUCT_WORK * len(each.accumulators)
+        for each in _innermost(loop)
+        if each.accumulators
+    )
+
+
+def _innermost(loop: For) -> list[For]:
     inner = [s for s in walk(loop.body) if isinstance(s, For)]
-    innermost = [i for i in inner if not any(isinstance(s, For) for s in i.body.statements)]
-    return max((len(i.accumulators) for i in innermost), default=0)
+    return [i for i in inner if not any(isinstance(s, For) for s in i.body.statements)]

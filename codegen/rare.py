@@ -102,4 +102,4 @@ def used_values(statement: Any) -> list[Value]:
     return found
 
 
-_OPERAND_FIELDS = ("args", "value", "mask", "condition", "index")
+_OPERAND_FIELDS = ("args", "value", "factor", "mask", "condition", "index")

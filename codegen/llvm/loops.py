@@ -32,6 +32,7 @@ from graphc.codegen.llvm.row_sums import RowSums, RowSumsWriter, row_sums
 from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.llvm.stores import Stores
 from graphc.codegen.llvm.stream import Traffic, may_stream, streaming_stores
+from graphc.codegen.llvm.sums import in_registers
 from graphc.codegen.llvm.turned import TurnedLoop, fill, strip_end, strip_start, turned_loop
 from graphc.codegen.loops import Buffer
 from graphc.codegen.recurrence import carried_loads
@@ -72,6 +73,12 @@ class Loops:
         if across is not None:
             self._in_strips(level, across, start, stop)
             return
+        for part in in_registers(loop, lanes, self.values.machine):
+            self._in_order(level, part, start, stop)
+
+    def _in_order(self, level: Level, loop: For, start: str, stop: str) -> None:
+        """All that a loop carries, in registers."""
+        lanes = level.lane_count
         self._prepare(loop)
         sums = row_sums(loop, self.values.machine.vector_bytes) if lanes == 1 else None
         if sums is not None:

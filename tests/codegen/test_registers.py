@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import pytest
 
 import graphc as gx
+from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.llvm.kernel import kernel_module
+from graphc.codegen.llvm.sums import in_registers
 from graphc.codegen.machine import Machine
+from graphc.codegen.rare import used_values
+from graphc.codegen.scalar import Accumulate, For, Value, walk
 
 OPTIONS = gx.Options(threads=1, cache=False)
 
@@ -44,3 +49,61 @@ def test_a_condition_of_a_row_with_infinities_and_zeros() -> None:
     values = gx.evaluate(made, dict(zip(given, (x, seed), strict=True)))
     for mine, wanted in zip(compiled(x, seed), values, strict=True):
         np.testing.assert_allclose(mine, wanted, rtol=1e-5, atol=1e-6)
+
+
+def distances(columns: int) -> tuple[list[gx.Node], gx.Node]:
+    """Squares of rows of a product, added up where they are made: a sum for each column."""
+    x, means = gx.symbol("x", (100, 7)), gx.symbol("means", (3, 7))
+    factors = gx.symbol("factors", (3, 7, columns))
+    centred = gx.expand_dims(x, 0) - gx.expand_dims(means, 1)
+    return [x, means, factors], gx.sum(gx.square(centred @ factors), axis=2)
+
+
+def loops_of_sums(columns: int) -> list[tuple[For, int]]:
+    """The loops that add the products up, with the lanes around them on AVX2."""
+    given, made = distances(columns)
+    program = gx.compile(given, made, options=OPTIONS)._impl.program  # type: ignore[attr-defined]
+    return [
+        (inner, choose_lanes(lanes, 32))
+        for kernel in program.kernels()
+        for lanes in walk(kernel.body)
+        if isinstance(lanes, For) and lanes.role == "vector"
+        for inner in lanes.body.statements
+        if isinstance(inner, For) and inner.accumulators
+    ]
+
+
+@pytest.mark.parametrize("columns", [2, 5, 13, 20, 25])
+def test_as_many_sums_at_once_as_there_are_registers_for(columns: int) -> None:
+    machine = Machine.preset("avx2")
+    for loop, lanes in loops_of_sums(columns):
+        parts = in_registers(loop, lanes, machine)
+        vectors = max(1, lanes // 4)
+        assert all(len(part.accumulators) * vectors <= 16 for part in parts)
+        assert [a for part in parts for a in part.accumulators] == loop.accumulators
+        for part in parts:
+            own = {id(s) for s in part.body.statements}
+            inside = {id(s) for s in loop.body.statements}
+            for statement in part.body.statements:
+                assert all(id(v) in own for v in used_values(statement) if id(v) in inside)
+                if isinstance(statement, Accumulate):
+                    assert statement.accumulator in part.accumulators
+    parted = [len(in_registers(*each, machine)) > 1 for each in loops_of_sums(columns)]
+    assert any(parted) == (columns >= 13)
+
+
+@pytest.mark.parametrize("columns", [5, 13, 20, 25])
+def test_sums_in_parts_are_right(columns: int) -> None:
+    given, made = distances(columns)
+    random = np.random.default_rng(5)
+    arrays = [random.normal(size=each.shape) for each in given]
+    found = gx.compile(given, made, options=OPTIONS)(*arrays)
+    wanted = gx.evaluate(made, dict(zip(given, arrays, strict=True)))
+    np.testing.assert_allclose(found, wanted, rtol=1e-12)
+
+
+def test_a_factor_is_used_by_what_adds_its_products() -> None:
+    loops = [loop for loop, _ in loops_of_sums(13)]
+    sums = [s for loop in loops for s in loop.body.statements if isinstance(s, Accumulate)]
+    factors = [s.factor for s in sums if isinstance(s.factor, Value)]
+    assert factors and all(s.factor in used_values(s) for s in sums if s.factor is not None)
