@@ -93,7 +93,7 @@ def tile_functions(
             parts.append(asking.text(f"{name}_warm", beside))
             declarations |= asking.values.declarations
         routines |= epilogue.routines
-        prelude = epilogue.preludes()
+        prelude += epilogue.preludes()
     for side, region in (("left", contract.left), ("right", contract.right)):
         if plain_operand(region) is not None:
             continue
@@ -110,10 +110,11 @@ def tile_functions(
             parts.append(packer.text(f"{name}_{side}"))
             declarations |= packer.values.declarations
             routines |= packer.routines
-            prelude = packer.preludes() or prelude
+            prelude += packer.preludes()
     if not parts:
         return Text("", {})
-    text = "\n".join([*sorted(declarations), "", *prelude, *parts, "!0 = !{}"]) + "\n"
+    preludes = dict.fromkeys(prelude)
+    text = "\n".join([*sorted(declarations), "", *preludes, *parts, "!0 = !{}"]) + "\n"
     return Text(text, routines)
 
 

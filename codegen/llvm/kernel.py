@@ -19,6 +19,7 @@ from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.library import Libraries
 from graphc.codegen.llvm.loads import Loads
 from graphc.codegen.llvm.loops import Loops
+from graphc.codegen.llvm.numbers import Numbers
 from graphc.codegen.llvm.pauses import PAUSE, Pauses, may_run_long
 from graphc.codegen.llvm.scalar import llvm_type
 from graphc.codegen.llvm.stores import Stores
@@ -51,6 +52,8 @@ from graphc.dims import Extent, product
 
 # Who runs a function, as every function with a frame calls it.
 WORKER = "%worker"
+# A loop of so many statements has its values in registers.
+SHORT_BODY = 16
 PARAMETERS = "ptr noalias %frame, i64 %begin, i64 %end, i64 %worker"
 
 
@@ -143,7 +146,7 @@ def routine_module(routine: Routine, lanes: int, machine: Machine, name: str) ->
     )
     made = llvm_type(routine.result.dtype, lanes)
     head = [f"define {made} @{name}({given}) nounwind {{", "entry:"]
-    tail = [f"  ret {made} {printer.values.operand(level, routine.result)}", "}"]
+    tail = [f"  ret {made} {printer.values.operand(level, routine.result)}", "}", "!0 = !{}"]
     return printer.module("\n".join([*head, *level.lines, *tail])).text
 
 
@@ -181,6 +184,7 @@ class Printer:
         self.constants: dict[str, str] = {} if whole is None else whole.constants
         self.segments: list[str] = []
         self.values = Values(machine)
+        self.numbers = Numbers(self.values, {} if whole is None else whole.numbers.symbols)
         self.indices = Indices(self.values)
         self.loads, self.stores = Loads(self.indices), Stores(self.indices)
         self.checks = Checks(self.values, self.words)
@@ -219,6 +223,7 @@ class Printer:
             f"{symbol} = private constant {number}, align {size}"
             for number, symbol in self.constants.items()
         ]
+        numbers += self.numbers.lines()
         return [*texts, *self.libraries.texts.values(), *numbers, *self.segments]
 
     # -- the function ------------------------------------------------------------------------------
@@ -280,6 +285,8 @@ class Printer:
             level.label("stopped")
             level.put("ret void")
         level.lines.append("}")
+        if _puts_aside(body):
+            level.lines[0] = level.lines[0].replace(" {", f"{self._aligned_stack()} {{")
         return "\n".join(level.lines) + _METADATA
 
     def _finish_streams(self, level: Level) -> None:
@@ -295,6 +302,10 @@ class Printer:
             level.put("fence seq_cst")
             level.put(f"br label %done{tag}")
             level.label(f"done{tag}")
+
+    def _aligned_stack(self) -> str:
+        """What keeps vectors that are put aside from lying across two lines of the cache."""
+        return f" alignstack({self.machine.vector_bytes})"
 
     # -- statements --------------------------------------------------------------------------------
 
@@ -382,7 +393,7 @@ class Printer:
             carried = self.accumulators.states.get(value)
             level.names[id(value)] = carried or self.loads.load(level, value)
             return
-        operands = [self.values.operand(level, argument) for argument in value.args]
+        operands = [self.numbers.operand(level, value, argument) for argument in value.args]
         if value.opcode == "call":
             level.names[id(value)] = self.call(level, value, operands)
             return
@@ -428,8 +439,7 @@ class Printer:
             given.append(f"{llvm_type(value.dtype)} {self.values.operand(level, value, 1)}")
         part.statement(inner, loop)
         name = f"@segment{self.values.tag()}"
-        # Vectors that are put aside would lie across two lines of the cache.
-        alignment = f" alignstack({self.machine.vector_bytes})" if loop.role == "vector" else ""
+        alignment = self._aligned_stack() if loop.role == "vector" else ""
         signature = f"{name}({', '.join(parameters)}) noinline nounwind{alignment}"
         head = f"define internal void {signature} {{"
         self.segments.append("\n".join([head, *inner.lines[1:], "  ret void", "}"]))
@@ -441,6 +451,12 @@ class Printer:
 
 def _aligned_bytes(buffer: Buffer) -> Extent:
     return aligned(product(buffer.shape) * buffer.item_bytes)
+
+
+def _puts_aside(body: Scope) -> bool:
+    """Whether a vector loop in it has so long a body that some values may lie in memory."""
+    loops = (s for s in walk(body) if isinstance(s, For) and s.role == "vector" and not s.segment)
+    return any(len(loop.body.statements) > SHORT_BODY for loop in loops)
 
 
 def _has_rare(scope: Scope) -> bool:

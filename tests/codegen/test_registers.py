@@ -31,6 +31,38 @@ def softmax() -> tuple[list[gx.Node], list[gx.Node]]:
     return [x, seed], [y, *gx.vjp(y, [x], seed)]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_constants_of_a_long_loop_lie_in_memory(dtype: str) -> None:
+    x = gx.symbol("x", (1000,), dtype)
+    (text,) = texts([x], gx.gelu(x), "avx2")
+    variables = re.findall(r"^@(\S+) = private global <(\d+) x \w+> splat", text, re.MULTILINE)
+    assert len(variables) > 16
+    assert {int(count) for _, count in variables} == {32 // np.dtype(dtype).itemsize}
+    for symbol, _ in variables:
+        assert f"ptr @{symbol}, align 32, !invariant.load !0" in text
+    for other in ("avx512", "sse2", "neon"):
+        assert "private global" not in texts([x], gx.gelu(x), other)[0]
+
+
+def test_few_constants_stay_in_registers() -> None:
+    x = gx.symbol("x", (1000,))
+    (text,) = texts([x], 1.5 + x * (2.5 + x * (3.5 + x)), "avx2")
+    assert "private global" not in text
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("function", [gx.gelu, gx.tanh, gx.softplus, gx.gammaln, gx.arctan])
+def test_constants_in_memory_are_those_of_the_function(function, dtype: str) -> None:
+    """In whole vectors, a vector and a rest, and beside arrays of any strides."""
+    x = gx.symbol("x", ("n",), dtype)
+    compiled = gx.compile(x, function(x), options=OPTIONS)
+    array = np.linspace(-6, 6, 203).astype(dtype)
+    bound = 8 * np.finfo(dtype).eps
+    for given in (array, array[:5], array[::3]):
+        wanted = gx.evaluate(function(x), {x: given})
+        np.testing.assert_allclose(compiled(given), wanted, rtol=bound, atol=bound)
+
+
 def test_conditions_of_a_row_are_compared_in_lanes() -> None:
     """Vectors of bits that cross blocks are bytes, which each use takes apart."""
     given, made = softmax()
@@ -49,6 +81,13 @@ def test_a_condition_of_a_row_with_infinities_and_zeros() -> None:
     values = gx.evaluate(made, dict(zip(given, (x, seed), strict=True)))
     for mine, wanted in zip(compiled(x, seed), values, strict=True):
         np.testing.assert_allclose(mine, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_vectors_that_are_put_aside_lie_in_one_line_of_the_cache() -> None:
+    x = gx.symbol("x", (1000,))
+    for name, size in (("avx2", 32), ("avx512", 64)):
+        assert f" alignstack({size}) {{" in texts([x], gx.tanh(x), name)[0]
+        assert "alignstack" not in texts([x], x + 1.0, name)[0]
 
 
 def distances(columns: int) -> tuple[list[gx.Node], gx.Node]:
