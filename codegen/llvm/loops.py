@@ -29,12 +29,13 @@ from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.loads import Loads
 from graphc.codegen.llvm.pauses import Pauses, steps_between_pauses
 from graphc.codegen.llvm.row_sums import RowSums, RowSumsWriter, row_sums
+from graphc.codegen.llvm.rows import written_blocks
 from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.llvm.stores import Stores
 from graphc.codegen.llvm.stream import Traffic, may_stream, streaming_stores
 from graphc.codegen.llvm.sums import in_registers
 from graphc.codegen.llvm.turned import TurnedLoop, fill, strip_end, strip_start, turned_loop
-from graphc.codegen.loops import Buffer
+from graphc.codegen.loops import LINE_BYTES, Buffer
 from graphc.codegen.recurrence import carried_loads
 from graphc.codegen.scalar import For, Scope, Store, Value, walk
 from graphc.dims import affine
@@ -333,7 +334,12 @@ class Loops:
             # Addresses take 8 bytes a lane, and elements are fetched one by one: lanes beyond two
             # vectors of addresses gain nothing, and cost tens of milliseconds to compile. Sums keep
             # their lanes, on which their order depends.
-            count = min(count, max(2, self.values.machine.vector_bytes // 4))
+            vector_bytes = self.values.machine.vector_bytes
+            blocks = written_blocks(loop.body, loop.variable, count, vector_bytes)
+            # Short rows that are written together are whole lines.
+            sizes = [block.stores[0].buffer.item_bytes for block in blocks if block.whole]
+            lines = max((LINE_BYTES // size for size in sizes), default=0)
+            count = min(count, max(2, vector_bytes // 4, lines))
         return count
 
     def single(self, level: Level, loop: For, masked: bool) -> None:
@@ -358,13 +364,17 @@ class Loops:
         if self.traffic is None or not stores:
             return self._carried(level, *given)
         self.traffic.streamed += [store.buffer for store in stores]
-        condition = may_stream(self.indices, level, loop, stores, self.traffic)
+        condition, head = may_stream(self.indices, level, loop, stores, self.traffic)
         tag = self.values.tag()
         versions, made = {}, {}
         for name, past in (("past", stores), ("through", [])):
             versions[name] = Level(level.scope, level, block=f"{name}{tag}")
             self.stores.streaming = {id(store) for store in past}
-            made[name] = self._carried(versions[name], *given)
+            if past and head:
+                self._from_a_line(versions[name], loop, start, stop, count, head)
+                made[name] = {}
+            else:
+                made[name] = self._carried(versions[name], *given)
         self.stores.streaming = set()
         level.put(f"br i1 {condition}, label %past{tag}, label %through{tag}")
         for name, version in versions.items():
@@ -379,6 +389,23 @@ class Loops:
             typed = llvm_type(accumulator.dtype, count)
             level.put(f"{results[accumulator]} = phi {typed} {_incoming(ends)}")
         return results
+
+    def _from_a_line(
+        self, level: Level, loop: For, start: str, stop: str, count: int, head: str
+    ) -> None:
+        """A loop without sums in whole vectors after its first `head` elements: those, and what is
+        left at the end, are done one by one. What goes past the caches is whole lines.
+        """
+        sizes = [s.buffer.item_bytes for s in loop.body.statements if isinstance(s, Store)]
+        whole = max(count, LINE_BYTES // min(sizes))
+        line, first = self.values.fresh(), self.values.fresh()
+        self.values.declarations.add("declare i64 @llvm.smin.i64(i64, i64)")
+        level.put(f"{line} = add i64 {start}, {head}")
+        level.put(f"{first} = call i64 @llvm.smin.i64(i64 {line}, i64 {stop})")
+        middle = self._whole_span(level, first, stop, whole)[0]
+        self._carried(level, loop, start, first, 1, 1, {})
+        self._carried(level, loop, first, middle, count, count, {})
+        self._carried(level, loop, middle, stop, 1, 1, {})
 
     def _masked(self, level: Level, loop: For, count: int) -> None:
         """All vectors under a mask, so that a long body is written once."""

@@ -17,6 +17,7 @@ round.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -24,7 +25,7 @@ from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.scalar import memory_type
 from graphc.codegen.llvm.shuffles import Shuffles, register_lanes
-from graphc.codegen.loops import Buffer, linear
+from graphc.codegen.loops import LINE_BYTES, Buffer, linear
 from graphc.codegen.scalar import Address, Scope, Store, Value, walk
 from graphc.dims import Dim, Extent, affine
 
@@ -32,7 +33,8 @@ from graphc.dims import Dim, Extent, affine
 MOST_COLUMNS, MOST_INTERLEAVED = 16, 4
 # Rows of fewer elements are read as one run of memory.
 _LEAST_STEP = 4
-# Smaller elements stay scattered: a block of them is not much more than one of these.
+# Smaller elements stay scattered, unless they are whole rows: a block of them is not much more than
+# one of these.
 _LEAST_BYTES = 4
 
 
@@ -71,13 +73,21 @@ def rows_of(scope: Scope, variable: str, lanes: int, vector_bytes: int) -> Rows:
             barred.add(statement.immediate.buffer)
     for buffer, own in stores.items():
         width = min(lanes, vector_bytes // buffer.item_bytes, MOST_COLUMNS)
-        if buffer in barred or buffer.item_bytes < _LEAST_BYTES:
+        if buffer in barred:
             continue
         for block in _blocks(own, variable, width):
+            if buffer.item_bytes < _LEAST_BYTES and not block.whole:
+                continue
             last = max(block.stores, key=lambda store: order[id(store)])
             made.due.setdefault(id(last), []).append(block)
             made.waiting |= set(map(id, block.stores))
     return made
+
+
+def written_blocks(scope: Scope, variable: str, lanes: int, vector_bytes: int) -> list[Block]:
+    """The blocks in which a vector loop over `variable` writes short rows."""
+    due = rows_of(scope, variable, lanes, vector_bytes).due
+    return [block for blocks in due.values() for block in blocks]
 
 
 def _blocks(stores: Sequence[Store], variable: str, width: int) -> Iterator[Block]:
@@ -136,7 +146,8 @@ class RowWriter:
         self.values = indices.values
         self.shuffles = Shuffles(indices.values)
 
-    def write(self, level: Level, block: Block) -> None:
+    def write(self, level: Level, block: Block, past: bool = False) -> None:
+        """Write a block; `past` the caches, if it begins at a line of memory."""
         lanes = level.lanes
         assert lanes is not None
         buffer, dtype = block.stores[0].buffer, block.stores[0].value.dtype
@@ -156,7 +167,12 @@ class RowWriter:
                 place = ((first + lane) * block.step + offset) * size
                 pointer = self.values.fresh("p")
                 level.put(f"{pointer} = getelementptr i8, ptr {at}, i64 {place}")
-                level.put(f"store <{count} x {element}> {vector}, ptr {pointer}, align {size}")
+                aligned, hint = size, ""
+                if past:
+                    step = lanes.count * block.step * size
+                    aligned, hint = math.gcd(LINE_BYTES, place, step), ", !nontemporal !3"
+                typed = f"<{count} x {element}>"
+                level.put(f"store {typed} {vector}, ptr {pointer}, align {aligned}{hint}")
 
 
 # -- rows that are read ----------------------------------------------------------------------------

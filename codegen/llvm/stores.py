@@ -33,7 +33,8 @@ class Stores:
         rows = self._rows(level)
         if rows is not None and id(s) in rows.waiting:
             for block in rows.due.get(id(s), ()):
-                self.row_writer.write(level, block)
+                past = all(id(store) in self.streaming for store in block.stores)
+                self.row_writer.write(level, block, past and block.whole)
             return
         count = level.lane_count
         dtype, size = s.value.dtype, s.buffer.item_bytes
