@@ -1,22 +1,24 @@
 """How is a group without a reduction written?
 
 Rows in parallel, lanes along the last axis; one flat run of elements, when every operand is read at
-its own index; or tiles of two axes, when a large array is read across its rows.
+its own index; tiles of two axes, when a large array is read across its rows; or lanes from turn to
+turn, when a few elements at a time are read in turns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen import segments
-from graphc.codegen.emit.seams import parts_of_rows
+from graphc.codegen.emit.seams import Span, boxes_of_rows, parts_of_rows
+from graphc.codegen.emit.woven import LEAST_TURNS, MOST_WOVEN, turns_of
 from graphc.codegen.emit.writer import Framed, Writer, part_operand, placed
 from graphc.codegen.fuse.reading import reads_at, variables
 from graphc.codegen.loops import CHUNK, MOST_TURNED, TURNED_SIDE
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel
-from graphc.codegen.scalar import Statement
+from graphc.codegen.scalar import Scope, Statement
 from graphc.dims import Extent, affine, ceildiv, dim_max, dim_min, product, symbols_of
 from graphc.lowering import Reduce
 from graphc.node import Node
@@ -33,8 +35,8 @@ MOST_STEPPED = 4
 FEW_RESULTS, LEAST_CHUNK = 16, 256
 # Statements of an element that threads share as they do those of any loop.
 LIGHT = 16
-# Members of a group that may be written several times.
-FEW_MEMBERS = 8
+# Members of a group that may be written several times, and the work of all elements of a turn.
+FEW_MEMBERS, MOST_WORK_WOVEN = 8, 256
 
 
 @dataclass(frozen=True)
@@ -76,57 +78,161 @@ class ElementwiseWriter(Writer):
             yield value, where
 
     def copy(self, copies: Sequence[tuple[Node, Operand]]) -> list[Launch]:
-        """A kernel that writes the values of any nodes of one shape to memory."""
+        """Kernels that write the values of any nodes of one shape to memory."""
         return self._unless_empty(copies, copies[0][0].shape)
 
     def _unless_empty(
         self, results: Sequence[tuple[Node, Operand]], domain: Shape
     ) -> list[Launch]:
-        """An element-wise launch, or none where there are no elements: their indices mean nothing.
-        """
-        return [] if product(domain) == 0 else [self._elementwise(results, domain)]
+        """Element-wise launches; none if there are no elements: their indices mean nothing."""
+        return [] if product(domain) == 0 else self._elementwise(results, domain)
 
-    def _elementwise(self, results: Sequence[tuple[Node, Operand]], domain: Shape) -> Launch:
-        draft = self.draft()
-        nodes = [node for node, _ in results]
+    def _elementwise(
+        self, results: Sequence[tuple[Node, Operand]], domain: Shape
+    ) -> list[Launch]:
         if product(domain) == 1:  # lanes would be masked off, all but one
-            with draft.scope.loop("parallel", 0, 1, "p") as once:
-                self._store_all(Reader(self, draft, once.body), results, (0,) * len(domain))
-                if self._is_cut(segments.of_one(draft, once)):
-                    segments.in_order(draft, once, self.partition.tactics.straight)
-            return draft.launch(1, 1, self.group.members, self.reason())
+            return [self._once(results, domain)]
+        nodes = [node for node, _ in results]
         framed = any(isinstance(operand, Framed) for _, operand in results)
-        flat = not framed and self.is_flat(nodes, domain)
-        across = None if flat else self._read_across(nodes, domain)
+        if not framed and self.is_flat(nodes, domain):
+            return [self._flat(results, domain)]
+        across = self._read_across(nodes, domain)
         if across is not None:
-            return self._tiled(results, domain, across)
+            return [self._tiled(results, domain, across)]
         # an axis of one element has no lanes to offer
         kept = [axis for axis, extent in enumerate(domain) if extent != 1] or [len(domain) - 1]
-        shape: Shape = (product(domain),) if flat else tuple(domain[axis] for axis in kept)
-        rows, columns = product(shape[:-1]), shape[-1]
-        chunk, heavy = _chunk(len(results)), 1
-        tiles = 1 if isinstance(columns, int) and columns <= chunk else ceildiv(columns, chunk)
-        tasks = rows * tiles
+        *lead, last = kept
+        whole: list[Span] = [(0, domain[last])]
+        parts, boxes = whole, [tuple((0, domain[axis]) for axis in lead)]
+        # Of what is much to compute one loop is enough.
+        if len(self.group.members) <= FEW_MEMBERS:
+            tactics = self.partition.tactics
+            parts = parts_of_rows(nodes, domain, last, tactics.parts_of_row, self._is_stored)
+            if tactics.boxes_of_rows:
+                boxes = boxes_of_rows(nodes, domain, lead, self._is_stored)
+        turn = self._turn(nodes, domain, kept) if len(parts) == len(boxes) == 1 else 1
+        if turn > 1:
+            return [self._woven(results, domain, kept, turn)]
+        return [self._rows(results, domain, kept, box, parts) for box in boxes]
+
+    def _turn(self, nodes: Sequence[Node], domain: Shape, kept: list[int]) -> int:
+        """How many elements are written in turns; 1 if these are none, or too much to be computed
+        each by its own instructions.
+        """
+        if not self.partition.tactics.weaves_turns:
+            return 1
+        turn = turns_of(nodes, domain, kept, self._is_stored)
+        many = min(turn, MOST_WOVEN) * max(len(self.group.members), self.group.work)
+        return turn if many <= MOST_WORK_WOVEN else 1
+
+    def _woven(
+        self, results: Sequence[tuple[Node, Operand]], domain: Shape, kept: list[int], turn: int
+    ) -> Launch:
+        """Turns of as many elements along the last of the axes `kept`, or over rows that are turns
+        each.
+        """
+        draft = self.draft()
+        *lead, last = kept
+        rows = domain[last] == turn
+        across = lead.pop() if rows else last
+        extent = domain[across] if rows else domain[last] // turn
+        whole = max(LEAST_TURNS, CHUNK // turn // LEAST_TURNS * LEAST_TURNS)
+        tiles = 1 if extent <= whole else ceildiv(extent, whole)
+        sizes = tuple(domain[axis] for axis in lead)
+        nothing = (0,) * (len(domain) - len(kept))
+        tasks = product(sizes) * tiles
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
             p = draft.bind(outer.variable, 0, tasks)
-            row = draft.simplify(p // tiles)
+            start = draft.simplify(p % tiles) * whole
+            row = unravel(draft.simplify(p // tiles), sizes, draft.bounds)
+            stop = extent if tiles == 1 else dim_min(extent, start + whole)
+            apart = turn > MOST_WOVEN
+            with outer.body.loop("serial" if apart else "vector", start, stop) as turns:
+                q = draft.bind(turns.variable, 0, extent)
+
+                def write(body: Scope, j: Extent) -> None:
+                    inner = (q, j) if rows else (q * turn + j,)
+                    index = placed(kept, (*row, *inner), nothing, len(domain))
+                    self._store_all(Reader(self, draft, body), results, index)
+
+                if apart:
+                    with turns.body.loop("vector", 0, turn) as lanes:
+                        write(lanes.body, draft.bind(lanes.variable, 0, turn))
+                else:
+                    for j in range(turn):
+                        write(turns.body, j)
+        reason = f"{self.reason()}; in turns of {turn}"
+        return draft.launch(tasks, min(extent, whole) * turn, self.group.members, reason)
+
+    def _is_stored(self, node: Node) -> bool:
+        return self.readable(node) is not None
+
+    def _once(self, results: Sequence[tuple[Node, Operand]], domain: Shape) -> Launch:
+        """A single element."""
+        draft = self.draft()
+        with draft.scope.loop("parallel", 0, 1, "p") as once:
+            self._store_all(Reader(self, draft, once.body), results, (0,) * len(domain))
+            if self._is_cut(segments.of_one(draft, once)):
+                segments.in_order(draft, once, self.partition.tactics.straight)
+        return draft.launch(1, 1, self.group.members, self.reason())
+
+    def _flat(self, results: Sequence[tuple[Node, Operand]], domain: Shape) -> Launch:
+        """One run of elements."""
+        draft, size = self.draft(), product(domain)
+
+        def index_of(lead: Index, i: Extent) -> Index:
+            index = unravel(i, domain, draft.bounds)
+            self.flat[index] = i
+            return index
+
+        return self._in_lanes(draft, results, (), [(0, size)], index_of)
+
+    def _rows(
+        self,
+        results: Sequence[tuple[Node, Operand]],
+        domain: Shape,
+        kept: Sequence[int],
+        box: Sequence[Span],
+        parts: Sequence[Span],
+    ) -> Launch:
+        """The rows of a box of the axes that are `kept` but for the last, which is cut in parts."""
+        draft = self.draft()
+        nothing = (0,) * (len(domain) - len(kept))
+
+        def index_of(lead: Index, i: Extent) -> Index:
+            rows = [start + place for (start, _), place in zip(box, lead, strict=True)]
+            return placed(kept, (*rows, i), nothing, len(domain))
+
+        sizes = tuple(stop - start for start, stop in box)
+        return self._in_lanes(draft, results, sizes, parts, index_of)
+
+    def _in_lanes(
+        self,
+        draft: Draft,
+        results: Sequence[tuple[Node, Operand]],
+        lead: Shape,
+        parts: Sequence[Span],
+        index_of: Callable[[Index, Extent], Index],
+    ) -> Launch:
+        """Rows in parallel, numbered by `lead`, and a loop over lanes for each part of them, where
+        `index_of` says what index an element has.
+        """
+        columns = parts[-1][1]
+        chunk, heavy = _chunk(len(results)), 1
+        tiles = 1 if isinstance(columns, int) and columns <= chunk else ceildiv(columns, chunk)
+        tasks = product(lead) * tiles
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
             start = draft.simplify(p % tiles) * chunk
-            lead = unravel(row, shape[:-1], draft.bounds)
+            row = unravel(draft.simplify(p // tiles), lead, draft.bounds)
             stop = columns if tiles == 1 else dim_min(columns, start + chunk)
-            seamless = flat or kept[-1] != len(domain) - 1
-            parts = [(0, columns)] if seamless else self._parts_of_rows(nodes, domain)
             for low, high in parts:
                 first = start if low == 0 else dim_max(start, low)
                 last = stop if high == columns else dim_min(stop, high)
                 lanes = outer.body.loop("vector", first, last)
                 i = draft.bind(lanes.variable, low, high)
-                if not flat:
-                    nothing = (0,) * (len(domain) - len(kept))
-                    index = placed(kept, (*lead, i), nothing, len(domain))
-                else:
-                    index = unravel(i, domain, draft.bounds)
-                    self.flat[index] = i
-                self._store_all(Reader(self, draft, lanes.body), results, index)
+                reader = Reader(self, draft, lanes.body)
+                self._store_all(reader, results, index_of(row, i))
                 if self._is_cut(lanes.body.statements):
                     heavy = max(heavy, len(lanes.body.statements) // LIGHT)
                     straight = self.partition.tactics.straight
@@ -137,14 +243,6 @@ class ElementwiseWriter(Writer):
         launch = draft.launch(tasks, inner, self.group.members, self.reason())
         launch.grain = dim_max(launch.grain // heavy, 1)
         return launch
-
-    def _parts_of_rows(self, nodes: Sequence[Node], shape: Shape) -> list[tuple[Extent, Extent]]:
-        """Parts of the rows, each of which is written by a loop of its own; one if what is
-        computed is too much to be written several times.
-        """
-        if len(self.group.members) > FEW_MEMBERS:
-            return [(0, shape[-1])]
-        return parts_of_rows(nodes, shape, lambda node: self.readable(node) is not None)
 
     def _is_cut(self, body: Sequence[Statement]) -> bool:
         """Whether a body is long, and this target takes it in segments."""
