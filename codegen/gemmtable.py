@@ -208,9 +208,10 @@ def reachable(table: KernelTable, shapes: Iterable[ProductShape]) -> set[str]:
         if columns <= FEW_ROWS:  # the operands may be exchanged
             pairs.append((columns, rows))
         for down, across in pairs:
-            used |= reached_tiles(tile, down, across)
-            if _may_be_wide(tile, down, across):
-                used |= reached_tiles(tile, down, across, packed=True)
+            # The last rows may be a block of their own, and those of what is packed are cut higher.
+            for many in (down, down % tile.rows):
+                for packed in (False, True):
+                    used |= reached_tiles(tile, many, across, packed=packed)
         for few, many in ((rows, columns), (columns, rows)):
             if _may_stream(tile, few, many, depth):
                 used |= {tile.stream_name(height) for height in _pieces_of(few, STREAM_ROWS)}

@@ -103,7 +103,8 @@ class ElementwiseWriter(Writer):
         kept = [axis for axis, extent in enumerate(domain) if extent != 1] or [len(domain) - 1]
         *lead, last = kept
         whole: list[Span] = [(0, domain[last])]
-        parts, boxes = whole, [tuple((0, domain[axis]) for axis in lead)]
+        parts: list[Span] = whole
+        boxes: list[tuple[Span, ...]] = [tuple((0, domain[axis]) for axis in lead)]
         # Of what is much to compute one loop is enough.
         if len(self.group.members) <= FEW_MEMBERS:
             tactics = self.partition.tactics

@@ -156,7 +156,7 @@ def _next_blocks(rows: For, lanes: For, count: int) -> Iterator[NextBlock]:
         within = affine(split[1], lanes.variable)
         if within is not None and within[0] == 1:
             first = split[0] * (rows.start + count) + within[1] + lanes.start
-            yield NextBlock(buffer, first, min(count * step, MOST_ASKED))
+            yield NextBlock(buffer, first, min(count * length * buffer.item_bytes, MOST_ASKED))
 
 
 def rows_ahead(lanes: For, large_bytes: int) -> dict[int, Extent]:

@@ -171,6 +171,7 @@ class Printer:
     """Writes one function of a kernel, and the functions of its segments."""
 
     is_straight: bool
+    numbers: Numbers
 
     def __init__(self, kernel: Kernel, machine: Machine, whole: Printer | None = None) -> None:
         """`whole` writes the kernel of which this one writes a segment."""

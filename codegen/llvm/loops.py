@@ -366,7 +366,8 @@ class Loops:
         self.traffic.streamed += [store.buffer for store in stores]
         condition, head = may_stream(self.indices, level, loop, stores, self.traffic)
         tag = self.values.tag()
-        versions, made = {}, {}
+        versions: dict[str, Level] = {}
+        made: dict[str, dict[Any, str]] = {}
         for name, past in (("past", stores), ("through", [])):
             versions[name] = Level(level.scope, level, block=f"{name}{tag}")
             self.stores.streaming = {id(store) for store in past}

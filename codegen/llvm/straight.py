@@ -142,7 +142,7 @@ class Straight:
                     times.append(time)
             if type(statement) is Store:
                 often[statement.buffer] = often.get(statement.buffer, 0) + 1
-            elif statement.opcode == "load":
+            elif type(statement) is Value and statement.opcode == "load":
                 buffer = statement.immediate.buffer
                 often[buffer] = often.get(buffer, 0) + 1
         for times in uses.values():
