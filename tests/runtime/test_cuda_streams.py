@@ -246,9 +246,9 @@ def _scans() -> tuple[list[Any], list[Any], list[Any]]:
 
 def _sorts() -> tuple[list[Any], list[Any], list[Any]]:
     """Rows whose scratch is too large for the chip."""
-    x, y = gx.symbol("x", (2, 1600), "float32"), gx.symbol("y", (3, 1500), "float32")
-    first, second = gx.sort(x, axis=1), gx.sort(y, axis=1)
-    return [x, y], [first, second, first[:, :1500] - second[:2]], [(2, 1600), (3, 1500)]
+    x, y = gx.symbol("x", (2, 2200), "float32"), gx.symbol("y", (3, 2100), "float32")
+    first, second = gx.argsort(x, axis=1), gx.argsort(y, axis=1)
+    return [x, y], [first, second, first[:, :2100] - second[:2]], [(2, 2200), (3, 2100)]
 
 
 @emulator.required
