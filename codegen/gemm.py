@@ -721,7 +721,10 @@ def _run_phases(f: Function, b: Blocking, p: Plan, sources: Sources, work: Opera
             p["depth_end"] = f.minimum(depth, f.add(k.index, k_span))
             with f.when(once):
                 grain = f.maximum(f.divide(TASK_WORK // 32, f.multiply(kc, width)), 1)
-                _run(f, tile, p.base, "pack_panels", f.ceil_divide(here, width), grain)
+                panels, together = f.ceil_divide(here, width), tile.panels_beside
+                enough = f.compare("sge", f.divide(panels, together), p["workers"])
+                grain = f.maximum(grain, f.select(enough, together, 1))
+                _run(f, tile, p.base, "pack_panels", panels, grain)
             _run_blocks(f, tile, p, "compute_tiles", work)
 
 

@@ -20,7 +20,7 @@ from graphc.codegen.microkernel import (
     stream_kernel,
     tile_kernel,
 )
-from graphc.codegen.packing import lay_kernel, pack_kernel
+from graphc.codegen.packing import beside_kernel, lay_kernel, pack_kernel
 
 JOB_WORDS = (
     *("left", "left_row", "left_column", "left_batch"),
@@ -104,7 +104,7 @@ class KernelTable:
 
     def names(self) -> list[str | None]:
         """Symbols in table order; None where no such kernel exists."""
-        names: list[str | None] = [None] * (self._packs + 3)
+        names: list[str | None] = [None] * (self._packs + 4)
         tile = self.tile
         for tabled, heights in ((False, tile.heights), (True, tile.tabled_heights)):
             for rows in heights:
@@ -123,6 +123,7 @@ class KernelTable:
         names[self._packs] = tile.pack_name("left")
         names[self._packs + 1] = tile.pack_name("right")
         names[self._packs + 2] = tile.lay_name
+        names[self._packs + 3] = tile.pack_name("beside")
         return names
 
     @property
@@ -162,6 +163,9 @@ class KernelTable:
     def load_pack(self, f: Function, table: Operand, side: str) -> str:
         return f.word(table, self._packs + (side == "right"), "ptr")
 
+    def load_beside(self, f: Function, table: Operand) -> str:
+        return f.word(table, self._packs + 3, "ptr")
+
     def load_lay(self, f: Function, table: Operand) -> str:
         return f.word(table, self._packs + 2, "ptr")
 
@@ -181,6 +185,7 @@ def kernels(tile: Tile) -> Iterator[tuple[str, Callable[[], Function], int]]:
         yield tile.stream_name(rows), partial(stream_kernel, tile, rows), 2
     for side in ("left", "right"):
         yield tile.pack_name(side), partial(pack_kernel, tile, side), 1
+    yield tile.pack_name("beside"), partial(beside_kernel, tile), 1
     yield tile.lay_name, partial(lay_kernel, tile), 1
 
 
@@ -193,6 +198,8 @@ def reachable(table: KernelTable, shapes: Iterable[ProductShape]) -> set[str]:
             used.add(tile.pack_name("left"))
         if "right" in tabled:
             used.add(tile.lay_name)
+        elif _may_lie_beside(tile, rows, columns):
+            used.add(tile.pack_name("beside"))
         if not isinstance(rows, int) or not isinstance(columns, int):
             used |= {
                 name
@@ -250,6 +257,16 @@ def _may_be_wide(tile: Tile, rows: object, columns: object) -> bool:
         return True
     least = min(WIDE_COLUMNS, NARROW_PANELS * tile.columns)
     return columns >= least or columns <= FEW_ROWS and rows >= least
+
+
+def _may_lie_beside(tile: Tile, rows: object, columns: object) -> bool:
+    """Whether panels of right may be packed several at a time, the operands exchanged or not."""
+    least = tile.panels_beside * tile.columns
+    return any(
+        (not isinstance(across, int) or across >= least)
+        and (not isinstance(down, int) or down > FEW_ROWS)
+        for down, across in ((rows, columns), (columns, rows))
+    )
 
 
 def reached_tiles(

@@ -342,12 +342,32 @@ def pack_panels(tile: Tile) -> Function:
     with f.when(tables.right):
         tables.fill("right_along", depth_begin, f.subtract(depth_end, depth_begin), 0)
     start = f.at(p["right"], f.multiply(depth_begin, right_row))
-    with f.loop(begin, end) as task:
-        column = f.add(column_begin, f.multiply(task.index, tile.columns))
-        count = f.minimum(tile.columns, f.subtract(columns, column))
+    depth = f.subtract(depth_end, depth_begin)
+    together = tile.panels_beside
+    plain = f.both(f.negate(is_set(f, p["pack_right"])), f.negate(tables.right))
+    beside = f.both(plain, f.compare("eq", right_column, tile.vector.element_bytes))
+    whole = f.divide(f.subtract(columns, column_begin), tile.columns)
+    stop = f.select(beside, f.minimum(end, whole), begin)
+    groups = f.divide(f.maximum(f.subtract(stop, begin), 0), together)
+    through = f.add(begin, f.multiply(groups, together))
+
+    def place_of(task: Operand) -> tuple[Operand, Operand, Operand]:
+        column = f.add(column_begin, f.multiply(task, tile.columns))
         source = f.at(start, f.multiply(column, right_column))
-        place = (column, count, depth_begin, f.subtract(depth_end, depth_begin), 0)
-        destination = f.at(shared, f.multiply(task.index, right_panel))
+        return column, source, f.at(shared, f.multiply(task, right_panel))
+
+    with f.loop(begin, through, together) as group:
+        _, source, destination = place_of(group.index)
+        f.call_pointer(
+            "void",
+            KernelTable(tile).load_beside(f, p["kernels"]),
+            *(("ptr", source), ("i64", p["right_row"]), ("i64", depth)),
+            *(("ptr", destination), ("i64", right_panel)),
+        )
+    with f.loop(through, end) as task:
+        column, source, destination = place_of(task.index)
+        count = f.minimum(tile.columns, f.subtract(columns, column))
+        place = (column, count, depth_begin, depth, 0)
         _pack(f, tile, p, "right", source, place, destination, tables)
     return f
 

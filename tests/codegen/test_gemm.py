@@ -338,6 +338,7 @@ PATHS = {
     "in place": (100, 48, 70, "rows", "rows"),
     "right packed by tasks": (40, 130, 150, "rows", "columns"),
     "right packed once": (300, 300, 200, "columns", "rows"),
+    "right packed once, all panels in groups": (130, 512, 200, "columns", "rows"),
     "right packed once, several blocks of k and columns": (130, 1100, 300, "rows", "rows"),
     "left packed against conflicts": (40, 300, 100, "power of two", "rows"),
     "left packed, several blocks of k": (40, 700, 300, "power of two", "rows"),
@@ -369,6 +370,30 @@ def test_paths(dtype, path):
     for accumulate, workers in ((False, 1), (True, 3)):
         sizes = (1, rows, columns, depth)
         run_case(f, rng, sizes, layouts, accumulate=accumulate, workers=workers)
+
+
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_panels_packed_together_are_those_packed_alone(dtype, name):
+    f = family(dtype, name, True)
+    tile = Tile.of(dtype, machine_named(name))
+    number, width, depth, size = tile.panels_beside, tile.columns, 11, f.dtype.itemsize
+    rng = np.random.default_rng(9)
+    source = rng.standard_normal((depth, number * width + 3)).astype(dtype)[::-1, 1:]
+    panel = (depth + 5) * width * size
+    together, alone = (np.full((number, depth + 5, width), -1, dtype) for _ in range(2))
+    words = (ctypes.c_void_p, ctypes.c_int64)
+    beside = f.function(tile.pack_name("beside"), *[words[i] for i in (0, 1, 1, 0, 1)])
+    single = f.function(tile.pack_name("right"), *[words[i] for i in (0, 1, 1, 1, 1, 0)])
+    start, along = source.ctypes.data, source.strides[0]
+    beside(start, along, depth, together.ctypes.data, panel)
+    for i in range(number):
+        target = alone.ctypes.data + i * panel
+        single(start + i * width * size, size, along, width, depth, target)
+    lines = source[:, : number * width].reshape(depth, number, width).swapaxes(0, 1)
+    np.testing.assert_array_equal(together[:, :depth], lines)
+    np.testing.assert_array_equal(together[:, depth:], -1)
+    np.testing.assert_array_equal(together[:, :depth], alone[:, :depth])
 
 
 def test_every_task_is_reached():
