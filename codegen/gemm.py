@@ -7,6 +7,10 @@ the index of each; every stride is in bytes and may be zero or negative in left 
 - ``left, left_row, left_column, left_batch``: address of element (0, 0) and strides along rows, k
   (its columns) and the batch; ``right, right_row`` (along k) ``, right_column, right_batch`` and
   ``out, out_row, out_batch`` likewise. The columns of out are contiguous; it overlaps no operand.
+- ``right_panels``: nonzero: right lies in panels of ``Tile.columns`` neighbouring columns, as if
+  packed, and ``right_row`` is the step from row to row of one. Panels are ``Tile.columns`` times
+  ``right_column`` bytes apart, as if that were a step from column to column. Without masks the
+  columns are whole vectors.
 - ``rows, columns, depth, batches``: the extents M, N, K and the number of products. An empty k
   gives zeros; no rows, columns or products, nothing.
 - ``accumulate``: nonzero adds to out.
@@ -382,7 +386,7 @@ def _exchange(f: Function, tile: Tile, p: Plan) -> None:
     vector = f.both(f.compare("eq", columns, 1), f.compare("eq", p["out_row"], size))
     transposed = f.both(f.compare("eq", left_row, size), f.compare("ne", left_step, size))
     apt = f.both(transposed, f.either(narrow, vector))
-    with f.when(f.both(apt, _stepped(f, p))):
+    with f.when(f.both(apt, f.both(_plain(f, p), _stepped(f, p)))):
         words = p.read("left right left_batch right_batch right_column right_row")
         p["right"], p["left"], p["right_batch"], p["left_batch"] = words[:4]
         p["left_row"], p["left_column"] = words[4:]
@@ -460,6 +464,11 @@ def _streams(f: Function, tile: Tile, p: Plan) -> str:
 
 
 def _plain(f: Function, p: Plan) -> str:
+    """Whether both operands are read from memory, and right is in no panels."""
+    return f.both(_in_memory(f, p), f.compare("eq", p["right_panels"], 0))
+
+
+def _in_memory(f: Function, p: Plan) -> str:
     """Whether both operands are read from memory."""
     packs = f.either(is_set(f, p["pack_left"]), is_set(f, p["pack_right"]))
     tables = f.either(is_set(f, p["left_across"]), is_set(f, p["right_across"]))
@@ -467,9 +476,9 @@ def _plain(f: Function, p: Plan) -> str:
 
 
 def _stepped(f: Function, p: Plan) -> str:
-    """Whether they are, and lie a constant step apart in the batch."""
+    """Whether they are, and those of the batch lie a constant step apart."""
     places = f.either(is_set(f, p["left_place"]), is_set(f, p["right_place"]))
-    return f.both(_plain(f, p), f.negate(places))
+    return f.both(_in_memory(f, p), f.negate(places))
 
 
 def _cut(b: Blocking) -> Function:
@@ -603,6 +612,7 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
     large = f.both(f.either(large, f.both(scattered, wide)), f.compare("sgt", rows, FEW_ROWS))
     strided = f.compare("ne", p["right_column"], size)
     right_packed = f.either(f.either(own_right, strided), large)
+    right_packed = f.both(right_packed, f.compare("eq", p["right_panels"], 0))
 
     # Each task packs its own panels of right if it takes all rows, whose left operand must then
     # be good to read from the third level, or if the batch is what gives tasks.

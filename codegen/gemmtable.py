@@ -24,7 +24,7 @@ from graphc.codegen.packing import beside_kernel, lay_kernel, pack_kernel
 
 JOB_WORDS = (
     *("left", "left_row", "left_column", "left_batch"),
-    *("right", "right_row", "right_column", "right_batch"),
+    *("right", "right_row", "right_column", "right_batch", "right_panels"),
     *("out", "out_row", "out_batch"),
     *("rows", "columns", "depth", "batches", "accumulate"),
     *("epilogue", "epilogue_context", "warm"),

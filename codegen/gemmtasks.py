@@ -203,6 +203,7 @@ def compute_tiles(tile: Tile) -> Function:
     right_by_task = f.compare("eq", p["right_source"], BY_TASK)
     whole_depth = f.compare("sle", f.subtract(depth_end, depth_begin), depth_block)
     comes_by_lines = f.either(right_once, f.compare("eq", right_column, size))
+    comes_by_lines = f.either(comes_by_lines, f.compare("ne", p["right_panels"], 0))
     with f.loop(begin, end, 1, [("i64", -1)]) as task:
         block = _block(f, p, task.index)
         other_task = f.compare("slt", f.add(task.index, 1), end)  # mostly of the next columns

@@ -37,7 +37,18 @@ from graphc.codegen.scalar import (
     item_bytes,
     walk,
 )
-from graphc.dims import Compound, Dim, Extent, affine, ceildiv, joined, separated, symbols_of
+from graphc.dims import (
+    Bounds,
+    Compound,
+    Dim,
+    Extent,
+    affine,
+    ceildiv,
+    joined,
+    separated,
+    substitute,
+    symbols_of,
+)
 
 COMBINERS = ("add", "mul", "max", "min", "and", "or")
 # Of a line of memory, and of a vector of the widest machines.
@@ -304,6 +315,60 @@ def placed_operand(region: Region) -> Placed | None:
     if len(known) < 2 or not constant:
         return None
     return Placed(tabled.buffer, tabled.start, place, (known[0][0], known[1][0]))
+
+
+@dataclass(frozen=True)
+class Panelled:
+    """A right operand that lies in memory in panels of `width` neighbouring columns: element (b, k,
+    j) is `buffer[start + batch * b + row * k + panel * (j // width) + j % width]`, in elements.
+    """
+
+    buffer: Buffer
+    start: Extent
+    width: int
+    batch: Extent
+    row: Extent
+    panel: Extent
+
+
+def panelled_operand(contract: Contract) -> Panelled | None:
+    """The right operand of a product, if it lies in whole panels, of more columns than one."""
+    region, columns = contract.right, contract.columns
+    tabled = None if plain_operand(region) is not None else tabled_operand(region)
+    if tabled is None or tabled.buffer.layout == "strided" or not isinstance(columns, int):
+        return None
+    across = tabled.parts[2]
+    width = _panel_width(across, region.variables[2])
+    if width is None or columns % width:
+        return None
+    number, place = Dim.symbol("_panel"), Dim.symbol("_place")
+    bounds = Bounds({"_place": (0, width - 1), "_panel": (0, None)})
+    apart = bounds.simplify(substitute(across, {region.variables[2]: number * width + place}))
+    panels = affine(apart, "_panel")
+    names = zip(tabled.parts[:2], region.variables[:2], strict=True)
+    steps = [affine(part, name) for part, name in names]
+    if panels is None or panels[1] != place or any(s is None or s[1] != 0 for s in steps):
+        return None
+    batch, row = (step[0] for step in steps if step is not None)
+    if any(symbols_of(step) & {*region.variables, "_place"} for step in (batch, row, panels[0])):
+        return None
+    return Panelled(tabled.buffer, tabled.start, width, batch, row, panels[0])
+
+
+def _panel_width(across: Extent, column: str) -> int | None:
+    """The number by which a column is divided, if it is by one alone."""
+    if isinstance(across, int):
+        return None
+    whole = Dim.symbol(column)
+    divisors = {
+        atom.arguments[1]
+        for monomial, _ in across.terms
+        for atom, _ in monomial
+        if isinstance(atom, Compound) and atom.arguments[0] == whole
+        and atom.operator in ("floordiv", "mod")
+    }
+    width = divisors.pop() if len(divisors) == 1 else None
+    return width if isinstance(width, int) else None
 
 
 def tabled_sides(contract: Contract) -> frozenset[str]:

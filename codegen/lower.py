@@ -45,7 +45,7 @@ from graphc.codegen.records import with_records
 from graphc.codegen.stretches import stretched
 from graphc.codegen.tactics import CPU, Tactics
 from graphc.codegen.tiny import written_out
-from graphc.codegen.weights import LEAST_STEPS, turned
+from graphc.codegen.weights import LEAST_STEPS, Layout, laid_out
 from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph, parameter_op, rebuild
 from graphc.lowering import (
@@ -62,7 +62,6 @@ from graphc.lowering import (
 )
 from graphc.node import NO_ATTRIBUTES, Node
 from graphc.ops.contract import free_axes
-from graphc.ops.movement import transpose
 from graphc.ops.operands import cast, constant_op
 from graphc.ops.special import project_op
 from graphc.types import Shape, TensorType
@@ -245,7 +244,7 @@ class _Lowering:
         donated: Mapping[int, int] = MappingProxyType({}),
     ) -> Procedure:
         tactics = self.tactics or CPU
-        graph = stretched(read_once(graph, tactics), tactics.kept_bytes)
+        graph = stretched(read_once(graph, tactics), tactics.kept_bytes, tactics.panel_bytes)
         inputs = [
             Storage("input", type_.dtype, type_.shape, position=i, strided=flag)  # type: ignore[union-attr]
             for i, (type_, flag) in enumerate(zip(graph.parameters, strided, strict=True))
@@ -511,8 +510,9 @@ class _Block:
         carry, steps, length = attrs["carry"], attrs["steps"], attrs["length"]
         args = list(args)
         if not isinstance(length, int) or length >= LEAST_STEPS:
-            graph, across = turned(graph, carry + steps)
-            args += [self._turned(node.args[i]) for i in across]
+            panel_bytes = (self.lowering.tactics or CPU).panel_bytes
+            graph, copies = laid_out(graph, carry + steps, panel_bytes)
+            args += [self._laid_out(node.args[i], layout) for i, layout in copies]
         variable = self.lowering.fresh_variable()
         step = symbol(variable)
         rows = self._rows(node, graph, results)
@@ -558,9 +558,9 @@ class _Block:
             else:
                 self.statements += copy_operand(each.final, results[i], shapes[i])
 
-    def _turned(self, matrix: Node) -> Operand:
-        """A transposed copy of a matrix."""
-        copy = transpose(matrix, (1, 0))
+    def _laid_out(self, matrix: Node, layout: Layout) -> Operand:
+        """A copy of a matrix, as products want to read it."""
+        copy = layout.of(matrix)
         operand = Operand(Storage("temporary", copy.dtype, copy.shape))
         self._copy([(copy, operand)])
         return operand

@@ -68,6 +68,11 @@ class Tile:
         return self.vectors * self.vector.lanes
 
     @property
+    def row_bytes(self) -> int:
+        """Of one row of the tile, or of a panel of the right operand."""
+        return self.vectors * self.vector.bytes
+
+    @property
     def heights(self) -> tuple[int, ...]:
         """Rows of the kernels, largest first: the full tile, then what remains at the bottom."""
         return (self.rows, *(rows for rows in (8, 4, 3, 2, 1) if rows < self.rows))

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from graphc.codegen.weights import turned
+from graphc.codegen.weights import laid_out
 from graphc.dims import product
 from graphc.dtypes import is_float
 from graphc.graph import Graph, close, placeholder, rebuild
@@ -24,7 +24,7 @@ from graphc.node import Node, users_of
 from graphc.ops.arithmetic import add_op
 from graphc.ops.contract import contract_op
 from graphc.ops.control import scan_op
-from graphc.ops.movement import reshape, transpose
+from graphc.ops.movement import reshape
 from graphc.ops.operands import broadcast, constant
 from graphc.ops.reduce import sum_op
 from graphc.ops.special import project
@@ -44,8 +44,11 @@ class _Sums:
     beside: tuple[Node, ...]
 
 
-def stretched(graph: Graph, most_bytes: int) -> Graph:
-    """The graph with loops cut such that what products over a stretch read is at most so much."""
+def stretched(graph: Graph, most_bytes: int, panel_bytes: int = 0) -> Graph:
+    """The graph with loops cut such that what products over a stretch read is at most so much.
+
+    A row of a panel of a matrix has `panel_bytes` (see `weights`).
+    """
     order = graph.order
     if not most_bytes or not any(node.op is scan_op for node in order):
         return graph
@@ -60,7 +63,7 @@ def stretched(graph: Graph, most_bytes: int) -> Graph:
             steps = _steps_of_stretch(node, sums, most_bytes)
             if steps:
                 done[node] = node  # only its results are read, and they are replaced
-                done |= _in_stretches(node, sums, steps, done, users, outputs)
+                done |= _in_stretches(node, sums, steps, done, users, outputs, panel_bytes)
                 continue
         done[node] = rebuild(node, [done[argument] for argument in node.args])
     return Graph(graph.parameters, [done[output] for output in graph.outputs])
@@ -132,14 +135,15 @@ def _in_stretches(
     done: dict[Node, Node],
     users: dict[Node, list[Node]],
     outputs: set[Node],
+    panel_bytes: int,
 ) -> dict[Node, Node]:
     """By the results of a loop and the sums over them: what a loop over stretches gives."""
     attrs = loop.attrs
     carry, length = attrs["carry"], attrs["length"]
     last = carry + attrs["steps"]
-    body, across = turned(attrs["graph"], last)  # in front of all stretches, not of each
+    body, copies = laid_out(attrs["graph"], last, panel_bytes)  # in front, not of each stretch
     fixed = [done[argument] for argument in loop.args[last:]]
-    fixed += [transpose(done[loop.args[i]], (1, 0)) for i in across]
+    fixed += [layout.of(done[loop.args[i]]) for i, layout in copies]
     parts = length // steps
     gone = set(sums.nodes)
     results = [project(loop, i) for i in range(len(loop.type.items))]  # type: ignore[union-attr]

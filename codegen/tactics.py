@@ -93,6 +93,7 @@ class Tactics:
     straight: bool = False
     work_in_segments: int = 25_000
     kept_bytes: int = 0  # what a cache keeps while a loop goes on; 0: not known, loops stay whole
+    panel_bytes: int = 0  # of a row of a panel that products read; 0: they read none
     tables: bool = False
     fast: bool = False
     library: str = ""

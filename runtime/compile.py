@@ -504,8 +504,13 @@ def _tactics(target: Tactics, request: Request) -> Tactics:
 
 def _native_tactics(request: Request) -> Tactics:
     """The same for native code of this process, which may call a library's."""
+    from graphc.codegen.machine import Machine
+    from graphc.codegen.microkernel import Tile
+
     library = "lapack" if request.options.library == "lapack" else ""
-    return replace(_tactics(tactics.NATIVE, request), library=library)
+    panel_bytes = Tile.of("float32", Machine.host()).row_bytes
+    native = replace(tactics.NATIVE, library=library, panel_bytes=panel_bytes)
+    return _tactics(native, request)
 
 
 def _is_fast(request: Request) -> bool:

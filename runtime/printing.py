@@ -14,7 +14,7 @@ from typing import Any
 
 from graphc.codegen import gemm
 from graphc.codegen.extents import Layout
-from graphc.codegen.llvm.contract import contract_module
+from graphc.codegen.llvm.contract import contract_module, sides_with_tables
 from graphc.codegen.llvm.direct_product import (
     direct_kernels,
     direct_product_module,
@@ -31,7 +31,7 @@ from graphc.codegen.llvm.kernel import (
 from graphc.codegen.llvm.program import program_module
 from graphc.codegen.llvm.short_product import is_short, short_product_module
 from graphc.codegen.llvm.tables import LAUNCHES, LAUNCHES_MODULE
-from graphc.codegen.loops import Contract, Kernel, product_bytes, tabled_sides
+from graphc.codegen.loops import Contract, Kernel, product_bytes
 from graphc.codegen.machine import Machine
 from graphc.codegen.program import Program, bodies
 from graphc.codegen.scalar import Routine, count_statements
@@ -62,7 +62,7 @@ def product_scratch(workers: int) -> Callable[[Contract], Extent]:
     def size(contract: Contract) -> Extent:
         sizes = (contract.rows, contract.columns, contract.depth, contract.batch)
         scratch = gemm.workspace(
-            *sizes, contract.dtype, machine, workers, tabled=bool(tabled_sides(contract))
+            *sizes, contract.dtype, machine, workers, bool(sides_with_tables(contract, machine))
         )
         return product_bytes(contract) + scratch
 
@@ -186,7 +186,7 @@ def _product_modules(program: Program, machine: Machine) -> list[Module]:
         if is_direct(nest, machine):
             names |= direct_kernels(nest, machine)
         else:
-            own.append((nest.rows, nest.columns, nest.depth, tabled_sides(nest)))
+            own.append((nest.rows, nest.columns, nest.depth, sides_with_tables(nest, machine)))
     made = []
     for dtype in sorted(shapes):
         family = gemm.modules(dtype, machine, shapes[dtype], called[dtype])

@@ -26,6 +26,7 @@ from graphc.codegen.loops import (
     Buffer,
     Contract,
     Kernel,
+    Panelled,
     Placed,
     Plain,
     Region,
@@ -33,14 +34,16 @@ from graphc.codegen.loops import (
     accumulator,
     accumulator_buffer,
     linear,
+    panelled_operand,
     placed_operand,
     plain_operand,
     product_bytes,
     tabled_operand,
+    tabled_sides,
     walk,
 )
 from graphc.codegen.machine import Machine
-from graphc.codegen.microkernel import Tile
+from graphc.codegen.microkernel import ELEMENTS, Tile
 from graphc.codegen.scalar import Address, For, Routine, Scope, Store, Value, item_bytes
 from graphc.dims import (
     Bounds,
@@ -97,6 +100,8 @@ def tile_functions(
     for side, region in (("left", contract.left), ("right", contract.right)):
         if plain_operand(region) is not None:
             continue
+        if side == "right" and panels_of(contract, machine) is not None:
+            continue
         placed, tabled = placed_operand(region), tabled_operand(region)
         if placed is not None:
             offsets = _OffsetsPrinter(kernel, machine, contract, region, placed, "place")
@@ -125,6 +130,23 @@ def is_trivial(contract: Contract) -> bool:
     others = [s for s in contract.epilogue.body.statements if not isinstance(s, Store)]
     only = len(stores) == 1 and stores[0].value is contract.product
     return target is not None and only and not others and stores[0].buffer is target
+
+
+def panels_of(contract: Contract, machine: Machine) -> Panelled | None:
+    """How right lies, if it does in panels as this machine reads them."""
+    found = panelled_operand(contract)
+    if found is None or contract.dtype not in ELEMENTS:
+        return None
+    tile = Tile.of(contract.dtype, machine)
+    apart = isinstance(found.panel, int) and found.panel % found.width == 0
+    fits = found.width == tile.columns and found.buffer.dtype == contract.dtype
+    return found if apart and fits else None
+
+
+def sides_with_tables(contract: Contract, machine: Machine) -> frozenset[str]:
+    """The operands, "left" or "right", of which tables say where they lie."""
+    panels = frozenset({"right"} if panels_of(contract, machine) is not None else ())
+    return tabled_sides(contract) - panels
 
 
 _AXES = ("batch", "row", "column")
@@ -176,8 +198,19 @@ class _JobPrinter(Printer):
         """Where an operand is read in place, or by tables, or what packs it."""
         plain, tabled = plain_operand(region), tabled_operand(region)
         placed = placed_operand(region)
+        contract = self.kernel.nest
+        assert isinstance(contract, Contract)
+        panelled = panels_of(contract, self.machine) if side == "right" else None
         if plain is not None:
             self._plain_words(level, words, side, plain)
+        elif panelled is not None:
+            unit = unit_bytes(panelled.buffer)
+            words["right"] = f"ptr {self.indices.start(level, panelled.buffer, panelled.start)}"
+            words["right_panels"] = "i64 1"
+            across = panelled.panel * unit // panelled.width
+            steps = (panelled.batch * unit, panelled.row * unit, across)
+            for axis, step in zip(_AXES, steps, strict=True):
+                words[f"right_{axis}"] = f"i64 {self.indices.dim(level, step)}"
         elif placed is not None:
             steady = Plain(placed.buffer, placed.start, (0, *placed.steps))
             self._plain_words(level, words, side, steady)

@@ -332,6 +332,45 @@ def test_any_product(dtype, name, sizes, layouts, accumulate, workers, small_cac
     run_case(f, rng, sizes, layouts, accumulate=accumulate, workers=workers)
 
 
+@pytest.mark.parametrize("name", MACHINES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    sizes=st.tuples(st.integers(1, 3), EXTENTS, EXTENTS, EXTENTS),
+    layout=st.sampled_from(LAYOUTS),
+    accumulate=st.booleans(),
+    workers=st.integers(1, 3),
+    small_caches=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_panels_are_read_where_they_lie(
+    dtype, name, sizes, layout, accumulate, workers, small_caches, seed
+):
+    """Nothing is read of the last panel but the columns that there are: the others are NaN."""
+    f = family(dtype, name, small_caches)
+    rng = np.random.default_rng(seed)
+    batches, rows, columns, depth = sizes
+    tile = Tile.of(dtype, f.machine)
+    if not tile.machine.has_masks:
+        columns = columns // tile.vector.lanes * tile.vector.lanes
+    left = operand(rng, layout, (batches, rows, depth), f.dtype)
+    right = rng.standard_normal((batches, depth, columns)).astype(dtype)
+    count = -(-columns // tile.columns)
+    panels = np.full((batches, max(count, 1), depth, tile.columns), np.nan, dtype)
+    for i in range(count):
+        piece = right[:, :, i * tile.columns : (i + 1) * tile.columns]
+        panels[:, i, :, : piece.shape[2]] = piece
+    words = {
+        **{"right": panels.ctypes.data, "right_panels": 1, "accumulate": int(accumulate)},
+        **{"right_batch": panels.strides[0], "right_row": panels.strides[2]},
+        "right_column": panels.strides[1] // tile.columns,
+    }
+    _, out = guarded_out(rng, (batches, rows, columns), f.dtype)
+    before = out.astype(np.float64) if accumulate else None
+    f.multiply(left, right, out, workers, words)
+    check(left, right, before, out)
+
+
 # (rows, columns, depth, left layout, right layout): each reaches another part of the plan on the
 # small caches, which `test_every_task_is_reached` verifies.
 PATHS = {
