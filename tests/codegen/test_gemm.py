@@ -361,9 +361,12 @@ def test_panels_are_read_where_they_lie(
         piece = right[:, :, i * tile.columns : (i + 1) * tile.columns]
         panels[:, i, :, : piece.shape[2]] = piece
     words = {
-        **{"right": panels.ctypes.data, "right_panels": 1, "accumulate": int(accumulate)},
-        **{"right_batch": panels.strides[0], "right_row": panels.strides[2]},
+        "right": panels.ctypes.data,
+        "right_panels": 1,
+        "right_batch": panels.strides[0],
+        "right_row": panels.strides[2],
         "right_column": panels.strides[1] // tile.columns,
+        "accumulate": int(accumulate),
     }
     _, out = guarded_out(rng, (batches, rows, columns), f.dtype)
     before = out.astype(np.float64) if accumulate else None
