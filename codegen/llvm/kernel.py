@@ -145,9 +145,15 @@ def routine_module(routine: Routine, lanes: int, machine: Machine, name: str) ->
         f"{llvm_type(p.dtype, lanes)} %x{i}" for i, p in enumerate(routine.parameters)
     )
     made = llvm_type(routine.result.dtype, lanes)
-    head = [f"define {made} @{name}({given}) nounwind {{", "entry:"]
+    aligned = aligned_stack(machine) if lanes > 1 else ""
+    head = [f"define {made} @{name}({given}) nounwind{aligned} {{", "entry:"]
     tail = [f"  ret {made} {printer.values.operand(level, routine.result)}", "}", "!0 = !{}"]
     return printer.module("\n".join([*head, *level.lines, *tail])).text
+
+
+def aligned_stack(machine: Machine) -> str:
+    """What keeps vectors that are put aside from lying across two lines of the cache."""
+    return f" alignstack({machine.vector_bytes})"
 
 
 def longest_function(kernel: Kernel) -> int:
@@ -287,7 +293,7 @@ class Printer:
             level.put("ret void")
         level.lines.append("}")
         if _puts_aside(body):
-            level.lines[0] = level.lines[0].replace(" {", f"{self._aligned_stack()} {{")
+            level.lines[0] = level.lines[0].replace(" {", f"{aligned_stack(self.machine)} {{")
         return "\n".join(level.lines) + _METADATA
 
     def _finish_streams(self, level: Level) -> None:
@@ -303,10 +309,6 @@ class Printer:
             level.put("fence seq_cst")
             level.put(f"br label %done{tag}")
             level.label(f"done{tag}")
-
-    def _aligned_stack(self) -> str:
-        """What keeps vectors that are put aside from lying across two lines of the cache."""
-        return f" alignstack({self.machine.vector_bytes})"
 
     # -- statements --------------------------------------------------------------------------------
 
@@ -440,7 +442,7 @@ class Printer:
             given.append(f"{llvm_type(value.dtype)} {self.values.operand(level, value, 1)}")
         part.statement(inner, loop)
         name = f"@segment{self.values.tag()}"
-        alignment = self._aligned_stack() if loop.role == "vector" else ""
+        alignment = aligned_stack(self.machine) if loop.role == "vector" else ""
         signature = f"{name}({', '.join(parameters)}) noinline nounwind{alignment}"
         head = f"define internal void {signature} {{"
         self.segments.append("\n".join([head, *inner.lines[1:], "  ret void", "}"]))
