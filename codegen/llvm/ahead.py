@@ -4,7 +4,8 @@ The machine foresees what lies in one run of memory. Where a loop in order takes
 every row, each piece would be waited for: the loads of such a loop ask for what the iterations that
 follow will read. Where it passes over each row several times, memory would rest during all passes
 but the first: that one asks for the next row. Where rows are read by the block, and then much is
-computed for each of them, memory would rest meanwhile: the next block is asked for before that.
+computed for each of them, memory would rest meanwhile: what is computed for some rows asks for as
+many of the next block.
 Addresses beyond an array are asked for as well, which touches nothing.
 
 Of what fits in the second level of cache little needs to be waited for. But it may be a part of
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from graphc.codegen.loops import Buffer, linear, most_steps
 from graphc.codegen.machine import Machine
 from graphc.codegen.scalar import Address, For, Value
-from graphc.dims import Extent, affine, product, symbols_of
+from graphc.dims import Dim, Extent, affine, product, symbols_of
 
 # Pieces of at most so many bytes are short; so many bytes ahead, the memory has time to answer.
 SHORT_BYTES = 1 << 16
@@ -40,9 +41,8 @@ AHEAD_AT_WORK = 512
 ELEMENTS_AHEAD, MOST_MADE = 64, 16
 # Rows of at most so many bytes are asked for whole.
 LONGEST_ROW = 1 << 16
-# So many instructions are a long pass. So many bytes of the next block are asked for during one: a
-# page, of which the machine foresees nothing before it is entered. More would wait for each other.
-LONG_PASS, MOST_ASKED = 32, 1 << 12
+# So many instructions are a long pass. During one rows of at most so many bytes are asked for.
+LONG_PASS, LONGEST_ASKED = 32, 1 << 10
 
 
 def tile_ahead(row: For, lanes: For) -> dict[int, Extent]:
@@ -115,7 +115,9 @@ def next_row_ahead(row: For, large_bytes: int) -> dict[int, Extent]:
 
 @dataclass(frozen=True, eq=False)
 class NextBlock:
-    """What is asked for of the rows of the next block: so many bytes, from a position on."""
+    """Rows of the next block: for the one at hand the position of the one to ask for, and the bytes
+    of each.
+    """
 
     buffer: Buffer
     position: Extent
@@ -129,24 +131,27 @@ def next_block_ahead(blocks: For, large_bytes: int) -> tuple[For, list[NextBlock
     """
     passes = [s for s in blocks.body.statements if isinstance(s, For)]
     in_lanes = [s for s in passes if s.role == "vector" and _work(s) >= LONG_PASS]
+    if blocks.role != "serial" or not in_lanes:
+        return None
+    longest = max(in_lanes, key=_work)
     found: dict[Buffer, NextBlock] = {}
     for rows in passes:
         along = affine(rows.start, blocks.variable)
-        if rows.role != "serial" or along is None or not isinstance(along[0], int):
+        if rows.role != "serial" or rows.start != longest.start or along is None:
             continue
         for lanes in rows.body.statements:
-            if isinstance(lanes, For) and lanes.role == "vector":
-                for each in _next_blocks(rows, lanes, along[0]):
+            if isinstance(lanes, For) and lanes.role == "vector" and isinstance(along[0], int):
+                for each in _next_rows(rows, lanes, longest.variable, along[0]):
                     size = product(each.buffer.shape) * each.buffer.item_bytes
                     if not isinstance(size, int) or size >= large_bytes:
                         found.setdefault(each.buffer, each)
-    if blocks.role != "serial" or not in_lanes or not found:
-        return None
-    return max(in_lanes, key=_work), list(found.values())
+    return (longest, list(found.values())) if found else None
 
 
-def _next_blocks(rows: For, lanes: For, count: int) -> Iterator[NextBlock]:
-    """What the loads of a loop over `count` rows read in the next block, if rows lie end to end."""
+def _next_rows(rows: For, lanes: For, variable: str, count: int) -> Iterator[NextBlock]:
+    """What the loads of a loop over `count` rows read in the next block, if rows lie end to end;
+    the row at hand is `variable`.
+    """
     length = most_steps(lanes.start, lanes.stop)
     for load, step in _steps(rows, lanes):
         buffer = load.immediate.buffer
@@ -154,9 +159,9 @@ def _next_blocks(rows: For, lanes: For, count: int) -> Iterator[NextBlock]:
         if split is None or length is None or step != length * buffer.item_bytes:
             continue
         within = affine(split[1], lanes.variable)
-        if within is not None and within[0] == 1:
-            first = split[0] * (rows.start + count) + within[1] + lanes.start
-            yield NextBlock(buffer, first, min(count * length * buffer.item_bytes, MOST_ASKED))
+        if within is not None and within[0] == 1 and step <= LONGEST_ASKED:
+            first = split[0] * (Dim.symbol(variable) + count) + within[1] + lanes.start
+            yield NextBlock(buffer, first, step)
 
 
 def rows_ahead(lanes: For, large_bytes: int) -> dict[int, Extent]:

@@ -65,7 +65,7 @@ class Loops:
         self.turning: set[tuple[int, int]] = set()  # sizes of elements, and sides of blocks
         self.row_sums = RowSumsWriter(self.indices, accumulators, self._reduced)
         self.traffic: Traffic | None = None  # None: nothing goes past the caches here
-        self.meanwhile: dict[int, list[NextBlock]] = {}  # by loops, what is asked for before them
+        self.meanwhile: dict[int, list[NextBlock]] = {}  # by loops, what they ask for
 
     def counted(self, level: Level, loop: For, start: str, stop: str) -> None:
         """A loop in order, with accumulators carried in registers."""
@@ -258,10 +258,6 @@ class Loops:
     def vector(self, level: Level, loop: For) -> None:
         """Whole vectors, then one masked remainder."""
         count = self.lanes_of(loop)
-        for rows in self.meanwhile.get(id(loop), ()):
-            size = rows.buffer.item_bytes
-            at = self.indices.pointer(level, rows.buffer, rows.position, size, {})
-            self.loads.prefetch(level, at, rows.bytes)
         if self.traffic is not None:
             self.loads.ahead |= rows_ahead(loop, self.values.machine.l2)
             self.loads.scattered |= elements_ahead(loop, self.values.machine)
@@ -515,6 +511,10 @@ class Loops:
     ) -> Level:
         body = Level(loop.body, level, block=block, lanes=lanes)
         body.symbols[loop.variable] = lanes.position
+        for rows in self.meanwhile.get(id(loop), ()) if lanes.mask is None else ():
+            size = rows.buffer.item_bytes
+            at = self.indices.pointer(body, rows.buffer, rows.position, size, {})
+            self.loads.prefetch(body, at, lanes.count * rows.bytes)
         self.accumulators.states.update(states)
         self.write(body, loop.body)
         return body
