@@ -69,9 +69,7 @@ def planned_strips(writer: RowWriter) -> Strips | None:
             return None
         return _in_parts(writer, lead, rows, after, not broken)
     columns = runs_of_axes(after, broken)[-1]
-    # In one pass the sums of so few columns had better stay in registers.
-    least = tactics.narrow_strip if writer.has_passes() else 2 * tactics.narrow_strip
-    if count_of(domain, columns) < least:
+    if count_of(domain, columns) < tactics.narrow_strip:
         return None
     lead = tuple(axis for axis in range(columns[0]) if axis not in rows)
     return _of_all_rows(writer, lead, rows, columns, not broken)

@@ -161,6 +161,9 @@ class StripWriter(PartialWriter):
     ) -> None:
         """Rows in order, several at once where their work is light; then those that are left over,
         and what there is of the last row that is made of several.
+
+        Those at once are the next of as many equal runs of rows: neighbours would often share a
+        page of memory, in which the machine foresees one run of addresses.
         """
         strips = self.strips
         low, high = rows
@@ -174,7 +177,7 @@ class StripWriter(PartialWriter):
         groups = (high - low) // together
         with scope.loop("serial", 0, groups) as each:
             number = draft.bind(each.variable, 0, -(-strips.depth // together))
-            own = [low + number * together + k for k in range(together)]
+            own = [low + number + k * groups for k in range(together)]
             self._run_row(draft, each.body, own, members, totals, saving)
         if together > 1 and (height % together or strips.depth % together):
             with scope.loop("serial", low + groups * together, high) as each:

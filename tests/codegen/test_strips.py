@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.codegen.loops import linear
+from graphc.codegen.scalar import For, Value, walk
 
 # Shapes and axes that are written in strips: whole ones, parts of rows, several short rows as one
 # (with a rest, and without), ends of an array, axes that others part.
@@ -20,6 +22,8 @@ CASES = [
     ((2, 20_001, 7), (1,)),
     ((40, 100, 150), (0,)),
     ((5, 70, 30, 40), (1,)),
+    ((20, 70, 300), (1,)),
+    ((2, 523, 300), (1,)),
     ((256, 64, 32), (0, 2)),
     ((3, 40, 50, 30), (1, 3)),
     ((1024, 90, 8), (0, 2)),
@@ -120,3 +124,17 @@ def test_extrema_of_halves(axis: int | None) -> None:
     assert least.dtype == most.dtype == np.float16
     np.testing.assert_array_equal(least, x.min(axis=axis))
     np.testing.assert_array_equal(most, x.max(axis=axis))
+
+
+def test_rows_added_at_once_lie_in_runs_of_their_own() -> None:
+    """Neighbours share a page, in which the machine foresees one run of addresses."""
+    x = gx.symbol("x", (64, 96, 256), "float32")
+    f = gx.compile([x], gx.sum(x, axis=1))
+    assert "adds up 96 rows whole, in strips of 256 columns" in str(f.report())
+    (kernel,) = f.kernels
+    (rows,) = [s for s in walk(kernel.body) if isinstance(s, For) and s.role == "serial"]
+    loads = [s.immediate for s in walk(rows.body) if isinstance(s, Value) and s.opcode == "load"]
+    places = [
+        linear(each.buffer, each.index) for each in loads if each.buffer.space == "global"
+    ]
+    assert [place - places[0] for place in places] == [24 * 256 * k for k in range(4)]
