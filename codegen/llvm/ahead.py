@@ -12,6 +12,9 @@ Of what fits in the second level of cache little needs to be waited for. But it 
 something larger, as a step of a loop is, and where much is computed for each load asking costs
 nothing.
 
+Whole rows from anywhere are asked for while rows before them are read: what says where a row is has
+been read ahead, once for all of its elements.
+
 Of elements that lanes fetch from anywhere in a large array the machine foresees nothing, and it
 waits for few at a time. What says where they are is read ahead, and they are asked for.
 """
@@ -39,6 +42,9 @@ AHEAD_AT_WORK = 512
 # Elements from anywhere are asked for so many iterations before they are fetched: memory answers
 # in the time of some 50. What says where they are is made in at most so many instructions.
 ELEMENTS_AHEAD, MOST_MADE = 64, 16
+# Rows from anywhere are asked for so many bytes ahead, but not more rows than that: of short ones
+# memory answers as soon.
+ROWS_AHEAD_BYTES, MOST_ROWS_AHEAD = 4096, 32
 # Rows of at most so many bytes are asked for whole.
 LONGEST_ROW = 1 << 16
 # So many instructions are a long pass. During one rows of at most so many bytes are asked for.
@@ -189,6 +195,45 @@ def rows_ahead(lanes: For, large_bytes: int) -> dict[int, Extent]:
 
 
 @dataclass(frozen=True, eq=False)
+class Sought:
+    """A row that lanes read at a place that data decides: the load, the loop over its elements, the
+    instructions that make its place, how many elements it has at most, and how many rows ahead it
+    is asked for.
+    """
+
+    load: Value
+    lanes: For
+    made: Sequence[Value]
+    length: int
+    rows: int
+
+
+def rows_sought(row: For, large_bytes: int) -> list[Sought]:
+    """The rows that the lanes in a loop in order read from anywhere in at least `large_bytes`."""
+    passes = [s for s in row.body.statements if isinstance(s, For)]
+    own = {id(s): s for s in row.body.statements if isinstance(s, Value)}
+    found: list[Sought] = []
+    if row.role not in ("serial", "parallel") or len(passes) != 1 or passes[0].role != "vector":
+        return found
+    (lanes,) = passes
+    length = most_steps(lanes.start, lanes.stop)
+    for load in lanes.body.statements:
+        if not isinstance(load, Value) or load.opcode != "load" or load.immediate.count != 1:
+            continue
+        buffer, place = load.immediate.buffer, load.args[0]
+        along = affine(linear(buffer, load.immediate.index), lanes.variable)
+        reach = _reach(load.immediate)
+        large = not isinstance(reach, int) or reach >= large_bytes
+        if id(place) not in own or along is None or along[0] != 1 or not large:
+            continue
+        made = _made_of([place], own)
+        if made and length and buffer.layout == "contiguous":
+            ahead = ROWS_AHEAD_BYTES // (length * buffer.item_bytes)
+            found.append(Sought(load, lanes, made, length, max(1, min(MOST_ROWS_AHEAD, ahead))))
+    return found
+
+
+@dataclass(frozen=True, eq=False)
 class Scattered:
     """Elements that lanes fetch from anywhere in `reach` bytes, which must be `least` for asking to
     pay, and the instructions of the loop that make their places.
@@ -226,7 +271,7 @@ def _made_of(places: Sequence[Value], own: dict[int, Value]) -> Sequence[Value]:
     stack = [value for value in places if id(value) in own]
     while stack and len(needed) <= MOST_MADE:
         value = stack.pop()
-        if value.opcode in ("call", "result") or value.opcode == "load" and value.args:
+        if value.opcode in ("call", "lookup", "result") or value.opcode == "load" and value.args:
             return ()
         if id(value) not in needed and value.opcode != "const":
             needed.add(id(value))

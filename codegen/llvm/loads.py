@@ -7,7 +7,7 @@ for what the next iterations read, see `ahead`, and some find what they read tur
 
 from __future__ import annotations
 
-from graphc.codegen.llvm.ahead import ELEMENTS_AHEAD, Scattered
+from graphc.codegen.llvm.ahead import ELEMENTS_AHEAD, Scattered, Sought
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.rows import MOST_INTERLEAVED, ReadBlock, RowReader, rows_read
@@ -15,8 +15,8 @@ from graphc.codegen.llvm.scalar import constant, llvm_type, memory_type
 from graphc.codegen.llvm.shuffles import Shuffles, register_lanes
 from graphc.codegen.llvm.values import vector_suffix
 from graphc.codegen.loops import LINE_BYTES, linear
-from graphc.codegen.scalar import Address, Scope, Value
-from graphc.dims import Dim, Extent, affine
+from graphc.codegen.scalar import Address, For, Scope, Value
+from graphc.dims import Dim, Extent, affine, substitute
 
 _AVX_BYTES = 32  # of a register of AVX, whose masks are vectors
 
@@ -30,6 +30,8 @@ class Loads:
         self.moved: dict[int, Address] = {}  # where loads find what they read, turned
         self.ahead: dict[int, Extent] = {}  # by how many bytes what is read next lies ahead
         self.scattered: dict[int, Scattered] = {}  # loads from anywhere that ask ahead
+        # By loads, the rows that are asked for, and where they begin.
+        self.sought: dict[int, tuple[Sought, str]] = {}
         # Of loads that several rows have in common: what they gave, by the position of the lanes.
         self.shared: dict[int, dict[str, str]] = {}
         self.rows: dict[tuple[Scope, int], dict[int, ReadBlock]] = {}  # by bodies and lanes
@@ -70,6 +72,8 @@ class Loads:
             return self._uniform(level, value, at, count)
         typed, size = memory_type(dtype, count), buffer.item_bytes
         name = self.values.fresh("l")
+        if how == "wide" and id(value) in self.sought and lanes is not None and count > 1:
+            self._ask_for_row(level, lanes, *self.sought[id(value)])
         if mask is None and how in ("wide", "uniform"):
             level.put(f"{name} = load {typed}, ptr {at}, align {size}")
             distance = buffer.next_step or self.ahead.get(id(value), 0)
@@ -91,6 +95,39 @@ class Loads:
                 self._ask_for_elements(level, lanes, value, self.scattered[id(value)])
             self._gather(level, name, at, dtype, count, size, mask or "splat (i1 true)", fill)
         return self.values.from_memory(level, name, dtype, count)
+
+    def seek(self, level: Level, row: For, position: str, stop: str, sought: Sought) -> None:
+        """Find out where a row begins that an iteration further on reads; the last one again, where
+        there is none. A place that is out of range is asked for, too: nothing is touched.
+        """
+        address, fresh = sought.load.immediate, self.values.fresh
+        later, last, place = fresh(), fresh(), fresh()
+        level.put(f"{later} = add i64 {position}, {sought.rows}")
+        level.put(f"{last} = sub i64 {stop}, 1")
+        self.values.declarations.add("declare i64 @llvm.smin.i64(i64, i64)")
+        level.put(f"{place} = call i64 @llvm.smin.i64(i64 {later}, i64 {last})")
+        ahead = Level(row.body, level.parent, block=level.block)
+        ahead.symbols[row.variable] = place
+        for value in sought.made:
+            ahead.names[id(value)] = self._again(ahead, value)
+        buffer, names = address.buffer, self.indices.argument_names(ahead, sought.load.args[:1])
+        first = substitute(linear(buffer, address.index), {sought.lanes.variable: 0})
+        begin = self.indices.pointer(ahead, buffer, first, buffer.item_bytes, names)
+        self.sought[id(sought.load)] = sought, begin
+        level.lines += ahead.lines
+        level.block = ahead.block
+
+    def _ask_for_row(self, level: Level, lanes: Lanes, sought: Sought, begin: str) -> None:
+        """Ask for as much of a row that is read later as lanes read of theirs now. Wherever a short
+        one begins in a line of memory, its end is asked for, too.
+        """
+        size, at = sought.load.immediate.buffer.item_bytes, self.values.fresh("p")
+        level.put(f"{at} = getelementptr i{8 * size}, ptr {begin}, i64 {lanes.position}")
+        self.prefetch(level, at, lanes.count * size)
+        if sought.length <= lanes.count:
+            last = self.values.fresh("p")
+            level.put(f"{last} = getelementptr i8, ptr {at}, i64 {sought.length * size - 1}")
+            self.prefetch(level, last, 1)
 
     def _ask_for_elements(
         self, level: Level, lanes: Lanes, load: Value, scattered: Scattered

@@ -23,6 +23,7 @@ from graphc.codegen.llvm.ahead import (
     next_row_ahead,
     pieces_ahead,
     rows_ahead,
+    rows_sought,
     tile_ahead,
 )
 from graphc.codegen.llvm.level import Lanes, Level
@@ -174,7 +175,7 @@ class Loops:
             own = Lanes(loop.variable, lanes, i, None, end=stop)
             body = self._lane_body(level, loop, own, f"body{tag}", states)
         else:
-            body = self._step_body(level, loop, i, f"body{tag}", states, sums)
+            body = self._step_body(level, loop, (i, stop), f"body{tag}", states, sums)
         final = self.accumulators.close(states)
         before = level.block
         condition, done = self.values.fresh("c"), self.values.fresh("c")
@@ -217,12 +218,13 @@ class Loops:
         self,
         level: Level,
         loop: For,
-        position: str,
+        span: tuple[str, str],
         block: str,
         states: dict[Any, str],
         sums: RowSums | None,
     ) -> Level:
-        """One iteration, or the rows of `sums`."""
+        """One iteration, at the start of a span, or the rows of `sums`."""
+        position, stop = span
         body = Level(loop.body, level, block=block)
         body.symbols[loop.variable] = position
         if sums is not None:
@@ -231,7 +233,13 @@ class Loops:
             self.loads.shared = {}
         else:
             self.accumulators.states.update(states)
+            large, alone = self.values.machine.l2, body.lane_count == 1
+            rows = rows_sought(loop, large) if self.traffic is not None and alone else []
+            for sought in rows:
+                self.loads.seek(body, loop, position, stop, sought)
             self.write(body, loop.body)
+            for sought in rows:
+                del self.loads.sought[id(sought.load)]
         return body
 
     def _leave(

@@ -243,6 +243,44 @@ def test_elements_from_anywhere_are_asked_for(size: int | str, dtype: str) -> No
                 taken(array, places, more)
 
 
+@pytest.mark.usefixtures("small_caches")
+@pytest.mark.parametrize("dtype", ["int8", "float32", "float64"])
+@pytest.mark.parametrize("columns", [3, 8, 16, 33, 300])
+def test_rows_from_anywhere_are_asked_for(columns: int, dtype: str) -> None:
+    """However long they are, whatever says where they are, at both ends of both arrays."""
+    x, i = gx.symbol("x", (9000, columns), dtype), gx.symbol("i", ("m",), "int64")
+    k = gx.symbol("k", ("m",), "int32")
+    later = gx.take(x[:, 1:], i // 2 + k, axis=0) + x[:, 1:][5]
+    built = [gx.take(x, i, axis=0), later]
+    taken = gx.compile([x, i, k], built, options=OPTIONS)
+    assert "@llvm.prefetch" in taken.llvm_ir
+    generator = np.random.default_rng(6)
+    array = random_array((9000, columns), dtype)
+    for count in (0, 1, 31, 32, 33, 700):
+        places, more = generator.integers(-9000, 9000, count), generator.integers(0, 9, count, "i4")
+        places = np.where(places // 2 + more >= 9000, 0, places)
+        wanted = array[places], array[places // 2 + more][:, 1:] + array[5, 1:]
+        for got, each in zip(taken(array, places, more), wanted, strict=True):
+            np.testing.assert_array_equal(got, each)
+        for bad in (9000, -9001) if count else ():
+            places[-1] = bad
+            with pytest.raises(IndexError):
+                taken(array, places, more)
+
+
+@pytest.mark.usefixtures("small_caches")
+def test_a_row_is_asked_for_before_its_place_is_reached() -> None:
+    """What is asked for is made of another place than what is read: some rows on, or the last."""
+    x, i = gx.symbol("x", (900, 256), "float32"), gx.symbol("i", (700,), "int64")
+    text = gx.compile([x, i], gx.take(x, i, axis=0), options=OPTIONS).llvm_ir
+    (later,) = re.findall(r"(%\S+) = add i64 %p\d+_\d+, 4\n", text)
+    assert re.search(rf"call i64 @llvm.smin.i64\(i64 {later}, i64 %\S+\)", text)
+    bags = gx.sum(gx.take(x, gx.reshape(i, (70, 10)), axis=0), axis=1)
+    array, places = random_array((900, 256), "float32"), np.arange(700) * 7 % 900
+    got = gx.compile([x, i], bags, options=OPTIONS)(array, places)
+    np.testing.assert_allclose(got, array[places.reshape(70, 10)].sum(1), rtol=1e-5, atol=1e-5)
+
+
 def test_elements_of_what_fits_into_a_cache_are_not_asked_for() -> None:
     x, i = gx.symbol("x", (500,), "float32"), gx.symbol("i", ("m",), "int64")
     assert "@llvm.prefetch" not in gx.compile([x, i], gx.take(x, i, axis=0)).llvm_ir
