@@ -338,10 +338,10 @@ def test_columns_are_reduced_rows_at_a_time(rows: int, axes: int | tuple[int, in
 
 @pytest.mark.usefixtures("small_caches")
 def test_short_pieces_of_rows_are_asked_for_ahead() -> None:
-    x = gx.symbol("x", (200, 70, 64), "float32")
+    x = gx.symbol("x", (200, 140, 64), "float32")
     summed = gx.compile(x, gx.sum(x, axis=(0, 2)), options=OPTIONS)
     assert "@llvm.prefetch" in summed.llvm_ir
-    array = np.random.default_rng(3).random((200, 70, 64), "f4")
+    array = np.random.default_rng(3).random((200, 140, 64), "f4")
     np.testing.assert_allclose(summed(array), array.sum((0, 2), "f8"), rtol=1e-5)
 
 
