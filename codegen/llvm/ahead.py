@@ -162,12 +162,13 @@ def _next_rows(rows: For, lanes: For, variable: str, count: int) -> Iterator[Nex
     for load, step in _steps(rows, lanes):
         buffer = load.immediate.buffer
         split = affine(linear(buffer, load.immediate.index), rows.variable)
-        if split is None or length is None or step != length * buffer.item_bytes:
+        size = None if length is None else length * buffer.item_bytes
+        if split is None or size is None or step != size:
             continue
         within = affine(split[1], lanes.variable)
-        if within is not None and within[0] == 1 and step <= LONGEST_ASKED:
+        if within is not None and within[0] == 1 and size <= LONGEST_ASKED:
             first = split[0] * (Dim.symbol(variable) + count) + within[1] + lanes.start
-            yield NextBlock(buffer, first, step)
+            yield NextBlock(buffer, first, size)
 
 
 def rows_ahead(lanes: For, large_bytes: int) -> dict[int, Extent]:
