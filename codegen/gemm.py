@@ -619,6 +619,8 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
     near = f.both(f.both(row_major, f.negate(conflict)), f.compare("sle", left_bytes, l3 // 4))
     near = f.both(near, f.compare("sge", columns, (MANY_PANELS - 1) * tile.columns + 1))
     few = f.compare("sle", rows, b.few_rows)
+    if not b.long_runs:
+        few = f.both(few, f.negate(_packs_beside(f, b, p, row_major)))
     by_task = f.both(f.either(few, near), f.negate(own_left))
     by_task = f.either(by_task, f.compare("ne", p["batches"], 1))
     by_task = f.either(by_task, is_set(f, p["right_place"]))
@@ -637,6 +639,16 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
         *(own_left, left_tabled, right_tabled, left_packed, repeated, by_lines),
         *(right_by_task, once, by_depth),
     )
+
+
+def _packs_beside(f: Function, b: Blocking, p: Plan, row_major: str) -> str:
+    """Whether panels of right are so narrow, and so many, that packing them together costs much
+    less than by the tasks, each alone: 96 x 1024 x 1024 float32 0.73 -> 0.82 of the peak.
+    """
+    tile = b.tile
+    many = f.compare("sge", p["columns"], tile.panels_beside * tile.columns)
+    side_by_side = f.compare("eq", p["right_column"], tile.vector.element_bytes)
+    return f.both(f.both(many, side_by_side), row_major)
 
 
 def _lies_spread(f: Function, b: Blocking, p: Plan) -> str:
