@@ -104,7 +104,7 @@ class KernelTable:
 
     def names(self) -> list[str | None]:
         """Symbols in table order; None where no such kernel exists."""
-        names: list[str | None] = [None] * (self._packs + 4)
+        names: list[str | None] = [None] * (self._packs + 5)
         tile = self.tile
         for tabled, heights in ((False, tile.heights), (True, tile.tabled_heights)):
             for rows in heights:
@@ -123,7 +123,8 @@ class KernelTable:
         names[self._packs] = tile.pack_name("left")
         names[self._packs + 1] = tile.pack_name("right")
         names[self._packs + 2] = tile.lay_name
-        names[self._packs + 3] = tile.pack_name("beside")
+        names[self._packs + 3] = tile.beside_name("left")
+        names[self._packs + 4] = tile.beside_name("right")
         return names
 
     @property
@@ -163,8 +164,8 @@ class KernelTable:
     def load_pack(self, f: Function, table: Operand, side: str) -> str:
         return f.word(table, self._packs + (side == "right"), "ptr")
 
-    def load_beside(self, f: Function, table: Operand) -> str:
-        return f.word(table, self._packs + 3, "ptr")
+    def load_beside(self, f: Function, table: Operand, side: str) -> str:
+        return f.word(table, self._packs + 3 + (side == "right"), "ptr")
 
     def load_lay(self, f: Function, table: Operand) -> str:
         return f.word(table, self._packs + 2, "ptr")
@@ -185,7 +186,7 @@ def kernels(tile: Tile) -> Iterator[tuple[str, Callable[[], Function], int]]:
         yield tile.stream_name(rows), partial(stream_kernel, tile, rows), 2
     for side in ("left", "right"):
         yield tile.pack_name(side), partial(pack_kernel, tile, side), 1
-    yield tile.pack_name("beside"), partial(beside_kernel, tile), 1
+        yield tile.beside_name(side), partial(beside_kernel, tile, side), 1
     yield tile.lay_name, partial(lay_kernel, tile), 1
 
 
@@ -195,11 +196,11 @@ def reachable(table: KernelTable, shapes: Iterable[ProductShape]) -> set[str]:
     used = {tile.pack_name("right")}
     for rows, columns, depth, tabled in shapes:
         if _may_be_wide(tile, rows, columns):
-            used.add(tile.pack_name("left"))
+            used |= {tile.pack_name("left"), tile.beside_name("left")}
         if "right" in tabled:
             used.add(tile.lay_name)
         elif _may_lie_beside(tile, rows, columns):
-            used.add(tile.pack_name("beside"))
+            used.add(tile.beside_name("right"))
         if not isinstance(rows, int) or not isinstance(columns, int):
             used |= {
                 name
@@ -261,7 +262,7 @@ def _may_be_wide(tile: Tile, rows: object, columns: object) -> bool:
 
 def _may_lie_beside(tile: Tile, rows: object, columns: object) -> bool:
     """Whether panels of right may be packed several at a time, the operands exchanged or not."""
-    least = tile.panels_beside * tile.columns
+    least = tile.panels_beside("right") * tile.columns
     return any(
         (not isinstance(across, int) or across >= least)
         and (not isinstance(down, int) or down > FEW_ROWS)

@@ -226,15 +226,8 @@ def compute_tiles(tile: Tile) -> Function:
             last = f.compare("eq", f.add(k.index, kc), depth)
             finished = f.let(f"zext i1 {last} to i64")
             in_place = f.at(left, f.multiply(k.index, left_step))
-            with (
-                f.when(must_pack),
-                f.loop(0, block.rows, tile.rows, [("ptr", left_buffer)]) as i,
-            ):
-                count = f.minimum(tile.rows, f.subtract(block.rows, i.index))
-                place = (f.add(block.row, i.index), count, k.index, kc, block.batch)
-                source = f.at(in_place, f.multiply(i.index, left_row))
-                _pack(f, tile, p, "left", source, place, i.carried[0], None)
-                i.next = [f.at(i.carried[0], left_panel)]
+            with f.when(must_pack):
+                _pack_left(f, tile, p, in_place, block, (k.index, kc), left_buffer)
             row_step = f.select(left_packed, size, left_row)
             k_step = f.select(left_packed, tile.rows * size, left_step)
             lefts = (
@@ -344,27 +337,17 @@ def pack_panels(tile: Tile) -> Function:
         tables.fill("right_along", depth_begin, f.subtract(depth_end, depth_begin), 0)
     start = f.at(p["right"], f.multiply(depth_begin, right_row))
     depth = f.subtract(depth_end, depth_begin)
-    together = tile.panels_beside
-    plain = f.both(f.negate(is_set(f, p["pack_right"])), f.negate(tables.right))
-    beside = f.both(plain, f.compare("eq", right_column, tile.vector.element_bytes))
+    beside = f.both(_lies_beside(f, tile, p, "right"), f.negate(tables.right))
     whole = f.divide(f.subtract(columns, column_begin), tile.columns)
     stop = f.select(beside, f.minimum(end, whole), begin)
-    groups = f.divide(f.maximum(f.subtract(stop, begin), 0), together)
-    through = f.add(begin, f.multiply(groups, together))
 
     def place_of(task: Operand) -> tuple[Operand, Operand, Operand]:
         column = f.add(column_begin, f.multiply(task, tile.columns))
         source = f.at(start, f.multiply(column, right_column))
         return column, source, f.at(shared, f.multiply(task, right_panel))
 
-    with f.loop(begin, through, together) as group:
-        _, source, destination = place_of(group.index)
-        f.call_pointer(
-            "void",
-            KernelTable(tile).load_beside(f, p["kernels"]),
-            *(("ptr", source), ("i64", p["right_row"]), ("i64", depth)),
-            *(("ptr", destination), ("i64", right_panel)),
-        )
+    _, source, destination = place_of(begin)
+    through = _pack_beside(f, tile, p, "right", (begin, stop), source, depth, destination)
     with f.loop(through, end) as task:
         column, source, destination = place_of(task.index)
         count = f.minimum(tile.columns, f.subtract(columns, column))
@@ -692,6 +675,69 @@ def _accumulate(f: Function, p: Plan, k: Operand) -> Operand:
     """Whether a block of k adds to out: always after the first, which does so if the job says."""
     later = f.let(f"zext i1 {f.compare('sgt', k, 0)} to i64")
     return f.let(f"or i64 {later}, {p['accumulate']}")
+
+
+def _lies_beside(f: Function, tile: Tile, p: Plan, side: str) -> str:
+    """Whether an operand is packed from memory where what lies across its panels is contiguous."""
+    across = p["left_row" if side == "left" else "right_column"]
+    plain = f.negate(is_set(f, p[f"pack_{side}"]))
+    return f.both(plain, f.compare("eq", across, tile.vector.element_bytes))
+
+
+def _pack_beside(
+    f: Function,
+    tile: Tile,
+    p: Plan,
+    side: str,
+    panels: tuple[Operand, Operand],
+    source: Operand,
+    depth: Operand,
+    destination: Operand,
+) -> Operand:
+    """Pack as many whole panels, from the first to the second of two numbers, as go together; the
+    first that was not. ``source`` and ``destination`` are those of the first panel.
+    """
+    first, stop = panels
+    together = tile.panels_beside(side)
+    width = (tile.rows if side == "left" else tile.columns) * tile.vector.element_bytes
+    panel, along = p.read(f"{side}_panel {'left_column' if side == 'left' else 'right_row'}")
+    groups = f.divide(f.maximum(f.subtract(stop, first), 0), together)
+    through = f.add(first, f.multiply(groups, together))
+    carried: list[TypedOperand] = [("ptr", source), ("ptr", destination)]
+    with f.loop(first, through, together, carried) as group:
+        here, there = group.carried
+        f.call_pointer(
+            "void",
+            KernelTable(tile).load_beside(f, p["kernels"], side),
+            *(("ptr", here), ("i64", along), ("i64", depth), ("ptr", there), ("i64", panel)),
+        )
+        there = f.at(there, f.multiply(panel, together))
+        group.next = [f.at(here, width * together), there]
+    return through
+
+
+def _pack_left(
+    f: Function,
+    tile: Tile,
+    p: Plan,
+    source: Operand,
+    block: Block,
+    along: tuple[Operand, Operand],
+    destination: Operand,
+) -> None:
+    """Pack the rows of a block, the first of them at ``source``, for so many k from one on."""
+    left_row, left_panel = p.read("left_row left_panel")
+    k, depth = along
+    whole = f.divide(block.rows, tile.rows)
+    stop = f.select(_lies_beside(f, tile, p, "left"), whole, 0)
+    through = _pack_beside(f, tile, p, "left", (0, stop), source, depth, destination)
+    rest = f.at(destination, f.multiply(through, left_panel))
+    with f.loop(f.multiply(through, tile.rows), block.rows, tile.rows, [("ptr", rest)]) as i:
+        count = f.minimum(tile.rows, f.subtract(block.rows, i.index))
+        place = (f.add(block.row, i.index), count, k, depth, block.batch)
+        here = f.at(source, f.multiply(i.index, left_row))
+        _pack(f, tile, p, "left", here, place, i.carried[0], None)
+        i.next = [f.at(i.carried[0], left_panel)]
 
 
 def _pack(

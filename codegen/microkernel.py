@@ -27,7 +27,8 @@ SHORT_NAMES = {"float32": "f32", "float64": "f64"}
 DOT_TILE = (4, 2, 1)  # rows and columns of the dot kernels
 STREAM_ROWS = (4, 3, 2, 1)
 LEAST_SUMS = 8  # vectors that are added to in turn, while one addition takes its time
-BESIDE_BYTES = 512  # of a row of right that are packed at once
+BESIDE_BYTES = 512  # of a row of an operand that are packed at once
+MOST_BESIDE = 8  # panels of it
 PREFETCH_DEPTH = 64  # a shorter loop over k ends before the lines of out have arrived
 
 
@@ -139,10 +140,13 @@ class Tile:
     def pack_name(self, side: str) -> str:
         return f"{self.prefix}_pack_{side}"
 
-    @property
-    def panels_beside(self) -> int:
-        """How many panels of right are copied at once: runs of memory that hide its latency."""
-        return max(1, BESIDE_BYTES // (self.columns * self.vector.element_bytes))
+    def panels_beside(self, side: str) -> int:
+        """How many panels are copied at once: runs of memory that hide its latency."""
+        width = self.rows if side == "left" else self.columns
+        return max(1, min(MOST_BESIDE, BESIDE_BYTES // (width * self.vector.element_bytes)))
+
+    def beside_name(self, side: str) -> str:
+        return f"{self.prefix}_beside_{side}"
 
     @property
     def lay_name(self) -> str:

@@ -2,7 +2,7 @@
 
 - `pack_kernel`: from memory with constant strides, by copying where neighbours across the panel lie
   side by side, by transposing where neighbours along k do.
-- `beside_kernel`: the same copies for several panels of right at once, by rows of all of them.
+- `beside_kernel`: the same copies for several panels at once, by rows of all of them.
 - `lay_kernel`: from where tables of offsets say, as windows into an array lie.
 
 Like the tiles, they take sizes and strides at run time.
@@ -44,32 +44,35 @@ def pack_kernel(tile: Tile, side: str) -> Function:
     return f
 
 
-def beside_kernel(tile: Tile) -> Function:
-    """Copy `Tile.panels_beside` whole panels of the right operand that lie side by side in memory,
-    as `pack_kernel` would one by one; their destinations are ``panel`` bytes apart.
+def beside_kernel(tile: Tile, side: str) -> Function:
+    """Copy `Tile.panels_beside` whole panels of an operand that lie side by side in memory, as
+    `pack_kernel` would one by one; their destinations are ``panel`` bytes apart.
 
     Rows of single panels mostly lie across lines of memory, which would be fetched twice, and far
-    apart, in pages of their own. A row of one panel of 1024 x 1024 float32 takes 8 cycles like
-    this and 19 alone, of float64 9 and 23 (Zen 3).
+    apart, in pages of their own. A row of one panel of right of 1024 x 1024 float32 takes 8 cycles
+    like this and 19 alone, of float64 9 and 23 (Zen 3).
     """
     vector = tile.vector
     size = vector.element_bytes
-    width = tile.columns * size
+    elements = tile.rows if side == "left" else tile.columns
+    width = elements * size
     f = Function(
-        tile.pack_name("beside"),
+        tile.beside_name(side),
         "ptr noalias source, i64 along, i64 depth, ptr noalias destination, i64 panel",
     )
     source, along, depth, destination, panel = f.parameters
     ahead = f.multiply(along, PREFETCH_ROWS)
-    starts = [f.at(destination, f.multiply(panel, n)) for n in range(tile.panels_beside)]
+    number = tile.panels_beside(side)
+    starts = [f.at(destination, f.multiply(panel, n)) for n in range(number)]
     with f.loop(0, f.multiply(depth, width), width, [("ptr", source)]) as loop:
         (here,) = loop.carried
-        prefetch_row(f, f.at(here, ahead), tile.panels_beside * width)
-        for number, start in enumerate(starts):
+        prefetch_row(f, f.at(here, ahead), number * width)
+        for place, start in enumerate(starts):
             there = f.at(start, loop.index)
-            for first in range(0, width, vector.bytes):
-                value = f.load(vector.text, f.at(here, number * width + first), size)
-                f.store(vector.text, value, f.at(there, first), size)
+            for first, lanes in _pieces(elements, vector.lanes):
+                piece = VectorType(vector.element, lanes)
+                value = f.load(piece.text, f.at(here, place * width + first * size), size)
+                f.store(piece.text, value, f.at(there, first * size), size)
         loop.next = [f.at(here, along)]
     return f
 

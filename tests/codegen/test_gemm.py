@@ -416,17 +416,19 @@ def test_paths(dtype, path):
 
 @pytest.mark.parametrize("name", MACHINES)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_panels_packed_together_are_those_packed_alone(dtype, name):
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_panels_packed_together_are_those_packed_alone(dtype, name, side):
     f = family(dtype, name, True)
     tile = Tile.of(dtype, machine_named(name))
-    number, width, depth, size = tile.panels_beside, tile.columns, 11, f.dtype.itemsize
+    width = tile.rows if side == "left" else tile.columns
+    number, depth, size = tile.panels_beside(side), 11, f.dtype.itemsize
     rng = np.random.default_rng(9)
     source = rng.standard_normal((depth, number * width + 3)).astype(dtype)[::-1, 1:]
     panel = (depth + 5) * width * size
     together, alone = (np.full((number, depth + 5, width), -1, dtype) for _ in range(2))
     words = (ctypes.c_void_p, ctypes.c_int64)
-    beside = f.function(tile.pack_name("beside"), *[words[i] for i in (0, 1, 1, 0, 1)])
-    single = f.function(tile.pack_name("right"), *[words[i] for i in (0, 1, 1, 1, 1, 0)])
+    beside = f.function(tile.beside_name(side), *[words[i] for i in (0, 1, 1, 0, 1)])
+    single = f.function(tile.pack_name(side), *[words[i] for i in (0, 1, 1, 1, 1, 0)])
     start, along = source.ctypes.data, source.strides[0]
     beside(start, along, depth, together.ctypes.data, panel)
     for i in range(number):
