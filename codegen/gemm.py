@@ -60,7 +60,9 @@ whose left operand is transposed is computed the other way round. A long k with 
 into pieces whose results are added at the end. The thresholds below were measured on a Zen 4 with a
 second level of 1 MiB; those of bytes follow the machine. Where panels are narrow (`long_runs` is
 false), what was measured on a Zen 3 holds: right is packed from half of the first level on, and so
-are rows of left with gaps of a power of two.
+are rows of left with gaps of a power of two. Panels
+whose rows lie side by side in memory are packed several at a time; where they are narrow, few rows
+share them instead of each task packing its own.
 """
 
 from __future__ import annotations
