@@ -8,6 +8,8 @@ more than `x @ y`.
 
 from __future__ import annotations
 
+from graphc.dims import product
+from graphc.dtypes import is_float
 from graphc.node import Node
 from graphc.ops.contract import contract_op, contraction, labels_of
 from graphc.ops.movement import inverse, reshape, transpose, transpose_op
@@ -20,6 +22,9 @@ from graphc.rewrite.rule import rule
 x, y = variables("x y")
 (c,) = numbers("c")
 transposed, contract, summed = functions("transpose contract sum")
+
+# Elements of a factor of an outer product from which on adding up such is a matter for tiles.
+LEAST_OUTER = 8
 
 def _contract_sources(node: Node) -> Node | None:
     """The contraction over what its arguments transpose, unless its result had to be transposed
@@ -124,6 +129,35 @@ def _sum_of_products(node: Node) -> Node | None:
     return contraction(inner.args, labels, left)
 
 
+def _sum_of_outer(x: Node, y: Node, node: Node) -> Node | None:
+    """A sum of outer products is a contraction: of two matrices, or of more axes."""
+    axes = node.attrs["axes"]
+    if not is_float(node.dtype) or node.dtype.itemsize < 4:  # 16 bits: products are rounded
+        return None
+    labels = [_varying(factor) for factor in (x, y)]
+    kept = [[axis for axis in mine if axis not in axes] for mine in labels]
+    every = sorted(kept[0] + kept[1]) == [a for a in range(x.ndim) if a not in axes]
+    if not every or not all(set(axes) <= set(mine) for mine in labels):
+        return None
+    for mine in kept:
+        size = product(x.shape[axis] for axis in mine)
+        if isinstance(size, int) and size < LEAST_OUTER:
+            return None
+    sources = []
+    for factor, mine in zip((x, y), labels, strict=True):
+        source = factor.args[0]
+        sources.append(reshape(source, tuple(factor.shape[axis] for axis in mine)))
+    return contraction(sources, labels, tuple(a for a in range(x.ndim) if a not in axes))
+
+
+def _varying(factor: Node) -> tuple[int, ...]:
+    """The axes along which a factor does not repeat, none if it does along none."""
+    if factor.op is not broadcast_op:
+        return ()
+    sizes = zip(factor.attrs["axes"], factor.args[0].shape, strict=True)
+    return tuple(axis for axis, extent in sizes if extent != 1 or factor.shape[axis] == 1)
+
+
 def _sum_of_both(x: Node, y: Node, node: Node) -> Node | None:
     """A sum of two contractions is one of each, if both have more terms then."""
     for part in (x, y):
@@ -145,6 +179,17 @@ rule(
     reorders=True,
     doc="contract over more axes",
     example=lambda f, g: summed(f @ g.transpose(0, 2, 1), axis=0),
+)
+rule(
+    "sum_outer",
+    summed(x * y),
+    _sum_of_outer,
+    law="ieee",
+    reorders=True,
+    doc="a contraction, where nothing but what is summed varies in both factors",
+    example=lambda f, g: summed(
+        broadcast(f, (2, 3, 4, 3, 4), (0, 1, 2)) * broadcast(g, (2, 3, 4, 3, 4), (0, 3, 4)), axis=0
+    ),
 )
 rule(
     "sum_contracts",

@@ -29,7 +29,7 @@ from graphc.dtypes import accumulator
 from graphc.graph import Graph, parameter, parameter_op, placeholder, rebuild, replace
 from graphc.lowering import Contract, Elementwise, Generate, Leaf, Reduce, View
 from graphc.node import Node, intern, topological, users_of
-from graphc.ops.arithmetic import add_op
+from graphc.ops.arithmetic import add_op, multiply_op
 from graphc.ops.contract import contract_op, free_axes
 from graphc.ops.control import scan, scan_op
 from graphc.ops.movement import transpose_op
@@ -442,7 +442,7 @@ def _sunk(loop: _Loop, chosen: Collection[int], summed: Collection[int]) -> set[
         others = any(outputs[i] is each for i in range(len(outputs)) if i not in chosen)
         if not others and all(user in inside for user in users):
             inside.add(each)
-    added = _added(loop, {outputs[i] for i in chosen if i in summed})
+    added = _added(loop, {outputs[i] for i in chosen if i in summed}, inside)
     found: set[Node] = set()
     for each in loop.order:
         if each not in inside or not _is_made_of(each, loop):
@@ -465,18 +465,28 @@ def _is_leaf_or_view(node: Node, loop: _Loop) -> bool:
     return all(each in loop.vectorised for each in topological([node]))
 
 
-def _added(loop: _Loop, results: Collection[Node]) -> set[Node]:
-    """The contractions that such results, of which the sum is wanted, are sums of."""
+def _added(loop: _Loop, results: Collection[Node], inside: Collection[Node]) -> set[Node]:
+    """The contractions that such results, of which the sum is wanted, are sums of, and the outer
+    products with what repeats their factors, as a step with a batch of one has them.
+    """
     found: set[Node] = set()
     stack, seen = list(results), set(results)
     while stack:
         node = stack.pop()
         if node.op is contract_op and any(argument in loop.varying for argument in node.args):
             found.add(node)
+        elif node.op is multiply_op and all(map(inside.__contains__, node.args)):
+            if all(size_bytes(x) < size_bytes(node) for x in map(_repeated, node.args)):
+                found |= {node, *node.args}
         elif node.op is transpose_op or node.op is add_op:
             stack += [argument for argument in node.args if argument not in seen]
             seen.update(node.args)
     return found
+
+
+def _repeated(node: Node) -> Node:
+    """What a node repeats, or the node."""
+    return node.args[0] if node.op is broadcast_op else node
 
 
 def _leaves(loop: _Loop, outputs: Sequence[Node], sunk: Collection[Node]) -> list[Node]:

@@ -281,3 +281,29 @@ def test_a_loop_keeps_what_the_one_before_it_did_not_ask_for() -> None:
     last, states = gx.scan(lambda s, t: (both(s, t)[0], s), x, times)
     _, rows = gx.scan(lambda _, each: (None, both(*each)[1] * 2), None, (states, times))
     rewritten([last, rows])
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_outer_products_are_added_up_behind_the_loop(rows: int) -> None:
+    """With a batch of one, the gradient of weights is a sum of outer products over the steps."""
+    x = gx.symbol("x", (6, rows, 10))
+    w = gx.symbol("w", (10, 10))
+    last, _ = gx.scan(lambda s, row: (gx.tanh(s @ w + row), None), gx.zeros((rows, 10)), x)
+    outputs = [gx.grad((last * last).sum(), w)]
+    (gradient,) = rewritten(outputs)
+    names = {node.op.name for node in topological([gradient])}
+    assert "contract" in names, "one product over all steps"
+    assert "product_behind_scan" in fired(outputs)
+    assert "sum_in_scan" not in fired(outputs)
+
+
+def test_factors_that_a_step_repeats_for_others_too_stay_in_the_loop() -> None:
+    """What is repeated is an output itself: an outer product of it is as cheap in the loop."""
+    x = gx.symbol("x", (6, 40))
+
+    def step(s: Node, row: Node) -> Any:
+        wide = gx.broadcast_to(gx.reshape(row, (40, 1)), (40, 30))
+        return s * 0.5 + wide.sum(), (wide, wide * gx.broadcast_to(row[:30], (40, 30)))
+
+    last, (wide, outer) = gx.scan(step, gx.zeros(()), x)
+    rewritten([last, wide, outer.sum(axis=0)])
