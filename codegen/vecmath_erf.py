@@ -32,6 +32,7 @@ from graphc.codegen.vecmath_parts import (
     product,
     quotient,
     reduced_by_ln2,
+    sum_with_short,
     two_product,
     two_sum,
 )
@@ -123,7 +124,7 @@ class _Tail:
     def at(self, k: Scope, x: Value) -> Parts:
         """Its value for x >= 0 in two parts, nearly exact: only P(u) is rounded."""
         dtype = x.dtype
-        divisor = fast_two_sum(k, k.max(x, self.shift), k.min(x, self.shift))
+        divisor = sum_with_short(k, x, self.shift)
         reciprocal = quotient(k, (k.const(1.0, dtype), k.const(0.0, dtype)), divisor)
         u, lost = two_sum(k, reciprocal[0], k.const(-self.center, dtype))
         u_rest = k.add(lost, reciprocal[1])
@@ -208,9 +209,7 @@ class _ShortNormal(_Normal):
 
     def tail(self, k: Scope) -> Parts:
         t = self.size
-        divisor = k.add(t, self.shift)
-        upper, lower = at_least(k, t, self.shift), at_most(k, t, self.shift)
-        divisor_rest = k.sub(lower, k.sub(divisor, upper))
+        divisor, divisor_rest = sum_with_short(k, t, self.shift)
         reciprocal = k.div(1.0, divisor)
         series = polynomial(k, k.sub(reciprocal, self.center), SHORT_TAIL[t.dtype])
         grown = k.fma(series, k.add(self.high, self.curvature), series)
@@ -252,7 +251,7 @@ def gelu(k: Scope, x: Value) -> Value:
     tail, tail_rest = normal.tail(k)
     main, rest = two_product(k, normal.size, tail)
     less = k.mul(k.add(main, k.fma(normal.size, tail_rest, rest)), normal.unit)
-    return k.select(k.lt(x, 0.0), k.neg(less), k.sub(x, less))
+    return k.sub(at_least(k, x, -0.0), less)
 
 
 def _inverse_of_tail(k: Scope, y: Value, key: str, deep: bool) -> Value:

@@ -212,6 +212,16 @@ def two_sum(k: Scope, a: Value, b: Value) -> Parts:
     return total, k.add(k.sub(a, k.sub(total, second)), k.sub(b, second))
 
 
+def sum_with_short(k: Scope, x: Value, constant: float) -> Parts:
+    """x + constant and its rounding error, for 0 <= x < 2**16 and a multiple of 1/8 up to 2**16.
+
+    The constant is a multiple of the last place of the sum: taking it away again is exact,
+    whichever of the two is larger.
+    """
+    total = k.add(x, constant)
+    return total, k.sub(x, k.sub(total, constant))
+
+
 def two_product(k: Scope, a: Value, b: Value | float) -> Parts:
     """a * b and its rounding error."""
     main = k.mul(a, b)
@@ -281,9 +291,9 @@ def reduce_by_ln2(k: Scope, x: Value) -> Reduced:
 
 
 def reduced_by_ln2(k: Scope, x: Value, rest: Value) -> Reduced:
-    """The reduction of x + rest, where `rest` may be as large as x: then `high` is rounded."""
+    """The reduction of x + rest, for a rest below the last place of x; `low` holds it, too."""
     format_ = FORMATS[x.dtype]
-    shifted = k.fma(k.add(x, rest), format_.inverse_ln2, format_.magic)
+    shifted = k.fma(x, format_.inverse_ln2, format_.magic)
     n = k.sub(shifted, format_.magic)
     high = k.fma(n, -format_.ln2[0], x)
     low = k.fma(n, -format_.ln2[1], rest)

@@ -9,10 +9,11 @@ import pytest
 
 import graphc as gx
 from graphc.codegen.lanes import choose_lanes
-from graphc.codegen.llvm.kernel import kernel_module
+from graphc.codegen.llvm.kernel import kernel_module, routine_module
 from graphc.codegen.llvm.sums import in_registers
 from graphc.codegen.machine import Machine
 from graphc.codegen.rare import used_values
+from graphc.codegen.routines import routine
 from graphc.codegen.scalar import Accumulate, For, Value, walk
 
 OPTIONS = gx.Options(threads=1, cache=False)
@@ -88,6 +89,16 @@ def test_vectors_that_are_put_aside_lie_in_one_line_of_the_cache() -> None:
     for name, size in (("avx2", 32), ("avx512", 64)):
         assert f" alignstack({size}) {{" in texts([x], gx.tanh(x), name)[0]
         assert "alignstack" not in texts([x], x + 1.0, name)[0]
+
+
+def test_vectors_that_routines_put_aside_lie_in_one_line_of_the_cache() -> None:
+    tanh = routine("tanh", ("float64",))
+    assert tanh is not None
+    for name, size in (("avx2", 32), ("avx512", 64)):
+        machine = Machine.preset(name)
+        vectors = routine_module(tanh, 8, machine, "tanh8")
+        assert f"@tanh8(<8 x double> %x0) nounwind alignstack({size}) {{" in vectors
+        assert "alignstack" not in routine_module(tanh, 1, machine, "tanh1")
 
 
 def distances(columns: int) -> tuple[list[gx.Node], gx.Node]:
