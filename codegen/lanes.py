@@ -27,6 +27,8 @@ SUMS_UNDER_WAY = 16
 # what all of them take as a factor is loaded ahead, too. Elsewhere half as many, but two vectors of
 # products, which printers may add up in parts: what is loaded for all lanes serves both.
 MOST_SUMS = 12
+# Vectors of sums that a loop carries itself, where there are 16 registers: half of these.
+MOST_CARRIED = 8
 # A loop of products has so many instructions for each sum: two loads, and a little for all of them.
 PRODUCT_WORK = 3
 # What computes more than that in each lane waits for its own results, and needs the registers.
@@ -49,6 +51,9 @@ def choose_lanes(loop: For, vector_bytes: int) -> int:
         registers = MOST_SUMS if vector_bytes >= 64 else MOST_SUMS // 2
         fewest = 2 if vector_bytes < 64 and _adds_products(loop) else 1
         while vectors > fewest and vectors * sums > registers:
+            vectors //= 2
+    if vector_bytes < 64 and len(loop.accumulators) > MOST_CARRIED // UNROLL:
+        while vectors > 1 and vectors * len(loop.accumulators) > MOST_CARRIED:
             vectors //= 2
     lanes = min(width * vectors, most)
     # What is left of a row of a triangle is soon short: more vectors would be mask for the most.

@@ -47,6 +47,7 @@ class Tactics:
     few_results: int = 64
     split_elements: int = 65536
     part_elements: int = 8192
+    streams_of_part: int = 1  # a part is read so at once, if memory is what it waits for
     whole_results: int | None = None
     whole_elements: int = 0
     split_columns: int = 0
@@ -181,6 +182,7 @@ NATIVE = replace(
     segments=True,
     straight=platform.machine() in ("x86_64", "AMD64"),
     kept_bytes=1 << 20,
+    streams_of_part=4,
 )
 GPU = Tactics(
     masks_updates=True,

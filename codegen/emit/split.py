@@ -1,23 +1,32 @@
 """How is a reduction written that leaves few results of many elements?
 
 Parts in parallel, each to one row of partial results; then a kernel that combines them in order.
+Where little is computed for an element, a part is read in several streams at once: what a processor
+foresees of one is little more than the page at hand.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.emit.partial import PartialWriter, partial_results
 from graphc.codegen.emit.rows import SUMMED_IN_ORDER
 from graphc.codegen.emit.writer import combiner_of, owner_of, placed
+from graphc.codegen.fuse.cost import own_cost
 from graphc.codegen.fuse.group import is_row_member
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel
-from graphc.codegen.scalar import Scope
+from graphc.codegen.scalar import Scope, Value
 from graphc.dims import Extent, ceildiv, dim_min, product
 from graphc.lowering import Reduce
 from graphc.node import Node
 from graphc.types import Shape
+
+# Memory is what takes time where an element takes at most so many additions to make.
+STREAMED_COST = 4
+# Streams are so many elements, or several times as many: whole vectors of any machine.
+WHOLE_PIECE = 64
 
 
 class SplitWriter(PartialWriter):
@@ -98,12 +107,12 @@ class SplitWriter(PartialWriter):
             else (0, parts.shape[axis])
             for axis in parts.reduced
         ]
+        if self._streams(parts, innermost) > 1:
+            results = self._reduce_streams(draft, scope, kept, parts, spans[0])
+            self._store_part(draft, scope, kept, part, parts, results)
+            return
         opened, found = self._open(draft, scope, parts.reduced, spans, parts.shape, innermost)
-        index = placed(parts.reduced, found, kept, len(parts.shape))
-        if parts.flat:
-            position = index[0]
-            index = unravel(position, self.group.domain, draft.bounds)
-            self.flat[index] = position
+        index = self._element(draft, parts, found, kept)
         reader = Reader(self, draft, opened[-1].body)
         for node, operand in self.results():
             if not is_row_member(owner_of(node), self.group):
@@ -114,7 +123,85 @@ class SplitWriter(PartialWriter):
             )
             for reduction in parts.partials
         }
-        for reduction, result in self._close(opened, states).items():
+        self._store_part(draft, scope, kept, part, parts, self._close(opened, states))
+
+    def _element(self, draft: Draft, parts: _Parts, found: Sequence[Extent], kept: Index) -> Index:
+        """Where the element is that loops over the reduced axes have come to."""
+        index = placed(parts.reduced, found, kept, len(parts.shape))
+        if parts.flat:
+            position = index[0]
+            index = unravel(position, self.group.domain, draft.bounds)
+            self.flat[index] = position
+        return index
+
+    def _streams(self, parts: _Parts, innermost: str) -> int:
+        """In how many streams a part is read: one, where anything else than reading takes time."""
+        stores = any(not is_row_member(owner_of(n), self.group) for n, _ in self.results())
+        most = self.partition.tactics.streams_of_part // len(parts.partials)
+        if most < 2 or innermost != "vector" or len(parts.reduced) > 1 or stores:
+            return 1
+        return most if self._work(parts) <= STREAMED_COST else 1
+
+    def _work(self, parts: _Parts) -> int:
+        """What the terms of an element take, in additions; or more than memory does."""
+        stack = [reduction.args[0] for reduction in parts.partials]
+        seen, cost = set(stack), 0
+        while stack and cost <= STREAMED_COST:
+            node = stack.pop()
+            if self.partition.floats(node) or node in self.members:
+                cost += own_cost(node)
+                fresh = [argument for argument in node.args if argument not in seen]
+                seen.update(fresh)
+                stack += fresh
+        return cost
+
+    def _reduce_streams(
+        self,
+        draft: Draft,
+        scope: Scope,
+        kept: Index,
+        parts: _Parts,
+        span: tuple[Extent, Extent],
+    ) -> dict[Node, Value]:
+        """What a part comes to: pieces of the same length side by side, then what is left."""
+        count = self._streams(parts, "vector")
+        low, high = span
+        piece = (high - low) // (count * WHOLE_PIECE) * WHOLE_PIECE
+        found: dict[Node, list[Value]] = {}
+        for starts, length in (
+            ([low + k * piece for k in range(count)], piece),
+            ([low + count * piece], high - low - count * piece),
+        ):
+            with scope.loop("vector", 0, length) as loop:
+                offset = draft.bind(loop.variable, 0, parts.depth)
+                reader = Reader(self, draft, loop.body)
+                states = [
+                    (reduction, loop.accumulate(combiner_of(reduction), value))
+                    for start in starts
+                    for reduction in parts.partials
+                    for index in [self._element(draft, parts, [start + offset], kept)]
+                    for value in [reader.value(reduction.args[0], index)]
+                ]
+            for reduction, state in states:
+                found.setdefault(reduction, []).append(loop.result(state))
+        results: dict[Node, Value] = {}
+        for reduction, (total, *others) in found.items():
+            for value in others:
+                total = scope.emit(combiner_of(reduction), total, value)
+            results[reduction] = total
+        return results
+
+    def _store_part(
+        self,
+        draft: Draft,
+        scope: Scope,
+        kept: Index,
+        part: Extent,
+        parts: _Parts,
+        results: dict[Node, Value],
+    ) -> None:
+        """The row of the partial results that belongs to a part."""
+        for reduction, result in results.items():
             operand = parts.partials[reduction]
             buffer = draft.buffer(operand, operand.storage.shape)
             located, args = draft.located((part, *kept))

@@ -10,8 +10,9 @@ import pytest
 
 import graphc as gx
 from graphc.codegen import lanes
-from graphc.codegen.lanes import SUMS_UNDER_WAY
+from graphc.codegen.lanes import SUMS_UNDER_WAY, choose_lanes
 from graphc.codegen.machine import Machine
+from graphc.codegen.scalar import For, walk
 from graphc.runtime.printing import modules
 
 OPTIONS = gx.Options(threads=1, cache=False)
@@ -97,3 +98,12 @@ def test_three_reductions_of_columns_together(dtype: str) -> None:
         array = np.random.default_rng(columns).integers(-9, 9, (40, columns)).astype(dtype)
         for made, want in zip(f(array), (array.sum(0), array.max(0), array.min(0)), strict=True):
             np.testing.assert_array_equal(made, want)
+
+
+def test_sums_of_a_loop_leave_half_of_sixteen_registers() -> None:
+    x = gx.symbol("x", (3_000,), "float32")
+    powers = [gx.sum(x**k) for k in (1, 2, 3, 4)]
+    kernels = gx.compile([x], powers, options=OPTIONS).kernels
+    (loop,) = (s for k in kernels for s in walk(k.body) if isinstance(s, For) and s.accumulators)
+    assert len(loop.accumulators) == 4
+    assert [choose_lanes(loop, size) * 4 // size for size in (16, 32, 64)] == [2, 2, 4]

@@ -1,0 +1,71 @@
+"""Is a long reduction read in several streams at once, and is it the same number?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc.codegen.scalar import For, walk
+
+FRESH = gx.Options(cache=False)
+
+
+def loops_of(f: Any) -> list[For]:
+    return [s for kernel in f.kernels for s in walk(kernel.body) if isinstance(s, For)]
+
+
+def streams(expression: Any, *symbols: Any) -> int:
+    """The accumulators of the loop that has the most."""
+    f = gx.compile(list(symbols), expression, options=FRESH)
+    return max(len(loop.accumulators) for loop in loops_of(f))
+
+
+def test_what_only_reads_reads_in_four_streams() -> None:
+    x = gx.symbol("x", (300_000,), "float32")
+    rows = gx.symbol("rows", (700, 500), "float64")
+    assert streams(gx.sum(x), x) == 4
+    assert streams(gx.max(abs(rows)), rows) == 4
+    assert streams([gx.sum(x), gx.sum(x * x)], x) == 4  # two of two
+    assert streams(gx.sum(gx.exp(x)), x) == 1  # waits for arithmetic
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize("extent", [65_537, 73_728, 98_309, 262_144])
+def test_pieces_and_what_is_left_are_everything(dtype: str, extent: int) -> None:
+    values = (np.arange(extent) % 97 - 40).astype(dtype)
+    x = gx.symbol("x", (extent,), dtype)
+    f = gx.compile([x], [gx.sum(x), gx.max(x), gx.min(x * x)], options=FRESH)
+    alone = gx.compile([x], gx.sum(x), options=FRESH)
+    assert float(alone(values)) == float(np.sum(values, dtype=np.float64))
+    assert [float(r) for r in f(values)] == [float(alone(values)), 56.0, 0.0]
+    for place in (0, extent // 3, extent - 1):
+        values[place] += 1000
+        assert float(alone(values)) == float(np.sum(values, dtype=np.float64))
+
+
+def test_any_extent_and_any_number_of_threads() -> None:
+    n = gx.dim("n")
+    x = gx.symbol("x", (n,), "float32")
+    made = [
+        gx.compile([x], [gx.sum(x), gx.max(x)], options=gx.Options(cache=False, threads=threads))
+        for threads in (1, 2)
+    ]
+    generator = np.random.default_rng(3)
+    for extent in (1, 255, 256, 8191, 8192, 8193, 65_536 + 257, 200_003):
+        values = generator.normal(size=extent).astype("float32")
+        one, two = (f(values) for f in made)
+        np.testing.assert_array_equal(one[0], two[0])
+        np.testing.assert_allclose(one[0], np.sum(values, dtype=np.float64), rtol=0, atol=1e-2)
+        assert one[1] == values.max()
+
+
+def test_what_is_no_number_is_found_in_every_stream() -> None:
+    x = gx.symbol("x", (100_000,), "float64")
+    f = gx.compile([x], [gx.max(x), gx.sum(x)], options=FRESH)
+    for place in (0, 2048, 2049, 4100, 8191, 99_999):
+        values = np.zeros(100_000)
+        values[place] = np.nan
+        assert all(np.isnan(float(r)) for r in f(values))
