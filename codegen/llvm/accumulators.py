@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphc.codegen.llvm.level import Level
+from graphc.codegen.llvm.narrow import Narrow
 from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.llvm.values import Values
 from graphc.codegen.loops import identity
@@ -24,13 +25,25 @@ class Accumulators:
 
     def __init__(self, values: Values) -> None:
         self.values = values
+        self.narrow = Narrow(values)
         self.states: dict[Any, str] = {}  # in the loops that are being written
         self.results: dict[Any, str] = {}  # after their loops
         self.loads: dict[int, Value] = {}  # by stores, the loads that registers replace
 
     def first(self, accumulators: Sequence[Accumulator], lanes: int) -> dict[Any, str]:
         """What accumulators hold before the loop."""
-        return {a: constant(identity(a.combiner, a.dtype), a.dtype, lanes) for a in accumulators}
+        return {a: self._start(a, lanes) for a in accumulators}
+
+    def _start(self, a: Accumulator, lanes: int) -> str:
+        dtype, held = self.narrow.form(a, lanes)
+        start = identity(a.combiner, a.dtype)
+        # all bits of a byte tell whether a condition holds
+        return constant(start if dtype == a.dtype else -int(start), dtype, held)
+
+    def typed(self, each: Any, lanes: int) -> str:
+        """The type of what a loop carries in so many lanes: an accumulator, or a load."""
+        form = self.narrow.form(each, lanes) if isinstance(each, Accumulator) else None
+        return llvm_type(*(form or (each.dtype, lanes)))
 
     def nothing(self, accumulators: Sequence[Accumulator]) -> dict[Any, str]:
         """What they hold before the loop if nothing is added to the first terms. A sum of zeros may
@@ -60,6 +73,9 @@ class Accumulators:
         lanes = level.lanes
         count = level.lane_count
         state = self.states[s.accumulator]
+        if count > 1 and s.accumulator in self.narrow.terms:
+            self.states[s.accumulator] = self.narrow.accumulate(level, s, state)
+            return
         value = self.values.operand(level, s.value)
         start = constant(identity(s.accumulator.combiner, s.value.dtype), s.value.dtype, count)
         if state == NOTHING:
@@ -96,6 +112,7 @@ class Accumulators:
         number of lanes only.
         """
         element = llvm_type(a.dtype)
+        name, lanes = self.narrow.all_lanes(level, a, name, lanes)
         while lanes > left:
             half = lanes // 2
             low, high = self.values.fresh(), self.values.fresh()

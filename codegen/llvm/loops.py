@@ -28,6 +28,7 @@ from graphc.codegen.llvm.ahead import (
 )
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.loads import Loads
+from graphc.codegen.llvm.narrow import narrow_lanes, narrow_terms
 from graphc.codegen.llvm.pauses import Pauses, steps_between_pauses
 from graphc.codegen.llvm.row_sums import RowSums, RowSumsWriter, row_sums
 from graphc.codegen.llvm.rows import written_blocks
@@ -191,14 +192,14 @@ class Loops:
             level.put(f"{entrance} = phi i64 [{start}, %{before}], [{following}, %go{tag}]")
             for a, name in entering.items():
                 ends = f"[{initial[a]}, %{before}], [{final[a]}, %go{tag}]"
-                level.put(f"{name} = phi {llvm_type(a.dtype, lanes)} {ends}")
+                level.put(f"{name} = phi {self.accumulators.typed(a, lanes)} {ends}")
             self.pauses.block_end(level, limit, entrance, stop, steps_between_pauses(loop) * step)
             level.put(f"br label %body{tag}")
         level.label(f"body{tag}")
         level.put(f"{i} = phi i64 [{entrance}, %{origin}], [{following}, %latch{tag}]")
         for a, name in states.items():
             ends = f"[{entering[a]}, %{origin}], [{final[a]}, %latch{tag}]"
-            level.put(f"{name} = phi {llvm_type(a.dtype, lanes)} {ends}")
+            level.put(f"{name} = phi {self.accumulators.typed(a, lanes)} {ends}")
         level.lines.extend(body.lines)
         if body.finished is None:
             level.put(f"br label %latch{tag}")
@@ -259,7 +260,7 @@ class Loops:
         results = {}
         for a, name in initial.items():
             results[a] = self.values.fresh("m")
-            typed = llvm_type(a.dtype, lanes)
+            typed = self.accumulators.typed(a, lanes)
             level.put(f"{results[a]} = phi {typed} {_incoming([(name, before), (final[a], last)])}")
         return results
 
@@ -276,8 +277,41 @@ class Loops:
         if loop.segment:
             self._masked(level, loop, count)
             return
+        if self._narrow(level, loop):
+            return
         for a, name in self._in_lanes(level, loop, count).items():
             self.accumulators.results[a] = self.accumulators.combine_lanes(level, a, name, count)
+
+    def _narrow(self, level: Level, loop: For) -> bool:
+        """Narrow terms, if a loop accumulates those: whole vectors of them, then what is left: one
+        by one, or if it is known how many, as usual. Whether it was written so.
+        """
+        machine, narrow = self.values.machine, self.accumulators.narrow
+        terms, count = narrow_terms(loop, machine), narrow_lanes(machine)
+        static = isinstance(loop.start, int) and isinstance(loop.stop, int)
+        length = loop.stop - loop.start if static else None  # type: ignore[operator]
+        # LLVM keeps bits in one register where there is no loop.
+        least = 2 * count if any(a.dtype == "bool" for a in terms) else count
+        if not terms or length is not None and length < least:
+            return False
+        start, stop = self.indices.dim(level, loop.start), self.indices.dim(level, loop.stop)
+        middle = self._whole_span(level, start, stop, count)[0]
+        narrow.terms |= terms
+        initial = self.accumulators.first(loop.accumulators, count)
+        carried = self._carried(level, loop, start, middle, count, count, initial)
+        totals = {a: self.accumulators.combine_lanes(level, a, carried[a], count) for a in carried}
+        for a in terms:
+            del narrow.terms[a]
+        if length is None:
+            totals = self._carried(level, loop, middle, stop, 1, 1, totals)
+        elif length % count:
+            rest = replace(loop, start=loop.stop - length % count)
+            lanes = self.lanes_of(rest)
+            for a, name in self._in_lanes(level, rest, lanes).items():
+                last = self.accumulators.combine_lanes(level, a, name, lanes)
+                totals[a] = self.accumulators.combined(level, a, totals[a], last, 1)
+        self.accumulators.results.update(totals)
+        return True
 
     def _reduced(self, level: Level, loop: For) -> tuple[int, dict[Any, str]]:
         """How many lanes a short loop has, and what they have accumulated from nothing on."""
