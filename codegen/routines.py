@@ -12,6 +12,7 @@ import functools
 from collections.abc import Sequence
 
 from graphc.codegen.scalar import FLOATS, HALVES, Routine, Scope, Value
+from graphc.codegen.vecmath_trig import sine_with_cosine
 from graphc.lowering import Elementwise
 from graphc.node import Node
 from graphc.op import Op
@@ -37,7 +38,25 @@ def routine(
     if not isinstance(result, Value):
         return None
     kinds = [kind for kind, is_one in (("fast", fast), ("tabled", tables)) if is_one]
-    return Routine("_".join((*kinds, name, *dtypes)), parameters, body, result)
+    return Routine("_".join((*kinds, name, *dtypes)), parameters, body, result, name)
+
+
+# Procedures of one argument that share most of their instructions, and what computes both.
+_JOINED = {("sin", "cos"): sine_with_cosine}
+
+
+@functools.cache
+def joined(first: Routine, second: Routine) -> Routine | None:
+    """One routine with the results of two, bit for bit, for the same arguments, in their order;
+    None if each had better be called.
+    """
+    procedure = _JOINED.get((first.procedure, second.procedure))
+    if procedure is None or first.body.tables != second.body.tables:
+        return None
+    body = Scope(fast=first.body.fast, tables=first.body.tables)
+    parameters = _parameters(body, [each.dtype for each in first.parameters])
+    result, also = procedure(body, *parameters)
+    return Routine(f"{first.name}_{second.procedure}", parameters, body, result, also=also)
 
 
 def _parameters(body: Scope, dtypes: Sequence[str]) -> tuple[Value, ...]:

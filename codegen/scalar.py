@@ -498,13 +498,15 @@ class Scope:
 @dataclass(eq=False)
 class Routine:
     """A procedure out of line: values over `parameters`, without memory or loops, and the one that
-    is its result.
+    is its result. `also` is another of a routine that stands for two, see `routines.joined`.
     """
 
     name: str
     parameters: tuple[Value, ...]
     body: Scope
     result: Value
+    procedure: str = ""
+    also: Value | None = None
 
 
 class LoopBuilder:

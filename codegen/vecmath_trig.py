@@ -14,6 +14,7 @@ from graphc.codegen.vecmath_parts import (
     at_most,
     bits_of,
     fast_two_sum,
+    horner,
     polynomial,
     quotient,
     rarely,
@@ -212,6 +213,34 @@ def cos(k: Scope, x: Value) -> Value:
     turned = turn(k, k.abs(x))
     ahead = Turned(k.add(turned.quarter, 1), turned.angle, turned.angle_rest)
     return sine_of(k, ahead, k.const(0, FORMATS[x.dtype].word))
+
+
+def sine_with_cosine(k: Scope, x: Value) -> tuple[Value, Value]:
+    """What `sin` and `cos` return, bit for bit. They need the sine and the cosine of one angle, so
+    neither selects coefficients; an odd quarter exchanges the results.
+    """
+    dtype, size = x.dtype, k.abs(x)
+    word, bits = FORMATS[dtype].word, BITS[dtype]
+    turned = turn(k, size)
+    angle, rest, quarter = turned.angle, turned.angle_rest, turned.quarter
+    square = k.mul(angle, angle)
+    half = k.mul(square, 0.5)
+    base = k.sub(1.0, half)
+    base_rest = k.sub(k.sub(1.0, base), half)
+    base_rest = k.fma(k.neg(angle), rest, base_rest)
+    series = horner(k, square, SIN[dtype]), horner(k, square, COS[dtype])
+    sine = k.add(angle, k.fma(k.mul(square, angle), series[0], rest))
+    cosine = k.add(base, k.fma(k.mul(square, square), series[1], base_rest))
+    odd = k.ne(k.and_(quarter, 1), 0)
+    flips = k.xor(bits_of(k, x), bits_of(k, size)), k.const(0, word)
+    made = []
+    for quarters, value, flip in (
+        (quarter, k.select(odd, cosine, sine), flips[0]),
+        (k.add(quarter, 1), k.select(odd, sine, cosine), flips[1]),
+    ):
+        sign = k.xor(k.shl(k.and_(quarters, 2), bits - 2), flip)
+        made.append(k.bitcast(k.xor(bits_of(k, value), sign), dtype))
+    return made[0], made[1]
 
 
 def sine_and_cosine(k: Scope, turned: Turned) -> tuple[Parts, Parts]:

@@ -135,20 +135,33 @@ def _two_versions(any_: Printer, rows: Printer, strided: Sequence[Buffer], name:
 
 
 def routine_module(routine: Routine, lanes: int, machine: Machine, name: str) -> str:
-    """The LLVM module of a routine on vectors of so many lanes: arguments and result by value."""
+    """The LLVM module of a routine on vectors of so many lanes: arguments and results by value."""
     printer = Printer(Kernel([], routine.body, routine.name), machine)
     level = Level(routine.body, None, lanes=Lanes("", lanes, "", None))
     for position, parameter in enumerate(routine.parameters):
         level.names[id(parameter)] = f"%x{position}"
-    printer.block(level, routine.body, [routine.result])
+    results = [routine.result] if routine.also is None else [routine.result, routine.also]
+    printer.block(level, routine.body, results)
     given = ", ".join(
         f"{llvm_type(p.dtype, lanes)} %x{i}" for i, p in enumerate(routine.parameters)
     )
-    made = llvm_type(routine.result.dtype, lanes)
+    made = _returned(routine, lanes)
     aligned = aligned_stack(machine) if lanes > 1 else ""
     head = [f"define {made} @{name}({given}) nounwind{aligned} {{", "entry:"]
-    tail = [f"  ret {made} {printer.values.operand(level, routine.result)}", "}", "!0 = !{}"]
+    first, *others = (printer.values.operand(level, result) for result in results)
+    typed = llvm_type(routine.result.dtype, lanes)
+    for other in others:
+        level.put(f"%first = insertvalue {made} poison, {typed} {first}, 0")
+        level.put(f"%both = insertvalue {made} %first, {typed} {other}, 1")
+        first = "%both"
+    tail = [f"  ret {made} {first}", "}", "!0 = !{}"]
     return printer.module("\n".join([*head, *level.lines, *tail])).text
+
+
+def _returned(routine: Routine, lanes: int) -> str:
+    """The LLVM type of what a routine returns."""
+    typed = llvm_type(routine.result.dtype, lanes)
+    return typed if routine.also is None else f"{{ {typed}, {typed} }}"
 
 
 def aligned_stack(machine: Machine) -> str:
@@ -410,11 +423,17 @@ class Printer:
 
     def call(self, level: Level, value: Value, operands: list[str]) -> str:
         """The result of a routine, of the variant for the lanes of this level."""
-        routine, lanes = value.immediate, level.lane_count
+        return self.called(level, value.immediate, value.args, operands)
+
+    def called(
+        self, level: Level, routine: Routine, args: Sequence[Value], operands: list[str]
+    ) -> str:
+        """What a routine returns for arguments."""
+        lanes = level.lane_count
         symbol = f"graphc_{routine.name}_x{lanes}"
         self.routines[symbol] = routine, lanes
-        types = [llvm_type(argument.dtype, lanes) for argument in value.args]
-        made, name = llvm_type(value.dtype, lanes), self.values.fresh()
+        types = [llvm_type(argument.dtype, lanes) for argument in args]
+        made, name = _returned(routine, lanes), self.values.fresh()
         given = ", ".join(map(" ".join, zip(types, operands, strict=True)))
         self.values.declarations.add(f"declare {made} @{symbol}({', '.join(types)}) nounwind")
         level.put(f"{name} = call {made} @{symbol}({given})")

@@ -23,7 +23,8 @@ from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.scalar import constant, llvm_type
 from graphc.codegen.loops import Buffer, Kernel, linear
 from graphc.codegen.machine import Machine
-from graphc.codegen.scalar import For, Scope, Store, Value, item_bytes, loops_in
+from graphc.codegen.routines import joined
+from graphc.codegen.scalar import For, Routine, Scope, Store, Value, item_bytes, loops_in
 from graphc.codegen.segments import TILE_BYTES, used
 from graphc.dims import Extent, affine, product
 
@@ -63,6 +64,14 @@ class _Memory:
     slot: int = 0
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two calls that are made together: the routine that returns the results of both."""
+
+    routine: Routine
+    calls: tuple[Value, Value]
+
+
 @dataclass
 class Straight:
     """Writes the statements of one segment into a level."""
@@ -72,6 +81,7 @@ class Straight:
     scope: Scope
     constants: dict[str, str]  # symbols by text, of the module
     names: dict[Value, str] = field(default_factory=dict)  # of the values in registers
+    pairs: dict[Value, Pair] = field(default_factory=dict)  # by the call that comes first
     numbers: dict[Value, int] = field(default_factory=dict)  # of all values, as they are first met
     values: list[Value] = field(default_factory=list)  # by number
     memory: dict[Value, _Memory] = field(default_factory=dict)
@@ -103,7 +113,10 @@ class Straight:
 
     def write(self) -> None:
         """All statements, in their order."""
-        statements, names = self.scope.statements, self.names
+        self.pairs = pairs_of(self.scope.statements)
+        together = {call for pair in self.pairs.values() for call in pair.calls}
+        statements = [s for s in self.scope.statements if s not in together or s in self.pairs]
+        names = self.names
         self._count(statements)
         registers = self.printer.machine.vector_registers - SPARE_REGISTERS
         for time, statement in enumerate(statements):
@@ -121,11 +134,13 @@ class Straight:
                 called = self._operands(operands)
                 if statement.opcode == "call":
                     self._empty(time)
-                    names[statement] = self.printer.call(self.level, statement, called)
+                    self._call(statement, called)
                 else:
                     names[statement] = self._compute(statement, called)
                 self._done(operands, time)
-                self._keep(statement)
+                pair = self.pairs.get(statement)
+                for made in (statement,) if pair is None else pair.calls:
+                    self._keep(made)
             while len(names) > registers:
                 self._put_aside(self._farthest())
         self._reserve()
@@ -266,6 +281,19 @@ class Straight:
         dtypes, lanes = [dtype] * len(operands), self.level.lane_count
         return self.printer.values.compute(self.level, opcode, operands, dtypes, dtype, lanes)
 
+    def _call(self, value: Value, operands: list[str]) -> None:
+        """Call a routine, or the one that makes the result of another call as well."""
+        printer, names = self.printer, self.names
+        pair = self.pairs.get(value)
+        if pair is None:
+            names[value] = printer.call(self.level, value, operands)
+            return
+        both = printer.called(self.level, pair.routine, value.args, operands)
+        for position, each in enumerate(pair.calls):
+            name = names[each] = printer.values.fresh()
+            made = f"{{ {self.typed}, {self.typed} }}"
+            self.level.put(f"{name} = extractvalue {made} {both}, {position}")
+
     def _loaded(self, value: Value) -> str:
         """A value from where it lies in memory."""
         held = self.memory.get(value)
@@ -339,6 +367,28 @@ class Straight:
         if rest == number and not loaded and not self.fetches:
             self.addresses[buffer, index] = at
         return at
+
+
+def pairs_of(statements: Iterable[Any]) -> dict[Value, Pair]:
+    """Calls for the same arguments that one routine answers, by the one that comes first."""
+    alone: dict[tuple[Value, ...], list[Value]] = {}
+    found: dict[Value, Pair] = {}
+    for call in (s for s in statements if type(s) is Value and s.opcode == "call"):
+        earlier = alone.setdefault(call.args, [])
+        for each in earlier:
+            pair = _pair(each, call) or _pair(call, each)
+            if pair is not None:
+                found[each] = pair
+                earlier.remove(each)
+                break
+        else:
+            earlier.append(call)
+    return found
+
+
+def _pair(first: Value, second: Value) -> Pair | None:
+    routine = joined(first.immediate, second.immediate)
+    return None if routine is None else Pair(routine, (first, second))
 
 
 def constant_part(extent: Extent) -> int:
