@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.scalar import constant, llvm_type
-from graphc.codegen.loops import Buffer, Kernel, linear
+from graphc.codegen.loops import LINE_BYTES, Buffer, Kernel, linear
 from graphc.codegen.machine import Machine
 from graphc.codegen.routines import joined
 from graphc.codegen.scalar import For, Routine, Scope, Store, Value, item_bytes, loops_in
@@ -92,6 +92,9 @@ class Straight:
     free: list[int] = field(default_factory=list)
     slots: int = 0
     addresses: dict[tuple[Buffer | None, Any], str] = field(default_factory=dict)
+    # How many arrays a store asks for in turn, where that is not its own alone.
+    asking: dict[Store, int] = field(default_factory=dict)
+    ahead: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         lanes = self.level.lane_count
@@ -118,6 +121,8 @@ class Straight:
         statements = [s for s in self.scope.statements if s not in together or s in self.pairs]
         names = self.names
         self._count(statements)
+        if self.fetches:
+            self._take_turns(statements)
         registers = self.printer.machine.vector_registers - SPARE_REGISTERS
         for time, statement in enumerate(statements):
             if type(statement) is Store:
@@ -171,6 +176,22 @@ class Straight:
             for buffer, count in often.items()
             if count < OFTEN and buffer.space == "global"
         }
+
+    def _take_turns(self, statements: Sequence[Store | Value]) -> None:
+        """Find stores, as many as a line has vectors, of which one asks for the lines of all."""
+        turns = LINE_BYTES // self.bytes
+        stores = [s for s in statements if type(s) is Store and s.buffer in self.places]
+        variable = self.level.lanes.variable if self.level.lanes else ""
+        while turns > 1 and len(stores) >= turns:
+            several = stores[:turns]
+            place = self.places[several[0].buffer]
+            positions = [affine(linear(s.buffer, s.index), variable) for s in several]
+            in_order = [self.places[s.buffer] for s in several] == [*range(place, place + turns)]
+            if in_order and all(p == (1, 0) for p in positions):
+                self.asking |= dict.fromkeys(several, 0) | {several[0]: turns}
+                del stores[:turns]
+            else:
+                del stores[0]
 
     # -- registers ---------------------------------------------------------------------------------
 
@@ -321,7 +342,7 @@ class Straight:
         buffer, lanes = store.buffer, self.level.lanes
         at, size = self._address(buffer, store.index), buffer.item_bytes
         if self.fetches and buffer.space == "global":
-            self._ask(at)
+            self._ask(store, at)
         if lanes is None or lanes.mask_of(buffer) is None:
             self.level.put(f"store {self.typed} {name}, ptr {at}, align {size}")
         else:
@@ -329,12 +350,42 @@ class Straight:
         if buffer.space == "worker" and store.value not in self.memory:
             self.memory[store.value] = _Memory(buffer, store.index)
 
-    def _ask(self, at: str) -> None:
-        """Ask for a line of memory that the next tile writes."""
+    def _ask(self, store: Store, at: str) -> None:
+        """Ask for a line of memory that the next tile writes. A line is several vectors: of as many
+        arrays, whose addresses lie one after the other in the frame, each vector asks for one.
+        """
+        turns = self.asking.get(store, 1)
+        if not turns:
+            return
+        fresh, put = self.printer.values.fresh, self.level.put
         self.printer.values.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
-        ahead = self.printer.values.fresh("p")
-        self.level.put(f"{ahead} = getelementptr i8, ptr {at}, i64 {TILE_BYTES}")
-        self.level.put(f"call void @llvm.prefetch.p0(ptr {ahead}, i32 1, i32 2, i32 1)")
+        line = fresh("p")
+        if turns == 1:
+            put(f"{line} = getelementptr i8, ptr {at}, i64 {TILE_BYTES}")
+        else:
+            turn, ahead = self._turn(turns)
+            moved, place, start = fresh("p"), fresh("p"), fresh("p")
+            put(f"{moved} = getelementptr i8, ptr %frame, i64 {turn}")
+            put(f"{place} = getelementptr i8, ptr {moved}, i64 {8 * self.places[store.buffer]}")
+            put(f"{start} = load ptr, ptr {place}, align 8, !invariant.load !0")
+            put(f"{line} = getelementptr i8, ptr {start}, i64 {ahead}")
+        put(f"call void @llvm.prefetch.p0(ptr {line}, i32 1, i32 2, i32 1)")
+
+    def _turn(self, turns: int) -> tuple[str, str]:
+        """Where in the frame the array stands that a vector asks for, from the first of so many,
+        and how many bytes on from its start the vector of the next tile is.
+        """
+        if self.ahead is None:
+            lanes = self.level.lanes
+            assert lanes is not None
+            fresh, put = self.printer.values.fresh, self.level.put
+            at, ahead, words, turn = (fresh() for _ in range(4))
+            put(f"{at} = mul i64 {lanes.position}, {self.bytes // lanes.count}")
+            put(f"{ahead} = add i64 {at}, {TILE_BYTES}")
+            put(f"{words} = udiv i64 {at}, {self.bytes // 8}")
+            put(f"{turn} = and i64 {words}, {8 * (turns - 1)}")
+            self.ahead = turn, ahead
+        return self.ahead
 
     def _address(self, buffer: Buffer, index: tuple[Extent, ...]) -> str:
         """The address of an element, from one that is known: by the lanes, and by a number."""
