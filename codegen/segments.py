@@ -35,8 +35,10 @@ from graphc.dims import Dim, Extent, affine, ceildiv, dim_min
 # Statements of a segment. Twice as many take LLVM three times as long, and the code is not faster.
 SEGMENT = 512
 # The same of arithmetic alone, which printers write in time linear in it; a core keeps so many
-# instructions decoded.
+# instructions decoded. With few registers a statement is half an instruction more, for what is put
+# aside and fetched again, so there may be fewer.
 LONG_SEGMENT = 3000
+MANY_REGISTERS = 32
 # Elements of a vector of any dtype that may be in segments.
 MULTIPLE = 16
 # A body of so many statements is not cut.
@@ -102,16 +104,16 @@ def _steps(buffer: Buffer, index: tuple[Extent, ...], variable: str, slope: int)
 
 
 def in_tiles(
-    draft: Draft, outer: LoopBuilder, lanes: LoopBuilder, straight: bool, full: bool
+    draft: Draft, outer: LoopBuilder, lanes: LoopBuilder, registers: int, full: bool
 ) -> None:
-    """Join a long vector loop to its task: tile by tile, as the loops of its segments. `straight`
-    says that printers write arithmetic without branches in time linear in it, `full` that the loop
-    is whole vectors, see `MULTIPLE`.
+    """Join a long vector loop to its task: tile by tile, as the loops of its segments. With
+    `registers` printers write arithmetic without branches for those, in time linear in it; `full`
+    says that the loop is whole vectors, see `MULTIPLE`.
     """
     start, stop = lanes.loop.start, lanes.loop.stop
-    straight = straight and is_arithmetic(lanes.body.statements, lanes.variable, 1)
+    straight = bool(registers) and is_arithmetic(lanes.body.statements, lanes.variable, 1)
     statements = ordered(lanes.body.statements, straight)
-    size = LONG_SEGMENT if straight else SEGMENT
+    size = _statements(registers) if straight else SEGMENT
     width = TILE_BYTES * 8 // max(32, *(BITS[v.dtype] for v in statements if isinstance(v, Value)))
     length = stop - start
     with outer.body.loop("serial", 0, ceildiv(length, width)) as tiles:
@@ -124,19 +126,24 @@ def in_tiles(
             tiles.body.statements.append(part)
 
 
-def in_order(draft: Draft, once: LoopBuilder, straight: bool) -> None:
+def in_order(draft: Draft, once: LoopBuilder, registers: int) -> None:
     """Cut the body of a task that computes one element of everything. It may all be outside of the
     loop so far, for it does not vary in it.
     """
     statements = of_one(draft, once)
-    straight = straight and is_arithmetic(statements, once.variable, 0)
+    straight = bool(registers) and is_arithmetic(statements, once.variable, 0)
     statements = ordered(statements, straight)
     draft.scope.statements = [s for s in draft.scope.statements if s.opcode == "const"]
     once.body.statements.clear()
     name = once.body.fresh_variable()
-    parts = _cut(statements, LONG_SEGMENT if straight else SEGMENT)
+    parts = _cut(statements, _statements(registers) if straight else SEGMENT)
     for body in _segments(draft, once.body, parts, (name,), (), ()):
         once.body.statements.append(For(name, 0, 1, "serial", body, [], True, straight))
+
+
+def _statements(registers: int) -> int:
+    """Statements of a segment that is written straight."""
+    return LONG_SEGMENT if registers >= MANY_REGISTERS else LONG_SEGMENT * 2 // 3
 
 
 def _is_load(statement: Statement) -> bool:

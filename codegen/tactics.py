@@ -37,11 +37,11 @@ class Tactics:
     One kernel has at most `most_work` of element-wise work, in additions: compile time grows faster
     than its text. A target with few registers and a cache may be given long kernels in `segments`
     (see there), of floating work up to `work_in_segments`; those of arithmetic alone may be long if
-    its printer writes them `straight`. With `tables`, mathematical functions of float32 look
-    numbers up where that saves arithmetic, which is a matter of the machine. `fast` and `library`
-    are no matter of the target, but of the request: the cheaper mathematical functions
-    (`codegen.vecmath_fast`), and the library to which decompositions are left ("lapack", or "" for
-    none).
+    its printer writes them `straight`, for so many vector registers (0: it does not). With
+    `tables`, mathematical functions of float32 look numbers up where that saves arithmetic, which
+    is a matter of the machine. `fast` and `library` are no matter of the target, but of the
+    request: the cheaper mathematical functions (`codegen.vecmath_fast`), and the library to which
+    decompositions are left ("lapack", or "" for none).
     """
 
     few_results: int = 64
@@ -91,7 +91,7 @@ class Tactics:
     branches: int = 1  # launches that may run side by side: their temporaries are kept apart
     most_work: int = 2_000
     segments: bool = False
-    straight: bool = False
+    straight: int = 0
     work_in_segments: int = 25_000
     kept_bytes: int = 0  # what a cache keeps while a loop goes on; 0: not known, loops stay whole
     panel_bytes: int = 0  # of a row of a panel that products read; 0: they read none
@@ -180,7 +180,7 @@ CPU = Tactics()
 NATIVE = replace(
     CPU,
     segments=True,
-    straight=platform.machine() in ("x86_64", "AMD64"),
+    straight=16 if platform.machine() in ("x86_64", "AMD64") else 0,
     kept_bytes=1 << 20,
     streams_of_part=4,
 )

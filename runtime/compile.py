@@ -499,7 +499,9 @@ def _tactics(target: Tactics, request: Request) -> Tactics:
     """What kernels of a CPU target are good at, as this request wants them on this machine."""
     from graphc.codegen.machine import Machine
 
-    return replace(target, fast=_is_fast(request), tables=Machine.host().has_tables)
+    host = Machine.host()
+    registers = host.vector_registers if target.straight else 0
+    return replace(target, fast=_is_fast(request), tables=host.has_tables, straight=registers)
 
 
 def _native_tactics(request: Request) -> Tactics:

@@ -236,8 +236,8 @@ class ElementwiseWriter(Writer):
                 self._store_all(reader, results, index_of(row, i))
                 if self._is_cut(lanes.body.statements):
                     heavy = max(heavy, len(lanes.body.statements) // LIGHT)
-                    straight = self.partition.tactics.straight
-                    segments.in_tiles(draft, outer, lanes, straight, _are_whole(low, high))
+                    registers = self.partition.tactics.straight
+                    segments.in_tiles(draft, outer, lanes, registers, _are_whole(low, high))
                 else:
                     lanes.close()
         inner = columns if tiles == 1 else chunk

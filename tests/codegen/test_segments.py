@@ -32,7 +32,7 @@ def small_segments() -> Iterator[None]:
     with (
         mock.patch.object(segments, "SEGMENT", 40),
         mock.patch.object(segments, "WHOLE", 60),
-        mock.patch.object(tactics, "NATIVE", replace(tactics.NATIVE, most_work=50, straight=False)),
+        mock.patch.object(tactics, "NATIVE", replace(tactics.NATIVE, most_work=50, straight=0)),
     ):
         yield
 

@@ -33,7 +33,7 @@ def long_kernels(request: Any) -> Iterator[None]:
     with (
         mock.patch.object(segments, "LONG_SEGMENT", request.param),
         mock.patch.object(segments, "WHOLE", 100),
-        mock.patch.object(tactics, "NATIVE", replace(tactics.NATIVE, most_work=50, straight=True)),
+        mock.patch.object(tactics, "NATIVE", replace(tactics.NATIVE, most_work=50, straight=16)),
     ):
         yield
 
