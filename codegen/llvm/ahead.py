@@ -137,7 +137,7 @@ def next_block_ahead(blocks: For, large_bytes: int) -> tuple[For, list[NextBlock
     """
     passes = [s for s in blocks.body.statements if isinstance(s, For)]
     in_lanes = [s for s in passes if s.role == "vector" and _work(s) >= LONG_PASS]
-    if blocks.role != "serial" or not in_lanes:
+    if blocks.role != "serial" or not in_lanes or passes[0].segment:
         return None
     longest = max(in_lanes, key=_work)
     found: dict[Buffer, NextBlock] = {}

@@ -23,7 +23,7 @@ from graphc.codegen.llvm.numbers import Numbers
 from graphc.codegen.llvm.pauses import PAUSE, Pauses, may_run_long
 from graphc.codegen.llvm.scalar import llvm_type
 from graphc.codegen.llvm.stores import Stores
-from graphc.codegen.llvm.straight import Straight, is_straight
+from graphc.codegen.llvm.straight import Straight, is_straight, loaded_at_use, often_reached
 from graphc.codegen.llvm.stream import Traffic, all_of, is_large
 from graphc.codegen.llvm.turned import routine
 from graphc.codegen.llvm.values import Values
@@ -251,9 +251,12 @@ class Printer:
     def open(
         self, name: str, parameters: str, frame: str = "%frame", used_by: For | None = None
     ) -> Level:
-        """The entry of a function: the words of the frame as named values, those that a loop uses.
+        """The entry of a function: the words of the frame as named values, those that a loop uses
+        and does not fetch itself.
         """
         used = None if used_by is None else buffers_of(used_by)
+        if used is not None and self.is_straight:
+            used -= loaded_at_use(often_reached(used_by.body.statements))  # type: ignore[union-attr]
         level = Level(None, None)
         level.lines.append(f"define void @{name}({parameters}) nounwind {{")
         level.label("entry")

@@ -473,7 +473,11 @@ class Loops:
         level.label(f"exit{tag}")
 
     def _reaches_apart(self, loop: For) -> bool:
-        """Whether lanes of a loop read or write elements that do not lie side by side."""
+        """Whether lanes of a loop read or write elements that do not lie side by side. Those of
+        straight code do, see `segments.is_arithmetic`.
+        """
+        if loop.straight:
+            return False
         inside = set(map(id, walk(loop.body)))
         for statement in walk(loop.body):
             if isinstance(statement, Store):

@@ -13,7 +13,7 @@ that it replaces.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
@@ -92,6 +92,8 @@ class Straight:
     free: list[int] = field(default_factory=list)
     slots: int = 0
     addresses: dict[tuple[Buffer | None, Any], str] = field(default_factory=dict)
+    starts: dict[str, str] = field(default_factory=dict)  # where this vector is, by that of lane 0
+    rows: dict[Any, tuple[Extent, int]] = field(default_factory=dict)  # positions, see `_position`
     # How many arrays a store asks for in turn, where that is not its own alone.
     asking: dict[Store, int] = field(default_factory=dict)
     ahead: tuple[str, str] | None = None
@@ -151,7 +153,7 @@ class Straight:
         self._reserve()
 
     def _count(self, statements: Sequence[Store | Value]) -> None:
-        often: dict[Buffer, int] = {}
+        often = often_reached(statements)
         uses = self.uses
         for time, statement in enumerate(statements):
             for value in used(statement):
@@ -160,22 +162,14 @@ class Straight:
                     uses[value] = [] if value.opcode == "const" else [time]
                 elif value.opcode != "const" and times[-1] != time:
                     times.append(time)
-            if type(statement) is Store:
-                often[statement.buffer] = often.get(statement.buffer, 0) + 1
-            elif type(statement) is Value and statement.opcode == "load":
-                buffer = statement.immediate.buffer
-                often[buffer] = often.get(buffer, 0) + 1
         for times in uses.values():
             times.reverse()
         self.values = list(uses)
         self.numbers = {value: number for number, value in enumerate(self.values)}
         frame = enumerate(self.printer.kernel.frame())
         places = {item: position for position, (kind, item) in frame if kind == "buffer"}
-        self.places = {
-            buffer: places[buffer]
-            for buffer, count in often.items()
-            if count < OFTEN and buffer.space == "global"
-        }
+        later = loaded_at_use(often)
+        self.places = {buffer: places[buffer] for buffer in often if buffer in later}
 
     def _take_turns(self, statements: Sequence[Store | Value]) -> None:
         """Find stores, as many as a line has vectors, of which one asks for the lines of all."""
@@ -387,37 +381,85 @@ class Straight:
             self.ahead = turn, ahead
         return self.ahead
 
+    def _position(self, buffer: Buffer, index: tuple[Extent, ...]) -> tuple[Extent, int]:
+        """Where an element of lane 0 is, but for the lanes: what depends on names, and a number.
+        That of one row follows from that of another.
+        """
+        slot, *inner = index if index else (0,)
+        if not inner or not isinstance(slot, int):
+            return self._split(linear(buffer, index))
+        row = product(buffer.shape[1:])
+        if buffer.layout != "contiguous" or not isinstance(row, int):
+            return self._split(linear(buffer, index))
+        key = buffer, *inner
+        if key not in self.rows:
+            self.rows[key] = self._split(linear(buffer, (0, *inner)))
+        named, number = self.rows[key]
+        return named, number + slot * row
+
+    def _split(self, position: Extent) -> tuple[Extent, int]:
+        if self.level.lanes is not None:
+            split = affine(position, self.level.lanes.variable)
+            assert split is not None
+            position = split[1]
+        number = constant_part(position)
+        return position - number, number
+
+    def _moved(self, base: str, element: str, moving: str) -> str:
+        """An address so many elements on, written once."""
+        at = self.starts.get(base)
+        if at is None:
+            at = self.starts[base] = self.printer.values.fresh("p")
+            self.level.put(f"{at} = getelementptr {element}, ptr {base}, i64 {moving}")
+        return at
+
     def _address(self, buffer: Buffer, index: tuple[Extent, ...]) -> str:
         """The address of an element, from one that is known: by the lanes, and by a number."""
         known = self.addresses.get((buffer, index))
         if known is not None:
             return known
         level, indices, size = self.level, self.printer.indices, buffer.item_bytes
-        position = rest = linear(buffer, index)
-        moving = ""
-        if level.lanes is not None:
-            split = affine(position, level.lanes.variable)
-            assert split is not None
-            moving, rest = level.lanes.position, split[1]
-        number = constant_part(rest)
-        base = indices.pointers[buffer]
-        loaded = buffer in self.places and rest == number
+        moving = level.lanes.position if level.lanes is not None else ""
+        named, number = self._position(buffer, index)
+        loaded = buffer in self.places
         if loaded:
             at, base = self.printer.values.fresh("w"), self.printer.values.fresh("f")
             level.put(f"{at} = getelementptr i64, ptr %frame, i64 {self.places[buffer]}")
             level.put(f"{base} = load ptr, ptr {at}, align 8, !invariant.load !0")
-        base = indices.advance(level, base, rest - number, size, {})
+            if named != 0:
+                first, at = base, indices.dim(level, named)
+                base = self.printer.values.fresh("p")
+                level.put(f"{base} = getelementptr i{8 * size}, ptr {first}, i64 {at}")
+        else:
+            base = indices.advance(level, indices.pointers[buffer], named, size, {})
         if moving:
-            at = self.printer.values.fresh("p")
-            level.put(f"{at} = getelementptr i{8 * size}, ptr {base}, i64 {moving}")
-            base = at
+            base = self._moved(base, f"i{8 * size}", moving)
         at = base
         if number != 0:
             at = self.printer.values.fresh("p")
             level.put(f"{at} = getelementptr i8, ptr {base}, i64 {number * size}")
-        if rest == number and not loaded and not self.fetches:
+        if buffer.space == "worker" or not (named != 0 or loaded or self.fetches):
             self.addresses[buffer, index] = at
         return at
+
+
+def often_reached(statements: Iterable[Any]) -> dict[Buffer, int]:
+    """How many statements read or write each array."""
+    often: dict[Buffer, int] = {}
+    for statement in statements:
+        if type(statement) is Store:
+            buffer = statement.buffer
+        elif type(statement) is Value and statement.opcode == "load":
+            buffer = statement.immediate.buffer
+        else:
+            continue
+        often[buffer] = often.get(buffer, 0) + 1
+    return often
+
+
+def loaded_at_use(often: Mapping[Buffer, int]) -> set[Buffer]:
+    """The arrays whose addresses are fetched from the frame where they are used."""
+    return {b for b, count in often.items() if count < OFTEN and b.space == "global"}
 
 
 def pairs_of(statements: Iterable[Any]) -> dict[Value, Pair]:

@@ -28,7 +28,7 @@ FRESH = gx.Options(cache=False, threads=1)
 MANY = 90  # values that are needed again after all have been made
 
 
-@pytest.fixture(params=[10_000, 150], ids=["one segment", "several"], autouse=True)
+@pytest.fixture(params=[10_000, 225], ids=["one segment", "several"], autouse=True)
 def long_kernels(request: Any) -> Iterator[None]:
     with (
         mock.patch.object(segments, "LONG_SEGMENT", request.param),
@@ -71,6 +71,18 @@ def is_straight(x: gx.Node, made: Sequence[gx.Node], machine: Machine) -> bool:
     return bool(long) and all(kernel_module(k, machine, "kernel").straight for k in long)
 
 
+def together(x: gx.Node) -> list[gx.Node]:
+    """Sines and cosines of the same angles, either first, some of them by themselves."""
+    angles = [x * k - 1.0 for k in range(1, 12)]
+    turned = [(gx.sin(a), gx.cos(a)) if k % 2 else (gx.cos(a), gx.sin(a))
+              for k, a in enumerate(angles)]
+    y = gx.sin(x) + gx.cos(x * 0.5)
+    for k in range(MANY):
+        first, second = turned[k % 11]
+        y = y * first - second * angles[k * 3 % 11]
+    return [y, *(part for pair in turned for part in pair)]
+
+
 def given(shape: tuple[int, ...], dtype: str = "float64") -> Any:
     return np.random.default_rng(3).normal(size=shape).astype(dtype)
 
@@ -92,6 +104,50 @@ def test_calls_between_arithmetic(shape: tuple[int, ...]) -> None:
     found = gx.compile([x], made, options=FRESH)(array)
     for mine, wanted in zip(found, gx.evaluate(made, {x: array}), strict=True):
         np.testing.assert_allclose(mine, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("shape", [(), (29,), (136,)])
+def test_sines_and_cosines_of_one_angle_are_made_together(
+    shape: tuple[int, ...], dtype: str
+) -> None:
+    x = gx.symbol("x", shape, dtype)
+    made, array = together(x), given(shape, dtype) * 3
+    if shape:
+        array[:6] = [0.0, -0.0, np.inf, np.nan, 1e30, -3e9]
+    f = gx.compile([x], made, options=FRESH)
+    for mine, wanted in zip(f(array), gx.evaluate(made, {x: array}), strict=True):
+        np.testing.assert_allclose(mine, wanted, rtol=1e-4 if dtype == "float32" else 1e-10)
+    alone = gx.compile([x], made[1:], options=FRESH)  # copied, or called by itself
+    for mine, wanted in zip(f(array)[1:], alone(array), strict=True):
+        np.testing.assert_array_equal(mine, wanted)
+        np.testing.assert_array_equal(np.signbit(mine), np.signbit(wanted))
+
+
+def test_one_routine_answers_two_calls() -> None:
+    x = gx.symbol("x", ())
+    for kernel in lowered(x, together(x)).kernels():
+        text = kernel_module(kernel, Machine.preset("avx2"), "kernel").text
+        if segments.LONG_SEGMENT > 1000:
+            assert text.count("@graphc_sin_float64_cos_x1(double %") == 11
+            assert text.count("@graphc_sin_float64_x1(double %") == 1
+            assert text.count("@graphc_cos_float64_x1(double %") == 1
+
+
+@pytest.mark.parametrize("name", ["sse2", "avx2", "avx512"])
+def test_each_line_of_a_later_tile_is_asked_for_once(name: str) -> None:
+    x = gx.symbol("x", (40, 4096))
+    y, made = x[0], []
+    for k in range(40):
+        y = y * x[k] + x[k * 7 % 40] * 0.5
+        made += [y, y * 0.25 + x[k], y - 0.75 * x[k]]
+    machine = Machine.preset(name)
+    for kernel in lowered(x, made).kernels():
+        text = kernel_module(kernel, machine, "kernel").text
+        stores = len(re.findall(r"store <\d+ x double> %\w+, ptr %p\d+, align 8", text))
+        asked = text.count("call void @llvm.prefetch")
+        if segments.LONG_SEGMENT > 1000:
+            assert asked and asked * 64 == stores * machine.vector_bytes
 
 
 @pytest.mark.parametrize("shape", [(), (200,)])
@@ -131,6 +187,16 @@ def test_rows_of_one_array_and_parts_of_another() -> None:
     found = gx.compile([x], joined, options=FRESH)(array)
     for mine, wanted in zip(found, gx.evaluate(joined, {x: array}), strict=True):
         np.testing.assert_array_equal(mine, wanted)
+
+
+def test_rows_at_an_index_of_the_task() -> None:
+    x, w = gx.symbol("x", (6, 136)), gx.symbol("w", (136,))
+    made = [each * w - w for each in arithmetic(x)]
+    f = gx.compile([x, w], made, options=FRESH)
+    arrays = given((6, 136)), given((136,)) + 0.5
+    wanted = gx.evaluate(made, dict(zip((x, w), arrays, strict=True)))
+    for mine, expected in zip(f(*arrays), wanted, strict=True):
+        np.testing.assert_array_equal(mine, expected)
 
 
 @pytest.mark.parametrize("shape", [(), (37,)])
