@@ -711,8 +711,8 @@ def _pack_beside(
             KernelTable(tile).load_beside(f, p["kernels"], side),
             *(("ptr", here), ("i64", along), ("i64", depth), ("ptr", there), ("i64", panel)),
         )
-        there = f.at(there, f.multiply(panel, together))
-        group.next = [f.at(here, width * together), there]
+        below = f.at(there, f.multiply(panel, together))
+        group.next = [f.at(here, width * together), below]
     return through
 
 

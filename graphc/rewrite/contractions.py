@@ -139,8 +139,8 @@ def _sum_of_outer(x: Node, y: Node, node: Node) -> Node | None:
     every = sorted(kept[0] + kept[1]) == [a for a in range(x.ndim) if a not in axes]
     if not every or not all(set(axes) <= set(mine) for mine in labels):
         return None
-    for mine in kept:
-        size = product(x.shape[axis] for axis in mine)
+    for left in kept:
+        size = product(x.shape[axis] for axis in left)
         if isinstance(size, int) and size < LEAST_OUTER:
             return None
     sources = []
