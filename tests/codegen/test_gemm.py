@@ -632,6 +632,16 @@ def lines(rng, way: str, count: int) -> np.ndarray:
 WAYS = st.sampled_from(("neighbours", "every other", "apart", "any"))
 
 
+def offsets_context(held: dict[str, object]) -> ctypes.Array[ctypes.c_int64]:
+    """What functions that tabulate offsets are given: addresses of arrays, and numbers."""
+    context = (ctypes.c_int64 * len(OFFSETS))()
+    for number, word in enumerate(OFFSETS):
+        value = held.get(word, 0)
+        context[number] = value.ctypes.data if isinstance(value, np.ndarray) else value
+    return context
+
+
+
 @pytest.mark.parametrize("name", MACHINES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -670,10 +680,7 @@ def test_tables_of_offsets(dtype, name, sizes, ways, sides, workers, small_cache
         held[side] = memory
         words |= {side: memory.ctypes.data}
         words |= {f"{side}_{word}": 0 for word in ("row", "column", "batch")}
-    context = (ctypes.c_int64 * len(OFFSETS))()
-    for number, word in enumerate(OFFSETS):
-        value = held.get(word, 0)
-        context[number] = value.ctypes.data if isinstance(value, np.ndarray) else value
+    context = offsets_context(held)
     words["offsets_context"] = ctypes.addressof(context)
     base, out = guarded_out(rng, (batches, rows, columns), f.dtype)
     original = base.copy()
@@ -718,10 +725,7 @@ def test_places_in_a_batch(dtype, name, sizes, layouts, sides, workers, small_ca
             words[f"{side}_place"] = f.address(f"test_{side}_across")
             held[f"{side}_across"] = order * base.strides[0]
             held[f"_{side}"] = base
-    context = (ctypes.c_int64 * len(OFFSETS))()
-    for number, word in enumerate(OFFSETS):
-        value = held.get(word, 0)
-        context[number] = value.ctypes.data if isinstance(value, np.ndarray) else value
+    context = offsets_context(held)
     words["offsets_context"] = ctypes.addressof(context)
     base, out = guarded_out(rng, (batches, rows, columns), f.dtype)
     original = base.copy()
