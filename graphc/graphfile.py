@@ -136,11 +136,14 @@ def load(path: str | os.PathLike[str]) -> Any:
     True
     """
     name = os.fspath(path)
-    try:
-        with open(path, "rb") as stream, zipfile.ZipFile(stream) as archive:
+    with open(path, "rb") as stream:
+        try:
+            archive = zipfile.ZipFile(stream)
+        except Exception as error:  # of a damaged directory, more kinds than BadZipFile
+            known = _damaged(name, str(error)) if _starts_as_zip(path) else _not_a_graph(name)
+            raise known from None
+        with archive:
             tables = _read_archive(archive, name)
-    except zipfile.BadZipFile as error:
-        raise _damaged(name, str(error)) if _starts_as_zip(path) else _not_a_graph(name) from None
     try:
         reader = _Reader(tables)
         result = reader.result()

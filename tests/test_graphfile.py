@@ -484,6 +484,20 @@ def test_reading_never_unpickles(saved: Path, tmp_path: Path, member: str) -> No
     assert not (tmp_path / "sprung").exists()
 
 
+def test_a_directory_that_no_reader_knows_is_damage(saved: Path) -> None:
+    """The central directory asks for version 6.4 of the format, or has a name that is no UTF-8."""
+    content = saved.read_bytes()
+    entry = content.index(b"PK\x01\x02")
+    newer, nameless = bytearray(content), bytearray(content)
+    newer[entry + 6] = 64
+    nameless[entry + 9] |= 0x08  # the name is UTF-8
+    nameless[entry + 46] = 0xFF
+    for damaged in (newer, nameless):
+        saved.write_bytes(damaged)
+        with pytest.raises(GraphError, match="damaged"):
+            load(saved)
+
+
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_damage_is_an_error_or_harmless(saved: Path, tmp_path: Path, data: Any) -> None:
