@@ -308,8 +308,12 @@ class Compiled(Implementation):
 
     @functools.cached_property
     def assembly(self) -> str:
-        """The assembly of every kernel, then of the program."""
-        return "\n".join(engine().assembly(text) for text in self.texts.values())
+        """The assembly of every kernel, then of the program, at the level each was compiled at."""
+        sources = {module.name: module.source for module in self._modules}.values()
+        return "\n".join(
+            engine().assembly(source.text, opt_level=source.opt_level, passes=source.passes)
+            for source in sources
+        )
 
     @property
     def address(self) -> int:

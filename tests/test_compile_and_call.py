@@ -873,3 +873,14 @@ def test_few_strided_elements_are_copied_where_much_is_done_with_them() -> None:
     assert not f._impl.descriptor[Word.STRIDED]
     np.testing.assert_allclose(f(rows[:7], factors[:, ::2]), want[:7], rtol=1e-12)
     assert f._impl.descriptor[Word.STRIDED]
+
+
+def test_the_assembly_is_of_the_code_that_runs() -> None:
+    """At the level that each part was compiled at, from the cache too."""
+    x = gx.vector("x", "n")
+    texts = []
+    for level in (0, 2):
+        f = gx.compile([x], gx.sum(gx.exp(x) * x), options=gx.Options(opt_level=level))
+        texts.append(f.assembly)
+        assert pickle.loads(pickle.dumps(f)).assembly == f.assembly
+    assert texts[0] != texts[1] and len(texts[0]) > len(texts[1])
