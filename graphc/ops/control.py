@@ -342,21 +342,7 @@ def scan(
     slices, slice_structure = flatten(xs)
     state_nodes = [as_node(leaf) for leaf in states]
     slice_nodes = [as_node(leaf) for leaf in slices]
-    for node in slice_nodes:
-        if node.ndim == 0:
-            raise GraphError(
-                "scan reads slices along axis 0 of xs; rank 0 has none\n" + describe([node])
-            )
-        length = node.shape[0] if length is None else length
-    if length is None:
-        raise GraphError("scan without xs needs a length")
-    length = as_extent(length)
-    for node in slice_nodes:
-        if node.shape[0] != length:
-            raise GraphError(
-                f"scan over {length} steps needs xs of that extent along axis 0\n"
-                + describe(slice_nodes)
-            )
+    length = _steps(slice_nodes, length)
     y_structure: Any = None
 
     def body(*inputs: Node) -> list[Node]:
@@ -369,20 +355,8 @@ def scan(
                 f"got {_kind_of(result)}\nReturn None as the second if there is no result."
             )
         new_state, y = result
-        new_leaves, new_structure = flatten(new_state)
-        if new_structure != state_structure:
-            raise GraphError(
-                f"scan: the state was {state_structure}, the body gives {new_structure}"
-            )
-        new_nodes = [as_node(leaf) for leaf in new_leaves]
-        for old, new in zip(state_nodes, new_nodes, strict=True):
-            if old.type is not new.type:
-                raise GraphError(
-                    f"scan: a state of {old.type} becomes {new.type} in a step\n"
-                    + describe([old, new])
-                    + "\nA state must keep its shape and dtype: cast or reshape the first one."
-                )
         y_leaves, y_structure = flatten(y)
+        new_nodes = _states(new_state, state_nodes, state_structure)
         return [*new_nodes, *[as_node(leaf) for leaf in y_leaves]]
 
     slice_types = [TensorType(node.dtype, node.shape[1:]) for node in slice_nodes]
@@ -394,3 +368,37 @@ def scan(
     results = scan_in_stretches(graph, args, *counts, length, bool(reverse), sizes)
     final = state_structure.unflatten(results[: len(states)])
     return final, y_structure.unflatten(results[len(states) :])
+
+
+def _steps(slices: Sequence[Node], length: Extent | None) -> Extent:
+    """How many steps a scan takes: the extent of what it reads along axis 0, or what is given."""
+    for node in slices:
+        if node.ndim == 0:
+            raise GraphError(
+                "scan reads slices along axis 0 of xs; rank 0 has none\n" + describe([node])
+            )
+        length = node.shape[0] if length is None else length
+    if length is None:
+        raise GraphError("scan without xs needs a length")
+    length = as_extent(length)
+    if any(node.shape[0] != length for node in slices):
+        raise GraphError(
+            f"scan over {length} steps needs xs of that extent along axis 0\n" + describe(slices)
+        )
+    return length
+
+
+def _states(state: Any, before: Sequence[Node], structure: Any) -> list[Node]:
+    """The leaves of what a step of a scan makes of states, which keep structure and types."""
+    leaves, found = flatten(state)
+    if found != structure:
+        raise GraphError(f"scan: the state was {structure}, the body gives {found}")
+    nodes = [as_node(leaf) for leaf in leaves]
+    for old, new in zip(before, nodes, strict=True):
+        if old.type is not new.type:
+            raise GraphError(
+                f"scan: a state of {old.type} becomes {new.type} in a step\n"
+                + describe([old, new])
+                + "\nA state must keep its shape and dtype: cast or reshape the first one."
+            )
+    return nodes

@@ -93,42 +93,17 @@ def _numpy(
     extents: Any,
 ) -> Any:
     of_x, of_w, result = _subscripts(labels)
-    kernel = [w.shape[of_w.index(label)] for label in spatial]
-    sizes = list(x.shape)
-    put: list[Any] = [slice(None)] * x.ndim
-    taken = list(put)
-    windows: list[int] = []
-    windows_strides: list[int] = []
     axes = [of_x.index(label) for label in spatial]
-    for axis, step, lo, *moves in zip(
-        axes, steps, before, extents, strides, kernel, dilations, strict=True
-    ):
-        sizes[axis] = max(reach(*moves), 0)
-        first = max(-(lo // step), 0)  # the first element that is not before the windows
-        last = min(x.shape[axis], (sizes[axis] - lo - 1) // step + 1)
-        taken[axis] = slice(first, max(last, first))
-        start = lo + first * step
-        put[axis] = slice(start, start + max(last - first, 0) * step, step)
-    padded = np.zeros(sizes, x.dtype)
-    if all(part.start < part.stop for part in (put[axis] for axis in axes)):
-        padded[tuple(put)] = x[tuple(taken)]
-    shape, apart = list(padded.shape), list(padded.strides)
-    for axis, count, stride, window, dilation in zip(
-        axes, extents, strides, kernel, dilations, strict=True
-    ):
-        windows.append(window)
-        windows_strides.append(apart[axis] * dilation)
-        shape[axis], apart[axis] = count, apart[axis] * stride
-    seen = np.lib.stride_tricks.as_strided(
-        padded, (*shape, *windows), (*apart, *windows_strides), writeable=False
-    )
+    kernel = [w.shape[of_w.index(label)] for label in spatial]
+    moves = list(zip(extents, strides, kernel, dilations, strict=True))
+    seen = dtypes.widened(_windows(_padded(x, axes, steps, before, moves), axes, moves))
+    w = dtypes.widened(w)
     numbers = {label: number for number, label in enumerate(dict.fromkeys(of_x + of_w + result))}
-    offsets = {label: len(numbers) + number for number, label in enumerate(spatial)}
-    in_x = [*(numbers[label] for label in of_x), *offsets.values()]
-    in_w = [offsets.get(label, numbers[label]) for label in of_w]
-    shown = [numbers[label] for label in result]
-    seen, w = dtypes.widened(seen), dtypes.widened(w)
     if all(step == 1 for step in steps):
+        offsets = {label: len(numbers) + number for number, label in enumerate(spatial)}
+        in_x = [*(numbers[label] for label in of_x), *offsets.values()]
+        in_w = [offsets.get(label, numbers[label]) for label in of_w]
+        shown = [numbers[label] for label in result]
         product = np.einsum(seen, in_x, w, in_w, shown, optimize=True)
         return product.astype(x.dtype, copy=False)
     # Position by offset, so that what lies between the elements of x takes no part.
@@ -137,8 +112,8 @@ def _numpy(
     product = np.zeros([lengths[label] for label in result], np.result_type(seen, w))
     for offset in np.ndindex(*kernel):
         places: dict[str, Any] = {}
-        for label, k, count, stride, dilation, step, lo in zip(
-            spatial, offset, extents, strides, dilations, steps, before, strict=True
+        for label, k, (count, stride, _, dilation), step, lo in zip(
+            spatial, offset, moves, steps, before, strict=True
         ):
             at = np.arange(count)
             places[label] = at[(at * stride + k * dilation - lo) % step == 0]
@@ -149,11 +124,43 @@ def _numpy(
             [numbers[label] for label in of_x],
             one,
             [numbers[label] for label in of_w if label not in spatial],
-            shown,
+            [numbers[label] for label in result],
             optimize=True,
         )
         product[np.ix_(*(places.get(n, np.arange(lengths[n])) for n in result))] += term
     return product.astype(x.dtype, copy=False)
+
+
+def _padded(x: Any, axes: Ints, steps: Ints, before: Shape, moves: Sequence[Ints]) -> Any:
+    """`x` as far as windows reach along `axes`, its elements `steps` apart and zeros elsewhere."""
+    sizes = list(x.shape)
+    put: list[Any] = [slice(None)] * x.ndim
+    taken = list(put)
+    for axis, step, lo, move in zip(axes, steps, before, moves, strict=True):
+        sizes[axis] = max(reach(*move), 0)
+        first = max(-(lo // step), 0)  # the first element that is not before the windows
+        last = min(x.shape[axis], (sizes[axis] - lo - 1) // step + 1)
+        taken[axis] = slice(first, max(last, first))
+        start = lo + first * step
+        put[axis] = slice(start, start + max(last - first, 0) * step, step)
+    padded = np.zeros(sizes, x.dtype)
+    if all(part.start < part.stop for part in (put[axis] for axis in axes)):
+        padded[tuple(put)] = x[tuple(taken)]
+    return padded
+
+
+def _windows(padded: Any, axes: Ints, moves: Sequence[Ints]) -> Any:
+    """Windows along `axes`: their positions there, the elements of each along new last axes."""
+    shape, apart = list(padded.shape), list(padded.strides)
+    windows: list[int] = []
+    between: list[int] = []
+    for axis, (count, stride, window, dilation) in zip(axes, moves, strict=True):
+        windows.append(window)
+        between.append(apart[axis] * dilation)
+        shape[axis], apart[axis] = count, apart[axis] * stride
+    return np.lib.stride_tricks.as_strided(
+        padded, (*shape, *windows), (*apart, *between), writeable=False
+    )
 
 
 def _transpose(cotangent: Node, node: Node, i: int) -> Node:
