@@ -196,22 +196,9 @@ def conv_transpose(
     if w.ndim != x.ndim:
         raise GraphError(f"{name}: w must have the rank of x\n" + describe([x, w]))
     kernel = w.shape[2:] if first else w.shape[:rank]
-    more = each(output_padding, rank, "output_padding", name, 0)
     counts = tuple(x.shape[axis] for axis in axes)
-    strides = each(stride, rank, "stride", name)
-    dilations = each(dilation, rank, "dilation", name)
-    covered = [reach(*parts) for parts in zip(counts, strides, kernel, dilations, strict=True)]
-    if isinstance(padding, str) and padding.lower() == "same":
-        sizes = tuple(n * s for n, s in zip(counts, strides, strict=True))
-        moves = Windows.over(sizes, axes, kernel, strides, "same", dilations, name)
-    else:
-        grown = tuple(size + extra for size, extra in zip(covered, more, strict=True))
-        plain = Windows.over(grown, axes, kernel, strides, "valid", dilations, name)
-        given = Windows.over(grown, axes, kernel, strides, padding, dilations, name)
-        sizes = tuple(
-            size - lo - hi for size, lo, hi in zip(grown, given.before, given.after, strict=True)
-        )
-        moves = Windows(axes, kernel, plain.strides, plain.dilations, given.before, given.after)
+    given = stride, padding, dilation, output_padding
+    sizes, moves = _transposed_windows(counts, axes, kernel, *given, name)
     if any(isinstance(size, int) and size < 0 for size in sizes):
         raise GraphError(f"{name}: the padding is more than there is\n" + describe([x, w]))
     inputs = w.shape[0] if first else w.shape[-1]
@@ -237,3 +224,32 @@ def conv_transpose(
     channels, batch = per_group * groups, x.shape[0]
     shape = (batch, channels, *sizes) if first else (batch, *sizes, channels)
     return reshape(product, shape)
+
+
+def _transposed_windows(
+    counts: Shape,
+    axes: tuple[int, ...],
+    kernel: Shape,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    output_padding: Any,
+    name: str,
+) -> tuple[Shape, Windows]:
+    """The extents of what a convolution with `counts` results was of, and its windows there."""
+    rank = len(axes)
+    more = each(output_padding, rank, "output_padding", name, 0)
+    strides = each(stride, rank, "stride", name)
+    dilations = each(dilation, rank, "dilation", name)
+    if isinstance(padding, str) and padding.lower() == "same":
+        sizes = tuple(n * s for n, s in zip(counts, strides, strict=True))
+        return sizes, Windows.over(sizes, axes, kernel, strides, "same", dilations, name)
+    covered = [reach(*parts) for parts in zip(counts, strides, kernel, dilations, strict=True)]
+    grown = tuple(size + extra for size, extra in zip(covered, more, strict=True))
+    plain = Windows.over(grown, axes, kernel, strides, "valid", dilations, name)
+    given = Windows.over(grown, axes, kernel, strides, padding, dilations, name)
+    sizes = tuple(
+        size - lo - hi for size, lo, hi in zip(grown, given.before, given.after, strict=True)
+    )
+    moves = Windows(axes, kernel, plain.strides, plain.dilations, given.before, given.after)
+    return sizes, moves

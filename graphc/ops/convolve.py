@@ -93,7 +93,7 @@ def _numpy(
     extents: Any,
 ) -> Any:
     of_x, of_w, result = _subscripts(labels)
-    axes = [of_x.index(label) for label in spatial]
+    axes = tuple(of_x.index(label) for label in spatial)
     kernel = [w.shape[of_w.index(label)] for label in spatial]
     moves = list(zip(extents, strides, kernel, dilations, strict=True))
     seen = dtypes.widened(_windows(_padded(x, axes, steps, before, moves), axes, moves))
