@@ -19,6 +19,7 @@ from graphc.ops.movement import flip_op, reshape
 from graphc.ops.operands import as_node, cast, common_dtype, describe, restate_op
 from graphc.ops.windows import Windows, channels_first, dilated, each, reach, spatial_axes
 from graphc.tensor import surface
+from graphc.types import Shape
 
 
 @surface
