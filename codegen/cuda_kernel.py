@@ -491,6 +491,36 @@ class KernelPrinter(StatementPrinter):
         self, level: Level, loop: For, first: str, width: int, accesses: Sequence[Access]
     ) -> None:
         """What a thread does in one round: `width` elements from `first` on."""
+        rest = ""
+        if not divides(loop.stop - loop.start, width):
+            rest = self.fresh("rest")
+            level.put(f"const {self.INTEGER} {rest} = {self.index(level, loop.stop)} - {first};")
+        stores = self.take_packs(level, loop, first, width, accesses, rest)
+        if width == 1:
+            self.scope(level, loop.body)
+        else:
+            self.body_of_packs(level, loop, first, width, rest)
+        for target, name in stores:
+            if width == 1:
+                level.put(f"{target} = {name};")
+            elif not rest:
+                level.put(f"put({target}, {name});")
+            else:
+                self.helpers.setdefault("put_some", PUT_SOME)
+                level.put(f"put({target}, {name}, {rest});")
+
+    def take_packs(
+        self,
+        level: Level,
+        loop: For,
+        first: str,
+        width: int,
+        accesses: Sequence[Access],
+        rest: str,
+    ) -> list[tuple[str, str]]:
+        """Take what is read `width` elements at a time and what the task keeps, and make room for
+        what is written so: addresses and names of the stores that then follow the elements.
+        """
         accesses = [access for access in accesses if self.may_pack(access)]
         together = packs(loop, width, accesses, self.group)
         kept = {
@@ -498,11 +528,6 @@ class KernelPrinter(StatementPrinter):
             for a in accesses
             if a.plain and (a.buffer, a.place) in self.lanes.kept
         }
-        whole = divides(loop.stop - loop.start, width)
-        rest = ""
-        if not whole:
-            rest = self.fresh("rest")
-            level.put(f"const {self.INTEGER} {rest} = {self.index(level, loop.stop)} - {first};")
         turn = "[r]" if (self.lanes.rounds_of(loop) or 1) > 1 else ""
         element = ".at[u]" if width > 1 else ""
         done: dict[tuple[Buffer, Extent], str] = {}
@@ -527,7 +552,7 @@ class KernelPrinter(StatementPrinter):
             self.helpers.setdefault("pack", PACK)
             if access.stores:
                 name = self.fresh("out")
-                level.put(f"Pack<{type_}, {width}> {name}{'' if whole else ' = {}'};")
+                level.put(f"Pack<{type_}, {width}> {name}{' = {}' if rest else ''};")
                 stores.append((self.pack_address(level, access, first), name))
             elif at in done:
                 self.packed[number] = done[at]
@@ -537,30 +562,25 @@ class KernelPrinter(StatementPrinter):
                 text = self.taken(access, source, width, rest)
                 level.put(f"const Pack<{type_}, {width}> {name} = {text};")
             self.packed[number] = done[at] = f"{name}.at[u]"
+        return stores
+
+    def body_of_packs(self, level: Level, loop: For, first: str, width: int, rest: str) -> None:
+        """The body of a loop for each of the elements that a thread has; the first `rest` of them,
+        if that matters.
+        """
         variable = loop.variable
-        if width == 1:
-            self.scope(level, loop.body)
-        else:
-            body = level.inner({variable: variable})
-            self.scope(body, loop.body)
-            if any(re.search(rf"\b{variable}\b", line) for line in body.lines):
-                indent = "    " * body.depth
-                body.lines.insert(0, f"{indent}const {self.INTEGER} {variable} = {first} + u;")
-            if not whole:  # all rounds are written out, so that packs stay in registers
-                guarded = body.inner()
-                guarded.lines = _deeper(body).lines
-                body.lines = []
-                body.close(f"if (u < {rest})", guarded)
-            level.put("#pragma unroll")
-            level.close(f"for (int u = 0; u < {width}; ++u)", body)
-        for target, name in stores:
-            if width == 1:
-                level.put(f"{target} = {name};")
-            elif whole:
-                level.put(f"put({target}, {name});")
-            else:
-                self.helpers.setdefault("put_some", PUT_SOME)
-                level.put(f"put({target}, {name}, {rest});")
+        body = level.inner({variable: variable})
+        self.scope(body, loop.body)
+        if any(re.search(rf"\b{variable}\b", line) for line in body.lines):
+            indent = "    " * body.depth
+            body.lines.insert(0, f"{indent}const {self.INTEGER} {variable} = {first} + u;")
+        if rest:  # all rounds are written out, so that packs stay in registers
+            guarded = body.inner()
+            guarded.lines = _deeper(body).lines
+            body.lines = []
+            body.close(f"if (u < {rest})", guarded)
+        level.put("#pragma unroll")
+        level.close(f"for (int u = 0; u < {width}; ++u)", body)
 
     def may_pack(self, access: Access) -> bool:
         """Whether an access may go some elements at a time, if the loop does."""
