@@ -1,6 +1,6 @@
 """The entry that a Function gets when it has been called often: it is used, and changes nothing.
 
-`tests/runtime/test_call.py` runs every case of the call through it as well; here it stands in
+`tests/runtime/test_call*.py` run every case of the call through it as well; here it stands in
 front of compiled graphs, and we look at which calls it takes.
 """
 
