@@ -16,7 +16,7 @@ from typing import Any
 from graphc.dims import Bounds, Dim, Extent, affine, evaluate, substitute, symbols_of
 from graphc.errors import CompileError
 from graphc.graph import Graph, graphs_of, parameter_op, substitute_dims, substitute_in
-from graphc.node import NO_ATTRIBUTES, Node
+from graphc.node import NO_ATTRIBUTES, Attributes, Node
 from graphc.ops.control import scan_op
 from graphc.ops.movement import slice_op
 from graphc.ops.operands import restate_op
@@ -110,16 +110,17 @@ def canonical(graph: Graph) -> tuple[Graph, dict[str, str]]:
         assert isinstance(type_, TensorType)
         for extent in type_.shape:
             names.update(dict.fromkeys(sorted(symbols_of(extent))))
-    first: dict[Any, Node] = {}  # of each type, and of each attribute
+    first: dict[Any, Node] = {}  # of each type, and of all attributes that are equal
     for node in everywhere(graph):
         if node.type not in first:
             first[node.type] = node
         if node.attrs is not NO_ATTRIBUTES:
-            for value in node.attrs.values():
-                first.setdefault(value, node)
-    for type_, node in first.items():
-        _refuse_huge(type_, node)
-    used = set().union(*map(_names_in, first))
+            first.setdefault(node.attrs, node)
+    used: set[str] = set()
+    for thing, node in first.items():
+        for value in thing.values() if isinstance(thing, Attributes) else (thing,):
+            _refuse_huge(value, node)
+            used |= _names_in(value)
     unknown = sorted(used - names.keys())
     if unknown:
         raise CompileError(
@@ -135,15 +136,17 @@ def canonical(graph: Graph) -> tuple[Graph, dict[str, str]]:
 
 
 def everywhere(graph: Graph) -> Iterator[Node]:
-    """The nodes of a graph, and those of the Graphs that they carry: dimensions have the same names
-    there.
+    """The nodes of a graph, or others that differ from them in their leaves only, and those of the
+    Graphs that they carry: dimensions have the same names there.
     """
     waiting, seen = [graph], {graph}
+    looked_at: set[Attributes] = set()
     while waiting:
-        for node in waiting.pop().order:
+        for node in waiting.pop().alike:
             yield node
-            if node.attrs is NO_ATTRIBUTES:
+            if node.attrs is NO_ATTRIBUTES or node.attrs in looked_at:
                 continue
+            looked_at.add(node.attrs)
             inner = set(graphs_of(node.attrs)) - seen
             seen |= inner
             waiting += sorted(inner, key=lambda graph: graph.digest)
@@ -313,8 +316,9 @@ def layout(graph: Graph, arena: Extent, work: Extent, wording: Wording | None = 
         called = words.extent(Dim.symbol(name))
         builder.derive(name, value, f"the extent {called}", ValueError)
     outputs = [
-        tuple(builder.slot(e, f"the extent {words.extent(e)} of a result") for e in node.shape)
-        for node in graph.outputs
+        tuple(builder.slot(e, f"the extent {words.extent(e)} of a result") for e in type_.shape)
+        for type_ in graph.types
+        if isinstance(type_, TensorType)
     ]
     sizes = (
         builder.slot(arena, "the size of the workspace in bytes", MemoryError),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from operator import is_
 from typing import Any
@@ -20,7 +21,16 @@ from graphc import origin
 from graphc.dims import Extent, substitute
 from graphc.errors import GraphError
 from graphc.lowering import Leaf, Region
-from graphc.node import Attributes, Node, digest, digest_in_order, intern, topological
+from graphc.node import (
+    Attributes,
+    Node,
+    digest,
+    digest_in_order,
+    digest_of,
+    digests_over,
+    intern,
+    topological,
+)
 from graphc.op import Op, no_derivative, register
 from graphc.types import TensorType, Type
 
@@ -57,33 +67,71 @@ def placeholder(type_: Type) -> Node:
 class Graph:
     """`parameters` (their types) and `outputs` (nodes over `parameter` leaves). Equal by digest."""
 
-    __slots__ = ("__dict__", "__weakref__", "outputs", "parameters")
+    __slots__ = ("__dict__", "__weakref__", "_closed", "parameters")
 
     def __init__(self, parameters: Sequence[Type], outputs: Sequence[Node]) -> None:
         self.parameters = tuple(parameters)
-        self.outputs = tuple(outputs)
+        self._closed: Closed | None = None
+        self.__dict__["outputs"] = tuple(outputs)
+
+    @staticmethod
+    def of(closed: Closed) -> Graph:
+        """The Graph of what was closed, whose nodes are made when somebody looks at them."""
+        graph = Graph([leaf.type for leaf in closed.leaves], ())
+        del graph.__dict__["outputs"]
+        graph._closed = closed
+        return graph
 
     @cached_property
-    def digest(self) -> bytes:
-        """16 bytes that identify what the graph computes."""
-        digest_in_order(self.order)
-        parts = [b"graph", *(repr(type_).encode() for type_ in self.parameters)]
-        parts += [digest(node) for node in self.outputs]
-        return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
+    def outputs(self) -> tuple[Node, ...]:
+        """The results, nodes over the parameters."""
+        return self._made()[0]
+
+    @cached_property
+    def order(self) -> tuple[Node, ...]:
+        """Every node, arguments before users: found once, for every phase of compiling asks."""
+        return tuple(topological(self.outputs)) if self._closed is None else self._made()[1]
+
+    def _made(self) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+        """The outputs and the order of what was closed: both are kept, and what they are made of
+        is let go.
+        """
+        closed, held = self._closed, self.__dict__
+        if closed is not None:  # else another thread was here
+            made = closed.over_parameters()
+            held["outputs"], held["order"] = made
+            self._closed = None
+        return held["outputs"], held["order"]
+
+    @property
+    def alike(self) -> tuple[Node, ...]:
+        """Nodes of the types, ops, attributes and origins that those in `order` have, but for the
+        leaves: none is made for it.
+        """
+        closed = self._closed
+        return self.order if closed is None else closed.order
 
     @property
     def types(self) -> tuple[Type, ...]:
         """The types of the outputs."""
-        return tuple(node.type for node in self.outputs)
+        closed = self._closed
+        return tuple([node.type for node in (self if closed is None else closed).outputs])
 
     def nodes(self) -> list[Node]:
         """Every node, arguments before users."""
         return list(self.order)
 
     @cached_property
-    def order(self) -> tuple[Node, ...]:
-        """Every node, arguments before users: found once, for every phase of compiling asks."""
-        return tuple(topological(self.outputs))
+    def digest(self) -> bytes:
+        """16 bytes that identify what the graph computes."""
+        closed = self._closed
+        if closed is None:
+            digest_in_order(self.order)
+            found = [digest(node) for node in self.outputs]
+        else:
+            found = closed.digests()
+        parts = [b"graph", *(repr(type_).encode() for type_ in self.parameters), *found]
+        return hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()
 
     def __hash__(self) -> int:
         return hash(self.digest)
@@ -113,6 +161,38 @@ class Graph:
         return (unpack_graph, (self.parameters, pack(self.outputs)))
 
 
+@dataclass(frozen=True)
+class Closed:
+    """What a Graph was closed over: `leaves` that become its parameters, the `outputs` as they were
+    written, and what these need in `order`.
+
+    Where a program comes out of the cache its digest is all that is asked for, and that can be
+    found without making every node anew.
+    """
+
+    leaves: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    order: tuple[Node, ...]
+
+    def over_parameters(self) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+        """The outputs and the order with parameters in place of the leaves."""
+        mapping = {leaf: parameter(i, leaf.type) for i, leaf in enumerate(self.leaves)}
+        made = _replaced(self.order, mapping)
+        outputs = tuple([made[node] for node in self.outputs])
+        return outputs, tuple([made[node] for node in self.order])
+
+    def digests(self) -> list[bytes]:
+        """The digests of the outputs with parameters in place of the leaves."""
+        known = {leaf: _parameter_digest(i, leaf.type) for i, leaf in enumerate(self.leaves)}
+        found = digests_over(self.order, known)
+        return [found[node] for node in self.outputs]
+
+
+def _parameter_digest(index: int, type_: Type) -> bytes:
+    """The digest of a positional parameter, which need not exist."""
+    return digest_of(parameter_op, Attributes({"index": index, "type": type_}), type_)
+
+
 def close(
     inputs: Sequence[Node],
     outputs: Sequence[Node],
@@ -137,14 +217,13 @@ def close(
         if node in bound and not inner.issuperset(node.args):
             found.update(dict.fromkeys(a for a in node.args if a not in inner))
     captured = tuple(found | {node: None for node in outputs if node not in inner})
+    # Beneath what is captured nothing is replaced; without it the order stays what it is.
+    if not captured and not any(leaf.args for leaf in inputs):
+        return Graph.of(Closed(tuple(inputs), tuple(outputs), tuple(order))), ()
     leaves = [*inputs, *captured]
     mapping = {leaf: parameter(i, leaf.type) for i, leaf in enumerate(leaves)}
-    # Beneath what is captured nothing is replaced; without it the order stays what it is.
-    same = not captured and not any(leaf.args for leaf in inputs)
-    replaced = _replaced(order if same else topological(outputs, known=mapping), mapping)
+    replaced = _replaced(topological(outputs, known=mapping), mapping)
     graph = Graph([leaf.type for leaf in leaves], [replaced[node] for node in outputs])
-    if same:
-        graph.__dict__["order"] = tuple([replaced[node] for node in order])
     return graph, captured
 
 

@@ -392,22 +392,47 @@ def digest_in_order(order: Iterable[Node]) -> None:
             continue
         head = heads.get((node.op, node.type))
         if head is None:
-            head = heads[node.op, node.type] = _head(node)
+            head = heads[node.op, node.type] = _head(node.op, node.attrs, node.type)
         parts = [head, *[argument._digest for argument in node.args]]
         node._digest = blake2b(join(parts), digest_size=16).digest()  # type: ignore[arg-type]
 
 
+def digests_over(order: Iterable[Node], known: Mapping[Node, bytes]) -> dict[Node, bytes]:
+    """The digests that nodes listed arguments first would have if the leaves in `known` had those
+    given there. What the nodes themselves are called is not touched.
+    """
+    found = dict(known)
+    heads: dict[tuple[Op, Attributes, Type], bytes] = {}
+    blake2b, join = hashlib.blake2b, b"\0".join
+    for node in order:
+        if node in known:
+            continue
+        like = node.op, node.attrs, node.type
+        head = heads.get(like)
+        if head is None:
+            head = heads[like] = _head(*like)
+        parts = [head, *[found[argument] for argument in node.args]]
+        found[node] = blake2b(join(parts), digest_size=16).digest()
+    return found
+
+
 def _digest_over_arguments(node: Node) -> None:
     """Find the digest of a node whose arguments have theirs."""
-    parts = [_head(node), *[argument._digest for argument in node.args]]
-    node._digest = hashlib.blake2b(b"\0".join(parts), digest_size=16).digest()  # type: ignore[arg-type]
+    digests: Any = [argument._digest for argument in node.args]
+    node._digest = digest_of(node.op, node.attrs, node.type, digests)
 
 
-def _head(node: Node) -> bytes:
+def digest_of(op: Op, attrs: Attributes, type_: Type, arguments: Iterable[bytes] = ()) -> bytes:
+    """The digest of a node, given those of its arguments; the node need not exist."""
+    return hashlib.blake2b(
+        b"\0".join([_head(op, attrs, type_), *arguments]), digest_size=16
+    ).digest()
+
+
+def _head(op: Op, attrs: Attributes, type_: Type) -> bytes:
     """What a digest knows of a node besides its arguments."""
-    attributes = b"" if node.attrs is NO_ATTRIBUTES else attributes_bytes(node.attrs)
-    parts = node.op.fingerprint.encode(), attributes, repr(node.type).encode()
-    return b"\0".join(parts)
+    attributes = b"" if attrs is NO_ATTRIBUTES else attributes_bytes(attrs)
+    return b"\0".join((op.fingerprint.encode(), attributes, repr(type_).encode()))
 
 
 def attributes_bytes(attrs: Attributes) -> bytes:

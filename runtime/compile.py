@@ -199,8 +199,8 @@ class Compiled(Implementation):
             )
         )
         outputs = tuple(
-            Output(node.dtype, axes)  # type: ignore[arg-type]
-            for node, axes in zip(self.written.outputs, found.outputs, strict=True)
+            Output(type_.dtype, axes)  # type: ignore[union-attr, arg-type]
+            for type_, axes in zip(self.written.types, found.outputs, strict=True)
         )
         names = found.slots.program_names
         return CallSpec(
@@ -400,7 +400,7 @@ def raise_checked(
 
 def _is_ours(graph: Graph) -> bool:
     """Whether every op is graphc's own: the code of a user's op may change under the same name."""
-    for op in {node.op for node in graph.order}:
+    for op in {node.op for node in graph.alike}:
         parts = vars(op.lowering).values()
         homes = [getattr(part, "__module__", "graphc.") for part in parts if callable(part)]
         if any(not str(home).startswith("graphc.") for home in homes):

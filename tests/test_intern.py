@@ -23,8 +23,9 @@ import pytest
 from places import run_python
 
 import graphc as gx
+from graphc import graph as graphs
 from graphc import node as nodes
-from graphc.graph import close
+from graphc.graph import Graph, close
 from graphc.node import Attributes, intern, interned_count, topological, users_of
 from graphc.op import NoDerivative, Op
 from graphc.ops.operands import constant, constant_op
@@ -377,3 +378,39 @@ def test_a_graph_closed_over_what_is_no_leaf() -> None:
     graph, captured = close([inner], [inner * 2.0])
     assert not captured and all(node.op.name != "sin" for node in graph.order)
     assert list(map(id, graph.order)) == list(map(id, topological(graph.outputs)))
+
+
+def test_a_closed_graph_is_told_from_others_before_its_nodes_are_made() -> None:
+    x, y, rows = gx.symbol("x", 3), gx.symbol("y", 3), gx.symbol("rows", (4, 3))
+    last, _ = gx.scan(lambda state, row: (gx.sin(state) * y + row, None), x, rows)
+    outputs = [(x - y) * gx.sin(x), gx.sum(last + 2.0, axis=0, keepdims=True), y, rows.T]
+    before = interned_count()
+    graph, _ = close([x, y, rows], outputs)
+    digest, types, ops = graph.digest, graph.types, {node.op for node in graph.alike}
+    assert interned_count() == before
+    again = Graph(graph.parameters, graph.outputs)
+    assert interned_count() > before
+    assert again.digest == digest and again.types == types == graph.types
+    assert {node.op for node in again.order} - ops == {graphs.parameter_op}
+    assert graph.alike is graph.order and list(map(id, graph.order)) == list(map(id, again.order))
+    assert close([y, x, rows], outputs)[0].digest != digest
+    assert pickle.loads(pickle.dumps(close([x, y, rows], outputs)[0])).digest == digest
+
+
+def test_a_graph_closed_before_is_opened_by_many_threads_at_once() -> None:
+    x = gx.symbol("x", 3)
+    y = x
+    for i in range(300):
+        y = gx.sin(y) + float(i)
+    graph, _ = close([x], [y])
+    start = threading.Barrier(8)
+
+    def look(number: int) -> tuple[int, int]:
+        start.wait()
+        if number % 2:
+            return id(graph.outputs[0]), len(graph.order)
+        order = graph.order
+        return id(graph.outputs[0]), len(order)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(look, range(8)))) == 1
