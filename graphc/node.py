@@ -250,7 +250,7 @@ def intern(
         type_ = like.type
     else:
         types = map(_type_of, args)
-        type_ = op.infer(*types) if attrs is NO_ATTRIBUTES else op.infer(*types, **attrs)
+        type_ = op.infer(*types, **attrs._items)  # a dictionary: a Mapping is asked for every item
     node = _new(Node)
     node.op, node.args, node.attrs, node.type = op, args, attrs, type_
     node._digest, node._origins = None, events

@@ -12,7 +12,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from graphc.loading import Table
 from graphc.lowering import Demand, Elementwise, Form
 from graphc.node import NO_ATTRIBUTES, Attributes, Node, intern
 from graphc.types import TensorType, Type
+
+TypeRule = TypeVar("TypeRule", bound=Callable[..., Type])
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,9 @@ class Op:
         """
         if not attrs:
             return intern(self, args, NO_ATTRIBUTES)
-        ordered = {name: attrs[name] for name in self.attributes}
-        return intern(self, args, Attributes(ordered))
+        if tuple(attrs) != self.attributes:
+            attrs = {name: attrs[name] for name in self.attributes}
+        return intern(self, args, Attributes(attrs))
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -236,8 +239,15 @@ def _rounded(result: Any, half: Any) -> Any:
         return result.astype(half)
 
 
-# Types of arguments for which an element-wise op knows the type of its result.
+# Types of arguments for which an op knows the type of its result.
 _TYPES_REMEMBERED = 32
+
+
+def remembering(infer: TypeRule) -> TypeRule:
+    """A type rule that is not asked again about the arguments and attributes it was asked about
+    last: layers of a network are like one another, and so are their derivatives.
+    """
+    return functools.lru_cache(_TYPES_REMEMBERED)(infer)  # type: ignore[return-value]
 
 
 def elementwise(
@@ -267,7 +277,7 @@ def elementwise(
 
     arity = len(inspect.signature(kernel).parameters) - 1 - len(attributes)
 
-    @functools.lru_cache(_TYPES_REMEMBERED)
+    @remembering
     def infer_same(*types: Type) -> Type:
         if len(types) != arity:
             raise GraphError(f"{name} takes {arity} arguments, got {len(types)}")

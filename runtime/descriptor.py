@@ -8,6 +8,7 @@ interprets the table at each call; `Descriptor` makes it and owns it, and the wo
 from __future__ import annotations
 
 import ctypes
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -132,6 +133,7 @@ _STORES: Mapping[np.dtype, tuple[Store, int]] = {
     np.dtype(np.int32): (Store.INT32, Scalar.INT | Scalar.BOOL),
     np.dtype(np.bool_): (Store.BOOL, Scalar.BOOL),
 }
+_NO_SCALARS = Store.NONE, 0
 
 
 @dataclass(frozen=True)
@@ -144,11 +146,10 @@ class ArrayWords:
 
     def words(self) -> list[int]:
         """The record. A donated input takes no scalars: its array object becomes the output."""
-        store, accept = _STORES.get(self.dtype, (Store.NONE, 0))
-        if self.partner >= 0 or self.axes:
-            store, accept = Store.NONE, 0
-        head = [id(self.dtype), len(self.axes), self.dtype.itemsize, self.partner, store, accept]
-        return [*map(int, head), *(int(word) for axis in self.axes for word in axis)]
+        dtype, axes, partner = self.dtype, self.axes, self.partner
+        store, accept = _NO_SCALARS if partner >= 0 or axes else _STORES.get(dtype, _NO_SCALARS)
+        head = id(dtype), len(axes), dtype.itemsize, partner, store, accept
+        return [*head, *itertools.chain.from_iterable(axes)]
 
 
 @dataclass(frozen=True)
@@ -183,15 +184,12 @@ class Descriptor:
         self._dtypes = [array.dtype for array in (*content.inputs, *content.outputs)]
         self._unflatten = content.unflatten
         sections = self._sections(content)
-        offsets, size = {}, len(Word)
+        offsets, body = {}, [0] * len(Word)
         for name, words in sections.items():
-            offsets[name] = size
-            size += len(words)
-        self._table = (ctypes.c_int64 * size)()
+            offsets[name] = len(body)
+            body += words
+        self._table = (ctypes.c_int64 * len(body))(*body)
         self.address = ctypes.addressof(self._table)
-        for name, words in sections.items():
-            for position, word in enumerate(words, offsets[name]):
-                self._table[position] = word
         pointers = {name: self.address + 8 * offset for name, offset in offsets.items()}
         for name, value in {**self._header(content), **pointers}.items():
             self._table[name] = value

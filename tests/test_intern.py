@@ -28,7 +28,7 @@ from graphc import node as nodes
 from graphc.graph import Graph, close
 from graphc.node import Attributes, intern, interned_count, topological, users_of
 from graphc.op import NoDerivative, Op
-from graphc.ops.operands import constant, constant_op
+from graphc.ops.operands import broadcast_op, constant, constant_op
 from graphc.types import TensorType, TupleType
 
 # -- one structure, one node -----------------------------------------------------------------------
@@ -414,3 +414,19 @@ def test_a_graph_closed_before_is_opened_by_many_threads_at_once() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(look, range(8)))) == 1
+
+
+def test_the_order_in_which_attributes_are_given_is_no_difference() -> None:
+    x, stretch = gx.matrix("x", (2, 3)), broadcast_op
+    first = stretch(x, axes=(1, 2), shape=(4, 2, 3))
+    assert first is stretch(x, shape=(4, 2, 3), axes=(1, 2))
+    assert tuple(first.attrs) == stretch.attributes != ("axes", "shape")
+    with pytest.raises(KeyError, match="axes"):
+        stretch(x, shape=(4, 2, 3))
+
+
+def test_what_a_type_rule_refuses_it_refuses_again() -> None:
+    x = gx.matrix("x", (2, 3))
+    for _ in range(2):
+        with pytest.raises(gx.GraphError, match="do not fit"):
+            broadcast_op(x, shape=(4, 2, 3), axes=(2, 1))

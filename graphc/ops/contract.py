@@ -18,7 +18,7 @@ from graphc.dims import Extent
 from graphc.errors import GraphError
 from graphc.lowering import Contract
 from graphc.node import Node
-from graphc.op import Linear, Op, register
+from graphc.op import Linear, Op, register, remembering
 from graphc.ops.arithmetic import negative_op
 from graphc.ops.movement import (
     expand_dims,
@@ -53,6 +53,7 @@ def free_axes(rank: int, batch: tuple[int, ...], contracted: tuple[int, ...]) ->
     return tuple([axis for axis in range(rank) if axis not in batch and axis not in contracted])
 
 
+@remembering
 def _infer_contract(x: Type, y: Type, batch: Axes, contracted: Axes) -> Type:
     assert isinstance(x, TensorType) and isinstance(y, TensorType)
     if x.dtype is not y.dtype:

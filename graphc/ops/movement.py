@@ -15,7 +15,7 @@ from graphc.dims import Extent, product
 from graphc.errors import GraphError, shortened
 from graphc.lowering import Generate, Index, Piece, View
 from graphc.node import Node
-from graphc.op import SIZE, Leading, Linear, Op, no_derivative, register
+from graphc.op import SIZE, Leading, Linear, Op, no_derivative, register, remembering
 from graphc.ops.operands import (
     as_node,
     broadcast,
@@ -118,6 +118,7 @@ reshape_op: Op = register(
 # -- transpose -------------------------------------------------------------------------------------
 
 
+@remembering
 def _infer_transpose(x: Type, axes: tuple[int, ...]) -> Type:
     assert isinstance(x, TensorType)
     if sorted(axes) != list(range(x.ndim)):

@@ -21,7 +21,7 @@ from graphc.errors import GraphError, GraphTypeError, shortened
 from graphc.graph import symbol_op
 from graphc.lowering import Generate, Leaf, Piece, View
 from graphc.node import Constant, Node
-from graphc.op import SIZE, Leading, Linear, Op, no_derivative, register
+from graphc.op import SIZE, Leading, Linear, Op, no_derivative, register, remembering
 from graphc.origin import location
 from graphc.tensor import SURFACE, TensorMethods
 from graphc.types import Shape, TensorType, Type, as_shape
@@ -56,6 +56,7 @@ extent_op = register(
 )
 
 
+@remembering
 def _infer_broadcast(x: Type, shape: Shape, axes: tuple[int, ...]) -> Type:
     assert isinstance(x, TensorType)
     if len(axes) != x.ndim or list(axes) != sorted(set(axes)) or (axes and axes[-1] >= len(shape)):
@@ -300,7 +301,8 @@ def as_node(value: Any) -> Node:
     Python scalars take their default dtype.
     """
     if isinstance(value, Node):
-        value._tensor("use as one array")
+        if type(value.type) is not TensorType:
+            value._tensor("use as one array")  # refuses
         return value
     if isinstance(value, Dim):
         return extent(value)
@@ -350,11 +352,11 @@ def operands(
     Raises `GraphError` naming `name` if they cannot be made equal, `GraphTypeError` if their dtype
     is none of `kinds`.
     """
-    plain = _equal_already(values)
-    if plain is not None:
-        kind = dtypes.kind(plain.dtype)
+    alike = _dtype_already(values)
+    if alike is not None:
+        kind = dtypes.kind(alike)
         if kind in kinds and (kind == "f" or not real and integers is None):
-            return list(values)
+            return broadcast_together(name, values)
     dtype = common_dtype(name, values, real)
     if integers is not None and not dtypes.is_float(dtype):
         dtype = integers
@@ -367,15 +369,17 @@ def operands(
     return broadcast_together(name, [_as_dtype(value, dtype) for value in values])
 
 
-def _equal_already(values: Sequence[Any]) -> TensorType | None:
-    """The type of values that are nodes of one and the same tensor type; None for any others."""
-    first = values[0]
-    if not isinstance(first, Node) or not isinstance(first.type, TensorType):
-        return None
-    for other in values:
-        if not isinstance(other, Node) or other.type is not first.type:
+def _dtype_already(values: Sequence[Any]) -> np.dtype[Any] | None:
+    """The dtype of values that are tensors of one and the same; None for any others."""
+    dtype: np.dtype[Any] | None = None
+    for value in values:
+        if type(value) is not Node or type(value.type) is not TensorType:
             return None
-    return first.type
+        if dtype is None:
+            dtype = value.type.dtype
+        elif value.type.dtype is not dtype:
+            return None
+    return dtype
 
 
 def common_dtype(name: str, values: Sequence[Any], real: bool = False) -> np.dtype[Any]:
@@ -422,8 +426,11 @@ def _as_dtype(value: Any, dtype: np.dtype[Any]) -> Node:
 
 def broadcast_together(name: str, nodes: Sequence[Node]) -> list[Node]:
     """The nodes at their common shape."""
-    first = nodes[0].shape
-    if all(node.shape == first for node in nodes):
+    first = nodes[0].type
+    for node in nodes:
+        if node.type is not first and node.shape != nodes[0].shape:
+            break
+    else:
         return list(nodes)
     shape = broadcast_shapes(name, nodes)
     return [to_shape(node, shape) for node in nodes]

@@ -16,7 +16,7 @@ from graphc.dims import Extent, product
 from graphc.errors import GraphError
 from graphc.lowering import Compose, Reduce
 from graphc.node import Node
-from graphc.op import Leading, Linear, Op, Rules, no_derivative, register
+from graphc.op import Leading, Linear, Op, Rules, no_derivative, register, remembering
 from graphc.ops.arithmetic import difference_op, like, strong_multiply, subtract
 from graphc.ops.operands import (
     as_node,
@@ -40,6 +40,7 @@ def remaining(rank: int, axes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _infer(name: str, kinds: str) -> Any:
+    @remembering
     def infer(x: Type, axes: tuple[int, ...]) -> Type:
         assert isinstance(x, TensorType)
         if dtypes.kind(x.dtype) not in kinds:
