@@ -87,6 +87,7 @@ class Tactics:
     remakes_masks: bool = False  # what relu gives is asked for its sign where that is wanted
     flat_columns: bool = False  # lanes run over all that a reduction leaves, not only the last axis
     narrow_rows: int = 0  # results of at most so many elements are lanes too
+    short_rows: int = 0  # rows of at most so many elements are reduced each in a lane, written out
     masks_updates: bool = False  # those that fail are not written, rather than anywhere
     branches: int = 1  # launches that may run side by side: their temporaries are kept apart
     most_work: int = 2_000
@@ -183,6 +184,7 @@ NATIVE = replace(
     straight=16 if platform.machine() in ("x86_64", "AMD64") else 0,
     kept_bytes=1 << 20,
     streams_of_part=4,
+    short_rows=16,
 )
 GPU = Tactics(
     masks_updates=True,

@@ -25,6 +25,7 @@ import numpy as np
 from graphc.errors import GraphError, missing_extra, shortened
 
 BOOL = np.dtype("bool")
+INT32 = np.dtype("int32")
 INT64 = np.dtype("int64")
 UINT64 = np.dtype("uint64")
 FLOAT16 = np.dtype("float16")

@@ -79,6 +79,8 @@ def launches(
         return kind(strips, *asked).launches()
     if partition.tactics.has_parts(group.domain, group.reduced or ()):
         return SplitWriter(*asked).launches()
+    if rows.has_short_rows():
+        return rows.launches()
     carried = CarriedWriter(*asked)
     if group.carried or carried.works_in_blocks():
         return carried.launches()

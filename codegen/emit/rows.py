@@ -1,6 +1,8 @@
 """How is a reduction written whose results are many?
 
 - over the last axis: *row mode*, rows in parallel, a vector loop with accumulators for a stage;
+- over so few elements of it that lanes would be idle: *short rows*, a row in each lane, whose terms
+  are written one after the other;
 - leaving it: *column mode*, lanes along the last axis, serial loops over what is reduced.
 
 A *stage* is one pass over the reduced axes; what a stage reduces is available to the next. A dear
@@ -9,8 +11,10 @@ value that several stages need goes to scratch that is private to the worker.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
+from graphc import dtypes
 from graphc.codegen.emit.writer import TILE, Writer, combiner_of, owner_of, placed, sums
 from graphc.codegen.fuse.cost import RECOMPUTE_COST
 from graphc.codegen.fuse.group import is_row_member
@@ -32,11 +36,17 @@ SUMMED_IN_ORDER = 128
 LONG_COLUMN, LEAST_STRIPS = 32, 8
 MOST_SHARED_COLUMNS, LEAST_SHARED_COLUMNS = 32, 8
 ENOUGH_TASKS = 128
+# Short rows: the fewest that lanes are given to, how many are a task, and the most work of one.
+LEAST_SHORT_ROWS, SHORT_ROWS_OF_TASK, MOST_WRITTEN_OUT = 64, 1024, 160
+# From so many floats on, rows fill a register, and their sums are finished together, see
+# `codegen.llvm.row_sums`.
+SUMMED_TOGETHER = 8
 
 
 class RowWriter(Writer):
     """Writes a reduction, and what is computed from its results for each row."""
 
+    written_out = False  # whether what is reduced is so, term by term
     lane_offset: Extent = 0
     lane_count: Extent | None = None
     summed_in_order = SUMMED_IN_ORDER
@@ -49,6 +59,8 @@ class RowWriter(Writer):
         reduced = group.reduced or ()
         last = len(group.domain) - 1
         each, tactics = product(group.domain[axis] for axis in reduced), self.partition.tactics
+        if self.has_short_rows():
+            return [self._short_rows()]
         narrow = isinstance(each, int) and each <= tactics.narrow_rows
         if last in reduced and not (narrow and group.kept):
             return [self._row_mode()]
@@ -86,6 +98,50 @@ class RowWriter(Writer):
                 self._run_stages(draft, lanes.body, (*lead, j), vector=False)
         inner = product(group.domain[axis] for axis in group.reduced or ()) * dim_min(columns, TILE)
         return draft.launch(tasks, inner, group.members, self.reason())
+
+    def has_short_rows(self) -> bool:
+        """Whether rows lie side by side that are so short, and so little work, that each is written
+        out for a lane of its own.
+        """
+        group, tactics = self.group, self.partition.tactics
+        rank, axes = len(group.domain), group.reduced or ()
+        each = product(group.domain[axis] for axis in axes)
+        if group.carried or not group.kept or axes != tuple(range(rank - len(axes), rank)):
+            return False
+        reductions = [m for m in group.members if isinstance(m.op.lowering, Reduce)]
+        most = tactics.short_rows
+        if all(dtypes.is_float(m.dtype) for m in reductions):
+            most = min(most, SUMMED_TOGETHER - 1)
+        if not isinstance(each, int) or not 1 < each <= most:
+            return False
+        lanes = group.kept[-1]
+        if isinstance(lanes, int) and lanes < LEAST_SHORT_ROWS:
+            return False
+        return each * max(len(group.members), group.work) <= MOST_WRITTEN_OUT
+
+    def _short_rows(self) -> Launch:
+        """Lanes along the last axis that stays, each with the rows behind it; a stage is written
+        out.
+        """
+        group = self.group
+        draft = self.draft()
+        rows = group.kept[-1]
+        one = isinstance(rows, int) and rows <= SHORT_ROWS_OF_TASK
+        tiles = 1 if one else ceildiv(rows, SHORT_ROWS_OF_TASK)
+        tasks = product(group.kept[:-1]) * tiles
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            lead = unravel(draft.simplify(p // tiles), group.kept[:-1], draft.bounds)
+            start = draft.simplify(p % tiles) * SHORT_ROWS_OF_TASK
+            stop = rows if tiles == 1 else dim_min(rows, start + SHORT_ROWS_OF_TASK)
+            with outer.body.loop("vector", start, stop) as lanes:
+                j = draft.bind(lanes.variable, 0, rows)
+                self.written_out = True
+                self._run_stages(draft, lanes.body, (*lead, j), vector=False)
+        each = product(group.domain[axis] for axis in group.reduced or ())
+        inner = each * dim_min(rows, SHORT_ROWS_OF_TASK)
+        reason = f"{self.reason()}; rows of {each} in lanes"
+        return draft.launch(tasks, inner, group.members, reason)
 
     def _flat_column_mode(self) -> Launch:
         """Lanes along all axes that stay, as they lie in the result."""
@@ -162,7 +218,9 @@ class RowWriter(Writer):
             for member in group.members:  # row members that the finished stages allow
                 if row.get(member) == stage and not isinstance(member.op.lowering, Reduce):
                     self._finish_row(rows, member, kept, results)
-            if members:
+            if members and self.written_out:
+                self._stage_written_out(rows, members, kept, results)
+            elif members:
                 saving = [n for n in needs[stage] if n in kept_for_later and n not in self.saved]
                 self._stage(rows, members, saving, kept, vector, results)
         for member in group.members:
@@ -291,6 +349,37 @@ class RowWriter(Writer):
                 self._carry(reader, member, tuple(found), [index])
         self.rows.update(self._close(opened, states))
         self.note_written(pending)
+
+    def _stage_written_out(
+        self,
+        rows: Reader,
+        members: Sequence[Node],
+        kept: Index,
+        results: list[tuple[Node, Operand]],
+    ) -> None:
+        """A stage of rows in lanes, term by term: what it computes is at hand for later stages."""
+        group = self.group
+        axes = group.reduced or ()
+        extents = [range(group.domain[axis]) for axis in axes]  # type: ignore[arg-type]
+        reductions = [m for m in members if isinstance(m.op.lowering, Reduce)]
+        full = {m for m in members if not isinstance(m.op.lowering, Reduce)}
+        stored = [(node, operand) for node, operand in results if owner_of(node) in full]
+        totals: dict[Node, Value] = {}
+        for place in itertools.product(*extents):
+            index = placed(axes, place, kept, len(group.domain))
+            for member in self._needed(members):
+                if member not in self.written:
+                    rows.value(member, index)
+            for node, operand in stored:
+                self.store(rows, node, operand, index)
+            for member in reductions:
+                term = rows.value(member.args[0], index)
+                before = totals.get(member)
+                totals[member] = (
+                    term if before is None else rows.scope.emit(combiner_of(member), before, term)
+                )
+        self.rows.update(totals)
+        self.note_written([node for node, _ in stored])
 
     def _save(self, reader: Reader, member: Node, index: Index, vector: bool) -> None:
         """Write a member to the worker's scratch, to be read at the same place by later stages."""

@@ -204,12 +204,15 @@ def _position(name: str, extremum: Op, numpy: Any) -> Op:
         from graphc.ops.movement import iota_op
         from graphc.ops.special import where_op
 
-        position = iota_op(shape=x.shape, axis=axis, dtype=dtypes.INT64)
+        length = x.shape[axis]
+        short = isinstance(length, int) and 0 < length <= np.iinfo("int32").max
+        dtype = dtypes.INT32 if short else dtypes.INT64  # of vectors that hold more positions
+        position = iota_op(shape=x.shape, axis=axis, dtype=dtype)
         hit = x == spread(extremum(x, axes=(axis,)), x.shape, (axis,))
         if dtypes.kind(x.dtype) == "f":
             hit = hit | (x != x)
-        never = like(position, int(np.iinfo("int64").max))
-        return min_op(where_op(hit, position, never), axes=(axis,))
+        never = like(position, int(np.iinfo(dtype).max))
+        return cast(min_op(where_op(hit, position, never), axes=(axis,)), dtypes.INT64)
 
     return register(
         Op(
