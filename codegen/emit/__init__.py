@@ -3,6 +3,7 @@
 - `elementwise`: no reduction;
 - `rows`: reductions with many results, in stages;
 - `carried`: rows that are reduced while all of them are;
+- `streamed_rows`: long rows, several at once, for which little is computed;
 - `split`: few results from many elements, by parts (`partial`);
 - `strips`: long columns, row after row as they lie in memory, as `strip_plan` cuts them (`merged`):
   all rows at once (`whole_strips`) or by parts (`parted_strips`);
@@ -29,6 +30,7 @@ from graphc.codegen.emit.reduced_product import ReducedProductWriter
 from graphc.codegen.emit.rows import RowWriter
 from graphc.codegen.emit.scatter import ScatterWriter
 from graphc.codegen.emit.split import SplitWriter
+from graphc.codegen.emit.streamed_rows import StreamedRowWriter
 from graphc.codegen.emit.strip_plan import planned_strips
 from graphc.codegen.emit.whole_strips import WholeStripWriter
 from graphc.codegen.emit.writer import Writer, framed_operand, part_operand
@@ -81,6 +83,9 @@ def launches(
         return SplitWriter(*asked).launches()
     if rows.has_short_rows():
         return rows.launches()
+    streamed = StreamedRowWriter(*asked)
+    if streamed.streams() > 1:
+        return streamed.launches()
     carried = CarriedWriter(*asked)
     if group.carried or carried.works_in_blocks():
         return carried.launches()

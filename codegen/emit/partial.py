@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from graphc.codegen import loops
 from graphc.codegen.emit.rows import RowWriter
 from graphc.codegen.emit.writer import combiner_of, placed, sums
+from graphc.codegen.fuse.cost import own_cost
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Accumulator, Scope
@@ -19,9 +20,32 @@ from graphc.dims import Extent, product
 from graphc.node import Node
 from graphc.types import Shape
 
+# Memory is what takes time where an element takes at most so many additions to make.
+STREAMED_COST = 4
+
 
 class PartialWriter(RowWriter):
     """Writes reductions by parts."""
+
+    def streams_of(self, terms: Sequence[Node]) -> int:
+        """In how many streams the terms of reductions are read: one, where making them takes longer
+        than memory does.
+        """
+        most = self.partition.tactics.streams_of_part // len(terms)
+        return most if most > 1 and self._work(terms) <= STREAMED_COST else 1
+
+    def _work(self, terms: Sequence[Node]) -> int:
+        """What the terms of an element take, in additions; or more than memory does."""
+        stack = list(terms)
+        seen, cost = set(stack), 0
+        while stack and cost <= STREAMED_COST:
+            node = stack.pop()
+            if self.partition.floats(node) or node in self.members:
+                cost += own_cost(node)
+                fresh = [argument for argument in node.args if argument not in seen]
+                seen.update(fresh)
+                stack += fresh
+        return cost
 
     def _clear_at(self, draft: Draft, scope: Scope, member: Node, place: Index) -> None:
         operand, dtype = self.partials[member], member.dtype.name

@@ -140,7 +140,7 @@ class RowWriter(Writer):
                 self._run_stages(draft, lanes.body, (*lead, j), vector=False)
         each = product(group.domain[axis] for axis in group.reduced or ())
         inner = each * dim_min(rows, SHORT_ROWS_OF_TASK)
-        reason = f"{self.reason()}; rows of {each} in lanes"
+        reason = "; ".join(filter(None, [self.reason(), f"rows of {each} in lanes"]))
         return draft.launch(tasks, inner, group.members, reason)
 
     def _flat_column_mode(self) -> Launch:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from graphc.codegen.emit.partial import PartialWriter, partial_results
 from graphc.codegen.emit.rows import SUMMED_IN_ORDER
 from graphc.codegen.emit.writer import combiner_of, owner_of, placed
-from graphc.codegen.fuse.cost import own_cost
 from graphc.codegen.fuse.group import is_row_member
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel
@@ -23,8 +22,6 @@ from graphc.lowering import Reduce
 from graphc.node import Node
 from graphc.types import Shape
 
-# Memory is what takes time where an element takes at most so many additions to make.
-STREAMED_COST = 4
 # Streams are so many elements, or several times as many: whole vectors of any machine.
 WHOLE_PIECE = 64
 
@@ -137,23 +134,9 @@ class SplitWriter(PartialWriter):
     def _streams(self, parts: _Parts, innermost: str) -> int:
         """In how many streams a part is read: one, where anything else than reading takes time."""
         stores = any(not is_row_member(owner_of(n), self.group) for n, _ in self.results())
-        most = self.partition.tactics.streams_of_part // len(parts.partials)
-        if most < 2 or innermost != "vector" or len(parts.reduced) > 1 or stores:
+        if innermost != "vector" or len(parts.reduced) > 1 or stores:
             return 1
-        return most if self._work(parts) <= STREAMED_COST else 1
-
-    def _work(self, parts: _Parts) -> int:
-        """What the terms of an element take, in additions; or more than memory does."""
-        stack = [reduction.args[0] for reduction in parts.partials]
-        seen, cost = set(stack), 0
-        while stack and cost <= STREAMED_COST:
-            node = stack.pop()
-            if self.partition.floats(node) or node in self.members:
-                cost += own_cost(node)
-                fresh = [argument for argument in node.args if argument not in seen]
-                seen.update(fresh)
-                stack += fresh
-        return cost
+        return self.streams_of([reduction.args[0] for reduction in parts.partials])
 
     def _reduce_streams(
         self,
