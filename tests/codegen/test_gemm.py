@@ -25,7 +25,7 @@ from graphc.codegen import gemm, gemmtasks
 from graphc.codegen.gemm import JOB
 from graphc.codegen.irtext import Function, Module
 from graphc.codegen.machine import KIB, PRESETS, Machine
-from graphc.codegen.microkernel import Tile
+from graphc.codegen.microkernel import STREAM_DEPTH, STREAM_ROWS, Tile, stream_kernel
 from graphc.dims import dim, evaluate
 
 GUARD = 64
@@ -853,3 +853,13 @@ def test_tiles_follow_from_registers():
         "neon": (8, 12),
     }
     assert gemmtasks.TILE_TYPES.count("ptr") == 5
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_row_of_out_is_stored_once_for_several_of_right(name):
+    tile = Tile.of("float32", Machine.preset(name))
+    for rows in STREAM_ROWS:
+        text = Module([stream_kernel(tile, rows)]).text
+        terms = len(re.findall(rf"call <{tile.vector.lanes} x float> @llvm.fm", text))
+        loops = 2 if tile.machine.has_masks else 1  # the columns that fill no vector have their own
+        assert terms // (loops * rows) - 1 >= STREAM_DEPTH[0]  # one more loop takes single rows
