@@ -12,7 +12,8 @@ value that several stages need goes to scratch that is private to the worker.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import TypeVar
 
 from graphc import dtypes
 from graphc.codegen.emit.writer import TILE, Writer, combiner_of, owner_of, placed, sums
@@ -41,6 +42,9 @@ LEAST_SHORT_ROWS, SHORT_ROWS_OF_TASK, MOST_WRITTEN_OUT = 64, 1024, 160
 # From so many floats on, rows fill a register, and their sums are finished together, see
 # `codegen.llvm.row_sums`.
 SUMMED_TOGETHER = 8
+
+
+Reduced = TypeVar("Reduced", bound=Hashable)  # whom a result belongs to
 
 
 class RowWriter(Writer):
@@ -468,12 +472,12 @@ class RowWriter(Writer):
         return [loop], unravel(position, extents, draft.bounds)
 
     def _close(
-        self, opened: Sequence[LoopBuilder], states: dict[Node, Accumulator]
-    ) -> dict[Node, Value]:
+        self, opened: Sequence[LoopBuilder], states: dict[Reduced, Accumulator]
+    ) -> dict[Reduced, Value]:
         """Close nested loops from the innermost; what an inner one accumulated, the next
         accumulates in turn.
         """
-        results: dict[Node, Value] = {}
+        results: dict[Reduced, Value] = {}
         for position in range(len(opened) - 1, -1, -1):
             opened[position].close()
             for member, state in list(states.items()):
