@@ -289,7 +289,7 @@ def _add_roofline(rows: dict[str, dict], roofline: Any, operations: float, varia
             row["roofline"] = roofline.seconds(row["bytes"], operations, dtype) / row["best"]
 
 
-def _ratio(rows: dict[str, dict]) -> tuple[float, float, str] | None:
+def versus_best(rows: dict[str, dict]) -> tuple[float, float, str] | None:
     """graphc over the best other one: of minima, the median over rounds, and which one it is."""
     others = {k: r for k, r in rows.items() if k != "graphc" and r.get("agrees")}
     ours = rows.get("graphc", {})
@@ -313,15 +313,15 @@ def _table(variant: str, rows: dict[str, dict]) -> str:
             what = f"skipped: {row['skipped']}" if "skipped" in row else f"failed: {row['failed']}"
             lines.append(f"| {name:<16} | {what} |" + " |" * 7)
             continue
-        cold = _time(row["cold"]) if row.get("cold") else ""
+        cold = seconds_text(row["cold"]) if row.get("cold") else ""
         wrong = "" if row["agrees"] else " **disagrees**"
         lines.append(
-            f"| {name:<16} | {_time(row['median'])} | {_time(row['best'])} | "
+            f"| {name:<16} | {seconds_text(row['median'])} | {seconds_text(row['best'])} | "
             f"{row['best'] / best:.2f} | {row['roofline']:.2f} | {cold} | "
-            f"{_time(row['compile'])} | {_megabytes(row.get('memory'))} | "
+            f"{seconds_text(row['compile'])} | {_megabytes(row.get('memory'))} | "
             f"{row['error']:.1e}{wrong} |"
         )
-    found = _ratio(rows)
+    found = versus_best(rows)
     if found is not None:
         lines += ["", f"graphc / {found[2]}: {found[0]:.2f} by minima, {found[1]:.2f} by rounds"]
     return "\n".join([*lines, ""])
@@ -336,14 +336,14 @@ def _summary(kept: dict[str, dict[str, dict]]) -> str:
         if "best" not in ours:
             lines.append(f"| {variant} | {ours.get('failed') or ours.get('skipped')} |" + " |" * 7)
             continue
-        found = _ratio(rows)
+        found = versus_best(rows)
         ratio = f"{found[2]} | {found[0]:.2f} | {found[1]:.2f}" if found else " | | "
-        cold = _time(ours["cold"]) if ours.get("cold") else ""
+        cold = seconds_text(ours["cold"]) if ours.get("cold") else ""
         others = {row.get("memory") for name, row in rows.items() if name != "graphc"} - {None}
         memory = [_megabytes(each) for each in (ours.get("memory"), min(others, default=None))]
         lines.append(
-            f"| {variant} | {_time(ours['best'])} | {ratio} | {ours['roofline']:.2f} | {cold} | "
-            f"{_time(ours['compile'])} | {', '.join(filter(None, memory))} |"
+            f"| {variant} | {seconds_text(ours['best'])} | {ratio} | {ours['roofline']:.2f} | "
+            f"{cold} | {seconds_text(ours['compile'])} | {', '.join(filter(None, memory))} |"
         )
     return "\n".join(lines)
 
@@ -352,7 +352,7 @@ def _megabytes(held: int | None) -> str:
     return "" if held is None else f"{held / 1e6:.3g} MB"
 
 
-def _time(seconds: float) -> str:
+def seconds_text(seconds: float) -> str:
     for unit, scale in (("s", 1.0), ("ms", 1e3), ("us", 1e6)):
         if seconds * scale >= 1:
             return f"{seconds * scale:.3g} {unit}"
