@@ -48,6 +48,7 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
     cost: dict[Node, int] = {}  # of computing a floating value once more, up to what is stored
     most_work = partition.tactics.most_work
     moved: set[Node] = set()  # read a floating value at other positions, so work may repeat
+    elsewhere: set[Node] = set()  # read elements, from anywhere, of what is stored for them
     for node in order:
         form = node.op.lowering
         if node in partition.group_of:
@@ -70,6 +71,7 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
                 moved.add(node)
             if isinstance(form, Gather) and cost.get(node.args[0], 0) > RECOMPUTE_COST:
                 must.add(beneath(node.args[0]))  # a reshape finds its elements there
+                elsewhere.add(node)
         if moved and not moved.isdisjoint(node.args):
             moved.add(node)
         dear, endless = own and total > RECOMPUTE_COST, total > most_work
@@ -84,7 +86,7 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
             continue
         cost[node] = 0
         moved.discard(node)
-    _ground_all(partition, order, must, set(outputs), segments)
+    _ground_all(partition, order, must, set(outputs), segments, elsewhere)
 
 
 def _operands_in_memory(
@@ -250,9 +252,10 @@ def _ground_all(
     must: set[Node],
     outputs: set[Node],
     segments: dict[Node, int],
+    elsewhere: set[Node],
 ) -> None:
     """Store what must be, several values of one shape in one kernel where none of them waits
-    for a kernel.
+    for a kernel, or reads `elsewhere` what another has stored.
 
     The values of one segment share most of their work: one kernel stores them all.
     """
@@ -270,7 +273,7 @@ def _ground_all(
         else:
             chosen.append(node)
     together: dict[tuple[Shape, int, int], list[Node]] = {}
-    waits = _waits(partition, order, set(chosen))
+    waits = _waits(partition, order, set(chosen), elsewhere)
     for node in chosen:
         key = (result_shape(node), waits[node], segments.get(node, 0))
         together.setdefault(key, []).append(node)
@@ -293,10 +296,12 @@ def most_together(shape: Shape) -> int | None:
     return PARTS_TOGETHER if isinstance(size, int) and size <= FEW_ELEMENTS else MOST_TOGETHER
 
 
-def _waits(partition: Partition, order: Sequence[Node], chosen: set[Node]) -> dict[Node, int]:
-    """How many kernels, each of another shape than the next, must run before one that stores a
-    chosen node. Nodes of one shape and one number of waits never wait for each other through
-    another kernel.
+def _waits(
+    partition: Partition, order: Sequence[Node], chosen: set[Node], elsewhere: set[Node]
+) -> dict[Node, int]:
+    """How many kernels, each of another shape than the next or read `elsewhere` by it, must run
+    before one that stores a chosen node. Nodes of one shape and one number of waits never wait for
+    each other through another kernel, and none computes again what another has stored.
     """
     waits: dict[Node, tuple[int, object]] = {}  # and what kind of kernel was waited for last
     nothing: tuple[int, object] = 0, None
@@ -308,6 +313,8 @@ def _waits(partition: Partition, order: Sequence[Node], chosen: set[Node]) -> di
                 continue
             several = below[0] == found[0] and found is not nothing and below[1] != found[1]
             found = (below[0], "several") if several else below
+        if node in elsewhere and found is not nothing:
+            found = (found[0], "elsewhere")
         if node in chosen or node in partition.group_of:
             mine: object = result_shape(node) if node in chosen else id(node)
             waits[node] = (found[0] + (found is not nothing and found[1] != mine), mine)

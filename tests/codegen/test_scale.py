@@ -158,6 +158,25 @@ def test_repeated_shifts_are_cut_where_work_would_repeat() -> None:
     np.testing.assert_allclose(found, gx.evaluate(y, {x: given}), rtol=1e-12)
 
 
+@pytest.mark.parametrize("count", [10, 40, 260])
+def test_what_is_stored_for_a_gather_is_not_computed_again_by_it(count: int) -> None:
+    x, at = gx.vector("x", 5), gx.vector("at", 5, dtype="int64")
+    y = x
+    for _ in range(count):
+        y = gx.take(y, at) * 0.5 + x
+    graph, _ = close([x, at], [y])
+    program = lower(expand(graph), 1, tactics=CPU)
+    assert max(statements(program)) < 200  # a dozen for each gather, 8 gathers in most kernels
+    assert sum(statements(program)) < 60 * count
+    if count < 100:
+        given = np.arange(5.0), np.array([4, 0, 2, 2, -1])
+        wanted = given[0]
+        for _ in range(count):
+            wanted = wanted[given[1]] * 0.5 + given[0]
+        f = gx.compile([x, at], y, options=FRESH)
+        np.testing.assert_array_equal(f(*given), wanted)
+
+
 def test_temporaries_of_one_size_take_turns() -> None:
     x = leaf(1)
     short, long = (lowered(x, web(x, length)).main.arena for length in (6_000, 18_000))
