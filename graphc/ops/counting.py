@@ -137,6 +137,31 @@ def histogram_bin_edges(x: Any, bins: Any = 10, range: Any = None, weights: Any 
     return _edges(_flat(x), bins, range)
 
 
+def _counts(values: Node, edges: Node) -> Node:
+    """How many values lie in each bin: as many as pass its lower edge and not its upper one, and
+    those on the last edge.
+    """
+    bins = edges.shape[0] - 1
+    passed = searchsorted(edges, values, "right")
+    counts = added_at(passed, like(passed, 1), bins + 2)[1:-1]
+    last = broadcast(edges[-1:], values.shape, (0,))
+    on_last = cast(sum_(values == last), counts.dtype)
+    number = iota(counts.shape)
+    return where_op(number == like(number, 0) + (bins - 1), counts + on_last, counts)
+
+
+def _weights_within(values: Node, edges: Node, weights: Any) -> Node:
+    """What the values in each bin weigh."""
+    bins = edges.shape[0] - 1
+    bin_ = searchsorted(edges, values, "right") - 1
+    last = broadcast(edges[-1:], values.shape, (0,))
+    bin_ = where_op(values == last, like(bin_, 0) + (bins - 1), bin_)
+    outside = like(bin_, 0) + bins  # a bin of its own, left out of the result
+    bin_ = where_op(bin_ < like(bin_, 0), outside, bin_)
+    bin_, terms = _one_each("histogram", bin_, weights)
+    return added_at(bin_, cast(terms, dtypes.sum_dtype(terms.dtype)), bins + 1)[:-1]
+
+
 @surface
 def histogram(
     x: Any,
@@ -152,20 +177,12 @@ def histogram(
     """
     node = _flat(x)
     edges = _edges(node, bins, range)
-    count = edges.shape[0] - 1
     common = dtypes.promote(node.dtype, edges.dtype)
     values, bounds = cast(node, common), cast(edges, common)
-    bin_ = searchsorted(bounds, values, "right") - 1
-    last = broadcast(bounds[-1:], values.shape, (0,))
-    bin_ = where_op(values == last, like(bin_, 0) + (count - 1), bin_)
-    outside = like(bin_, 0) + count  # a bin of its own, left out of the result
-    bin_ = where_op(bin_ < like(bin_, 0), outside, bin_)
     if weights is None:
-        terms = like(bin_, 1)
+        counts = _counts(values, bounds)
     else:
-        bin_, terms = _one_each("histogram", bin_, weights)
-        terms = cast(terms, dtypes.sum_dtype(terms.dtype))
-    counts = added_at(bin_, terms, count + 1)[:-1]
+        counts = _weights_within(values, bounds, weights)
     if density:
         counts = cast(counts, dtypes.FLOAT64)
         counts = counts / (diff(cast(edges, dtypes.FLOAT64)) * sum_(counts))

@@ -76,6 +76,9 @@ sort_op: Op = register(
 
 # -- searching -------------------------------------------------------------------------------------
 
+# With so many elements of a line a value is compared one by one.
+MOST_COUNTED = 16
+
 
 def _infer_search(line: Type, values: Type, right: bool) -> Type:
     assert isinstance(line, TensorType) and isinstance(values, TensorType)
@@ -90,15 +93,52 @@ def _numpy_search(line: Any, values: Any, right: bool) -> Any:
 
 
 def _write_search(nest: Any, right: bool) -> None:
-    """From the largest power of two downwards: step ahead if what would be passed belongs before
-    the value.
+    (length,), shape = nest.shapes
+    if not isinstance(length, int):
+        _write_search_of_any_length(nest, right)
+        return
+    work = MOST_COUNTED + 8 * length.bit_length()
+    with nest.lines(shape or (1,), work, lanes=True) as (lane, at):
+        index = at if shape else ()
+        found = _found(lane, lane.read(1, index), length, right)
+        lane.store(nest.results[0], index, lane.k.convert(found, "int64"))
+
+
+def _found(lane: Any, value: Any, length: int, right: bool) -> Any:
+    """How many elements of a line belong before a value: how many pieces of it do is counted, and
+    the piece in which the value lies is halved. What lies beyond the line is not passed, whatever
+    is read in its place.
     """
+    k = lane.k
+    dtype = "int32" if length < 1 << 30 else "int64"
+    halvings = max(0, (length // (MOST_COUNTED + 1)).bit_length())
+    piece, now = 1 << halvings, k.const(0, dtype)
+    for last in range(piece - 1, length, piece):
+        before = _goes_before(k, lane.read(0, (last,)), value, right)
+        now = k.add(now, k.select(before, k.const(piece, dtype), k.const(0, dtype)))
+    for power in reversed(range(halvings)):
+        ahead = k.add(now, k.const(1 << power, dtype))
+        place = k.sub(k.min(ahead, k.const(length, dtype)), k.const(1, dtype))
+        passed = lane.read(0, (k.convert(place, "int64"),))
+        inside = k.le(ahead, k.const(length, dtype))
+        goes = k.and_(inside, _goes_before(k, passed, value, right))
+        now = k.select(goes, ahead, now)
+    return now
+
+
+def _goes_before(k: Any, element: Any, value: Any, right: bool) -> Any:
+    """Whether an element of a line stands before a value that is put in, on the right of equals."""
+    if right and value.is_float:  # whether the value is NaN is the same for all elements
+        return k.or_(k.ge(value, element), k.ne(value, value))
+    return k.not_(_before(k, value, element)) if right else _before(k, element, value)
+
+
+def _write_search_of_any_length(nest: Any, right: bool) -> None:
     (result,), (length,) = nest.results, nest.shapes[0]
     shape = nest.shapes[1]
     steps = _halvings(length)
-    rows = shape or (1,)
     held = nest.scratch("int64", (256,))
-    with nest.lines(rows, 8 * (steps if isinstance(steps, int) else 24), lanes=True) as (lane, at):
+    with nest.lines(shape or (1,), 8 * 24, lanes=True) as (lane, at):
         index = at if shape else ()
         value = lane.read(1, index)
         lane.store(held, (lane.offset,), lane.k.const(0, "int64"))
@@ -110,16 +150,13 @@ def _write_search(nest: Any, right: bool) -> None:
             ahead = k.add(now, reach)
             inside = k.le(ahead, halving.position(length))
             passed = halving.read(0, (k.sub(ahead, 1),), inside)
-            goes = k.not_(_before(k, value, passed)) if right else _before(k, passed, value)
-            step = k.select(k.and_(inside, goes), ahead, now)
+            step = k.select(k.and_(inside, _goes_before(k, passed, value, right)), ahead, now)
             halving.store(held, (lane.offset,), step)
         lane.store(result, index, lane.load(held, (lane.offset,)))
 
 
 def _halvings(length: Extent) -> Extent:
-    """At least the bits of a length; a multiple of 8 where it is a symbol."""
-    if isinstance(length, int):
-        return length.bit_length()
+    """At least the bits of a length that is a symbol: a multiple of 8."""
     return sum((8 * dim_min(1, length // 256**byte) for byte in range(1, 6)), 8)
 
 

@@ -330,6 +330,20 @@ def test_searching(length: int, side: str, seed: int, symbolic: bool) -> None:
     assert np.array_equal(got, np.searchsorted(line, wanted, side))
 
 
+@pytest.mark.parametrize("length", [0, 1, 2, 15, 16, 17, 33, 34, 63, 65, 250, 4096])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "uint8", "int64", "bool"])
+def test_searching_lines_that_are_counted_and_halved(length: int, dtype: str) -> None:
+    numbers = np.random.default_rng(length).integers(0, 60, length + 300)
+    values = (numbers > 30) if dtype == "bool" else numbers.astype(dtype)
+    line, wanted = np.sort(values[:length]), values[length:]
+    if dtype.startswith("float"):
+        line[length - length // 5 :] = np.nan
+        wanted[::7], wanted[1::7] = np.nan, -np.inf
+    for side in ("left", "right"):
+        got = value_of(lambda a, v, s=side: gx.searchsorted(a, v, s), line, wanted)
+        assert np.array_equal(got, np.searchsorted(line, wanted, side))
+
+
 # -- counting --------------------------------------------------------------------------------------
 
 
@@ -361,6 +375,17 @@ def test_histograms(values: list[float], bins: int, over: bool) -> None:
     assert np.array_equal(counts, want)
     same(edges, np.histogram_bin_edges(x, bins, span))
     assert np.array_equal(want_edges, edges)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize("edges", [[0, 1, 1, 2.5, 7], [3, 3], [-np.inf, 0, np.inf], range(100)])
+def test_histograms_of_numbers_outside_and_on_edges(dtype: str, edges: Any) -> None:
+    x = np.random.default_rng(8).integers(-3, 110, 500).astype(dtype)
+    if dtype != "int32":
+        x[:4] = np.nan, np.inf, -np.inf, -0.0
+    bounds = np.array(edges, "float64")
+    got = value_of(lambda x: gx.histogram(x, gx.constant(bounds))[0], x)
+    assert np.array_equal(got, np.histogram(x, bounds)[0])
 
 
 @quickly
