@@ -155,7 +155,8 @@ class SplitWriter(PartialWriter):
             ([low + k * piece for k in range(count)], piece),
             ([low + count * piece], high - low - count * piece),
         ):
-            with scope.loop("vector", 0, length) as loop:
+            most = dim_min(parts.depth, length)  # it is no more, which is plain so
+            with scope.loop("vector", 0, most) as loop:
                 offset = draft.bind(loop.variable, 0, parts.depth)
                 reader = Reader(self, draft, loop.body)
                 states = [

@@ -76,6 +76,12 @@ class Accumulators:
         if count > 1 and s.accumulator in self.narrow.terms:
             self.states[s.accumulator] = self.narrow.accumulate(level, s, state)
             return
+        masks = [] if lanes is None or lanes.mask is None else [lanes.mask]
+        if s.mask is not None:
+            masks.append(self.values.operand(level, s.mask))
+        if count > 1 and s.accumulator in self.narrow.counts:
+            self.states[s.accumulator] = self.narrow.count(level, s, state, masks)
+            return
         value = self.values.operand(level, s.value)
         start = constant(identity(s.accumulator.combiner, s.value.dtype), s.value.dtype, count)
         if state == NOTHING:
@@ -85,9 +91,6 @@ class Accumulators:
         else:
             factors = value, self.values.operand(level, s.factor)
             combined = self.values.multiply_add(level, factors, state, s.value.dtype, count)
-        masks = [] if lanes is None or lanes.mask is None else [lanes.mask]
-        if s.mask is not None:
-            masks.append(self.values.operand(level, s.mask))
         for mask in masks:
             chosen = self.values.fresh()
             typed, flags = llvm_type(s.accumulator.dtype, count), llvm_type("bool", count)

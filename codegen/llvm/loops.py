@@ -28,11 +28,11 @@ from graphc.codegen.llvm.ahead import (
 )
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.loads import Loads
-from graphc.codegen.llvm.narrow import narrow_lanes, narrow_terms
+from graphc.codegen.llvm.narrow import counted_terms, narrow_lanes, narrow_terms
 from graphc.codegen.llvm.pauses import Pauses, steps_between_pauses
 from graphc.codegen.llvm.row_sums import RowSums, RowSumsWriter, row_sums
 from graphc.codegen.llvm.rows import written_blocks
-from graphc.codegen.llvm.scalar import constant, llvm_type
+from graphc.codegen.llvm.scalar import constant
 from graphc.codegen.llvm.stores import Stores
 from graphc.codegen.llvm.stream import Traffic, may_stream, streaming_stores
 from graphc.codegen.llvm.sums import in_registers
@@ -279,8 +279,12 @@ class Loops:
             return
         if self._narrow(level, loop):
             return
+        counts = counted_terms(loop) if count > 1 else {}
+        self.accumulators.narrow.counts |= counts
         for a, name in self._in_lanes(level, loop, count).items():
             self.accumulators.results[a] = self.accumulators.combine_lanes(level, a, name, count)
+        for a in counts:
+            del self.accumulators.narrow.counts[a]
 
     def _narrow(self, level: Level, loop: For) -> bool:
         """Narrow terms, if a loop accumulates those: whole vectors of them, then what is left: one
@@ -425,7 +429,7 @@ class Loops:
         for accumulator in initial:
             results[accumulator] = self.values.fresh("m")
             ends = [(made[name][accumulator], version.block) for name, version in versions.items()]
-            typed = llvm_type(accumulator.dtype, count)
+            typed = self.accumulators.typed(accumulator, count)
             level.put(f"{results[accumulator]} = phi {typed} {_incoming(ends)}")
         return results
 

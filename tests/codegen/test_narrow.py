@@ -87,3 +87,64 @@ def test_lanes_carry_bytes_of_conditions_and_few_wide_sums(
     for symbol in (x, y):
         text = gx.compile(symbol, gx.sum(symbol, axis=1), options=OPTIONS).llvm_ir
         assert "phi <8 x i64>" in text and "phi <16 x i64>" not in text
+
+
+COUNTED = ["float32", "float64", "float16", "int32", "int64", "uint16"]
+
+
+@pytest.mark.parametrize("name", ["sse2", "avx2", "host"])
+@pytest.mark.parametrize("dtype", COUNTED)
+def test_counts_of_comparisons(dtype: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name != "host":
+        monkeypatch.setattr(Machine, "host", staticmethod(lambda: PRESETS[name]))
+    x = gx.symbol("x", ("n",), dtype)
+    outputs = [
+        gx.sum(x > 3),
+        gx.mean(x != x[0]),
+        gx.sum(gx.cast(x > 3, "float32")),
+        gx.sum(gx.cast((x > 2) & (x < 5), "uint64")),
+        gx.max(gx.cast(x > 3, "int64")),
+    ]
+    whole, plain = (
+        gx.compile(x, made, options=OPTIONS) for made in (outputs, [gx.count_nonzero(x > 3)])
+    )
+    for length in (1, 3, 31, 65, 8192, 70_001):
+        array = (np.arange(length) % 7).astype(dtype)
+        if dtype == "float64":
+            array[::5] = np.nan
+        over, between = (array > 3).sum(), ((array > 2) & (array < 5)).sum()
+        wanted = [over, (array != array[0]).mean(), over, between, int(over > 0)]
+        assert [float(r) for r in whole(array)] == pytest.approx(wanted, rel=1e-15)
+        assert plain(array)[0] == over
+
+
+def test_counts_of_rows_and_where_a_mask_leaves_some_out() -> None:
+    x = np.random.default_rng(6).random((130, 1025)).astype("f4")
+    symbol = gx.symbol("x", x.shape, "float32")
+    kept = gx.pad(symbol > 0.5, [(0, 0), (3, 2)])
+    f = gx.compile(symbol, [gx.sum(symbol > 0.5, axis=1), gx.sum(kept, axis=1)], options=OPTIONS)
+    for got in f(x):
+        np.testing.assert_array_equal(got, (x > 0.5).sum(axis=1))
+
+
+def test_means_of_bytes_are_exact() -> None:
+    for dtype in ("uint8", "int8", "bool"):
+        array = extremes((300, 4321), dtype)
+        x = gx.symbol("x", array.shape, dtype)
+        f = gx.compile(x, [gx.mean(x), gx.mean(x, axis=1)], options=OPTIONS)
+        for got, wanted in zip(f(array), (array.mean(), array.mean(axis=1)), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-15)
+
+
+def test_conditions_are_counted_in_bits_of_what_is_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Machine, "host", staticmethod(lambda: PRESETS["avx2"]))
+    for dtype, held in (("float32", "x i32>"), ("float64", "x i64>")):
+        x = gx.symbol("x", (1 << 17,), dtype)
+        text = gx.compile(x, gx.sum(x > 0.5), options=OPTIONS).llvm_ir
+        first = next(line for line in text.splitlines() if " = phi <" in line)
+        assert held in first
+    bytes_ = gx.symbol("b", (1 << 17,), "uint8")
+    text = gx.compile(bytes_, gx.mean(bytes_), options=OPTIONS).llvm_ir
+    assert "phi <8 x i64>" in text
