@@ -259,7 +259,7 @@ def _ground_all(
 
     The values of one segment share most of their work: one kernel stores them all.
     """
-    chosen: list[Node] = []
+    chosen: dict[Node, None] = {}
     for node in order:
         literal = node.op is constant_op and node not in outputs
         if node not in must or literal or not partition.floats(node):
@@ -271,7 +271,7 @@ def _ground_all(
         if isinstance(node.type, TupleType) or node.op is project_op:
             _ground_one(partition, node)
         else:
-            chosen.append(node)
+            chosen[_computed_as(partition, node)] = None
     together: dict[tuple[Shape, int, int], list[Node]] = {}
     waits = _waits(partition, order, set(chosen), elsewhere)
     for node in chosen:
@@ -284,6 +284,16 @@ def _ground_all(
             group.reasons.append("stored: outputs, or values that several kernels need")
             partition.add(group)
             partition.group_of.update(dict.fromkeys(group.members, group))
+
+
+def _computed_as(partition: Partition, node: Node) -> Node:
+    """What a kernel computes for a node that is to be stored: if that is a reshape of arithmetic,
+    its elements lie the same way in memory, and at the indices of the arithmetic nothing has to be
+    divided to find its operands (a Kronecker product is an outer product, reshaped).
+    """
+    source = beneath(node)
+    arithmetic = isinstance(source.op.lowering, Elementwise) and partition.floats(source)
+    return source if arithmetic else node
 
 
 def most_together(shape: Shape) -> int | None:

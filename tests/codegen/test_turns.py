@@ -5,6 +5,7 @@ it is from?
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -127,10 +128,33 @@ def test_short_rows_are_turns(dtype: str, shape: tuple[int, ...]) -> None:
     assert f"in turns of {shape[-1]}" in str(compiled.report())
 
 
-@pytest.mark.parametrize("shapes", [((64, 64), (4, 4)), ((50, 70), (7, 3)), ((9, 80), (20, 64))])
+@pytest.mark.parametrize("shapes", [((64, 64), (4, 4)), ((50, 70), (7, 3))])
 def test_kronecker_products(shapes: tuple[tuple[int, ...], ...]) -> None:
     compiled = checked(lambda lib, a, b: lib.kron(a, b), *(numbers(shape) for shape in shapes))
     assert f"in turns of {shapes[1][1]}" in str(compiled.report())
+
+
+@pytest.mark.parametrize("shapes", [((9, 80), (20, 64)), ((5, 6), (10, 12)), ((2, 3, 4), (3, 9))])
+def test_a_reshape_of_arithmetic_is_computed_at_its_indices(shapes: Any) -> None:
+    """Its elements lie as the result's, and no lane divides its index to find what it reads."""
+    first, second = (numbers(shape) for shape in shapes)
+    kron = checked(lambda lib, a, b: lib.kron(a, b), first, second)
+    pairs = checked(lambda lib, a, b: lib.reshape(a[..., None] * b, -1), first, numbers((11,)))
+    assert not re.search("(srem|sdiv) <", kron.llvm_ir + pairs.llvm_ir)
+
+
+def test_two_reshapes_of_one_value() -> None:
+    a, b = gx.matrix("a", (6, 10)), gx.vector("b", 12)
+    pairs = gx.exp(a[:, :, None] * b)
+    compiled = gx.compile(
+        [a, b], [pairs.reshape(60, 12), pairs.reshape(6, 120), pairs], options=OPTIONS
+    )
+    x, y = numbers((6, 10), "float64") / 100, numbers((12,), "float64") / 100
+    flat, wide, whole = compiled(x, y)
+    np.testing.assert_allclose(whole, np.exp(x[:, :, None] * y), rtol=1e-15)
+    np.testing.assert_array_equal(flat, whole.reshape(60, 12))
+    np.testing.assert_array_equal(wide, whole.reshape(6, 120))
+    assert [kernel.title for kernel in compiled.report().kernels].count("exp") == 1
 
 
 def test_what_is_repeated_several_times() -> None:
