@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphc.dims import Extent
+from graphc.dims import Extent, product
 from graphc.node import Node
 from graphc.ops.arithmetic import add_op
-from graphc.ops.movement import concatenate_op, pad_op
+from graphc.ops.movement import concatenate_op, pad_op, reshape, reshape_op
 from graphc.rewrite.movement import MOST_JOINED, is_plain, known_extents
 from graphc.rewrite.pattern import Family, at_type, functions, number_of
 from graphc.rewrite.rule import rule
-from graphc.types import TensorType
+from graphc.types import Shape, TensorType
 
 (padded,) = functions("pad")
 _Piece = tuple[Node, tuple[Extent, ...]]  # an array, and where it begins
@@ -26,33 +26,121 @@ def _side_by_side(node: Node) -> Node | None:
     """Arrays padded to one shape and added, side by side: each begins where another ends, or later
     where that is known.
     """
-    pieces: list[_Piece] = []
-    stack = [*node.args]
-    while stack:
-        term = stack.pop()
-        if term.op is add_op:
-            stack += term.args
-        elif term.op is concatenate_op:  # as wide as all: nothing is left to pad
-            pieces += _joined(term, (0,) * node.ndim)
-        elif term.op is pad_op and is_plain(term):
-            inner, begin = term.args[0], term.attrs["starts"]
-            pieces += _joined(inner, begin) if inner.op is concatenate_op else [(inner, begin)]
-        else:
-            return None
-        if len(pieces) + len(stack) > MOST_JOINED:
-            return None
-    starts = [start for _, start in pieces]
-    apart = [axis for axis in range(node.ndim) if any(s[axis] != starts[0][axis] for s in starts)]
-    if len(apart) != 1:
+    terms = _terms(node)
+    if terms is None:
         return None
-    (axis,) = apart
+    run = _joined_axes(terms, node.shape)
+    if run is None:
+        return None
+    pieces: list[_Piece] = []
+    for term in terms:
+        found = _pieces(term)
+        if term.op is not reshape_op:
+            found = [_along(piece, node.shape, run) for piece in found]
+        pieces += found
+        if len(pieces) > MOST_JOINED:
+            return None
+    (first, last), axis = run, run[0]
     if len({(*a.shape[:axis], *a.shape[axis + 1 :]) for a, _ in pieces}) != 1:
+        return None
+    if len({(*start[:axis], *start[axis + 1 :]) for _, start in pieces}) != 1:
         return None
     pieces = _in_sequence(pieces, axis) or _with_gaps(pieces, axis)
     if not pieces:
         return None
     joined = concatenate_op(*[array for array, _ in pieces], axis=axis)
-    return pad_op(joined, starts=pieces[0][1], shape=node.shape, steps=(1,) * node.ndim)
+    shape = (*node.shape[:first], product(node.shape[first:last]), *node.shape[last:])
+    padded = pad_op(joined, starts=pieces[0][1], shape=shape, steps=(1,) * len(shape))
+    return reshape(padded, node.shape)
+
+
+def _terms(node: Node) -> list[Node] | None:
+    """What is added, if all of it is padded or joined, in this shape or before a reshape."""
+    found: list[Node] = []
+    stack = [*node.args]
+    while stack:
+        term = stack.pop()
+        if term.op is add_op:
+            stack += term.args
+        else:
+            inner = term.args[0] if term.op is reshape_op else term
+            if inner.op is not concatenate_op and not (inner.op is pad_op and is_plain(inner)):
+                return None
+            found.append(term)
+        if len(found) + len(stack) > MOST_JOINED:
+            return None
+    return found
+
+
+def _joined_axes(terms: list[Node], shape: Shape) -> tuple[int, int] | None:
+    """The axes, from one to before another, that pieces lie side by side along: a single one, or
+    several of known extents that are one axis to all pieces; None if there are no such.
+    """
+    reshapes = {_merged(term) for term in terms if term.op is reshape_op}
+    if len(reshapes) > 1 or None in reshapes:
+        return None
+    pieces = [piece for term in terms if term.op is not reshape_op for piece in _pieces(term)]
+    apart = [
+        axis
+        for axis in range(len(shape))
+        if len({(start[axis], array.shape[axis]) for array, start in pieces}) > 1
+    ]
+    for run in reshapes:
+        apart += [run[0], run[1] - 1]  # type: ignore[index]
+    if not apart:
+        return None
+    run = (min(apart), max(apart) + 1)
+    if reshapes and run not in reshapes:
+        return None
+    if run[1] - run[0] > 1 and not all(_is_one_run(piece, shape, run) for piece in pieces):
+        return None
+    return run
+
+
+def _merged(node: Node) -> tuple[int, int] | None:
+    """The axes of a reshape that were one before it; None if it does not just part an axis."""
+    before, after = node.args[0].shape, node.shape
+    more = len(after) - len(before)
+    if more < 1:
+        return None
+    first = next((i for i, extent in enumerate(before) if extent != after[i]), None)
+    if first is None:
+        return None
+    last = first + more + 1
+    parted = known_extents(after[first:last]) and before[first + 1 :] == after[last:]
+    return (first, last) if parted else None
+
+
+def _is_one_run(piece: _Piece, shape: Shape, run: tuple[int, int]) -> bool:
+    """Whether a piece's elements follow one another along axes that are taken as one."""
+    array, start = piece
+    inside = slice(*run)
+    if not known_extents(shape[inside], array.shape[inside], start[inside]):
+        return False
+    wide = min((axis for axis in range(*run) if array.shape[axis] != 1), default=run[1])
+    return all(array.shape[axis] == shape[axis] for axis in range(wide + 1, run[1]))
+
+
+def _along(piece: _Piece, shape: Shape, run: tuple[int, int]) -> _Piece:
+    """A piece where axes of the shape are taken as one."""
+    array, start = piece
+    first, last = run
+    if last - first == 1:
+        return piece
+    at: Extent = 0
+    for axis in range(first, last):
+        at = at * shape[axis] + start[axis]
+    extents = (*array.shape[:first], product(array.shape[first:last]), *array.shape[last:])
+    return reshape(array, extents), (*start[:first], at, *start[last:])
+
+
+def _pieces(term: Node) -> list[_Piece]:
+    """The arrays of a term and where they begin, before a reshape."""
+    inner = term.args[0] if term.op is reshape_op else term
+    if inner.op is concatenate_op:  # as wide as all: nothing is left to pad
+        return _joined(inner, (0,) * inner.ndim)
+    array, begin = inner.args[0], inner.attrs["starts"]
+    return _joined(array, begin) if array.op is concatenate_op else [(array, begin)]
 
 
 def _joined(node: Node, begin: tuple[Extent, ...]) -> list[_Piece]:
@@ -102,7 +190,7 @@ def _with_gaps(pieces: list[_Piece], axis: int) -> list[_Piece]:
 
 rule(
     "add_pads",
-    Family("add", lambda op: op is add_op, frozenset((add_op, pad_op, concatenate_op))),
+    Family("add", lambda op: op is add_op, frozenset((add_op, pad_op, concatenate_op, reshape_op))),
     _side_by_side,
     law="stable",
     doc="pad(concatenate(...)), or concatenate(...)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -39,6 +40,43 @@ def test_what_overlaps_or_lies_anywhere_is_added() -> None:
     assert ops(far)["add"] == 1
     values = np.linspace(1, 2, 8)
     assert np.array_equal(gx.compile([x], far)(values), gx.evaluate(far, {x: values}))
+
+
+def _determinant(a: gx.Node) -> gx.Node:
+    minors = [a[..., 1, i] * a[..., 2, j] - a[..., 1, j] * a[..., 2, i] for i, j in PAIRS]
+    return a[..., 0, 0] * minors[0] - a[..., 0, 1] * minors[1] + a[..., 0, 2] * minors[2]
+
+
+PAIRS = ((1, 2), (0, 2), (0, 1))
+GRIDS: list[Callable[[gx.Node], gx.Node]] = [
+    _determinant,
+    lambda a: a[:, 0, 1] * a[:, 2, 2],  # with gaps
+    lambda a: a[:, 2, 0] * gx.sum(a[:, :2] ** 2, (1, 2)),  # whole rows, and an element
+    lambda a: a[:, 0, 2] * a[:, 1, 0] * gx.sum(a[:, 2, 1:] ** 2, 1),  # parts of rows
+    lambda a: gx.sum(a[:, :, 1] ** 2, 1) + a[:, 0, 0],  # a column is no run
+    lambda a: a[:, 1, 1] * gx.sum(a[:, :, 1:] ** 2, (1, 2)),  # what overlaps
+]
+
+
+@pytest.mark.parametrize("function", GRIDS)
+@pytest.mark.parametrize("backend", backends())
+def test_elements_of_small_matrices(
+    function: Callable[[gx.Node], gx.Node], backend: str
+) -> None:
+    """Over all axes of the matrices they lie side by side, if over none of them."""
+    a = gx.symbol("a", ("n", 3, 3))
+    gradient = gx.grad(gx.sum(gx.sin(function(a))), a)
+    terms = [
+        argument.args[0].op.name if argument.op.name == "reshape" else argument.op.name
+        for node in topological(rewrite([gradient]).outputs)
+        if node.op.name == "add"
+        for argument in node.args
+    ]
+    assert ("pad" in terms or "concatenate" in terms) == (GRIDS.index(function) >= 4)
+    for rows in (0, 1, 50):
+        values = np.random.default_rng(rows).normal(size=(rows, 3, 3))
+        (found,) = run(backend, Case([a], [gradient]), [values])
+        np.testing.assert_allclose(found, gx.evaluate(gradient, {a: values}), 1e-12, 1e-12)
 
 
 @pytest.mark.parametrize("backend", backends())
