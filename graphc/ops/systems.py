@@ -17,6 +17,7 @@ from graphc.ops.cholesky import cholesky_op
 from graphc.ops.diagonal import diagonal, eye, tril, triu
 from graphc.ops.lu import lu_op
 from graphc.ops.matrices import least
+from graphc.ops.minors import MOST_ROWS, by_minors
 from graphc.ops.movement import (
     expand_dims,
     iota_op,
@@ -293,10 +294,18 @@ def like_float(pattern: Node, value: float, dtype_of: Node) -> Node:
 
 
 def det(a: Any) -> Node:
-    """The determinants of the matrices a [..., n, n]; their derivative is that of matrices that are
-    not singular, and raises `LinAlgError` at run time for others.
+    """The determinants of the matrices a [..., n, n].
+
+    Up to 4 x 4, of known extents, they are sums of products of elements, which may overflow where
+    factors of matrices of very unlike rows do not. The derivative of larger ones is that of
+    matrices that are not singular, and raises `LinAlgError` at run time for others.
     """
-    found, parity = _diagonal_and_parity("det", a)
+    (node,) = floats("det", a)
+    node = squares("det", node)
+    rows = node.shape[-1]
+    if isinstance(rows, int) and rows <= MOST_ROWS:
+        return by_minors(node)
+    found, parity = _diagonal_and_parity("det", node)
     return prod_(found, -1) * parity
 
 

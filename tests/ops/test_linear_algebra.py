@@ -318,9 +318,36 @@ def test_derivatives_of_solve_triangular(lower: bool, trans: int, unit: bool) ->
     )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("rows", range(6))
+@pytest.mark.parametrize("backend", backends())
+def test_determinants_of_many_small_matrices(rows: int, dtype: str, backend: str) -> None:
+    a = np.random.default_rng(rows).normal(size=(40, rows, rows)).astype(dtype)
+    if rows > 1:
+        a[3, 0] = a[3, 1]  # singular
+        a[4] *= 1e-5
+        a[5, 0, 0], a[6, 1, 0] = np.nan, np.inf
+    x = gx.symbol("x", ("n", rows, rows), dtype)
+    (found,) = run(backend, Case([x], [linalg.det(x)]), [a])
+    sound = np.isfinite(a).all((1, 2))
+    assert found.dtype == a.dtype and not np.isfinite(found[~sound]).any()
+    exact = a[sound].astype("float64")
+    size = np.finfo(dtype).eps * 100 * np.abs(exact).sum(2).prod(1)
+    assert np.all(np.abs(found[sound] - np.linalg.det(exact)) <= size)
+
+
 def test_derivatives_of_determinants() -> None:
-    check_derivatives(linalg.det, regular((3, 3)))
+    for rows in range(1, 6):
+        check_derivatives(linalg.det, regular((rows, rows)))
     check_derivatives(linalg.slogdet, regular((2, 3, 3)))
+
+
+def test_the_derivative_of_the_determinant_of_a_singular_matrix() -> None:
+    """Its cofactors, for few rows."""
+    a = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0], [1.0, 0.0, 1.0]])
+    gradient = compiled(lambda x: gx.grad(linalg.det(x), x), a)
+    wanted = [[4, 4, -4], [-2, -2, 2], [0, 0, 0]]
+    np.testing.assert_array_equal(gradient, wanted)
 
 
 @pytest.mark.parametrize("shape", [(3, 3), (4, 2), (2, 4), (2, 3, 2)])
