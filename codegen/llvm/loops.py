@@ -36,7 +36,7 @@ from graphc.codegen.llvm.scalar import constant
 from graphc.codegen.llvm.stores import Stores
 from graphc.codegen.llvm.stream import Traffic, may_stream, streaming_stores
 from graphc.codegen.llvm.sums import in_registers
-from graphc.codegen.llvm.turned import TurnedLoop, fill, strip_end, strip_start, turned_loop
+from graphc.codegen.llvm.turned import TurnedLoop, ask, fill, strip_end, strip_start, turned_loop
 from graphc.codegen.loops import LINE_BYTES, Buffer
 from graphc.codegen.recurrence import carried_loads
 from graphc.codegen.scalar import For, Scope, Store, Value, walk
@@ -68,11 +68,12 @@ class Loops:
         self.row_sums = RowSumsWriter(self.indices, accumulators, self._reduced)
         self.traffic: Traffic | None = None  # None: nothing goes past the caches here
         self.meanwhile: dict[int, list[NextBlock]] = {}  # by loops, what they ask for
+        self.asking: dict[int, tuple[TurnedLoop, str]] = {}  # strips by loops, and where they begin
 
     def counted(self, level: Level, loop: For, start: str, stop: str) -> None:
         """A loop in order, with accumulators carried in registers."""
         lanes = level.lane_count
-        across = None if self.traffic is None else turned_loop(loop)
+        across = None if self.traffic is None else turned_loop(loop, self.values.machine)
         if across is not None:
             self._in_strips(level, across, start, stop)
             return
@@ -144,6 +145,8 @@ class Loops:
         strip.put(f"{count} = sub i64 {end}, {first}")
         moved = {id(t.load): fill(self.indices, strip, loop, t, count) for t in turned}
         self.loads.moved |= moved
+        if loop.asks:
+            self.asking[id(row)] = (loop, first)
         self._carried(strip, row, first, end, 1, level.lane_count, {})
         some, more, before = self.values.fresh("c"), self.values.fresh("c"), level.block
         strip.put(f"{more} = icmp slt i64 {end}, {stop}")
@@ -238,6 +241,12 @@ class Loops:
             rows = rows_sought(loop, large) if self.traffic is not None and alone else []
             for sought in rows:
                 self.loads.seek(body, loop, position, stop, sought)
+            if id(loop) in self.asking:
+                strips, begin = self.asking[id(loop)]
+                count = self.values.fresh()
+                body.put(f"{count} = sub i64 {position}, {begin}")
+                for turned in strips.turned:
+                    ask(self.indices, body, strips, turned, count)
             self.write(body, loop.body)
             for sought in rows:
                 del self.loads.sought[id(sought.load)]

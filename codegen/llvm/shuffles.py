@@ -31,6 +31,24 @@ def exchanges(count: int, width: int) -> Iterator[list[Exchange]]:
         half //= 2
 
 
+def interleavings(count: int, width: int) -> Iterator[list[Exchange]]:
+    """The steps that transpose `count` vectors, in each part of `count` elements by itself: halves
+    of two vectors are interleaved. Each step moves one bit of the position of an element from its
+    column to its row. Where parts are those that a processor's unpacking stays in, each vector of a
+    step is one instruction.
+    """
+    half, starts = count // 2, range(0, width, count)
+    step = [
+        (2 * k + upper, (k, k + half), [
+            first + upper * half + i // 2 + (width if i % 2 else 0)
+            for first in starts for i in range(count)
+        ])
+        for k in range(half) for upper in (0, 1)
+    ]  # fmt: skip
+    for _ in range(count.bit_length() - 1):
+        yield step
+
+
 def register_lanes(lanes: int, size: int, vector_bytes: int) -> int:
     """Of how many lanes one register has the elements."""
     return min(lanes, max(4, vector_bytes // size))

@@ -9,17 +9,21 @@ which the lanes read side by side. The nest means what it meant; no other backen
 A strip is as long as a line of memory and ends where a line does, wherever the array starts. So
 each line is read once, and whole: where rows lie a power of two apart, lines of many rows have the
 same few places in a cache, and half a line would not be there any more when it is asked for.
+
+Where a register holds a line, what is loaded of a row asks for what follows it. Narrower registers
+take several loads for each line, and a strip is turned faster than memory answers: there each
+iteration that writes asks for its share of the next strip, so that memory is never left to rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from graphc.codegen.llvm.indices import Indices
 from graphc.codegen.llvm.level import Level
-from graphc.codegen.llvm.shuffles import exchanges
+from graphc.codegen.llvm.shuffles import Exchange, exchanges, interleavings
 from graphc.codegen.loops import LINE_BYTES, Buffer, linear, most_steps
 from graphc.codegen.loops import MOST_TURNED as SIDE
 from graphc.codegen.machine import Machine
@@ -35,6 +39,8 @@ LEAST_ROWS = 4
 AHEAD_BYTES = 2 * LINE_BYTES
 # Bytes of the strips on the stack that one nest may have: some systems give threads little more.
 MOST_BYTES = 1 << 16
+# Unpacking moves elements within parts of registers of so many bytes.
+PART_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -53,13 +59,16 @@ class Turned:
 @dataclass(frozen=True)
 class TurnedLoop:
     """A loop in order that is run strip by strip: the lanes in it, what they read across the rows,
-    and the most iterations of a strip.
+    the most iterations of a strip, and how many elements apart these lie on the stack. `asks`:
+    each iteration asks for its share of what the next strip reads.
     """
 
     row: For
     lanes: For
     turned: list[Turned]
     most: int
+    pitch: int
+    asks: bool
 
     def routines(self, machine: Machine) -> set[tuple[int, int]]:
         """The routines that turn what it reads: sizes of elements, and sides of blocks."""
@@ -72,7 +81,7 @@ class TurnedLoop:
         return size, block_side(size, rows, machine)
 
 
-def turned_loop(row: For) -> TurnedLoop | None:
+def turned_loop(row: For, machine: Machine) -> TurnedLoop | None:
     """How a loop in order is run in strips; None where nothing in it is read across the rows."""
     inner = [s for s in row.body.statements if isinstance(s, For)]
     if row.role != "serial" or row.accumulators or len(inner) != 1 or any(carried_loads(row)):
@@ -82,14 +91,18 @@ def turned_loop(row: For) -> TurnedLoop | None:
         return None
     loads = [s for s in lanes.body.statements if isinstance(s, Value) and s.opcode == "load"]
     found = [turned for load in loads if (turned := _turned(load, row, lanes)) is not None]
-    if not found or not _is_small(lanes):
-        return None
-    most = LINE_BYTES // max(turned.buffer.item_bytes for turned in found)
+    width = most_steps(lanes.start, lanes.stop)
     written = {s.buffer for s in walk(row.body) if isinstance(s, Store)}
-    room = sum(_strip_bytes(turned.buffer, most) for turned in found)
-    if room > MOST_BYTES or any(turned.buffer in written for turned in found):
+    if not found or width is None or width > SIDE or any(t.buffer in written for t in found):
         return None
-    return TurnedLoop(row, lanes, found, most)
+    sizes = [turned.buffer.item_bytes for turned in found]
+    most = LINE_BYTES // max(sizes)
+    asks = machine.vector_bytes < LINE_BYTES
+    # Columns of a block that lie a power of two apart would have few places in the first cache.
+    pitch = width + machine.vector_bytes // min(sizes) if asks else SIDE
+    if most * pitch * sum(sizes) > MOST_BYTES:
+        return None
+    return TurnedLoop(row, lanes, found, most, pitch, asks)
 
 
 def _turned(load: Value, row: For, lanes: For) -> Turned | None:
@@ -105,15 +118,6 @@ def _turned(load: Value, row: For, lanes: For) -> Turned | None:
     return Turned(load, across[0])
 
 
-def _strip_bytes(buffer: Buffer, most: int) -> int:
-    return most * SIDE * buffer.item_bytes
-
-
-def _is_small(loop: For) -> bool:
-    steps = most_steps(loop.start, loop.stop)
-    return steps is not None and steps <= SIDE
-
-
 def strip_end(indices: Indices, level: Level, loop: TurnedLoop, start: str, stop: str) -> str:
     """Where a strip from `start` on ends: where a line of what is read first does, or the loop."""
     fresh = indices.values.fresh
@@ -122,7 +126,7 @@ def strip_end(indices: Indices, level: Level, loop: TurnedLoop, start: str, stop
     address, over, room, steps, end, final = (fresh() for _ in range(6))
     level.put(f"{address} = ptrtoint ptr {_source(indices, level, loop, first)} to i64")
     level.put(f"{over} = and i64 {address}, {LINE_BYTES - size}")
-    level.put(f"{room} = sub i64 {LINE_BYTES}, {over}")
+    level.put(f"{room} = sub i64 {loop.most * size}, {over}")
     level.put(f"{steps} = lshr exact i64 {room}, {size.bit_length() - 1}")
     level.put(f"{end} = add i64 {start}, {steps}")
     indices.values.declarations.add("declare i64 @llvm.smin.i64(i64, i64)")
@@ -151,11 +155,11 @@ def _source(indices: Indices, level: Level, loop: TurnedLoop, turned: Turned) ->
 def fill(indices: Indices, level: Level, loop: TurnedLoop, turned: Turned, rows: str) -> Address:
     """Turn what a strip of so many rows reads; returns where the loads of the loops find it."""
     row, lanes, buffer = loop.row, loop.lanes, turned.buffer
-    held = Buffer(f"turned_{indices.values.fresh('s')[1:]}", buffer.dtype, (loop.most, SIDE))
+    held = Buffer(f"turned_{indices.values.fresh('s')[1:]}", buffer.dtype, (loop.most, loop.pitch))
     size = buffer.item_bytes
     top = next(each for each in level.chain() if each.parent is None)
     name = f"%{held.name}"
-    top.put(f"{name} = alloca [{_strip_bytes(buffer, loop.most)} x i8], align 64")
+    top.put(f"{name} = alloca [{loop.most * loop.pitch * size} x i8], align 64")
     indices.pointers[held] = name
     given = [
         ("ptr", _source(indices, level, loop, turned)),
@@ -163,6 +167,7 @@ def fill(indices: Indices, level: Level, loop: TurnedLoop, turned: Turned, rows:
         ("i64", rows),
         ("i64", indices.dim(level, lanes.stop - lanes.start)),
         ("ptr", name),
+        ("i64", str(loop.pitch)),
     ]
     listed = ", ".join(f"{typed} {operand}" for typed, operand in given)
     called = routine_name(*loop.routine(turned, indices.values.machine))
@@ -170,6 +175,27 @@ def fill(indices: Indices, level: Level, loop: TurnedLoop, turned: Turned, rows:
     across = Dim.symbol(row.variable) - Dim.symbol(strip_start(row))
     along = Dim.symbol(lanes.variable) - lanes.start
     return Address(held, (across, along), 0)
+
+
+def ask(indices: Indices, level: Level, loop: TurnedLoop, turned: Turned, count: str) -> None:
+    """In iteration `count` of a strip, ask for its share of the lines that the next one reads."""
+    fresh, put, size = indices.values.fresh, level.put, turned.buffer.item_bytes
+    width = most_steps(loop.lanes.start, loop.lanes.stop)
+    assert width is not None
+    rows = -(-width // loop.most)
+    step = indices.dim(level, turned.step * size)
+    source = _source(indices, level, loop, turned)
+    first, below, following, at = fresh(), fresh(), fresh("p"), fresh("p")
+    put(f"{first} = mul i64 {count}, {rows}")
+    put(f"{below} = mul i64 {first}, {step}")
+    put(f"{following} = getelementptr i8, ptr {source}, i64 {loop.most * size}")
+    put(f"{at} = getelementptr i8, ptr {following}, i64 {below}")
+    indices.values.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+    for k in range(rows):
+        if k:
+            before, at = at, fresh("p")
+            put(f"{at} = getelementptr i8, ptr {before}, i64 {step}")
+        put(f"call void @llvm.prefetch.p0(ptr {at}, i32 0, i32 2, i32 1)")
 
 
 # -- the routine that turns a strip ----------------------------------------------------------------
@@ -188,13 +214,13 @@ def routine_name(size: int, side: int) -> str:
 
 
 def routine(size: int, side: int, machine: Machine) -> tuple[str, set[str]]:
-    """`void turn<size>x<side>(source, step, rows, lanes, target)`, and what it declares.
+    """`void turn<size>x<side>(source, step, rows, lanes, target, pitch)`, and what it declares.
 
-    Element (i, j) of the target, whose rows have `SIDE` elements, becomes element i of what lies
-    at the source and `step` bytes further for each j. Where the machine loads some lanes of a
-    vector as fast as all of them, blocks reach over the edge: they read nothing there, and the
-    last line once more. Elsewhere they are moved back to where they fit, and what is smaller than
-    a block is turned element by element.
+    Element (i, j) of the target, whose rows lie `pitch` elements apart, becomes element i of what
+    lies at the source and `step` bytes further for each j. Where the machine loads some lanes of a
+    vector as fast as all of them, blocks reach over the edge: they read nothing there, and the last
+    line once more. Elsewhere they are moved back to where they fit, and what is smaller than a
+    block is turned element by element.
     """
     writer = _Writer(size, side)
     return writer.text(machine.has_masks), writer.declarations
@@ -216,7 +242,7 @@ class _Writer:
     def text(self, masked: bool) -> str:
         head = (
             f"define internal void {routine_name(self.size, self.count)}(ptr %source, i64 %step, "
-            "i64 %rows, i64 %lanes, ptr noalias %target) noinline nounwind {"
+            "i64 %rows, i64 %lanes, ptr noalias %target, i64 %pitch) noinline nounwind {"
         )
         self.lines = [head, "entry:"]
         if masked:
@@ -284,39 +310,37 @@ class _Writer:
         self.put("%there = getelementptr i8, ptr %source, i64 %away")
         self.put(f"%at = getelementptr {self.element}, ptr %there, i64 %ei")
         self.put(f"%x = load {self.element}, ptr %at, align {self.size}")
-        self.put(f"%row = mul i64 %ei, {SIDE}")
+        self.put("%row = mul i64 %ei, %pitch")
         self.put("%place = add i64 %row, %ej")
         self.put(f"%to = getelementptr {self.element}, ptr %target, i64 %place")
         self.put(f"store {self.element} %x, ptr %to, align {self.size}")
 
     def block(self, i: str, j: str, live: str | None) -> None:
         """Load along the rows, turn, store: the block at row i and lane j of the target."""
-        vector, size, n = self.vector, self.size, self.count
-        rows = []
+        vector, size = self.vector, self.size
         self.put(f"%beside = sub i64 %lanes, {j}")
         self.put(f"%from = mul i64 {j}, %step")
         self.put("%line = getelementptr i8, ptr %source, i64 %from")
-        self.put(f"%r0p = getelementptr {self.element}, ptr %line, i64 {i}")
-        for k in range(n):
-            name = f"%r{k}"
+        self.put(f"%p0 = getelementptr {self.element}, ptr %line, i64 {i}")
+        places = [f"%p{k}" for k in range(self.count)]
+        for k, place in enumerate(places):
             if k:
                 step = "%step"
                 if live is not None:
-                    self.put(f"{name}c = icmp sgt i64 %beside, {k}")
-                    self.put(f"{name}s = select i1 {name}c, i64 %step, i64 0")
-                    step = f"{name}s"
-                self.put(f"{name}p = getelementptr i8, ptr %r{k - 1}p, i64 {step}")
-            # The strips that follow lie further along the same rows.
-            self.put(f"{name}a = getelementptr i8, ptr {name}p, i64 {AHEAD_BYTES}")
-            self.put(f"call void @llvm.prefetch.p0(ptr {name}a, i32 0, i32 2, i32 1)")
-            self.put(f"{name} = {self.loaded(f'{name}p', live)}")
-            rows.append(name)
-        for k, name in enumerate(self.turned(rows)):
-            self.put(f"{name}i = add i64 {i}, {k}")
-            self.put(f"{name}m = mul i64 {name}i, {SIDE}")
-            self.put(f"{name}q = add i64 {name}m, {j}")
-            self.put(f"{name}t = getelementptr {self.element}, ptr %target, i64 {name}q")
-            self.put(f"store {vector} {name}, ptr {name}t, align {size}")
+                    step = f"%s{k}"
+                    self.put(f"%c{k} = icmp sgt i64 %beside, {k}")
+                    self.put(f"{step} = select i1 %c{k}, i64 %step, i64 0")
+                self.put(f"{place} = getelementptr i8, ptr {places[k - 1]}, i64 {step}")
+            if live is not None:  # the strips that follow lie further along the same rows
+                self.put(f"%q{k} = getelementptr i8, ptr {place}, i64 {AHEAD_BYTES}")
+                self.put(f"call void @llvm.prefetch.p0(ptr %q{k}, i32 0, i32 2, i32 1)")
+        self.put(f"%m = mul i64 {i}, %pitch")
+        self.put(f"%first = add i64 %m, {j}")
+        self.put(f"%t0 = getelementptr {self.element}, ptr %target, i64 %first")
+        for k, column in enumerate(self.turned(places, live)):
+            if k:
+                self.put(f"%t{k} = getelementptr {self.element}, ptr %t{k - 1}, i64 %pitch")
+            self.put(f"store {vector} {column}, ptr %t{k}, align {size}")
 
     def loaded(self, at: str, live: str | None) -> str:
         """The instruction that loads a row of a block."""
@@ -330,13 +354,45 @@ class _Writer:
             f"{vector} zeroinitializer)"
         )
 
-    def turned(self, rows: list[str]) -> list[str]:
-        """The columns of a block."""
+    def halves(self, places: list[str]) -> list[list[str]]:
+        """Rows of two parts of registers, at some places, so that parts stay where they are: of
+        rows half a block apart the first parts together, and the second ones.
+        """
+        size, half = self.size, self.count // 2
+        part, picks = f"<{half} x {self.element}>", ", ".join(f"i32 {i}" for i in range(2 * half))
+        found = []
+        for which in range(2):
+            for k, place in enumerate(places):
+                name = f"%h{which}_{k}"
+                self.put(f"{name}p = getelementptr i8, ptr {place}, i64 {which * half * size}")
+                self.put(f"{name} = load {part}, ptr {name}p, align {size}")
+            rows = [f"%g{which}_{k}" for k in range(half)]
+            for k, row in enumerate(rows):
+                pair = f"{part} %h{which}_{k}, {part} %h{which}_{k + half}"
+                self.put(f"{row} = shufflevector {pair}, <{2 * half} x i32> <{picks}>")
+            found.append(rows)
+        return found
+
+    def turned(self, places: list[str], live: str | None) -> list[str]:
+        """The columns of a block whose rows lie at some places."""
+        size, n = self.size, self.count
+        if live is None and n * size > PART_BYTES:
+            first, second = self.halves(places)
+            steps = [list(interleavings(n // 2, n)) for _ in range(2)]
+            return self.moved(first, steps[0], "a") + self.moved(second, steps[1], "b")
+        rows = [f"%r{k}" for k in range(n)]
+        for row, place in zip(rows, places, strict=True):
+            self.put(f"{row} = {self.loaded(place, live)}")
+        steps = exchanges(n, n) if live is not None else interleavings(n, n)
+        return self.moved(rows, steps, "x")
+
+    def moved(self, rows: list[str], steps: Iterable[list[Exchange]], tag: str) -> list[str]:
+        """What some steps make of vectors."""
         vector, n = self.vector, self.count
-        for number, stage in enumerate(exchanges(n, n)):
+        for number, step in enumerate(steps):
             changed = list(rows)
-            for place, (first, second), picks in stage:
-                changed[place] = f"%x{number}_{place}"
+            for place, (first, second), picks in step:
+                changed[place] = f"%{tag}{number}_{place}"
                 order = ", ".join(f"i32 {i}" for i in picks)
                 self.put(
                     f"{changed[place]} = shufflevector {vector} {rows[first]}, "

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.codegen.llvm.shuffles import exchanges, interleavings
 from graphc.codegen.llvm.turned import block_side, routine
 from graphc.codegen.machine import PRESETS, Machine
+from graphc.runtime import printing
 
 OPTIONS = gx.Options(threads=2, cache=False)
 # Whole tiles and blocks, one element more or less, fewer than a block of registers.
@@ -111,6 +115,45 @@ def test_blocks_fit_into_registers(name: str, size: int, rows: int) -> None:
     loaded = len(set(re.findall(r"(%r\d+) = (?:load|call)", text)))
     assert loaded <= machine.vector_registers and max(widths) <= machine.vector_bytes
     assert ("masked" in text) == machine.has_masks
+
+
+@pytest.mark.parametrize("steps", [exchanges, interleavings])
+@pytest.mark.parametrize(("count", "width"), [(2, 2), (4, 4), (4, 8), (16, 16), (8, 16), (2, 4)])
+def test_steps_transpose_squares_side_by_side(steps: Callable, count: int, width: int) -> None:
+    rows = [[(row, column) for column in range(width)] for row in range(count)]
+    for step in steps(count, width):
+        changed = list(rows)
+        for place, (first, second), picks in step:
+            both = rows[first] + rows[second]
+            changed[place] = [both[i] for i in picks]
+        rows = changed
+    wanted = [
+        [(column % count, column // count * count + row) for column in range(width)]
+        for row in range(count)
+    ]
+    assert rows == wanted
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_what_is_written_asks_for_the_next_strip(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a register holds no whole line: each iteration for its share of the lines."""
+    texts: list[str] = []
+    print_kernel = printing.kernel_text
+
+    def kept(kernel: Any, machine: Machine) -> Any:
+        texts.append(print_kernel(kernel, PRESETS[name]).text)
+        return print_kernel(kernel, machine)
+
+    monkeypatch.setattr(printing, "kernel_text", kept)
+    x = gx.symbol("x", (300, 1000), "float32")
+    gx.compile(x, x.T * 2, options=OPTIONS)
+    text = texts[0]
+    llvm.parse_assembly(text).verify()
+    turning, kernel = text.split("define internal void @turn4x", 1)[1].split("\n}\n", 1)
+    within, after = (part.count("call void @llvm.prefetch") for part in (turning, kernel))
+    assert (within, after) == ((16, 0) if PRESETS[name].has_masks else (0, 128 // 16))
 
 
 @pytest.mark.parametrize("name", ["sse2", "avx2"])
