@@ -184,6 +184,8 @@ NATIVE = replace(
     straight=16 if platform.machine() in ("x86_64", "AMD64") else 0,
     kept_bytes=1 << 20,
     streams_of_part=4,
+    whole_results=16,
+    whole_elements=65536,
     short_rows=16,
 )
 GPU = Tactics(

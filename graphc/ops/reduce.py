@@ -191,6 +191,10 @@ def _infer_position(name: str) -> Any:
     return infer
 
 
+# Lines of so many elements are searched for an extremum in pieces of so many, which a cache holds.
+LONG_LINE, PIECE_OF_LINE = 1 << 16, 1 << 12
+
+
 def _position(name: str, extremum: Op, numpy: Any) -> Op:
     """The op that gives the first position of an extremum."""
 
@@ -205,6 +209,8 @@ def _position(name: str, extremum: Op, numpy: Any) -> Op:
         from graphc.ops.special import where_op
 
         length = x.shape[axis]
+        if axis == x.ndim - 1 and isinstance(length, int) and length >= LONG_LINE:
+            return _position_in_pieces(extremum, op, x, length)
         short = isinstance(length, int) and 0 < length <= np.iinfo("int32").max
         dtype = dtypes.INT32 if short else dtypes.INT64  # of vectors that hold more positions
         position = iota_op(shape=x.shape, axis=axis, dtype=dtype)
@@ -214,7 +220,7 @@ def _position(name: str, extremum: Op, numpy: Any) -> Op:
         never = like(position, int(np.iinfo(dtype).max))
         return cast(min_op(where_op(hit, position, never), axes=(axis,)), dtypes.INT64)
 
-    return register(
+    op = register(
         Op(
             name,
             _infer_position(name),
@@ -227,6 +233,28 @@ def _position(name: str, extremum: Op, numpy: Any) -> Op:
             "no elements, the largest int64.",
         )
     )
+    return op
+
+
+def _position_in_pieces(extremum: Op, position: Op, x: Node, length: int) -> Node:
+    """The first position of the extremum of long lines: pieces of them are read once, while a cache
+    holds them, for their extrema and the positions of these.
+    """
+    from graphc.ops.indexing import take_along_axis
+    from graphc.ops.joining import concatenate
+    from graphc.ops.movement import reshape
+
+    lead, last = x.shape[:-1], x.ndim - 1
+    whole = length - length % PIECE_OF_LINE
+    parts = [(reshape(x[..., :whole], (*lead, whole // PIECE_OF_LINE, PIECE_OF_LINE)), last + 1)]
+    if length > whole:
+        parts.append((reshape(x[..., whole:], (*lead, 1, length - whole)), last + 1))
+    extrema = [extremum(part, axes=(axis,)) for part, axis in parts]
+    places = [position(part, axis=axis) for part, axis in parts]
+    best = position(concatenate(extrema, last), axis=last)
+    number = reshape(best, (*lead, 1))
+    place = take_along_axis(concatenate(places, last), number, last)
+    return best * PIECE_OF_LINE + reshape(place, lead)
 
 
 argmax_op = _position("argmax", max_op, np.argmax)

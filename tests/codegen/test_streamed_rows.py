@@ -94,3 +94,30 @@ def test_what_takes_longer_than_memory_is_done_row_by_row() -> None:
     for build in (lambda x: gx.sum(gx.exp(x), axis=1), lambda x: gx.var(x, axis=1)):
         assert AT_ONCE not in str(compiled(build, (400, 1000)).report())
     assert AT_ONCE not in str(compiled(lambda x: gx.sum(x, axis=1), (4000, 100)).report())
+
+
+def test_a_few_long_rows_are_reduced_whole() -> None:
+    """Sixteen of them are enough for many workers: what is made of them is made in one kernel."""
+    array = np.random.default_rng(5).normal(size=(16, 10_000))
+    f = compiled(lambda x: [gx.argmax(x, axis=1), gx.var(x, axis=1)], array.shape, dtype="float64")
+    assert not any(kernel.title.endswith("_combine") for kernel in f.kernels)
+    position, variance = f(array)
+    np.testing.assert_array_equal(position, array.argmax(axis=1))
+    np.testing.assert_allclose(variance, array.var(axis=1), rtol=1e-12)
+    for shape in ((15, 10_000), (16, 70_000)):
+        few = compiled(lambda x: gx.max(x, axis=1), shape)
+        assert any(kernel.title.endswith("_combine") for kernel in few.kernels)
+
+
+@pytest.mark.parametrize("length", [65_535, 65_536, 65_537, 90_000])
+@pytest.mark.parametrize("dtype", ["float32", "int16"])
+def test_positions_in_long_lines(dtype: str, length: int) -> None:
+    f = compiled(lambda x: [gx.argmax(x), gx.argmin(x, axis=1)], (2, length), dtype=dtype)
+    array = np.random.default_rng(length).integers(-99, 99, (2, length)).astype(dtype)
+    places = [(), [(0, 5)], [(1, length - 1)], [(0, 4096), (0, 4095)], [(1, 7), (0, length - 1)]]
+    for case in places:
+        for place in case:
+            array[place] = 200 if dtype == "int16" else np.nan
+        largest, least = f(array)
+        assert largest == array.argmax()
+        np.testing.assert_array_equal(least, array.argmin(axis=1))
