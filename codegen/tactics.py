@@ -84,6 +84,7 @@ class Tactics:
     few_delaying: int = 0  # so few results do not make a kernel wait for another beside it
     joins_outputs: bool = False  # parts of an output are written where they belong
     rows_take_besides: bool = False  # kernels that reduce take more that reads what they read
+    sums_take_outputs: bool = True  # sums in parts write what else is made of the same elements
     remakes_masks: bool = False  # what relu gives is asked for its sign where that is wanted
     flat_columns: bool = False  # lanes run over all that a reduction leaves, not only the last axis
     narrow_rows: int = 0  # results of at most so many elements are lanes too
@@ -217,6 +218,7 @@ GPU = Tactics(
     few_delaying=64,
     joins_outputs=True,
     rows_take_besides=True,
+    sums_take_outputs=False,
     remade_cost=100,
     remakes_masks=True,
     flat_columns=True,

@@ -13,11 +13,18 @@ from graphc.codegen.fuse.cost import MOST_COST, RECOMPUTE_COST, own_cost
 from graphc.codegen.fuse.group import Group
 from graphc.codegen.fuse.partition import Partition
 from graphc.codegen.fuse.parts import PARTS_TOGETHER, makes_few, without_ones, woven_shape
-from graphc.codegen.fuse.placing import SOURCE_SEARCH
-from graphc.codegen.fuse.reading import beneath, moves, result_shape, windowed_sources
+from graphc.codegen.fuse.placing import READS_ARRAYS, SOURCE_SEARCH
+from graphc.codegen.fuse.reading import (
+    RENAMING,
+    beneath,
+    moves,
+    renames,
+    result_shape,
+    windowed_sources,
+)
 from graphc.codegen.fuse.reduced_products import lanes_of
 from graphc.dims import product
-from graphc.lowering import Contract, Elementwise, Gather, Nest, Region, Scatter, View
+from graphc.lowering import Contract, Elementwise, Gather, Nest, Reduce, Region, Scatter, View
 from graphc.node import Node
 from graphc.ops.operands import constant_op
 from graphc.ops.special import cast_op, project_op
@@ -31,6 +38,8 @@ FEW_ELEMENTS = 64
 LEAST_READS = 4
 # Kernels that read a floating value, told apart by name; of more only the first and last count.
 MOST_READERS = 16
+# Nodes looked at to tell what a value is made of.
+ELEMENTS_SEARCH = 512
 NOBODY: frozenset[Group] = frozenset()
 
 
@@ -260,6 +269,7 @@ def _ground_all(
     The values of one segment share most of their work: one kernel stores them all.
     """
     chosen: dict[Node, None] = {}
+    sums = {} if segments else _sums_in_parts(partition)
     for node in order:
         literal = node.op is constant_op and node not in outputs
         if node not in must or literal or not partition.floats(node):
@@ -271,7 +281,9 @@ def _ground_all(
         if isinstance(node.type, TupleType) or node.op is project_op:
             _ground_one(partition, node)
         else:
-            chosen[_computed_as(partition, node)] = None
+            source = _computed_as(partition, node)
+            if not (sums and _joins_one(partition, source, sums, must)):
+                chosen[source] = None
     together: dict[tuple[Shape, int, int], list[Node]] = {}
     waits = _waits(partition, order, set(chosen), elsewhere)
     for node in chosen:
@@ -294,6 +306,93 @@ def _computed_as(partition: Partition, node: Node) -> Node:
     source = beneath(node)
     arithmetic = isinstance(source.op.lowering, Elementwise) and partition.floats(source)
     return source if arithmetic else node
+
+
+def _sums_in_parts(partition: Partition) -> dict[Group, set[Node]]:
+    """The kernels that add up, in parts, an array of many elements, where those may write others,
+    and the arrays that each reads.
+    """
+    tactics = partition.tactics
+    found: dict[Group, set[Node]] = {}
+    for group in partition.groups if tactics.sums_take_outputs else ():
+        if group.kind != "nest" or group.reduced is None or group.work > tactics.most_work:
+            continue
+        if tactics.has_parts(group.domain, group.reduced):
+            added = [each.args[0] for each in group.members if isinstance(each.op.lowering, Reduce)]
+            found[group] = _elements_read(partition, added)
+    return found
+
+
+def _joins_one(
+    partition: Partition, node: Node, sums: Mapping[Group, set[Node]], must: set[Node]
+) -> bool:
+    """Give a value to one that adds up what is made of the same elements: they are read once, and
+    what both compute of them is computed once.
+    """
+    mine = _elements_read(partition, [node])
+    for group, read in sums.items():
+        if group.domain != result_shape(node) or read.isdisjoint(mine):
+            continue
+        together = _with_its_readers(partition, node, group, must)
+        stored = [each for each in group.members if not isinstance(each.op.lowering, Reduce)]
+        if len(stored) + len(together) > MOST_TOGETHER:
+            continue
+        for member in together:
+            group.members.append(member)
+            group.stages[member] = 0
+            group.fused.setdefault(READS_ARRAYS, []).append(member.op.name)
+            partition.group_of[member] = group
+            partition.dependencies[member] = frozenset((group,))
+        if together:
+            return True
+    return False
+
+
+def _with_its_readers(
+    partition: Partition, node: Node, group: Group, must: set[Node]
+) -> list[Node]:
+    """A value and all that must be stored and is made of it, if the group can write all of that:
+    nobody else waits for the group then. None of them if it cannot.
+    """
+    found, stack, seen = [node], [node], {node}
+    while stack:
+        for user in partition.users.get(stack.pop(), ()):
+            owner = partition.group_of.get(user)
+            if user in seen or owner is group:
+                continue
+            seen.add(user)
+            renamed = user.op in RENAMING and renames(user)
+            alike = isinstance(user.op.lowering, Elementwise) and result_shape(user) == group.domain
+            if owner is not None or len(seen) > ELEMENTS_SEARCH or not (renamed or alike):
+                return []
+            if alike and user in must:
+                if not _elements_read(partition, [user]):
+                    return []
+                found.append(user)
+            stack.append(user)
+    return found
+
+
+def _elements_read(partition: Partition, nodes: Sequence[Node]) -> set[Node]:
+    """The arrays in memory that nodes of one shape read at their own index; none if there is more
+    to find than is soon looked at, or if elements are read elsewhere, as views do: loops that are
+    made for them are not those of a sum.
+    """
+    stack, seen = list(nodes), set(nodes)
+    found: set[Node] = set()
+    while stack:
+        current = stack.pop()
+        if partition.is_external(current):
+            found.add(current)
+        elif isinstance(current.op.lowering, Elementwise):
+            fresh = [argument for argument in current.args if argument not in seen]
+            seen.update(fresh)
+            stack += fresh
+        elif current.op not in RENAMING and current.op is not constant_op:
+            return set()
+        if len(seen) > ELEMENTS_SEARCH:
+            return set()
+    return found
 
 
 def most_together(shape: Shape) -> int | None:

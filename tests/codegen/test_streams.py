@@ -69,3 +69,59 @@ def test_what_is_no_number_is_found_in_every_stream() -> None:
         values = np.zeros(100_000)
         values[place] = np.nan
         assert all(np.isnan(float(r)) for r in f(values))
+
+
+# -- outputs beside sums ---------------------------------------------------------------------------
+
+
+def test_a_sum_writes_what_else_is_made_of_its_elements() -> None:
+    """A value and its gradient read once, and share what both compute."""
+    x = gx.symbol("x", (100_003,), "float32")
+    y = gx.symbol("y", (100_003,), "float32")
+    cost = gx.sum(gx.silu(x) ** 2 * y)
+    outputs = [cost, *gx.grad(cost, [x, y])]
+    f = gx.compile([x, y], outputs, options=FRESH)
+    generator = np.random.default_rng(5)
+    values = [generator.normal(size=100_003).astype("float32") for _ in range(2)]
+    wanted = gx.evaluate(outputs, dict(zip([x, y], values, strict=True)))
+    for mine, theirs in zip(f(*values), wanted, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=2e-5, atol=1e-6)
+    assert len(f.kernels) == 2  # the second adds up the parts
+
+
+@pytest.mark.parametrize("shape", [(100_000,), (300, 401), (7, 100, 200)])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_results_beside_sums_lie_where_they_belong(shape: tuple[int, ...], threads: int) -> None:
+    x = gx.symbol("x", shape)
+    row = gx.symbol("row", shape[-1:])
+    outputs = [gx.sum(x * row), x * 2.0 + row, gx.reshape(x * x, -1), gx.max(x)]
+    options = gx.Options(cache=False, threads=threads)
+    f = gx.compile([x, row], outputs, options=options)
+    generator = np.random.default_rng(6)
+    a, b = generator.normal(size=shape), generator.normal(size=shape[-1:])
+    for given in (a, np.asfortranarray(a)):
+        total, scaled, squares, most = f(given, b)
+        np.testing.assert_allclose(total, np.sum(a * b), rtol=1e-10)
+        np.testing.assert_array_equal(scaled, a * 2 + b)
+        np.testing.assert_array_equal(squares, (a * a).ravel())
+        assert most == a.max()
+
+
+def test_sums_beside_what_is_written_over_their_operand() -> None:
+    x, d = gx.symbol("x", (100_000,)), gx.symbol("d", (100_000,))
+    new = x - 0.5 * d
+    f = gx.compile([x, d], [gx.sum(x * d), new, gx.sum(new)], donate=[x], options=FRESH)
+    generator = np.random.default_rng(7)
+    a, b = generator.normal(size=(2, 100_000))
+    product, moved, total = f(a.copy(), b)
+    np.testing.assert_allclose(product, a @ b, rtol=1e-9)
+    np.testing.assert_array_equal(moved, a - 0.5 * b)
+    np.testing.assert_allclose(total, (a - 0.5 * b).sum(), rtol=1e-9)
+
+
+def test_what_is_read_elsewhere_keeps_its_own_loops() -> None:
+    x = gx.symbol("x", (100_000,))
+    f = gx.compile([x], [gx.sum(x), gx.roll(x, 3) + x], options=FRESH)
+    assert len(f.kernels) == 3
+    values = np.arange(100_000.0)
+    np.testing.assert_array_equal(f(values)[1], np.roll(values, 3) + values)
