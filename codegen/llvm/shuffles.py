@@ -38,7 +38,7 @@ def interleavings(count: int, width: int) -> Iterator[list[Exchange]]:
     step is one instruction.
     """
     half, starts = count // 2, range(0, width, count)
-    step = [
+    step: list[Exchange] = [
         (2 * k + upper, (k, k + half), [
             first + upper * half + i // 2 + (width if i % 2 else 0)
             for first in starts for i in range(count)

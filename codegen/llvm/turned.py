@@ -378,8 +378,9 @@ class _Writer:
         size, n = self.size, self.count
         if live is None and n * size > PART_BYTES:
             first, second = self.halves(places)
-            steps = [list(interleavings(n // 2, n)) for _ in range(2)]
-            return self.moved(first, steps[0], "a") + self.moved(second, steps[1], "b")
+            parts = ((first, "a"), (second, "b"))
+            moved = [self.moved(rows, interleavings(n // 2, n), tag) for rows, tag in parts]
+            return moved[0] + moved[1]
         rows = [f"%r{k}" for k in range(n)]
         for row, place in zip(rows, places, strict=True):
             self.put(f"{row} = {self.loaded(place, live)}")
