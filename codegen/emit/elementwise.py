@@ -8,59 +8,27 @@ turn, when a few elements at a time are read in turns.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from graphc.codegen import segments
+from graphc.codegen.emit.across import MOST_STEPPED, Across, read_across, short_axis
 from graphc.codegen.emit.seams import Span, boxes_of_rows, parts_of_rows
 from graphc.codegen.emit.woven import LEAST_TURNS, MOST_WOVEN, turns_of
 from graphc.codegen.emit.writer import Framed, Writer, part_operand, placed
-from graphc.codegen.fuse.reading import reads_at, variables
-from graphc.codegen.loops import CHUNK, MOST_TURNED, TURNED_SIDE
+from graphc.codegen.loops import CHUNK
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Scope, Statement
-from graphc.dims import Extent, affine, ceildiv, dim_max, dim_min, product, symbols_of
+from graphc.dims import Extent, ceildiv, dim_max, dim_min, product
 from graphc.lowering import Reduce
 from graphc.node import Node
 from graphc.types import Shape
 
-# Arrays of so many elements that are read across their rows are read in square tiles.
-TURNED_ELEMENTS = 1 << 16
-# Rows so many bytes apart have the same places in the second cache: as many as there are lines in
-# those. Of rows an eighth as far apart, a tile's fit.
-CROWDED = 1 << 17
-# Where rows are as short as this, lanes pick their elements out of whole vectors.
-MOST_STEPPED = 4
 # Results whose numbers are a task's, and the least elements of one.
 FEW_RESULTS, LEAST_CHUNK = 16, 256
 # Statements of an element that threads share as they do those of any loop.
 LIGHT = 16
 # Members of a group that may be written several times, and the work of all elements of a turn.
 FEW_MEMBERS, MOST_WORK_WOVEN = 8, 256
-
-
-@dataclass(frozen=True)
-class Across:
-    """Arrays that are read in the order of their memory along an axis that is not the last one.
-
-    Along the last, elements lie `apart` bytes apart, at most. `beside`: others are read in the
-    order that the result is written in.
-    """
-
-    axis: int
-    apart: int
-    beside: bool
-
-    def lanes(self, most: int) -> int:
-        """How wide tiles are, if `most` lanes write long enough pieces of lines. Rows a multiple of
-        a large power of two apart have few places in caches: fewer of them are read together.
-        """
-        power = self.apart & -self.apart
-        if most and power >= CROWDED:
-            return TURNED_SIDE // 2
-        if power >= CROWDED // 8 and not self.beside:
-            return TURNED_SIDE
-        return max(TURNED_SIDE, min(MOST_TURNED, most))
 
 
 class ElementwiseWriter(Writer):
@@ -96,7 +64,7 @@ class ElementwiseWriter(Writer):
         framed = any(isinstance(operand, Framed) for _, operand in results)
         if not framed and self.is_flat(nodes, domain):
             return [self._flat(results, domain)]
-        across = self._read_across(nodes, domain)
+        across = read_across(nodes, domain, self._is_stored)
         if across is not None:
             return [self._tiled(results, domain, across)]
         # an axis of one element has no lanes to offer
@@ -111,9 +79,13 @@ class ElementwiseWriter(Writer):
             parts = parts_of_rows(nodes, domain, last, tactics.parts_of_row, self._is_stored)
             if tactics.boxes_of_rows:
                 boxes = boxes_of_rows(nodes, domain, lead, self._is_stored)
-        turn = self._turn(nodes, domain, kept) if len(parts) == len(boxes) == 1 else 1
-        if turn > 1:
-            return [self._woven(results, domain, kept, turn)]
+        if len(parts) == len(boxes) == 1:
+            turn = self._turn(nodes, domain, kept)
+            if turn > 1:
+                return [self._woven(results, domain, kept, turn)]
+            split = self._split_axis(nodes, domain)
+            if split is not None:
+                return [self._split(results, domain, split)]
         return [self._rows(results, domain, kept, box, parts) for box in boxes]
 
     def _turn(self, nodes: Sequence[Node], domain: Shape, kept: list[int]) -> int:
@@ -164,6 +136,42 @@ class ElementwiseWriter(Writer):
                         write(turns.body, j)
         reason = f"{self.reason()}; in turns of {turn}"
         return draft.launch(tasks, min(extent, whole) * turn, self.group.members, reason)
+
+    def _split_axis(self, nodes: Sequence[Node], domain: Shape) -> int | None:
+        """The axis of short rows, see `short_axis`; None if that is too much to be computed each by
+        its own instructions.
+        """
+        many = MOST_STEPPED * max(len(self.group.members), self.group.work)
+        if not self.partition.tactics.weaves_turns or many > MOST_WORK_WOVEN:
+            return None
+        return short_axis(nodes, domain, self._is_stored)
+
+    def _split(
+        self, results: Sequence[tuple[Node, Operand]], domain: Shape, axis: int
+    ) -> Launch:
+        """Lanes along pieces of the last axis, for all elements of a short one before the next
+        piece: the short rows of memory that these are read from are still in the first cache.
+        """
+        draft, last = self.draft(), len(domain) - 1
+        others = tuple(a for a in range(last) if a != axis)
+        sizes = tuple(domain[a] for a in others)
+        rows = domain[axis]
+        assert isinstance(rows, int)
+        piece = CHUNK // rows // LEAST_TURNS * LEAST_TURNS
+        tiles = ceildiv(domain[last], piece)
+        tasks = product(sizes) * tiles
+        with draft.scope.loop("parallel", 0, tasks, "p") as outer:
+            p = draft.bind(outer.variable, 0, tasks)
+            start = draft.simplify(p % tiles) * piece
+            lead = unravel(draft.simplify(p // tiles), sizes, draft.bounds)
+            stop = dim_min(domain[last], start + piece)
+            for k in range(rows):
+                with outer.body.loop("vector", start, stop) as lanes:
+                    i = draft.bind(lanes.variable, 0, domain[last])
+                    index = placed((axis, last), (k, i), lead, len(domain))
+                    self._store_all(Reader(self, draft, lanes.body), results, index)
+        reason = f"{self.reason()}; {rows} rows in turns of {piece} elements"
+        return draft.launch(tasks, dim_min(domain[last], piece) * rows, self.group.members, reason)
 
     def _is_stored(self, node: Node) -> bool:
         return self.readable(node) is not None
@@ -249,33 +257,6 @@ class ElementwiseWriter(Writer):
         """Whether a body is long, and this target takes it in segments."""
         return self.partition.tactics.segments and segments.may_be_cut(body)
 
-    def _read_across(self, nodes: Sequence[Node], domain: Shape) -> Across | None:
-        """How large arrays are read that are not read in the order of their memory along the last
-        axis, but along another one; None if there is no such array.
-        """
-        last = len(domain) - 1
-        total = product(domain)
-        if last < 1 or (isinstance(total, int) and total < TURNED_ELEMENTS):
-            return None
-        index = variables(len(domain))
-        stack: list[tuple[Node, Index]] = [(node, index) for node in nodes]
-        seen = set(stack)
-        found: list[tuple[int, int]] = []
-        beside = False
-        while stack:
-            node, at = stack.pop()
-            if self.readable(node) is not None:
-                axis = _axis_in_order(at, index, domain)
-                if axis is not None:
-                    found.append((axis, _apart(node, at, str(index[-1]))))
-                beside = beside or axis is None and names_in(index) <= names_in(at)
-                continue
-            for pair in reads_at(node, at):
-                if pair not in seen:
-                    seen.add(pair)
-                    stack.append(pair)
-        return Across(found[0][0], max(step for _, step in found), beside) if found else None
-
     def _tiled(
         self, results: Sequence[tuple[Node, Operand]], domain: Shape, read: Across
     ) -> Launch:
@@ -283,13 +264,13 @@ class ElementwiseWriter(Writer):
         while they are near.
         """
         draft = self.draft()
-        last, turned = len(domain) - 1, read.axis
-        others = tuple(axis for axis in range(last) if axis != turned)
+        last, extents = len(domain) - 1, tuple(domain[axis] for axis in read.axes)
+        others, rows = tuple(a for a in range(last) if a not in read.axes), product(extents)
         widest = max(operand.storage.dtype.itemsize for _, operand in results)
         side = read.lanes(self.partition.tactics.turned_bytes // widest)
         height = self.partition.tactics.turned_rows
         across = ceildiv(domain[last], side)
-        down = ceildiv(domain[turned], height)
+        down = ceildiv(rows, height)
         tasks = product(domain[axis] for axis in others) * down * across
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
             p = draft.bind(outer.variable, 0, tasks)
@@ -301,14 +282,15 @@ class ElementwiseWriter(Writer):
             tile = draft.simplify(p % (down * across))
             top = draft.simplify(tile % down) * height
             left = draft.simplify(tile // down) * side
-            with outer.body.loop("serial", top, dim_min(domain[turned], top + height)) as row:
-                i = draft.bind(row.variable, 0, domain[turned])
+            with outer.body.loop("serial", top, dim_min(rows, top + height)) as row:
+                i = draft.bind(row.variable, 0, rows)
                 right = dim_min(domain[last], left + side)
                 with row.body.loop("vector", left, right) as lanes:
                     j = draft.bind(lanes.variable, 0, domain[last])
-                    index = placed((turned, last), (i, j), lead, len(domain))
+                    places = (*unravel(i, extents, draft.bounds), j)
+                    index = placed((*read.axes, last), places, lead, len(domain))
                     self._store_all(Reader(self, draft, lanes.body), results, index)
-        inner = dim_min(domain[last], side) * dim_min(domain[turned], height)
+        inner = dim_min(domain[last], side) * dim_min(rows, height)
         reason = f"{self.reason()}; read across rows: tiles of {side} lanes by {height}"
         return draft.launch(tasks, inner, self.group.members, reason)
 
@@ -322,30 +304,6 @@ class ElementwiseWriter(Writer):
             self.store(reader, node, target, index)
 
 
-def _axis_in_order(at: Index, index: Index, domain: Shape) -> int | None:
-    """The axis of the domain along which an array that is read at `at` is read in order, where the
-    last axis of the domain steps from row to row.
-    """
-    *rows, place = at or (0,)
-    lane = str(index[-1])
-    if lane in symbols_of(place) or lane not in names_in(rows):
-        return None
-    for axis, extent in enumerate(domain[:-1]):
-        along = affine(place, str(index[axis]))
-        if along is not None and along[0] == 1:
-            return axis if not isinstance(extent, int) or extent > MOST_STEPPED else None
-    return None
-
-
-def _apart(node: Node, at: Index, lane: str) -> int:
-    """By how many bytes lanes that read a node lie apart; 0 if that is not known."""
-    position: Extent = 0
-    for extent, place in zip(node.shape, at, strict=True):
-        position = position * extent + place
-    step = affine(position, lane)
-    return abs(step[0]) * node.dtype.itemsize if step and isinstance(step[0], int) else 0
-
-
 def _chunk(results: int) -> int:
     """Elements of a task that stores so many results: as many numbers as one that stores few."""
     few = CHUNK * FEW_RESULTS // max(results, FEW_RESULTS)
@@ -356,10 +314,6 @@ def _are_whole(low: Extent, high: Extent) -> bool:
     """Whether elements from one to another, cut into chunks, are whole vectors."""
     both = isinstance(low, int) and isinstance(high, int)
     return both and low % segments.MULTIPLE == high % segments.MULTIPLE == 0  # type: ignore[operator]
-
-
-def names_in(index: Sequence[Extent]) -> set[str]:
-    return {name for extent in index for name in symbols_of(extent)}
 
 
 def copy_operand(source: Operand, target: Operand, shape: Shape) -> list[Launch]:

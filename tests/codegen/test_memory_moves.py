@@ -104,6 +104,34 @@ def test_axes_of_a_cube_change_places(order: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(compiled(array), np.transpose(array, order) * 2)
 
 
+def test_axes_that_lie_together_are_read_as_one() -> None:
+    x = gx.symbol("x", (3, 40, 20, 31), "float32")
+    plane, line = gx.symbol("p", (20, 31, 1), "float32"), gx.symbol("l", (20, 1, 1), "float32")
+    last = gx.transpose(x, (0, 2, 3, 1))
+    built = {"whole": last * 2, "plane": last + plane, "line": last * line}
+    given = [random_array(symbol.shape, "float32") for symbol in (x, plane, line)]
+    turned = given[0].transpose(0, 2, 3, 1)
+    wanted = {"whole": turned * 2, "plane": turned + given[1], "line": turned * given[2]}
+    for name, value in built.items():
+        compiled = gx.compile([x, plane, line], value, options=OPTIONS)
+        # a line of a plane is one element: rows of it are no rows of what is read beside
+        assert f"transpose: {60 if name == 'line' else 3} tasks" in str(compiled.report())
+        np.testing.assert_array_equal(compiled(*given), wanted[name])
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(30011, 3), (4, 8200, 4), (70001, 2), (70001, 1)])
+def test_short_rows_are_read_once_for_all_their_elements(
+    dtype: str, shape: tuple[int, ...]
+) -> None:
+    x = gx.symbol("x", shape, dtype)
+    turned = gx.swapaxes(x, -1, -2)
+    compiled = gx.compile(x, gx.where(turned > 1, turned, turned), options=OPTIONS)
+    assert ("rows in turns of" in str(compiled.report())) == (shape[-1] > 1)
+    array = random_array(shape, dtype)
+    np.testing.assert_array_equal(compiled(array), array.swapaxes(-1, -2))
+
+
 @pytest.mark.parametrize("name", sorted(PRESETS))
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
 @pytest.mark.parametrize("rows", [64, 5])
