@@ -18,6 +18,7 @@ from graphc.codegen.loops import LINE_BYTES, linear
 from graphc.codegen.scalar import Address, For, Scope, Value
 from graphc.dims import Dim, Extent, affine, substitute
 
+_ALL = "splat (i1 true)"  # lanes are on
 _AVX_BYTES = 32  # of a register of AVX, whose masks are vectors
 
 
@@ -93,7 +94,7 @@ class Loads:
                 self._prefetch(level, here, self.ahead[id(value)], count * size)
             elif id(value) in self.scattered and lanes is not None and lanes.end:
                 self._ask_for_elements(level, lanes, value, self.scattered[id(value)])
-            self._gather(level, name, at, dtype, count, size, mask or "splat (i1 true)", fill)
+            self._gather(level, name, at, dtype, count, size, mask or _ALL, fill)
         return self.values.from_memory(level, name, dtype, count)
 
     def seek(self, level: Level, row: For, position: str, stop: str, sought: Sought) -> None:
@@ -342,9 +343,23 @@ class Loads:
         mask: str,
         fill: str,
     ) -> None:
-        """An element for each lane of a mask, from an address of its own."""
+        """An element for each lane of a mask, from an address of its own.
+
+        Where lanes are loaded one by one, each would be asked whether it is on: those that are off
+        read a stand-in instead.
+        """
         typed, flags = memory_type(dtype, count), llvm_type("bool", count)
         many = f"<{count} x ptr>"
+        if mask != _ALL and not self.values.machine.has_masks:
+            top = next(each for each in level.chain() if each.parent is None)
+            spare, safe, read = (self.values.fresh("p") for _ in range(3))
+            top.put(f"{spare} = alloca i64, align 8")
+            top.put(f"store i64 0, ptr {spare}, align 8")
+            lanes = self.values.broadcast(level, spare, "ptr", count)
+            level.put(f"{safe} = select {flags} {mask}, {many} {pointers}, {many} {lanes}")
+            self._gather(level, read, safe, dtype, count, size, _ALL, fill)
+            level.put(f"{name} = select {flags} {mask}, {typed} {read}, {typed} {fill}")
+            return
         function = f"llvm.masked.gather.{vector_suffix(dtype, count)}.v{count}p0"
         self.values.declarations.add(f"declare {typed} @{function}({many}, i32, {flags}, {typed})")
         level.put(

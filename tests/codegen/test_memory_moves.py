@@ -239,6 +239,35 @@ def test_rows_of_any_length_go_past_the_caches() -> None:
 
 
 @pytest.mark.usefixtures("small_caches")
+@pytest.mark.parametrize("name", ["sse2", "avx2", "host"])
+@pytest.mark.parametrize("dtype", ["bool", "int8", "float32", "float64"])
+def test_lanes_that_are_off_gather_a_stand_in(
+    name: str, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is out of range is reported, and elements beyond the last one are not touched."""
+    host = Machine.host()
+    if name != "host":
+        if name == "avx2" and host.vector_bytes < 32 or not host.triple.startswith("x86_64"):
+            pytest.skip(f"this machine has no {name}")
+        machine = dataclasses.replace(PRESETS[name], triple=host.triple)
+        monkeypatch.setattr(Machine, "host", staticmethod(lambda: machine))
+    x, i = gx.symbol("x", ("n",), dtype), gx.symbol("i", ("m",), "int64")
+    compiled = gx.compile([x, i], gx.take(x, i, axis=0), options=OPTIONS)
+    if not Machine.host().has_masks:
+        gathers = re.findall(r"call [^\n]*@llvm.masked.gather[^\n]*", compiled.llvm_ir)
+        assert gathers and all("splat (i1 true)" in gather for gather in gathers)
+    for length in (1, 7, 30, 1000):
+        array = random_array((length,), dtype)
+        for many in (0, 1, 5, 64, 77):
+            places = np.arange(many) * 31 % (2 * length) - length
+            np.testing.assert_array_equal(compiled(array, places), array[places])
+            for wrong in (length, -length - 1, 1 << 60):
+                if many:
+                    with pytest.raises(IndexError):
+                        compiled(array, np.where(places == places[-1], wrong, places))
+    np.testing.assert_array_equal(compiled(array[:0], places[:0]), array[:0])
+
+
 @pytest.mark.parametrize("columns", [4, 8, 24, 100])
 def test_lines_that_several_rows_share_are_written_through_the_caches(columns: int) -> None:
     """One part of a line past the caches and the other through them takes 90 times as long."""
