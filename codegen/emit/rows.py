@@ -51,6 +51,7 @@ class RowWriter(Writer):
     """Writes a reduction, and what is computed from its results for each row."""
 
     written_out = False  # whether what is reduced is so, term by term
+    flat_row: Extent | None = None  # the number of the row at hand, if rows are one run in memory
     lane_offset: Extent = 0
     lane_count: Extent | None = None
     summed_in_order = SUMMED_IN_ORDER
@@ -118,34 +119,50 @@ class RowWriter(Writer):
             most = min(most, SUMMED_TOGETHER - 1)
         if not isinstance(each, int) or not 1 < each <= most:
             return False
-        lanes = group.kept[-1]
-        if isinstance(lanes, int) and lanes < LEAST_SHORT_ROWS:
+        if each * max(len(group.members), group.work) > MOST_WRITTEN_OUT:
             return False
-        return each * max(len(group.members), group.work) <= MOST_WRITTEN_OUT
+        lanes = product(self._rows_in_lanes())
+        return not isinstance(lanes, int) or lanes >= LEAST_SHORT_ROWS
+
+    def _rows_in_lanes(self) -> Shape:
+        """The extents of the axes that stay along which lanes go: the last one, or where that is
+        short all of them, if rows follow one another in every array.
+        """
+        group = self.group
+        last = group.kept[-1]
+        if not isinstance(last, int) or last >= LEAST_SHORT_ROWS:
+            return group.kept[-1:]
+        full = [n for n, _ in self.results() if not is_row_member(owner_of(n), group)]
+        known = {m for m in group.members if is_row_member(m, group)}
+        terms = [m.args[0] for m in group.members if isinstance(m.op.lowering, Reduce)]
+        flat = self.is_flat([*full, *terms], group.domain, known)
+        return group.kept if flat else group.kept[-1:]
 
     def _short_rows(self) -> Launch:
-        """Lanes along the last axis that stays, each with the rows behind it; a stage is written
-        out.
+        """Lanes along the last axes that stay, each with the row behind it; a stage is written out.
         """
         group = self.group
         draft = self.draft()
-        rows = group.kept[-1]
+        inner = self._rows_in_lanes()
+        before, rows = group.kept[: len(group.kept) - len(inner)], product(inner)
         one = isinstance(rows, int) and rows <= SHORT_ROWS_OF_TASK
         tiles = 1 if one else ceildiv(rows, SHORT_ROWS_OF_TASK)
-        tasks = product(group.kept[:-1]) * tiles
+        tasks = product(before) * tiles
         with draft.scope.loop("parallel", 0, tasks, "p") as outer:
             p = draft.bind(outer.variable, 0, tasks)
-            lead = unravel(draft.simplify(p // tiles), group.kept[:-1], draft.bounds)
+            lead = unravel(draft.simplify(p // tiles), before, draft.bounds)
             start = draft.simplify(p % tiles) * SHORT_ROWS_OF_TASK
             stop = rows if tiles == 1 else dim_min(rows, start + SHORT_ROWS_OF_TASK)
             with outer.body.loop("vector", start, stop) as lanes:
                 j = draft.bind(lanes.variable, 0, rows)
                 self.written_out = True
-                self._run_stages(draft, lanes.body, (*lead, j), vector=False)
+                self.flat_row = j if len(inner) > 1 else None
+                kept = (*lead, *unravel(j, inner, draft.bounds))
+                self._run_stages(draft, lanes.body, kept, vector=False)
         each = product(group.domain[axis] for axis in group.reduced or ())
-        inner = each * dim_min(rows, SHORT_ROWS_OF_TASK)
+        elements = each * dim_min(rows, SHORT_ROWS_OF_TASK)
         reason = "; ".join(filter(None, [self.reason(), f"rows of {each} in lanes"]))
-        return draft.launch(tasks, inner, group.members, reason)
+        return draft.launch(tasks, elements, group.members, reason)
 
     def _flat_column_mode(self) -> Launch:
         """Lanes along all axes that stay, as they lie in the result."""
@@ -364,13 +381,15 @@ class RowWriter(Writer):
         """A stage of rows in lanes, term by term: what it computes is at hand for later stages."""
         group = self.group
         axes = group.reduced or ()
-        extents = [range(group.domain[axis]) for axis in axes]  # type: ignore[arg-type]
+        places = list(itertools.product(*(range(int(group.domain[axis])) for axis in axes)))
         reductions = [m for m in members if isinstance(m.op.lowering, Reduce)]
         full = {m for m in members if not isinstance(m.op.lowering, Reduce)}
         stored = [(node, operand) for node, operand in results if owner_of(node) in full]
         totals: dict[Node, Value] = {}
-        for place in itertools.product(*extents):
+        for number, place in enumerate(places):
             index = placed(axes, place, kept, len(group.domain))
+            if self.flat_row is not None:
+                self.flat[index] = self.flat_row * len(places) + number
             for member in self._needed(members):
                 if member not in self.written:
                     rows.value(member, index)

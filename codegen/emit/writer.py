@@ -6,7 +6,7 @@ these questions while it writes values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from graphc import dtypes
@@ -178,8 +178,12 @@ class Writer:
         self.written.update(nodes)
         self._readable.clear()
 
-    def is_flat(self, nodes: Sequence[Node], domain: Shape) -> bool:
-        """Whether every array is read at the domain's own index, or is a single element."""
+    def is_flat(
+        self, nodes: Sequence[Node], domain: Shape, known: Collection[Node] = ()
+    ) -> bool:
+        """Whether every array is read at the domain's own index, or is a single element; those
+        `known` are not read.
+        """
         if len(domain) < 2:
             return False
         index = variables(len(domain))
@@ -188,6 +192,8 @@ class Writer:
         seen = set(stack)
         while stack:
             node, at = stack.pop()
+            if node in known:
+                continue
             place = self.readable(node)
             constant = not any(symbols_of(e) for e in at)
             if place is not None:

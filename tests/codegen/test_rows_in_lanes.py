@@ -98,6 +98,20 @@ def test_several_axes() -> None:
     assert_like_evaluator(lambda x: x / gx.sum(x, axis=(2, 3), keepdims=True), array)
 
 
+@pytest.mark.parametrize("shape", [(40, 9, 3), (30, 5, 4, 2), (7, 11, 13, 5), (1025, 2, 6)])
+def test_few_rows_that_follow_one_another_in_each_of_many_places(shape: tuple[int, ...]) -> None:
+    array = np.random.default_rng(11).random(shape)
+    for name in ("sum", "both", "unit", "centred"):
+        assert IN_LANES in assert_like_evaluator(FLOATING[name], array)
+    assert_like_evaluator(FLOATING["position"], array)
+    weights = gx.constant(np.arange(1.0, shape[-2] + 1)[:, None])
+    assert_like_evaluator(lambda x: gx.sum(x * weights, axis=-1), array)
+    assert_like_evaluator(lambda x: x * gx.max(x, axis=-1, keepdims=True) + weights, array)
+    apart = np.repeat(array, 2, axis=-1)[..., ::2]
+    assert_like_evaluator(FLOATING["unit"], apart)
+    assert_like_evaluator(FLOATING["sum"], array.swapaxes(-1, -2)[..., :3])
+
+
 def test_any_number_of_rows_at_run_time() -> None:
     x = gx.symbol("x", ("n", 3), "float32")
     function = gx.compile(x, [gx.sum(x, axis=1), gx.argmax(x, axis=1)], options=OPTIONS)
