@@ -23,7 +23,7 @@ FEW_PARTS = 6
 # Rows shorter than this are done at once under masks.
 LONG_ROW = 64
 # Boxes, of at least so many elements together, of which each has a kernel.
-MOST_BOXES, LEAST_ELEMENTS = 9, 1 << 18
+MOST_BOXES, LEAST_ELEMENTS = 9, 1 << 12
 
 Span = tuple[Extent, Extent]
 
