@@ -245,16 +245,25 @@ class Compiled(Implementation):
         return True
 
     def arguments(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
-        structure = self.request.input_structure
-        if all(child.kind == "leaf" for child in structure.children):
+        held_in = self._arguments_held_in
+        if held_in is None:
             return super().arguments(args, named)
         if named:
             raise TypeError(f"{self.spec.name}() takes containers by position, not by keyword")
-        leaves, given = flatten(structure.unflatten([0] * structure.leaf_count).__class__(args))
+        structure = self.request.input_structure
+        leaves, given = flatten(held_in(args))
         if given != structure:
             difference = structure.difference(given)
             raise TypeError(f"{self.spec.name}() takes {structure}: {difference}")
         return leaves
+
+    @functools.cached_property
+    def _arguments_held_in(self) -> type | None:
+        """The container of all arguments, of which some are containers; None if none is."""
+        structure = self.request.input_structure
+        if all(child.kind == "leaf" for child in structure.children):
+            return None
+        return type(structure.unflatten([0] * structure.leaf_count))
 
     def raise_status(self, words: tuple[int, ...]) -> NoReturn:
         code, number = words[Status.CODE], words[Status.NODE]

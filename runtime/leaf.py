@@ -95,7 +95,7 @@ def make_function(
             leaf.set_entry(alive, address)
 
     if native:
-        implementation.attach(install)
+        implementation.attach(install, known)
     return function
 
 

@@ -884,3 +884,32 @@ def test_the_assembly_is_of_the_code_that_runs() -> None:
         texts.append(f.assembly)
         assert pickle.loads(pickle.dumps(f)).assembly == f.assembly
     assert texts[0] != texts[1] and len(texts[0]) > len(texts[1])
+
+
+def test_containers_of_arguments_in_calls_within_a_call() -> None:
+    """The inner call, of the same Function, has the outer one's arrays in another container."""
+
+    class Pair(list):  # type: ignore[type-arg]
+        def __init__(self, *items: Any) -> None:
+            super().__init__(items)
+
+    x, y = gx.vector("x", 3), gx.vector("y", 3)
+    calls: list[Any] = [None] * 3
+
+    def unflatten(children: Any, _: Any) -> Any:
+        if len(calls) < 3:
+            number = len(calls)
+            calls.append(None)
+            calls[number] = f({"a": given["a"], "b": given["b"]})
+        return Pair(*children)
+
+    gx.register_container(Pair, lambda pair: (list(pair), None), unflatten)
+    f = gx.compile([{"a": x, "b": y}], Pair(x * y, x - y))
+    given = {"a": np.arange(3.0), "b": np.ones(3)}
+    calls.clear()
+    result = f(given)
+    assert type(result) is Pair and len(calls) == 3
+    for each in (result, *calls):
+        np.testing.assert_array_equal(each, [given["a"], given["a"] - 1])
+    with pytest.raises(TypeError, match="takes"):
+        f([given["a"], given["b"]])

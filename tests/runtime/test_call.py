@@ -62,6 +62,50 @@ def test_values(f: Any) -> None:
 
 
 @needs_native
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        ((X,), {"y": Y}),
+        ((), {"y": Y, "x": X}),
+        ((X.astype("f4").astype("f8"), Y.astype("f4")), {}),
+        ((X.tolist(), Y), {}),
+        ((np.array(X.tolist() * 2)[:10], np.repeat(Y, 2)[::2]), {}),
+        ((X,), {"y": np.repeat(Y, 2)[::2]}),
+    ],
+)
+def test_what_is_only_named_or_converted_goes_back_to_the_entry(args: Any, named: Any) -> None:
+    subject = Subject(MULTIPLY_ADD_SPEC, MULTIPLY_ADD, MULTIPLY_ADD_STRIDED)
+    g, slow_calls = native_counter(subject)
+    runs, run = [0], subject._run
+
+    def counted(*given: Any) -> None:
+        runs[0] += 1
+        run(*given)
+
+    subject._run = counted  # type: ignore[method-assign]
+    x, y = (np.asarray(v) for v in (*args, *(named[k] for k in ("x", "y") if k in named)))
+    g(X, Y[::-1])  # the program for strides is compiled
+    slow_calls[0] = runs[0] = 0
+    np.testing.assert_array_equal(g(*args, **named), x * y + x)
+    out = np.empty(10)
+    assert g(*args, **named, out=out) is out
+    np.testing.assert_array_equal(out, x * y + x)
+    assert slow_calls[0] <= 2 and runs == [0]
+
+
+@needs_native
+def test_errors_after_arguments_went_back_to_the_entry_are_those_of_a_plain_call() -> None:
+    g, slow_calls = native_counter(Subject(MULTIPLY_ADD_SPEC, MULTIPLY_ADD, MULTIPLY_ADD_STRIDED))
+    with pytest.raises(ValueError) as plain:
+        g(X, Y[:4].copy())
+    assert slow_calls == [1]
+    with pytest.raises(ValueError) as named:
+        g(X, y=Y[:4].copy())
+    assert str(named.value) == str(plain.value) and slow_calls == [3]
+    np.testing.assert_array_equal(g(X, y=Y), EXPECTED)
+
+
+@needs_native
 def test_ordinary_calls_stay_native() -> None:
     g, slow_calls = native_counter(Subject(MULTIPLY_ADD_SPEC, MULTIPLY_ADD, MULTIPLY_ADD_STRIDED))
     out = np.empty(10)
