@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.codegen.llvm.kernel import kernel_module
 from graphc.codegen.machine import PRESETS, Machine
 
 OPTIONS = gx.Options(threads=1, cache=False)
@@ -128,3 +130,13 @@ def test_few_rows_and_long_ones_are_reduced_along() -> None:
         report = assert_like_evaluator(FLOATING["sum"], np.ones(shape, "f4"))
         assert IN_LANES not in report
     assert IN_LANES in assert_like_evaluator(FLOATING["sum"], np.ones((4096, 3), "f4"))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_texts_for_other_machines_are_well_formed(name: str) -> None:
+    x = gx.symbol("x", (4096, 3), "float32")
+    outputs = [x / gx.sum(x, axis=1, keepdims=True), gx.argmax(x, axis=1)]
+    program = gx.compile(x, outputs, options=OPTIONS)._impl.program  # type: ignore[attr-defined]
+    for kernel in program.kernels():
+        text = kernel_module(kernel, Machine.preset(name), "kernel").text
+        llvm.parse_assembly(text).verify()
