@@ -63,7 +63,10 @@ def interp(
         at, points = remainder(at, size), remainder(points, size)
         order = argsort(points)
         points, values = take(points, order), take(values, order)
-        points = concatenate([points[-1:] - size, points, points[:1] + size])
+        first, top = points[:1] + size, points[-1:] - size
+        missing = isnan(top)  # points that are NaN come last: the line has to be sorted
+        ends = where(missing, -math.inf, top), where(missing, math.nan, first)
+        points = concatenate([ends[0], points, ends[1]])
         values = concatenate([values[-1:], values, values[:1]])
         left = right = None
     last = points.shape[0] - 1

@@ -109,3 +109,20 @@ def test_a_few_elements_are_sorted_by_every_network(count: int) -> None:
         for i, j in comparisons(count):
             items[i], items[j] = min(items[i], items[j]), max(items[i], items[j])
         assert items == sorted(items)
+
+
+@pytest.mark.parametrize("missing", [[], [2], [0, 6], [*range(7)]], ids=len)
+def test_periodic_interpolation_searches_a_sorted_line_whatever_is_missing(missing: list[int]) -> None:
+    """Among points that are NaN too, natively and by NumPy's functions, in every order."""
+    x, points = gx.vector("x", 40), gx.vector("points", 7)
+    generator = np.random.default_rng(1)
+    angles, given = generator.uniform(-5, 5, 40), generator.uniform(-5, 5, 7)
+    angles[3] = np.nan
+    given[missing] = np.nan
+    made = gx.interp(x, points, points * 2, period=1.5)
+    want = gx.evaluate(made, {x: angles, points: given})
+    found = gx.compile([x, points], made, options=gx.Options(cache=False))(angles, given)
+    np.testing.assert_allclose(found, want, rtol=1e-12)
+    if not missing:
+        numpy = np.interp(angles, given, given * 2, period=1.5)
+        np.testing.assert_allclose(found, numpy, rtol=1e-12)
