@@ -112,7 +112,7 @@ def test_a_few_elements_are_sorted_by_every_network(count: int) -> None:
 
 
 @pytest.mark.parametrize("missing", [[], [2], [0, 6], [*range(7)]], ids=len)
-def test_periodic_interpolation_searches_a_sorted_line_whatever_is_missing(missing: list[int]) -> None:
+def test_interpolation_with_a_period_searches_a_sorted_line(missing: list[int]) -> None:
     """Among points that are NaN too, natively and by NumPy's functions, in every order."""
     x, points = gx.vector("x", 40), gx.vector("points", 7)
     generator = np.random.default_rng(1)
