@@ -188,7 +188,8 @@ def ask(indices: Indices, level: Level, loop: TurnedLoop, turned: Turned, count:
     first, below, following, at = fresh(), fresh(), fresh("p"), fresh("p")
     put(f"{first} = mul i64 {count}, {rows}")
     put(f"{below} = mul i64 {first}, {step}")
-    put(f"{following} = getelementptr i8, ptr {source}, i64 {loop.most * size}")
+    # Of rows that do not begin where the first one does in a line, a strip ends in a new line.
+    put(f"{following} = getelementptr i8, ptr {source}, i64 {2 * loop.most * size - 1}")
     put(f"{at} = getelementptr i8, ptr {following}, i64 {below}")
     indices.values.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
     for k in range(rows):

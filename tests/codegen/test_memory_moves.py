@@ -182,6 +182,8 @@ def test_what_is_written_asks_for_the_next_strip(
     turning, kernel = text.split("define internal void @turn4x", 1)[1].split("\n}\n", 1)
     within, after = (part.count("call void @llvm.prefetch") for part in (turning, kernel))
     assert (within, after) == ((16, 0) if PRESETS[name].has_masks else (0, 128 // 16))
+    if not PRESETS[name].has_masks:  # the line in which the next strip of a row ends
+        assert re.search(r"getelementptr i8, ptr %\w+, i64 127$", kernel, re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", ["sse2", "avx2"])
