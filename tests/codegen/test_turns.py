@@ -50,6 +50,18 @@ def numbers(shape: tuple[int, ...], dtype: str = "float32", start: int = 0) -> n
     return ((np.arange(np.prod(shape)) + start) % 125).reshape(shape).astype(dtype)
 
 
+@pytest.mark.parametrize("rows", [64, 65])
+def test_a_small_stencil_asks_only_at_its_edges(rows: int) -> None:
+    """As a step of a loop does often: the rows inside have a kernel without conditions."""
+
+    def step(lib: Any, x: Any) -> Any:
+        p = lib.pad(x, 1)
+        return p[2:, 1:-1] + p[:-2, 1:-1] + p[1:-1, 2:] + p[1:-1, :-2] - 4 * x
+
+    compiled = checked(step, numbers((rows, 64), "float64"))
+    assert len(compiled.kernels) == 3  # the first row, the last one, and those between
+
+
 # -- pieces ----------------------------------------------------------------------------------------
 
 
