@@ -41,21 +41,30 @@ def routine(
     return Routine("_".join((*kinds, name, *dtypes)), parameters, body, result, name)
 
 
-# Procedures of one argument that share most of their instructions, and what computes both.
+# What computes two procedures of one argument better than copies of both would.
 _JOINED = {("sin", "cos"): sine_with_cosine}
+# Copies of two procedures that share a quarter of their instructions are joined.
+MOST_TOGETHER = 0.75
 
 
 @functools.cache
 def joined(first: Routine, second: Routine) -> Routine | None:
     """One routine with the results of two, bit for bit, for the same arguments, in their order;
-    None if each had better be called.
+    None if each had better be called: they share little, or the other order has a procedure.
     """
-    procedure = _JOINED.get((first.procedure, second.procedure))
-    if procedure is None or first.body.tables != second.body.tables:
+    names = first.procedure, second.procedure
+    kinds = [(each.body.fast, each.body.tables, each.result.dtype) for each in (first, second)]
+    if not all(names) or kinds[0] != kinds[1] or names[::-1] in _JOINED:
         return None
     body = Scope(fast=first.body.fast, tables=first.body.tables)
     parameters = _parameters(body, [each.dtype for each in first.parameters])
-    result, also = procedure(body, *parameters)
+    if names in _JOINED:
+        result, also = _JOINED[names](body, *parameters)
+    else:
+        result, also = (body.copy(name, *parameters) for name in names)
+        apart = len(first.body.statements) + len(second.body.statements)
+        if len(body.statements) > MOST_TOGETHER * apart:
+            return None
     return Routine(f"{first.name}_{second.procedure}", parameters, body, result, also=also)
 
 

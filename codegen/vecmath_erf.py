@@ -52,6 +52,7 @@ from graphc.codegen.vecmath_tables import (
     NORMAL_TAIL,
     NORMAL_TAIL_CENTER,
     NORMAL_TAIL_SLOPE,
+    SHORT_ERFC,
     SHORT_TAIL,
     TWO_OVER_ROOT_PI,
     Table,
@@ -156,7 +157,11 @@ _ERFC_IS_0 = {"float64": 27.3, "float32": 10.1}
 
 
 def erfc(k: Scope, x: Value) -> Value:
-    """1 - erf(x), within 1.25 ulp of the small results too."""
+    """1 - erf(x), within 1.25 ulp of the small results too: by one formula in float32."""
+    if x.dtype == "float32":
+        short = _ShortErfc(k, x)
+        tail = k.mul(k.add(*short.tail(k)), short.unit)
+        return k.select(k.lt(x, 0.0), k.sub(2.0, tail), tail)
     size, dtype = k.abs(x), x.dtype
     main, rest = _near_erf(k, x, size)
     total, error = fast_two_sum(k, k.const(1.0, dtype), k.neg(main))
@@ -190,39 +195,65 @@ class _Normal:
         return k.fma(main, factor, k.fma(rest, factor, k.mul(main, factor_rest)))
 
 
-class _ShortNormal(_Normal):
-    """The same for float32, nearly as exact.
+class _ShortTail:
+    """A tail of the normal distribution, or erfc, in float32, from x = t >= 0 and its exponential.
 
     With the reduction of exp, n ln 2 + r, the tail is 2**n (base + P(u)) exp(r)/(t + shift) in
     u = 1/(t + shift) - center. P and exp(r) - 1 are small against the base and 1, so their rounding
-    errors count little, and the quotient is corrected for what it and its divisor lost.
+    errors count little, and the quotient is corrected for what it and its divisor lost. What is
+    computed here is to be multiplied with `unit`, as in `_Normal`.
     """
 
-    shift, center, base = 1.25, 0.3125, 0.5
+    shift: float
+    center: float
+    base: float
+    series: Table
 
-    def __init__(self, k: Scope, x: Value) -> None:
-        self.size = at_most(k, k.abs(x), 1.5 * _ERFC_IS_0[x.dtype])
-        r = reduced_by_ln2(k, *two_product(k, self.size, k.mul(self.size, -0.5)))
-        lift = lift_of(x.dtype)  # 2**n may be subnormal, or 0 where the results are
-        self.unit = k.mul(power_of_two(k, r.shifted, FORMATS[x.dtype].bits_of(lift)), 1 / lift)
+    def _reduce(self, k: Scope, size: Value, exponent: Parts) -> None:
+        r = reduced_by_ln2(k, *exponent)
+        lift = lift_of(size.dtype)  # 2**n may be subnormal, or 0 where the results are
+        power = power_of_two(k, r.shifted, FORMATS[size.dtype].bits_of(lift))
+        self.size, self.unit = size, k.mul(power, 1 / lift)
         self.high, self.curvature = r.high, curvature_of(k, r)
 
     def tail(self, k: Scope) -> Parts:
         t = self.size
         divisor, divisor_rest = sum_with_short(k, t, self.shift)
         reciprocal = k.div(1.0, divisor)
-        series = polynomial(k, k.sub(reciprocal, self.center), SHORT_TAIL[t.dtype])
+        series = polynomial(k, k.sub(reciprocal, self.center), self.series[t.dtype])
         grown = k.fma(series, k.add(self.high, self.curvature), series)
-        change = k.fma(self.high, self.base, k.fma(self.curvature, self.base, grown))
-        top, top_rest = fast_two_sum(k, k.const(self.base, t.dtype), change)
+        linear = k.fma(self.high, self.base, self.base)
+        lost = k.fma(self.high, self.base, k.sub(self.base, linear))
+        change = k.add(k.fma(self.curvature, self.base, grown), lost)
+        top, top_rest = fast_two_sum(k, linear, change)
         main = k.mul(top, reciprocal)
         wrong = k.add(k.fma(k.neg(main), divisor, top), top_rest)
         return main, k.mul(k.fma(k.neg(main), divisor_rest, wrong), reciprocal)
+
+
+class _ShortNormal(_ShortTail, _Normal):
+    """The same as `_Normal` for float32, nearly as exact."""
+
+    shift, center, base, series = 1.25, 0.3125, 0.5, SHORT_TAIL
+
+    def __init__(self, k: Scope, x: Value) -> None:
+        size = at_most(k, k.abs(x), 1.5 * _ERFC_IS_0[x.dtype])
+        self._reduce(k, size, two_product(k, size, k.mul(size, -0.5)))
 
     def density(self, k: Scope) -> Value:
         factor, rest = NORMAL_DENSITY[self.size.dtype]
         change = k.fma(self.high, factor, k.fma(self.curvature, factor, rest))
         return k.add(change, factor)
+
+
+class _ShortErfc(_ShortTail):
+    """erfc(|x|) in float32."""
+
+    shift, center, base, series = 0.75, 0.625, 0.65625, SHORT_ERFC
+
+    def __init__(self, k: Scope, x: Value) -> None:
+        size = at_most(k, k.abs(x), _ERFC_IS_0[x.dtype])
+        self._reduce(k, size, two_product(k, size, k.neg(size)))
 
 
 def _normal(k: Scope, x: Value) -> _Normal:

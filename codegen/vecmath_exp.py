@@ -18,6 +18,7 @@ from graphc.codegen.vecmath_parts import (
     fast_two_sum,
     fine_curvature,
     horner,
+    magnitude,
     polynomial,
     power_of_two,
     product,
@@ -75,12 +76,6 @@ def lifted_exp(k: Scope, x: Value, rest: Value | None = None) -> Parts:
         curvature = k.fma(rest, k.add(k.add(curvature, r.high), 1.0), curvature)
     scale = power_of_two(k, r.shifted, format_.bits_of(lift_of(x.dtype)))
     return fast_two_sum(k, *scaled_sum(k, scale, scale, r.high, curvature))
-
-
-def decaying_exp(k: Scope, x: Value) -> Parts:
-    """exp(x) in two parts for x <= 0; a subnormal result is rounded once, its second part is 0."""
-    main, low = lifted_exp(k, x)
-    return k.mul(main, 1 / lift_of(x.dtype)), k.mul(low, 1 / lift_of(x.dtype))
 
 
 def exp2(k: Scope, x: Value) -> Value:
@@ -237,13 +232,47 @@ class _Sigmoid:
         self.wrong = k.fma(k.neg(self.reciprocal), residue, wrong)
 
 
+class Decay:
+    """What sigmoid and softplus share: exp(-|x|) in two parts, `main` and `rest`.
+
+    `lifted` and `lifted_rest` are the same times `lift_of`, normal numbers: what is computed from
+    these is to be multiplied with `unit`, which rounds a subnormal result once. Rounding
+    exp(-|x|) - 1 loses a quarter of an ulp; `fine_rest` takes it along.
+    """
+
+    def __init__(self, k: Scope, x: Value) -> None:
+        size = at_most(k, magnitude(k, x), _SILU_IS_0[x.dtype])
+        r = reduce_by_ln2(k, k.neg(size))
+        curvature = curvature_of(k, r)
+        tail = k.add(r.high, curvature)
+        lift = lift_of(x.dtype)
+        scale = power_of_two(k, r.shifted, FORMATS[x.dtype].bits_of(lift))
+        self.unit = k.const(1 / lift, x.dtype)
+        self.lifted = k.fma(scale, tail, scale)
+        self.lifted_rest = k.fma(scale, tail, k.sub(scale, self.lifted))
+        self.main = k.mul(self.lifted, self.unit)
+        self._scale, self._lost = scale, (curvature, tail, r.high)
+
+    def fine_rest(self, k: Scope) -> Value:
+        """The second part of exp(-|x|), nearly exact."""
+        curvature, tail, high = self._lost
+        lost = k.sub(curvature, k.sub(tail, high))
+        return k.mul(k.fma(self._scale, lost, self.lifted_rest), self.unit)
+
+
 def sigmoid_tail(k: Scope, x: Value) -> Value:
-    """1 / (1 + exp(|x|)), within 1 ulp: the smaller of sigmoid(x) and sigmoid(-x)."""
-    size = k.abs(x)
-    s = _Sigmoid(k, size)
-    usual = k.fma(s.reciprocal, s.wrong, s.reciprocal)
-    is_usual = k.lt(size, _SIGMOID_IS_NORMAL[x.dtype])
-    return rarely(k, k.not_(is_usual), exp(k, k.neg(size)), usual)
+    """1 / (1 + exp(|x|)), within 1 ulp: the smaller of sigmoid(x) and sigmoid(-x).
+
+    As q/(1 + q) with q = exp(-|x|), corrected for what q, the sum and the quotient lose; 1/(1 + q)
+    is what the quotient leaves of 1.
+    """
+    decay = Decay(k, x)
+    divisor, divisor_rest = fast_two_sum(k, k.const(1.0, x.dtype), decay.main)
+    tail = k.div(decay.lifted, divisor)
+    left = k.fma(k.neg(tail), decay.unit, 1.0)
+    lost = k.fma(k.neg(tail), divisor_rest, decay.lifted_rest)
+    wrong = k.add(k.fma(k.neg(tail), divisor, decay.lifted), lost)
+    return k.mul(k.fma(wrong, left, tail), decay.unit)
 
 
 def sigmoid(k: Scope, x: Value) -> Value:

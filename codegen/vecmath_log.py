@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from graphc.codegen.scalar import TABLE_ENTRIES, Scope, Value
-from graphc.codegen.vecmath_exp import decaying_exp
+from graphc.codegen.vecmath_exp import Decay
 from graphc.codegen.vecmath_parts import (
     FORMATS,
     Parts,
@@ -313,18 +313,21 @@ def xlog1py(k: Scope, x: Value, y: Value) -> Value:
 
 
 def softplus(k: Scope, x: Value) -> Value:
-    """log(1 + exp(x)) as max(x, 0) + log1p(exp(-|x|)), within 1 ulp.
+    """log(1 + exp(x)) as max(x, 0) + log(1 + q) with q = exp(-|x|), within 1 ulp.
 
-    The exponential and the sum are in two parts.
+    q is in two parts. From 1/2 on 1 + q is 2 (1 + f) with f = (q - 1)/2, which is exact.
     """
-    format_ = FORMATS[x.dtype]
-    small, small_rest = decaying_exp(k, k.neg(k.abs(x)))
-    f, n, rest = log1p_arguments(k, small, small_rest)
-    assert rest is not None
+    ln2, zero = FORMATS[x.dtype].ln2, k.const(0.0, x.dtype)
+    decay = Decay(k, x)
+    q, q_rest = decay.main, decay.fine_rest(k)
+    doubled = k.ge(q, 0.5)
+    f = k.select(doubled, k.fma(q, 0.5, -0.5), q)
+    rest = k.select(doubled, k.mul(q_rest, 0.5), q_rest)
+    base, base_rest = (k.select(doubled, k.const(part, x.dtype), zero) for part in ln2)
     parts = _logarithm(k, f)
-    below, below_rest = fast_two_sum(k, k.mul(n, format_.ln2[0]), f)
+    below, below_rest = fast_two_sum(k, base, f)
     total, lost = two_sum(k, k.max(x, 0.0), below)
-    low = k.fma(parts.slope(), rest, k.fma(n, format_.ln2[1], parts.small))
+    low = k.fma(parts.slope(), rest, k.add(base_rest, parts.small))
     low = k.add(k.add(lost, below_rest), k.sub(low, parts.half_square))
     return rarely(k, k.eq(total, float("inf")), total, k.add(total, low))
 

@@ -159,6 +159,13 @@ def at_least(k: Scope, x: Value, limit: float) -> Value:
     return k.select(k.lt(x, limit), k.const(limit, x.dtype), x)
 
 
+def magnitude(k: Scope, x: Value) -> Value:
+    """|x|, the same instruction for x, -x and -|x|."""
+    while x.opcode in ("neg", "abs"):
+        (x,) = x.args
+    return k.abs(x)
+
+
 def bits_of(k: Scope, x: Value) -> Value:
     return k.bitcast(x, FORMATS[x.dtype].word)
 

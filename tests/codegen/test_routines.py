@@ -14,8 +14,8 @@ from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.loops import KernelError, verify
 from graphc.codegen.lower import expand, lower
 from graphc.codegen.machine import Machine
-from graphc.codegen.routines import routine
-from graphc.codegen.scalar import For, Scope, Value, walk
+from graphc.codegen.routines import joined, routine
+from graphc.codegen.scalar import For, Routine, Scope, Value, walk
 from graphc.graph import close
 from graphc.options import Options
 from tests.backends import BATCHED, Case, backends, check_exact, run
@@ -61,6 +61,44 @@ def test_a_kernel_holds_once_what_functions_of_one_argument_share(dtype: str) ->
     y = gx.gelu(x)
     (slope,) = gx.vjp(y, [x], gx.ones(100, dtype))
     assert len(divisions([y])) == len(divisions([y, slope])) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_softplus_and_its_derivative_share_the_exponential(dtype: str, sign: int) -> None:
+    """By the exponent fields that they shift into place: one power of two. That log(sigmoid(x)) is
+    of -x makes no difference.
+    """
+
+    def powers(made: list[gx.Node]) -> int:
+        graph, _ = close([x], made)
+        (kernel,) = lower(expand(graph)).kernels()
+        return sum(isinstance(s, Value) and s.opcode == "shl" for s in walk(kernel.body))
+
+    x = gx.symbol("x", (100,), dtype)
+    for y in (gx.softplus(x * sign), gx.log_sigmoid(x * sign)):
+        (slope,) = gx.vjp(y, [x], gx.ones(100, dtype))
+        assert powers([y]) == powers([slope]) == powers([y, slope]) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_procedures_that_share_much_are_joined(dtype: str) -> None:
+    def made(name: str) -> Routine:
+        found = routine(name, (dtype,))
+        assert found is not None
+        return found
+
+    for pair in (("softplus", "sigmoid_tail"), ("sinh", "cosh"), ("gelu", "normal_density")):
+        for first, second in (pair, pair[::-1]):
+            both = joined(made(first), made(second))
+            assert both is not None and both.also is not None
+            separate = len(made(first).body.statements) + len(made(second).body.statements)
+            assert len(both.body.statements) <= 0.75 * separate
+    assert joined(made("sin"), made("cos")) is not None
+    assert joined(made("cos"), made("sin")) is None  # they are, in their order
+    assert joined(made("tanh"), made("sin")) is None
+    other = routine("cosh", ("float32" if dtype == "float64" else "float64",))
+    assert other is not None and joined(made("sinh"), other) is None
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])

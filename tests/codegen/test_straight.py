@@ -71,12 +71,11 @@ def is_straight(x: gx.Node, made: Sequence[gx.Node], machine: Machine) -> bool:
     return bool(long) and all(kernel_module(k, machine, "kernel").straight for k in long)
 
 
-def together(x: gx.Node) -> list[gx.Node]:
-    """Sines and cosines of the same angles, either first, some of them by themselves."""
+def together(x: gx.Node, f: Any = gx.sin, g: Any = gx.cos) -> list[gx.Node]:
+    """Sines and cosines of the same angles, either first, some of them by themselves; or others."""
     angles = [x * k - 1.0 for k in range(1, 12)]
-    turned = [(gx.sin(a), gx.cos(a)) if k % 2 else (gx.cos(a), gx.sin(a))
-              for k, a in enumerate(angles)]
-    y = gx.sin(x) + gx.cos(x * 0.5)
+    turned = [(f(a), g(a)) if k % 2 else (g(a), f(a)) for k, a in enumerate(angles)]
+    y = f(x) + g(x * 0.5)
     for k in range(MANY):
         first, second = turned[k % 11]
         y = y * first - second * angles[k * 3 % 11]
@@ -124,6 +123,21 @@ def test_sines_and_cosines_of_one_angle_are_made_together(
         np.testing.assert_array_equal(np.signbit(mine), np.signbit(wanted))
 
 
+@pytest.mark.parametrize("pair", [(gx.softplus, gx.sigmoid), (gx.sinh, gx.cosh)])
+@pytest.mark.parametrize("shape", [(), (29,)])
+def test_functions_that_share_instructions_are_made_together(
+    pair: tuple[Any, Any], shape: tuple[int, ...]
+) -> None:
+    x = gx.symbol("x", shape)
+    made, array = together(x, *pair), given(shape) * 0.3
+    if shape:
+        array[:6] = [0.0, -0.0, np.inf, np.nan, -np.inf, -75.0]
+    f = gx.compile([x], made, options=FRESH)
+    alone = gx.compile([x], made[1:], options=FRESH)
+    for mine, wanted in zip(f(array)[1:], alone(array), strict=True):
+        np.testing.assert_array_equal(mine, wanted)
+
+
 def test_one_routine_answers_two_calls() -> None:
     x = gx.symbol("x", ())
     for kernel in lowered(x, together(x)).kernels():
@@ -132,6 +146,11 @@ def test_one_routine_answers_two_calls() -> None:
             assert text.count("@graphc_sin_float64_cos_x1(double %") == 11
             assert text.count("@graphc_sin_float64_x1(double %") == 1
             assert text.count("@graphc_cos_float64_x1(double %") == 1
+    made = together(x, gx.sinh, gx.cosh)
+    texts = [kernel_module(k, Machine.preset("avx2"), "k").text for k in lowered(x, made).kernels()]
+    if segments.LONG_SEGMENT > 1000:
+        names = "sinh_float64_cosh", "cosh_float64_sinh"
+        assert sum(t.count(f"@graphc_{n}_x1(double %") for t in texts for n in names) == 11
 
 
 @pytest.mark.parametrize("name", ["sse2", "avx2", "avx512"])

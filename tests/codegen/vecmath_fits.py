@@ -260,15 +260,15 @@ def fits() -> dict[str, Fit]:
             lambda z: (over_root(mpmath.asin)(z) - 1) / z, 0, real("0.2501"), (12, 5), 1,
         ),
         "ERF_SMALL": Fit(
-            "(erf(x)/x - 2/sqrt(pi)) / z in z = x**2 <= 0.77; relative error 2**-60 and 2**-32",
+            "(erf(x)/x - 2/sqrt(pi)) / z in z = x**2 <= 0.77; relative error 2**-60",
             lambda z: (over_root(mpmath.erf)(z) - 2 / root(mpmath.pi)) / z,
-            0, real("0.77"), (11, 6), 1,
+            0, real("0.77"), (11, None), 1,
         ),
         "ERFC": Fit(
             "erfc(x) exp(x**2) (x + 3) = center + u (slope + u P(u)) in u = 1/(x + 3) - 0.140625 "
             "for\n# 0.5 <= x <= 27.3: P",
             beyond_center(far_erfc, *ERFC_AT),
-            *shifted_ends("0.5", "27.3", *ERFC_AT), (20, 8), 2,
+            *shifted_ends("0.5", "27.3", *ERFC_AT), (20, None), 2,
         ),
         "NORMAL_TAIL": Fit(
             "ndtr(-x) exp(x**2/2) (x + 4) = center + u (slope + u P(u)) in\n# "
@@ -424,6 +424,18 @@ def root_of_erfc() -> tuple[float, ...]:
     )
 
 
+def short_erfc() -> tuple[float, ...]:
+    """erfc(x) exp(x**2) (x + 3/4) less its base, with the errors relative to it."""
+    shift, center, base = "0.75", "0.625", real("0.65625")
+
+    def scaled(x: Any) -> Any:
+        return mpmath.erfc(x) * mpmath.exp(x * x) * (x + real(shift))
+
+    function = shifted(lambda x: scaled(x) - base, shift, center)
+    ends = shifted_ends("0", "10.2", shift, center)
+    return rounded_in_turn(function, lambda u: 1 / (function(u) + base), *ends, 14, 5, "float32")
+
+
 def erf_pieces() -> tuple[float, ...]:
     """erf in pieces of which x * 3.84375, rounded, is the number; 4 of them are near 0."""
     width = 1 / real("3.84375")
@@ -556,6 +568,8 @@ def tables() -> Iterator[tuple[str, str, dict[str, tuple[float, ...]]]]:
     yield "ERF_NEAR", "erf(x)/x - 1 in x**2 for |x| <= 0.96875", {"float32": near_erf()}
     comment = "sqrt(erfc(x)) in x - 1.5 for 0.96875 <= x <= 4"
     yield "ERFC_ROOT", comment, {"float32": root_of_erfc()}
+    comment = "erfc(x) exp(x**2) (x + 3/4) - 21/32 in u = 1/(x + 3/4) - 0.625 for 0 <= x <= 10.2"
+    yield "SHORT_ERFC", comment, {"float32": short_erfc()}
     yield "LOG_RECIPROCALS", "", {"float32": reciprocals()}
     for name, base in (("SHORT_LOG", mpmath.e), ("SHORT_LOG2", 2), ("SHORT_LOG10", 10)):
         comment = "of pieces in two parts; the factor and the polynomial of f"
