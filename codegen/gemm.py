@@ -55,14 +55,15 @@ second level of cache. Operands are read where they lie as long as they are near
 large right operand is packed, by the tasks that use a panel if few tasks do, else once for all. If
 left is transposed, not high and large, as in the gradient of weights, all panels meet one block of
 k before the next begins, so that its part of left stays in the second level. A few rows stream over
-right, narrow products whose operands are contiguous along k take dot products, and a narrow product
-whose left operand is transposed is computed the other way round. A long k with a small out is cut
-into pieces whose results are added at the end. The thresholds below were measured on a Zen 4 with a
+right (more of them where panels are narrow, which lie across the lines that rows are read by),
+narrow products whose operands are contiguous along k take dot products, and a narrow product whose
+left operand is transposed is computed the other way round. A long k with a small out is cut into
+pieces whose results are added at the end. The thresholds below were measured on a Zen 4 with a
 second level of 1 MiB; those of bytes follow the machine. Where panels are narrow (`long_runs` is
 false), what was measured on a Zen 3 holds: right is packed from half of the first level on, and so
-are rows of left with gaps of a power of two. Panels
-whose rows lie side by side in memory are packed several at a time; where they are narrow, few rows
-share them instead of each task packing its own.
+are rows of left with gaps of a power of two. Panels whose rows lie side by side in memory are
+packed several at a time; where they are narrow, few rows share them instead of each task packing
+its own.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ from graphc.codegen.gemmtable import (
     kernels,
     panel_bytes,
     reachable,
+    streamed,
     table_module,
 )
 from graphc.codegen.gemmtasks import (
@@ -111,6 +113,7 @@ from graphc.codegen.gemmtasks import (
     small_products,
 )
 from graphc.codegen.irtext import Function, Module, Operand
+from graphc.codegen.loops import LINE_BYTES
 from graphc.codegen.machine import Machine
 from graphc.codegen.microkernel import DOT_TILE, STREAM_ROWS, Tile, family
 from graphc.dims import Extent, ceildiv, dim_max, dim_min
@@ -122,7 +125,6 @@ TASK_WORK = 2**20  # multiplications in a task: about 20 us of one core
 SMALL_WORK = 64**3  # up to this a product is not worth a plan
 SERIAL_WORK = 2**26  # up to this one worker does not ask the pool: a millisecond
 CHEAP_ROWS = 240  # unless packing it would cost too much, which up to here takes twice that size
-RUN_BYTES = 128  # a row of a panel of this size is worth reading from afar: two cache lines
 SHARES = 8  # tasks for each worker, where every task packs rows of left
 LEAST_PANELS = 8  # of right that make packing those rows worth while
 MANY_PANELS = 16  # from here on there are enough tasks that each take all rows
@@ -160,13 +162,6 @@ class Blocking:
         return 3 * self.tile.machine.l2 // 4
 
     @property
-    def long_runs(self) -> bool:
-        """Whether a row of a panel is worth reading from afar. Narrow ones mostly lie across lines
-        of memory, and are fewer to pack: 128^3 float32 0.73 of the peak in place, 0.82 packed.
-        """
-        return self.tile.columns * self.tile.vector.element_bytes >= RUN_BYTES
-
-    @property
     def table_bytes(self) -> int:
         """Of the tables of offsets: rows and k of left, columns and k of right."""
         rows = self.few_rows + self.tile.rows
@@ -180,7 +175,6 @@ class Blocking:
         panel, lines = machine.l2 // (8 * tile.columns), 3 * machine.l1 // (2 * tile.rows)
         depth = _clamp(min(panel, lines) // size, 128, 1024, 64)
         row_bytes = depth * size
-        long_runs = tile.columns * size >= RUN_BYTES
         return Blocking(
             tile,
             depth,
@@ -188,8 +182,8 @@ class Blocking:
             _clamp(3 * machine.l2 // (4 * row_bytes), 4 * tile.rows, 240, tile.rows),
             _clamp(240, 4 * tile.rows, 240, tile.rows),
             _clamp(machine.l3 // (4 * row_bytes), 512, 8192, tile.columns),
-            LARGE * machine.l2 if long_runs else machine.l1 // 2,
-            CHEAP_ROWS if long_runs else 4 * tile.rows,
+            LARGE * machine.l2 if tile.long_runs else machine.l1 // 2,
+            CHEAP_ROWS if tile.long_runs else 4 * tile.rows,
         )
 
 
@@ -458,8 +452,9 @@ def _streams(f: Function, tile: Tile, p: Plan) -> str:
     size, lanes = tile.vector.element_bytes, tile.vector.lanes
     rows, columns, depth = p.read("rows columns depth")
     right_bytes = f.multiply(f.multiply(depth, columns), size)
-    large = f.compare("sge", right_bytes, LARGE * tile.machine.l2)
-    few = f.both(large, f.compare("sle", rows, FEW_ROWS))
+    most, least = streamed(tile)
+    large = f.compare("sge", right_bytes, least)
+    few = f.both(large, f.compare("sle", rows, most))
     few = f.either(few, f.compare("sle", rows, STREAM_ROWS[0]))
     runs = f.compare("eq", p["right_column"], size)
     return f.both(f.both(few, runs), f.compare("sge", columns, 4 * lanes))
@@ -514,7 +509,8 @@ def _cut(b: Blocking) -> Function:
 def _cut_streams(b: Blocking) -> Function:
     """Tasks are ranges of columns: memory is read in long runs, and out stays in the first level.
 
-    More rows than a kernel has share blocks of right that stay in the second level.
+    More rows than a kernel has share blocks of right that stay in the second level. Each worker has
+    a share of the columns, if that is the work of a task.
     """
     tile, size = b.tile, b.tile.vector.element_bytes
     f = Function(f"{tile.prefix}_cut_streams", "ptr plan")
@@ -523,12 +519,16 @@ def _cut_streams(b: Blocking) -> Function:
     rows, columns, depth = p.read("rows columns depth")
     together = f.minimum(rows, STREAM_ROWS[0])
     fitting = f.divide(b.tile.machine.l1 // size, together)
-    group = f.minimum(columns, f.maximum(fitting, tile.vector.lanes))
-    block = f.maximum(f.divide(tile.machine.l2 // (4 * size), group), STREAM_ROWS[0])
+    most = f.minimum(columns, f.maximum(fitting, tile.vector.lanes))
+    block = f.maximum(f.divide(tile.machine.l2 // (4 * size), most), STREAM_ROWS[0])
+    column_work = f.multiply(rows, depth)
+    shares = f.ceil_divide(p["workers"], p["batches"])
+    least = f.maximum(f.ceil_divide(columns, shares), f.ceil_divide(TASK_WORK, column_work))
+    group = f.minimum(most, f.round_up(least, LINE_BYTES // size))
     p["depth_block"] = f.select(f.compare("sle", rows, STREAM_ROWS[0]), depth, block)
     p["row_block"], p["row_blocks"] = rows, 1
     p["column_group"], p["column_groups"] = group, f.ceil_divide(columns, group)
-    _run_blocks(f, tile, p, "compute_streams", f.multiply(f.multiply(rows, group), depth))
+    _run_blocks(f, tile, p, "compute_streams", f.multiply(column_work, group))
     return f
 
 
@@ -621,7 +621,7 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
     near = f.both(f.both(row_major, f.negate(conflict)), f.compare("sle", left_bytes, l3 // 4))
     near = f.both(near, f.compare("sge", columns, (MANY_PANELS - 1) * tile.columns + 1))
     few = f.compare("sle", rows, b.few_rows)
-    if not b.long_runs:
+    if not tile.long_runs:
         few = f.both(few, f.negate(_packs_beside(f, b, p, row_major)))
     by_task = f.both(f.either(few, near), f.negate(own_left))
     by_task = f.either(by_task, f.compare("ne", p["batches"], 1))
@@ -629,7 +629,7 @@ def _choose_sources(f: Function, b: Blocking, p: Plan) -> Sources:
     once = f.both(right_packed, f.negate(by_task))
 
     repeated = f.both(wide, f.either(conflict, f.both(large, once)))
-    if not b.long_runs:
+    if not tile.long_runs:
         repeated = f.either(repeated, _lies_spread(f, b, p))
     left_packed = f.both(f.either(own_left, repeated), f.negate(left_tabled))
     repeated = f.both(repeated, left_packed)

@@ -28,6 +28,7 @@ DOT_TILE = (4, 2, 1)  # rows and columns of the dot kernels
 STREAM_ROWS = (4, 3, 2, 1)
 STREAM_DEPTH = (4, 8)  # rows of right that are added at a time, at least and at most
 LEAST_SUMS = 8  # vectors that are added to in turn, while one addition takes its time
+RUN_BYTES = 128  # a row of a panel of this size is worth reading from afar: two cache lines
 BESIDE_BYTES = 512  # of a row of an operand that are packed at once
 MOST_BESIDE = 8  # panels of it
 PREFETCH_DEPTH = 64  # a shorter loop over k ends before the lines of out have arrived
@@ -73,6 +74,13 @@ class Tile:
     def row_bytes(self) -> int:
         """Of one row of the tile, or of a panel of the right operand."""
         return self.vectors * self.vector.bytes
+
+    @property
+    def long_runs(self) -> bool:
+        """Whether a row of a panel is worth reading from afar. Narrow ones mostly lie across lines
+        of memory, and are fewer to pack: 128^3 float32 0.73 of the peak in place, 0.82 packed.
+        """
+        return self.row_bytes >= RUN_BYTES
 
     @property
     def heights(self) -> tuple[int, ...]:

@@ -451,6 +451,33 @@ def test_every_task_is_reached():
     assert {"compute_tiles", "pack_panels", "combine_turned"} <= set(f.hits())
 
 
+@pytest.mark.parametrize("name", MACHINES)
+def test_more_rows_are_streamed_where_panels_are_narrow(name):
+    f = Family("float64", machine_named(name))
+    rng = np.random.default_rng(4)
+    narrow = not Tile.of("float64", f.machine).long_runs
+    for rows, streams in ((4, True), (24, narrow), (60, False)):
+        before = f.hits()["compute_streams"]
+        run_case(f, rng, (1, rows, 130, 600), ("rows", "rows"))
+        assert (f.hits()["compute_streams"] > before) == streams
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_workers_share_the_columns_of_few_rows(dtype):
+    f = Family(dtype, Machine.host())
+    rng = np.random.default_rng(3)
+
+    def ranges(workers: int, sizes: tuple[int, int, int, int]) -> int:
+        before = f.hits()["compute_streams"]
+        run_case(f, rng, sizes, ("rows", "rows"), workers=workers)
+        return f.hits()["compute_streams"] - before
+
+    large = (1, 12, 1030, 400)
+    assert [ranges(workers, large) for workers in (1, 2, 3)] == [1, 2, 3]
+    assert ranges(3, (2, *large[1:])) == 4  # two for each product of a batch
+    assert ranges(8, (1, 4, 600, 400)) == 1  # the work of one task
+
+
 def hook_words(f: Family, rng, out) -> tuple[dict[str, int], np.ndarray, np.ndarray, list]:
     """Words for the epilogue, its second output and counts, and what must stay alive."""
     batches, rows, columns = out.shape
@@ -756,6 +783,7 @@ def test_only_reachable_kernels_are_needed(name):
     none = frozenset()
     shapes = [(64, 64, 64, none), (128, 10, 512, none), (100, 1, 60, none)]
     shapes += [(3, 80, 40, none), (7, 65, 600, none), (12, 640, 900, none)]
+    shapes += [(23, 72, 600, none)]
     rng = np.random.default_rng(7)
     everything = len(gemm.modules("float32", machine))
     for shape in shapes:
