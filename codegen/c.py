@@ -100,7 +100,7 @@ def c_source(program: Program, signature: Signature, vector_bytes: int) -> CSour
     return _Printer(program, signature, vector_bytes).files()
 
 
-def product_scratch(contract: Contract) -> Extent:
+def product_scratch(contract: Contract, workers: int) -> Extent:
     """Bytes of scratch that a contraction needs: none, a tile of sums is on the stack."""
     return 0
 
@@ -167,7 +167,7 @@ class _ProcedurePrinter(IndexPrinter):
             elif isinstance(statement, Call):
                 self.call(level, statement)
             else:
-                raise NotImplementedError("launches are chained for GPUs alone")
+                raise NotImplementedError("launches are neither chained nor cut into blocks for C")
 
     def launch(self, level: Level, launch: Launch) -> None:
         kernel, words = self.printer.kernel(launch)

@@ -54,6 +54,7 @@ from graphc.codegen.loops import Buffer, Contract, Plain
 from graphc.codegen.lower import lower
 from graphc.codegen.masks import masks_of_results
 from graphc.codegen.program import (
+    Blocks,
     Call,
     Chain,
     Launch,
@@ -223,7 +224,7 @@ def lower_for_cuda(
     )
 
 
-def product_scratch(contract: Contract) -> Extent:
+def product_scratch(contract: Contract, workers: int) -> Extent:
     """Bytes of scratch that a contraction needs: none, sums stay in registers."""
     return 0
 
@@ -332,6 +333,8 @@ class _Planner:
         if isinstance(statement, Switch):
             branches = tuple(self.steps(branch, inputs) for branch in statement.branches)
             return SwitchStep(self.place(statement.index, inputs), branches)
+        if isinstance(statement, Blocks):
+            raise NotImplementedError("launches run block by block on CPUs alone")
         operands = tuple(self.place(operand, inputs) for operand in statement.operands)
         scratch = 0 if statement.scratch is None else statement.scratch.offset
         arena = Place("arena", 0, scratch)

@@ -14,6 +14,7 @@ from typing import Any
 
 from graphc import dtypes, origin
 from graphc.codegen import emit
+from graphc.codegen.blocks import run_in_blocks
 from graphc.codegen.carried import Rows, State, forward_copies, settle
 from graphc.codegen.deviations import read_once
 from graphc.codegen.emit import copy_operand, framed_operand, part_operand
@@ -23,9 +24,8 @@ from graphc.codegen.fuse.reading import beneath, result_shape
 from graphc.codegen.fuse.storing import most_together
 from graphc.codegen.inplace import protect
 from graphc.codegen.likeness import Written, signature
-from graphc.codegen.loops import LINE_BYTES, product_bytes
-from graphc.codegen.loops import Contract as Contraction
-from graphc.codegen.memory import plan
+from graphc.codegen.loops import LINE_BYTES
+from graphc.codegen.memory import ProductScratch, plan, sums_alone
 from graphc.codegen.neighbours import take_along
 from graphc.codegen.next_step import ask_for_next_step
 from graphc.codegen.program import (
@@ -72,7 +72,7 @@ def lower(
     workers: int = 1,
     strided: Sequence[bool] = (),
     donated: Mapping[int, int] | None = None,
-    product_scratch: Callable[[Contraction], Extent] = product_bytes,
+    product_scratch: ProductScratch = sums_alone,
     arrange: Callable[[Program], None] | None = None,
     tactics: Tactics | None = None,
 ) -> Program:
@@ -81,8 +81,9 @@ def lower(
     `strided` tells which parameters come with strides of their own; the others are C-contiguous.
     `donated` maps a parameter to the output that will be written over it. `workers` is the most
     threads that will run it, for scratch; `product_scratch` is the workspace in bytes that the
-    target needs for a contraction; `arrange` may change the order of statements before the memory
-    is planned; `tactics` are those of the target, of a CPU if none are given.
+    target needs for a contraction on a number of workers; `arrange` may change the order of
+    statements before the memory is planned; `tactics` are those of the target, of a CPU if none are
+    given.
     """
     lowering = _Lowering(tactics)
     flags = [*strided, *[False] * (len(graph.parameters) - len(strided))]
@@ -91,6 +92,8 @@ def lower(
     protect(main, donated or {})
     if arrange is not None:
         arrange(program)
+    if tactics is not None and tactics.own_cache_bytes:
+        run_in_blocks(program, tactics, donated or {})
     plan(program, workers, product_scratch, 1 if tactics is None else tactics.branches)
     return program
 

@@ -14,15 +14,16 @@ from __future__ import annotations
 import bisect
 import collections
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from graphc.codegen.beside import ticks
 from graphc.codegen.inplace import Overwriting
-from graphc.codegen.loops import Contract, Kernel
+from graphc.codegen.loops import Contract, Kernel, product_bytes
 from graphc.codegen.program import (
+    Blocks,
     Call,
     Launch,
     Loop,
@@ -37,6 +38,9 @@ from graphc.codegen.program import (
     operands_of,
 )
 from graphc.dims import Extent, ceildiv, evaluate, substitute, symbols_of
+
+# The workspace in bytes that a contraction needs on a number of workers.
+ProductScratch = Callable[[Contract, int], Extent]
 
 ALIGNMENT = 64
 # Temporaries of one size beyond which they share a slab.
@@ -67,33 +71,61 @@ class _Life:
             storage.offset = offset
 
 
+def sums_alone(contract: Contract, workers: int) -> Extent:
+    """The workspace of a target that needs none but for the sums of products."""
+    return product_bytes(contract)
+
+
 def plan(
     program: Program,
     workers: int,
-    product_scratch: Callable[[Contract], Extent],
+    product_scratch: ProductScratch,
     streams: int = 1,
 ) -> None:
     """Give every temporary an offset in bytes, and every procedure the size of its arena.
 
-    `product_scratch` is the workspace in bytes that a target needs for a contraction; statements
-    that do not need each other may run on so many `streams`.
+    `product_scratch` is the workspace in bytes that a target needs for a contraction on a number of
+    workers; statements that do not need each other may run on so many `streams`.
     """
+    procedures = (*program.procedures, program.main)
+    blocks = list(program.blocks())
+    inside = {launch for each in blocks for launch in each.launches}
     sizes: dict[Kernel, Extent] = {}  # launches share kernels
     for launch in program.launches():
         kernel = launch.kernel
         if isinstance(kernel.nest, Contract):
             if kernel not in sizes:
-                sizes[kernel] = product_scratch(kernel.nest)
+                mine = 1 if launch in inside else workers
+                sizes[kernel] = product_scratch(kernel.nest, mine)
             size = sizes[kernel]
-            launch.scratch = None if size == 0 else Storage("temporary", np.dtype("uint8"), (size,))
-    _find_lone_scratch(list(program.launches()))
-    for procedure in (*program.procedures, program.main):
+            kind = "held" if launch in inside else "temporary"
+            launch.scratch = None if size == 0 else Storage(kind, np.dtype("uint8"), (size,))
+    _find_lone_scratch(list(program.launches()), inside)
+    for each in blocks:
+        _plan_block(each)
+    for procedure in procedures:
         _plan_procedure(procedure, workers, streams)
 
 
-def _find_lone_scratch(launches: Sequence[Launch]) -> None:
-    """Mark the scratch that only launches of one task use: whoever runs them is worker 0."""
-    several = {o.storage for launch in launches if launch.tasks != 1 for o in launch.operands}
+def _plan_block(blocks: Blocks) -> None:
+    """Place what the launches of a block hold in scratch of the worker that runs them."""
+    launches: list[Statement] = list(blocks.launches)
+    lives = _overwrite(launches, _lifetimes(launches, ("held",)))
+    blocks.launches = [launch for launch in launches if isinstance(launch, Launch)]
+    size = _placed(lives, 1)
+    blocks.scratch = None if size == 0 else Storage("worker", np.dtype("uint8"), (size,))
+
+
+def _find_lone_scratch(launches: Sequence[Launch], inside: Collection[Launch]) -> None:
+    """Mark the scratch that only launches of one task use, of which no others run at the time:
+    whoever runs them is worker 0.
+    """
+    several = {
+        operand.storage
+        for launch in launches
+        if launch.tasks != 1 or launch in inside
+        for operand in launch.operands
+    }
     for launch in launches:
         for storage in {operand.storage for operand in launch.operands} - several:
             storage.alone = storage.kind == "worker"
@@ -107,7 +139,8 @@ def aligned(size: Extent) -> Extent:
 def storage_bytes(storage: Storage, workers: int) -> Extent:
     """Bytes that a temporary takes in the arena."""
     copies = workers if storage.kind == "worker" and not storage.alone else 1
-    return aligned(storage.bytes) * copies
+    size = storage.bytes if storage.parts == 1 else ceildiv(storage.bytes, storage.parts)
+    return aligned(size) * copies
 
 
 def _reserve_callees(body: list[Statement]) -> None:
@@ -198,14 +231,17 @@ def _widened(life: _Life, bounds: list[tuple[int, int]], starts: list[int]) -> _
     return _Life(life.storages, first, last, life.loops)
 
 
-def _lifetimes(body: list[Statement]) -> list[_Life]:
+def _lifetimes(
+    body: list[Statement], kinds: Collection[str] = ("temporary", "worker")
+) -> list[_Life]:
+    """The lives of the storages of some kinds that statements use."""
     lives: dict[int, _Life] = {}
     clock = 0
     loop_starts: dict[int, int] = {}
     loop_ends: dict[int, int] = {}
 
     def use(storage: Storage | None, now: int, loops: tuple[int, ...]) -> None:
-        if storage is None or storage.kind not in ("temporary", "worker"):
+        if storage is None or storage.kind not in kinds:
             return
         life = lives.get(id(storage))
         if life is None:
@@ -312,7 +348,7 @@ def _starting(launch: Launch, born: dict[int, _Life], now: int) -> list[_Life]:
         for life in found
         if life is not None
         and life.first == now
-        and life.storage.kind == "temporary"
+        and life.storage.kind in ("temporary", "held")
         and life.last > now
     ]
 

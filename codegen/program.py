@@ -27,7 +27,8 @@ class Storage:
     `kind`: "input" and "output" (formal parameters of the procedure, numbered by `position`),
     "constant" (with its `array`), "temporary" (planned), "worker" (scratch: one copy of `shape`
     for each worker, or one if it is `alone`, of launches of one task), or "held" (what launches of
-    a `Chain` hand on, of which blocks hold tiles).
+    a `Chain` hand on, of which blocks hold tiles, and those of `Blocks`, of which a worker has a
+    block: one of `parts`).
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Storage:
     strided: bool = False
     offset: Extent = 0
     alone: bool = False
+    parts: int = 1
 
     @property
     def bytes(self) -> Extent:
@@ -98,6 +100,30 @@ class Chain:
     @property
     def scratch(self) -> None:
         """None: what is needed between the launches is held in registers."""
+
+
+@dataclass(eq=False)
+class Blocks:
+    """Launches that run one after the other for each of `count` blocks of what all of them go
+    along: blocks run in any order, and several at once.
+
+    Kernels call the number of the block `BLOCK`. A launch of a loop nest runs `tasks` of its tasks,
+    those from `tasks` times that number on; one of a contraction is of the products of the block.
+    Blocks share no element of memory that one of them writes. Of a "held" storage each worker has
+    one block, in its `scratch`, where launches of one block find what those before them have made.
+    """
+
+    count: int
+    launches: list[Launch]
+    scratch: Storage | None = None
+
+    @property
+    def operands(self) -> list[Operand]:
+        return [operand for launch in self.launches for operand in launch.operands]
+
+
+# What kernels of `Blocks` call the number of the block.
+BLOCK = "_block"
 
 
 @dataclass(eq=False)
@@ -164,7 +190,7 @@ class Call:
     scratch: Storage | None = None
 
 
-Statement = Launch | Chain | Together | Loop | While | Switch | Call
+Statement = Launch | Chain | Blocks | Together | Loop | While | Switch | Call
 
 
 @dataclass(eq=False)
@@ -205,6 +231,15 @@ class Program:
         for procedure in (*self.procedures, self.main):
             yield from _launches(procedure.body)
 
+    def blocks(self) -> Iterator[Blocks]:
+        """Every chain of launches that runs block by block."""
+        waiting = [procedure.body for procedure in (*self.procedures, self.main)]
+        while waiting:
+            for statement in waiting.pop():
+                waiting += bodies(statement)
+                if isinstance(statement, Blocks):
+                    yield statement
+
     def kernels(self) -> list[Kernel]:
         """Every kernel once, in order."""
         return list({id(launch.kernel): launch.kernel for launch in self.launches()}.values())
@@ -214,7 +249,7 @@ def _launches(body: list[Statement]) -> Iterator[Launch]:
     for statement in body:
         if isinstance(statement, Launch):
             yield statement
-        elif isinstance(statement, (Chain, Together)):
+        elif isinstance(statement, (Blocks, Chain, Together)):
             yield from _launches(statement.launches)  # type: ignore[arg-type]
         for inner in bodies(statement):
             yield from _launches(inner)
@@ -242,6 +277,8 @@ def total_work(body: Sequence[Statement]) -> Extent:
             total = total + statement.work
         elif isinstance(statement, Call):
             total = total + total_work(statement.procedure.body)
+        elif isinstance(statement, Blocks):
+            total = total + statement.count * total_work(statement.launches)
         else:
             rounds: Extent = 1
             if isinstance(statement, Loop):

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class KernelReport:
     """One launch: its kernel, what it computes for whom, and an estimate of its cost.
 
-    `bytes_moved` counts every operand once, in bytes; `operations` is an estimate in element
-    operations.
+    `bytes_moved` counts every operand in memory once, in bytes; `operations` is an estimate in
+    element operations.
     """
 
     title: str
@@ -54,7 +54,10 @@ class Report:
         plan: str = "",
         measure: Callable[[], Growth | None] = lambda: None,
     ) -> Report:
-        kernels = tuple(_kernel(launch) for launch in program.launches())
+        times = {
+            launch: blocks.count for blocks in program.blocks() for launch in blocks.launches
+        }
+        kernels = tuple(_kernel(launch, times.get(launch, 1)) for launch in program.launches())
         return Report(dict(seconds), kernels, program.main.arena, len(firings), plan, measure)
 
     @functools.cached_property
@@ -85,10 +88,12 @@ class Report:
         return "\n".join(lines)
 
 
-def _kernel(launch: Launch) -> KernelReport:
+def _kernel(launch: Launch, times: int) -> KernelReport:
+    """The report of a launch that runs so many times, each for a block of the work."""
     moved: Extent = 0
     for operand in {id(o.storage): o for o in launch.operands}.values():
-        moved = moved + operand.storage.bytes
+        if operand.storage.kind != "held":
+            moved = moved + operand.storage.bytes
     nodes = tuple(node.op.name for node in launch.nodes)
     lines: dict[str, list[str]] = {}
     for node in launch.nodes:
@@ -97,9 +102,9 @@ def _kernel(launch: Launch) -> KernelReport:
     return KernelReport(
         launch.kernel.title,
         launch.kernel.name,
-        launch.tasks,
+        launch.tasks * times,
         moved,
-        launch.work,
+        launch.work * times,
         nodes,
         shown,
         launch.reason,

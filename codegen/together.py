@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from graphc.codegen.program import (
+    Blocks,
     Call,
     Chain,
     Launch,
@@ -99,7 +100,7 @@ def touches_of(statement: Statement) -> Iterator[Touch]:
     for inner in bodies(statement):
         for each in inner:
             yield from touches_of(each)
-    if isinstance(statement, (Chain, Together)):
+    if isinstance(statement, (Blocks, Chain, Together)):
         for launch in statement.launches:
             yield from touches_of(launch)
     elif isinstance(statement, Launch):

@@ -146,7 +146,7 @@ class Compiled(Implementation):
                 self.workers,
                 strided,
                 self.request.donated,
-                product_scratch(self.workers),
+                product_scratch,
                 tactics=_native_tactics(self.request),
             )
             if self.request.options.debug:
@@ -523,8 +523,11 @@ def _native_tactics(request: Request) -> Tactics:
     from graphc.codegen.microkernel import Tile
 
     library = "lapack" if request.options.library == "lapack" else ""
-    panel_bytes = Tile.of("float32", Machine.host()).row_bytes
-    native = replace(tactics.NATIVE, library=library, panel_bytes=panel_bytes)
+    host = Machine.host()
+    panel_bytes = Tile.of("float32", host).row_bytes
+    native = replace(
+        tactics.NATIVE, library=library, panel_bytes=panel_bytes, own_cache_bytes=host.l2
+    )
     return _tactics(native, request)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from graphc.codegen import gemm
@@ -55,18 +55,13 @@ LONG_PROGRAM = 32
 ROUTINE_LEVEL = 2
 
 
-def product_scratch(workers: int) -> Callable[[Contract], Extent]:
+def product_scratch(contract: Contract, workers: int) -> Extent:
     """The workspace, in bytes, that a contraction needs on this machine."""
     machine = Machine.host()
-
-    def size(contract: Contract) -> Extent:
-        sizes = (contract.rows, contract.columns, contract.depth, contract.batch)
-        scratch = gemm.workspace(
-            *sizes, contract.dtype, machine, workers, bool(sides_with_tables(contract, machine))
-        )
-        return product_bytes(contract) + scratch
-
-    return size
+    sizes = (contract.rows, contract.columns, contract.depth, contract.batch)
+    tabled = bool(sides_with_tables(contract, machine))
+    scratch = gemm.workspace(*sizes, contract.dtype, machine, workers, tabled)
+    return product_bytes(contract) + scratch
 
 
 def kernel_text(kernel: Kernel, machine: Machine) -> Text:

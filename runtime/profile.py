@@ -18,6 +18,8 @@ import numpy as np
 
 from graphc.codegen.loops import Contract
 from graphc.codegen.program import (
+    BLOCK,
+    Blocks,
     Call,
     Launch,
     Loop,
@@ -77,6 +79,7 @@ class _Replay:
             self.memory[id(storage)] = np.empty(shape, storage.dtype)
         self.arena = np.empty(self.value(program.main.arena) + 64, np.uint8)
         self.base = self.arena.ctypes.data + -self.arena.ctypes.data % 64
+        self.held = 0  # where a worker has what launches of a block hold
         self.status = (ctypes.c_int64 * 8)()
         self.kernels = {name: _KERNEL(address) for name, address in native.kernels.items()}
 
@@ -88,6 +91,10 @@ class _Replay:
         offset = self.value(operand.offset) * storage.dtype.itemsize
         if storage.kind in ("temporary", "worker"):
             return self.base + self.value(storage.offset) + offset
+        if storage.kind == "held":
+            before = self.sizes[BLOCK] * (self.value(storage.bytes) // storage.parts)
+            own = 0 if storage.parts == 1 else before  # kernels count from the first block
+            return self.base + self.held + self.value(storage.offset) - own
         array = storage.array if storage.kind == "constant" else self.memory[id(storage)]
         return array.ctypes.data + offset
 
@@ -115,14 +122,26 @@ class _Replay:
                 self.run(statement.launches, seconds)
             elif isinstance(statement, Launch):
                 self.launch(statement, seconds)
+            elif isinstance(statement, Blocks):
+                self.blocks(statement, seconds)
             else:
                 raise NotImplementedError("launches are chained for GPUs alone")
+
+    def blocks(self, blocks: Blocks, seconds: dict[int, float]) -> None:
+        """Run the blocks in order, as one worker does."""
+        self.held = 0 if blocks.scratch is None else self.value(blocks.scratch.offset)
+        for number in range(blocks.count):
+            self.sizes[BLOCK] = number
+            for launch in blocks.launches:
+                self.launch(launch, seconds, number * self.value(launch.tasks))
+        del self.sizes[BLOCK]
 
     def scalar(self, operand: Operand, kind: Any) -> int:
         """A number that the program reads to know how to go on."""
         return int(kind.from_address(self.address(operand)).value)
 
-    def launch(self, launch: Launch, seconds: dict[int, float]) -> None:
+    def launch(self, launch: Launch, seconds: dict[int, float], first: int = 0) -> None:
+        """Run a kernel; that of a loop nest from its task `first` on."""
         kernel = launch.kernel
         operands = dict(zip(map(id, kernel.buffers), launch.operands, strict=True))
         words = []
@@ -132,13 +151,14 @@ class _Replay:
             elif kind == "extent":
                 words.append(self.sizes[item])
             elif kind == "scratch":
-                held = launch.scratch
-                words.append(0 if held is None else self.base + self.value(held.offset))
+                scratch = launch.scratch
+                words.append(0 if scratch is None else self.address(Operand(scratch)))
             else:
                 words.append(1 if kind == "workers" else ctypes.addressof(self.status))
         frame = (ctypes.c_int64 * len(words))(*words)
-        tasks = 1 if isinstance(kernel.nest, Contract) else self.value(launch.tasks)
+        whole = isinstance(kernel.nest, Contract)
+        begin, end = (0, 1) if whole else (first, first + self.value(launch.tasks))
         run = self.kernels[kernel.name]
         start = time.perf_counter()
-        run(ctypes.addressof(frame), 0, tasks, 0)
+        run(ctypes.addressof(frame), begin, end, 0)
         seconds[id(launch)] = seconds.get(id(launch), 0.0) + time.perf_counter() - start

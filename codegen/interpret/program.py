@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,11 @@ from graphc.codegen.interpret.context import polynomial
 from graphc.codegen.interpret.faults import Failure, InterpreterError, described
 from graphc.codegen.interpret.kernel import run_kernel
 from graphc.codegen.interpret.memory import POISON
+from graphc.codegen.loops import Kernel
 from graphc.codegen.memory import ALIGNMENT, aligned, storage_bytes
 from graphc.codegen.program import (
+    BLOCK,
+    Blocks,
     Call,
     Chain,
     Launch,
@@ -134,6 +138,8 @@ class ProgramRun:
                 self.statements(statement.branches[chosen], activation)
             elif isinstance(statement, (Chain, Together)):
                 self.statements(statement.launches, activation)
+            elif isinstance(statement, Blocks):
+                self.blocks(statement, activation)
             else:
                 self.call(statement, activation)
 
@@ -150,12 +156,49 @@ class ProgramRun:
         tasks, grain = evaluate(launch.tasks, sizes), evaluate(launch.grain, sizes)
         if isinstance(nest, For) and tasks != evaluate(nest.stop - nest.start, sizes) or grain < 1:
             raise InterpreterError(f"{tasks} tasks in grains of {grain} for\n{kernel.text()}")
-        if launch.scratch is not None:
+        if launch.scratch is not None and launch.scratch.kind != "held":
             self._scratch(launch.scratch, activation)[:] = POISON
         workers = 1 if tasks == 1 else self.workers
         self.failures += run_kernel(kernel, arrays, sizes, workers)
         if self.trace is not None:
             self.trace(launch, arrays)
+
+    def blocks(self, blocks: Blocks, activation: Activation) -> None:
+        """Run the blocks from the last to the first: none may need what another has made."""
+        scratch = None
+        if blocks.scratch is not None:
+            scratch = self._scratch(blocks.scratch, activation)
+        for number in reversed(range(blocks.count)):
+            activation.sizes[BLOCK] = number
+            if scratch is not None:
+                scratch[:] = POISON
+            for launch in blocks.launches:
+                self._launch_of_block(launch, number, scratch, activation)
+        activation.sizes.pop(BLOCK, None)
+
+    def _launch_of_block(
+        self, launch: Launch, number: int, scratch: Any, activation: Activation
+    ) -> None:
+        """Run a launch for one block. What it holds has the shape of all blocks, but only its own
+        is in memory: it comes from where it was planned, and goes back there.
+        """
+        held: list[tuple[Any, Any, bool]] = []
+        written = set(launch.kernel.written())
+        for buffer, operand in zip(launch.kernel.buffers, launch.operands, strict=True):
+            storage = operand.storage
+            if storage.kind != "held":
+                continue
+            activation.arrays.pop(storage, None)
+            size = math.prod(activation.shape(storage)) * storage.dtype.itemsize // storage.parts
+            whole = self._array(storage, activation).reshape(-1).view(np.uint8)
+            own = whole[number * size : (number + 1) * size]
+            place = scratch[storage.offset : storage.offset + size]
+            own[:] = place
+            held.append((place, own, buffer in written))
+        self.launch(_ranged(launch, number), activation)
+        for place, own, back in held:
+            if back:
+                place[:] = own
 
     def loop(self, loop: Loop, activation: Activation) -> None:
         steps = range(evaluate(loop.length, activation.sizes))
@@ -233,6 +276,17 @@ class ProgramRun:
                 f"of an arena of {activation.arena.size}"
             )
         return activation.arena[offset : offset + size]
+
+
+def _ranged(launch: Launch, number: int) -> Launch:
+    """The launch of one block: a loop nest over its tasks, a contraction as it is."""
+    kernel, nest = launch.kernel, launch.kernel.nest
+    if not isinstance(nest, For):
+        return launch
+    body = copy.copy(kernel.body)
+    own = replace(nest, start=number * launch.tasks, stop=(number + 1) * launch.tasks)
+    body.statements = [own if s is nest else s for s in kernel.body.statements]
+    return replace(launch, kernel=Kernel(kernel.buffers, body, kernel.title, kernel.notes))
 
 
 __all__ = ["Failure", "InterpreterError", "polynomial", "run_kernel", "run_program"]

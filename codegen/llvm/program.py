@@ -20,7 +20,10 @@ from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.pauses import may_run_long
 from graphc.codegen.llvm.tables import DECLARATIONS, LAUNCHES, Table, with_tables, write
 from graphc.codegen.loops import Contract, Kernel, scopes
+from graphc.codegen.memory import aligned
 from graphc.codegen.program import (
+    BLOCK,
+    Blocks,
     Call,
     Launch,
     Loop,
@@ -235,6 +238,8 @@ class _ProcedurePrinter:
                 self.statements(statement.launches)
             elif isinstance(statement, Call):
                 self.call(statement)
+            elif isinstance(statement, Blocks):
+                self.blocks(statement)
             else:
                 raise NotImplementedError("launches are chained for GPUs alone")
         self.latest = outside
@@ -260,7 +265,8 @@ class _ProcedurePrinter:
         self.put(f"{moved} = getelementptr i8, ptr {base}, i64 {self.dim(offset)}")
         return moved
 
-    def launch(self, launch: Launch) -> None:
+    def frame(self, launch: Launch) -> str:
+        """The frame of a launch, filled in."""
         kernel = launch.kernel
         words = kernel.frame()
         frame = self.allocate(len(words))
@@ -275,16 +281,16 @@ class _ProcedurePrinter:
                 value = f"i64 {self.level.symbols[item]}"
             elif kind == "scratch":
                 scratch = launch.scratch
-                value = (
-                    "ptr null"
-                    if scratch is None
-                    else f"ptr {self.moved('%workspace', scratch.offset)}"
-                )
+                value = f"ptr {'null' if scratch is None else self.address(Operand(scratch))}"
             elif kind == "workers":
                 value = f"i64 {self.workers}"
             else:
                 value = "ptr %status"
             self.set_word(frame, position, value)
+        return frame
+
+    def launch(self, launch: Launch) -> None:
+        kernel, frame = launch.kernel, self.frame(launch)
         name = self.names[id(kernel)]
         tasks = "1" if isinstance(kernel.nest, Contract) else self.dim(launch.tasks)
         small = (
@@ -298,6 +304,24 @@ class _ProcedurePrinter:
                 self.stop_on_failure()
         else:
             self.hand_out(name, frame, tasks, self.dim(launch.grain), launch)
+
+    def blocks(self, blocks: Blocks) -> None:
+        """Hand out the blocks to a function of their own, which is told where everything is."""
+        self._count += 1
+        name = f"{self.name}.blocks{self._count}"
+        printer = _BlocksPrinter(self, blocks)
+        self.globals.append(printer.function(name))
+        known = ["%buffers", "%extents", "%strides", "%workspace", "%status"]
+        context = self.allocate(len(known) + len(printer.outer))
+        for position, value in enumerate(known):
+            self.set_word(context, position, f"ptr {value}")
+        for position, symbol in enumerate(printer.outer, len(known)):
+            self.set_word(context, position, f"i64 {self.level.symbols[symbol]}")
+        self.put(
+            f"call void @graphc_parallel_for(ptr @{name}, ptr {context}, i64 {blocks.count}, "
+            f"i64 1, i64 {self.workers}, ptr %status)"
+        )
+        self.stop_on_failure()
 
     def table(self, table: Table) -> None:
         self._count += 1
@@ -441,6 +465,79 @@ class _ProcedurePrinter:
             f"@{callee.name}(ptr {buffers}, ptr {extents}, ptr null, "
             f"ptr {workspace}, ptr %status)"
         )
+
+
+class _BlocksPrinter(_ProcedurePrinter):
+    """Writes the function that runs some of the blocks, of a procedure whose words it is given."""
+
+    def __init__(self, procedure: _ProcedurePrinter, blocks: Blocks) -> None:
+        super().__init__(
+            *(procedure.procedure, procedure.names, 1, procedure.slots, procedure.constants)
+        )
+        self.stated = blocks
+        self.stride_base = procedure.stride_base
+        self.outer = tuple(procedure.level.symbols)
+
+    def function(self, name: str) -> str:
+        """A function with the signature of a kernel; its frame are the words of the procedure."""
+        self.name = name
+        given = ["ptr %buffers", "ptr %extents", "ptr %strides", "ptr %workspace", "ptr %status"]
+        given += [f"i64 %outer{number}" for number in range(len(self.outer))]
+        head = []
+        for position, word in enumerate(given):
+            kind, value = word.split()
+            head.append(f"  %at{position} = getelementptr i64, ptr %context, i64 {position}")
+            head.append(f"  {value} = load {kind}, ptr %at{position}, align 8")
+        self.level.symbols |= {
+            symbol: f"%outer{number}" for number, symbol in enumerate(self.outer)
+        }
+        self.put("br label %block")
+        self.level.label("block")
+        self.put("%number = phi i64 [%begin, %entry], [%following, %done]")
+        self.level.symbols[BLOCK] = "%number"
+        for launch in self.stated.launches:
+            self.launch(launch)
+        tail = [
+            "  br label %done",
+            "done:",
+            "  %following = add nsw i64 %number, 1",
+            "  %again = icmp slt i64 %following, %end",
+            "  br i1 %again, label %block, label %finish",
+            "finish:",
+            "  ret void",
+            "}",
+        ]
+        define = (
+            f"define internal void @{name}(ptr %context, i64 %begin, i64 %end, i64 %worker) "
+            "nounwind {"
+        )
+        lines = [define, "entry:", *head, *self.allocations, *self.level.lines, *tail]
+        return "\n".join([*self.globals, *lines])
+
+    def address(self, operand: Operand) -> str:
+        storage = operand.storage
+        if storage.kind != "held":
+            return super().address(operand)
+        held = self.stated.scratch
+        assert held is not None
+        size = aligned(held.bytes)
+        mine = held.offset + Dim.symbol("_worker") * size + storage.offset
+        if storage.parts > 1:  # kernels count from the first block
+            mine = mine - Dim.symbol(BLOCK) * (storage.bytes // storage.parts)
+        self.level.symbols["_worker"] = "%worker"
+        return self.moved("%workspace", mine)
+
+    def launch(self, launch: Launch) -> None:
+        kernel = launch.kernel
+        frame, name = self.frame(launch), self.names[id(kernel)]
+        begin, end = "0", "1"
+        if not isinstance(kernel.nest, Contract):
+            block = Dim.symbol(BLOCK)
+            begin = self.dim(block * launch.tasks)
+            end = self.dim((block + 1) * launch.tasks)
+        self.put(f"call void @{name}(ptr {frame}, i64 {begin}, i64 {end}, i64 %worker)")
+        if can_stop(kernel):
+            self.stop_on_failure()
 
 
 # The code of the status record, or that of a cancelled call.

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from graphc.codegen.interpret import InterpreterError, run_program
-from graphc.codegen.loops import Buffer, Kernel, product_bytes
-from graphc.codegen.memory import plan
+from graphc.codegen.loops import Buffer, Kernel
+from graphc.codegen.memory import plan, sums_alone
 from graphc.codegen.program import Call, Launch, Loop, Operand, Procedure, Program, Storage
 from graphc.codegen.scalar import Scope
 from graphc.dims import Dim, dim
@@ -100,7 +100,7 @@ def test_a_result_does_not_overwrite_what_the_kernel_reads_after_it() -> None:
         add_launch(Operand(y), Operand(z), Operand(out), 9),
     ]
     program = Program(Procedure("main", [x], [out], (), body), [], [])
-    plan(program, 1, product_bytes)
+    plan(program, 1, sums_alone)
     (made,), _ = run_program(program, [np.arange(9.0)], {})
     np.testing.assert_array_equal(made, 8 * np.arange(9.0))
 
