@@ -29,7 +29,7 @@ from graphc.codegen.llvm.kernel import (
     routine_module,
 )
 from graphc.codegen.llvm.program import program_module
-from graphc.codegen.llvm.short_product import is_short, short_product_module
+from graphc.codegen.llvm.short_product import is_short, short_kernels, short_product_module
 from graphc.codegen.llvm.tables import LAUNCHES, LAUNCHES_MODULE
 from graphc.codegen.loops import Contract, Kernel, product_bytes
 from graphc.codegen.machine import Machine
@@ -175,10 +175,15 @@ def _product_modules(program: Program, machine: Machine) -> list[Module]:
     called: dict[str, set[str]] = {}
     for kernel in program.kernels():
         nest = kernel.nest
-        if not isinstance(nest, Contract) or is_short(nest, machine):
+        if not isinstance(nest, Contract):
+            continue
+        short = is_short(nest, machine)
+        if short and not short_kernels(nest, machine):
             continue
         own, names = shapes.setdefault(nest.dtype, []), called.setdefault(nest.dtype, set())
-        if is_direct(nest, machine):
+        if short:
+            names |= short_kernels(nest, machine)
+        elif is_direct(nest, machine):
             names |= direct_kernels(nest, machine)
         else:
             own.append((nest.rows, nest.columns, nest.depth, sides_with_tables(nest, machine)))

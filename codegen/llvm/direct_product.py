@@ -43,7 +43,9 @@ from graphc.dims import Dim, Extent
 def is_direct(contract: Contract, machine: Machine) -> bool:
     """Whether a product is a task of whole register tiles, of known sizes and strides."""
     known = KnownProduct.of(contract, machine)
-    if known is None or known.rows < known.tile.rows or known.columns < known.tile.columns:
+    if known is None or known.misses_near(known.left_spread or known.right_spread):
+        return False
+    if known.rows < known.tile.rows or known.columns < known.tile.columns:
         return False
     if not 0 < known.depth <= Blocking.of(contract.dtype, machine).depth // 4:
         return False

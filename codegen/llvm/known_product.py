@@ -11,9 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from graphc.codegen.gemm import SPREAD_BYTES, Blocking
+from graphc.codegen.llvm.indices import unit_bytes
 from graphc.codegen.llvm.kernel import PARAMETERS, Printer
 from graphc.codegen.llvm.level import Level
-from graphc.codegen.loops import Contract, Kernel, Plain, known_operands
+from graphc.codegen.loops import LINE_BYTES, Contract, Kernel, Plain, known_operands
 from graphc.codegen.machine import Machine
 from graphc.codegen.microkernel import Tile
 from graphc.codegen.scalar import For, Scope
@@ -47,9 +49,36 @@ class KnownProduct:
         return self.batch * self.rows * self.columns * self.depth
 
     @property
+    def left_spread(self) -> bool:
+        """Whether rows of left lie so far apart that they have few places in the first level of
+        cache, as those of one head among others, and are too many for these.
+        """
+        return _is_spread(self.left, self.rows, self.depth, self.tile.machine)
+
+    @property
+    def right_spread(self) -> bool:
+        """The same of right."""
+        return _is_spread(self.right, self.depth, self.columns, self.tile.machine)
+
+    def misses_near(self, spread: bool) -> bool:
+        """Whether an operand that is spread so is better packed: narrow panels are so near that
+        it counts where the rest is.
+        """
+        return spread and not Blocking.of(self.tile.dtype, self.tile.machine).long_runs
+
+    @property
     def fits_vectors(self) -> bool:
         """Whether no row of a tile ends within a vector, or a mask takes care of that."""
         return self.tile.machine.has_masks or self.columns % self.tile.vector.lanes == 0
+
+
+def _is_spread(operand: Plain, rows: int, columns: int, machine: Machine) -> bool:
+    unit = unit_bytes(operand.buffer)
+    across, along = (step * unit for step in operand.steps[1:])  # type: ignore[operator]
+    if along != operand.buffer.item_bytes:
+        across, along, rows, columns = along, across, columns, rows
+    gaps = across > columns * along  # type: ignore[operator]
+    return gaps and across % SPREAD_BYTES == 0 and rows * LINE_BYTES >= machine.l1 // 8
 
 
 class KnownProductPrinter(Printer):

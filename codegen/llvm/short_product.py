@@ -18,10 +18,11 @@ from graphc.codegen.llvm.kernel import Text
 from graphc.codegen.llvm.known_product import KnownProduct, KnownProductPrinter
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.shuffles import Shuffles
-from graphc.codegen.loops import Contract, Kernel
+from graphc.codegen.loops import Contract, Kernel, Plain
 from graphc.codegen.machine import Machine
+from graphc.codegen.program import BLOCK
 from graphc.codegen.scalar import For, Scope, Value, walk
-from graphc.dims import Dim, Extent
+from graphc.dims import Dim, Extent, substitute
 
 MOST_STATEMENTS = 32  # of an epilogue that is written once for each row of a tile
 
@@ -29,17 +30,47 @@ MOST_STATEMENTS = 32  # of an epilogue that is written once for each row of a ti
 def is_short(contract: Contract, machine: Machine) -> bool:
     """Whether a product is written whole: small, of known sizes, of operands read in place."""
     known = KnownProduct.of(contract, machine)
-    if known is None:
+    if known is None or _way(known) == "":
         return False
     tile, work, rows, columns = known.tile, known.work, known.rows, known.columns
     # One row is for stream kernels, few columns are for dot products; longer ones have more ways.
     whole = rows >= tile.rows and columns >= tile.columns and work <= TASK_WORK
     if not (work > 0 and (whole or work <= SMALL_WORK and rows > 1 and columns > 4)):
         return False
-    runs = known.right.steps[2] * unit_bytes(known.right.buffer) == tile.vector.element_bytes
     statements = list(walk(contract.epilogue.body))
     plain = len(statements) <= MOST_STATEMENTS and not any(isinstance(s, For) for s in statements)
-    return runs and known.fits_vectors and plain
+    return known.fits_vectors and plain
+
+
+def _way(known: KnownProduct) -> str:
+    """How the right operand is used, "in place" or "packed" before all, or neither, ""."""
+    unit, size = unit_bytes(known.right.buffer), known.right.buffer.item_bytes
+    along, across = (step * unit for step in known.right.steps[1:])  # type: ignore[operator]
+    whole = known.rows >= known.tile.rows and known.columns >= known.tile.columns
+    packable = size in (along, across) and whole and known.batch == 1 and _is_near(known)
+    if across != size or known.misses_near(known.right_spread):
+        return "packed" if packable else "in place" if across == size else ""
+    return "in place"
+
+
+def _is_near(known: KnownProduct) -> bool:
+    """Whether all panels of the right operand stay in half of the first level of cache."""
+    size = known.tile.vector.element_bytes
+    columns = -(-known.columns // known.tile.columns) * known.tile.columns
+    return columns * _padded(known) * size <= known.tile.machine.l1 // 2
+
+
+def _padded(known: KnownProduct) -> int:
+    """Rows of a packed panel."""
+    lanes = known.tile.vector.lanes
+    return -(-known.depth // lanes) * lanes
+
+
+def short_kernels(contract: Contract, machine: Machine) -> set[str]:
+    """Names of the kernels of the family that a short product calls."""
+    known = KnownProduct.of(contract, machine)
+    assert known is not None
+    return {known.tile.pack_name("right")} if _way(known) == "packed" else set()
 
 
 def short_product_module(kernel: Kernel, machine: Machine, name: str) -> Text:
@@ -48,7 +79,27 @@ def short_product_module(kernel: Kernel, machine: Machine, name: str) -> Text:
     assert isinstance(contract, Contract)
     printer = _ShortPrinter(kernel, machine, contract)
     text = printer.module("\n".join(printer.written(name).lines))
-    return Text(text.text + "!0 = !{}\n", text.routines)
+    called = tuple(sorted(short_kernels(contract, machine)))
+    return Text(text.text + "!0 = !{}\n", text.routines, called)
+
+
+@dataclass(frozen=True)
+class _Ask:
+    """Stands in the body of a loop: a row of an operand is asked for, which starts at a place and
+    has so many bytes.
+    """
+
+    operand: Plain
+    start: Extent
+    row_bytes: int
+
+
+@dataclass(frozen=True)
+class _Pack:
+    """Stands in the body of a loop: so many columns of the right operand are packed."""
+
+    columns: int
+    column: Extent
 
 
 @dataclass(frozen=True)
@@ -71,17 +122,73 @@ class _ShortPrinter(KnownProductPrinter):
         self.values.product = self.product
         self.shuffles = Shuffles(self.values)
         self.sums = ""  # of the row whose epilogue is being written
+        self.packs = _way(self.known) == "packed"
 
     def tiles(self) -> Iterator[For]:
-        for columns, column, panels in self.tile.cut_columns(self.known.columns):
-            for rows, row, count in self.tile.cut_rows(self.known.rows):
-                yield _tiles(rows, row, count, columns, column, panels)
+        """Packed panels are near, so rows of left, which may be far, are read once for all."""
+        panels = list(self.tile.cut_columns(self.known.columns))
+        rows = list(self.tile.cut_rows(self.known.rows))
+        if not self.packs:
+            yield from (_tiles(*tile, *panel) for panel in panels for tile in rows)
+            return
+        for columns, column, count in panels:
+            across = Dim.symbol("_across") * columns + column
+            yield _loop("_across", count, _Pack(columns, across))
+        for height, row, down in rows:
+            inner = [_row_of_tiles(height, row, *panel) for panel in panels]
+            yield _loop("_down", down, *self._asked(height, row), *inner)
+
+    def _asked(self, height: int, row: int) -> Iterator[For]:
+        """Loops that ask for what the next block of a chain reads here, if its rows lie so far
+        apart that no processor foresees them: as many as go with a row of tiles.
+        """
+        known = self.known
+        sides = []
+        if known.left_spread:
+            sides.append((self.left, known.rows, known.depth))
+        if known.right_spread:
+            sides.append((self.right, known.depth, known.columns))
+        for operand, rows, columns in sides:
+            across, along = operand.steps[1:]
+            if along * unit_bytes(operand.buffer) != operand.buffer.item_bytes:
+                across, rows, columns = along, columns, rows
+            if isinstance(operand.start, int) or BLOCK not in operand.start.symbols:
+                continue
+            following = substitute(operand.start, {BLOCK: Dim.symbol(BLOCK) + 1})
+            share = -(-rows * height // known.rows)
+            first = (Dim.symbol("_down") * height + row) * rows // known.rows
+            place = following + (first + Dim.symbol("_asked")) * across
+            ask = _Ask(operand, place, columns * operand.buffer.item_bytes)
+            yield _loop("_asked", share, ask)
 
     def statement(self, level: Level, s: Any) -> None:
         if isinstance(s, _Part):
             self._part(level, s)
+        elif isinstance(s, _Ask):
+            at = self.indices.start(level, s.operand.buffer, s.start)
+            self.loads.prefetch(level, at, s.row_bytes)
+        elif isinstance(s, _Pack):
+            self._pack(level, s)
         else:
             super().statement(level, s)
+
+    def _pack(self, level: Level, s: _Pack) -> None:
+        """Call what packs a panel."""
+        right = self.right
+        unit = unit_bytes(right.buffer)
+        along, across = (step * unit for step in right.steps[1:])
+        source = self.indices.start(level, right.buffer, right.start + s.column * right.steps[2])
+        pack = self.declare(self.tile.pack_name("right"), "ptr, i64, i64, i64, i64, ptr")
+        words = (across, along, s.columns, self.contract.depth)
+        given = ", ".join(f"i64 {word}" for word in words)
+        level.put(f"call void {pack}(ptr {source}, {given}, ptr {self._packed(level, s.column)})")
+
+    def _packed(self, level: Level, column: Extent) -> str:
+        """Where the panel that begins with a column is."""
+        place = column * (_padded(self.known) * self.tile.vector.element_bytes)
+        at, offset = self.values.fresh("p"), self.indices.dim(level, place)
+        level.put(f"{at} = getelementptr i8, ptr {self.words['scratch']}, i64 {offset}")
+        return at
 
     def _part(self, level: Level, part: _Part) -> None:
         """The sums of a tile, in a loop over k, and what becomes of them, row by row."""
@@ -114,10 +221,14 @@ class _ShortPrinter(KnownProductPrinter):
         steps, jumps = self.left.steps, self.right.steps
         first = self.left.start + batch * steps[0] + part.row * steps[1]
         left = self.indices.start(level, self.left.buffer, first)
-        first = self.right.start + batch * jumps[0] + part.column * jumps[2]
-        right = self.indices.start(level, self.right.buffer, first)
+        if self.packs:
+            right = self._packed(level, part.column)
+            right_step: Extent = self.tile.columns * vector.element_bytes
+        else:
+            first = self.right.start + batch * jumps[0] + part.column * jumps[2]
+            right = self.indices.start(level, self.right.buffer, first)
+            right_step = jumps[1] * unit_bytes(self.right.buffer)
         left_row, left_step = (step * unit_bytes(self.left.buffer) for step in steps[1:])
-        right_step = jumps[1] * unit_bytes(self.right.buffer)
         tag, before = self.values.tag(), level.block
         a, b, k = f"%left{tag}", f"%right{tag}", f"%k{tag}"
         places = [(i, j) for i in range(part.rows) for j in range(vectors)]
@@ -191,13 +302,24 @@ class _ShortPrinter(KnownProductPrinter):
         return self.sums
 
 
+def _loop(variable: str, count: int, *statements: Any) -> For:
+    body = Scope()
+    body.statements += statements
+    return For(variable, 0, count, "serial", body, [])
+
+
 def _tiles(rows: int, row: int, count: int, columns: int, column: int, panels: int) -> For:
     """Tiles of one shape: panel by panel, from top to bottom."""
-    inner, outer = Scope(), Scope()
     down, across = Dim.symbol("_down"), Dim.symbol("_across")
-    inner.statements.append(_Part(rows, columns, down * rows + row, across * columns + column))
-    outer.statements.append(For("_down", 0, count, "serial", inner, []))
-    return For("_across", 0, panels, "serial", outer, [])
+    tile = _Part(rows, columns, down * rows + row, across * columns + column)
+    return _loop("_across", panels, _loop("_down", count, tile))
+
+
+def _row_of_tiles(rows: int, row: int, columns: int, column: int, panels: int) -> For:
+    """Tiles of one shape that lie side by side."""
+    down, across = Dim.symbol("_down"), Dim.symbol("_across")
+    tile = _Part(rows, columns, down * rows + row, across * columns + column)
+    return _loop("_across", panels, tile)
 
 
 def _mask(live: list[bool]) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.llvm import direct_product
+from graphc.codegen.llvm import direct_product, short_product
 from graphc.codegen.loops import Contract
 from graphc.codegen.machine import PRESETS, Machine
 from graphc.runtime import printing
@@ -63,8 +63,16 @@ def _results(build: Build, values: dict[str, Any]) -> list[np.ndarray]:
 
 @pytest.fixture
 def asked(monkeypatch) -> list[bool]:
-    """What was said of each product, whether it is direct."""
+    """What was said of each product, whether it is direct. Those that would be written whole, with
+    right packed before all, are direct products here.
+    """
     said: list[bool] = []
+
+    def in_place(contract: Contract, machine: Machine) -> bool:
+        found = short_product.is_short(contract, machine)
+        return found and not short_product.short_kernels(contract, machine)
+
+    monkeypatch.setattr(printing, "is_short", in_place)
 
     def noted(contract: Contract, machine: Machine) -> bool:
         said.append(direct_product.is_direct(contract, machine))

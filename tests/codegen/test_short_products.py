@@ -82,6 +82,46 @@ def test_short_products_have_the_bits_of_the_family(dtype, sizes, monkeypatch):
         assert one.tobytes() == other.tobytes()
 
 
+def _turned(x: Any, w: Any, b: Any, z: Any) -> Any:
+    return gx.relu(x @ gx.transpose(w) + b) * z
+
+
+def _far_apart(x: Any, w: Any, b: Any, z: Any) -> Any:
+    return x[:, 7 : 7 + w.shape[1]] @ gx.transpose(w) + z[:, : w.shape[0]]
+
+
+def _columns_far_apart(x: Any, w: Any, b: Any, z: Any) -> Any:
+    return gx.transpose(w) @ x[:, 16:48] - b[:32]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("build", [_turned, _far_apart, _columns_far_apart])
+@pytest.mark.parametrize("sizes", [(96, 30, 96), (61, 17, 45), (128, 16, 32)], ids=str)
+def test_packed_operands_have_the_bits_of_the_family(build, sizes, dtype, monkeypatch):
+    rows, depth, columns = sizes
+    values = _values(dtype, rows, depth, columns)
+    generator = np.random.default_rng(4)
+    values["w"] = generator.normal(size=(columns, depth)).astype(dtype)
+    if build is not _turned:
+        values["x"] = generator.normal(size=(rows, 256)).astype(dtype)
+    if build is _columns_far_apart:
+        values["w"] = generator.normal(size=(rows, 40)).astype(dtype)
+    asked: list[set[str]] = []
+
+    def packed(contract: Contract, machine: Machine) -> set[str]:
+        asked.append(short_product.short_kernels(contract, machine))
+        return asked[-1]
+
+    monkeypatch.setattr(printing, "short_kernels", packed)
+    whole = _compiled(build, values)
+    if build is not _columns_far_apart:
+        assert any(asked) or not Machine.host().has_masks
+    monkeypatch.setattr(printing, "is_short", lambda contract, machine: False)
+    monkeypatch.setattr(printing, "is_direct", lambda contract, machine: False)
+    for one, other in zip(whole, _compiled(build, values), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
 @pytest.mark.parametrize("dtype", ["bool", "int8", "int16", "uint16", "int32"])
 @pytest.mark.parametrize(("source", "columns"), [("float32", 33), ("float64", 17)])
 def test_a_last_column_writes_nothing_beside_its_element(dtype, source, columns):
