@@ -228,7 +228,7 @@ def plain_operand(region: Region) -> Plain | None:
     if value is None or value.opcode != "load" or value.args:
         return None
     address: Address = value.immediate
-    split = _steps(linear(address.buffer, address.index), region.variables)
+    split = constant_steps(linear(address.buffer, address.index), region.variables)
     return None if split is None else Plain(address.buffer, *split)
 
 
@@ -246,7 +246,7 @@ def known_operands(contract: Contract) -> tuple[Plain, Plain] | None:
     return (left, right) if known else None
 
 
-def _steps(
+def constant_steps(
     position: Extent, variables: Sequence[str]
 ) -> tuple[Extent, tuple[Extent, Extent, Extent]] | None:
     """Where a position starts, and its constant steps along three variables, if it has such."""
@@ -422,7 +422,7 @@ def accumulator(contract: Contract) -> Plain | None:
             continue
         if s.buffer.dtype != contract.dtype or s.buffer.layout != "contiguous":
             continue
-        split = _steps(linear(s.buffer, s.index), contract.epilogue.variables)
+        split = constant_steps(linear(s.buffer, s.index), contract.epilogue.variables)
         if split is not None and (contract.columns == 1 or split[1][2] == 1):
             return Plain(s.buffer, *split)
     return None

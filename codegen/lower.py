@@ -23,6 +23,7 @@ from graphc.codegen.fuse.parts import WRITE_WHOLE, run_bytes
 from graphc.codegen.fuse.reading import beneath, result_shape
 from graphc.codegen.fuse.storing import most_together
 from graphc.codegen.inplace import protect
+from graphc.codegen.layouts import lay_out_for_readers
 from graphc.codegen.likeness import Written, signature
 from graphc.codegen.loops import LINE_BYTES
 from graphc.codegen.memory import ProductScratch, plan, sums_alone
@@ -94,6 +95,7 @@ def lower(
         arrange(program)
     if tactics is not None and tactics.own_cache_bytes:
         run_in_blocks(program, tactics, donated or {})
+        lay_out_for_readers(program)
     plan(program, workers, product_scratch, 1 if tactics is None else tactics.branches)
     return program
 

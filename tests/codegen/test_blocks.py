@@ -13,7 +13,8 @@ import pytest
 import graphc as gx
 from graphc.codegen import tactics
 from graphc.codegen.interpret import run_program
-from graphc.codegen.loops import verify
+from graphc.codegen.llvm.short_product import is_short
+from graphc.codegen.loops import Contract, tabled_sides, verify
 from graphc.codegen.lower import expand, lower
 from graphc.codegen.machine import PRESETS
 from graphc.codegen.program import Blocks, Program
@@ -208,6 +209,13 @@ def test_what_goes_across_blocks_ends_a_chain():
     assert [launch.kernel.title.split("_")[0] for launch in chain.launches] == ["contract", "max"]
 
 
+def test_readers_find_rows_in_place():
+    program = _lowered(_gradients(_plain), _symbols("float32"))
+    for kernel in program.kernels():
+        if isinstance(kernel.nest, Contract):
+            assert not tabled_sides(kernel.nest), kernel.text()
+
+
 def test_no_chain_of_what_a_cache_keeps_or_of_few_blocks():
     small = replace(tactics.NATIVE, own_cache_bytes=1 << 26)
     graph, _ = close(list(_symbols("float32").values()), [_plain(*_symbols("float32").values())])
@@ -272,7 +280,10 @@ def test_an_output_over_an_input_of_the_chain(cache_bytes):
 def test_blocks_are_text_for_every_machine(preset, dtype):
     machine = PRESETS[preset]
     program = _lowered(_gradients(_plain), _symbols(dtype))
+    products = 0
     for kernel in program.kernels():
         text = printing.kernel_text(kernel, machine)
         if text.text:
             llvm.parse_assembly(text.text).verify()
+        products += isinstance(kernel.nest, Contract) and is_short(kernel.nest, machine)
+    assert products or not machine.has_masks
