@@ -8,9 +8,11 @@ that a core has to itself. What nothing else reads is not stored at all: each wo
 of one block. Their gradients are more links of the same chain.
 
 A chain begins at a contraction of several products. Kernels join it that read or write what it has
-made, if in every array that they share each block keeps to its own part, and what it touches fits
-into the cache. Statements between them that need nothing of the chain go before it, others after.
-Whether it pays is a matter of bytes: of what is handed on, more than the cache holds is needed.
+made, if in every array that they share each block keeps to its own part, and the cache has room for
+half of what it touches. Statements between them that need nothing of the chain go before it, others
+after. Whether it pays is a matter of bytes: of what is handed on, more than the cache holds is
+needed; or more than the cache of all cores does, where products are too large to be written for a
+block.
 
 This is done before memory is planned. What is cut hangs on sizes and the machine alone, and sums
 keep their order: the same bits for any number of workers.
@@ -22,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.codegen.copies import can_be_copied, restricted
-from graphc.codegen.gemm import SERIAL_WORK
+from graphc.codegen.gemm import SERIAL_WORK, TASK_WORK
 from graphc.codegen.loops import Buffer, Contract, Region, linear, scopes
 from graphc.codegen.program import (
     BLOCK,
@@ -215,7 +217,7 @@ class _Chain:
         self.uses, self.aliases = uses, aliases
         self.count = first.count
 
-    def takes(self, part: _Part, cache_bytes: int) -> bool:
+    def takes(self, part: _Part, most_bytes: int) -> bool:
         """Whether a launch shares something that the chain makes, and blocks stay apart."""
         if len(self.parts) >= MOST_LAUNCHES:
             return False
@@ -231,7 +233,7 @@ class _Chain:
             if not whole or not apart:
                 return False
             handed = handed or any(access.writes for access in theirs)
-        return handed and part.touched() <= cache_bytes
+        return handed and part.touched() <= most_bytes
 
     def _same(self, one: Storage, other: Storage) -> bool:
         return self.aliases.get(one, one) is self.aliases.get(other, other)
@@ -336,8 +338,9 @@ class _Joining:
         first = self.body[position]
         count = _blocks_of(first, self.tactics) if isinstance(first, Launch) else 0
         part = self._part(first, count) if count else None
-        cache_bytes = self.tactics.own_cache_bytes
-        if part is None or part.touched() > cache_bytes:
+        # Rows go by once: twice what the cache holds still leaves it what comes next.
+        most_bytes = 2 * self.tactics.own_cache_bytes
+        if part is None or part.touched() > most_bytes:
             return None
         chain = _Chain(part, self.uses, self.aliases)
         ours, later = self._touches(first), list[Touch]()  # of the chain, and of what follows it
@@ -349,7 +352,7 @@ class _Joining:
             if _meet(touches, later):
                 after.append(statement)
                 later += touches
-            elif (part := self._part(statement, count)) and chain.takes(part, cache_bytes):
+            elif (part := self._part(statement, count)) and chain.takes(part, most_bytes):
                 chain.parts.append(part)
                 ours += touches
                 ends = len(before), len(after)
@@ -358,9 +361,18 @@ class _Joining:
                 later += touches
             else:
                 before.append(statement)
-        if sum(map(_bytes, chain.handed())) <= cache_bytes:
+        if sum(map(_bytes, chain.handed())) <= self._least_bytes(chain):
             return None
         return before[: ends[0]], chain, after[: ends[1]]
+
+    def _least_bytes(self, chain: _Chain) -> int:
+        """What a chain must hand on more of, to be worth while. Products that are small enough to
+        be written whole gain by that; others only do where memory is what they wait for.
+        """
+        sizes = [_sizes(part.launch) for part in chain.parts]
+        most = max(batch // chain.count * work for batch, work in filter(None, sizes))
+        own, shared = self.tactics.own_cache_bytes, self.tactics.shared_cache_bytes
+        return own if most <= TASK_WORK else max(own, shared)
 
     def _part(self, statement: Statement, count: int) -> _Part | None:
         """A statement as a part of a chain of so many blocks: read once, however many ask."""

@@ -526,7 +526,11 @@ def _native_tactics(request: Request) -> Tactics:
     host = Machine.host()
     panel_bytes = Tile.of("float32", host).row_bytes
     native = replace(
-        tactics.NATIVE, library=library, panel_bytes=panel_bytes, own_cache_bytes=host.l2
+        tactics.NATIVE,
+        library=library,
+        panel_bytes=panel_bytes,
+        own_cache_bytes=host.l2,
+        shared_cache_bytes=host.l3,
     )
     return _tactics(native, request)
 

@@ -54,10 +54,12 @@ def _way(known: KnownProduct) -> str:
 
 
 def _is_near(known: KnownProduct) -> bool:
-    """Whether all panels of the right operand stay in half of the first level of cache."""
+    """Whether all panels of the right operand stay in a quarter of the second level of cache, from
+    which they come, one after the other, as fast as a tile takes them.
+    """
     size = known.tile.vector.element_bytes
     columns = -(-known.columns // known.tile.columns) * known.tile.columns
-    return columns * _padded(known) * size <= known.tile.machine.l1 // 2
+    return columns * _padded(known) * size <= known.tile.machine.l2 // 4
 
 
 def _padded(known: KnownProduct) -> int:
