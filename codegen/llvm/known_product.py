@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.codegen.gemm import SPREAD_BYTES, Blocking
+from graphc.codegen.gemm import SPREAD_BYTES
 from graphc.codegen.llvm.indices import unit_bytes
 from graphc.codegen.llvm.kernel import PARAMETERS, Printer
 from graphc.codegen.llvm.level import Level
@@ -64,7 +64,7 @@ class KnownProduct:
         """Whether an operand that is spread so is better packed: narrow panels are so near that
         it counts where the rest is.
         """
-        return spread and not Blocking.of(self.tile.dtype, self.tile.machine).long_runs
+        return spread and not self.tile.long_runs
 
     @property
     def fits_vectors(self) -> bool:
