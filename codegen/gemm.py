@@ -72,6 +72,7 @@ import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from graphc.codegen.gemmpanel import copy_tile, panel_product
 from graphc.codegen.gemmtable import (
     BY_TASK,
     CANCEL_WORD,
@@ -106,10 +107,8 @@ from graphc.codegen.gemmtasks import (
     compute_streams,
     compute_tiles,
     copy_lines,
-    copy_tile,
     finish,
     pack_panels,
-    panel_product,
     small_products,
 )
 from graphc.codegen.irtext import Function, Module, Operand

@@ -10,18 +10,17 @@ k: which worker runs it, and beside how many others, cannot change a bit of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from graphc.codegen.gemmpanel import next_of
 from graphc.codegen.gemmtable import BY_TASK, ONCE, TABLED, KernelTable, Plan, is_set
 from graphc.codegen.irtext import Function, Operand, TypedOperand, VectorType
-from graphc.codegen.loops import LINE_BYTES
 from graphc.codegen.microkernel import (
     DOT_TILE,
     DOT_TYPES,
-    PREFETCH_DEPTH,
     STREAM_ROWS,
     STREAM_TYPES,
-    TILE_TYPES,
     Tile,
 )
 
@@ -38,247 +37,153 @@ class Block:
     identity: Operand  # equal for tasks that share batch and rows
 
 
-def panel_product(tile: Tile) -> Function:
-    """All register tiles of ``rows`` rows of left with one panel of right.
-
-    ``left_panel`` is the distance in bytes of groups of as many rows as the largest tile has. If
-    left is ``tabled``, ``left_row`` and ``left_step`` are the addresses of tables of offsets.
-    Tiles that an epilogue finishes are handed to it in a scratch tile, which stays in the first
-    level of cache: lines of out are written once, by the epilogue. Without masks a panel whose
-    columns are not whole vectors must be packed; its tiles then go through the scratch tile to out.
-
-    ``next_right`` is where the panel that will be needed next begins, and ``next_step`` the bytes
-    from a row of it to the following one. While the first tiles are computed, one line of each row
-    at a time, it is fetched into the second level of cache: from the third it would come too late.
-    While others are computed, so are the rows of left that follow, if nothing lies between them.
-    """
-    vector, masked = tile.vector, tile.machine.has_masks
-    f = Function(
-        f"{tile.prefix}_panel_product",
-        "ptr plan, ptr kernels, ptr left, i64 left_row, i64 left_step, i64 left_panel, ptr right,"
-        "i64 right_step, ptr out, i64 depth, i64 rows, i64 columns, i64 accumulate, i64 finished,"
-        "i64 row, i64 column, i64 batch, i64 turned, i64 tabled, ptr next_right, i64 next_step",
-    )
-    plan, kernels, left, left_row, left_step, left_panel, right, right_step = f.parameters[:8]
-    out, depth, rows, columns, accumulate, finished, row, column = f.parameters[8:16]
-    batch, turned, tabled, next_right, next_step = f.parameters[16:]
-    out_row, epilogue, context, warm = Plan(f, plan).read(
-        "out_row epilogue epilogue_context warm"
-    )
-    exchanged = f.compare("ne", turned, 0)
-    vectors = f.ceil_divide(columns, vector.lanes)
-    ragged = f.compare("ne", f.remainder(columns, vector.lanes), 0)
-    by_table = f.compare("ne", tabled, 0)
-    kind: Operand = f.select(by_table, 2, 0)
-    if masked:
-        kind = f.add(kind, f.let(f"zext i1 {ragged} to i64"))
-    row_bytes = tile.columns * vector.element_bytes
-    together = max(1, tile.machine.l1 // (8 * tile.rows * row_bytes))
-    elements = together * tile.rows * tile.columns
-    scratch = f.let(f"alloca [{elements} x {vector.element}], align 64")
-    last = f.compare("ne", finished, 0)
-    finishing = f.both(last, is_set(f, epilogue))
-    warming = f.both(last, is_set(f, warm))
-    aside = finishing if masked else f.both(finishing, f.negate(ragged))
-    by_scratch = finishing if masked else f.either(finishing, ragged)
-    to_row = f.select(by_scratch, row_bytes, out_row)
-    # A tile the other way round is a single row, whose elements are the rows that the caller knows.
-    given_row = f.select(f.both(aside, f.negate(exchanged)), row_bytes, out_row)
-    short = f.compare("slt", depth, PREFETCH_DEPTH)
-
-    def block_at(
-        first: Operand, height: Operand, target: Operand
-    ) -> list[tuple[str, Operand]]:
-        """Arguments for a function of a block, in the orientation that the caller knows."""
-        mine = (first, column, height, columns)
-        theirs = (mine[1], mine[0], mine[3], mine[2])
-        place = [f.select(exchanged, a, b) for a, b in zip(theirs, mine, strict=True)]
-        words: list[tuple[str, Operand]] = [("i64", value) for value in place]
-        return [("ptr", context), ("ptr", target), ("i64", given_row), *words, ("i64", batch)]
-
-    lines = f.multiply(vectors, vector.bytes)
-    dense = f.compare("eq", left_row, f.multiply(depth, vector.element_bytes))
-    dense = f.both(dense, f.compare("eq", left_step, vector.element_bytes))
-    in_place = f.compare("eq", left_panel, f.multiply(left_row, tile.rows))
-    in_place = f.both(in_place, f.negate(by_table))
-    evened = f.select(in_place, tile.rows, 0)
-    most = f.select(by_scratch, together, rows)
-    first: list[TypedOperand] = [("ptr", left), ("ptr", out), ("i64", 0), ("i64", 0)]
-    with f.loop(0, rows, 1, first) as loop:
-        panel, target, inside, line = loop.carried
-        fetching = f.compare("slt", line, lines)
-        rest = f.subtract(rows, loop.index)
-        height, whole = _next_tiles(f, tile, rest, evened)
-        if tile.tabled_heights != tile.heights:
-            height = f.select(by_table, _next_of(f, tile.tabled_heights, rest), height)
-        alone = f.either(f.either(by_table, fetching), f.compare("sle", whole, 1))
-        tiles = f.select(alone, 1, f.minimum(whole, most))
-        down = f.multiply(tiles, height)
-        kernel = KernelTable(tile).load_tile(f, kernels, height, vectors, kind)
-        first_row = f.add(row, loop.index)
-        with f.when(warming):
-            # A short tile is done before what it asks for is there: that of the next one is.
-            asked_row = f.add(first_row, f.select(short, down, 0))
-            f.call_pointer("void", warm, *block_at(asked_row, down, target))
-        adding = accumulate if masked else f.select(ragged, 0, accumulate)
-        entry = f.add(left_row, f.multiply(loop.index, 8))
-        next_rows = f.at(panel, f.multiply(f.add(inside, height), left_row))
-        below = f.select(dense, next_rows, right, "ptr")
-        below_step = f.select(dense, LINE_BYTES, right_step)
-        values = (
-            f.select(by_table, left, f.at(panel, f.multiply(inside, left_row)), "ptr"),
-            *(right, target, depth, f.select(by_table, entry, left_row), left_step),
-            *(right_step, out_row, columns, adding),
-            f.select(fetching, f.at(next_right, line), below, "ptr"),
-            f.select(fetching, next_step, below_step),
-            *(f.select(by_scratch, scratch, target, "ptr"), to_row, tiles, left_panel),
-            f.select(dense, left_panel, 0),
-        )
-        f.call_pointer("void", kernel, *zip(TILE_TYPES, values, strict=True))
-        if not masked:
-            with f.when(ragged):
-                f.call(
-                    "void",
-                    f"{tile.prefix}_copy_tile",
-                    *(("ptr", scratch), ("ptr", target), ("i64", out_row)),
-                    *(("i64", down), ("i64", columns), ("i64", accumulate)),
-                )
-        with f.when(finishing):
-            finished_tile = f.select(aside, scratch, target, "ptr")
-            f.call_pointer("void", epilogue, *block_at(first_row, down, finished_tile))
-        through = f.add(inside, height)
-        next_panel = f.compare("sge", through, tile.rows)
-        loop.step = down
-        loop.next = [
-            f.select(next_panel, f.at(panel, f.multiply(tiles, left_panel)), panel, "ptr"),
-            f.at(target, f.multiply(down, out_row)),
-            f.select(next_panel, 0, through),
-            f.add(line, LINE_BYTES),
-        ]
-    return f
-
-
-def copy_tile(tile: Tile) -> Function:
-    """Copy the part of a scratch tile that exists to out, or add it."""
-    element, size = tile.vector.element, tile.vector.element_bytes
-    f = Function(
-        f"{tile.prefix}_copy_tile",
-        "ptr source, ptr out, i64 out_row, i64 rows, i64 columns, i64 accumulate",
-    )
-    source, out, out_row, rows, columns, accumulate = f.parameters
-    adding = f.compare("ne", accumulate, 0)
-    with f.loop(0, rows, 1, [("ptr", source), ("ptr", out)]) as i:
-        with f.loop(0, columns, 1, [("ptr", i.carried[0]), ("ptr", i.carried[1])]) as j:
-            here, there = j.carried
-            value = f.load(element, here, size)
-            with f.when(adding) as branch:
-                total = f.let(f"fadd {element} {f.load(element, there, size)}, {value}")
-            f.store(element, branch.merge(element, total, value), there, size)
-            j.next = [f.at(here, size), f.at(there, size)]
-        i.next = [f.at(i.carried[0], tile.columns * size), f.at(i.carried[1], out_row)]
-    return f
-
-
 def compute_tiles(tile: Tile) -> Function:
     """The general task: pack what is to be packed, then multiply panel by panel.
 
     Rows of left that are packed here are packed again only when the task works on other rows, or
     on another part of k, than the one before it.
     """
-    size, width = tile.vector.element_bytes, tile.columns
-    f = _task_function(tile, "compute_tiles")
-    plan, begin, end, worker = f.parameters
-    p = Plan(f, plan)
-    operands = _Operands(f, p)
-    right_buffer = _scratch(f, p, worker)
-    left_buffer = f.at(right_buffer, p["right_panel"])
-    left_row, left_step, left_panel = p.read("left_row left_column left_panel")
-    right_row, right_column, right_panel = p.read("right_row right_column right_panel")
-    depth, depth_block, depth_begin, depth_end = p.read("depth depth_block depth_begin depth_end")
-    columns, column_begin, shared, kernels = p.read("columns column_begin shared kernels")
-    tables = _Tables(f, tile, p, worker)
-    left_packed = f.compare("eq", p["left_source"], BY_TASK)
-    left_tabled = f.compare("eq", p["left_source"], TABLED)
-    right_once = f.compare("eq", p["right_source"], ONCE)
-    right_by_task = f.compare("eq", p["right_source"], BY_TASK)
-    whole_depth = f.compare("sle", f.subtract(depth_end, depth_begin), depth_block)
-    comes_by_lines = f.either(right_once, f.compare("eq", right_column, size))
-    comes_by_lines = f.either(comes_by_lines, f.compare("ne", p["right_panels"], 0))
-    with f.loop(begin, end, 1, [("i64", -1)]) as task:
-        block = _block(f, p, task.index)
-        other_task = f.compare("slt", f.add(task.index, 1), end)  # mostly of the next columns
-        left, right, out = operands.of(block.batch)
-        left = f.at(left, f.multiply(block.row, left_row))
-        out = f.at(out, f.multiply(block.row, p["out_row"]))
-        other_rows = f.compare("ne", task.carried[0], block.identity)
-        must_pack = f.both(left_packed, f.either(other_rows, f.negate(whole_depth)))
-        first_task = f.compare("eq", task.index, begin)
-        with f.when(f.both(left_tabled, other_rows)):
-            tables.fill("left_across", block.row, block.rows, block.batch)
-        with f.loop(depth_begin, depth_end, depth_block) as k:
-            kc = f.minimum(depth_block, f.subtract(depth_end, k.index))
-            stale = f.either(first_task, f.negate(whole_depth))
-            with f.when(f.both(left_tabled, stale)):
-                tables.fill("left_along", k.index, kc, 0)
-            with f.when(f.both(f.both(tables.right, stale), right_by_task)):
-                tables.fill("right_along", k.index, kc, 0)
-            accumulate = _accumulate(f, p, k.index)
-            last = f.compare("eq", f.add(k.index, kc), depth)
-            finished = f.let(f"zext i1 {last} to i64")
-            in_place = f.at(left, f.multiply(k.index, left_step))
-            with f.when(must_pack):
-                _pack_left(f, tile, p, in_place, block, (k.index, kc), left_buffer)
-            row_step = f.select(left_packed, size, left_row)
-            k_step = f.select(left_packed, tile.rows * size, left_step)
-            lefts = (
-                ("ptr", f.select(left_packed, left_buffer, in_place, "ptr")),
-                ("i64", f.select(left_tabled, tables.address("left_across"), row_step)),
-                ("i64", f.select(left_tabled, tables.address("left_along"), k_step)),
-                ("i64", f.select(left_packed, left_panel, f.multiply(left_row, tile.rows))),
+    return _ComputeTiles(tile).written()
+
+
+class _ComputeTiles:
+    """Writes that task: the words of the plan, and what holds for all blocks."""
+
+    def __init__(self, tile: Tile) -> None:
+        self.tile, self.size = tile, tile.vector.element_bytes
+        f = self.f = _task_function(tile, "compute_tiles")
+        self.plan, self.begin, self.end, worker = f.parameters
+        p = self.p = Plan(f, self.plan)
+        self.operands = _Operands(f, p)
+        self.right_buffer = _scratch(f, p, worker)
+        self.left_buffer = f.at(self.right_buffer, p["right_panel"])
+        self.left_row, self.left_step, self.left_panel = p.read("left_row left_column left_panel")
+        self.right_row, self.right_column, self.right_panel = p.read(
+            "right_row right_column right_panel"
+        )
+        self.depth, self.depth_block, self.depth_begin, self.depth_end = p.read(
+            "depth depth_block depth_begin depth_end"
+        )
+        self.columns, self.column_begin, self.shared, self.kernels = p.read(
+            "columns column_begin shared kernels"
+        )
+        self.tables = _Tables(f, tile, p, worker)
+        self.left_packed = f.compare("eq", p["left_source"], BY_TASK)
+        self.left_tabled = f.compare("eq", p["left_source"], TABLED)
+        self.right_once = f.compare("eq", p["right_source"], ONCE)
+        self.right_by_task = f.compare("eq", p["right_source"], BY_TASK)
+        depth = f.subtract(self.depth_end, self.depth_begin)
+        self.whole_depth = f.compare("sle", depth, self.depth_block)
+        by_lines = f.either(self.right_once, f.compare("eq", self.right_column, self.size))
+        self.comes_by_lines = f.either(by_lines, f.compare("ne", p["right_panels"], 0))
+
+    def written(self) -> Function:
+        """The function: blocks of k one after the other, for each task."""
+        f, p, tables = self.f, self.p, self.tables
+        with f.loop(self.begin, self.end, 1, [("i64", -1)]) as task:
+            block = _block(f, p, task.index)
+            # Mostly of the next columns.
+            other_task = f.compare("slt", f.add(task.index, 1), self.end)
+            left, right, out = self.operands.of(block.batch)
+            left = f.at(left, f.multiply(block.row, self.left_row))
+            out = f.at(out, f.multiply(block.row, p["out_row"]))
+            other_rows = f.compare("ne", task.carried[0], block.identity)
+            must_pack = f.either(other_rows, f.negate(self.whole_depth))
+            must_pack = f.both(self.left_packed, must_pack)
+            first_task = f.compare("eq", task.index, self.begin)
+            with f.when(f.both(self.left_tabled, other_rows)):
+                tables.fill("left_across", block.row, block.rows, block.batch)
+            with f.loop(self.depth_begin, self.depth_end, self.depth_block) as k:
+                kc = f.minimum(self.depth_block, f.subtract(self.depth_end, k.index))
+                stale = f.either(first_task, f.negate(self.whole_depth))
+                with f.when(f.both(self.left_tabled, stale)):
+                    tables.fill("left_along", k.index, kc, 0)
+                with f.when(f.both(f.both(tables.right, stale), self.right_by_task)):
+                    tables.fill("right_along", k.index, kc, 0)
+                accumulate = _accumulate(f, p, k.index)
+                last = f.compare("eq", f.add(k.index, kc), self.depth)
+                finished = f.let(f"zext i1 {last} to i64")
+                lefts = self._left(left, block, (k.index, kc), must_pack)
+                self._panels(
+                    block, (k.index, kc), lefts, right, out, (accumulate, finished), other_task
+                )
+            task.next = [block.identity]
+        return f
+
+    def _left(
+        self, left: Operand, block: Block, along: tuple[Operand, Operand], must_pack: Operand
+    ) -> tuple[TypedOperand, ...]:
+        """Pack the rows of a block for some k, if that is to be done: where kernels find them."""
+        f, tile, tables = self.f, self.tile, self.tables
+        in_place = f.at(left, f.multiply(along[0], self.left_step))
+        with f.when(must_pack):
+            _pack_left(f, tile, self.p, in_place, block, along, self.left_buffer)
+        row_step = f.select(self.left_packed, self.size, self.left_row)
+        k_step = f.select(self.left_packed, tile.rows * self.size, self.left_step)
+        here = f.select(self.left_packed, self.left_buffer, in_place, "ptr")
+        row = f.select(self.left_tabled, tables.address("left_across"), row_step)
+        k = f.select(self.left_tabled, tables.address("left_along"), k_step)
+        panel_step = f.multiply(self.left_row, tile.rows)
+        panel = f.select(self.left_packed, self.left_panel, panel_step)
+        return ("ptr", here), ("i64", row), ("i64", k), ("i64", panel)
+
+    def _panels(
+        self,
+        block: Block,
+        along: tuple[Operand, Operand],
+        lefts: Sequence[TypedOperand],
+        right: Operand,
+        out: Operand,
+        state: tuple[Operand, Operand],
+        other_task: Operand,
+    ) -> None:
+        """Multiply the rows of a block with its panels of right, for some k. `state`: whether that
+        adds to out, and whether it is all of k.
+        """
+        f, p, tile, size, width = self.f, self.p, self.tile, self.size, self.tile.columns
+        (k, kc), (accumulate, finished) = along, state
+        stop = f.add(block.column, block.columns)
+        with f.loop(block.column, stop, width) as j:
+            n = f.minimum(width, f.subtract(self.columns, j.index))
+            source = f.at(
+                f.at(right, f.multiply(k, self.right_row)), f.multiply(j.index, self.right_column)
             )
-            stop = f.add(block.column, block.columns)
-            with f.loop(block.column, stop, width) as j:
-                n = f.minimum(width, f.subtract(columns, j.index))
-                source = f.at(
-                    f.at(right, f.multiply(k.index, right_row)), f.multiply(j.index, right_column)
-                )
-                beside = f.at(source, f.multiply(right_column, width))
-                by_task = right_by_task
-                if not tile.machine.has_masks:
-                    ragged = f.compare("ne", f.remainder(n, tile.vector.lanes), 0)
-                    by_task = f.either(by_task, f.both(ragged, f.negate(right_once)))
-                with f.when(by_task):
-                    place = (j.index, n, k.index, kc, block.batch)
-                    _pack(f, tile, p, "right", source, place, right_buffer, tables)
-                number = f.divide(f.subtract(j.index, column_begin), width)
-                there = f.at(shared, f.multiply(number, right_panel))
-                packed = f.select(right_once, there, right_buffer, "ptr")
-                is_packed = f.either(right_once, by_task)
-                right_here = f.select(is_packed, packed, source, "ptr")
-                right_step = f.select(is_packed, width * size, right_row)
-                next_step = f.select(right_once, width * size, right_row)
-                next_right = f.select(right_once, f.at(there, right_panel), beside, "ptr")
-                following = f.add(j.index, width)
-                follows = f.either(
-                    f.compare("slt", following, stop),
-                    f.both(other_task, f.compare("slt", following, p["column_end"])),
-                )
-                follows = f.both(follows, comes_by_lines)
-                f.call(
-                    "void",
-                    f"{tile.prefix}_panel_product",
-                    *(("ptr", plan), ("ptr", kernels), *lefts),
-                    *(("ptr", right_here), ("i64", right_step)),
-                    ("ptr", f.at(out, f.multiply(j.index, size))),
-                    *(("i64", kc), ("i64", block.rows), ("i64", n), ("i64", accumulate)),
-                    *(("i64", finished), ("i64", block.row), ("i64", j.index)),
-                    *(("i64", block.batch), ("i64", p["exchanged"])),
-                    ("i64", f.let(f"zext i1 {left_tabled} to i64")),
-                    ("ptr", f.select(follows, next_right, right_here, "ptr")),
-                    ("i64", f.select(follows, next_step, right_step)),
-                )
-        task.next = [block.identity]
-    return f
+            beside = f.at(source, f.multiply(self.right_column, width))
+            by_task = self.right_by_task
+            if not tile.machine.has_masks:
+                ragged = f.compare("ne", f.remainder(n, tile.vector.lanes), 0)
+                by_task = f.either(by_task, f.both(ragged, f.negate(self.right_once)))
+            with f.when(by_task):
+                place = (j.index, n, k, kc, block.batch)
+                _pack(f, tile, p, "right", source, place, self.right_buffer, self.tables)
+            number = f.divide(f.subtract(j.index, self.column_begin), width)
+            there = f.at(self.shared, f.multiply(number, self.right_panel))
+            packed = f.select(self.right_once, there, self.right_buffer, "ptr")
+            is_packed = f.either(self.right_once, by_task)
+            right_here = f.select(is_packed, packed, source, "ptr")
+            right_step = f.select(is_packed, width * size, self.right_row)
+            next_step = f.select(self.right_once, width * size, self.right_row)
+            next_panel = f.at(there, self.right_panel)
+            next_right = f.select(self.right_once, next_panel, beside, "ptr")
+            following = f.add(j.index, width)
+            follows = f.either(
+                f.compare("slt", following, stop),
+                f.both(other_task, f.compare("slt", following, p["column_end"])),
+            )
+            follows = f.both(follows, self.comes_by_lines)
+            f.call(
+                "void",
+                f"{tile.prefix}_panel_product",
+                *(("ptr", self.plan), ("ptr", self.kernels), *lefts),
+                *(("ptr", right_here), ("i64", right_step)),
+                ("ptr", f.at(out, f.multiply(j.index, size))),
+                *(("i64", kc), ("i64", block.rows), ("i64", n), ("i64", accumulate)),
+                *(("i64", finished), ("i64", block.row), ("i64", j.index)),
+                *(("i64", block.batch), ("i64", p["exchanged"])),
+                ("i64", f.let(f"zext i1 {self.left_tabled} to i64")),
+                ("ptr", f.select(follows, next_right, right_here, "ptr")),
+                ("i64", f.select(follows, next_step, right_step)),
+            )
 
 
 def small_products(tile: Tile) -> Function:
@@ -379,7 +284,7 @@ def compute_streams(tile: Tile) -> Function:
             a = f.at(left, f.multiply(k.index, left_step))
             b = f.at(right, f.multiply(k.index, right_row))
             with f.loop(0, block.rows) as i:
-                i.step = _next_of(f, STREAM_ROWS, f.subtract(block.rows, i.index))
+                i.step = next_of(f, STREAM_ROWS, f.subtract(block.rows, i.index))
                 values = (
                     *(f.at(a, f.multiply(i.index, left_row)), b),
                     *(f.at(out, f.multiply(i.index, out_row)), kc, left_row, left_step),
@@ -432,11 +337,11 @@ def compute_dots(tile: Tile) -> Function:
             a = f.select(copy_left, buffer, a, "ptr")
             b = f.select(copy_right, buffer, b, "ptr")
             with f.loop(0, block.rows) as i:
-                i.step = _next_of(f, DOT_TILE, f.subtract(block.rows, i.index))
+                i.step = next_of(f, DOT_TILE, f.subtract(block.rows, i.index))
                 here = f.at(a, f.multiply(i.index, left_line))
                 target = f.at(out, f.multiply(i.index, out_row))
                 with f.loop(0, block.columns) as j:
-                    j.step = _next_of(f, DOT_TILE, f.subtract(block.columns, j.index))
+                    j.step = next_of(f, DOT_TILE, f.subtract(block.columns, j.index))
                     kernel = KernelTable(tile).load_dot(f, kernels, i.step, j.step)
                     values = (
                         *(here, f.at(b, f.multiply(j.index, right_line))),
@@ -787,27 +692,3 @@ def _pack(
             *(("ptr", source), ("i64", across), ("i64", along), ("i64", count)),
             *(("i64", depth), ("ptr", destination)),
         )
-
-
-def _next_tiles(
-    f: Function, tile: Tile, rest: Operand, evened: Operand
-) -> tuple[Operand, Operand]:
-    """The height of the next tile of so many rows, and how many full ones come next: the rows that
-    are left after them, with ``evened`` more if those are too few by themselves, are for lower
-    tiles (`Tile.cut_rows`).
-    """
-    below: Operand = 0
-    remainder = f.remainder(rest, tile.rows)
-    for few in tile.evened_rests:
-        below = f.select(f.compare("eq", remainder, few), evened, below)
-    whole = f.divide(f.subtract(rest, f.minimum(below, rest)), tile.rows)
-    lower: Operand = _next_of(f, tile.heights[1:], rest)
-    return f.select(f.compare("sgt", whole, 0), tile.rows, lower), whole
-
-
-def _next_of(f: Function, sizes: tuple[int, ...], remaining: Operand) -> Operand:
-    """The largest of ``sizes`` that is not above ``remaining``, which is at least the smallest."""
-    chosen: Operand = min(sizes)
-    for size in sorted(sizes)[1:]:
-        chosen = f.select(f.compare("sge", remaining, size), size, chosen)
-    return chosen

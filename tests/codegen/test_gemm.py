@@ -21,11 +21,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from graphc.codegen import gemm, gemmtasks
+from graphc.codegen import gemm
 from graphc.codegen.gemm import JOB
 from graphc.codegen.irtext import Function, Module
 from graphc.codegen.machine import KIB, PRESETS, Machine
-from graphc.codegen.microkernel import STREAM_DEPTH, STREAM_ROWS, Tile, stream_kernel
+from graphc.codegen.microkernel import (
+    STREAM_DEPTH,
+    STREAM_ROWS,
+    TILE_TYPES,
+    Tile,
+    stream_kernel,
+)
 from graphc.dims import dim, evaluate
 
 GUARD = 64
@@ -880,7 +886,7 @@ def test_tiles_follow_from_registers():
         "avx512": (12, 32),
         "neon": (8, 12),
     }
-    assert gemmtasks.TILE_TYPES.count("ptr") == 5
+    assert TILE_TYPES.count("ptr") == 5
 
 
 @pytest.mark.parametrize("name", PRESETS)
