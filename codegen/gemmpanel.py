@@ -126,7 +126,7 @@ class _PanelProduct:
         place: tuple[Operand, Operand, Operand],
         target: Operand,
         count: tuple[Operand, Operand],
-        asked: tuple[Operand, Operand],
+        asked: tuple[str, Operand],
     ) -> None:
         """Call a kernel for tiles of one height: `place` is the panel of left, the row in it and
         that of all; `count` the height and how many; `asked` whether a line of each row of the next

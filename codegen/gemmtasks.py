@@ -111,7 +111,7 @@ class _ComputeTiles:
         return f
 
     def _left(
-        self, left: Operand, block: Block, along: tuple[Operand, Operand], must_pack: Operand
+        self, left: Operand, block: Block, along: tuple[Operand, Operand], must_pack: str
     ) -> tuple[TypedOperand, ...]:
         """Pack the rows of a block for some k, if that is to be done: where kernels find them."""
         f, tile, tables = self.f, self.tile, self.tables
@@ -135,7 +135,7 @@ class _ComputeTiles:
         right: Operand,
         out: Operand,
         state: tuple[Operand, Operand],
-        other_task: Operand,
+        other_task: str,
     ) -> None:
         """Multiply the rows of a block with its panels of right, for some k. `state`: whether that
         adds to out, and whether it is all of k.
