@@ -24,8 +24,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.codegen.copies import can_be_copied, restricted
-from graphc.codegen.gemm import SERIAL_WORK, TASK_WORK
-from graphc.codegen.loops import Buffer, Contract, Region, linear, scopes
+from graphc.codegen.loops import (
+    SERIAL_WORK,
+    TASK_WORK,
+    Buffer,
+    Contract,
+    Region,
+    linear,
+    scopes,
+)
 from graphc.codegen.program import (
     BLOCK,
     Blocks,

@@ -112,17 +112,15 @@ from graphc.codegen.gemmtasks import (
     small_products,
 )
 from graphc.codegen.irtext import Function, Module, Operand
-from graphc.codegen.loops import LINE_BYTES
+from graphc.codegen.loops import LINE_BYTES, SERIAL_WORK, TASK_WORK
 from graphc.codegen.machine import Machine
 from graphc.codegen.microkernel import DOT_TILE, STREAM_ROWS, Tile, family
 from graphc.dims import Extent, ceildiv, dim_max, dim_min
 
-__all__ = ["JOB", "SERIAL_WORK", "ProductShape", "Tile", "entry_name", "modules", "workspace"]
+__all__ = ["JOB", "ProductShape", "Tile", "entry_name", "modules", "workspace"]
 
 SHARED = ("_tasks", "_plans")  # how modules are called that are the same for all sizes
-TASK_WORK = 2**20  # multiplications in a task: about 20 us of one core
 SMALL_WORK = 64**3  # up to this a product is not worth a plan
-SERIAL_WORK = 2**26  # up to this one worker does not ask the pool: a millisecond
 CHEAP_ROWS = 240  # unless packing it would cost too much, which up to here takes twice that size
 SHARES = 8  # tasks for each worker, where every task packs rows of left
 LEAST_PANELS = 8  # of right that make packing those rows worth while

@@ -55,6 +55,9 @@ COMBINERS = ("add", "mul", "max", "min", "and", "or")
 LINE_BYTES = WIDEST_BYTES = 64
 # The least iterations of a vector loop that are worth a task of their own, in elements.
 CHUNK = 4096
+# Multiplications of a product that are a task, about 20 us of one core; and up to which one worker
+# alone does all of it without asking the pool: a millisecond.
+TASK_WORK, SERIAL_WORK = 2**20, 2**26
 # Lanes of a tile that is read along one axis and written along another, at least and at most: lines
 # of memory are used whole along both.
 TURNED_SIDE, MOST_TURNED = 64, 256

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphc.codegen.gemm import TASK_WORK, Blocking
+from graphc.codegen.gemm import Blocking
 from graphc.codegen.gemmtable import reached_tiles
 from graphc.codegen.llvm.contract import (
     BLOCK_TYPES,
@@ -29,6 +29,7 @@ from graphc.codegen.llvm.known_product import KnownProduct, KnownProductPrinter
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.loops import (
     LINE_BYTES,
+    TASK_WORK,
     Contract,
     Kernel,
     Plain,

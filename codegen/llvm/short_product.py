@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.codegen.gemm import SMALL_WORK, TASK_WORK
+from graphc.codegen.gemm import SMALL_WORK
 from graphc.codegen.llvm.indices import unit_bytes
 from graphc.codegen.llvm.kernel import Text
 from graphc.codegen.llvm.known_product import KnownProduct, KnownProductPrinter
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.shuffles import Shuffles
-from graphc.codegen.loops import Contract, Kernel, Plain
+from graphc.codegen.loops import TASK_WORK, Contract, Kernel, Plain
 from graphc.codegen.machine import Machine
 from graphc.codegen.program import BLOCK
 from graphc.codegen.scalar import For, Scope, Value, walk
