@@ -112,6 +112,16 @@ class Graph:
         return self.order if closed is None else closed.order
 
     @property
+    def unreplaced(self) -> tuple[Sequence[Node], Sequence[Node], Mapping[Node, Node]]:
+        """Outputs, their order, and by leaf the parameter that stands for it in `outputs`: none is
+        made over these that was not before.
+        """
+        closed = self._closed
+        if closed is None:
+            return self.outputs, self.order, {}
+        return closed.outputs, closed.order, closed.parameters()
+
+    @property
     def types(self) -> tuple[Type, ...]:
         """The types of the outputs."""
         closed = self._closed
@@ -174,10 +184,13 @@ class Closed:
     outputs: tuple[Node, ...]
     order: tuple[Node, ...]
 
+    def parameters(self) -> dict[Node, Node]:
+        """The parameter that stands for each leaf."""
+        return {leaf: parameter(i, leaf.type) for i, leaf in enumerate(self.leaves)}
+
     def over_parameters(self) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
         """The outputs and the order with parameters in place of the leaves."""
-        mapping = {leaf: parameter(i, leaf.type) for i, leaf in enumerate(self.leaves)}
-        made = _replaced(self.order, mapping)
+        made = _replaced(self.order, self.parameters())
         outputs = tuple([made[node] for node in self.outputs])
         return outputs, tuple([made[node] for node in self.order])
 

@@ -209,10 +209,17 @@ def _forget(reference: _Reference) -> None:
             _table[reference.key] = rest[0] if len(rest) == 1 else rest
 
 
-def _matches(node: Node | None, op: Op, args: tuple[Node, ...], attrs: Attributes) -> bool:
-    if node is None or node.op is not op or len(node.args) != len(args):
-        return False
-    return all(map(is_, node.args, args)) and (node.attrs is attrs or node.attrs == attrs)
+def _found(
+    held: _Reference | tuple[_Reference, ...], op: Op, args: tuple[Node, ...], attrs: Attributes
+) -> Node | None:
+    """The node of an entry of the table that is `op` over `args` with `attrs`; None if none is."""
+    for entry in held if type(held) is tuple else (held,):
+        node = entry()
+        if node is None or node.op is not op or len(node.args) != len(args):
+            continue
+        if all(map(is_, node.args, args)) and (node.attrs is attrs or node.attrs == attrs):
+            return node
+    return None
 
 
 _type_of = attrgetter("type")
@@ -239,14 +246,12 @@ def intern(
         events = ()
     held = _table.get(key)  # a look needs no lock: entries are replaced, never changed
     if held is not None:
-        for entry in held if isinstance(held, tuple) else (held,):
-            node = entry()
-            if _matches(node, op, args, attrs):
-                assert node is not None
-                if node._origins is not events:
-                    node._origins = origin.unite(node._origins, events)
-                return node
-    if like is not None and list(map(_type_of, args)) == list(map(_type_of, like.args)):
+        node = _found(held, op, args, attrs)
+        if node is not None:
+            if node._origins is not events:
+                node._origins = origin.unite(node._origins, events)
+            return node
+    if like is not None and _are_of_types(args, like.args):
         type_ = like.type
     else:
         types = map(_type_of, args)
@@ -254,24 +259,38 @@ def intern(
     node = _new(Node)
     node.op, node.args, node.attrs, node.type = op, args, attrs, type_
     node._digest, node._origins = None, events
+    reference = _Reference(node, _forget)
+    reference.key = key
+    # At once; nor does it need a lock where nothing is replaced.
+    held = _table.setdefault(key, reference)
+    return node if held is reference else _beside(reference, node)
+
+
+def _beside(reference: _Reference, node: Node) -> Node:
+    """Enter a node whose place in the table is taken: by the same one, which another thread has
+    made first, by one that is dying, or by another one of the same hash. The node to be used.
+    """
+    key = reference.key
     with _lock:
         held = _table.get(key)
-        # another thread may have come first, or another node may share the hash
-        if held is not None:
-            entries = held if isinstance(held, tuple) else (held,)
-            for entry in entries:
-                other = entry()
-                if _matches(other, op, args, attrs):
-                    assert other is not None
-                    return other
-            reference = _Reference(node, _forget)
-            reference.key = key
-            _table[key] = (*entries, reference)
-        else:
-            reference = _Reference(node, _forget)
-            reference.key = key
+        if held is None:
             _table[key] = reference
+            return node
+        other = _found(held, node.op, node.args, node.attrs)
+        if other is not None:
+            return other
+        _table[key] = (*(held if type(held) is tuple else (held,)), reference)
     return node
+
+
+def _are_of_types(args: tuple[Node, ...], others: tuple[Node, ...]) -> bool:
+    """Whether arguments have the types that others have."""
+    if len(args) != len(others):
+        return False
+    for place, one in enumerate(args):  # noqa: SIM110 - many times as fast
+        if one.type is not others[place].type:
+            return False
+    return True
 
 
 def youngest() -> Node | None:

@@ -422,7 +422,8 @@ def _rewritten(graph: Graph, request: Request) -> tuple[Graph, Sequence[Any]]:
     from graphc.rewrite import rewrite
 
     math, exclude = request.options.math, request.options.exclude
-    result = rewrite(graph.outputs, math, exclude, graph.order)
+    outputs, order, leaves = graph.unreplaced
+    result = rewrite(outputs, math, exclude, order, leaves)
     return expand(Graph(graph.parameters, result.outputs)), result.firings
 
 

@@ -18,9 +18,10 @@ import functools
 import itertools
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_
+from types import MappingProxyType
 from typing import Any
 
 from graphc import dtypes, origin
@@ -52,6 +53,7 @@ from graphc.types import TensorType
 
 FIRINGS_PER_NODE = 16
 FIRINGS_AT_LEAST = 4096
+NO_LEAVES: Mapping[Node, Node] = MappingProxyType({})
 _OTHER = -1  # in place of the number of what no rule tells apart
 _MANY_PRODUCTS = 3  # for which one quotient is taken
 _INDEXED_ARGUMENTS = 3
@@ -59,25 +61,86 @@ _CONSTANT_LIKE = TRANSPARENT | {constant_op}
 
 Candidate = tuple[Rule, Pattern]
 
-_MOST_KEYS = 1 << 16  # kinds of nodes whose patterns are remembered
+_MOST_KEYS = 1 << 14  # kinds of nodes of an op whose patterns are remembered
 _RULE_SETS = 8  # whose indexes are kept: levels of math with and without what users exclude
+
+
+class _About:
+    """The rules about nodes of one op, in their order, and which of them may match over what, as it
+    is met. A set of them is a number with a bit for each.
+    """
+
+    __slots__ = ("_masks", "candidates", "rules", "telling")
+
+    def __init__(self, rules: list[Candidate]) -> None:
+        self.rules = rules
+        # By place among the arguments: the ops of arguments there, and whether rules tell them
+        # apart. To the others all arguments of such ops are the same.
+        self.telling: tuple[dict[Op, bool], ...] = tuple({} for _ in range(_INDEXED_ARGUMENTS))
+        # By how many arguments a node has, and what is known of the first of them.
+        self.candidates: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
+        self._masks: dict[tuple[int, int], int] = {}  # by place and what is known of what is there
+
+    def tells(self, place: int, argument: Op) -> bool:
+        """Whether the rules tell an argument of that op, at a place, from others."""
+        for _, pattern in self.rules:
+            if isinstance(pattern, Family):
+                if pattern.over is not None and argument in pattern.over:
+                    return True
+            elif isinstance(pattern, Apply) and place < len(pattern.args):
+                part = pattern.args[place]
+                if not isinstance(part, Variable) and _may_stand(part, argument):
+                    return True
+        return False
+
+    def matching(
+        self, key: tuple[int, ...], args: Sequence[Node], may_be: Callable[..., bool]
+    ) -> tuple[Candidate, ...]:
+        """The rules that agree with a node of such a key, and such arguments, in what is known of
+        them. `may_be(part, argument)` says so of a part of a pattern.
+        """
+        several = [
+            isinstance(pattern, Family) or len(pattern.args) == len(args)  # type: ignore[attr-defined]
+            for _, pattern in self.rules
+        ]
+        found = _mask(several)
+        for place, tag in enumerate(key[1:]):
+            mask = self._masks.get((place, tag))
+            if mask is None:
+                argument = args[place]
+                mask = _mask([_at(pattern, place, argument, may_be) for _, pattern in self.rules])
+                self._masks[place, tag] = mask
+            found &= mask
+        return tuple([rule for i, rule in enumerate(self.rules) if found >> i & 1])
+
+    def forget(self) -> None:
+        self.candidates.clear()
+        self._masks.clear()
+
+
+def _mask(flags: Iterable[bool]) -> int:
+    return sum([1 << i for i, flag in enumerate(flags) if flag])
+
+
+def _at(pattern: Pattern, place: int, argument: Node, may_be: Callable[..., bool]) -> bool:
+    """Whether a pattern about nodes of its op may match one with that argument at a place."""
+    if isinstance(pattern, Family):
+        return pattern.over is None or argument.op in pattern.over
+    assert isinstance(pattern, Apply)
+    return place >= len(pattern.args) or may_be(pattern.args[place], argument)
 
 
 @dataclass(frozen=True)
 class _Index:
     """What a set of rules comes to: patterns in every order, the numbers that they ask for, and,
-    as they are met, the patterns that may match a node of some op over arguments of some ops.
+    as they are met, what each op's are.
     """
 
     variants: tuple[Candidate, ...]
     literals: frozenset[str]
-    candidates: dict[tuple[Any, ...], tuple[Candidate, ...]] = field(default_factory=dict)
-    by_op: dict[Op, list[Candidate]] = field(default_factory=dict)
+    by_op: dict[Op, _About] = field(default_factory=dict)
     numbers: dict[Any, int] = field(default_factory=dict)  # of what is known of arguments
     serial: Iterator[int] = field(default_factory=itertools.count)
-    # By op and place among its arguments: the ops of arguments there, and whether rules tell them
-    # apart. To the others all arguments of such ops are the same.
-    telling: dict[Op, tuple[dict[Op, bool], ...]] = field(default_factory=dict)
 
     def number(self, tag: Any) -> int:
         """A number for what is known of an argument, which is quicker to look up."""
@@ -88,28 +151,17 @@ class _Index:
 
     def forget(self) -> None:
         """Make room. Numbers that were given are not given again."""
-        self.candidates.clear()
+        for about in self.by_op.values():
+            about.forget()
         self.numbers.clear()
 
-    def tells(self, op: Op, place: int, argument: Op) -> bool:
-        """Whether the rules about an op tell an argument of that op, at a place, from others."""
-        for _, pattern in self.about(op):
-            if isinstance(pattern, Family):
-                if pattern.over is not None and argument in pattern.over:
-                    return True
-            elif isinstance(pattern, Apply) and place < len(pattern.args):
-                part = pattern.args[place]
-                if not isinstance(part, Variable) and _may_stand(part, argument):
-                    return True
-        return False
-
-    def about(self, op: Op) -> list[Candidate]:
+    def about(self, op: Op) -> _About:
         """The rules about nodes of an op, whatever their arguments."""
         found = self.by_op.get(op)
         if found is None:
-            found = self.by_op[op] = [
-                (rule, pattern) for rule, pattern in self.variants if _may_stand(pattern, op)
-            ]
+            found = self.by_op[op] = _About(
+                [(rule, pattern) for rule, pattern in self.variants if _may_stand(pattern, op)]
+            )
         return found
 
 
@@ -149,13 +201,23 @@ class Engine:
         """Whether a rule was held back because the bound on the work was met."""
         return self._fuel <= 0
 
-    def run(self, outputs: Sequence[Node], order: Sequence[Node] | None = None) -> list[Node]:
+    def run(
+        self,
+        outputs: Sequence[Node],
+        order: Sequence[Node] | None = None,
+        leaves: Mapping[Node, Node] = NO_LEAVES,
+    ) -> list[Node]:
         """The outputs in normal form. `order`, if it is known: all that they need, arguments first.
+        Nodes are put in the place of some `leaves`, without what stands over these being made over
+        those before it is simplified.
         """
         if order is None or self._normal:
             order = topological(outputs, known=self._normal)
         self._fuel += max(FIRINGS_AT_LEAST, FIRINGS_PER_NODE * len(order))
         normal = self._normal
+        for leaf, given in leaves.items():
+            normal[leaf] = normal[given] = given
+            self._met.add(given.op.name)
         shared = _shared_reciprocals(order)
         with origin.origins(False):
             for node in order:
@@ -247,32 +309,7 @@ class Engine:
 
     def _replace(self, node: Node) -> Node | None:
         """What the first rule that fires makes of a node; None if none does."""
-        op, args, index, tags = node.op, node.args, self._index, self._tags
-        key: tuple[Any, ...] = (op, len(args))
-        places = index.telling.get(op)
-        if places is None:
-            places = index.telling[op] = tuple([{} for _ in range(_INDEXED_ARGUMENTS)])
-        for place, (argument, told) in enumerate(zip(args, places, strict=False)):
-            apart = told.get(argument.op)
-            if apart is None:
-                apart = told[argument.op] = index.tells(op, place, argument.op)
-            if not apart:
-                key += (_OTHER,)
-                continue
-            tag = tags.get(argument)
-            if tag is None:
-                tag = tags[argument] = index.number(self._tag(argument))
-            key += (tag,)
-        candidates = index.candidates.get(key)
-        if candidates is None:
-            if len(index.candidates) >= _MOST_KEYS:
-                index.forget()
-            candidates = index.candidates[key] = tuple(
-                candidate
-                for candidate in index.about(node.op)
-                if self._may_match(candidate[1], node)
-            )
-        for rule, pattern in candidates:
+        for rule, pattern in self._candidates(node):
             if rule.needs and self._met.isdisjoint(rule.needs):
                 continue
             found: Found = {}
@@ -284,6 +321,34 @@ class Engine:
             if replacement is not None:
                 return replacement
         return None
+
+    def _candidates(self, node: Node) -> tuple[Candidate, ...]:
+        """The rules that may match a node, in their order."""
+        args, index, tags = node.args, self._index, self._tags
+        about = index.by_op.get(node.op) or index.about(node.op)
+        if not about.rules:
+            return ()
+        key = [len(args)]
+        for argument in args[:_INDEXED_ARGUMENTS]:
+            told = about.telling[len(key) - 1]
+            apart = told.get(argument.op)
+            if apart is None:
+                apart = told[argument.op] = about.tells(len(key) - 1, argument.op)
+            if not apart:
+                key.append(_OTHER)
+                continue
+            tag = tags.get(argument)
+            if tag is None:
+                tag = tags[argument] = index.number(self._tag(argument))
+            key.append(tag)
+        known = tuple(key)
+        candidates = about.candidates.get(known)
+        if candidates is None:
+            if len(about.candidates) >= _MOST_KEYS:
+                index.forget()
+            candidates = about.matching(known, args, self._may_be)
+            about.candidates[known] = candidates
+        return candidates
 
     def _fire(self, rule: Rule, node: Node, found: Found) -> Node | None:
         if self._fuel <= 0:
@@ -345,19 +410,6 @@ class Engine:
         if node not in numbers:
             numbers[node] = number_of(node)
         return numbers[node]
-
-    def _may_match(self, pattern: Pattern, node: Node) -> bool:
-        """Whether a pattern about nodes of its op agrees with a node in what the index knows."""
-        seen = node.args[:_INDEXED_ARGUMENTS]
-        if isinstance(pattern, Family):
-            over = pattern.over
-            return over is None or all(arg.op in over for arg in seen)
-        assert isinstance(pattern, Apply)
-        if len(pattern.args) != len(node.args):
-            return False
-        return all(
-            self._may_be(part, argument) for part, argument in zip(pattern.args, seen, strict=False)
-        )
 
     def _may_be(self, pattern: Pattern, argument: Node) -> bool:
         if isinstance(pattern, Apply):

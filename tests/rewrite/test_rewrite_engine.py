@@ -16,10 +16,12 @@ from rewrite_values import values_of
 
 import graphc as gx
 from graphc.errors import GraphError
+from graphc.graph import close
 from graphc.node import Node, topological
+from graphc.ops.arithmetic import add_op, divide_op, multiply_op, subtract_op
 from graphc.rewrite import RULES, Rule, functions, numbers, rewrite, rule, variables
 from graphc.rewrite.engine import Engine
-from graphc.rewrite.pattern import number_of
+from graphc.rewrite.pattern import matches, number_of
 
 x, y = variables("x y")
 sin, tanh = functions("sin tanh")
@@ -299,13 +301,49 @@ def test_what_no_rule_tells_apart_is_looked_up_together() -> None:
     """Of sums of functions that no rule about sums looks at, one entry of the index is made."""
     x = gx.symbol("x", 3)
     functions = [gx.erf, gx.floor, gx.ceil, gx.arctan, gx.arcsinh, gx.sinh, gx.cosh]
-    index = Engine(list(RULES.values()))._index
+    about = Engine(list(RULES.values()))._index.about(add_op)
     rewrite([gx.erf(x) + gx.floor(x)], "fast")
-    before = len(index.candidates)
+    before = len(about.candidates)
     sums = [f(x * k) + g(x) for k, f in enumerate(functions, 2) for g in functions if g is not f]
     rewrite(sums, "fast")
-    made = {key for key in index.candidates if key[0] is sums[0].op}
-    assert before and len(made) < len(sums)
+    assert before and len(about.candidates) < len(sums)
+
+
+def test_every_rule_that_matches_is_among_those_looked_at() -> None:
+    """Of nodes of many kinds: what the index says may match holds all that does."""
+    x, y = gx.symbol("x", 3), gx.symbol("y", 3)
+    parts = [x, y, -x, x * y, gx.exp(x), gx.log(y), x * 1.0, x * 0.0 + 2.0, 1 / y, gx.zeros(3)]
+    parts += [gx.where(x > 0, x, y), gx.sqrt(x), x**2.0, gx.maximum(x, 0.0), gx.ones(3) * 2]
+    binary = (add_op, subtract_op, multiply_op, divide_op)
+    nodes = [op(a, b) for op in binary for a in parts for b in parts]
+    nodes += [gx.exp(a) for a in parts] + [gx.log(a) for a in parts] + [-a for a in parts]
+    engine = Engine(list(RULES.values()))
+    looked_at: list[tuple[Any, ...]] = []
+    for node in nodes:
+        found = engine._candidates(node)
+        matching = [
+            candidate
+            for candidate in engine._index.variants
+            if matches(candidate[1], node, {}, engine._number)
+        ]
+        looked_at.append(found)
+        assert [c for c in found if c in matching] == matching
+    assert len(set(map(len, looked_at))) > 3  # few of all rules each
+
+
+def test_parameters_come_in_the_place_of_leaves_as_nodes_are_rewritten() -> None:
+    x, w = gx.symbol("x", 3), gx.symbol("w", 3)
+    made = gx.log(1 + gx.exp(x * w)) * 1.0 - (-x)
+    outputs = [*gx.grad(made.sum(), [x, w]), made, x]
+    graph, _ = close([x, w], outputs)
+    written, order, leaves = graph.unreplaced
+    assert written == tuple(outputs) and set(leaves) == {x, w}
+    found = rewrite(written, order=order, leaves=leaves)
+    wanted = rewrite(graph.outputs, order=graph.order)
+    assert all(a is b for a, b in zip(found.outputs, wanted.outputs, strict=True))
+    assert [f.rule for f in found.firings] == [f.rule for f in wanted.firings]
+    assert all(f.before is g.before for f, g in zip(found.firings, wanted.firings, strict=True))
+    assert not graph.unreplaced[2]  # its nodes are made now
 
 
 def test_an_order_that_is_known_changes_nothing() -> None:
