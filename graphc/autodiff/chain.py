@@ -6,6 +6,7 @@ are both derived from it here. A cotangent or tangent of None is an exact zero t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,7 +30,11 @@ from graphc.types import TensorType, TupleType, Type
 
 Maybe = Node | None
 
+# Types of which is known whether they vary smoothly: every node is asked about.
+_TYPES_REMEMBERED = 256
 
+
+@functools.lru_cache(_TYPES_REMEMBERED)
 def is_real(type_: Type) -> bool:
     """Whether values of this type vary smoothly: floats, or tuples with a float in them."""
     if isinstance(type_, TupleType):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphc.autodiff.beneath import beneath
 from graphc.autodiff.membership import remembered, require_members
 from graphc.autodiff.regions import TRANSFORM
 from graphc.autodiff.reverse import filled, real_inputs, seed_like
@@ -31,7 +32,9 @@ def jvp(outputs: Any, inputs: Any, tangents: Any, *, unused: str = "error") -> A
     in_nodes = real_inputs(in_leaves, "jvp")
     out_nodes = [as_node(leaf) for leaf in out_leaves]
     seeds = [seed_like(node, value, "tangent") for node, value in zip(in_nodes, given, strict=True)]
-    require_members("jvp", out_nodes, in_nodes, range(len(in_nodes)), in_structure, unused)
-    answer = push_forward(out_nodes, in_nodes, seeds, TRANSFORM)
+    below = beneath(out_nodes)
+    suspects = [i for i, node in enumerate(in_nodes) if id(node) not in below.members]
+    require_members("jvp", out_nodes, in_nodes, suspects, in_structure, unused)
+    answer = push_forward(out_nodes, in_nodes, seeds, TRANSFORM, below)
     of = [*out_nodes, *in_nodes, *seeds]
-    return out_structure.unflatten(remembered(filled(out_nodes, answer), of))
+    return out_structure.unflatten(remembered(filled(out_nodes, answer), of, below))

@@ -15,9 +15,10 @@ node of everybody's: of `(x * w).sum()` by w it is x. About a constant nothing i
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from graphc.autodiff.beneath import Beneath
 from graphc.autodiff.chain import literal
 from graphc.errors import GraphError, shortened
 from graphc.graph import placeholder_op
@@ -50,16 +51,18 @@ def _forget(reference: weakref.ref[Node]) -> None:
 _derivatives: dict[int, _Remembered] = {}
 
 
-def remembered(nodes: list[Node], of: Sequence[Node]) -> list[Node]:
+def remembered(
+    nodes: list[Node], of: Sequence[Node], below: Beneath | None = None
+) -> list[Node]:
     """The same nodes, of which note is taken that they are derivatives of the nodes `of`, or by
-    them.
+    them. `below`, if it is known, is what lies beneath the first of these.
 
     Not of constants: anybody may build the same ones.
     """
     moving = [node for node in nodes if literal(node) is None]
     if not moving:
         return nodes
-    free = _variables(of)
+    free = _variables(topological(of) if below is None else below.order_with(of))
     for node in moving:
         known = _derivatives.get(id(node))
         if known is None:
@@ -70,11 +73,11 @@ def remembered(nodes: list[Node], of: Sequence[Node]) -> list[Node]:
     return nodes
 
 
-def _variables(nodes: Sequence[Node]) -> _Variables:
-    """The variables of a graph, and those that derivatives in it may be free of."""
+def _variables(nodes: Iterable[Node]) -> _Variables:
+    """The variables of a graph of these nodes, and those that derivatives in it may be free of."""
     found: dict[int, weakref.ref[Node]] = {}
     known = _derivatives
-    for node in topological(nodes):
+    for node in nodes:
         if not node.args:
             if node.op is placeholder_op:
                 return None
@@ -154,5 +157,5 @@ def _missing(outputs: Sequence[Node], wanted: dict[Node, int]) -> list[int]:
 
 def _among(node: Node, free: dict[int, weakref.ref[Node]]) -> bool:
     """Whether all variables that a node depends on are among those."""
-    own = _variables([node])
+    own = _variables(topological([node]))
     return own is not None and all(k in free and free[k]() is each() for k, each in own.items())

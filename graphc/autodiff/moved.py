@@ -50,10 +50,13 @@ _VIEWS = frozenset((reshape_op, slice_op))
 class Moved:
     """The nodes that move in every element, as a sweep in forward mode finds them."""
 
-    def __init__(self, inputs: Sequence[Node], tangents: Sequence[Maybe]) -> None:
+    def __init__(
+        self, inputs: Sequence[Node], tangents: Sequence[Maybe], numbers: dict[Node, bool]
+    ) -> None:
+        """`numbers` is what is known of factors, whatever the inputs; more is entered."""
         pairs = zip(inputs, tangents, strict=True)
         self._moved = {node for node, tangent in pairs if _is_one(tangent)}
-        self._numbers: dict[Node, bool] = {}
+        self._numbers = numbers
 
     def takes(self, node: Node, tangents: Sequence[Maybe]) -> bool:
         """Whether a node moves, too, whose arguments have these tangents."""
@@ -61,8 +64,8 @@ class Moved:
         if op not in _SMOOTH:
             return False
         numbers = None if op in _TERMS else self._numbers
-        for argument, tangent in zip(node.args, tangents, strict=True):
-            if tangent is not None:
+        for place, argument in enumerate(node.args):  # half the time of pairs
+            if tangents[place] is not None:
                 if argument not in self._moved:
                     return False
             elif numbers is not None:

@@ -12,6 +12,7 @@ import weakref
 from collections.abc import Sequence
 from typing import Any
 
+from graphc.autodiff.beneath import Beneath
 from graphc.autodiff.chain import Maybe, is_real, literal, plus, pull, push, result_types
 from graphc.autodiff.moved import Moved
 from graphc.collector import paused
@@ -180,17 +181,24 @@ def push_forward(
     inputs: Sequence[Node],
     tangents: Sequence[Maybe],
     transform: Any,
+    below: Beneath | None = None,
 ) -> list[Maybe]:
-    """The tangent of every output; None where it is exactly zero."""
+    """The tangent of every output; None where it is exactly zero. `below`, if it is known, is what
+    lies beneath the outputs.
+    """
     held: dict[Node, list[Maybe]] = {
         node: [tangent] for node, tangent in zip(inputs, tangents, strict=True)
     }
     # What has a tangent. Of the derivatives by one input among many most nodes have none: they cost
     # one question.
     moving = {node for node in inputs if is_real(node.type) and held[node][0] is not None}
-    moved = Moved(inputs, tangents)
+    moved = Moved(inputs, tangents, {} if below is None else below.numbers)
+    if below is not None and (len(inputs) == 1 or not any(node.args for node in inputs)):
+        order = below.order(outputs)  # nothing beneath the inputs moves
+    else:
+        order = topological(outputs, known=inputs)
     labels: dict[tuple[Op, Any], because] = {}  # one for all nodes that it labels
-    for node in topological(outputs, known=inputs):
+    for node in order:
         if moving.isdisjoint(node.args) or not is_real(node.type):
             continue
         op, args = node.op, node.args
@@ -207,7 +215,7 @@ def push_forward(
             if type(node.type) is TupleType:
                 kinds = map(is_real, node.type.items)
                 found = [t if real else None for t, real in zip(found, kinds, strict=True)]
-        if any(tangent is not None for tangent in found):
+        if found[0] is not None or any(tangent is not None for tangent in found):
             moving.add(node)
             held[node] = found
     return [held[node][0] if node in held else None for node in outputs]

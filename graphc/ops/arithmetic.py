@@ -96,10 +96,10 @@ def _quotient_partials(x: Node, y: Node, result: Node) -> tuple[Node, Node]:
     """By x and by y of x / y. Of a divisor that is spread along an axis there is one 1 / y for all
     elements along it, and a product takes a tenth of the time of a quotient.
     """
-    inverse = like(y, 1) / y
+    inverse = divide_op(like(y, 1), y)
     if y.op is broadcast_op:  # 0 where the result is, even if 1 / y overflows
-        return inverse, -strong_multiply_op(result, inverse)
-    return inverse, -(result / y)
+        return inverse, negative_op(strong_multiply_op(result, inverse))
+    return inverse, negative_op(divide_op(result, y))
 
 
 divide_op = elementwise(

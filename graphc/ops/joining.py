@@ -14,7 +14,7 @@ import numpy as np
 from graphc import dtypes
 from graphc.dims import Dim, Extent, dim_max, dim_min
 from graphc.errors import GraphError, GraphTypeError, shortened
-from graphc.node import Node
+from graphc.node import Node, intern
 from graphc.ops.movement import (
     atleast_1d,
     atleast_2d,
@@ -84,13 +84,17 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0, dtype: Any = None) 
                 f"concatenate along axis {where}: the shapes must agree on all other axes\n"
                 + describe([nodes[0], other])
             )
-        shape = (*nodes[0].shape[:where], other.shape[where], *nodes[0].shape[where + 1 :])
-        joined.append(to_shape(other, shape))
+        if other.type is not nodes[0].type:
+            shape = (*nodes[0].shape[:where], other.shape[where], *nodes[0].shape[where + 1 :])
+            other = to_shape(other, shape)
+        joined.append(other)
     return nodes[0] if len(nodes) == 1 else concatenate_op(*joined, axis=where)
 
 
 def _agree(first: Node, other: Node, axis: int) -> bool:
     """Whether two arrays may be equal on all axes but one: extents are, or one of them is named."""
+    if first.type is other.type:
+        return True
     if first.ndim != other.ndim:
         return False
     pairs = [p for a, p in enumerate(zip(first.shape, other.shape, strict=True)) if a != axis]
@@ -107,7 +111,19 @@ def stack(arrays: Sequence[Any], axis: int = 0, dtype: Any = None) -> Node:
     for other in nodes[1:]:
         if not _agree(nodes[0], other, -1):
             raise GraphError("stack: the shapes must be equal\n" + describe([nodes[0], other]))
-    return concatenate([expand_dims(node, axis) for node in nodes], axis)
+    return concatenate(_with_axis(nodes, axis), axis)
+
+
+def _with_axis(nodes: Sequence[Node], axis: int) -> list[Node]:
+    """Nodes of which each has a further axis of extent 1; which is found once for those of a type.
+    """
+    first = expand_dims(nodes[0], axis)
+    return [
+        intern(first.op, (node,), first.attrs)
+        if node.type is nodes[0].type
+        else expand_dims(node, axis)
+        for node in nodes
+    ]
 
 
 @surface
