@@ -37,13 +37,8 @@ SUMMING_BELOW = 40
 
 def choose_lanes(loop: For, vector_bytes: int) -> int:
     """The lanes of a loop, a power of two: from the widest dtype in it, its length, its weight."""
-    statements = list(walk(loop.body))
-    dtypes = [v.dtype for v in statements if isinstance(v, Value)]
-    dtypes += [s.value.dtype for s in statements if isinstance(s, (Store, Accumulate))]
-    floats = [max(32, BITS[d]) for d in dtypes if d in FLOATS]  # they compute in float32
-    others = [BITS[d] for d in dtypes if d not in FLOATS and d != "bool"]
-    bits = max(floats) if floats else max(others, default=8)
-    width = max(2, vector_bytes * 8 // bits)
+    statements, dtypes = _computed(loop)
+    width = _width(dtypes, vector_bytes)
     most = MAX_LANES
     vectors = _vectors(statements, len(dtypes))
     sums = _sums_inside(loop)
@@ -71,6 +66,26 @@ def choose_lanes(loop: For, vector_bytes: int) -> int:
         if lanes < length <= 2 * lanes and lanes < width * UNROLL and lanes * 2 <= most:
             lanes *= 2  # one masked pass instead of a pass and a remainder
     return lanes
+
+
+def lanes_of_one_vector(loop: For, vector_bytes: int) -> int:
+    """The lanes of the widest values of a loop in one vector of the machine."""
+    return _width(_computed(loop)[1], vector_bytes)
+
+
+def _computed(loop: For) -> tuple[list[Any], list[str]]:
+    """The statements of a loop, and the dtypes in which it computes and stores."""
+    statements = list(walk(loop.body))
+    dtypes = [v.dtype for v in statements if isinstance(v, Value)]
+    dtypes += [s.value.dtype for s in statements if isinstance(s, (Store, Accumulate))]
+    return statements, dtypes
+
+
+def _width(dtypes: list[str], vector_bytes: int) -> int:
+    floats = [max(32, BITS[d]) for d in dtypes if d in FLOATS]  # they compute in float32
+    others = [BITS[d] for d in dtypes if d not in FLOATS and d != "bool"]
+    bits = max(floats) if floats else max(others, default=8)
+    return max(2, vector_bytes * 8 // bits)
 
 
 def _vectors(statements: list[Any], weight: int) -> int:

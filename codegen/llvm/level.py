@@ -27,12 +27,19 @@ class Lanes:
     position: str  # i64, the loop variable of lane 0
     mask: str | None  # <count x i1>, or None when all lanes are live
     single: str = ""  # i1, whether only the first lane is live, if that may be known to LLVM
+    rest: str = ""  # i64, how many lanes are live, if masks only say that, where stores count them
     end: str = ""  # i64, where whole vectors end, in a loop over those
     own: frozenset[Buffer] = frozenset()  # scratch with room for lanes that are not live, too
 
     def mask_of(self, buffer: Buffer) -> str | None:
         """The lanes that may load from a buffer and store to it; None: all of them."""
         return None if buffer in self.own else self.mask
+
+    def counts(self, mask: str | None, item_bytes: int) -> bool:
+        """Whether a store under a mask is that of the first `rest` lanes, in parts. LLVM writes a
+        known number of small elements well by itself: it knows no masks for those.
+        """
+        return bool(self.rest) and mask == self.mask and (item_bytes >= 4 or self.rest[0] == "%")
 
 
 @dataclass(eq=False)

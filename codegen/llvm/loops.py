@@ -1,7 +1,8 @@
 """How is a loop written?  In order, with what it carries in registers, or in lanes.
 
-A vector loop becomes a loop over whole vectors and one masked remainder; inside, every value is a
-vector. Its body is written before what surrounds it, see `level`. A loop of a segment is written
+A vector loop becomes a loop over whole vectors, several at once, and one over what is left, vector
+by vector under a mask; inside, every value is a vector. What adds up, or holds loops, does what is
+left at once: the order of a sum depends on it. Its body is written before what surrounds it, see `level`. A loop of a segment is written
 once, under a mask unless it is whole vectors; one that stores to large arrays twice, see `stream`.
 Loops over rows that only sum up are written several rows at once, see `row_sums`, and those that
 read memory across its rows in strips, see `turned`.
@@ -14,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from graphc.codegen import segments
-from graphc.codegen.lanes import choose_lanes
+from graphc.codegen.lanes import choose_lanes, lanes_of_one_vector
 from graphc.codegen.llvm.accumulators import Accumulators
 from graphc.codegen.llvm.ahead import (
     NextBlock,
@@ -44,6 +45,8 @@ from graphc.dims import affine
 
 # So many vectors of a short row are written one after the other, rather than as a loop.
 WRITTEN_OUT = 4
+# A loop of more stores than these leaves them to masks: each is several blocks of code in parts.
+MOST_IN_PARTS = 8
 
 
 class Loops:
@@ -274,7 +277,7 @@ class Loops:
         return results
 
     def vector(self, level: Level, loop: For) -> None:
-        """Whole vectors, then one masked remainder."""
+        """Whole vectors, then what is left under masks."""
         count = self.lanes_of(loop)
         if self.traffic is not None:
             self.loads.ahead |= rows_ahead(loop, self.values.machine.l2)
@@ -284,7 +287,8 @@ class Loops:
             self._carried(level, loop, *bounds, count, count, {})
             return
         if loop.segment:
-            self._masked(level, loop, count)
+            bounds = self.indices.dim(level, loop.start), self.indices.dim(level, loop.stop)
+            self._masked(level, loop, count, *bounds)
             return
         if self._narrow(level, loop):
             return
@@ -372,7 +376,10 @@ class Loops:
             middle, rest = str(loop.start + whole_length), str(length - whole_length)  # type: ignore[operator]
         if length is None or length >= count:
             current = self._whole_vectors(level, loop, start, middle, count, current)
-        if length is None or length % count:
+        if length is None and self._is_plain(loop):
+            one = min(count, lanes_of_one_vector(loop, self.values.machine.vector_bytes))
+            self._masked(level, loop, one, middle, stop)
+        elif length is None or length % count:
             current = self._remainder(level, loop, count, middle, rest, current, length is None)
         return current
 
@@ -459,23 +466,42 @@ class Loops:
         self._carried(level, loop, first, middle, count, count, {})
         self._carried(level, loop, middle, stop, 1, 1, {})
 
-    def _masked(self, level: Level, loop: For, count: int) -> None:
+    def _is_plain(self, loop: For) -> bool:
+        """Whether what is left of a loop may be done vector by vector: it adds nothing up, and
+        holds no loop, whose work would be done for each of them.
+        """
+        inner = any(isinstance(s, For) for s in walk(loop.body))
+        return not loop.accumulators and not inner
+
+    def _counts_lanes(self, loop: For) -> bool:
+        """Whether stores to some lanes write powers of two of them, and no mask is asked: where
+        masks are no registers of their own such a store takes as long as ten, or a branch a lane.
+        """
+        stores = sum(isinstance(s, Store) for s in walk(loop.body))
+        return not self.values.machine.has_masks and stores <= MOST_IN_PARTS
+
+    def _masked(self, level: Level, loop: For, count: int, start: str, stop: str) -> None:
         """All vectors under a mask, so that a long body is written once."""
         tag = self.values.tag()
         i, following = f"%{loop.variable}_{tag}", f"%{loop.variable}n_{tag}"
-        start, stop = self.indices.dim(level, loop.start), self.indices.dim(level, loop.stop)
-        mask, rest, spread = self.values.fresh("mask"), self.values.fresh(), self.values.fresh()
+        rest, single, some, more = (self.values.fresh(p) for p in ("t", "c", "c", "c"))
         header = Level(loop.body, level, block=f"body{tag}")
         header.put(f"{i} = phi i64 [{start}, %{level.block}], [{following}, %latch{tag}]")
         header.put(f"{rest} = sub i64 {stop}, {i}")
         spread = self.values.broadcast(header, rest, "i64", count)
         numbers = ", ".join(f"i64 {k}" for k in range(count))
+        mask = self.values.fresh("mask")
         header.put(f"{mask} = icmp slt <{count} x i64> <{numbers}>, {spread}")
-        single, more = self.values.fresh("c"), self.values.fresh("c")
         header.put(f"{single} = icmp eq i64 {rest}, 1")
-        lanes = Lanes(loop.variable, count, i, mask, single, own=_scratch_for(loop, count))
+        own = _scratch_for(loop, count) if loop.segment else frozenset()
+        counted = rest if not loop.segment and self._counts_lanes(loop) else ""
+        lanes = Lanes(loop.variable, count, i, mask, single, counted, own=own)
         body = self._lane_body(level, loop, lanes, f"body{tag}", {})
-        level.put(f"br label %body{tag}")
+        if loop.segment:  # it is never empty
+            level.put(f"br label %body{tag}")
+        else:
+            level.put(f"{some} = icmp slt i64 {start}, {stop}")
+            level.put(f"br i1 {some}, label %body{tag}, label %exit{tag}")
         level.label(f"body{tag}")
         level.lines += header.lines + body.lines
         level.put(f"br label %latch{tag}")
@@ -523,7 +549,8 @@ class Loops:
         mask, prefix = self._mask_of(rest, count, unknown)
         states = dict(initial)
         single = "true" if rest == "1" and not unknown else ""
-        lanes = Lanes(loop.variable, count, position, mask, single)
+        counted = "" if unknown or self.values.machine.has_masks else rest
+        lanes = Lanes(loop.variable, count, position, mask, single, counted)
         body = self._lane_body(level, loop, lanes, f"body{tag}", states)
         final = self.accumulators.close(states)
         if not unknown:

@@ -47,6 +47,8 @@ class Stores:
         typed = memory_type(dtype, count)
         if count == 1:
             self._scalar(level, typed, value, at, size, mask)
+        elif how == "wide" and lanes and lanes.counts(mask, size):
+            self._in_parts(level, lanes.rest, dtype, count, value, at, size)
         elif how == "wide" and mask is not None and lanes and lanes.single and dtype in _NARROW:
             live = None if s.mask is None else mask
             self._narrow(level, lanes, dtype, value, at, size, live)
@@ -91,6 +93,77 @@ class Stores:
             level.put(f"store {memory_type(dtype, count)} {value}, ptr {at}, align {size}")
         else:
             self._masked(level, dtype, count, value, at, size, lanes.mask)
+
+    def _in_parts(
+        self, level: Level, rest: str, dtype: str, count: int, value: str, at: str, size: int
+    ) -> None:
+        """The first `rest` of the lanes, at least one: all of them, or powers of two, the largest
+        first. A number that is known takes no branches.
+        """
+        if rest.isdigit():
+            self._known_parts(level, int(rest), dtype, count, value, at, size)
+            return
+        tag, full = self.values.tag(), self.values.fresh("c")
+        level.put(f"{full} = icmp sge i64 {rest}, {count}")
+        level.put(f"br i1 {full}, label %whole{tag}, label %parts{tag}")
+        level.label(f"whole{tag}")
+        level.put(f"store {memory_type(dtype, count)} {value}, ptr {at}, align {size}")
+        level.put(f"br label %stored{tag}")
+        level.label(f"parts{tag}")
+        while count > 1:
+            value, at = self._half(level, rest, dtype, count, value, at, size)
+            count //= 2
+        level.put(f"br label %stored{tag}")
+        level.label(f"stored{tag}")
+
+    def _known_parts(
+        self, level: Level, rest: int, dtype: str, count: int, value: str, at: str, size: int
+    ) -> None:
+        """The first `rest` of the lanes, fewer than all."""
+        first = 0
+        while rest > first:
+            part = 1 << ((rest - first).bit_length() - 1)
+            picked = self._lanes(level, dtype, count, value, range(first, first + part))
+            to = self.values.fresh()
+            level.put(f"{to} = getelementptr i8, ptr {at}, i64 {first * size}")
+            level.put(f"store {memory_type(dtype, part)} {picked}, ptr {to}, align {size}")
+            first += part
+
+    def _lanes(self, level: Level, dtype: str, count: int, value: str, chosen: range) -> str:
+        """Neighbouring lanes of a value in memory's type; a scalar if it is one."""
+        name, whole = self.values.fresh(), memory_type(dtype, count)
+        if len(chosen) == 1:
+            level.put(f"{name} = extractelement {whole} {value}, i64 {chosen[0]}")
+            return name
+        lanes = ", ".join(f"i32 {k}" for k in chosen)
+        level.put(
+            f"{name} = shufflevector {whole} {value}, {whole} poison, "
+            f"<{len(chosen)} x i32> <{lanes}>"
+        )
+        return name
+
+    def _half(
+        self, level: Level, rest: str, dtype: str, count: int, value: str, at: str, size: int
+    ) -> tuple[str, str]:
+        """Store the lower half of the lanes if `rest` holds that power of two; the lanes that are
+        left then, and where they go.
+        """
+        half, before, tag = count // 2, level.block, self.values.tag()
+        typed = memory_type(dtype, half)
+        low = self._lanes(level, dtype, count, value, range(half))
+        high = self._lanes(level, dtype, count, value, range(half, count))
+        after, to, bit, wanted, left = (self.values.fresh() for _ in range(5))
+        level.put(f"{bit} = and i64 {rest}, {half}")
+        level.put(f"{wanted} = icmp ne i64 {bit}, 0")
+        level.put(f"br i1 {wanted}, label %half{tag}, label %left{tag}")
+        level.label(f"half{tag}")
+        level.put(f"store {typed} {low}, ptr {at}, align {size}")
+        level.put(f"{after} = getelementptr i8, ptr {at}, i64 {half * size}")
+        level.put(f"br label %left{tag}")
+        level.label(f"left{tag}")
+        level.put(f"{left} = phi {typed} [{high}, %half{tag}], [{low}, %{before}]")
+        level.put(f"{to} = phi ptr [{after}, %half{tag}], [{at}, %{before}]")
+        return left, to
 
     def _masked(
         self, level: Level, dtype: str, count: int, value: str, at: str, size: int, mask: str
