@@ -2,10 +2,10 @@
 
 A vector loop becomes a loop over whole vectors, several at once, and one over what is left, vector
 by vector under a mask; inside, every value is a vector. What adds up, or holds loops, does what is
-left at once: the order of a sum depends on it. Its body is written before what surrounds it, see `level`. A loop of a segment is written
-once, under a mask unless it is whole vectors; one that stores to large arrays twice, see `stream`.
-Loops over rows that only sum up are written several rows at once, see `row_sums`, and those that
-read memory across its rows in strips, see `turned`.
+left at once: the order of a sum depends on it. A body is written before what surrounds it, see
+`level`. A loop of a segment is written once, under a mask unless it is whole vectors; one that
+stores to large arrays twice, see `stream`. Loops over rows that only sum up are written several
+rows at once, see `row_sums`, and those that read memory across its rows in strips, see `turned`.
 """
 
 from __future__ import annotations
