@@ -22,6 +22,8 @@ the index of each; every stride is in bytes and may be zero or negative in left 
 - ``warm``: null, or a function with the same arguments that asks for what the epilogue of a block
   will read and write beside out: called before a register tile is computed, so that it is there
   when the tile is finished. The block may lie below out.
+- ``finisher``: null, or a kernel of full register tiles that does with the sums in its registers
+  what the epilogue would do (`FINISH_PARAMETERS`); only beside an epilogue, which has the others.
 - ``pack_left, pack_left_context``: null, or ``void pack(ptr context, ptr destination, i64 row, i64
   m, i64 k, i64 kc, i64 batch, i64 stride)``, which takes the place of reading left: it writes
   element (row + i, k + l), i < m, l < kc, to ``destination + l * stride + i * element bytes``.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from graphc.codegen.gemmtable import KernelTable, Plan, is_set
 from graphc.codegen.irtext import Function, Operand, TypedOperand
 from graphc.codegen.loops import LINE_BYTES
-from graphc.codegen.microkernel import PREFETCH_DEPTH, TILE_TYPES, Tile
+from graphc.codegen.microkernel import FINISH_TYPES, PREFETCH_DEPTH, TILE_TYPES, Tile
 
 _PARAMETERS = (
     "ptr plan, ptr kernels, ptr left, i64 left_row, i64 left_step, i64 left_panel, ptr right,"
@@ -24,7 +24,8 @@ def panel_product(tile: Tile) -> Function:
     ``left_panel`` is the distance in bytes of groups of as many rows as the largest tile has. If
     left is ``tabled``, ``left_row`` and ``left_step`` are the addresses of tables of offsets.
     Tiles that an epilogue finishes are handed to it in a scratch tile, which stays in the first
-    level of cache: lines of out are written once, by the epilogue. Without masks a panel whose
+    level of cache: lines of out are written once, by the epilogue. If the job has a finisher, full
+    tiles never leave the registers before that. Without masks a panel whose
     columns are not whole vectors must be packed; its tiles then go through the scratch tile to out.
 
     ``next_right`` is where the panel that will be needed next begins, and ``next_step`` the bytes
@@ -49,8 +50,8 @@ class _PanelProduct:
         self.left_panel, self.right, self.right_step, self.out, self.depth = f.parameters[5:10]
         self.rows, self.columns, self.accumulate, finished, self.row = f.parameters[10:15]
         self.column, self.batch, turned, tabled, self.next_right, self.next_step = f.parameters[15:]
-        self.out_row, self.epilogue, self.context, self.warm = Plan(f, plan).read(
-            "out_row epilogue epilogue_context warm"
+        self.out_row, self.epilogue, self.context, self.warm, self.finisher = Plan(f, plan).read(
+            "out_row epilogue epilogue_context warm finisher"
         )
         self.exchanged = f.compare("ne", turned, 0)
         self.vectors = f.ceil_divide(self.columns, vector.lanes)
@@ -76,6 +77,10 @@ class _PanelProduct:
         # knows.
         own_row = f.both(self.aside, f.negate(self.exchanged))
         self.given_row = f.select(own_row, row_bytes, self.out_row)
+        finishes = f.both(self.finishing, is_set(f, self.finisher))
+        plain = f.negate(f.either(f.either(self.ragged, self.exchanged), self.by_table))
+        whole = f.both(plain, f.compare("eq", self.vectors, tile.vectors))
+        self.finishing_whole = f.both(finishes, whole)
         self.short = f.compare("slt", self.depth, PREFETCH_DEPTH)
         self.lines = f.multiply(self.vectors, vector.bytes)
         dense = f.compare("eq", self.left_row, f.multiply(self.depth, vector.element_bytes))
@@ -97,17 +102,26 @@ class _PanelProduct:
             if tile.tabled_heights != tile.heights:
                 height = f.select(self.by_table, next_of(f, tile.tabled_heights, rest), height)
             alone = f.either(f.either(self.by_table, fetching), f.compare("sle", whole, 1))
-            tiles = f.select(alone, 1, f.minimum(whole, most))
+            at_once = f.both(self.finishing_whole, f.compare("eq", height, tile.rows))
+            tiles = f.select(alone, 1, f.minimum(whole, f.select(at_once, self.rows, most)))
             down = f.multiply(tiles, height)
-            kernel = KernelTable(tile).load_tile(f, self.kernels, height, self.vectors, self.kind)
             first_row = f.add(self.row, loop.index)
-            with f.when(self.warming):
-                # A short tile is done before what it asks for is there: that of the next one is.
-                asked_row = f.add(first_row, f.select(self.short, down, 0))
-                f.call_pointer("void", self.warm, *self._block_at(asked_row, down, target))
             place = panel, inside, loop.index
-            self._multiply(kernel, place, target, (height, tiles), (fetching, line))
-            self._finish(first_row, down, target)
+            given = self._given(place, target, (height, tiles), (fetching, line))
+            with f.when(at_once):
+                where = (self.context, first_row, self.column, self.batch)
+                words = zip(FINISH_TYPES, (*given, *where), strict=True)
+                f.call_pointer("void", self.finisher, *words)
+            with f.when(f.negate(at_once)):
+                with f.when(self.warming):
+                    # A short tile is done before what it asks for is there: that of the next is.
+                    asked_row = f.add(first_row, f.select(self.short, down, 0))
+                    f.call_pointer("void", self.warm, *self._block_at(asked_row, down, target))
+                kernel = KernelTable(tile).load_tile(
+                    f, self.kernels, height, self.vectors, self.kind
+                )
+                f.call_pointer("void", kernel, *zip(TILE_TYPES, given, strict=True))
+                self._finish(first_row, down, target)
             through = f.add(inside, height)
             next_panel = f.compare("sge", through, tile.rows)
             loop.step = down
@@ -120,17 +134,16 @@ class _PanelProduct:
             ]
         return f
 
-    def _multiply(
+    def _given(
         self,
-        kernel: Operand,
         place: tuple[Operand, Operand, Operand],
         target: Operand,
         count: tuple[Operand, Operand],
         asked: tuple[str, Operand],
-    ) -> None:
-        """Call a kernel for tiles of one height: `place` is the panel of left, the row in it and
-        that of all; `count` the height and how many; `asked` whether a line of each row of the next
-        panel of right is asked for, and which.
+    ) -> tuple[Operand, ...]:
+        """What a kernel is given for tiles of one height: `place` is the panel of left, the row in
+        it and that of all; `count` the height and how many; `asked` whether a line of each row of
+        the next panel of right is asked for, and which.
         """
         f, (panel, inside, row), (height, tiles) = self.f, place, count
         fetching, line = asked
@@ -140,7 +153,7 @@ class _PanelProduct:
         below = f.select(self.dense, next_rows, self.right, "ptr")
         below_step = f.select(self.dense, LINE_BYTES, self.right_step)
         here = f.at(panel, f.multiply(inside, self.left_row))
-        values = (
+        return (
             f.select(self.by_table, self.left, here, "ptr"),
             *(self.right, target, self.depth, f.select(self.by_table, entry, self.left_row)),
             *(self.left_step, self.right_step, self.out_row, self.columns, adding),
@@ -149,7 +162,6 @@ class _PanelProduct:
             *(f.select(self.by_scratch, self.scratch, target, "ptr"), self.to_row, tiles),
             *(self.left_panel, f.select(self.dense, self.left_panel, 0)),
         )
-        f.call_pointer("void", kernel, *zip(TILE_TYPES, values, strict=True))
 
     def _finish(self, first_row: Operand, down: Operand, target: Operand) -> None:
         """Copy what a kernel without masks left in the scratch tile, and call the epilogue."""

@@ -27,7 +27,7 @@ JOB_WORDS = (
     *("right", "right_row", "right_column", "right_batch", "right_panels"),
     *("out", "out_row", "out_batch"),
     *("rows", "columns", "depth", "batches", "accumulate"),
-    *("epilogue", "epilogue_context", "warm"),
+    *("epilogue", "epilogue_context", "warm", "finisher"),
     *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
     *("left_across", "left_along", "right_across", "right_along", "offsets_context"),
     *("left_place", "right_place"),
@@ -66,7 +66,7 @@ CODE_WORD, CANCEL_WORD = 0, 4  # of the status record: nonzero asks every loop t
 ProductShape = tuple[object, object, object, frozenset[str]]
 
 _POINTERS = {
-    *("left", "right", "out", "epilogue", "epilogue_context", "warm"),
+    *("left", "right", "out", "epilogue", "epilogue_context", "warm", "finisher"),
     *("pack_left", "pack_left_context", "pack_right", "pack_right_context"),
     *("left_across", "left_along", "right_across", "right_along", "offsets_context"),
     *("left_place", "right_place"),

@@ -87,7 +87,8 @@ class Function:
     """One function in the making.
 
     ``parameters`` is text such as ``"ptr noalias left, i64 depth"``; the attribute ``parameters``
-    holds their operands. A void function returns at its end by itself.
+    holds their operands. A void function returns at its end by itself. The names of values begin
+    with ``values``, which lines that are written elsewhere (`splice`) must not use.
     """
 
     def __init__(
@@ -98,8 +99,10 @@ class Function:
         result: str = "void",
         linkage: str = "",
         attributes: str = "nounwind",
+        values: str = "t",
     ) -> None:
         self.name = name
+        self._values = values
         self.linkage = linkage
         self.result = result
         self.declarations: set[str] = set()
@@ -116,14 +119,23 @@ class Function:
 
     def let(self, instruction: str) -> str:
         """Append an instruction and return the name of its value."""
-        self._counter += 1
-        name = f"%t{self._counter}"
+        name = self._name()
         self._lines.append(f"  {name} = {instruction}")
         return name
 
     def do(self, instruction: str) -> None:
         """Append an instruction without a value."""
         self._lines.append(f"  {instruction}")
+
+    @property
+    def here(self) -> str:
+        """The label of the block that is being written."""
+        return self._block
+
+    def splice(self, lines: Sequence[str], block: str) -> None:
+        """Append lines that were written elsewhere and end in a block."""
+        self._lines.extend(lines)
+        self._block = block
 
     def leave(self, type_: str = "void", value: Operand | None = None) -> None:
         """Return from the function; nothing may be written after it in the same block."""
@@ -409,7 +421,7 @@ class Function:
 
     def _name(self) -> str:
         self._counter += 1
-        return f"%t{self._counter}"
+        return f"%{self._values}{self._counter}"
 
     def _label(self) -> str:
         self._counter += 1

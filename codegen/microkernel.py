@@ -15,7 +15,7 @@ scratch tile there, from a packed panel (`packing`), so that its kernels contain
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from graphc.codegen.irtext import Function, Operand, TypedOperand, VectorType
@@ -174,10 +174,32 @@ TILE_PARAMETERS = (
     "ptr to, i64 to_row, i64 tiles, i64 left_tile, i64 ahead_tile"
 )
 TILE_TYPES = ("ptr", "ptr", "ptr", *["i64"] * 7, "ptr", "i64", "ptr", *["i64"] * 4)
+# Of a kernel that finishes its tiles, after these: the context of the epilogue, the first row and
+# column of the first tile, and its batch.
+FINISH_PARAMETERS = TILE_PARAMETERS + ", ptr frame, i64 row, i64 column, i64 batch"
+FINISH_TYPES = (*TILE_TYPES, "ptr", "i64", "i64", "i64")
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What a kernel called `name` does with the sums of each tile, instead of storing them.
+
+    `ask` writes what asks for all that is needed for that, of the tile whose first row it is given;
+    `write` what is done, given the first row and the vectors of all rows.
+    """
+
+    name: str
+    ask: Callable[[Function, Operand], None]
+    write: Callable[[Function, Operand, list[Operand]], None]
 
 
 def tile_kernel(
-    tile: Tile, rows: int, vectors: int, edge: bool = False, tabled: bool = False
+    tile: Tile,
+    rows: int,
+    vectors: int,
+    edge: bool = False,
+    tabled: bool = False,
+    finish: Finish | None = None,
 ) -> Function:
     """Register tiles of ``rows`` by ``vectors``, ``tiles >= 1`` of them; ``depth >= 1``.
 
@@ -185,14 +207,18 @@ def tile_kernel(
     which costs 2 to 4 % of speed; any other ignores ``columns``. ``accumulate`` adds what out holds
     to the sums. For a ``tabled`` kernel, of a single tile, ``left_row`` and
     ``left_step`` are the addresses of tables: of the offset in bytes of each row, and of each k;
-    it has no registers left to ask for lines ahead.
+    it has no registers left to ask for lines ahead. One that is to `finish` its tiles has the
+    parameters of `FINISH_PARAMETERS`, and ignores ``to``.
     """
     vector = tile.vector
-    f = Function(tile.kernel_name(rows, vectors, edge, tabled), TILE_PARAMETERS)
+    if finish is None:
+        f = Function(tile.kernel_name(rows, vectors, edge, tabled), TILE_PARAMETERS)
+    else:
+        f = Function(finish.name, FINISH_PARAMETERS, values="u")
     left, right, out, depth, left_row, left_step, right_step, out_row, columns, accumulate = (
         f.parameters[:10]
     )
-    ahead, ahead_step, to, to_row, tiles, left_tile, ahead_tile = f.parameters[10:]
+    ahead, ahead_step, to, to_row, tiles, left_tile, ahead_tile = f.parameters[10:17]
     masks = [
         f.mask_below(vector, f.subtract(columns, j * vector.lanes)) if edge else None
         for j in range(vectors)
@@ -207,6 +233,10 @@ def tile_kernel(
         left, out, to, *fetched = tile_loop.carried
         for row in _rows_from(f, f.at(out, below), out_row, rows):
             prefetch_row(f, row, vectors * vector.bytes)
+        first_row: Operand = 0
+        if finish is not None:
+            first_row = f.add(f.parameters[18], f.multiply(tile_loop.index, rows))
+            finish.ask(f, f.add(first_row, f.select(short, rows, 0)))
         walk = (_WalkByTables if tabled else _WalkBySteps)(f, tile, rows, left)
         pointers: list[TypedOperand] = [("ptr", p) for p in [*walk.starts, *fetched, right]]
         with f.repeat(depth, [*pointers, *zeros]) as loop:
@@ -227,8 +257,13 @@ def tile_kernel(
                     new.append(_multiply_add(f, tile, a, b[j], sums[i * vectors + j]))
             following = [f.at(line, ahead_step) for line in lines]
             loop.next = [*walk.moved(lefts), *following, f.at(here, right_step), *new]
-        totals = loop.next[len(pointers) :]
-        _store_sums(f, vector, masks, totals, (out, to))
+        totals = _accumulated(f, vector, masks, loop.next[len(pointers) :], out)
+        if finish is None:
+            places = _places(f, vector, masks, to, to_row, rows)
+            for (address, mask), value in zip(places, totals, strict=True):
+                f.store_lanes(vector, value, address, mask)
+        else:
+            finish.write(f, first_row, totals)
         tile_loop.next = [
             f.at(left, left_tile),
             f.at(out, f.multiply(out_row, rows)),
@@ -238,31 +273,39 @@ def tile_kernel(
     return f
 
 
-def _store_sums(
+def _accumulated(
     f: Function,
     vector: VectorType,
     masks: Sequence[str | None],
-    totals: Sequence[Operand],
-    targets: tuple[Operand, Operand],
-) -> None:
-    """Store the sums of a tile at the second target, on top of what is at the first if the kernel
-    accumulates; ``masks`` are those of the vectors of a row.
+    sums: Sequence[Operand],
+    out: Operand,
+) -> list[Operand]:
+    """The sums of a tile, on top of what is at ``out`` if the kernel accumulates; ``masks`` are
+    those of the vectors of a row.
     """
-    accumulate, out_row, to_row = f.parameters[9], f.parameters[7], f.parameters[13]
-    rows = len(totals) // len(masks)
-
-    def places(first: Operand, row: Operand) -> list[tuple[Operand, str | None]]:
-        starts = _rows_from(f, first, row, rows)
-        return [(f.at(p, j * vector.bytes), mask) for p in starts for j, mask in enumerate(masks)]
-
+    accumulate, out_row = f.parameters[9], f.parameters[7]
+    rows = len(sums) // len(masks)
     with f.when(f.compare("ne", accumulate, 0)) as adding:
         added = [
             f.let(f"fadd {vector.text} {f.load_lanes(vector, address, mask)}, {total}")
-            for (address, mask), total in zip(places(targets[0], out_row), totals, strict=True)
+            for (address, mask), total in zip(
+                _places(f, vector, masks, out, out_row, rows), sums, strict=True
+            )
         ]
-    values = [adding.merge(vector.text, a, b) for a, b in zip(added, totals, strict=True)]
-    for (address, mask), value in zip(places(targets[1], to_row), values, strict=True):
-        f.store_lanes(vector, value, address, mask)
+    return [adding.merge(vector.text, a, b) for a, b in zip(added, sums, strict=True)]
+
+
+def _places(
+    f: Function,
+    vector: VectorType,
+    masks: Sequence[str | None],
+    first: Operand,
+    row: Operand,
+    rows: int,
+) -> list[tuple[Operand, str | None]]:
+    """Where the vectors of so many rows are, and their masks."""
+    starts = _rows_from(f, first, row, rows)
+    return [(f.at(p, j * vector.bytes), mask) for p in starts for j, mask in enumerate(masks)]
 
 
 class _WalkBySteps:

@@ -22,6 +22,7 @@ from graphc.codegen.gemm import JOB, entry_name
 from graphc.codegen.llvm.indices import unit_bytes
 from graphc.codegen.llvm.kernel import PARAMETERS, Driver, Printer, Text
 from graphc.codegen.llvm.level import Level
+from graphc.codegen.llvm.register_rows import FinisherPrinter, is_finished_in_registers
 from graphc.codegen.loops import (
     Buffer,
     Contract,
@@ -65,17 +66,22 @@ def contract_module(kernel: Kernel, machine: Machine, name: str) -> Text:
     """
     contract = kernel.nest
     assert isinstance(contract, Contract)
-    tiles = tile_functions(kernel, machine, name)
+    tiles = tile_functions(kernel, machine, name, finisher=has_finisher(kernel, machine))
     job = _JobPrinter(kernel, machine)
     return replace(tiles, driver=job.written(name, contract))
 
 
 def tile_functions(
-    kernel: Kernel, machine: Machine, name: str, widths: str = "any", warm: bool = True
+    kernel: Kernel,
+    machine: Machine,
+    name: str,
+    widths: str = "any",
+    warm: bool = True,
+    finisher: bool = False,
 ) -> Text:
     """The module of what the family calls for parts of a product: its epilogue, what asks for what
-    that will need (if `warm`), packers of operands, or tables of where they lie. Empty if there is
-    nothing of these.
+    that will need (if `warm`), the kernel that finishes full tiles (if `finisher`), packers of
+    operands, or tables of where they lie. Empty if there is nothing of these.
 
     `widths` says how many columns the blocks have that the epilogue finishes: "whole", those of a
     register tile; "ragged", as many at the most; "any".
@@ -97,6 +103,11 @@ def tile_functions(
             declarations |= asking.values.declarations
         routines |= epilogue.routines
         prelude += epilogue.preludes()
+        if finisher:
+            tiles = FinisherPrinter(kernel, machine, contract, list(beside_product(contract)))
+            parts.append(tiles.text(f"{name}_finisher"))
+            declarations |= tiles.values.declarations
+            prelude += tiles.preludes()
     for side, region in (("left", contract.left), ("right", contract.right)):
         if plain_operand(region) is not None:
             continue
@@ -130,6 +141,18 @@ def is_trivial(contract: Contract) -> bool:
     others = [s for s in contract.epilogue.body.statements if not isinstance(s, Store)]
     only = len(stores) == 1 and stores[0].value is contract.product
     return target is not None and only and not others and stores[0].buffer is target
+
+
+def has_finisher(kernel: Kernel, machine: Machine) -> bool:
+    """Whether full tiles of a product are finished in registers."""
+    contract = kernel.nest
+    assert isinstance(contract, Contract)
+    if contract.dtype not in ELEMENTS or is_trivial(contract):
+        return False
+    tile = Tile.of(contract.dtype, machine)
+    sizes = ((contract.rows, tile.rows), (contract.columns, tile.columns))
+    full = all(not isinstance(size, int) or size >= least for size, least in sizes)
+    return full and is_finished_in_registers(kernel, contract)
 
 
 def panels_of(contract: Contract, machine: Machine) -> Panelled | None:
@@ -177,6 +200,8 @@ class _JobPrinter(Printer):
             words["epilogue_context"] = "ptr %frame"
             if beside_product(contract):
                 words["warm"] = f"ptr {self.declare(f'{name}_warm')}"
+            if has_finisher(self.kernel, self.machine):
+                words["finisher"] = f"ptr {self.declare(f'{name}_finisher')}"
         for number in range(whole):
             at = self.values.fresh("j")
             level.put(f"{at} = getelementptr i64, ptr {job}, i64 {8 * number}")

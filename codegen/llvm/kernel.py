@@ -260,6 +260,12 @@ class Printer:
         level = Level(None, None)
         level.lines.append(f"define void @{name}({parameters}) nounwind {{")
         level.label("entry")
+        self.fetch_words(level, frame, used)
+        return level
+
+    def fetch_words(self, level: Level, frame: str, used: set[Buffer] | None = None) -> None:
+        """The words of the frame as named values, of buffers those that are used, if that is known.
+        """
         for position, (kind, item) in enumerate(self.kernel.frame()):
             if used is not None and kind == "buffer" and item not in used:
                 continue
@@ -279,7 +285,6 @@ class Printer:
         for buffer in self.kernel.buffers:
             if buffer.space == "worker" and buffer in self.indices.pointers:
                 self._own_scratch(level, buffer)
-        return level
 
     def _own_scratch(self, level: Level, buffer: Buffer) -> None:
         """Point a buffer of worker space at this worker's copy; copies are 64-byte aligned."""

@@ -197,13 +197,15 @@ class Loads:
         level.put(f"{base} = getelementptr i8, ptr {at}, i64 {ahead}")
         self.prefetch(level, base, size)
 
-    def prefetch(self, level: Level, base: str, size: int) -> None:
-        """Ask for so many bytes from an address on, to be in the second level of cache."""
+    def prefetch(self, level: Level, base: str, size: int, locality: int = 2) -> None:
+        """Ask for so many bytes from an address on, to be in the second level of cache, or by a
+        `locality` of 3 in the first.
+        """
         self.values.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
         for offset in range(0, size, LINE_BYTES):
             line = self.values.fresh("p")
             level.put(f"{line} = getelementptr i8, ptr {base}, i64 {offset}")
-            level.put(f"call void @llvm.prefetch.p0(ptr {line}, i32 0, i32 2, i32 1)")
+            level.put(f"call void @llvm.prefetch.p0(ptr {line}, i32 0, i32 {locality}, i32 1)")
 
     def _step(self, level: Level, value: Value) -> int | None:
         """By how many elements the lanes of a load lie apart, if all are live and it is few."""

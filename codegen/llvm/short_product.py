@@ -16,15 +16,13 @@ from graphc.codegen.gemm import SMALL_WORK
 from graphc.codegen.llvm.indices import unit_bytes
 from graphc.codegen.llvm.kernel import Text
 from graphc.codegen.llvm.known_product import KnownProduct, KnownProductPrinter
-from graphc.codegen.llvm.level import Lanes, Level
-from graphc.codegen.llvm.shuffles import Shuffles
+from graphc.codegen.llvm.level import Level
+from graphc.codegen.llvm.register_rows import RegisterRows, fits_registers, mask_text
 from graphc.codegen.loops import TASK_WORK, Contract, Kernel, Plain
 from graphc.codegen.machine import Machine
 from graphc.codegen.program import BLOCK
-from graphc.codegen.scalar import For, Scope, Value, walk
+from graphc.codegen.scalar import For, Scope
 from graphc.dims import Dim, Extent, substitute
-
-MOST_STATEMENTS = 32  # of an epilogue that is written once for each row of a tile
 
 
 def is_short(contract: Contract, machine: Machine) -> bool:
@@ -37,9 +35,7 @@ def is_short(contract: Contract, machine: Machine) -> bool:
     whole = rows >= tile.rows and columns >= tile.columns and work <= TASK_WORK
     if not (work > 0 and (whole or work <= SMALL_WORK and rows > 1 and columns > 4)):
         return False
-    statements = list(walk(contract.epilogue.body))
-    plain = len(statements) <= MOST_STATEMENTS and not any(isinstance(s, For) for s in statements)
-    return known.fits_vectors and plain
+    return known.fits_vectors and fits_registers(contract.epilogue.body)
 
 
 def _way(known: KnownProduct) -> str:
@@ -121,9 +117,7 @@ class _ShortPrinter(KnownProductPrinter):
 
     def __init__(self, kernel: Kernel, machine: Machine, contract: Contract) -> None:
         super().__init__(kernel, machine, contract)
-        self.values.product = self.product
-        self.shuffles = Shuffles(self.values)
-        self.sums = ""  # of the row whose epilogue is being written
+        self.rows = RegisterRows(self, contract, self.tile)
         self.packs = _way(self.known) == "packed"
 
     def tiles(self) -> Iterator[For]:
@@ -199,25 +193,13 @@ class _ShortPrinter(KnownProductPrinter):
         count = vectors * vector.lanes
         live = None if part.columns == count else [j < part.columns for j in range(count)]
         rows = self._sums(level, part, vectors, live)
-        _, row, column = self.contract.epilogue.variables
         first, position = self.indices.dim(level, part.row), self.indices.dim(level, part.column)
-        mask = None if live is None else _mask(live)
-        single = "true" if part.columns == 1 else ""
-        for number, sums in enumerate(rows):
-            lanes = Lanes(column, count, position, mask, single)
-            body = Level(self.contract.epilogue.body, level, block=level.block, lanes=lanes)
-            here = self.values.fresh()
-            level.put(f"{here} = add nuw nsw i64 {first}, {number}")
-            body.symbols |= {row: here, column: position}
-            self.sums = sums
-            self.block(body, self.contract.epilogue.body)
-            level.lines.extend(body.lines)
-            level.block = body.block
+        self.rows.write(level, (first, position), rows, live)
 
     def _sums(
         self, level: Level, part: _Part, vectors: int, live: list[bool] | None
-    ) -> list[str]:
-        """A loop over k; the sums of each row of the tile, all vectors of it as one."""
+    ) -> list[list[str]]:
+        """A loop over k; the sums of each row of the tile."""
         vector, fresh = self.tile.vector, self.values.fresh
         batch, depth = Dim.symbol(self.contract.epilogue.variables[0]), self.contract.depth
         steps, jumps = self.left.steps, self.right.steps
@@ -264,9 +246,7 @@ class _ShortPrinter(KnownProductPrinter):
         level.put(f"{more} = icmp ult i64 {k}n, {depth}")
         level.put(f"br i1 {more}, label %depth{tag}, label %sums{tag}")
         level.label(f"sums{tag}")
-        return [
-            self._joined(level, [new[i, j] for j in range(vectors)]) for i in range(part.rows)
-        ]
+        return [[new[i, j] for j in range(vectors)] for i in range(part.rows)]
 
     def _right(self, level: Level, base: str, offset: int, live: list[bool] | None) -> str:
         vector, at, loaded = self.tile.vector, self.values.fresh("p"), self.values.fresh("l")
@@ -281,27 +261,9 @@ class _ShortPrinter(KnownProductPrinter):
         )
         level.put(
             f"{loaded} = call {vector.text} @{function}(ptr align {size} {at}, i32 {size}, "
-            f"{vector.mask} {_mask(live)}, {vector.text} zeroinitializer)"
+            f"{vector.mask} {mask_text(live)}, {vector.text} zeroinitializer)"
         )
         return loaded
-
-    def _joined(self, level: Level, parts: list[str]) -> str:
-        """Vectors of as many lanes as registers have, as one."""
-        own, element = self.tile.vector.lanes, self.tile.vector.element
-        shuffled, joined = self.shuffles.shuffled, parts[0]
-        for number, part in enumerate(parts[1:], 1):
-            have = number * own
-            if number > 1:  # both must have one type: what is behind the part is poison
-                picks = [min(lane, own) for lane in range(have)]
-                part = shuffled(level, (part, "poison"), f"<{own} x {element}>", picks)
-            typed = f"<{have} x {element}>"
-            joined = shuffled(level, (joined, part), typed, range(have + own))
-        return joined
-
-    def product(self, level: Level, value: Value) -> str:
-        """The sums of the row whose epilogue is being written, in lanes."""
-        level.names[id(value)] = self.sums
-        return self.sums
 
 
 def _loop(variable: str, count: int, *statements: Any) -> For:
@@ -322,7 +284,3 @@ def _row_of_tiles(rows: int, row: int, columns: int, column: int, panels: int) -
     down, across = Dim.symbol("_down"), Dim.symbol("_across")
     tile = _Part(rows, columns, down * rows + row, across * columns + column)
     return _loop("_across", panels, tile)
-
-
-def _mask(live: list[bool]) -> str:
-    return f"<{', '.join('i1 true' if lane else 'i1 false' for lane in live)}>"
