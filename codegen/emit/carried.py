@@ -99,7 +99,7 @@ class CarriedWriter(PartialWriter):
         if sum(f.cost for f in forms if isinstance(f, Elementwise)) <= RECOMPUTE_COST:
             return False
         full, _ = self._stages()
-        return not self._worth_saving([self._needed(stage) for stage in self._targets(full)])
+        return not self.passes_over(self._targets(full)).worth_saving
 
     def _run_blocks(
         self, draft: Draft, scope: Scope, start: Extent, stop: Extent, depth: int

@@ -16,18 +16,18 @@ from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
 from graphc import dtypes
+from graphc.codegen.emit.passes import Passes
 from graphc.codegen.emit.writer import TILE, Writer, combiner_of, owner_of, placed, sums
-from graphc.codegen.fuse.cost import RECOMPUTE_COST
 from graphc.codegen.fuse.group import is_row_member
 from graphc.codegen.fuse.reading import result_shape, variables
 from graphc.codegen.program import Launch, Operand, Storage
 from graphc.codegen.reader import Draft, Index, Reader, unravel
 from graphc.codegen.scalar import Accumulator, LoopBuilder, Scope, Value
 from graphc.dims import Dim, Extent, ceildiv, dim_min, product
-from graphc.lowering import Elementwise, Reduce
+from graphc.lowering import Reduce
 from graphc.node import Node
 from graphc.ops.special import project_op
-from graphc.types import Shape, TupleType
+from graphc.types import Shape
 
 # Terms that are summed one by one before the sum is added to what came before. Sums of sums round
 # less often: the error grows with the longest chain of additions, not with the terms.
@@ -232,8 +232,7 @@ class RowWriter(Writer):
         results = list(self.results())
         targets = self._targets(full)
         stages = len(targets)
-        needs = [self._needed(stage) for stage in targets]
-        kept_for_later = self._worth_saving(needs)
+        passes = self.passes_over(targets)
         rows = Reader(self, draft, scope)
         for stage, members in enumerate(targets):
             for member in group.members:  # row members that the finished stages allow
@@ -242,7 +241,7 @@ class RowWriter(Writer):
             if members and self.written_out:
                 self._stage_written_out(rows, members, kept, results)
             elif members:
-                saving = [n for n in needs[stage] if n in kept_for_later and n not in self.saved]
+                saving = [n for n in passes.saving(stage) if n not in self.saved]
                 self._stage(rows, members, saving, kept, vector, results)
         for member in group.members:
             if row.get(member) == stages and not isinstance(member.op.lowering, Reduce):
@@ -281,7 +280,9 @@ class RowWriter(Writer):
                 self.store(rows, node, operand, kept)
 
     def _needed(self, members: Sequence[Node]) -> list[Node]:
-        """The full members that computing `members` evaluates, in order."""
+        """The full members that computing `members` evaluates, in order; nothing beneath those that
+        an earlier pass has saved.
+        """
         wanted = set(members)
         stack = list(members)
         while stack:
@@ -294,6 +295,7 @@ class RowWriter(Writer):
                 if (
                     other in self.members
                     and other not in wanted
+                    and other not in self.saved
                     and not is_row_member(other, self.group)
                 ):
                     wanted.add(other)
@@ -302,27 +304,10 @@ class RowWriter(Writer):
             m for m in self.group.members if m in wanted and not isinstance(m.op.lowering, Reduce)
         ]
 
-    def _worth_saving(self, needs: Sequence[Sequence[Node]]) -> set[Node]:
-        """Members that later stages need as well, and that would cost too much to compute once more
-        each time.
-        """
-        last = {member: stage for stage, members in enumerate(needs) for member in members}
-        saved: set[Node] = set()
-        cost: dict[Node, int] = {}
-        for stage, members in enumerate(needs):
-            for member in members:
-                if member in cost:
-                    continue
-                form = member.op.lowering
-                own = form.cost if isinstance(form, Elementwise) else RECOMPUTE_COST + 1
-                at = variables(len(result_shape(member)))
-                below = [cost.get(other, 0) for other, _ in self.partition.reads(member, at)]
-                cost[member] = own + sum(below)
-                dear = cost[member] > RECOMPUTE_COST and not isinstance(member.type, TupleType)
-                if dear and last[member] > stage:
-                    saved.add(member)
-                    cost[member] = 0
-        return saved
+    def passes_over(self, targets: Sequence[Sequence[Node]]) -> Passes:
+        """The passes that reduce, and store, these in turn, and what they keep for one another."""
+        needed = [self._needed(members) for members in targets]
+        return Passes(self.partition, self.group, targets, needed)
 
     def _stage(
         self,

@@ -44,8 +44,7 @@ class WholeStripWriter(StripWriter):
         group = self.group
         full, row = self._stages()
         targets, results = self._targets(full), list(self.results())
-        needs = [self._needed(stage) for stage in targets]
-        dear = self._worth_saving(needs)
+        passes = self.passes_over(targets)
         for stage in range(len(targets) + 1):
             done = [m for m in group.members if row.get(m) == stage]
             if done:
@@ -58,7 +57,7 @@ class WholeStripWriter(StripWriter):
                 self._keep(member)
             kept = {m: self.saved[m][0] for m in reductions}
             totals = Totals(kept, (self.strips.tile,), lambda: (self.offset,))
-            saving = [n for n in needs[stage] if n in dear and n not in self.saved]
+            saving = [n for n in passes.saving(stage) if n not in self.saved]
             self._reduce(draft, scope, (0, self.strips.height), members, totals, saving)
             wanted = set(members)
             stored = [n for n, _ in results if owner_of(n) in wanted]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.codegen.scalar import Value, walk
 from tests.backends import BATCHED, Case, Judge, backends, compiled, compiled_together
 
 Build = Callable[[gx.Node, gx.Node], list[gx.Node]]
@@ -31,6 +32,20 @@ def _layer_norm(x: gx.Node, w: gx.Node) -> list[gx.Node]:
     return [unit * w, *gx.vjp(unit * w, [x, w], x)]
 
 
+def _dear(x: gx.Node, w: gx.Node, axis: int) -> list[gx.Node]:
+    """What several passes over rows, or columns, need of arrays in memory; and one that reads it
+    elsewhere as well.
+    """
+    z = gx.log(gx.exp(x) + 1) * gx.tanh(x) + x
+    turned = z[::-1] if axis else z[:, ::-1]
+    top = gx.max(z, axis=axis, keepdims=True)
+    return [
+        gx.softmax(z, axis=axis) * gx.erf(x * w),
+        gx.sum(gx.exp(gx.sinh(gx.tanh(x)) - top), axis=axis),
+        gx.tanh(turned - gx.max(turned, axis=axis, keepdims=True)) * turned,
+    ]
+
+
 def _joined(x: gx.Node, w: gx.Node) -> list[gx.Node]:
     """Parts that one kernel makes, one that stands twice, and one that is an input."""
     rows = [gx.tanh(w * k) for k in range(1, 11)]
@@ -46,10 +61,14 @@ BUILDS: dict[str, Build] = {
     "loss": _loss,
     "layer norm": _layer_norm,
     "matrix and vector": lambda x, w: [x @ w, w @ x.T, x.T @ (x @ w), w @ w],
+    "dear in rows": lambda x, w: _dear(x, w, 1),
+    "dear in columns": lambda x, w: _dear(x, w, 0),
     "joined": _joined,
     "turned": lambda x, w: [x.T + 1, gx.transpose(x * w), gx.expand_dims(x, 0).T * 2],
     "stepped": lambda x, w: [x[::-1] + 1, x[:, ::-1] * 2, x[:, ::2] + 1, w[::3] * 2, w[::-2] + 1],
 }
+# The largest of no elements is an error.
+OF_NO_ROWS = ("several of all", "several of columns", "rows and columns", "dear in columns")
 SHAPES = ((1, 5), (7, 5), (40, 6), (300, 17))
 
 
@@ -84,8 +103,8 @@ def test_named_dimensions(name: str) -> None:
     functions = {backend: compiled(backend, case) for backend in ("interpreter", "llvm-2")}
     for rows, width in ((0, 12), (1, 12), (33, 12)):
         arrays = _arrays(rows, width)
-        if rows == 0 and name in ("several of all", "several of columns", "rows and columns"):
-            continue  # the largest of none
+        if rows == 0 and name in OF_NO_ROWS:
+            continue
         judge = Judge(case.inputs, case.outputs, arrays)
         for backend, function in functions.items():
             judge.check(function(*arrays), f"{backend} at {rows}")
@@ -115,6 +134,23 @@ def test_a_large_array_is_read_once(name: str, kernels: int) -> None:
     """One pass, and the combination of its parts for every shape of result."""
     case = _case(name, 4000, 300 if name != "loss" else 30)
     assert len(gx.compile(case.inputs, case.outputs).report().kernels) == kernels
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_what_several_passes_need_is_computed_once(axis: int) -> None:
+    """The logits of a softmax, which logarithms make, wait in memory of the worker for its second
+    pass, as their exponentials do for its third; what they are made of does not.
+    """
+    u = gx.symbol("u", (300, 500), "float32")
+    outputs = gx.softmax(-gx.log(-gx.log(u)), axis=axis)
+    (kernel,) = gx.compile(u, outputs, options=gx.Options(cache=False)).kernels
+    loads = [
+        s.immediate.buffer.space
+        for s in walk(kernel.body)
+        if isinstance(s, Value) and s.opcode == "load"
+    ]
+    reading = {"global": 1, "worker": 2}
+    assert {space: loads.count(space) for space in reading} == reading
 
 
 def test_parts_are_made_where_they_belong() -> None:
