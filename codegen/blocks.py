@@ -63,15 +63,18 @@ def run_in_blocks(program: Program, tactics: Tactics, donated: Mapping[int, int]
 
 
 @dataclass(frozen=True)
-class _Access:
+class Access:
     """A load or a store of a launch: where, in elements from the start of the storage, and whether
-    it writes; None if the place is data. `item` bytes are moved.
+    it writes; None if the place is data. `item` bytes are moved. The launch sees `size` elements of
+    the storage, from `offset` on.
     """
 
     storage: Storage
     at: Extent | None
     writes: bool
     item: int
+    offset: Extent
+    size: Extent
 
 
 class _Part:
@@ -99,7 +102,7 @@ class _Part:
                 if isinstance(s, For) and s is not nest:
                     self.ranges[s.variable] = (s.start, s.stop - 1)
         self.bounds = Bounds(self.ranges)
-        self.accesses = list(_accesses(launch))
+        self.accesses = list(accesses_of(launch))
         self._own: dict[Storage, bool] = {}
 
     def keeps_to_own(self, storage: Storage) -> bool:
@@ -156,13 +159,14 @@ def _extents(contract: Contract, region: Region) -> tuple[Extent, Extent, Extent
     return (contract.batch, *inner)
 
 
-def _accesses(launch: Launch) -> Iterator[_Access]:
+def accesses_of(launch: Launch) -> Iterator[Access]:
     places = dict(zip(launch.kernel.buffers, launch.operands, strict=True))
 
-    def one(buffer: Buffer, index: tuple[Extent, ...], plain: bool, writes: bool) -> _Access:
+    def one(buffer: Buffer, index: tuple[Extent, ...], plain: bool, writes: bool) -> Access:
         operand = places[buffer]
         at = linear(buffer, index) + operand.offset if plain else None
-        return _Access(operand.storage, at, writes, buffer.item_bytes)
+        offset, size = operand.offset, product(buffer.shape)
+        return Access(operand.storage, at, writes, buffer.item_bytes, offset, size)
 
     for scope in scopes(launch.kernel):
         for s in walk(scope):
@@ -414,4 +418,4 @@ def _part(statement: Statement, count: int) -> _Part | None:
     return _Part(statement, count) if small else None
 
 
-__all__ = ["run_in_blocks"]
+__all__ = ["Access", "accesses_of", "run_in_blocks"]

@@ -1,7 +1,8 @@
 """How does a kernel become one for a part of its work, or for arrays that lie otherwise?
 
-It is copied with other indices: for some products of the batch of a contraction (`restricted`), or
-with the axes of an array in another order (`relaid`). So steps and places are found as in any other
+It is copied with other indices: for some products of the batch of a contraction (`restricted`), for
+some of its rows (`of_rows`), in other shares of its lanes (`in_tasks`), or with the axes of an
+array in another order (`relaid`). So steps and places are found as in any other
 kernel.
 """
 
@@ -15,12 +16,14 @@ from typing import Any
 
 from graphc.codegen.loops import Buffer, Contract, Kernel, Region, scopes
 from graphc.codegen.scalar import Accumulate, Address, For, Scope, Store, Value, walk
-from graphc.dims import Dim, Extent, substitute
+from graphc.dims import Dim, Extent, substitute, symbols_of
 
 # What a kernel may hold to be copied.
 COPIED = (Value, Store, Accumulate, For, Contract)
 # The one product of a batch of one: its number is 0, so it is in no index.
 ALONE = "_alone"
+# Tasks of which each is looked at.
+MOST_TASKS = 64
 
 
 def can_be_copied(kernel: Kernel) -> bool:
@@ -52,6 +55,85 @@ def restricted(kernel: Kernel, first: Extent, count: int) -> Kernel:
     made = replace(contract, batch=count, left=left, right=right, epilogue=epilogue)
     body = copy.copy(kernel.body)
     body.statements = [made if s is contract else s for s in kernel.body.statements]
+    return Kernel(kernel.buffers, body, kernel.title, kernel.notes)
+
+
+def of_rows(kernel: Kernel, first: Extent, count: int) -> Kernel:
+    """The kernel of a contraction for rows `first` .. `first + count - 1` of each product; not of
+    one whose rows are several axes of an array.
+    """
+    contract = kernel.nest
+    assert isinstance(contract, Contract) and contract.left.lines is None
+
+    def part(region: Region) -> Region:
+        row = region.variables[1]
+        copied = _Copy({row: first + Dim.symbol(row)})
+        body = copied.scope(region.body)
+        value = None if region.value is None else copied.value(region.value)
+        return replace(region, body=body, value=value)
+
+    left, epilogue = part(contract.left), part(contract.epilogue)
+    made = replace(contract, rows=count, left=left, epilogue=epilogue)
+    body = copy.copy(kernel.body)
+    body.statements = [made if s is contract else s for s in kernel.body.statements]
+    return Kernel(kernel.buffers, body, kernel.title, kernel.notes)
+
+
+def flat_lanes(kernel: Kernel) -> int:
+    """How many elements a kernel goes over that does nothing but that: its tasks are shares of one
+    vector loop, and no index asks for the task. 0 if there is more to it.
+    """
+    nest = kernel.nest
+    lanes = _only_lanes(kernel)
+    if lanes is None or not isinstance(nest, For):
+        return 0
+    tasks = nest.stop
+    if nest.start != 0 or not isinstance(tasks, int) or not 0 < tasks <= MOST_TASKS:
+        return 0
+    through: Extent = 0
+    for task in range(tasks):
+        start, stop = (substitute(e, {nest.variable: task}) for e in (lanes.start, lanes.stop))
+        if start != through:
+            return 0
+        through = stop
+    return through if isinstance(through, int) else 0
+
+
+def _only_lanes(kernel: Kernel) -> For | None:
+    """The vector loop that is all that the tasks of a kernel do, values aside."""
+    nest = kernel.nest
+    if not isinstance(nest, For) or nest.segment:
+        return None
+    others = [s for s in (*kernel.body.statements, *nest.body.statements) if type(s) is not Value]
+    lanes = others[-1]
+    if len(others) != 2 or not isinstance(lanes, For) or lanes.role != "vector":
+        return None
+    if lanes.segment or lanes.straight or lanes.full or lanes.accumulators:
+        return None
+    asked = {name for s in walk(nest.body) for e in _indices(s) for name in symbols_of(e)}
+    return None if nest.variable in asked else lanes
+
+
+def _indices(s: Any) -> tuple[Extent, ...]:
+    """The extents in a value or a store."""
+    if isinstance(s, Store):
+        return s.index
+    immediate = s.immediate if isinstance(s, Value) else None
+    if isinstance(immediate, Address):
+        return immediate.index
+    return (immediate,) if isinstance(s, Value) and s.opcode == "index" else ()
+
+
+def in_tasks(kernel: Kernel, count: int) -> Kernel:
+    """A kernel of flat lanes with so many tasks, each of an equal share of them."""
+    nest, lanes = kernel.nest, _only_lanes(kernel)
+    assert isinstance(nest, For) and lanes is not None
+    task, each = Dim.symbol(nest.variable), flat_lanes(kernel) // count
+    share = replace(lanes, start=task * each, stop=task * each + each)
+    inner, body = copy.copy(nest.body), copy.copy(kernel.body)
+    inner.statements = [share if s is lanes else s for s in nest.body.statements]
+    made = replace(nest, stop=count, body=inner)
+    body.statements = [made if s is nest else s for s in kernel.body.statements]
     return Kernel(kernel.buffers, body, kernel.title, kernel.notes)
 
 
@@ -135,4 +217,4 @@ class _Copy:
         return replace(s, start=bounds[0], stop=bounds[1], body=self.scope(s.body))
 
 
-__all__ = ["can_be_copied", "relaid", "restricted"]
+__all__ = ["can_be_copied", "flat_lanes", "in_tasks", "of_rows", "relaid", "restricted"]

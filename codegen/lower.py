@@ -44,6 +44,7 @@ from graphc.codegen.program import (
 from graphc.codegen.reader import symbol
 from graphc.codegen.records import with_records
 from graphc.codegen.stretches import stretched
+from graphc.codegen.stripes import run_in_stripes
 from graphc.codegen.tactics import CPU, Tactics
 from graphc.codegen.tiny import written_out
 from graphc.codegen.weights import LEAST_STEPS, Layout, laid_out
@@ -96,6 +97,7 @@ def lower(
     if tactics is not None and tactics.own_cache_bytes:
         run_in_blocks(program, tactics, donated or {})
         lay_out_for_readers(program)
+        run_in_stripes(program, tactics, donated or {})
     plan(program, workers, product_scratch, 1 if tactics is None else tactics.branches)
     return program
 

@@ -102,10 +102,20 @@ class Chain:
         """None: what is needed between the launches is held in registers."""
 
 
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a loop: `variable` in range(length), from the last if `reverse`."""
+
+    variable: str
+    length: Extent
+    reverse: bool
+
+
 @dataclass(eq=False)
 class Blocks:
     """Launches that run one after the other for each of `count` blocks of what all of them go
-    along: blocks run in any order, and several at once.
+    along: blocks run in any order, and several at once. With `steps` each block runs them in every
+    step of a loop, by itself.
 
     Kernels call the number of the block `BLOCK`. A launch of a loop nest runs `tasks` of its tasks,
     those from `tasks` times that number on; one of a contraction is of the products of the block.
@@ -116,6 +126,12 @@ class Blocks:
     count: int
     launches: list[Launch]
     scratch: Storage | None = None
+    steps: Steps | None = None
+
+    @property
+    def times(self) -> Extent:
+        """How often each launch runs."""
+        return self.count if self.steps is None else self.count * self.steps.length
 
     @property
     def operands(self) -> list[Operand]:
@@ -278,7 +294,7 @@ def total_work(body: Sequence[Statement]) -> Extent:
         elif isinstance(statement, Call):
             total = total + total_work(statement.procedure.body)
         elif isinstance(statement, Blocks):
-            total = total + statement.count * total_work(statement.launches)
+            total = total + statement.times * total_work(statement.launches)
         else:
             rounds: Extent = 1
             if isinstance(statement, Loop):

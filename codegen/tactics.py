@@ -98,6 +98,7 @@ class Tactics:
     kept_bytes: int = 0  # what a cache keeps while a loop goes on; 0: not known, loops stay whole
     own_cache_bytes: int = 0  # of a core alone; chains run through it in blocks; 0: they do not
     least_blocks: int = 16  # of fewer, many workers would have nothing to do
+    stripe_rows: int = 0  # of the fewest that a worker has to itself in a loop; 0: loops stay whole
     shared_cache_bytes: int = 0  # of the last cache, of all cores
     least_block_work: int = 1 << 17  # multiplications of its first product; a call costs 50 ns
     panel_bytes: int = 0  # of a row of a panel that products read; 0: they read none

@@ -525,12 +525,13 @@ def _native_tactics(request: Request) -> Tactics:
 
     library = "lapack" if request.options.library == "lapack" else ""
     host = Machine.host()
-    panel_bytes = Tile.of("float32", host).row_bytes
+    tile = Tile.of("float32", host)
     native = replace(
         tactics.NATIVE,
         library=library,
-        panel_bytes=panel_bytes,
+        panel_bytes=tile.row_bytes,
         own_cache_bytes=host.l2,
+        stripe_rows=2 * tile.rows,
         shared_cache_bytes=host.l3,
     )
     return _tactics(native, request)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from graphc.codegen.program import (
     Loop,
     Operand,
     Statement,
+    Steps,
     Storage,
     Switch,
     Together,
@@ -101,9 +102,7 @@ class _Replay:
     def run(self, body: Sequence[Statement], seconds: dict[int, float]) -> None:
         for statement in body:
             if isinstance(statement, Loop):
-                steps = range(self.value(statement.length))
-                for step in reversed(steps) if statement.reverse else steps:
-                    self.sizes[statement.variable] = step
+                for _ in self.steps(statement):
                     self.run(statement.body, seconds)
             elif isinstance(statement, While):
                 self.run(statement.test, seconds)
@@ -127,13 +126,21 @@ class _Replay:
             else:
                 raise NotImplementedError("launches are chained for GPUs alone")
 
+    def steps(self, loop: Loop | Steps) -> Iterator[int]:
+        """The steps of a loop in order, each as the value of its variable."""
+        steps = range(self.value(loop.length))
+        for step in reversed(steps) if loop.reverse else steps:
+            self.sizes[loop.variable] = step
+            yield step
+
     def blocks(self, blocks: Blocks, seconds: dict[int, float]) -> None:
         """Run the blocks in order, as one worker does."""
         self.held = 0 if blocks.scratch is None else self.value(blocks.scratch.offset)
         for number in range(blocks.count):
             self.sizes[BLOCK] = number
-            for launch in blocks.launches:
-                self.launch(launch, seconds, number * self.value(launch.tasks))
+            for _ in (0,) if blocks.steps is None else self.steps(blocks.steps):
+                for launch in blocks.launches:
+                    self.launch(launch, seconds, number * self.value(launch.tasks))
         del self.sizes[BLOCK]
 
     def scalar(self, operand: Operand, kind: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from graphc.codegen.program import (
     Procedure,
     Program,
     Statement,
+    Steps,
     Storage,
     Switch,
     Together,
@@ -172,9 +173,18 @@ class ProgramRun:
             activation.sizes[BLOCK] = number
             if scratch is not None:
                 scratch[:] = POISON
-            for launch in blocks.launches:
-                self._launch_of_block(launch, number, scratch, activation)
+            if blocks.steps is None:
+                self._block(blocks, number, scratch, activation)
+            else:
+                for _ in self._each(blocks.steps, activation):
+                    self._block(blocks, number, scratch, activation)
         activation.sizes.pop(BLOCK, None)
+
+    def _block(
+        self, blocks: Blocks, number: int, scratch: Any, activation: Activation
+    ) -> None:
+        for launch in blocks.launches:
+            self._launch_of_block(launch, number, scratch, activation)
 
     def _launch_of_block(
         self, launch: Launch, number: int, scratch: Any, activation: Activation
@@ -201,10 +211,15 @@ class ProgramRun:
                 place[:] = own
 
     def loop(self, loop: Loop, activation: Activation) -> None:
+        for _ in self._each(loop, activation):
+            self.statements(loop.body, activation)
+
+    def _each(self, loop: Loop | Steps, activation: Activation) -> Iterator[int]:
+        """The steps of a loop in order, each as the value of its variable."""
         steps = range(evaluate(loop.length, activation.sizes))
         for step in reversed(steps) if loop.reverse else steps:
             activation.sizes[loop.variable] = step
-            self.statements(loop.body, activation)
+            yield step
         activation.sizes.pop(loop.variable, None)
 
     def repeat(self, loop: While, activation: Activation) -> None:

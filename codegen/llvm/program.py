@@ -495,8 +495,7 @@ class _BlocksPrinter(_ProcedurePrinter):
         self.level.label("block")
         self.put("%number = phi i64 [%begin, %entry], [%following, %done]")
         self.level.symbols[BLOCK] = "%number"
-        for launch in self.stated.launches:
-            self.launch(launch)
+        self.run(self.stated)
         tail = [
             "  br label %done",
             "done:",
@@ -513,6 +512,32 @@ class _BlocksPrinter(_ProcedurePrinter):
         )
         lines = [define, "entry:", *head, *self.allocations, *self.level.lines, *tail]
         return "\n".join([*self.globals, *lines])
+
+    def run(self, blocks: Blocks) -> None:
+        """The launches of one block, once or in every step of a loop."""
+        if blocks.steps is not None:
+            steps, body = blocks.steps, list[Statement](blocks.launches)
+            self.loop(Loop(steps.variable, steps.length, steps.reverse, body))
+            return
+        for launch in blocks.launches:
+            self.launch(launch)
+
+    def poll(self, count: str, tag: int) -> None:
+        """Only the thread that called looks for signals; the others learn it from the status."""
+        low, due, caller = self.fresh(), self.fresh("c"), self.fresh("c")
+        self.put(f"{low} = and i64 {count}, {POLL_EVERY - 1}")
+        self.put(f"{due} = icmp eq i64 {low}, {POLL_EVERY - 1}")
+        self.put(f"br i1 {due}, label %poll{tag}, label %body{tag}")
+        self.level.label(f"poll{tag}")
+        self.put(f"{caller} = icmp eq i64 %worker, 0")
+        self.put(f"br i1 {caller}, label %ask{tag}, label %asked{tag}")
+        self.level.label(f"ask{tag}")
+        self.put("call void @graphc_poll(ptr %status)")
+        self.put(f"br label %asked{tag}")
+        self.level.label(f"asked{tag}")
+        self.stop_on_failure()
+        self.put(f"br label %body{tag}")
+        self.level.label(f"body{tag}")
 
     def address(self, operand: Operand) -> str:
         storage = operand.storage
