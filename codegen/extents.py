@@ -139,7 +139,8 @@ def everywhere(graph: Graph) -> Iterator[Node]:
     """The nodes of a graph, or others that differ from them in their leaves only, and those of the
     Graphs that they carry: dimensions have the same names there.
     """
-    waiting, seen = [graph], {graph}
+    waiting: list[Graph] = [graph]
+    seen: set[Graph] = set()
     looked_at: set[Attributes] = set()
     while waiting:
         for node in waiting.pop().alike:

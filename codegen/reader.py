@@ -178,10 +178,12 @@ class Reader:
         """The element of `node` at `index`; memory is touched only where `mask` holds. Iterative.
         """
         root: Key = (node, index, mask)
-        # What an asked one needs is further up the stack.
-        stack: list[tuple[Node, Index, Value | None, bool]] = [(*root, False)]
         inner = self.outer is not None
         here = self._known.setdefault((index, mask), {})
+        if not inner and node in here:
+            return here[node]
+        # What an asked one needs is further up the stack.
+        stack: list[tuple[Node, Index, Value | None, bool]] = [(*root, False)]
         while stack:
             node, at, inside, asked = stack[-1]
             if at is not index or inside is not mask:
@@ -196,13 +198,23 @@ class Reader:
                     stack.pop()
                     here[node] = value
                     continue
-                if isinstance(node.op.lowering, Elementwise) and not inner:
-                    waiting = [(a, index, mask, False) for a in node.args if a not in here]
-                else:
-                    needs = self._needs(node, index, mask)
-                    waiting = [(*key, False) for key in needs if self.find(key) is None]
+            form = node.op.lowering
+            if not inner and isinstance(form, Elementwise):
+                values = list(map(here.get, node.args))
+                if None not in values:
+                    stack.pop()
+                    if form.demand is not None:
+                        self._demand(node, form.demand, values, mask)
+                    here[node] = element(self.scope, node, values)
+                    continue
+                stack[-1] = (node, index, mask, True)
+                stack += [(a, index, mask, False) for a in node.args if a not in here]
+                continue
+            if not asked:
+                needs = self._needs(node, index, mask)
+                waiting = [(*key, False) for key in needs if self.find(key) is None]
                 if waiting:
-                    if not isinstance(node.op.lowering, Gather):  # that may need more then
+                    if not isinstance(form, Gather):  # that may need more then
                         stack[-1] = (node, index, mask, True)
                     stack += waiting
                     continue
@@ -248,10 +260,7 @@ class Reader:
         scope, draft = self.scope, self.draft
         form = node.op.lowering
         if isinstance(form, Elementwise):
-            here = self._known[index, mask]
-            values = [
-                here[a] if a in here else self.find((a, index, mask)) for a in node.args
-            ]
+            values = [self.find((argument, index, mask)) for argument in node.args]
             if form.demand is not None:
                 self._demand(node, form.demand, values, mask)
             return element(scope, node, values)

@@ -347,7 +347,7 @@ class Scope:
             key = (opcode, args, dtype, None if immediate is None else _immediate_key(immediate))
         found = home._numbers.get(key)
         if found is None:
-            result = dtype or _result_dtype(opcode, tuple([value.dtype for value in args]))
+            result = dtype or _result_dtype(opcode, *[value.dtype for value in args])
             found = Value(home, opcode, args, result, immediate)
             home._numbers[key] = found
             home.statements.append(found)
@@ -583,7 +583,7 @@ def _immediate_key(immediate: Any) -> Any:
 
 
 @functools.cache
-def _result_dtype(opcode: str, dtypes: tuple[str, ...]) -> str:
+def _result_dtype(opcode: str, *dtypes: str) -> str:
     """The dtype of an instruction's result; `TypeError` for operands that it does not take."""
     record = OPCODES[opcode]
     if record.arity >= 0 and len(dtypes) != record.arity:

@@ -341,8 +341,13 @@ def _segment(
         if isinstance(statement, Value):
             if id(statement) in here:
                 continue
-            args = tuple(map(found, statement.args))
-            same = made(statement, args)
+            args = tuple([here.get(id(a)) or found(a) for a in statement.args])
+            if is_made_again(statement):  # of what it is made elsewhere
+                same = made(statement, args)
+            else:
+                same = here[id(statement)] = statement
+                statement.args, statement.scope = args, body
+                body.statements.append(statement)
             slot = scratch.slots.get(id(statement))
             if slot is not None:
                 buffer = scratch.buffers[statement.dtype]

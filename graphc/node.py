@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import weakref
+from array import array
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
@@ -397,6 +398,39 @@ def digest(node: Node) -> bytes:
             stack.pop()
     assert node._digest is not None
     return node._digest
+
+
+def table_digest(
+    order: Iterable[Node], outputs: Iterable[Node], leaves: Mapping[Node, Node]
+) -> bytes:
+    """The digest of what nodes listed arguments first compute, with others in place of some
+    `leaves`: of a table with a row for each node, which is less work than a digest of each.
+
+    The order follows from the structure, so equal graphs have equal tables.
+    """
+    numbers: dict[Node, int] = {}
+    heads: dict[Any, int] = {}
+    parts: list[bytes] = []
+    table: list[int] = []
+    for number, node in enumerate(order):
+        numbers[node] = number
+        if leaves and node in leaves:
+            node = leaves[node]
+        op, args, attrs, type_ = node.op, node.args, node.attrs, node.type
+        like = (op, type_) if attrs is NO_ATTRIBUTES else (op, type_, attrs)
+        head = heads.get(like)
+        if head is None:
+            head = heads[like] = len(heads)
+            text = _head(op, attrs, type_)
+            parts += [b"%d:" % len(text), text]
+        if len(args) == 2:
+            first, second = args
+            table += (head, 2, numbers[first], numbers[second])
+        else:
+            table += (head, len(args), *[numbers[argument] for argument in args])
+    table += [numbers[node] for node in outputs]
+    parts.append(array("i", table).tobytes())
+    return hashlib.blake2b(b"".join(parts), digest_size=16).digest()
 
 
 def digest_in_order(order: Iterable[Node]) -> None:

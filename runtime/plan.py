@@ -1,7 +1,7 @@
 """What does the first level of the cache hold? Everything between a graph and its machine code, as
 text.
 
-The key is the digest of the closed graph, which knows inputs by position and no origins, with the
+The key is that of the closed graph, which knows inputs by position and no origins, with the
 options, the processor and the versions. The entry is the *plan*: the modules to link, the constants
 that folding made, the sizes of the arena and of the work. A hit skips rewriting, fusion, lowering
 and printing; the second level, objects by the key of their text, then skips LLVM.
@@ -196,7 +196,7 @@ def plan_facts(
         "the version": __version__,
         "graphc's files": sources(),
         "the ABI": str(ABI_VERSION),
-        "graph": graph.digest.hex(),
+        "graph": graph.key.hex(),
         "variant": variant,
         "what is donated": str(sorted(donated.items())),
         "the number of threads": str(workers),

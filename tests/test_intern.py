@@ -430,3 +430,22 @@ def test_what_a_type_rule_refuses_it_refuses_again() -> None:
     for _ in range(2):
         with pytest.raises(gx.GraphError, match="do not fit"):
             broadcast_op(x, shape=(4, 2, 3), axes=(2, 1))
+
+
+def test_the_key_of_a_graph_is_that_of_what_it_computes() -> None:
+    """By position, not by names; the same before and after its nodes are made."""
+
+    def key(first: str, second: str, *, turned: bool = False, power: float = 2.0) -> bytes:
+        x, y = gx.symbol(first, 3), gx.symbol(second, 3)
+        made = gx.sin(x) * y - x**power
+        graph, _ = close([y, x] if turned else [x, y], [made.sum(), made])
+        before = graph.key
+        copy = Graph(graph.parameters, graph.outputs)
+        assert before == copy.key == pickle.loads(pickle.dumps(graph)).key
+        return before
+
+    assert key("x", "y") == key("a", "b")
+    assert len({key("x", "y"), key("x", "y", turned=True), key("x", "y", power=3.0)}) == 3
+    x = gx.symbol("x", 3)
+    assert close([x], [x, x + 1.0])[0].key != close([x], [x + 1.0, x])[0].key
+    assert close([x], [x])[0].key != close([gx.symbol("x", 4)], [x[:0]])[0].key

@@ -13,7 +13,7 @@ from graphc.codegen import segments
 from graphc.codegen.emit.across import MOST_STEPPED, Across, read_across, short_axis
 from graphc.codegen.emit.seams import Span, boxes_of_rows, parts_of_rows
 from graphc.codegen.emit.woven import LEAST_TURNS, MOST_WOVEN, turns_of
-from graphc.codegen.emit.writer import Framed, Writer, part_operand, placed
+from graphc.codegen.emit.writer import Framed, Writer, beside_each_other, part_operand, placed
 from graphc.codegen.loops import CHUNK
 from graphc.codegen.program import Launch, Operand
 from graphc.codegen.reader import Draft, Index, Reader, unravel
@@ -178,6 +178,7 @@ class ElementwiseWriter(Writer):
 
     def _once(self, results: Sequence[tuple[Node, Operand]], domain: Shape) -> Launch:
         """A single element."""
+        results = beside_each_other(results)
         draft = self.draft()
         with draft.scope.loop("parallel", 0, 1, "p") as once:
             self._store_all(Reader(self, draft, once.body), results, (0,) * len(domain))

@@ -6,6 +6,7 @@ these questions while it writes values.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -49,6 +50,14 @@ class Framed(Operand):
     def at(self, index: Index) -> Index:
         """The place in the array of an element of the part."""
         return tuple(i + self.start if axis == self.axis else i for axis, i in enumerate(index))
+
+
+@dataclass(eq=False)
+class Element(Framed):
+    """An array of which one element is stored, whose number is `start`."""
+
+    def at(self, index: Index) -> Index:
+        return (self.start,)
 
 
 class Writer:
@@ -228,6 +237,27 @@ def part_operand(node: Node, part: Part, place: Operand) -> Operand | None:
 def framed_operand(node: Node, part: Part, place: Operand) -> Framed:
     """Where a part of an array at `place` is, in pieces."""
     return Framed(place.storage, place.offset, node.shape, part.axis, part.start)
+
+
+def beside_each_other(results: Sequence[tuple[Node, Operand]]) -> list[tuple[Node, Operand]]:
+    """Single elements with where they go. Those of one array are stored in that array, which a
+    kernel then knows once, and not as so many arrays.
+    """
+    arrays = Counter(id(place.storage) for _, place in results if _is_element(place))
+    found: list[tuple[Node, Operand]] = []
+    for node, place in results:
+        storage = place.storage
+        if arrays[id(storage)] > 1 and _is_element(place):
+            place = Element(storage, 0, (product(storage.shape),), 0, place.offset)
+        found.append((node, place))
+    return found
+
+
+def _is_element(place: Operand) -> bool:
+    """Whether it is known which element of a contiguous array lies at a place."""
+    storage = place.storage
+    known = isinstance(place.offset, int) and isinstance(product(storage.shape), int)
+    return known and type(place) is Operand and not storage.strided
 
 
 def owner_of(node: Node) -> Node:

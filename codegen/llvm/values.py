@@ -37,6 +37,7 @@ class Values:
         self.product: Callable[[Level, Value], str] | None = None
         self._factors: dict[str, tuple[str, str]] = {}  # masks of which both are true
         self._count = 0
+        self._numbered = -1
         self._literals: dict[tuple[int, int], str] = {}  # of constants, by lanes
 
     def tag(self) -> int:
@@ -47,6 +48,13 @@ class Values:
     def fresh(self, prefix: str = "t") -> str:
         self._count += 1
         return f"%{prefix}{self._count}"
+
+    def numbered(self) -> str:
+        """The next value without a name. LLVM counts these of a function: the next line of its text
+        that makes one must be that of this one.
+        """
+        self._numbered += 1
+        return f"%{self._numbered}"
 
     def operand(self, level: Level, value: Value, lanes: int | None = None) -> str:
         """A value as an operand at this level: a literal, a name, or a splat of what was computed

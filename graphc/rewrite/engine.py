@@ -57,6 +57,7 @@ NO_LEAVES: Mapping[Node, Node] = MappingProxyType({})
 _OTHER = -1  # in place of the number of what no rule tells apart
 _MANY_PRODUCTS = 3  # for which one quotient is taken
 _INDEXED_ARGUMENTS = 3
+_ANYTHING = Variable("anything")
 _CONSTANT_LIKE = TRANSPARENT | {constant_op}
 
 Candidate = tuple[Rule, Pattern]
@@ -70,7 +71,7 @@ class _About:
     is met. A set of them is a number with a bit for each.
     """
 
-    __slots__ = ("_masks", "candidates", "rules", "telling")
+    __slots__ = ("_masks", "_of_op", "candidates", "rules", "telling")
 
     def __init__(self, rules: list[Candidate]) -> None:
         self.rules = rules
@@ -80,6 +81,7 @@ class _About:
         # By how many arguments a node has, and what is known of the first of them.
         self.candidates: dict[tuple[int, ...], tuple[Candidate, ...]] = {}
         self._masks: dict[tuple[int, int], int] = {}  # by place and what is known of what is there
+        self._of_op: dict[tuple[int, Op], tuple[int, list[tuple[int, Pattern]]]] = {}
 
     def tells(self, place: int, argument: Op) -> bool:
         """Whether the rules tell an argument of that op, at a place, from others."""
@@ -108,10 +110,27 @@ class _About:
             mask = self._masks.get((place, tag))
             if mask is None:
                 argument = args[place]
-                mask = _mask([_at(pattern, place, argument, may_be) for _, pattern in self.rules])
+                mask, asking = self._over(place, argument.op)
+                mask += sum([1 << i for i, part in asking if may_be(part, argument)])
                 self._masks[place, tag] = mask
             found &= mask
         return tuple([rule for i, rule in enumerate(self.rules) if found >> i & 1])
+
+    def _over(self, place: int, op: Op) -> tuple[int, list[tuple[int, Pattern]]]:
+        """The rules that agree with any argument of an op at a place, and, by number, those that
+        ask for more, with what they ask it of.
+        """
+        known = self._of_op.get((place, op))
+        if known is None:
+            agreeing, asking = 0, []
+            for i, (_, pattern) in enumerate(self.rules):
+                part = _part_at(pattern, place)
+                if isinstance(part, Variable) or isinstance(part, Family) and part.test(op):
+                    agreeing += 1 << i
+                elif not isinstance(part, Family) and _may_stand(part, op):
+                    asking.append((i, part))
+            known = self._of_op[place, op] = agreeing, asking
+        return known
 
     def forget(self) -> None:
         self.candidates.clear()
@@ -122,12 +141,13 @@ def _mask(flags: Iterable[bool]) -> int:
     return sum([1 << i for i, flag in enumerate(flags) if flag])
 
 
-def _at(pattern: Pattern, place: int, argument: Node, may_be: Callable[..., bool]) -> bool:
-    """Whether a pattern about nodes of its op may match one with that argument at a place."""
+def _part_at(pattern: Pattern, place: int) -> Pattern:
+    """What a pattern about nodes of its op says of the argument at a place."""
     if isinstance(pattern, Family):
-        return pattern.over is None or argument.op in pattern.over
+        over = pattern.over
+        return _ANYTHING if over is None else Family(pattern.title, over.__contains__)
     assert isinstance(pattern, Apply)
-    return place >= len(pattern.args) or may_be(pattern.args[place], argument)
+    return pattern.args[place] if place < len(pattern.args) else _ANYTHING
 
 
 @dataclass(frozen=True)

@@ -82,3 +82,38 @@ def test_more_parts_than_a_kernel_should_write_are_left_to_others() -> None:
     y = gx.exp(x)
     f = checked([x], [gx.stack([y, *[gx.full((512,), float(k)) for k in range(20)]])])
     assert len(f.kernels) > 1
+
+
+def numbers(x: gx.Node, count: int) -> list[gx.Node]:
+    """So many numbers, each made of two elements of a vector and of the number before."""
+    made = [x[0] * x[1]]
+    for i in range(1, count):
+        made.append(gx.sin(made[-1] + x[i % x.shape[0]]) * x[(i + 1) % x.shape[0]])
+    return made
+
+
+@pytest.mark.parametrize("target", ["cpu", "interpret"])
+def test_numbers_of_one_array_are_stored_in_one_array(target: str) -> None:
+    x = gx.vector("x", 5)
+    f = checked([x], [gx.stack(numbers(x, 24)), gx.stack(numbers(x * 2.0, 7))], target=target)
+    # and not an array for each number
+    assert all(len(kernel.buffers) <= 4 for kernel in f.kernels)
+
+
+@pytest.mark.parametrize("donate", [False, True])
+def test_numbers_over_the_array_that_they_are_made_of(donate: bool) -> None:
+    """They are stored one by one: none lies over an element that is still to be read."""
+    x = gx.vector("x", 6)
+    made = numbers(x, 6)
+    checked([x], [gx.stack(made[::-1])], donate=[x] if donate else [])
+
+
+def test_numbers_of_a_state_over_the_state_before() -> None:
+    x = gx.vector("x", 4)
+
+    def step(state: gx.Node, _: gx.Node) -> tuple[gx.Node, gx.Node]:
+        a, b, c, d = (state[i] for i in range(4))
+        return gx.stack([d * 0.5, a + b, gx.sin(c) * a, b - d]), a * d
+
+    last, products = gx.scan(step, x, length=9)
+    checked([x], [last, products])
