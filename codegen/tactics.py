@@ -66,6 +66,8 @@ class Tactics:
     summed_in_lanes: int = 4096
     least_parts: int = 16
     rows_of_part: int = 128
+    turned_elements: int = 1 << 16  # of arrays that are read in tiles across their rows, at least
+    turned_pieces: int = 1 << 16  # the same for those that are put together from pieces
     turned_rows: int = 1024  # of a tile that is read across the rows of memory: a run of each
     turned_bytes: int = 512  # of each of its rows, where they are written
     one_lane_axis: bool = False  # lanes run over all reduced axes, not only over the last
@@ -193,6 +195,8 @@ NATIVE = replace(
     whole_results=16,
     whole_elements=65536,
     short_rows=16,
+    turned_elements=1 << 12,
+    turned_pieces=1 << 23,
 )
 GPU = Tactics(
     masks_updates=True,

@@ -168,7 +168,8 @@ class Case:
 # make one be split; columns that are long, strips of them, rows that are wide together; arrays that
 # are read in tiles; vectors that a light loop takes at once, and sums that are under way in it, so
 # that arrays of test size see the loop over whole vectors, too.
-_SMALL_PARTS = {"part_elements": 5, "split_elements": 8, "turned_rows": 3, "turned_bytes": 0}
+_SMALL_PARTS = {"part_elements": 5, "split_elements": 8}
+_SMALL_TILES = {"turned_elements": 12, "turned_pieces": 12, "turned_rows": 3, "turned_bytes": 0}
 _SMALL_STRIPS = {
     "long_column": 6,
     "parted_column": 3,
@@ -181,12 +182,13 @@ _SMALL_STRIPS = {
 }
 SMALL_WORK = {
     "GRAIN": 2,
-    "CPU": dataclasses.replace(tactics.CPU, **_SMALL_PARTS, **_SMALL_STRIPS),
-    "NATIVE": dataclasses.replace(tactics.NATIVE, **_SMALL_PARTS, **_SMALL_STRIPS),
-    "GPU": dataclasses.replace(tactics.GPU, **_SMALL_PARTS, split_rows=3, whole_elements=6),
+    "CPU": dataclasses.replace(tactics.CPU, **_SMALL_PARTS, **_SMALL_TILES, **_SMALL_STRIPS),
+    "NATIVE": dataclasses.replace(tactics.NATIVE, **_SMALL_PARTS, **_SMALL_TILES, **_SMALL_STRIPS),
+    "GPU": dataclasses.replace(
+        tactics.GPU, **_SMALL_PARTS, **_SMALL_TILES, split_rows=3, whole_elements=6
+    ),
     "LEAST_CARRIED": 8,
     "LEAST_WIDE_ROWS": 2,
-    "TURNED_ELEMENTS": 12,
     "TURNED_SIDE": 3,
     "MOST_STEPPED": 1,
     "LONG_ROW": 3,

@@ -17,8 +17,9 @@ from graphc.dims import Extent, affine, product, symbols_of
 from graphc.node import Node
 from graphc.types import Shape
 
-# Arrays of so many elements that are read across their rows are read in square tiles.
-TURNED_ELEMENTS = 1 << 16
+# Where what is written has rows shorter than this, and those lie side by side in what is read, this
+# is read in as many streams.
+LEAST_LANES = 8
 # Rows so many bytes apart have the same places in the second cache: as many as there are lines in
 # those. Of rows an eighth as far apart, a tile's fit.
 CROWDED = 1 << 17
@@ -50,6 +51,12 @@ class Across:
             return TURNED_SIDE
         return max(TURNED_SIDE, min(MOST_TURNED, most))
 
+    def is_in_streams(self, domain: Shape) -> bool:
+        """Whether a row of the domain, element by element, follows a few rows of memory."""
+        lanes = domain[-1]
+        narrow = isinstance(lanes, int) and lanes < LEAST_LANES
+        return narrow and self.axes[-1] == len(domain) - 2
+
 
 @dataclass(frozen=True, eq=False)
 class _Read:
@@ -70,10 +77,12 @@ class _Read:
 
 
 def read_across(
-    nodes: Sequence[Node], domain: Shape, is_stored: Callable[[Node], bool]
+    nodes: Sequence[Node], domain: Shape, is_stored: Callable[[Node], bool], least: int
 ) -> Across | None:
-    """How large arrays are read whose rows lie along another axis; None if there is none."""
-    read = _reads(nodes, domain, is_stored)
+    """How arrays are read whose rows lie along another axis, for at least so many elements; None if
+    there is none.
+    """
+    read = _reads(nodes, domain, is_stored, least)
     long = [r for r in read if r.axis is not None and not _is_short(domain[r.axis])]
     if not long:
         return None
@@ -84,12 +93,12 @@ def read_across(
 
 
 def short_axis(
-    nodes: Sequence[Node], domain: Shape, is_stored: Callable[[Node], bool]
+    nodes: Sequence[Node], domain: Shape, is_stored: Callable[[Node], bool], least: int
 ) -> int | None:
-    """The axis along which the short rows of large arrays lie, while the last one steps from one to
-    the next; None if there is no such axis, or several.
+    """The axis along which the short rows of arrays lie, while the last one steps from one to the
+    next, for at least so many elements; None if there is no such axis, or several.
     """
-    read = _reads(nodes, domain, is_stored)
+    read = _reads(nodes, domain, is_stored, least)
     axes = {r.axis for r in read if r.axis is not None}
     short = {axis for axis in axes if _is_short(domain[axis]) and domain[axis] != 1}
     return short.pop() if len(short) == 1 else None
@@ -100,11 +109,11 @@ def _is_short(extent: Extent) -> bool:
 
 
 def _reads(
-    nodes: Sequence[Node], domain: Shape, is_stored: Callable[[Node], bool]
+    nodes: Sequence[Node], domain: Shape, is_stored: Callable[[Node], bool], least: int
 ) -> list[_Read]:
-    """What is read of arrays for an element of a large domain of several axes."""
+    """What is read of arrays for an element of a domain of several axes and so many elements."""
     total = product(domain)
-    if len(domain) < 2 or (isinstance(total, int) and total < TURNED_ELEMENTS):
+    if len(domain) < 2 or (isinstance(total, int) and total < least):
         return []
     index = variables(len(domain))
     stack: list[tuple[Node, Index]] = [(node, index) for node in nodes]

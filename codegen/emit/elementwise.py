@@ -64,9 +64,6 @@ class ElementwiseWriter(Writer):
         framed = any(isinstance(operand, Framed) for _, operand in results)
         if not framed and self.is_flat(nodes, domain):
             return [self._flat(results, domain)]
-        across = read_across(nodes, domain, self._is_stored)
-        if across is not None:
-            return [self._tiled(results, domain, across)]
         # an axis of one element has no lanes to offer
         kept = [axis for axis, extent in enumerate(domain) if extent != 1] or [len(domain) - 1]
         *lead, last = kept
@@ -79,6 +76,9 @@ class ElementwiseWriter(Writer):
             parts = parts_of_rows(nodes, domain, last, tactics.parts_of_row, self._is_stored)
             if tactics.boxes_of_rows:
                 boxes = boxes_of_rows(nodes, domain, lead, self._is_stored)
+        across = self._across(nodes, domain, len(parts) * len(boxes))
+        if across is not None:
+            return [self._tiled(results, domain, across)]
         if len(parts) == len(boxes) == 1:
             turn = self._turn(nodes, domain, kept)
             if turn > 1:
@@ -87,6 +87,17 @@ class ElementwiseWriter(Writer):
             if split is not None:
                 return [self._split(results, domain, split)]
         return [self._rows(results, domain, kept, box, parts) for box in boxes]
+
+    def _across(self, nodes: Sequence[Node], domain: Shape, pieces: int) -> Across | None:
+        """What is read across its rows, where tiles pay; `pieces` of the domain come from different
+        arrays, and lanes of a tile would ask of each element from which.
+        """
+        tactics = self.partition.tactics
+        least = tactics.turned_elements if pieces == 1 else tactics.turned_pieces
+        across = read_across(nodes, domain, self._is_stored, least)
+        if across is None or tactics.weaves_turns and across.is_in_streams(domain):
+            return None
+        return across
 
     def _turn(self, nodes: Sequence[Node], domain: Shape, kept: list[int]) -> int:
         """How many elements are written in turns; 1 if these are none, or too much to be computed
@@ -144,7 +155,7 @@ class ElementwiseWriter(Writer):
         many = MOST_STEPPED * max(len(self.group.members), self.group.work)
         if not self.partition.tactics.weaves_turns or many > MOST_WORK_WOVEN:
             return None
-        return short_axis(nodes, domain, self._is_stored)
+        return short_axis(nodes, domain, self._is_stored, self.partition.tactics.turned_elements)
 
     def _split(
         self, results: Sequence[tuple[Node, Operand]], domain: Shape, axis: int

@@ -6,9 +6,10 @@ loop in order is cut into strips, and what a strip reads is turned before it run
 it are loaded along the rows, turned by shuffles, and stored in a small array on the stack, from
 which the lanes read side by side. The nest means what it meant; no other backend needs to know.
 
-A strip is as long as a line of memory and ends where a line does, wherever the array starts. So
-each line is read once, and whole: where rows lie a power of two apart, lines of many rows have the
-same few places in a cache, and half a line would not be there any more when it is asked for.
+A strip is as long as a line of memory and ends where a line does, wherever the array starts; the
+last one takes what would be left, if that is less than a block. So each line is read once, and
+whole: where rows lie a power of two apart, lines of many rows have the same few places in a cache,
+and half a line would not be there any more when it is asked for.
 
 Where a register holds a line, what is loaded of a row asks for what follows it. Narrower registers
 take several loads for each line, and a strip is turned faster than memory answers: there each
@@ -59,13 +60,14 @@ class Turned:
 @dataclass(frozen=True)
 class TurnedLoop:
     """A loop in order that is run strip by strip: the lanes in it, what they read across the rows,
-    the most iterations of a strip, and how many elements apart these lie on the stack. `asks`:
-    each iteration asks for its share of what the next strip reads.
+    the iterations of a strip, the most of the last one, and how many elements apart these lie on
+    the stack. `asks`: each iteration asks for its share of what the next strip reads.
     """
 
     row: For
     lanes: For
     turned: list[Turned]
+    long: int
     most: int
     pitch: int
     asks: bool
@@ -77,7 +79,7 @@ class TurnedLoop:
     def routine(self, turned: Turned, machine: Machine) -> tuple[int, int]:
         """Blocks are whole in the array on the stack: no longer than the longest strip."""
         size, steps = turned.buffer.item_bytes, most_steps(self.row.start, self.row.stop)
-        rows = self.most if steps is None else min(steps, self.most)
+        rows = self.long if steps is None else min(steps, self.long)
         return size, block_side(size, rows, machine)
 
 
@@ -96,13 +98,16 @@ def turned_loop(row: For, machine: Machine) -> TurnedLoop | None:
     if not found or width is None or width > SIDE or any(t.buffer in written for t in found):
         return None
     sizes = [turned.buffer.item_bytes for turned in found]
-    most = LINE_BYTES // max(sizes)
+    long = LINE_BYTES // max(sizes)
+    # What is smaller than a block would be turned element by element: the strip before has it.
+    sides = [block_side(size, long, machine) for size in sizes]
+    most = long if machine.has_masks else long + max(sides) - 1
     asks = machine.vector_bytes < LINE_BYTES
     # Columns of a block that lie a power of two apart would have few places in the first cache.
     pitch = width + machine.vector_bytes // min(sizes) if asks else SIDE
     if most * pitch * sum(sizes) > MOST_BYTES:
         return None
-    return TurnedLoop(row, lanes, found, most, pitch, asks)
+    return TurnedLoop(row, lanes, found, long, most, pitch, asks)
 
 
 def _turned(load: Value, row: For, lanes: For) -> Turned | None:
@@ -126,7 +131,7 @@ def strip_end(indices: Indices, level: Level, loop: TurnedLoop, start: str, stop
     address, over, room, steps, end, final = (fresh() for _ in range(6))
     level.put(f"{address} = ptrtoint ptr {_source(indices, level, loop, first)} to i64")
     level.put(f"{over} = and i64 {address}, {LINE_BYTES - size}")
-    level.put(f"{room} = sub i64 {loop.most * size}, {over}")
+    level.put(f"{room} = sub i64 {loop.long * size}, {over}")
     level.put(f"{steps} = lshr exact i64 {room}, {size.bit_length() - 1}")
     level.put(f"{end} = add i64 {start}, {steps}")
     indices.values.declarations.add("declare i64 @llvm.smin.i64(i64, i64)")
@@ -182,14 +187,14 @@ def ask(indices: Indices, level: Level, loop: TurnedLoop, turned: Turned, count:
     fresh, put, size = indices.values.fresh, level.put, turned.buffer.item_bytes
     width = most_steps(loop.lanes.start, loop.lanes.stop)
     assert width is not None
-    rows = -(-width // loop.most)
+    rows = -(-width // loop.long)
     step = indices.dim(level, turned.step * size)
     source = _source(indices, level, loop, turned)
     first, below, following, at = fresh(), fresh(), fresh("p"), fresh("p")
     put(f"{first} = mul i64 {count}, {rows}")
     put(f"{below} = mul i64 {first}, {step}")
     # Of rows that do not begin where the first one does in a line, a strip ends in a new line.
-    put(f"{following} = getelementptr i8, ptr {source}, i64 {2 * loop.most * size - 1}")
+    put(f"{following} = getelementptr i8, ptr {source}, i64 {2 * loop.long * size - 1}")
     put(f"{at} = getelementptr i8, ptr {following}, i64 {below}")
     indices.values.declarations.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
     for k in range(rows):

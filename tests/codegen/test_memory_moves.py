@@ -62,6 +62,69 @@ def test_tiles_are_narrow_where_rows_crowd_in_a_cache() -> None:
     assert "tiles of 128 lanes by" in str(gx.compile([x, y], x.T + y, options=OPTIONS).report())
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (100, 41), (8, 520), (520, 8), (16, 16, 16)])
+def test_arrays_of_some_thousand_elements_are_turned(shape: tuple[int, ...]) -> None:
+    """In the first cache as well: a gather loads each element by itself."""
+    axes = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
+    for dtype in ("uint8", "float16", "float32", "float64"):
+        x = gx.symbol("x", shape, dtype)
+        compiled = gx.compile(x, gx.transpose(x, axes).copy(), options=OPTIONS)
+        assert "@turn" in compiled.llvm_ir
+        array = random_array(shape, dtype)
+        np.testing.assert_array_equal(compiled(array), np.transpose(array, axes))
+    x = gx.symbol("x", (60, 60), "float32")
+    assert "@turn" not in gx.compile(x, x.T * 2, options=OPTIONS).llvm_ir
+
+
+@pytest.mark.parametrize("columns", [2, 3, 4, 7])
+def test_few_rows_are_read_as_streams(columns: int) -> None:
+    """Coordinates that become points are not turned, however many they are."""
+    for shape, order in (((columns, 30_000), (1, 0)), ((5, columns, 6_000), (0, 2, 1))):
+        x = gx.symbol("x", shape, "float32")
+        compiled = gx.compile(x, gx.transpose(x, order) * 2, options=OPTIONS)
+        assert "@turn" not in compiled.llvm_ir
+        array = random_array(shape, "float32")
+        np.testing.assert_array_equal(compiled(array), np.transpose(array, order) * 2)
+    x = gx.symbol("x", (columns, 100, 200), "float32")  # a row apart, rows of others in between
+    compiled = gx.compile(x, gx.transpose(x, (2, 1, 0)).copy(), options=OPTIONS)
+    assert "@turn" in compiled.llvm_ir
+    array = random_array((columns, 100, 200), "float32")
+    np.testing.assert_array_equal(compiled(array), np.transpose(array, (2, 1, 0)))
+
+
+def test_pieces_are_loops_of_their_own_rather_than_tiles() -> None:
+    """Unless they are so large that lines of memory would be read again and again."""
+    x, y = gx.symbol("x", (300, 300), "float32"), gx.symbol("y", (300, 300), "float32")
+    a, b = random_array((300, 300), "float32"), random_array((300, 300), "float32")[::-1]
+    joined = gx.compile([x, y], gx.concatenate([x.T, y], axis=1), options=OPTIONS)
+    padded = gx.compile(x, gx.pad(x.T, 1), options=OPTIONS)
+    assert not any("select" in kernel.text() for kernel in (*joined.kernels, *padded.kernels))
+    np.testing.assert_array_equal(joined(a, b), np.concatenate([a.T, b], axis=1))
+    np.testing.assert_array_equal(padded(a), np.pad(a.T, 1))
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_less_than_a_block_is_turned_with_the_strip_before(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where blocks have no masks: a strip of 16 may have 7 more, in blocks of 8."""
+    texts: list[str] = []
+    print_kernel = printing.kernel_text
+
+    def kept(kernel: Any, machine: Machine) -> Any:
+        texts.append(print_kernel(kernel, PRESETS[name]).text)
+        return print_kernel(kernel, machine)
+
+    monkeypatch.setattr(printing, "kernel_text", kept)
+    x = gx.symbol("x", (100, 100), "float32")
+    compiled = gx.compile(x, x.T * 2, options=OPTIONS)
+    side = min(16, PRESETS[name].vector_bytes // 4)
+    most = 16 if PRESETS[name].has_masks else 16 + side - 1
+    assert re.search(rf"icmp sle i64 %\w+, {most}$", texts[0], re.MULTILINE)
+    array = random_array((100, 100), "float32")
+    np.testing.assert_array_equal(compiled(array), array.T * 2)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "float32", "float64"])
 def test_strips_end_with_lines_wherever_an_array_starts(dtype: str) -> None:
     x, y = gx.symbol("x", ("n", "m"), dtype), gx.symbol("y", ("n", "m"), "float32")
