@@ -132,7 +132,9 @@ class Arguments:
         reading.structures.append(structure)
         for index, leaf in enumerate(leaves):
             kind = type(leaf)
-            if kind is float or kind is int:
+            if kind is np.ndarray:
+                reading.key += (leaf.dtype, leaf.shape)
+            elif kind is float or kind is int:
                 reading.key.append(kind)
             elif kind is Static:
                 reading.key.append(leaf)
@@ -146,8 +148,7 @@ class Arguments:
                 reading.leaves.append(leaf)
                 continue
             else:
-                if kind is not np.ndarray:
-                    leaf = self._as_array(leaf, argument, structure, index)
+                leaf = self._as_array(leaf, argument, structure, index)
                 reading.key += (leaf.dtype, leaf.shape)
             reading.values.append(leaf)
             reading.leaves.append(leaf)

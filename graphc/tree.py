@@ -34,7 +34,10 @@ import dataclasses
 import functools
 import operator
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, NoReturn, TypeAlias, TypeVar, final
+
+import numpy as np
 
 __all__ = ["LEAF", "Structure", "flatten", "map_tree", "paths", "register_container"]
 
@@ -56,7 +59,7 @@ class Structure:
     `leaf_count` the number of leaves.
     """
 
-    __slots__ = ("_hash", "auxiliary", "children", "container", "kind", "leaf_count")
+    __slots__ = ("_hash", "_is_flat", "auxiliary", "children", "container", "kind", "leaf_count")
 
     kind: str
     container: type | None
@@ -64,6 +67,7 @@ class Structure:
     children: tuple[Structure, ...]
     leaf_count: int
     _hash: int
+    _is_flat: bool  # whether all children are leaves
 
     def __init__(
         self,
@@ -80,6 +84,7 @@ class Structure:
             ("children", children),
             ("leaf_count", count),
             ("_hash", hash((kind, container, auxiliary, children))),
+            ("_is_flat", all(child.kind == "leaf" for child in children)),
         ):
             object.__setattr__(self, slot, value)
 
@@ -124,6 +129,8 @@ class Structure:
     def _build(self, leaves: Iterator[Any]) -> Any:
         if self.kind == "leaf":
             return next(leaves)
+        if self._is_flat:
+            return _KINDS[self.kind].close(self, [*islice(leaves, len(self.children))])
         return _KINDS[self.kind].close(self, [child._build(leaves) for child in self.children])
 
     def spread(self, tree: Any, stop: Callable[[Any], bool]) -> list[Any]:
@@ -320,6 +327,7 @@ def register_container(
     if container in _REGISTERED or container in _BUILT_IN:
         raise ValueError(f"{container.__qualname__} is a container already")
     _REGISTERED[container] = flatten, unflatten
+    _PLAIN.discard(container)
 
 
 def _open_registered(tree: Any) -> Opened:
@@ -425,6 +433,42 @@ def _kind_of_class(container: type) -> str:
 
 # Taking trees apart
 
+# Types of most leaves; none of them is a container.
+_PLAIN: set[type] = {np.ndarray, np.float64, np.float32, float, int, bool, complex, str}
+# The structures of containers of leaves: of dicts by their keys, all of them str, of lists and
+# tuples by their class and length.
+_FLAT: dict[Any, Structure] = {}
+_MOST_FLAT = 1024
+
+
+def _flattened_flat(tree: Any, leaves: list[Any]) -> Structure | None:
+    """The structure of a dict, list or tuple of plain leaves, which are added: what most calls
+    pass, and parts of what they pass. None for all else.
+    """
+    container = type(tree)
+    if container is dict:
+        for name, child in tree.items():
+            if type(name) is not str or type(child) not in _PLAIN:
+                return None
+        names = tuple(sorted(tree))
+        leaves += [tree[name] for name in names]
+        return _FLAT.get(names) or _new_flat(names, "dict", names, len(names))
+    if container is not list and container is not tuple:
+        return None
+    for child in tree:
+        if type(child) not in _PLAIN:
+            return None
+    leaves += tree
+    known = (container, len(tree))
+    return _FLAT.get(known) or _new_flat(known, container.__name__, None, len(tree))
+
+
+def _new_flat(known: Any, kind: str, auxiliary: Hashable, count: int) -> Structure:
+    if len(_FLAT) >= _MOST_FLAT:
+        _FLAT.clear()
+    structure = _FLAT[known] = Structure(kind, None, auxiliary, (LEAF,) * count)
+    return structure
+
 
 def flatten(tree: Any, is_leaf: IsLeaf = None) -> tuple[list[Any], Structure]:
     """(leaves, structure) of a tree; `structure.unflatten(leaves)` builds an equal one.
@@ -434,6 +478,9 @@ def flatten(tree: Any, is_leaf: IsLeaf = None) -> tuple[list[Any], Structure]:
     sorted and of auxiliary data that cannot be hashed.
     """
     leaves: list[Any] = []
+    flat = _flattened_flat(tree, leaves) if is_leaf is None else None
+    if flat is not None:
+        return leaves, flat
     return leaves, _flatten(tree, is_leaf, leaves, [])
 
 
@@ -446,7 +493,7 @@ def _flatten(tree: Any, is_leaf: IsLeaf, leaves: list[Any], above: _Above) -> St
     if kind == "leaf" or (is_leaf is not None and is_leaf(tree)):
         leaves.append(tree)
         return LEAF
-    if len(above) >= _DEEPEST or any(tree is container for container, _ in above):
+    if above and (len(above) >= _DEEPEST or any(tree is container for container, _ in above)):
         _refuse_depth(tree, above)
     try:
         children, auxiliary = _KINDS[kind].open(tree)
@@ -456,6 +503,13 @@ def _flatten(tree: Any, is_leaf: IsLeaf, leaves: list[Any], above: _Above) -> St
         raise TypeError(f"cannot flatten the {name} at {where}: {error}") from error
     structures = []
     for index, child in enumerate(children):
+        if is_leaf is None and len(above) + 1 < _DEEPEST:
+            flat = LEAF if type(child) in _PLAIN else _flattened_flat(child, leaves)
+            if flat is LEAF:
+                leaves.append(child)
+            if flat is not None:
+                structures.append(flat)
+                continue
         above.append((tree, index))
         structures.append(_flatten(child, is_leaf, leaves, above))
         above.pop()

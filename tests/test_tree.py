@@ -10,9 +10,13 @@ import copy
 import dataclasses
 import doctest
 import enum
+import operator
 import pickle
-from typing import NamedTuple
+import subprocess
+import sys
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -325,3 +329,45 @@ def test_a_structure_of_an_unregistered_class_says_so():
 
 def test_examples_in_the_documentation():
     assert doctest.testmod(graphc.tree).failed == 0
+
+
+def test_containers_of_plain_leaves_are_those_of_the_general_way() -> None:
+    class Name(str):
+        pass
+
+    class Number(float):
+        pass
+
+    x = np.arange(3.0)
+    trees: list[Any] = [
+        {"b": x, "a": 1.0},
+        {"a": x, "b": (1, 2.5, "text"), "c": [x, True, 1j]},
+        {Name("b"): 1, Name("a"): 2},
+        {1: x, 2: x},
+        {True: x, 2: x},
+        {"a": Number(2.0)},
+        [np.float32(1), np.float64(2), np.int8(3)],
+        ({}, [], (), None),
+        [{}],
+    ]
+    for tree in trees:
+        leaves, structure = flatten(tree)
+        general, wanted = flatten(tree, is_leaf=lambda _: False)
+        assert structure == wanted and hash(structure) == hash(wanted)
+        assert len(leaves) == len(general) and all(map(operator.is_, leaves, general))
+        rebuilt = structure.unflatten(leaves)
+        assert repr(rebuilt) == repr(wanted.unflatten(general))
+        if type(tree) is dict:
+            assert [*map(type, rebuilt)] == [*map(type, wanted.unflatten(general))]
+
+
+def test_a_type_of_plain_leaves_may_become_a_container() -> None:
+    code = """
+from graphc.tree import flatten, register_container
+before = flatten([1j])[1]
+register_container(complex, lambda z: ([z.real, z.imag], None), lambda new, _: complex(*new))
+leaves, structure = flatten([1 + 2j])
+assert leaves == [1.0, 2.0] and structure != before, leaves
+assert structure.unflatten([3.0, 4.0]) == [3 + 4j]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
