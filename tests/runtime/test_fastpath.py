@@ -6,6 +6,8 @@ front of compiled graphs, and we look at which calls it takes.
 
 from __future__ import annotations
 
+import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -194,6 +196,36 @@ def test_many_arrays_keep_the_generic_entry() -> None:
 def test_equal_signatures_share_the_code() -> None:
     f, g = hastened([x], x * 3), hastened([x], x + 4)
     assert f._impl._own_entry is g._impl._own_entry
+
+
+def test_references_are_balanced() -> None:
+    """Of arguments, results, the dtype and what is refused, however the call ends."""
+    f, g = hastened([x, i], gx.take(x, i)), hastened([x], (x + 1, x * 2))
+    value, index, bad, out = np.arange(4.0), np.array([3, 0]), np.array([0, 9]), np.empty(2)
+
+    def calls() -> None:
+        for _ in range(200):
+            f(value, index)
+            f(value, index, out=out)
+            g(value)
+            with pytest.raises(IndexError):
+                f(value, bad)
+            with pytest.raises(IndexError):
+                f(value, bad, out=out)
+            with pytest.raises(TypeError):
+                f(value, index, 3)
+
+    calls()
+    kept = (value, index, bad, out, value.dtype, index.dtype, None)
+    before = [*map(sys.getrefcount, kept)]
+    calls()
+    grown = [after - was for after, was in zip(map(sys.getrefcount, kept), before, strict=True)]
+    assert all(abs(difference) < 50 for difference in grown), grown
+    result, plain = f(value, index), np.empty(2)
+    assert sys.getrefcount(result) == sys.getrefcount(plain)
+    known = weakref.ref(result)
+    del result
+    assert known() is None
 
 
 def test_it_goes_away_with_the_function() -> None:
