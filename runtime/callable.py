@@ -115,7 +115,13 @@ class Implementation:
             threshold=spec.release_threshold,
             packing=Packing.CALLABLE if callable(spec.packing) else Packing[spec.packing.upper()],
             unflatten=spec.packing if callable(spec.packing) else None,
+            names=self.keywords(),
         )
+
+    def keywords(self) -> list[str]:
+        """The name by which each input may be given; "" where only its position tells it."""
+        names = [entry.name for entry in self.spec.inputs]
+        return [name if name != "out" and names.count(name) == 1 else "" for name in names]
 
     # -- what a subclass says about its program ------------------------------------------------
 

@@ -244,6 +244,9 @@ class Compiled(Implementation):
         self._by_orders[orders](*given, out=tuple(targets) if len(targets) > 1 else targets[0])
         return True
 
+    def keywords(self) -> list[str]:
+        return super().keywords() if self._arguments_held_in is None else []
+
     def arguments(self, args: Sequence[Any], named: Mapping[str, Any]) -> list[Any]:
         held_in = self._arguments_held_in
         if held_in is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -64,6 +65,10 @@ class Word(IntEnum):
     INTERVALS = 24
     COUNTDOWN = 25
     """Calls left until one takes the slow path, to have the Function given an entry of its own."""
+    NAMES = 26
+    """The interned name of each input, borrowed references; 0 for one that is given by position."""
+    ARGUMENTS = 27
+    """Where in the scratch the arguments of a call with names are put in order, then `out`."""
 
 
 class Record(IntEnum):
@@ -172,6 +177,8 @@ class DescriptorWords:
     threshold: int
     packing: Packing
     unflatten: Callable[[tuple], Any] | None
+    names: Sequence[str] = ()
+    """Of the inputs that may be given by name, "" for others; none if no input may."""
 
 
 class Descriptor:
@@ -183,7 +190,10 @@ class Descriptor:
         self._pool = pool
         self._dtypes = [array.dtype for array in (*content.inputs, *content.outputs)]
         self._unflatten = content.unflatten
+        self._names = [sys.intern(str(name)) for name in content.names]
+        names = self._names or [""] * len(content.inputs)
         sections = self._sections(content)
+        sections[Word.NAMES] = [id(name) if name else 0 for name in names]
         offsets, body = {}, [0] * len(Word)
         for name, words in sections.items():
             offsets[name] = len(body)
@@ -219,7 +229,8 @@ class Descriptor:
                 Word.BOXES: outputs,
                 Word.STRIDES: inputs,
                 Word.INTERVALS: sum(len(array.axes) for array in arrays),
-                Word.FRAME: 2 * (inputs + outputs),
+                Word.ARGUMENTS: 2 * (inputs + outputs),
+                Word.FRAME: inputs + 1,
             }
         )
         return frame | {

@@ -977,21 +977,104 @@ unusual:
   ret ptr inttoptr (i64 1 to ptr)
 }
 
+; The arguments of a call with names, in the order of the inputs, then `out` or null; null if there
+; are others than the inputs', some missing, or some that only a comparison of texts would find.
+define internal ptr @arrange(ptr %descriptor, ptr %frame, ptr %args, i64 %count,
+                             ptr %names) noinline "no-builtins" {
+start:
+  %inputs = call i64 @word(ptr %descriptor, i64 ${INPUTS})
+  %arranged = call ptr @part(ptr %descriptor, ptr %frame, i64 ${ARGUMENTS})
+  %known = call ptr @pointer(ptr %descriptor, i64 ${NAMES})
+  %named = call i64 @tuple_size(ptr %names)
+  %out_name = call ptr @address_of_object_out()
+  %too_many = icmp ugt i64 %count, %inputs
+  br i1 %too_many, label %unusual, label %clear
+clear:                                            ; what comes by position, null for the others
+  %index = phi i64 [ 0, %start ], [ %after, %clear_next ]
+  %placed = icmp ult i64 %index, %count
+  br i1 %placed, label %take, label %clear_next
+take:
+  %positional = call ptr @pointer(ptr %args, i64 %index)
+  br label %clear_next
+clear_next:
+  %first = phi ptr [ null, %clear ], [ %positional, %take ]
+  call void @set_pointer(ptr %arranged, i64 %index, ptr %first)
+  %after = add nuw nsw i64 %index, 1
+  %more = icmp ule i64 %after, %inputs
+  br i1 %more, label %clear, label %name
+name:
+  %number = phi i64 [ 0, %clear_next ], [ %number_after, %put ]
+  %names_left = icmp ult i64 %number, %named
+  br i1 %names_left, label %one, label %complete
+one:
+  %text = call ptr @tuple_item(ptr %names, i64 %number)
+  %is_out = icmp eq ptr %text, %out_name
+  br i1 %is_out, label %found, label %search
+search:
+  %input = phi i64 [ %count, %one ], [ %input_after, %compare ]
+  %inputs_left = icmp ult i64 %input, %inputs
+  br i1 %inputs_left, label %compare, label %unusual
+compare:
+  %candidate = call ptr @pointer(ptr %known, i64 %input)
+  %input_after = add nuw nsw i64 %input, 1
+  %same = icmp eq ptr %candidate, %text
+  br i1 %same, label %found, label %search
+found:
+  %place = phi i64 [ %inputs, %one ], [ %input, %compare ]
+  %before = call ptr @pointer(ptr %arranged, i64 %place)
+  %free = icmp eq ptr %before, null
+  br i1 %free, label %put, label %unusual
+put:
+  %value_at = add i64 %count, %number
+  %value = call ptr @pointer(ptr %args, i64 %value_at)
+  call void @set_pointer(ptr %arranged, i64 %place, ptr %value)
+  %number_after = add nuw nsw i64 %number, 1
+  br label %name
+complete:
+  %last = phi i64 [ %count, %name ], [ %last_after, %given ]
+  %unchecked = icmp ult i64 %last, %inputs
+  br i1 %unchecked, label %given, label %done
+given:
+  %argument = call ptr @pointer(ptr %arranged, i64 %last)
+  %last_after = add nuw nsw i64 %last, 1
+  %missing = icmp eq ptr %argument, null
+  br i1 %missing, label %unusual, label %complete
+done:
+  ret ptr %arranged
+unusual:
+  ret ptr null
+}
+
 ; One call. Returns a new reference, null with an exception set, or 1: take the slow path, nothing
 ; has been done.
-define internal ptr @attempt(ptr %descriptor, ptr %frame, ptr %args, i64 %nargsf,
+define internal ptr @attempt(ptr %descriptor, ptr %frame, ptr %given, i64 %nargsf,
                              ptr %names) uwtable {
 start:
   %status = alloca [${STATUS_WORDS} x i64], align 64
   %count = and i64 %nargsf, 9223372036854775807
   %inputs = call i64 @word(ptr %descriptor, i64 ${INPUTS})
   %counted = icmp eq i64 %count, %inputs
-  br i1 %counted, label %keywords, label %slow
+  br i1 %counted, label %keywords, label %fewer
 keywords:
-  %out = call ptr @keyword_out(ptr %names, ptr %args, i64 %inputs)
-  %unusual = icmp eq ptr %out, inttoptr (i64 1 to ptr)
+  %only = call ptr @keyword_out(ptr %names, ptr %given, i64 %inputs)
+  %unusual = icmp eq ptr %only, inttoptr (i64 1 to ptr)
   br i1 %unusual, label %slow, label %arguments
+fewer:
+  %unnamed = icmp eq ptr %names, null
+  br i1 %unnamed, label %slow, label %arrange
+arrange:
+  %arranged = call ptr @arrange(ptr %descriptor, ptr %frame, ptr %given, i64 %count, ptr %names)
+  %others = icmp eq ptr %arranged, null
+  br i1 %others, label %slow, label %ordered
+ordered:
+  %named = call ptr @pointer(ptr %arranged, i64 %inputs)
+  %none = call ptr @address_of_object_none()
+  %is_none = icmp eq ptr %named, %none
+  %named_out = select i1 %is_none, ptr null, ptr %named
+  br label %arguments
 arguments:
+  %args = phi ptr [ %given, %keywords ], [ %arranged, %ordered ]
+  %out = phi ptr [ %only, %keywords ], [ %named_out, %ordered ]
   %slots = call ptr @initial_slots(ptr %descriptor, ptr %frame)
   %layout = call i64 @take_inputs(ptr %descriptor, ptr %args, i64 %inputs, ptr %slots, ptr %frame)
   %refused = icmp slt i64 %layout, 0
