@@ -488,10 +488,7 @@ class Loops:
         header = Level(loop.body, level, block=f"body{tag}")
         header.put(f"{i} = phi i64 [{start}, %{level.block}], [{following}, %latch{tag}]")
         header.put(f"{rest} = sub i64 {stop}, {i}")
-        spread = self.values.broadcast(header, rest, "i64", count)
-        numbers = ", ".join(f"i64 {k}" for k in range(count))
-        mask = self.values.fresh("mask")
-        header.put(f"{mask} = icmp slt <{count} x i64> <{numbers}>, {spread}")
+        mask = self._mask_below(header, rest, count, short=not loop.segment)
         header.put(f"{single} = icmp eq i64 {rest}, 1")
         own = _scratch_for(loop, count) if loop.segment else frozenset()
         counted = rest if not loop.segment and self._counts_lanes(loop) else ""
@@ -510,6 +507,21 @@ class Loops:
         level.put(f"{more} = icmp slt i64 {following}, {stop}")
         level.put(f"br i1 {more}, label %body{tag}, label %exit{tag}")
         level.label(f"exit{tag}")
+
+    def _mask_below(self, level: Level, rest: str, count: int, short: bool) -> str:
+        """The lanes whose number is below `rest`, compared in the width of the lanes if `rest` is
+        known to be `short`, which saves narrowing the mask.
+        """
+        wide = not short or count * 8 <= self.values.machine.vector_bytes
+        kind, number = "i64", rest
+        if not wide:
+            kind, number = "i32", self.values.fresh()
+            level.put(f"{number} = trunc i64 {rest} to i32")
+        spread = self.values.broadcast(level, number, kind, count)
+        numbers = ", ".join(f"{kind} {k}" for k in range(count))
+        mask = self.values.fresh("mask")
+        level.put(f"{mask} = icmp slt <{count} x {kind}> <{numbers}>, {spread}")
+        return mask
 
     def _reaches_apart(self, loop: For) -> bool:
         """Whether lanes of a loop read or write elements that do not lie side by side. Those of
