@@ -23,6 +23,7 @@ from graphc.codegen.fuse.reading import (
     windowed_sources,
 )
 from graphc.codegen.fuse.reduced_products import lanes_of
+from graphc.codegen.fuse.repeated import readings
 from graphc.dims import product
 from graphc.lowering import Contract, Elementwise, Gather, Nest, Reduce, Region, Scatter, View
 from graphc.node import Node
@@ -58,6 +59,7 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
     most_work = partition.tactics.most_work
     moved: set[Node] = set()  # read a floating value at other positions, so work may repeat
     elsewhere: set[Node] = set()  # read elements, from anywhere, of what is stored for them
+    repeated = {} if segments else readings(partition, order)
     for node in order:
         form = node.op.lowering
         if node in partition.group_of:
@@ -86,6 +88,9 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
         dear, endless = own and total > RECOMPUTE_COST, total > most_work
         if dear and (node in crossing or _is_shared(partition, node, readers)):
             must.add(node)
+        elif dear and _saves_repeating(partition, node, total, repeated):
+            must.add(node)
+            elsewhere.update(user for user in partition.users[node] if moves(user))
         elif endless and node in moved and node.op is not project_op:
             if partition.dependencies[node]:
                 _ground_one(partition, node)
@@ -253,6 +258,18 @@ def _is_shared(partition: Partition, node: Node, readers: dict[Node, frozenset[G
         if user in owners or theirs is not mine and theirs != mine:
             return True
     return False
+
+
+def _saves_repeating(
+    partition: Partition, node: Node, cost: int, repeated: Mapping[Node, float]
+) -> bool:
+    """Whether storing a floating value saves more work, where it is read repeatedly, than memory
+    takes.
+    """
+    if node not in repeated or partition.dependencies[node] or node.op is project_op:
+        return False
+    least = max(RECOMPUTE_COST, partition.tactics.remade_cost)
+    return cost * (repeated[node] - 1) > least
 
 
 def _ground_all(
