@@ -121,7 +121,8 @@ def _indices(s: Any) -> tuple[Extent, ...]:
     immediate = s.immediate if isinstance(s, Value) else None
     if isinstance(immediate, Address):
         return immediate.index
-    return (immediate,) if isinstance(s, Value) and s.opcode == "index" else ()
+    is_index = isinstance(s, Value) and s.opcode == "index"
+    return (immediate,) if is_index and immediate is not None else ()
 
 
 def in_tasks(kernel: Kernel, count: int) -> Kernel:

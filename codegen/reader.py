@@ -200,7 +200,7 @@ class Reader:
                     continue
             form = node.op.lowering
             if not inner and isinstance(form, Elementwise):
-                values = list(map(here.get, node.args))
+                values: list[Any] = list(map(here.get, node.args))
                 if None not in values:
                     stack.pop()
                     if form.demand is not None:

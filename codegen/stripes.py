@@ -229,6 +229,7 @@ def _are_apart(parts: Sequence[_Part], aliases: Mapping[Storage, Storage]) -> bo
             storage = access.storage
             if aliases.get(storage, storage) not in memory:
                 continue
+            assert isinstance(access.size, int)
             size = sizes.setdefault(storage, access.size)
             if storage not in written or access.size != size:
                 return False

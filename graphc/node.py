@@ -214,7 +214,7 @@ def _found(
     held: _Reference | tuple[_Reference, ...], op: Op, args: tuple[Node, ...], attrs: Attributes
 ) -> Node | None:
     """The node of an entry of the table that is `op` over `args` with `attrs`; None if none is."""
-    for entry in held if type(held) is tuple else (held,):
+    for entry in held if isinstance(held, tuple) else (held,):
         node = entry()
         if node is None or node.op is not op or len(node.args) != len(args):
             continue
