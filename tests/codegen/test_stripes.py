@@ -154,6 +154,20 @@ def test_stripes_have_the_bits_of_whole_loops(name, dtype, threads, stripe_rows)
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_states_of_half_width(dtype, stripe_rows):
+    symbols = _symbols(dtype)
+    arrays = _arrays(symbols)
+    results = []
+    for rows in (0, 6):
+        stripe_rows(rows)
+        function = _compiled(_gradients(_lstm), symbols, threads=2)
+        assert bool(_stripes(function._impl.program)) == bool(rows)
+        results.append(function(*arrays))
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one.view("u2"), other.view("u2"))
+
+
 def _lowered(build: Build, symbols: dict[str, Any], **choices: Any) -> Program:
     graph, _ = close(list(symbols.values()), build(*symbols.values()))
     wanted = replace(tactics.NATIVE, straight=0, **{**CHOSEN, **choices})
