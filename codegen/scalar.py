@@ -353,6 +353,20 @@ class Scope:
             home.statements.append(found)
         return found
 
+    def emitted(self, opcode: str, args: tuple[Value, ...]) -> Value:
+        """As `emit`, of what operands alone decide: nearly all that there is."""
+        home = args[0].scope
+        for value in args:
+            if value.scope.depth > home.depth:
+                home = value.scope
+        key = opcode, args
+        found = home._numbers.get(key)
+        if found is None:
+            result = _result_dtype(opcode, *[value.dtype for value in args])
+            found = home._numbers[key] = Value(home, opcode, args, result, None)
+            home.statements.append(found)
+        return found
+
     def _home(self, args: tuple[Value, ...], immediate: Any) -> Scope:
         """The outermost scope in which the arguments, and the loop variables of an index, exist."""
         if immediate is None and args:  # where the innermost of them is
@@ -610,7 +624,7 @@ def _method(name: str) -> Callable[..., Value]:
             if type(operand) is not Value:
                 break
         else:
-            return self.emit(name, *operands)
+            return self.emitted(name, operands)
         skip = 1 if name == "select" else 0
         dtype = next(value.dtype for value in operands[skip:] if isinstance(value, Value))
         values = [_operand(self, value, dtype) for value in operands[skip:]]

@@ -66,22 +66,24 @@ def _read_values(
     """
     found: dict[Node, None] = {}
     seen: set[Node] = set()
+    group_of, is_external = partition.group_of, partition.is_external
     for member in group.members:
         stack = [argument for argument in member.args if argument not in seen]
         seen.update(stack)
         while stack:
             current = stack.pop()
-            partition.steps += 1
             if readers and current in readers:
                 readers[current].append(group)
-            owner = partition.group_of.get(current)
+            owner = group_of.get(current)
             if owner is not None:
                 if owner is not group:
                     found[current] = None
-            elif not partition.is_external(current):
-                fresh = [a for a in current.args if a not in seen]
-                seen.update(fresh)
-                stack += fresh
+            elif current.args and not is_external(current):
+                for argument in current.args:
+                    if argument not in seen:
+                        seen.add(argument)
+                        stack.append(argument)
+    partition.steps += len(seen)
     return list(found)
 
 

@@ -47,7 +47,9 @@ class Partition:
 
     def floats(self, node: Node) -> bool:
         """Whether the node is computed inside each of its consumers."""
-        return node not in self.group_of and not self.is_external(node)
+        if node in self.group_of or node in self.external:
+            return False
+        return node.op is not constant_op or node.shape == ()
 
     def alias(self, node: Node) -> Node:
         """The node in whose memory a reshape finds its elements as they lie; the node itself if it

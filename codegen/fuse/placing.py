@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from graphc.codegen.fuse.cost import MOST_COST, own_cost
+from graphc.codegen.fuse.cost import MOST_COST, cost_of
 from graphc.codegen.fuse.group import Group, carries, is_row_member, shape_text
 from graphc.codegen.fuse.partition import Partition
 from graphc.codegen.fuse.parts import MOST_PARTS, interleaves
@@ -89,7 +89,7 @@ class Placing:
             return
         needed = self._needed(node)
         if not needed and isinstance(form, (Elementwise, Gather)):
-            self._float(node, own_cost(node))
+            self._float(node, cost_of(node.op))
             return
         if isinstance(form, View) and (
             self._is_joined(node) or self._folds_too_much(node) or self._is_windowed(node)
@@ -138,10 +138,12 @@ class Placing:
     def _needed(self, node: Node) -> frozenset[Group]:
         """The kernels that a node waits for; nodes that wait for the same share the set."""
         dependencies = self.partition.dependencies
-        below = [d for argument in node.args if (d := dependencies[argument])]
-        if not below:
-            return NOTHING
-        return below[0] if len(below) == 1 else below[0].union(*below[1:])
+        found = NOTHING
+        for argument in node.args:
+            below = dependencies[argument]
+            if below and below is not found:
+                found = found | below if found else below
+        return found
 
     def _is_inlined(self, node: Node) -> bool:
         """Whether a value that no kernel takes is computed anew in each that reads it: if that is

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from graphc.codegen.fuse.cost import MOST_COST, RECOMPUTE_COST, own_cost
+from graphc.codegen.fuse.cost import MOST_COST, RECOMPUTE_COST, cost_of
 from graphc.codegen.fuse.group import Group
 from graphc.codegen.fuse.partition import Partition
 from graphc.codegen.fuse.parts import PARTS_TOGETHER, makes_few, without_ones, woven_shape
@@ -70,13 +70,16 @@ def store(partition: Partition, order: Sequence[Node], outputs: Sequence[Node]) 
             continue
         if partition.is_external(node) or node in partition.remade:
             continue
-        own = own_cost(node)
+        own = cost_of(node.op)
         total, most = own, 0
         for argument in node.args:
             below = cost.get(argument, 0)
             total += below
-            most = max(most, below)
-        total = cost[node] = min(total, MOST_COST)
+            if below > most:
+                most = below
+        if total > MOST_COST:
+            total = MOST_COST
+        cost[node] = total
         if not isinstance(form, Elementwise) and most > RECOMPUTE_COST:
             if moves(node):
                 moved.add(node)
@@ -186,13 +189,14 @@ def _segments(partition: Partition, order: Sequence[Node]) -> dict[Node, int]:
     """
     segments: dict[Node, int] = {}
     number = work = total = 0
+    most, floats = partition.tactics.most_floating, partition.floats
     for node in order:
-        if not partition.floats(node):
+        if not floats(node):
             continue
-        own = own_cost(node)
+        own = cost_of(node.op)
         total += own
         work += own
-        if work > partition.tactics.most_floating:
+        if work > most:
             number, work = number + 1, own
         segments[node] = number
     return segments if total > partition.tactics.most_work else {}
@@ -207,16 +211,22 @@ def _crossing(order: Sequence[Node], segments: dict[Node, int]) -> set[Node]:
         return crossing
     read_by: dict[Node, object] = {}  # by what a value is read: one home, or several
     several = object()
+    homes: dict[object, object] = {}  # one object for all that are equal
     for node in reversed(order):
-        if node not in segments:
+        number = segments.get(node)
+        if number is None:
             continue
-        home: object = (result_shape(node), segments[node])
-        if own_cost(node) == 0:  # a view is computed where it is read
-            home = read_by.get(node)
-        elif read_by.get(node, home) != home:
-            crossing.add(node)
+        read = read_by.get(node)
+        if cost_of(node.op) == 0:  # a view is computed where it is read
+            home = read
+        else:
+            home = (result_shape(node), number)
+            home = homes.setdefault(home, home)
+            if read is not None and read is not home:
+                crossing.add(node)
         for argument in node.args if home is not None else ():
-            read_by[argument] = home if read_by.get(argument, home) == home else several
+            if read_by.setdefault(argument, home) is not home:
+                read_by[argument] = several
     return crossing
 
 
