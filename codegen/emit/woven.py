@@ -22,7 +22,7 @@ MOST_WOVEN = 8
 # Elements of a row that is a turn itself: wider ones fill a vector.
 WIDEST_ROW = 4
 # Turns, and elements, of which there must be so many.
-LEAST_TURNS, LEAST_ELEMENTS = 64, 1 << 14
+LEAST_TURNS, LEAST_ELEMENTS = 64, 1 << 10
 # Indices looked at.
 _SEARCH = 256
 

@@ -140,6 +140,18 @@ def test_short_rows_are_turns(dtype: str, shape: tuple[int, ...]) -> None:
     assert f"in turns of {shape[-1]}" in str(compiled.report())
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_thousand_elements_come_in_turns(dtype: str) -> None:
+    """No lane divides its index, or fetches its element by itself."""
+    repeated = checked(lambda lib, x: lib.repeat(x, 3), numbers((350,), dtype))
+    points = checked(lambda lib, x: lib.transpose(x) + x[0, 0], numbers((3, 401), dtype))
+    for compiled in (repeated, points):
+        assert "in turns of 3" in str(compiled.report())
+        assert not re.search("gather|(srem|sdiv|urem|udiv) <", compiled.llvm_ir)
+    few = checked(lambda lib, x: lib.repeat(x, 3), numbers((341,), dtype))
+    assert "in turns" not in str(few.report())
+
+
 @pytest.mark.parametrize("shapes", [((64, 64), (4, 4)), ((50, 70), (7, 3))])
 def test_kronecker_products(shapes: tuple[tuple[int, ...], ...]) -> None:
     compiled = checked(lambda lib, a, b: lib.kron(a, b), *(numbers(shape) for shape in shapes))
