@@ -203,19 +203,18 @@ def _tanh_in_pieces(k: Scope, size: Value) -> Value:
     return _TANH.at(k, inside, number, k.lt(moved, 1.5))
 
 
-# Up to here 1 + exp(x) is finite and its reciprocal a normal number; beyond, its 1 is nothing.
-_SIGMOID_IS_NORMAL = {"float64": 708.0, "float32": 87.0}
+# Up to here 1 + exp(x) is finite in float32 and its reciprocal normal; beyond, its 1 is nothing.
+_SIGMOID_IS_NORMAL = 87.0
 
 
 class _Sigmoid:
     """1 / (1 + exp(x)) as reciprocal * (1 + wrong), while exp(x) and its reciprocal are normal.
 
     The denominator, 1 + 2**n (1 + tail), is carried in two parts and the reciprocal corrected for
-    the lower one. What the tail loses, which is less than half of 1, is a quarter of an ulp; `fine`
-    takes it along.
+    the lower one, and for what the tail loses: less than half of 1, that is a quarter of an ulp.
     """
 
-    def __init__(self, k: Scope, x: Value, fine: bool = False) -> None:
+    def __init__(self, k: Scope, x: Value) -> None:
         r = reduce_by_ln2(k, x)
         curvature = curvature_of(k, r)
         tail = k.add(r.high, curvature)
@@ -224,8 +223,7 @@ class _Sigmoid:
         denominator = k.fma(scale, tail, offset)
         residue = k.fma(scale, tail, k.sub(offset, denominator))
         residue = k.add(residue, k.sub(1.0, k.sub(offset, scale)))
-        if fine:
-            residue = k.fma(scale, k.sub(curvature, k.sub(tail, r.high)), residue)
+        residue = k.fma(scale, k.sub(curvature, k.sub(tail, r.high)), residue)
 
         self.reciprocal = k.div(1.0, denominator)
         wrong = k.fma(k.neg(self.reciprocal), denominator, 1.0)
@@ -241,8 +239,8 @@ class Decay:
     """
 
     def __init__(self, k: Scope, x: Value) -> None:
-        size = at_most(k, magnitude(k, x), _SILU_IS_0[x.dtype])
-        r = reduce_by_ln2(k, k.neg(size))
+        self.size = at_most(k, magnitude(k, x), _SILU_IS_0[x.dtype])
+        r = reduce_by_ln2(k, k.neg(self.size))
         curvature = curvature_of(k, r)
         tail = k.add(r.high, curvature)
         lift = lift_of(x.dtype)
@@ -260,18 +258,25 @@ class Decay:
         return k.mul(k.fma(self._scale, lost, self.lifted_rest), self.unit)
 
 
-def sigmoid_tail(k: Scope, x: Value) -> Value:
-    """1 / (1 + exp(|x|)), within 1 ulp: the smaller of sigmoid(x) and sigmoid(-x).
+def _tail_of(k: Scope, decay: Decay) -> tuple[Value, Value, Value]:
+    """t, w and v with 1 / (1 + exp(|x|)) = t + w v, all to be multiplied with `unit` of `decay`.
 
     As q/(1 + q) with q = exp(-|x|), corrected for what q, the sum and the quotient lose; 1/(1 + q)
     is what the quotient leaves of 1.
     """
-    decay = Decay(k, x)
-    divisor, divisor_rest = fast_two_sum(k, k.const(1.0, x.dtype), decay.main)
+    one = k.const(1.0, decay.main.dtype)
+    divisor, divisor_rest = fast_two_sum(k, one, decay.main)
     tail = k.div(decay.lifted, divisor)
     left = k.fma(k.neg(tail), decay.unit, 1.0)
     lost = k.fma(k.neg(tail), divisor_rest, decay.lifted_rest)
     wrong = k.add(k.fma(k.neg(tail), divisor, decay.lifted), lost)
+    return tail, wrong, left
+
+
+def sigmoid_tail(k: Scope, x: Value) -> Value:
+    """1 / (1 + exp(|x|)), within 1 ulp: the smaller of sigmoid(x) and sigmoid(-x)."""
+    decay = Decay(k, x)
+    tail, wrong, left = _tail_of(k, decay)
     return k.mul(k.fma(wrong, left, tail), decay.unit)
 
 
@@ -287,10 +292,29 @@ def sigmoid(k: Scope, x: Value) -> Value:
 
 def silu(k: Scope, x: Value) -> Value:
     """x / (1 + exp(-x)), within 1 ulp; -0.0 at -inf."""
-    s = _Sigmoid(k, k.neg(x), fine=True)
+    return _short_silu(k, x) if x.dtype == "float32" else _long_silu(k, x)
+
+
+def _long_silu(k: Scope, x: Value) -> Value:
+    """max(x, 0) less |x| times the tail of sigmoid, which the derivative has, too: half of all its
+    instructions are shared.
+    """
+    decay = Decay(k, x)
+    tail, wrong, left = _tail_of(k, decay)
+    main, rest = two_product(k, decay.size, tail)
+    rest = k.fma(decay.size, k.mul(wrong, left), rest)
+    lifted = k.mul(at_least(k, x, -0.0), lift_of(x.dtype))
+    top, lost = fast_two_sum(k, lifted, k.neg(main))
+    result = k.mul(k.add(top, k.sub(lost, rest)), decay.unit)
+    return rarely(k, k.not_(k.lt(x, 2.0**60)), x, result)
+
+
+def _short_silu(k: Scope, x: Value) -> Value:
+    """As it is written: by itself that is a fifth cheaper in float32."""
+    s = _Sigmoid(k, k.neg(x))
     main, rest = two_product(k, x, s.reciprocal)
     usual = k.copysign(k.add(main, k.fma(main, s.wrong, rest)), x)
-    is_usual = k.lt(k.abs(x), _SIGMOID_IS_NORMAL[x.dtype])
+    is_usual = k.lt(k.abs(x), _SIGMOID_IS_NORMAL)
     return rarely(k, k.not_(is_usual), _far_silu(k, x), usual)
 
 

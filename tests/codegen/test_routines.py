@@ -94,6 +94,8 @@ def test_procedures_that_share_much_are_joined(dtype: str) -> None:
             assert both is not None and both.also is not None
             separate = len(made(first).body.statements) + len(made(second).body.statements)
             assert len(both.body.statements) <= 0.75 * separate
+    if dtype == "float64":  # in float32 each by itself is cheaper
+        assert joined(made("silu"), made("sigmoid_tail")) is not None
     assert joined(made("sin"), made("cos")) is not None
     assert joined(made("cos"), made("sin")) is None  # they are, in their order
     assert joined(made("tanh"), made("sin")) is None
