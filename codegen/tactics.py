@@ -48,6 +48,7 @@ class Tactics:
     split_elements: int = 65536
     part_elements: int = 8192
     streams_of_part: int = 1  # a part is read so at once, if memory is what it waits for
+    sums_of_part: int = 4  # of all streams: so many are kept in registers
     whole_results: int | None = None
     whole_elements: int = 0
     split_columns: int = 0

@@ -535,6 +535,7 @@ def _native_tactics(request: Request) -> Tactics:
         panel_bytes=tile.row_bytes,
         own_cache_bytes=host.l2,
         stripe_rows=2 * tile.rows,
+        sums_of_part=4 if host.has_masks else 16,
         shared_cache_bytes=host.l3,
     )
     return _tactics(native, request)

@@ -31,7 +31,8 @@ class PartialWriter(RowWriter):
         """In how many streams the terms of reductions are read: one, where making them takes longer
         than memory does.
         """
-        most = self.partition.tactics.streams_of_part // len(terms)
+        tactics = self.partition.tactics
+        most = min(tactics.streams_of_part, tactics.sums_of_part // len(terms))
         return most if most > 1 and self._work(terms) <= STREAMED_COST else 1
 
     def _work(self, terms: Sequence[Node]) -> int:

@@ -2,7 +2,10 @@
 
 Parts in parallel, each to one row of partial results; then a kernel that combines them in order.
 Where little is computed for an element, a part is read in several streams at once: what a processor
-foresees of one is little more than the page at hand.
+foresees of one is little more than the page at hand. Where the elements are whole parts, the next
+part goes on where the streams of this one end, for as many parts as the streams lie apart.
+(Measured on Zen 3, the sum of 64 MB of float32: 2.4 ms with streams within each part, 1.9 to 2.2
+with streams that go on; 2.4 where they lie a quarter of the array apart, a power of two.)
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import dataclass
 
 from graphc.codegen.emit.partial import PartialWriter, partial_results
 from graphc.codegen.emit.rows import SUMMED_IN_ORDER
+from graphc.codegen.emit.streamed_rows import APART
 from graphc.codegen.emit.writer import combiner_of, owner_of, placed
 from graphc.codegen.fuse.group import is_row_member
 from graphc.codegen.program import Launch, Operand
@@ -98,14 +102,17 @@ class SplitWriter(PartialWriter):
     ) -> None:
         """One part: its loops, the values stored on the way, and its row of the partial results."""
         start = part * parts.depth
+        even = product((parts.count, parts.depth)) == parts.shape[parts.axis]
+        stop = start + parts.depth
         spans = [
-            (start, dim_min(parts.shape[axis], start + parts.depth))
+            (start, stop if even else dim_min(parts.shape[axis], stop))
             if axis == parts.axis
             else (0, parts.shape[axis])
             for axis in parts.reduced
         ]
         if self._streams(parts, innermost) > 1:
-            results = self._reduce_streams(draft, scope, kept, parts, spans[0])
+            starts = self._apart(draft, parts, part) if even else None
+            results = self._reduce_streams(draft, scope, kept, parts, spans[0], starts)
             self._store_part(draft, scope, kept, part, parts, results)
             return
         opened, found = self._open(draft, scope, parts.reduced, spans, parts.shape, innermost)
@@ -138,6 +145,20 @@ class SplitWriter(PartialWriter):
             return 1
         return self.streams_of([reduction.args[0] for reduction in parts.partials])
 
+    def _apart(self, draft: Draft, parts: _Parts, part: Extent) -> list[Extent] | None:
+        """Where the streams of a part begin, if they go on in the next part: one and the same for
+        all elements of as many parts as lie between two streams.
+        """
+        count, depth, many = self._streams(parts, "vector"), parts.depth, parts.count
+        if not isinstance(depth, int) or not isinstance(many, int) or depth % (count * WHOLE_PIECE):
+            return None
+        piece = depth // count
+        runs = 1
+        while many % (2 * runs) == 0 and runs * piece < APART:
+            runs *= 2
+        first = draft.simplify(part // runs) * (runs * depth) + draft.simplify(part % runs) * piece
+        return [first + k * runs * piece for k in range(count)]
+
     def _reduce_streams(
         self,
         draft: Draft,
@@ -145,6 +166,7 @@ class SplitWriter(PartialWriter):
         kept: Index,
         parts: _Parts,
         span: tuple[Extent, Extent],
+        apart: list[Extent] | None = None,
     ) -> dict[Node, Value]:
         """What a part comes to: pieces of the same length side by side, then what is left."""
         count = self._streams(parts, "vector")
@@ -152,9 +174,11 @@ class SplitWriter(PartialWriter):
         piece = (high - low) // (count * WHOLE_PIECE) * WHOLE_PIECE
         found: dict[Node, list[Value]] = {}
         for starts, length in (
-            ([low + k * piece for k in range(count)], piece),
+            (apart or [low + k * piece for k in range(count)], piece),
             ([low + count * piece], high - low - count * piece),
         ):
+            if length == 0:
+                continue
             most = dim_min(parts.depth, length)  # it is no more, which is plain so
             with scope.loop("vector", 0, most) as loop:
                 offset = draft.bind(loop.variable, 0, parts.depth)

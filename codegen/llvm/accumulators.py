@@ -12,6 +12,7 @@ from typing import Any
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.llvm.narrow import Narrow
 from graphc.codegen.llvm.scalar import constant, llvm_type
+from graphc.codegen.llvm.unordered import Noted, Unordered
 from graphc.codegen.llvm.values import Values
 from graphc.codegen.loops import identity
 from graphc.codegen.scalar import Accumulate, Accumulator, Store, Value
@@ -26,6 +27,7 @@ class Accumulators:
     def __init__(self, values: Values) -> None:
         self.values = values
         self.narrow = Narrow(values)
+        self.unordered = Unordered(values)
         self.states: dict[Any, str] = {}  # in the loops that are being written
         self.results: dict[Any, str] = {}  # after their loops
         self.loads: dict[int, Value] = {}  # by stores, the loads that registers replace
@@ -41,7 +43,11 @@ class Accumulators:
         return constant(start if dtype == a.dtype else -int(start), dtype, held)
 
     def typed(self, each: Any, lanes: int) -> str:
-        """The type of what a loop carries in so many lanes: an accumulator, or a load."""
+        """The type of what a loop carries in so many lanes: an accumulator, what is noted beside
+        one, or a load.
+        """
+        if isinstance(each, Noted):
+            return self.unordered.typed(each, lanes)
         form = self.narrow.form(each, lanes) if isinstance(each, Accumulator) else None
         return llvm_type(*(form or (each.dtype, lanes)))
 
@@ -81,6 +87,9 @@ class Accumulators:
             masks.append(self.values.operand(level, s.mask))
         if count > 1 and s.accumulator in self.narrow.counts:
             self.states[s.accumulator] = self.narrow.count(level, s, state, masks)
+            return
+        if count > 1 and s.accumulator in self.unordered.noted:
+            self.unordered.accumulate(level, s, self.states, *masks or (None,))
             return
         value = self.values.operand(level, s.value)
         start = constant(identity(s.accumulator.combiner, s.value.dtype), s.value.dtype, count)

@@ -38,6 +38,7 @@ from graphc.codegen.llvm.stores import Stores
 from graphc.codegen.llvm.stream import Traffic, may_stream, streaming_stores
 from graphc.codegen.llvm.sums import in_registers
 from graphc.codegen.llvm.turned import TurnedLoop, ask, fill, strip_end, strip_start, turned_loop
+from graphc.codegen.llvm.unordered import noted_terms
 from graphc.codegen.loops import LINE_BYTES, Buffer
 from graphc.codegen.recurrence import carried_loads
 from graphc.codegen.scalar import For, Scope, Store, Value, walk
@@ -292,12 +293,26 @@ class Loops:
             return
         if self._narrow(level, loop):
             return
+        self._accumulated(level, loop, count)
+
+    def _accumulated(self, level: Level, loop: For, count: int) -> None:
+        """A loop in lanes, and what its accumulators come to in all of them."""
         counts = counted_terms(loop) if count > 1 else {}
-        self.accumulators.narrow.counts |= counts
-        for a, name in self._in_lanes(level, loop, count).items():
-            self.accumulators.results[a] = self.accumulators.combine_lanes(level, a, name, count)
+        noted = noted_terms(loop, count, self.values.machine)
+        narrow, unordered = self.accumulators.narrow, self.accumulators.unordered
+        narrow.counts |= counts
+        unordered.noted |= noted
+        given = self.accumulators.first(loop.accumulators, count) | unordered.first(noted)
+        found = self._in_lanes(level, loop, count, given)
+        for a in loop.accumulators:
+            total = self.accumulators.combine_lanes(level, a, found[a], count)
+            if a in noted:
+                total = unordered.extreme(level, a, total, found[noted[a]], count)
+            self.accumulators.results[a] = total
         for a in counts:
-            del self.accumulators.narrow.counts[a]
+            del narrow.counts[a]
+        for a in noted:
+            del unordered.noted[a]
 
     def _narrow(self, level: Level, loop: For) -> bool:
         """Narrow terms, if a loop accumulates those: whole vectors of them, then what is left: one
