@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.codegen.llvm.kernel import kernel_module
 from graphc.codegen.llvm.unordered import noted_terms
 from graphc.codegen.machine import PRESETS
 from graphc.codegen.scalar import For, walk
@@ -77,3 +79,17 @@ def test_x86_notes_what_extremes_of_the_same_terms_share() -> None:
     }
     assert len(set(noted["avx2"].values())) == 2
     assert not noted_terms(loop, 1, PRESETS["avx2"])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("extent", [100_003, "n"])
+def test_the_text_of_every_machine_is_well_formed(name: str, extent: Any) -> None:
+    """Of registers that are filled, of parts of them, and of loops that other sums are in."""
+    x, y = gx.symbol("x", (extent,), "float32"), gx.symbol("y", (7, extent), "float64")
+    made = [gx.max(x), gx.min(x), gx.sum(x * x), gx.max(y, axis=1), gx.min(y + 1)]
+    f = gx.compile([x, y], made, options=FRESH)
+    for kernel in f._impl.program.kernels():  # type: ignore[attr-defined]
+        text = kernel_module(kernel, PRESETS[name], "kernel").text
+        llvm.parse_assembly(text).verify()
+        if name in ("avx512", "neon"):
+            assert "vector.reduce.or.v" not in text
