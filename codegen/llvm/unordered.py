@@ -107,6 +107,7 @@ class Unordered:
 
     def _first_of(self, level: Level, noted: Noted) -> Accumulate:
         """Of the extremes of the same terms the one that notes."""
+        assert level.scope is not None
         return next(
             s
             for s in level.scope.statements
