@@ -14,21 +14,26 @@ from typing import Any
 
 from graphc import dtypes, origin
 from graphc.codegen import emit
-from graphc.codegen.blocks import run_in_blocks
-from graphc.codegen.carried import Rows, State, forward_copies, settle
-from graphc.codegen.deviations import read_once
 from graphc.codegen.emit import copy_operand, framed_operand, part_operand
 from graphc.codegen.fuse import Group, partitioned
 from graphc.codegen.fuse.parts import WRITE_WHOLE, run_bytes
 from graphc.codegen.fuse.reading import beneath, result_shape
 from graphc.codegen.fuse.storing import most_together
-from graphc.codegen.inplace import protect
-from graphc.codegen.layouts import lay_out_for_readers
 from graphc.codegen.likeness import Written, signature
 from graphc.codegen.loops import LINE_BYTES
 from graphc.codegen.memory import ProductScratch, plan, sums_alone
-from graphc.codegen.neighbours import take_along
-from graphc.codegen.next_step import ask_for_next_step
+from graphc.codegen.passes.blocks import run_in_blocks
+from graphc.codegen.passes.carried import Rows, State, forward_copies, settle
+from graphc.codegen.passes.deviations import read_once
+from graphc.codegen.passes.inplace import protect
+from graphc.codegen.passes.layouts import lay_out_for_readers
+from graphc.codegen.passes.neighbours import take_along
+from graphc.codegen.passes.next_step import ask_for_next_step
+from graphc.codegen.passes.records import with_records
+from graphc.codegen.passes.stretches import stretched
+from graphc.codegen.passes.stripes import run_in_stripes
+from graphc.codegen.passes.tiny import written_out
+from graphc.codegen.passes.weights import LEAST_STEPS, Layout, laid_out
 from graphc.codegen.program import (
     Call,
     Checked,
@@ -42,12 +47,7 @@ from graphc.codegen.program import (
     While,
 )
 from graphc.codegen.reader import symbol
-from graphc.codegen.records import with_records
-from graphc.codegen.stretches import stretched
-from graphc.codegen.stripes import run_in_stripes
 from graphc.codegen.tactics import CPU, Tactics
-from graphc.codegen.tiny import written_out
-from graphc.codegen.weights import LEAST_STEPS, Layout, laid_out
 from graphc.dims import Dim, Extent, product
 from graphc.graph import Graph, parameter_op, rebuild
 from graphc.lowering import (

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from graphc.codegen.beside import ticks
-from graphc.codegen.inplace import Overwriting
 from graphc.codegen.loops import Contract, Kernel, product_bytes
+from graphc.codegen.passes.beside import ticks
+from graphc.codegen.passes.inplace import Overwriting
 from graphc.codegen.program import (
     Blocks,
     Call,

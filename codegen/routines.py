@@ -12,7 +12,7 @@ import functools
 from collections.abc import Sequence
 
 from graphc.codegen.scalar import FLOATS, HALVES, Routine, Scope, Value
-from graphc.codegen.vecmath_trig import sine_with_cosine
+from graphc.codegen.vecmath.trig import sine_with_cosine
 from graphc.lowering import Elementwise
 from graphc.node import Node
 from graphc.op import Op

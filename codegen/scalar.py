@@ -488,13 +488,14 @@ class Scope:
 
     def copy(self, name: str, *args: Value) -> Any:
         """The value, or the values, of a copy of a procedure."""
-        from graphc.codegen import exact, vecmath
+        from graphc.codegen import exact
+        from graphc.codegen.vecmath import procedures as vecmath
 
         procedures = vecmath.FAST if self._takes_fast(name) else vecmath.PROCEDURES
         return (exact.PROCEDURES.get(name) or procedures[name])(self, *args)
 
     def _takes_fast(self, name: str) -> bool:
-        from graphc.codegen import vecmath
+        from graphc.codegen.vecmath import procedures as vecmath
 
         return self.fast and name in vecmath.FAST
 

@@ -40,7 +40,7 @@ class Tactics:
     its printer writes them `straight`, for so many vector registers (0: it does not). With
     `tables`, mathematical functions of float32 look numbers up where that saves arithmetic, which
     is a matter of the machine. `fast` and `library` are no matter of the target, but of the
-    request: the cheaper mathematical functions (`codegen.vecmath_fast`), and the library to which
+    request: the cheaper mathematical functions (`codegen.vecmath.fast`), and the library to which
     decompositions are left ("lapack", or "" for none).
     """
 

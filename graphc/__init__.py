@@ -371,7 +371,7 @@ if TYPE_CHECKING:
     from graphc.options import Options
     from graphc.origin import origins
     from graphc.rewrite.explain import explain
-    from graphc.runtime.cuda_stream import cuda_stream
+    from graphc.runtime.cuda.stream import cuda_stream
     from graphc.tree import register_container
     from graphc.types import TensorType as Type
 
@@ -394,7 +394,7 @@ _HOMES = {
     "check_grad": "graphc.autodiff.check",
     "check_op": "graphc.op_check",
     "compile": "graphc.function",
-    "cuda_stream": "graphc.runtime.cuda_stream",
+    "cuda_stream": "graphc.runtime.cuda.stream",
     "dim": "graphc.dims",
     "emit": "graphc.emission",
     "evaluate": "graphc.evaluator",

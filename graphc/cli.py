@@ -98,7 +98,7 @@ def _show(options: Any) -> None:
     if options.target is None:
         print(gx.show(gx.load(options.file), format=options.format))
         return
-    from graphc.runtime.cuda_report import shown
+    from graphc.runtime.cuda.report import shown
 
     print(shown(*_loaded(options.file), options.arch, _sizes(options.size)))
 

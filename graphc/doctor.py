@@ -25,7 +25,7 @@ def diagnose() -> str:
     """A readable account, one fact a line."""
     import graphc
     from graphc.codegen.machine import Machine
-    from graphc.runtime.cuda import missing
+    from graphc.runtime.cuda.support import missing
     from graphc.runtime.engine import engine
     from graphc.runtime.shared import call_runtime
     from graphc.runtime.threads import default_workers

@@ -46,7 +46,7 @@ def compile(  # noqa: A001
         raise ValueError(f"target is one of {TARGETS}, got {target!r}")
     make = compile_interpreted if target == "interpret" else compile_cpu
     if target == "cuda":
-        from graphc.runtime.cuda import compile_cuda
+        from graphc.runtime.cuda.support import compile_cuda
 
         make = compile_cuda
     with tracing.entered(None):  # a function may be compiled while another is traced

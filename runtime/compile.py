@@ -523,8 +523,8 @@ def _tactics(target: Tactics, request: Request) -> Tactics:
 
 def _native_tactics(request: Request) -> Tactics:
     """The same for native code of this process, which may call a library's."""
+    from graphc.codegen.gemm.microkernel import Tile
     from graphc.codegen.machine import Machine
-    from graphc.codegen.microkernel import Tile
 
     library = "lapack" if request.options.library == "lapack" else ""
     host = Machine.host()
@@ -548,7 +548,7 @@ def _is_fast(request: Request) -> bool:
 
 def emit_cuda(request: Request) -> Any:
     """The CUDA C++ of a request: text, kernels, launch plan."""
-    from graphc.codegen.cuda import SCRATCH_BLOCKS, cuda_source, lower_for_cuda
+    from graphc.codegen.cuda.program import SCRATCH_BLOCKS, cuda_source, lower_for_cuda
 
     graph, dims = canonical(request.graph)
     rewritten, _ = _rewritten(graph, request)
@@ -560,7 +560,7 @@ def emit_cuda(request: Request) -> Any:
 
 
 def _described(program: Any, arch: str, sizes: Mapping[str, int]) -> Any:
-    from graphc.runtime.cuda_report import described
+    from graphc.runtime.cuda.report import described
 
     return described(program, arch, sizes)
 
@@ -569,9 +569,9 @@ def emit_c(request: Request, strided: Sequence[bool] = ()) -> Any:
     """The C of a request: the text of a `.c` file and of its header. `strided` tells which inputs
     have strides of their own.
     """
-    from graphc.codegen.c import c_source
-    from graphc.codegen.c import product_scratch as c_scratch
-    from graphc.codegen.c_interface import Signature, program_name
+    from graphc.codegen.c.interface import Signature, program_name
+    from graphc.codegen.c.program import c_source
+    from graphc.codegen.c.program import product_scratch as c_scratch
     from graphc.codegen.lower import lower
     from graphc.codegen.machine import Machine
 

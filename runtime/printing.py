@@ -12,8 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from graphc.codegen import gemm
 from graphc.codegen.extents import Layout
+from graphc.codegen.gemm import driver as gemm
 from graphc.codegen.llvm.contract import contract_module, sides_with_tables
 from graphc.codegen.llvm.direct_product import (
     direct_kernels,

@@ -25,7 +25,7 @@ from graphc.codegen.fuse.reading import (
     windowed_sources,
 )
 from graphc.codegen.fuse.reduced_products import lanes_of, pays
-from graphc.codegen.masks import LEAST_READERS, is_sign_mask
+from graphc.codegen.passes.masks import LEAST_READERS, is_sign_mask
 from graphc.dims import Extent, product
 from graphc.lowering import (
     Contract,

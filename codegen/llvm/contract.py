@@ -18,7 +18,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphc.codegen.gemm import JOB, entry_name
+from graphc.codegen.gemm.driver import JOB, entry_name
+from graphc.codegen.gemm.microkernel import ELEMENTS, Tile
 from graphc.codegen.llvm.indices import unit_bytes
 from graphc.codegen.llvm.kernel import PARAMETERS, Driver, Printer, Text
 from graphc.codegen.llvm.level import Level
@@ -44,7 +45,6 @@ from graphc.codegen.loops import (
     walk,
 )
 from graphc.codegen.machine import Machine
-from graphc.codegen.microkernel import ELEMENTS, Tile
 from graphc.codegen.scalar import Address, For, Routine, Scope, Store, Value, item_bytes
 from graphc.dims import (
     Bounds,

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from graphc.codegen.gemm import Blocking
-from graphc.codegen.gemmtable import reached_tiles
+from graphc.codegen.gemm.driver import Blocking
+from graphc.codegen.gemm.microkernel import PREFETCH_DEPTH, TILE_TYPES
+from graphc.codegen.gemm.table import reached_tiles
 from graphc.codegen.llvm.contract import (
     BLOCK_TYPES,
     Asked,
@@ -36,7 +37,6 @@ from graphc.codegen.loops import (
     accumulator,
 )
 from graphc.codegen.machine import Machine
-from graphc.codegen.microkernel import PREFETCH_DEPTH, TILE_TYPES
 from graphc.codegen.scalar import For, Scope
 from graphc.dims import Dim, Extent
 

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.codegen.gemm import SPREAD_BYTES
+from graphc.codegen.gemm.driver import SPREAD_BYTES
+from graphc.codegen.gemm.microkernel import Tile
 from graphc.codegen.llvm.indices import unit_bytes
 from graphc.codegen.llvm.kernel import PARAMETERS, Printer
 from graphc.codegen.llvm.level import Level
 from graphc.codegen.loops import LINE_BYTES, Contract, Kernel, Plain, known_operands
 from graphc.codegen.machine import Machine
-from graphc.codegen.microkernel import Tile
 from graphc.codegen.scalar import For, Scope
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from graphc.codegen.gemm.microkernel import Finish, Tile, tile_kernel
 from graphc.codegen.irtext import Function, Operand
 from graphc.codegen.llvm.kernel import Printer
 from graphc.codegen.llvm.level import Lanes, Level
 from graphc.codegen.llvm.shuffles import Shuffles
 from graphc.codegen.loops import LINE_BYTES, Buffer, Contract, Kernel
 from graphc.codegen.machine import Machine
-from graphc.codegen.microkernel import Finish, Tile, tile_kernel
 from graphc.codegen.scalar import Scope, Store, Value, walk
 from graphc.dims import Dim, Extent, substitute
 

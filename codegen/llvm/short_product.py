@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from graphc.codegen.gemm import SMALL_WORK
+from graphc.codegen.gemm.driver import SMALL_WORK
 from graphc.codegen.llvm.indices import unit_bytes
 from graphc.codegen.llvm.kernel import Text
 from graphc.codegen.llvm.known_product import KnownProduct, KnownProductPrinter

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphc.codegen.c import CArray, CSource
+from graphc.codegen.c.program import CArray, CSource
 
 COMPILER = shutil.which("gcc")
 CLANG = shutil.which("clang")

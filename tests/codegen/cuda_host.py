@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 
 import graphc as gx
-from graphc.codegen.cuda import CudaProgram, translation_unit
-from graphc.codegen.cuda_plan import (
+from graphc.codegen.cuda.plan import (
     Argument,
     CallStep,
     KernelStep,
@@ -34,7 +33,8 @@ from graphc.codegen.cuda_plan import (
     SwitchStep,
     WhileStep,
 )
-from graphc.codegen.cuda_scalar import CUDA
+from graphc.codegen.cuda.program import CudaProgram, translation_unit
+from graphc.codegen.cuda.scalar import CUDA
 from graphc.codegen.scalar import DTYPES
 from graphc.dims import evaluate
 from graphc.evaluator import bind_extents

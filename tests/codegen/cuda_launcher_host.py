@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen.cuda import CudaProgram
+from graphc.codegen.cuda.program import CudaProgram
 from graphc.dims import evaluate
 from tests.cuda_emulator import emulator
 

@@ -55,7 +55,7 @@ from vecmath_reference import (  # noqa: E402
 import graphc as gx  # noqa: E402
 from graphc.codegen.machine import Machine  # noqa: E402
 from graphc.codegen.scalar import Value  # noqa: E402
-from graphc.codegen.vecmath import PROCEDURES  # noqa: E402
+from graphc.codegen.vecmath.procedures import PROCEDURES  # noqa: E402
 from graphc.lowering import Elementwise  # noqa: E402
 from graphc.node import topological  # noqa: E402
 from graphc.op import REGISTRY, elementwise  # noqa: E402

@@ -34,8 +34,8 @@ from test_scalar import assert_same, one_zero, same_bits, samples
 
 import graphc as gx
 from graphc.codegen import softfloat
-from graphc.codegen.c import CSource, c_source
-from graphc.codegen.c_interface import Signature
+from graphc.codegen.c.interface import Signature
+from graphc.codegen.c.program import CSource, c_source
 from graphc.codegen.extents import Layout, Slots
 from graphc.codegen.machine import Machine
 from graphc.codegen.program import Program

@@ -25,8 +25,8 @@ from test_scalar import NUMPY_DTYPES, assert_same, build, edges, one_zero, opcod
 
 import graphc as gx
 from graphc.autodiff import grad
-from graphc.codegen.cuda import cuda_source, lower_for_cuda, translation_unit
-from graphc.codegen.cuda_plan import LoopStep
+from graphc.codegen.cuda.plan import LoopStep
+from graphc.codegen.cuda.program import cuda_source, lower_for_cuda, translation_unit
 from graphc.codegen.emit import copy_operand
 from graphc.codegen.loops import Buffer, Kernel, verify
 from graphc.codegen.lower import expand
@@ -852,7 +852,7 @@ def test_names_do_not_depend_on_where_or_when_a_graph_is_written() -> None:
 
 _NAMES = """
 import graphc as gx
-from graphc.codegen.cuda import cuda_source, lower_for_cuda
+from graphc.codegen.cuda.program import cuda_source, lower_for_cuda
 from graphc.codegen.lower import expand
 from graphc.graph import close
 x = gx.symbol("x", ("n", "m"), "float32")

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import graphc as gx
-from graphc.runtime.cuda_compile import usage_of, version
+from graphc.runtime.cuda.compile import usage_of, version
 from tests.codegen.cuda_toolkit import nvcc
 from tests.cuda_emulator import nvrtc
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.cuda import cuda_source, lower_for_cuda
+from graphc.codegen.cuda.program import cuda_source, lower_for_cuda
 from graphc.codegen.interpret import run_program
 from graphc.codegen.lower import expand
 from graphc.codegen.program import Chain, Together

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.cuda import CudaProgram
+from graphc.codegen.cuda.program import CudaProgram
 from tests.cuda_emulator import emulator, nvrtc
 
 pytestmark = emulator.required

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen import cuda_loop
+from graphc.codegen.cuda import loop as cuda_loop
 from tests.codegen import cuda_launcher_host
 from tests.codegen.cuda_toolkit import nvcc
 from tests.cuda_emulator import emulator

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.cuda_plan import KernelStep, LoopStep
+from graphc.codegen.cuda.plan import KernelStep, LoopStep
 from tests.cuda_emulator import emulator, nvrtc
 
 pytestmark = emulator.required

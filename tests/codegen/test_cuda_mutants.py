@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.cuda import translation_unit
+from graphc.codegen.cuda.program import translation_unit
 from tests.cuda_emulator import emulator
 
 pytestmark = emulator.required

@@ -18,7 +18,9 @@ import pytest
 from test_cuda_budget import TEMPLATES
 
 import graphc as gx
-from graphc.codegen import cuda, cuda_contract, cuda_lanes
+from graphc.codegen.cuda import contract as cuda_contract
+from graphc.codegen.cuda import lanes as cuda_lanes
+from graphc.codegen.cuda import program as cuda
 from graphc.codegen.fuse import group as fused
 from graphc.codegen.tactics import GPU
 from tests.cuda_emulator import emulator

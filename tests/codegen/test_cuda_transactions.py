@@ -20,7 +20,7 @@ import pytest
 from test_cuda_templates import SMALL, arrays_of, chosen_when_small
 
 import graphc as gx
-from graphc.codegen.cuda import translation_unit
+from graphc.codegen.cuda.program import translation_unit
 from tests.cuda_emulator import emulator
 
 pytestmark = emulator.required

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.deviations import read_once
+from graphc.codegen.passes.deviations import read_once
 from graphc.codegen.tactics import GPU, NATIVE
 from graphc.graph import Graph
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.vecmath import FAST, PROCEDURES
+from graphc.codegen.vecmath.procedures import FAST, PROCEDURES
 
 FRESH = gx.Options(cache=False, threads=1)
 FASTER = FRESH.replace(math="fast")

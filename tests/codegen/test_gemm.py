@@ -21,17 +21,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from graphc.codegen import gemm
-from graphc.codegen.gemm import JOB
-from graphc.codegen.irtext import Function, Module
-from graphc.codegen.machine import KIB, PRESETS, Machine
-from graphc.codegen.microkernel import (
+from graphc.codegen.gemm import driver as gemm
+from graphc.codegen.gemm.driver import JOB
+from graphc.codegen.gemm.microkernel import (
     STREAM_DEPTH,
     STREAM_ROWS,
     TILE_TYPES,
     Tile,
     stream_kernel,
 )
+from graphc.codegen.irtext import Function, Module
+from graphc.codegen.machine import KIB, PRESETS, Machine
 from graphc.dims import dim, evaluate
 
 GUARD = 64

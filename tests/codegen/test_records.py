@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen import records
-from graphc.codegen.records import with_records
+from graphc.codegen.passes import records
+from graphc.codegen.passes.records import with_records
 from graphc.graph import Graph, close
 from graphc.node import Node, topological
 from graphc.rewrite import rewrite

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen.cuda import CudaProgram
+from graphc.codegen.cuda.program import CudaProgram
 from graphc.codegen.fuse.cut import minimum_cut
 from tests.cuda_emulator import emulator
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen import exact, vecmath
+from graphc.codegen import exact
 from graphc.codegen.emit import writer
 from graphc.codegen.lanes import choose_lanes
 from graphc.codegen.loops import KernelError, verify
@@ -16,6 +16,7 @@ from graphc.codegen.lower import expand, lower
 from graphc.codegen.machine import Machine
 from graphc.codegen.routines import joined, routine
 from graphc.codegen.scalar import For, Routine, Scope, Value, walk
+from graphc.codegen.vecmath import procedures as vecmath
 from graphc.graph import close
 from graphc.options import Options
 from tests.backends import BATCHED, Case, backends, check_exact, run

@@ -9,7 +9,7 @@ import pytest
 
 import graphc as gx
 from graphc.codegen.lower import expand, lower
-from graphc.codegen.stretches import stretched
+from graphc.codegen.passes.stretches import stretched
 from graphc.codegen.tactics import NATIVE
 from graphc.evaluator import run_graph
 from graphc.graph import Graph, close

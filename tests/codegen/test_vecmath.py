@@ -31,10 +31,12 @@ from vecmath_reference import (
 )
 
 import graphc as gx
-from graphc.codegen import vecmath_parts, vecmath_tables, vecmath_trig
 from graphc.codegen.machine import PRESETS, Machine
 from graphc.codegen.rare import rarely_needed
-from graphc.codegen.vecmath import PROCEDURES
+from graphc.codegen.vecmath import parts as vecmath_parts
+from graphc.codegen.vecmath import tables as vecmath_tables
+from graphc.codegen.vecmath import trig as vecmath_trig
+from graphc.codegen.vecmath.procedures import PROCEDURES
 
 LANES = {"float64": 8, "float32": 16}
 UNARY = list(REFERENCES)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import graphc as gx
+from graphc.codegen.gemm.microkernel import Tile
 from graphc.codegen.llvm.contract import panels_of
 from graphc.codegen.loops import Contract, panelled_operand
 from graphc.codegen.machine import Machine
-from graphc.codegen.microkernel import Tile
 from graphc.evaluator import run_graph
 from graphc.graph import close
 

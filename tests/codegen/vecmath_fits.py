@@ -1,9 +1,9 @@
-"""Where do the numbers of `graphc.codegen.vecmath_tables` come from?
+"""Where do the numbers of `graphc.codegen.vecmath.tables` come from?
 
 Every table is the interpolation of a stated function at Chebyshev nodes in 300-bit arithmetic,
 which comes within a few per cent of the best polynomial, rounded to the dtype. Three tables of erf
 are least squares, because what they approximate is weighted. `test_vecmath.py` derives each again;
-`python tests/codegen/vecmath_fits.py > codegen/vecmath_tables.py` writes the file.
+`python tests/codegen/vecmath_fits.py > codegen/vecmath/tables.py` writes the file.
 """
 
 from __future__ import annotations

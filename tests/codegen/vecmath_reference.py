@@ -343,7 +343,7 @@ def errors_in_ulp(
 
 def procedure_of(name: str) -> Callable[..., Any]:
     """The procedure, of one value."""
-    from graphc.codegen.vecmath import PROCEDURES
+    from graphc.codegen.vecmath.procedures import PROCEDURES
 
     reference = REFERENCES[name]
     procedure = PROCEDURES[reference.procedure or name]

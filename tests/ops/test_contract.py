@@ -62,7 +62,7 @@ from graphc.node import Node
 from graphc.op import REGISTRY, Linear, NoDerivative, Op, Partials, Rules
 from graphc.ops.operands import FACTS
 from graphc.rewrite import facts_of
-from graphc.runtime import cuda
+from graphc.runtime.cuda import support as cuda
 from graphc.tensor import SURFACE
 from graphc.types import TensorType
 from tests.codegen.vecmath_reference import REFERENCES as EXACT

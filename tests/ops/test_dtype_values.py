@@ -18,7 +18,7 @@ from samples import ALL, FLOATS, INTEGERS, bit_patterns, special
 
 import graphc as gx
 from graphc import dtypes
-from graphc.codegen.cuda import cuda_source
+from graphc.codegen.cuda.program import cuda_source
 from graphc.node import Node
 from tests.cuda_emulator import nvrtc
 

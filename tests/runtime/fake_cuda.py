@@ -23,8 +23,10 @@ import pytest
 from cuda.bindings import driver as real
 from cuda.bindings import nvrtc as real_nvrtc
 
-from graphc.runtime import cuda, cuda_device, cuda_driver
-from graphc.runtime.cuda_driver import Bindings
+from graphc.runtime.cuda import device as cuda_device
+from graphc.runtime.cuda import driver as cuda_driver
+from graphc.runtime.cuda import support as cuda
+from graphc.runtime.cuda.driver import Bindings
 from tests.cuda_emulator import emulator
 
 RESULT = real.CUresult

@@ -14,7 +14,7 @@ import pytest
 
 import graphc as gx
 from graphc.runtime import dlpack
-from graphc.runtime.cuda_array import DeviceArray
+from graphc.runtime.cuda.array import DeviceArray
 from tests.cuda_emulator import emulator
 
 pytest.importorskip("cuda.bindings", reason="the stand-in uses the types of cuda-bindings")

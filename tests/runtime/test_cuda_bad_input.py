@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.runtime import cuda_device
+from graphc.runtime.cuda import device as cuda_device
 from tests.cuda_emulator import emulator
 
 pytest.importorskip("cuda.bindings", reason="the stand-in uses the types of cuda-bindings")

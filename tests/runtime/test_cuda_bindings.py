@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.runtime import cuda_compile as compiling
-from graphc.runtime import cuda_device, cuda_driver
+from graphc.runtime.cuda import compile as compiling
+from graphc.runtime.cuda import device as cuda_device
+from graphc.runtime.cuda import driver as cuda_driver
 from tests.cuda_emulator import emulator, nvrtc
 
 pytest.importorskip("cuda.bindings", reason="cuda-bindings is not installed")

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graphc.runtime import cuda
+from graphc.runtime.cuda import support as cuda
 from tests.cuda_emulator import emulator
 from tests.runtime import cuda_cases
 

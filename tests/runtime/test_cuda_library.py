@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen import cuda_product
-from graphc.runtime import cuda_library
+from graphc.codegen.cuda import product as cuda_product
+from graphc.runtime.cuda import library as cuda_library
 from tests.cuda_emulator import emulator
 
 pytest.importorskip("cuda.bindings", reason="the stand-in uses the types of cuda-bindings")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import graphc as gx
-from graphc.runtime import cuda
+from graphc.runtime.cuda import support as cuda
 
 
 def compiled() -> Any:

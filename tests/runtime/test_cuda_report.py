@@ -14,9 +14,10 @@ import pytest
 
 import graphc as gx
 from graphc import cli
-from graphc.codegen.cuda_occupancy import MULTIPROCESSORS, occupancy
-from graphc.runtime import cuda_compile, cuda_disassembly
-from graphc.runtime.cuda_report import CudaReport
+from graphc.codegen.cuda.occupancy import MULTIPROCESSORS, occupancy
+from graphc.runtime.cuda import compile as cuda_compile
+from graphc.runtime.cuda import disassembly as cuda_disassembly
+from graphc.runtime.cuda.report import CudaReport
 from tests.codegen.cuda_toolkit import include_folder
 from tests.cuda_emulator import nvrtc
 

@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.codegen import cuda_loop
-from graphc.runtime import cuda_device, cuda_driver, cuda_launch, dlpack
+from graphc.codegen.cuda import loop as cuda_loop
+from graphc.runtime import dlpack
 from graphc.runtime.cache import Cache
-from graphc.runtime.cuda_array import DeviceArray
+from graphc.runtime.cuda import device as cuda_device
+from graphc.runtime.cuda import driver as cuda_driver
+from graphc.runtime.cuda import launch as cuda_launch
+from graphc.runtime.cuda.array import DeviceArray
 from tests.cuda_emulator import emulator
 
 pytest.importorskip("cuda.bindings", reason="the stand-in uses the types of cuda-bindings")

@@ -20,15 +20,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import graphc as gx
-from graphc.codegen.beside import laid_out
-from graphc.runtime import (
-    cuda_device,
-    cuda_driver,
-    cuda_frame,
-    cuda_launch,
-    cuda_stream,
-)
-from graphc.runtime.cuda_branches import dependencies, longest_chain
+from graphc.codegen.passes.beside import laid_out
+from graphc.runtime.cuda import device as cuda_device
+from graphc.runtime.cuda import driver as cuda_driver
+from graphc.runtime.cuda import frame as cuda_frame
+from graphc.runtime.cuda import launch as cuda_launch
+from graphc.runtime.cuda import stream as cuda_stream
+from graphc.runtime.cuda.branches import dependencies, longest_chain
 from tests.codegen import cuda_host
 from tests.cuda_emulator import emulator
 
