@@ -215,10 +215,8 @@ def tile_kernel(
         f = Function(tile.kernel_name(rows, vectors, edge, tabled), TILE_PARAMETERS)
     else:
         f = Function(finish.name, FINISH_PARAMETERS, values="u")
-    left, right, out, depth, left_row, left_step, right_step, out_row, columns, accumulate = (
-        f.parameters[:10]
-    )
-    ahead, ahead_step, to, to_row, tiles, left_tile, ahead_tile = f.parameters[10:17]
+    left, _, out, depth, _, _, _, out_row, columns, _ = f.parameters[:10]
+    ahead, _, to, to_row, tiles, left_tile, ahead_tile = f.parameters[10:17]
     masks = [
         f.mask_below(vector, f.subtract(columns, j * vector.lanes)) if edge else None
         for j in range(vectors)
@@ -228,7 +226,6 @@ def tile_kernel(
     below = f.select(short, f.multiply(out_row, rows), 0)
     fetched = [] if tabled else [ahead]
     firsts: list[TypedOperand] = [("ptr", first) for first in (left, out, to, *fetched)]
-    zeros: list[TypedOperand] = [(vector.text, "zeroinitializer")] * (rows * vectors)
     with f.repeat(tiles, firsts) as tile_loop:
         left, out, to, *fetched = tile_loop.carried
         for row in _rows_from(f, f.at(out, below), out_row, rows):
@@ -238,26 +235,8 @@ def tile_kernel(
             first_row = f.add(f.parameters[18], f.multiply(tile_loop.index, rows))
             finish.ask(f, f.add(first_row, f.select(short, rows, 0)))
         walk = (_WalkByTables if tabled else _WalkBySteps)(f, tile, rows, left)
-        pointers: list[TypedOperand] = [("ptr", p) for p in [*walk.starts, *fetched, right]]
-        with f.repeat(depth, [*pointers, *zeros]) as loop:
-            *lefts, here = loop.carried[: len(pointers)]
-            lines = [lefts.pop() for _ in fetched]
-            for line in lines:
-                f.prefetch(line, 2)
-            sums = loop.carried[len(pointers) :]
-            addresses = walk.addresses(lefts)
-            b = [
-                f.load_lanes(vector, f.at(here, j * vector.bytes), masks[j])
-                for j in range(vectors)
-            ]
-            new: list[Operand] = []
-            for i in range(rows):
-                a = f.splat(vector, f.load(vector.element, addresses[i], vector.element_bytes))
-                for j in range(vectors):
-                    new.append(_multiply_add(f, tile, a, b[j], sums[i * vectors + j]))
-            following = [f.at(line, ahead_step) for line in lines]
-            loop.next = [*walk.moved(lefts), *following, f.at(here, right_step), *new]
-        totals = _accumulated(f, vector, masks, loop.next[len(pointers) :], out)
+        sums = _summed(f, tile, rows, walk, masks, fetched)
+        totals = _accumulated(f, vector, masks, sums, out)
         if finish is None:
             places = _places(f, vector, masks, to, to_row, rows)
             for (address, mask), value in zip(places, totals, strict=True):
@@ -271,6 +250,39 @@ def tile_kernel(
             *(f.at(line, ahead_tile) for line in fetched),
         ]
     return f
+
+
+def _summed(
+    f: Function,
+    tile: Tile,
+    rows: int,
+    walk: _WalkByTables | _WalkBySteps,
+    masks: Sequence[str | None],
+    fetched: Sequence[Operand],
+) -> list[Operand]:
+    """The loop over k: sums of a tile whose rows of left are found by `walk`, one vector for each
+    of `masks` in a row. Lines from `fetched` on are asked for as it goes.
+    """
+    vector, vectors = tile.vector, len(masks)
+    right, depth, right_step, ahead_step = (f.parameters[i] for i in (1, 3, 6, 11))
+    zeros: list[TypedOperand] = [(vector.text, "zeroinitializer")] * (rows * vectors)
+    pointers: list[TypedOperand] = [("ptr", p) for p in [*walk.starts, *fetched, right]]
+    with f.repeat(depth, [*pointers, *zeros]) as loop:
+        *lefts, here = loop.carried[: len(pointers)]
+        lines = [lefts.pop() for _ in fetched]
+        for line in lines:
+            f.prefetch(line, 2)
+        sums = loop.carried[len(pointers) :]
+        addresses = walk.addresses(lefts)
+        b = [f.load_lanes(vector, f.at(here, j * vector.bytes), masks[j]) for j in range(vectors)]
+        new: list[Operand] = []
+        for i in range(rows):
+            a = f.splat(vector, f.load(vector.element, addresses[i], vector.element_bytes))
+            for j in range(vectors):
+                new.append(_multiply_add(f, tile, a, b[j], sums[i * vectors + j]))
+        following = [f.at(line, ahead_step) for line in lines]
+        loop.next = [*walk.moved(lefts), *following, f.at(here, right_step), *new]
+    return list(loop.next[len(pointers) :])
 
 
 def _accumulated(
