@@ -9,6 +9,7 @@ saves by staying in native code.
 from __future__ import annotations
 
 import ctypes
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.codegen.loops import Contract
+from graphc.codegen.loops import LINE_BYTES, Contract
 from graphc.codegen.program import (
     BLOCK,
     Blocks,
@@ -64,6 +65,17 @@ def profile(implementation: Any, args: Sequence[Any], repeat: int = 5) -> list[T
     return list(timings.values())
 
 
+def _aligned(shape: Sequence[int], dtype: str) -> np.ndarray[Any, Any]:
+    """An array that begins where a line of memory does, as those that calls take from their pool;
+    NumPy's own large ones begin 16 bytes later, and kernels that store much wait for that.
+    """
+    held = np.dtype(dtype)
+    bytes_ = math.prod(shape) * held.itemsize
+    room = np.zeros(bytes_ + LINE_BYTES, np.uint8)
+    first = -room.ctypes.data % LINE_BYTES
+    return room[first : first + bytes_].view(held).reshape(shape)
+
+
 class _Replay:
     def __init__(self, implementation: Any, args: Sequence[Any]) -> None:
         self.implementation = implementation
@@ -77,9 +89,9 @@ class _Replay:
             self.memory[id(storage)] = array
         for storage in program.main.outputs:
             shape = [evaluate(extent, self.sizes) for extent in storage.shape]
-            self.memory[id(storage)] = np.empty(shape, storage.dtype)
-        self.arena = np.empty(self.value(program.main.arena) + 64, np.uint8)
-        self.base = self.arena.ctypes.data + -self.arena.ctypes.data % 64
+            self.memory[id(storage)] = _aligned(shape, storage.dtype)
+        self.arena = _aligned([self.value(program.main.arena)], "uint8")
+        self.base = self.arena.ctypes.data
         self.held = 0  # where a worker has what launches of a block hold
         self.status = (ctypes.c_int64 * 8)()
         self.kernels = {name: _KERNEL(address) for name, address in native.kernels.items()}
