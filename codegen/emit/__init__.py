@@ -1,7 +1,8 @@
 """How is a group of nodes written as kernels?  Each kind of group has a writer, in its own file.
 
 - `elementwise`: no reduction;
-- `rows`: reductions with many results, in stages; `passes`: what one stage keeps for the next;
+- `rows`: reductions with many results, in stages; `row_passes`: what one stage keeps
+  for the next;
 - `carried`: rows that are reduced while all of them are;
 - `streamed_rows`: long rows, several at once, for which little is computed;
 - `split`: few results from many elements, by parts (`partial`);

@@ -16,7 +16,7 @@ from collections.abc import Hashable, Sequence
 from typing import TypeVar
 
 from graphc import dtypes
-from graphc.codegen.emit.passes import Passes
+from graphc.codegen.emit.row_passes import Passes
 from graphc.codegen.emit.writer import TILE, Writer, combiner_of, owner_of, placed, sums
 from graphc.codegen.fuse.group import is_row_member
 from graphc.codegen.fuse.reading import result_shape, variables

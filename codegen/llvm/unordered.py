@@ -49,8 +49,8 @@ def noted_terms(loop: For, lanes: int, machine: Machine) -> dict[Accumulator, No
     """
     if not machine.triple.startswith("x86_64") or machine.has_masks or lanes < 2:
         return {}
-    static = isinstance(loop.start, int) and isinstance(loop.stop, int)
-    if static and loop.stop - loop.start < LEAST_STEPS * lanes:  # type: ignore[operator]
+    start, stop = loop.start, loop.stop
+    if isinstance(start, int) and isinstance(stop, int) and stop - start < LEAST_STEPS * lanes:
         return {}
     added = [s for s in loop.body.statements if isinstance(s, Accumulate)]
     times = Counter(s.accumulator for s in added)

@@ -19,5 +19,6 @@ Of launches:
 - `neighbours`: kernels that write other parts of one array; `copies`: a kernel for a part, or for
   arrays that lie otherwise; `layouts`: in which order axes lie; `blocks`: launches for each block
   of a batch; `chains`: products that stay in registers;
+- `accesses`: which elements a launch touches;
 - `together` and `beside`: what need not wait; `inplace`: what may be written over.
 """

@@ -20,18 +20,15 @@ keep their order: the same bits for any number of workers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from graphc.codegen.loops import (
     SERIAL_WORK,
     TASK_WORK,
-    Buffer,
     Contract,
-    Region,
-    linear,
-    scopes,
 )
+from graphc.codegen.passes.accesses import accesses_of, ranges_of
 from graphc.codegen.passes.copies import can_be_copied, restricted
 from graphc.codegen.passes.together import Touch, touches_of
 from graphc.codegen.program import (
@@ -45,7 +42,7 @@ from graphc.codegen.program import (
     bodies,
     operands_of,
 )
-from graphc.codegen.scalar import Address, For, Store, Value, walk
+from graphc.codegen.scalar import For
 from graphc.codegen.tactics import Tactics
 from graphc.dims import Bounds, Dim, Extent, product, symbols_of
 
@@ -62,45 +59,24 @@ def run_in_blocks(program: Program, tactics: Tactics, donated: Mapping[int, int]
         _Joining(procedure, tactics, over).run()
 
 
-@dataclass(frozen=True)
-class Access:
-    """A load or a store of a launch: where, in elements from the start of the storage, and whether
-    it writes; None if the place is data. `item` bytes are moved. The launch sees `size` elements of
-    the storage, from `offset` on.
-    """
-
-    storage: Storage
-    at: Extent | None
-    writes: bool
-    item: int
-    offset: Extent
-    size: Extent
-
-
 class _Part:
     """A launch, cut into so many blocks: what each of them touches."""
 
     def __init__(self, launch: Launch, count: int) -> None:
         self.launch, self.count = launch, count
         nest = launch.kernel.nest
-        self.ranges: dict[str, tuple[Extent, Extent]] = {BLOCK: (0, count - 1)}
+        self.ranges = ranges_of(launch) | {BLOCK: (0, count - 1)}
         block = Dim.symbol(BLOCK)
         if isinstance(nest, Contract):
             assert isinstance(nest.batch, int)
             together = nest.batch // count
             batch = (block * together, block * together + together - 1)
             for region in (nest.left, nest.right, nest.epilogue):
-                for name, extents in zip(region.variables, _extents(nest, region), strict=True):
-                    self.ranges[name] = (0, extents - 1)
                 self.ranges[region.variables[0]] = batch
         else:
             assert isinstance(launch.tasks, int)
             each = launch.tasks // count
             self.ranges[nest.variable] = (block * each, block * each + each - 1)
-        for scope in scopes(launch.kernel):
-            for s in walk(scope):
-                if isinstance(s, For) and s is not nest:
-                    self.ranges[s.variable] = (s.start, s.stop - 1)
         self.bounds = Bounds(self.ranges)
         self.accesses = list(accesses_of(launch))
         self._own: dict[Storage, bool] = {}
@@ -148,34 +124,6 @@ class _Part:
             steps = high - low + 1
             count *= max(steps, 1) if isinstance(steps, int) else 1
         return count
-
-
-def _extents(contract: Contract, region: Region) -> tuple[Extent, Extent, Extent]:
-    inner = (contract.rows, contract.columns)
-    if region is contract.left:
-        inner = (contract.rows, contract.depth)
-    elif region is contract.right:
-        inner = (contract.depth, contract.columns)
-    return (contract.batch, *inner)
-
-
-def accesses_of(launch: Launch) -> Iterator[Access]:
-    places = dict(zip(launch.kernel.buffers, launch.operands, strict=True))
-
-    def one(buffer: Buffer, index: tuple[Extent, ...], plain: bool, writes: bool) -> Access:
-        operand = places[buffer]
-        at = linear(buffer, index) + operand.offset if plain else None
-        offset, size = operand.offset, product(buffer.shape)
-        return Access(operand.storage, at, writes, buffer.item_bytes, offset, size)
-
-    for scope in scopes(launch.kernel):
-        for s in walk(scope):
-            if isinstance(s, Store) and s.buffer.space == "global":
-                yield one(s.buffer, s.index, not s.args, True)
-            elif isinstance(s, Value) and isinstance(s.immediate, Address):
-                address = s.immediate
-                if address.buffer.space == "global":
-                    yield one(address.buffer, address.index, not address.count, False)
 
 
 def _bytes(storage: Storage) -> int:
@@ -418,4 +366,4 @@ def _part(statement: Statement, count: int) -> _Part | None:
     return _Part(statement, count) if small else None
 
 
-__all__ = ["Access", "accesses_of", "run_in_blocks"]
+__all__ = ["run_in_blocks"]

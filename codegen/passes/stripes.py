@@ -21,8 +21,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from graphc.codegen.loops import TASK_WORK, Contract, scopes
-from graphc.codegen.passes.blocks import Access, accesses_of
+from graphc.codegen.loops import TASK_WORK, Contract
+from graphc.codegen.passes.accesses import Access, accesses_of, ranges_of
 from graphc.codegen.passes.copies import can_be_copied, flat_lanes, in_tasks, of_rows
 from graphc.codegen.program import (
     BLOCK,
@@ -36,7 +36,7 @@ from graphc.codegen.program import (
     Storage,
     bodies,
 )
-from graphc.codegen.scalar import For, walk
+from graphc.codegen.scalar import For
 from graphc.codegen.tactics import Tactics
 from graphc.dims import Bounds, Dim, Extent, product, symbols_of
 
@@ -183,22 +183,12 @@ class _Part:
         assert isinstance(parts, int)
         each = parts // count
         own = (block * each, block * each + each - 1)
-        ranges: dict[str, tuple[Extent, Extent]] = {BLOCK: (0, count - 1)}
+        ranges = ranges_of(launch) | {BLOCK: (0, count - 1)}
         if isinstance(nest, Contract):
-            for region, inner in (
-                (nest.left, nest.depth),
-                (nest.epilogue, nest.columns),
-            ):
-                batch, row, last = region.variables
-                ranges |= {batch: (0, 0), row: own, last: (0, inner - 1)}
-            batch, along, column = nest.right.variables
-            ranges |= {batch: (0, 0), along: (0, nest.depth - 1), column: (0, nest.columns - 1)}
+            for region in (nest.left, nest.epilogue):
+                ranges[region.variables[1]] = own
         else:
             ranges[nest.variable] = own
-        for scope in scopes(launch.kernel):
-            for s in walk(scope):
-                if isinstance(s, For) and s is not nest:
-                    ranges[s.variable] = (s.start, s.stop - 1)
         self.bounds = Bounds(ranges)
         self.accesses = list(accesses_of(launch))
 

@@ -44,10 +44,8 @@ class Beneath:
 
     def order(self, outputs: Sequence[Node]) -> list[Node]:
         """The nodes; the outputs are passed, for they are not kept."""
-        nodes = list(self._nodes)
-        for i, output in zip(self._places, outputs, strict=True):
-            nodes[i] = output
-        return nodes  # type: ignore[return-value]
+        left_out = dict(zip(self._places, outputs, strict=True))
+        return [left_out[i] if node is None else node for i, node in enumerate(self._nodes)]
 
     def order_with(self, nodes: Sequence[Node]) -> list[Node]:
         """The nodes and what others need, which follow the outputs in `nodes`."""

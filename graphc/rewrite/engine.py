@@ -102,7 +102,7 @@ class _About:
         them. `may_be(part, argument)` says so of a part of a pattern.
         """
         several = [
-            isinstance(pattern, Family) or len(pattern.args) == len(args)  # type: ignore[attr-defined]
+            not isinstance(pattern, Apply) or len(pattern.args) == len(args)
             for _, pattern in self.rules
         ]
         found = _mask(several)

@@ -31,6 +31,19 @@ def random_array(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 DTYPES = ["bool", "int16", "float16", "float64"]
 
 
+def _texts_for(other: Machine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Of each kernel that is compiled from now on, the text for another machine, as it comes."""
+    texts: list[str] = []
+    print_kernel = printing.kernel_text
+
+    def kept(kernel: Any, machine: Machine) -> Any:
+        texts.append(print_kernel(kernel, other).text)
+        return print_kernel(kernel, machine)
+
+    monkeypatch.setattr(printing, "kernel_text", kept)
+    return texts
+
+
 @pytest.mark.parametrize(
     ("dtype", "shape"),
     [("float32", shape) for shape in EXTENTS] + [(dtype, EXTENTS[1]) for dtype in DTYPES],
@@ -108,14 +121,7 @@ def test_less_than_a_block_is_turned_with_the_strip_before(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where blocks have no masks: a strip of 16 may have 7 more, in blocks of 8."""
-    texts: list[str] = []
-    print_kernel = printing.kernel_text
-
-    def kept(kernel: Any, machine: Machine) -> Any:
-        texts.append(print_kernel(kernel, PRESETS[name]).text)
-        return print_kernel(kernel, machine)
-
-    monkeypatch.setattr(printing, "kernel_text", kept)
+    texts = _texts_for(PRESETS[name], monkeypatch)
     x = gx.symbol("x", (100, 100), "float32")
     compiled = gx.compile(x, x.T * 2, options=OPTIONS)
     side = min(16, PRESETS[name].vector_bytes // 4)
@@ -230,14 +236,7 @@ def test_what_is_written_asks_for_the_next_strip(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a register holds no whole line: each iteration for its share of the lines."""
-    texts: list[str] = []
-    print_kernel = printing.kernel_text
-
-    def kept(kernel: Any, machine: Machine) -> Any:
-        texts.append(print_kernel(kernel, PRESETS[name]).text)
-        return print_kernel(kernel, machine)
-
-    monkeypatch.setattr(printing, "kernel_text", kept)
+    texts = _texts_for(PRESETS[name], monkeypatch)
     x = gx.symbol("x", (300, 1000), "float32")
     gx.compile(x, x.T * 2, options=OPTIONS)
     text = texts[0]
